@@ -1,0 +1,93 @@
+"""labkit: from a table of texts to a fine-tuned BERT, live in JupyterLab, with JAX.
+
+>>> import labkit as lk
+>>> rows = lk.load("movie-reviews")
+>>> run = lk.fit(rows, lk.models["bert"](preset="minilm-l6"), epochs=2)
+
+Every name is imported when it is first used, so that ``import labkit`` loads neither JAX nor widgets.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import labkit.models
+
+if TYPE_CHECKING:
+    from labkit.base.errors import LabkitError
+    from labkit.base.samples import SAMPLES as samples
+    from labkit.data.clean import Pipeline
+    from labkit.data.rows import Rows
+    from labkit.data.source import load
+    from labkit.data.text import Tokenizer
+    from labkit.judge.report import Report
+    from labkit.lab import fit, open_run, runs
+    from labkit.models import models
+    from labkit.ship.predictor import Predictor
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load": "labkit.data.source:load",
+    "Rows": "labkit.data.rows:Rows",
+    "samples": "labkit.base.samples:SAMPLES",
+    "Pipeline": "labkit.data.clean:Pipeline",
+    "Tokenizer": "labkit.data.text:Tokenizer",
+    "fit": "labkit.lab:fit",
+    "runs": "labkit.lab:runs",
+    "open_run": "labkit.lab:open_run",
+    "Report": "labkit.judge.report:Report",
+    "Predictor": "labkit.ship.predictor:Predictor",
+    "LabkitError": "labkit.base.errors:LabkitError",
+}
+
+__all__ = [  # noqa: RUF022 (in the order of use)
+    "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "fit", "runs", "open_run", "Report", "Predictor",
+    "LabkitError", "__version__",
+]  # fmt: skip
+
+
+class _Models(ModuleType):
+    """``labkit.models`` is a package and, here, also the registry in it: ``lk.models["bert"]``.
+
+    Python puts a package under its name in its parent as soon as anything in it is imported, so the two cannot be
+    kept apart by giving the registry that name.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        return self.models[name]
+
+    def __iter__(self) -> Any:
+        return iter(self.models)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.models
+
+    def keys(self) -> list[str]:
+        return list(self.models)
+
+    def __repr__(self) -> str:
+        return repr(self.models)
+
+
+labkit.models.__class__ = _Models
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        module, _, attribute = _HOMES[name].partition(":")
+        value = globals()[name] = getattr(importlib.import_module(module), attribute)
+        return value
+    from labkit.base.errors import nearest
+
+    hint = "" if name.startswith("_") else nearest(name, __all__)
+    raise AttributeError(f"module 'labkit' has no attribute {name!r}.{hint}", name=name, obj=labkit)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The ground floor: settings, names, errors and the cache. Standard library and NumPy only."""

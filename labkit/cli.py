@@ -1,0 +1,336 @@
+"""The command ``labkit``. A subcommand imports what it needs when it runs, so that ``labkit --help`` answers at once.
+
+Exit codes: 0 done, 1 something is broken (doctor), 2 a wrong argument or an error that labkit explains, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from labkit.base.errors import ConfigError, DataError, LabkitError, nearest
+
+if TYPE_CHECKING:
+    from labkit.ship.predictor import Predictor
+
+#: First characters that make a spreadsheet compute a cell; the last four are the full-width forms.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+#: Rows of a table that are predicted, and held in memory, at a time.
+CHUNK = 1024
+
+
+class _Explaining(TyperGroup):
+    """Prints a :class:`LabkitError` as one message instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LabkitError as error:
+            typer.echo(f"labkit: {error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Explaining, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="From a table of texts to a fine-tuned BERT.",
+)  # fmt: skip
+runs_app = typer.Typer(help="List, show and steer runs.")
+samples_app = typer.Typer(help="The named data sets and models.")
+app.add_typer(runs_app, name="runs")
+app.add_typer(samples_app, name="samples")
+
+#: A row of a table: column name → cell.
+Row = dict[str, str]
+Folder = Annotated[Path | None, typer.Option(help="The lab folder (default: .labkit here, or LABKIT_FOLDER).")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a run.")]
+SampleNames = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of samples.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        import labkit
+
+        typer.echo(labkit.__version__)
+        raise typer.Exit
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def lab(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[DIR] [JUPYTER OPTIONS]", help="Folder (default: labkit-notebooks).")
+    ] = None,
+) -> None:
+    """Start JupyterLab on the tutorials. They are copied to DIR; what you changed there is never overwritten."""
+    from labkit import launch
+
+    folder, options = launch.split_arguments(arguments or [])
+    copied = launch.copy_notebooks(launch.tutorials(), folder)
+    typer.echo(f"tutorials in {folder}: {len(copied.added)} added, {len(copied.updated)} updated", err=True)
+    for name in copied.offered:
+        typer.echo(f"  you changed the older version, so the new one is beside it: {name}", err=True)
+    raise typer.Exit(launch.start(folder, options))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine offers, what is wrong and what to do."""
+    from labkit import doctor as doc
+
+    findings = doc.examine()
+    typer.echo(doc.to_json(findings) if as_json else doc.report(findings))
+    raise typer.Exit(int(any(finding.state == "broken" for finding in findings)))
+
+
+@app.command()
+def train(
+    experiment: Annotated[Path | None, typer.Argument(help="TOML file of the experiment, as a run prints it.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Take up this run instead.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for the run.")] = None,
+    folder: Folder = None,
+) -> None:
+    """Train in this terminal. Ctrl-C ends the run at the next step and keeps the model."""
+    if (experiment is None) == (resume is None):
+        raise ConfigError("give either an experiment file or --resume RUN: labkit train experiment.toml")
+    from labkit import lab as front
+
+    run = front.train(experiment, resume=resume, name=name, folder=folder)
+    typer.echo(f"{run}\nlabkit predict {run.id} 'some text'")
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(metavar="RUN_OR_FOLDER", help="A run, or a folder it was exported to.")],
+    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to classify.")] = None,
+    file: Annotated[Path | None, typer.Option(help="CSV or TSV file with a header, a text in each row.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file for the answers (default: the terminal).")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of the text (default: text, or the only one).")] = None,
+    pair: Annotated[str | None, typer.Option(help="Column of the second text, for models of pairs.")] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of the file.")] = "utf-8-sig",
+    folder: Folder = None,
+) -> None:
+    """Classify texts, or every row of a table: it gets columns predicted, confidence and probability of each class."""
+    if bool(texts) == (file is not None):
+        raise ConfigError("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv")
+    from labkit import lab as front
+
+    if file is None:
+        for text, answer in zip(texts or [], front.predictor(model, folder=folder).predict(texts or []), strict=True):
+            typer.echo(f"{answer.label}\t{answer.confidence:.4f}\t{_printable(text)}")
+        return
+    rows = _read_table(file, encoding)
+    first, second = _columns(rows, file, column, pair)
+    answers = _answers(front.predictor(model, folder=folder), rows, first, second)
+    if out is None:
+        typer.echo(f"{_write_table(sys.stdout, answers)} rows", err=True)
+        return
+    if out.exists() and out.samefile(file):
+        raise ConfigError(f"{out} would replace its own source; give --out another name.")
+    with _replacing(out) as target:
+        count = _write_table(target, answers)
+    typer.echo(f"{count} rows in {out}", err=True)
+
+
+@runs_app.callback(invoke_without_command=True)
+def _runs(ctx: typer.Context, as_json: AsJson = False, folder: Folder = None) -> None:
+    """List the runs of a lab folder, newest first."""
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = folder
+        return
+    from labkit import lab as front
+
+    found = front.runs(folder)
+    typer.echo(found.to_pandas().to_json(orient="records", indent=1) if as_json else repr(found))
+
+
+@runs_app.command()
+def show(
+    ctx: typer.Context,
+    run: RunName,
+    toml: Annotated[bool, typer.Option("--toml", help="Print only the experiment, for `labkit train`.")] = False,
+    folder: Folder = None,
+) -> None:
+    """Show how a run stands, its last records and what it does."""
+    from labkit import lab as front
+
+    found = front.open_run(run, folder=folder or ctx.obj)
+    if toml:
+        typer.echo(found.toml(), nl=False)
+        return
+    info = found.info
+    problem = f"\n{info.error} {info.cure}".rstrip()
+    history = found.history.tail(10).to_string(index=False, na_rep="")
+    typer.echo(f"{found} ({found.id}){problem}\n\n{history}\n\n{found.toml()}", nl=False)
+
+
+@runs_app.command()
+def stop(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
+    """End a run before its next step; its model is kept."""
+    _steer(run, folder or ctx.obj, lambda found: found.stop(), "will stop before its next step")
+
+
+@runs_app.command()
+def pause(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
+    """Hold a run before its next step."""
+    _steer(run, folder or ctx.obj, lambda found: found.pause(), "will pause before its next step")
+
+
+@runs_app.command()
+def resume(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
+    """Let a paused run go on; a stopped, failed or lost one goes on in a process of its own."""
+
+    def go_on(found: Any) -> None:
+        if found.info.over:
+            found.start(detach=True)  # a thread of this command would end with it
+        else:
+            found.resume()
+
+    _steer(run, folder or ctx.obj, go_on, "goes on")
+
+
+@samples_app.callback(invoke_without_command=True)
+def _samples(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        samples_list()
+
+
+@samples_app.command("list")
+def samples_list() -> None:
+    """List the samples with licence, source and whether they are here."""
+    from labkit.base.samples import SAMPLES
+
+    typer.echo(repr(SAMPLES))
+
+
+@samples_app.command("fetch")
+def samples_fetch(names: SampleNames) -> None:
+    """Fetch samples into the cache, so that they are there offline."""
+    from labkit.base.samples import folder
+
+    for name in names:
+        typer.echo(f"{name}: {folder(name)}")
+
+
+@samples_app.command("verify")
+def samples_verify(names: SampleNames) -> None:
+    """Hash every file of samples; what is damaged is fetched again."""
+    from labkit.base.samples import verify
+
+    for name in names:
+        damaged = verify(name)
+        typer.echo(f"{name}: {'fetched again, damaged: ' + ', '.join(damaged) if damaged else 'whole'}")
+
+
+def _steer(name: str, folder: Path | None, act: Callable[[Any], Any], told: str) -> None:
+    from labkit import lab as front
+
+    found = front.open_run(name, folder=folder)
+    act(found)
+    typer.echo(f"{found.name} ({found.id}) {told}")
+
+
+def _printable(text: str) -> str:
+    """The text on one line, without characters that a terminal would obey."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+# --- tables ---------------------------------------------------------------------------------------------------
+
+
+def _read_table(path: Path, encoding: str) -> Iterator[Row]:
+    """The rows of a CSV or TSV file, one at a time, the header first as a row of names.
+
+    Raises:
+        DataError: no such file, not in this encoding, broken quotes, or a row with more or fewer cells than the header.
+    """
+    csv.field_size_limit(2**31 - 1)
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            lines = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+            header = next(lines, [])
+            yield {name: name for name in header}
+            for cells in filter(None, lines):
+                if len(cells) != len(header):
+                    raise DataError(f"{path}, line {lines.line_num}: {len(cells)} cells, but {len(header)} columns.")
+                yield dict(zip(header, cells, strict=True))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}.") from error
+    except (UnicodeError, LookupError) as error:
+        raise DataError(f"{path} is not {encoding} text ({error}). Name its encoding with --encoding.") from error
+    except csv.Error as error:
+        raise DataError(f"{path}, line {lines.line_num}: {error}. Check the quotes.") from error
+
+
+def _columns(rows: Iterator[Row], path: Path, column: str | None, pair: str | None) -> tuple[str, str | None]:
+    """Take the header off ``rows`` and find the columns of the text and of its pair."""
+    names = list(next(rows))
+    if column is None:
+        column = names[0] if len(names) == 1 else "text"
+    for name in (column, pair):
+        if name is not None and name not in names:
+            raise DataError(f"{path} has no column {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
+    return column, pair
+
+
+def _answers(predictor: Predictor, rows: Iterator[Row], first: str, second: str | None) -> Iterator[Row]:
+    """Every row with its answer; a column of the table with the name of an answer is replaced."""
+    while chunk := list(itertools.islice(rows, CHUNK)):
+        pairs = {} if second is None else {"pairs": [row[second] for row in chunk]}
+        for row, answer in zip(chunk, predictor.predict([row[first] for row in chunk], **pairs), strict=True):
+            chances = {f"probability {name}": f"{chance:.6f}" for name, chance in answer.probability.items()}
+            yield {**row, "predicted": answer.label, "confidence": f"{answer.confidence:.6f}", **chances}
+
+
+def _write_table(target: IO[str], rows: Iterator[Row]) -> int:
+    """Write CSV and return the number of rows. No cell can act as a formula when a spreadsheet opens the file."""
+    writer, count = csv.writer(target, lineterminator="\n"), 0
+    for count, row in enumerate(rows, 1):
+        if count == 1:
+            writer.writerow(map(_inert, row))
+        writer.writerow(map(_inert, row.values()))
+    return count
+
+
+def _inert(cell: str) -> str:
+    """``=1+1`` → ``'=1+1``; plain numbers such as ``-5`` stay as they are."""
+    if not cell.startswith(("\t", "\r")) and not cell.lstrip().startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return "'" + cell
+    return cell
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    """Write a file beside ``path`` that takes its place at the end; after an error the old content stands.
+
+    Raises:
+        DataError: the place cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as target:
+            yield target
+        beside.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}.") from error
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,210 @@
+"""Tokens to batches: a few fixed shapes, little padding, and an order that is a pure function of seed and step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from labkit.base.errors import ConfigError, DataError
+from labkit.data.tokens import Tokens
+
+Batch = dict[str, np.ndarray]
+
+
+def choose_buckets(
+    lengths: Sequence[int] | np.ndarray, max_length: int, count: int = 4, *, batch_size: int = 1
+) -> tuple[int, ...]:
+    """The widths of batches that waste the fewest token slots: the exact optimum, by dynamic programming.
+
+    Args:
+        lengths: tokens in every row.
+        max_length: no bucket is wider than this.
+        count: buckets at most (each costs one compilation); fewer are returned where more gain nothing.
+        batch_size: when given, the empty places in the last batch of every bucket count as waste too.
+
+    Returns:
+        Ascending multiples of 8, the last one the first that holds the longest row (or ``max_length``, if less).
+
+    Raises:
+        ConfigError: a row is longer than ``max_length``, or ``count`` or ``batch_size`` is below 1.
+    """
+    lengths = np.asarray(lengths, np.int64)
+    if count < 1 or batch_size < 1:
+        raise ConfigError(f"count = {count} and batch_size = {batch_size} must be at least 1.")
+    if not lengths.size:
+        return (min(8, max_length),)
+    if (longest := int(lengths.max())) > max_length:
+        raise ConfigError(f"the longest row has {longest} tokens, more than max_length = {max_length}.")
+    edges, rows = np.unique(np.minimum(-(-lengths // 8) * 8, max_length), return_counts=True)
+    below = np.concatenate([[0], np.cumsum(rows)])  # below[j]: rows that fit edges[:j]
+    costs, cuts = [np.where(below == 0, 0, np.iinfo(np.int64).max // 2)], []
+    for _ in range(min(count, len(edges))):
+        cost, cut = np.full_like(costs[0], np.iinfo(np.int64).max // 2), np.zeros_like(below)
+        for j in range(1, len(below)):
+            batches = -(-(below[j] - below[:j]) // batch_size)
+            slots = costs[-1][:j] + edges[j - 1] * batches * batch_size
+            cut[j] = slots.argmin()
+            cost[j] = slots[cut[j]]
+        costs.append(cost)
+        cuts.append(cut)
+    used, j, chosen = 1 + int(np.argmin([cost[-1] for cost in costs[1:]])), len(edges), []
+    for cut in reversed(cuts[:used]):
+        chosen.append(int(edges[j - 1]))
+        j = int(cut[j])
+    return tuple(reversed(chosen))
+
+
+class Batches:
+    """An endless sequence of batches in which every example appears exactly once an epoch.
+
+    A batch has one of ``shapes`` and is ``{"ids": i32[b, t], "types": i32[b, t], "mask": bool[b, t], "label": i32[b],
+    "weight": f32[b], "index": i32[b]}``. ``mask`` is True on tokens and ``index`` is the position in ``tokens``. The
+    last batch of every bucket is filled up with examples of index -1, weight 0, label 0 and nothing but padding, whose
+    first place is unmasked so that a softmax over it stays finite.
+
+    Args:
+        tokens: the rows.
+        batch_size: b, the same in every batch; it may be more than there are rows.
+        buckets: ascending widths t, the last at least the longest row (:func:`choose_buckets`).
+        seed: decides the order, together with the epoch.
+        shuffle: mix the rows within their bucket, and the batches, anew in every epoch. Otherwise every epoch goes
+            bucket by bucket through the rows in their order, and ``index`` puts predictions back in place.
+        weights: f32[n], weight of every row of ``tokens`` (1 if not given).
+        labelled_only: leave rows without a label (-1) out. With False, to predict or pretrain, they take part with
+            weight 1 and label 0.
+
+    Raises:
+        ConfigError: ``batch_size``, ``seed`` or ``buckets`` cannot be used.
+        DataError: ``weights`` do not fit, or there are rows but none with a label.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        batch_size: int,
+        buckets: Sequence[int],
+        seed: int = 0,
+        shuffle: bool = True,
+        *,
+        weights: np.ndarray | None = None,
+        labelled_only: bool = True,
+    ):
+        self.tokens, self.batch_size, self.seed, self.shuffle = tokens, int(batch_size), int(seed), shuffle
+        if batch_size < 1 or seed < 0:
+            raise ConfigError(f"batch_size = {batch_size} must be at least 1 and seed = {seed} at least 0.")
+        self._weights = _checked_weights(weights, len(tokens))
+        rows = np.flatnonzero(tokens.label >= 0) if labelled_only else np.arange(len(tokens))
+        if len(tokens) and not len(rows):
+            raise DataError(f"none of the {len(tokens)} rows has a label; to predict, pass labelled_only=False.")
+        self._groups = _grouped(rows, tokens.lengths[rows], tuple(map(int, buckets)))
+        self.examples = len(rows)
+        self._plans: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch, the same in each."""
+        return sum(-(-len(rows) // self.batch_size) for rows in self._groups.values())
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The shapes ``(b, t)`` that do occur, narrowest first: one compilation each."""
+        return [(self.batch_size, width) for width in self._groups]
+
+    @property
+    def examples_per_step(self) -> float:
+        """Real examples in a batch, on average."""
+        return self.examples / max(1, self.steps_per_epoch)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of an epoch's token slots that hold no token, filler examples included; 0 to 1."""
+        slots = sum(-(-len(rows) // self.batch_size) * self.batch_size * t for t, rows in self._groups.items())
+        real = sum(int(self.tokens.lengths[rows].sum()) for rows in self._groups.values())
+        return 1 - real / slots if slots else 0.0
+
+    def at(self, step: int) -> Batch:
+        """The batch of any step of any epoch; the same seed and step give the same batch, in any process.
+
+        Raises:
+            DataError: a negative step, or there are no rows.
+        """
+        count = self.steps_per_epoch
+        if step < 0 or not count:
+            raise DataError(f"there is no batch at step {step} ({self.examples} examples).")
+        epoch, place = divmod(int(step), count)
+        order, widths = self._plan(epoch if self.shuffle else 0)
+        return self._gather(order[place], int(widths[place]))
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the first epoch, in order."""
+        return (self.at(step) for step in range(self.steps_per_epoch))
+
+    def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of every batch i32[steps, b] (-1: filler) and width of every batch; the last two epochs are kept."""
+        plans = self._plans
+        if epoch not in plans:
+            plans = {**dict(list(plans.items())[-1:]), epoch: self._planned(epoch)}
+            self._plans = plans  # in one assignment: other threads see the old ones or the new
+        return plans[epoch]
+
+    def _planned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        bits = np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
+        parts = []
+        for rows in self._groups.values():
+            part = np.full((-(-len(rows) // self.batch_size), self.batch_size), -1, np.int32)
+            part.flat[: len(rows)] = rows[_mixed(bits, len(rows))] if self.shuffle else rows
+            parts.append(part)
+        widths = np.repeat(list(self._groups), [len(part) for part in parts])
+        turn = _mixed(bits, len(widths)) if self.shuffle else slice(None)
+        return np.concatenate(parts)[turn], widths[turn]
+
+    def _gather(self, index: np.ndarray, width: int) -> Batch:
+        tokens, real = self.tokens, index >= 0
+        rows = np.where(real, index, 0)
+        start, column = tokens.offsets[rows][:, None], np.arange(width)
+        mask = (column < (tokens.offsets[rows + 1][:, None] - start)) & real[:, None]
+        source = np.where(mask, start + column, start)
+        batch = {
+            "ids": np.where(mask, tokens.ids[source], np.int32(tokens.pad_id)),
+            "types": np.where(mask, tokens.types[source], 0).astype(np.int32),
+            "mask": mask,
+            "label": np.where(real, np.maximum(tokens.label[rows], 0), 0).astype(np.int32),
+            "weight": np.where(real, 1 if self._weights is None else self._weights[rows], 0).astype(np.float32),
+            "index": index.copy(),
+        }
+        mask[~real, 0] = True
+        return batch
+
+
+def _mixed(bits: np.random.BitGenerator, count: int) -> np.ndarray:
+    """A random order of ``count`` things. From raw bits, which NumPy promises to keep; its shuffles it may change."""
+    return np.argsort(bits.random_raw(count), kind="stable")
+
+
+def _grouped(rows: np.ndarray, lengths: np.ndarray, buckets: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """Width → its rows, for the widths that have any."""
+    if not buckets or buckets[0] < 1 or any(a >= b for a, b in pairwise(buckets)):
+        raise ConfigError(f"buckets = {buckets} must be widths in ascending order.")
+    if len(rows) and lengths.max() > buckets[-1]:
+        raise ConfigError(f"the longest row has {lengths.max()} tokens, the widest bucket only {buckets[-1]}.")
+    which = np.searchsorted(buckets, lengths)
+    groups = {width: rows[which == place] for place, width in enumerate(buckets)}
+    return {width: group for width, group in groups.items() if len(group)}
+
+
+def _checked_weights(weights: np.ndarray | None, count: int) -> np.ndarray | None:
+    if weights is None:
+        return None
+    weights = np.asarray(weights, np.float32)
+    if weights.shape != (count,):
+        raise DataError(f"weights have the shape {weights.shape}; there are {count} rows.")
+    good = np.isfinite(weights) & (weights >= 0)
+    if not good.all():
+        row = int(good.argmin())
+        raise DataError(f"weights must be finite and not negative; that of row {row} is {weights[row]}.")
+    return weights

@@ -1,0 +1,278 @@
+"""Rows that say the same: exact copies, near copies, and copies whose labels disagree.
+
+Two texts are exact copies when they are equal after NFKC, case folding and collapsing of white space. They are near
+copies when the Jaccard similarity of their sets of three-character shingles reaches a threshold: MinHash (Broder 1997)
+proposes the pairs, the true similarity decides. Shingles of characters need no words, so Chinese works alike.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.data.rows import Note, Rows
+
+_FIRST = {"test": 0, "validation": 1}  # the copy that is kept: an evaluation must not lose rows to the training split
+
+
+def exact_duplicates(rows: Rows) -> pd.DataFrame:
+    """All rows whose text another row has too.
+
+    Returns:
+        A frame, one line per such row: group (0, 1, …), row (its number in the source), split, label (name of the
+        class, None when unlabelled), text. The first line of a group is the copy that :func:`dedupe` keeps.
+
+    Raises:
+        DataError: the rows hold no texts.
+    """
+    return _groups(table(rows), rows, "key")
+
+
+def conflicts(rows: Rows) -> pd.DataFrame:
+    """The exact duplicates whose labels disagree, in the form of :func:`exact_duplicates`: a sign of label noise."""
+    copies = table(rows)
+    return _groups(copies[_disagree(copies)], rows, "key")
+
+
+def near_duplicates(rows: Rows, threshold: float = 0.8) -> pd.DataFrame:
+    """Groups of rows whose texts are nearly the same, exact duplicates among them.
+
+    Every row of a group has a similarity of at least ``threshold`` to the first line of the group; groups do not
+    grow by chains. A pair at the threshold is missed with a probability below 0.1 %, a closer one more rarely.
+
+    Returns:
+        The frame of :func:`exact_duplicates` with the column similarity (Jaccard, to the group's first row; 1.0 for
+        equal sets of shingles).
+
+    Raises:
+        ConfigError: the threshold is not above 0 and at most 1.
+        DataError: the rows hold no texts.
+    """
+    return _groups(_with_leaders(table(rows), threshold), rows, "leader", "similarity")
+
+
+def dedupe(
+    rows: Rows, near: bool = False, threshold: float = 0.8, keep: str = "first", conflicts: str = "keep-first"
+) -> Rows:
+    """Keep one copy of every text in the whole data set.
+
+    A copy in test is kept before one in validation, that before one in train, so that what is evaluated on is never
+    trained on and stays whole; within a split a labelled copy comes before an unlabelled one, and then the first one.
+
+    Args:
+        near: drop near duplicates too (:func:`near_duplicates`).
+        threshold: least similarity of near duplicates.
+        keep: "first" or "last" row of a split.
+        conflicts: for exact copies with different labels: "keep-first" treats them like other copies, "drop" drops
+            all of them.
+
+    Returns:
+        Rows whose report has a refused note with the row number for each dropped row.
+
+    Raises:
+        ConfigError: an unknown choice or a threshold out of range.
+        DataError: the rows hold no texts, or nothing is left of a split.
+    """
+    _one_of("keep", keep, ("first", "last"))
+    _one_of("conflicts", conflicts, ("keep-first", "drop"))
+    copies = table(rows, last=keep == "last")
+    copies["conflict"] = _disagree(copies)
+    copies = _with_leaders(copies, threshold) if near else copies.assign(leader=copies["key"], similarity=1.0)
+    noisy = copies["conflict"] & (conflicts == "drop")
+    copies["dropped"] = noisy | copies.duplicated("leader")
+    kept = copies[~copies["dropped"]]
+    copies = copies.join(kept.set_index("leader")[["row", "split"]].add_prefix("kept_"), on="leader")
+    splits = {}
+    for name, split in rows.splits.items():
+        positions = np.sort(kept.loc[kept["split"] == name, "position"].to_numpy())
+        if not len(positions) and len(split):
+            raise DataError(f"no row of {name!r} is left: each repeats a row of another split.")
+        splits[name] = split if len(positions) == len(split) else split.select(positions)
+    dropped = copies[copies["dropped"]].sort_values("row")
+    return rows.with_splits(splits, notes=[_note(line, rows.spec.classes) for line in dropped.itertuples()])
+
+
+def normalise(text: str) -> str:
+    """The form in which exact copies are equal: NFKC, case folded, white space collapsed."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(text.casefold().split())
+
+
+def table(rows: Rows, last: bool = False) -> pd.DataFrame:
+    """All rows in the order in which copies are kept.
+
+    Returns:
+        A frame with split, position (in the split), row, label (-1 unlabelled), text, key (int64, equal for exact
+        copies, counted from 0 in this order).
+    """
+    frames = []
+    for name, split in rows.splits.items():
+        if "text" not in split.column_names:
+            raise DataError(f"duplicates are found by text; {name!r} has the columns {', '.join(split.column_names)}.")
+        columns = split.with_format(None)
+        frame = pd.DataFrame({"row": columns["row"][:], "text": columns["text"][:]}).astype({"text": object})
+        frame["label"] = columns["label"][:] if "label" in split.column_names else -1
+        pairs = columns["text_pair"][:] if "text_pair" in split.column_names else None
+        frame["norm"] = _norms(frame["text"].tolist(), pairs)
+        frames.append(frame.assign(split=name, position=np.arange(len(frame)), order=_FIRST.get(name, 2)))
+    whole = pd.concat(frames, ignore_index=True)
+    whole["unlabelled"] = whole["label"] < 0
+    whole = whole.sort_values(["order", "unlabelled", "row"], ascending=[True, True, not last], ignore_index=True)
+    whole["key"] = pd.factorize(whole["norm"])[0]
+    return whole
+
+
+def _norms(texts: list[str], pairs: list[str] | None) -> pd.Series:
+    normed = [normalise(text) for text in texts]
+    if pairs is not None:
+        normed = [f"{first}\n{normalise(second)}" for first, second in zip(normed, pairs, strict=True)]
+    return pd.Series(normed, dtype=object)
+
+
+def _disagree(copies: pd.DataFrame) -> pd.Series:
+    """True for the labelled copies of a text that has two labels."""
+    labelled = copies["label"].where(copies["label"] >= 0)
+    return labelled.notna() & (labelled.groupby(copies["key"]).transform("nunique") > 1)
+
+
+def _groups(copies: pd.DataFrame, rows: Rows, by: str, *more: str) -> pd.DataFrame:
+    """The lines that share their value of ``by``, numbered by group."""
+    groups = copies[copies.duplicated(by, keep=False)].sort_values(by, kind="stable", ignore_index=True)
+    classes = rows.spec.classes
+    named = [classes[label] if label >= 0 else None for label in groups["label"]]
+    groups = groups.assign(group=pd.factorize(groups[by])[0], label=pd.Series(named, dtype=object))
+    return groups[["group", "row", "split", "label", *more, "text"]]
+
+
+def _note(line, classes: tuple[str, ...]) -> Note:
+    if pd.isna(line.kept_row):
+        return Note(line.row, "text", "refused", "copies disagree", f"labelled {classes[line.label]!r}, elsewhere otherwise")
+    where = f"row {int(line.kept_row)} in {line.kept_split}"
+    if line.conflict:
+        return Note(line.row, "text", "refused", "copy with another label", f"{classes[line.label]!r}; kept: {where}")
+    if line.similarity < 1:
+        return Note(line.row, "text", "refused", "near duplicate", f"{line.similarity:.2f} like {where}")
+    return Note(line.row, "text", "refused", "duplicate", f"of {where}")
+
+
+def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{what} = {value!r} is not one of {', '.join(choices)}.{nearest(value, choices)}")
+
+
+# --- near duplicates ---------------------------------------------------------------------------------------------
+
+_PERMUTATIONS = 128
+_MISSED = 1e-3  # greatest probability to miss a pair at the threshold
+_WIDE = 100  # in a larger bucket, rows are compared with its first ones only
+
+
+def _with_leaders(copies: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Adds leader (key of the first row of its group) and similarity (to that row)."""
+    if not 0 < threshold <= 1:
+        raise ConfigError(f"threshold = {threshold!r} must be above 0 and at most 1.")
+    texts = copies.drop_duplicates("key")["norm"].tolist()  # in the order of key: 0, 1, …
+    first, second, similarity = near_pairs(texts, threshold)
+    leader, close = np.arange(len(texts)), np.ones(len(texts))
+    # In the order of `second`, the closest first: whether `first` leads is settled before it is asked.
+    for at in np.lexsort((first, -similarity, second)):
+        i, j = first[at], second[at]
+        if leader[j] == j and leader[i] == i:
+            leader[j], close[j] = i, similarity[at]
+    key = copies["key"].to_numpy()
+    return copies.assign(leader=leader[key], similarity=close[key])
+
+
+def near_pairs(texts: Sequence[str], threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of similar texts: (first i64[p], second i64[p], similarity f64[p]) with first < second.
+
+    Locality-sensitive hashing: texts that agree in all MinHash values of some band are candidates, and those that
+    agree in enough of all values are compared by true Jaccard.
+    """
+    sets = _shingles(texts)
+    sizes = np.diff(sets.indptr)
+    signatures = _signatures(sets)
+    height = _band_height(threshold)
+    found = [np.empty(0, np.int64)]
+    for top in range(0, _PERMUTATIONS - height + 1, height):
+        for first, second in _bucket_pairs(signatures[:, top : top + height]):
+            likely = _likely(signatures, sizes, first, second, threshold)
+            found.append((first * len(texts) + second)[likely])
+    first, second = np.divmod(np.unique(np.concatenate(found)), len(texts))
+    similarity = _jaccard(sets, sizes, first, second)
+    similar = similarity >= threshold
+    return first[similar], second[similar], similarity[similar]
+
+
+def _signatures(sets: sparse.csr_array) -> np.ndarray:
+    """MinHash values, i32[n, _PERMUTATIONS]: the least rank of a text's shingles in random orders of all shingles."""
+    rng = np.random.default_rng(0)
+    out = np.empty((sets.shape[0], _PERMUTATIONS), np.int32)
+    for column in range(_PERMUTATIONS):
+        ranks = rng.permutation(sets.shape[1]).astype(np.int32)
+        out[:, column] = np.minimum.reduceat(ranks[sets.indices], sets.indptr[:-1])
+    return out
+
+
+def _likely(
+    signatures: np.ndarray, sizes: np.ndarray, first: np.ndarray, second: np.ndarray, threshold: float
+) -> np.ndarray:
+    """Which candidates can reach the threshold, by set sizes and by the estimate of the signatures less 4 sigma."""
+    small, large = np.minimum(sizes[first], sizes[second]), np.maximum(sizes[first], sizes[second])
+    likely = small >= threshold * large  # the similarity is at most small / large
+    least = _PERMUTATIONS * threshold - 4 * np.sqrt(_PERMUTATIONS * threshold * (1 - threshold))
+    at = np.flatnonzero(likely)
+    for part in np.array_split(at, len(at) // 50_000 + 1):
+        likely[part] = (signatures[first[part]] == signatures[second[part]]).sum(axis=1) >= least
+    return likely
+
+
+def _shingles(texts: Sequence[str]) -> sparse.csr_array:
+    """Which shingles a text has: i32[n, shingles], 0 or 1; a text of fewer than three characters is one shingle."""
+    padded = [text.ljust(3, "\0") for text in texts]
+    codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    owner = np.repeat(np.arange(len(texts)), [len(text) for text in padded])
+    packed = codes[:-2] << np.uint64(42) | codes[1:-1] << np.uint64(21) | codes[2:]  # 21 bits hold any code point
+    inside = owner[:-2] == owner[2:]
+    column, vocabulary = pd.factorize(packed[inside])
+    shape = (len(texts), len(vocabulary))
+    sets = sparse.csr_array((np.ones(len(column), np.int32), (owner[:-2][inside], column)), shape=shape)
+    sets.sum_duplicates()
+    sets.data[:] = 1
+    return sets
+
+
+def _band_height(threshold: float) -> int:
+    """The most values per band (fewer false candidates) with which a pair at the threshold is still found."""
+    for height in range(16, 1, -1):
+        if (1 - threshold**height) ** (_PERMUTATIONS // height) <= _MISSED:
+            return height
+    return 1
+
+
+def _bucket_pairs(band: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs (smaller, larger index) of texts with equal values i32[n, height], a batch for each place in the bucket."""
+    key = np.zeros(len(band), np.uint64)
+    for values in band.T:
+        key = key * np.uint64(0x9E3779B97F4A7C15) + values.astype(np.uint64)
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.r_[True, key[order][1:] != key[order][:-1]])
+    start = np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    place = np.arange(len(order)) - start
+    for pivot in range(min(place.max(), _WIDE)):
+        later = np.flatnonzero(place > pivot)
+        yield order[start[later] + pivot], order[later]
+
+
+def _jaccard(sets: sparse.csr_array, sizes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    common = np.zeros(len(first), np.int64)
+    for at in range(0, len(first), 20_000):
+        chunk = slice(at, at + 20_000)
+        common[chunk] = sets[first[chunk]].multiply(sets[second[chunk]]).sum(axis=1)
+    return common / (sizes[first] + sizes[second] - common)

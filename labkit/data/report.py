@@ -1,0 +1,158 @@
+"""What happened to rows on their way in: each refusal, repair and count, by row number."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ACTIONS = ("refused", "repaired", "counted")
+CAP = 10_000  # notes kept for one reason; the counts stay exact beyond it
+
+# C0 and C1 controls, soft hyphen, zero-width and bidirectional characters, line separators, lone surrogates, tags
+HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+
+
+def visible(text: str, limit: int | None = None) -> str:
+    """``text`` for the eye: what would not show, or would reorder what shows, is written out; cut at ``limit``.
+
+    Controls become their Unicode pictures (NUL is ``␀``), other hidden characters ``\\u202e``. This is not HTML
+    escaping: pass the result through :func:`html.escape` before it goes into a page.
+    """
+    if limit is not None and len(text) > limit:
+        text = text[:limit] + "…"
+    return HIDDEN.sub(lambda found: _shown(found.group()), text)
+
+
+def _shown(char: str) -> str:
+    code = ord(char)
+    if code < 0x20 or code == 0x7F:
+        return chr(0x2421 if code == 0x7F else 0x2400 + code)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """One thing done to one row (``row`` None: to the source as a whole)."""
+
+    row: int | None
+    column: str | None
+    action: str  # one of ACTIONS
+    reason: str
+    detail: str = ""
+    split: str | None = None
+
+
+class Report:
+    """The notes of a table, in order; at most ``CAP`` for each reason, with exact counts."""
+
+    def __init__(self, notes: Iterable[Note] = ()):
+        self.notes: list[Note] = []
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._kept: Counter[tuple[str, str]] = Counter()
+        for note in notes:
+            self._enter(note)
+
+    def add(
+        self,
+        action: str,
+        reason: str,
+        rows: Iterable[int | None] = (None,),
+        *,
+        column: str | None = None,
+        detail: str | Sequence[str] = "",
+        split: str | None = None,
+    ) -> None:
+        """Note ``reason`` for each of ``rows``; ``detail`` is one text for all or one for each row."""
+        for index, row in enumerate(rows):
+            key = (action, reason)
+            if self._kept[key] >= CAP:
+                self._counts[key] += 1
+                continue
+            text = detail if isinstance(detail, str) else detail[index]
+            self._enter(Note(None if row is None else int(row), column, action, reason, text, split))
+
+    def _enter(self, note: Note) -> None:
+        if note.action not in ACTIONS:
+            raise ValueError(f"action {note.action!r} is not one of {', '.join(ACTIONS)}.")
+        key = (note.action, note.reason)
+        self._counts[key] += 1
+        if self._kept[key] < CAP:
+            self._kept[key] += 1
+            self.notes.append(note)
+
+    def merge(self, other: Report | Iterable[Note]) -> Report:
+        """A new report: these notes, then those of ``other``."""
+        other = other if isinstance(other, Report) else Report(other)
+        merged = Report(self.notes)
+        for note in other.notes:
+            merged._enter(note)
+        merged._counts = self._counts + other._counts
+        return merged
+
+    def moved(self, start: int, split: str | None) -> Report:
+        """The same notes with ``start`` added to each row number and the split named."""
+        moved = Report(
+            replace(note, row=None if note.row is None else note.row + start, split=note.split or split)
+            for note in self.notes
+        )
+        moved._counts = Counter(self._counts)
+        return moved
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Action → reason → how often; only what happened is listed."""
+        return {
+            action: {reason: count for (done, reason), count in self._counts.items() if done == action}
+            for action in ACTIONS
+            if any(done == action for done, _ in self._counts)
+        }
+
+    def of(self, action: str) -> dict[str, list[Note]]:
+        """Reason → the notes of one action that are kept."""
+        found: dict[str, list[Note]] = {}
+        for note in self.notes:
+            if note.action == action:
+                found.setdefault(note.reason, []).append(note)
+        return found
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A line for each note: row (Int64), split, column, action, reason, detail. Hidden characters are written out."""
+        import pandas as pd
+
+        lines = [{name: visible(v) if isinstance(v, str) else v for name, v in asdict(n).items()} for n in self.notes]
+        frame = pd.DataFrame(lines, columns=["row", "split", "column", "action", "reason", "detail"])
+        return frame.astype({"row": "Int64"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; :meth:`from_dict` reads them."""
+        return {"notes": [asdict(note) for note in self.notes], "counts": [[*k, n] for k, n in self._counts.items()]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        report = cls(Note(**note) for note in values["notes"])
+        report._counts = Counter({(action, reason): count for action, reason, count in values["counts"]})
+        return report
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Report) and self.notes == other.notes and self._counts == other._counts
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        """How many things were noted, capped ones included."""
+        return self._counts.total()
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  {action}: " + ", ".join(f"{visible(reason)} {count:,}" for reason, count in reasons.items())
+            for action, reasons in self.counts().items()
+        ]
+        return "\n".join(["Report:", *lines]) if lines else "Report: nothing refused, repaired or counted"

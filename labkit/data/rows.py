@@ -1,0 +1,337 @@
+"""Rows as read: named splits of normalised columns on Arrow, what they hold, and what was done to them."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.base.config import Config, option
+from labkit.base.errors import DataError, nearest
+from labkit.data.report import Note, Report, visible
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset
+
+    from labkit.data.clean import Pipeline
+
+MARK = "rows.json"  # the file that tells a saved folder from any other
+BATCH = 10_000
+
+
+@dataclass(frozen=True)
+class Lengths(Config):
+    """Lengths of texts in characters (of both texts together for pairs)."""
+
+    min: int
+    median: float
+    mean: float
+    p95: float
+    max: int
+
+
+@dataclass(frozen=True)
+class Spec(Config):
+    """What rows hold: everything a model or a panel must know of the data."""
+
+    text: tuple[str, ...] = option((), "Source columns of the text; two for pairs.")
+    label: str | None = option(None, "Source column of the label.")
+    classes: tuple[str, ...] = option((), "Class names in the order of their ids.")
+    kind: str = option("text", "What an example is.", choices=("text", "image", "features"))
+    counts: dict[str, dict[str, int]] = option(help="Split → class name → rows.", factory=dict)
+    unlabelled: dict[str, int] = option(help="Split → rows without a label (-1).", factory=dict)
+    lengths: dict[str, Lengths] = option(help="Split → lengths of its texts.", factory=dict)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether an example is two texts."""
+        return len(self.text) == 2
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Split → rows."""
+        return {split: sum(classes.values()) + self.unlabelled.get(split, 0) for split, classes in self.counts.items()}
+
+    def class_counts(self) -> dict[str, int]:
+        """Class → rows in all splits."""
+        return {name: sum(counts[name] for counts in self.counts.values()) for name in self.classes}
+
+    def check_trainable(self) -> None:
+        """Raise :class:`DataError` unless the training rows (all rows before a split) show two classes or more."""
+        counts = self.counts.get("train", self.class_counts())
+        shown = [name for name, count in counts.items() if count]
+        if not self.label and not shown:
+            raise DataError("the rows have no labels: name the column of the label, lk.load(..., label=\"...\").")
+        if len(shown) < 2:
+            raise DataError(
+                f"a classifier needs training rows of two classes or more; these have {', '.join(shown) or 'none'}: "
+                f"{dict(counts)}."
+            )
+
+
+def describe(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
+    """``spec`` with counts and lengths taken from ``splits``, by Arrow compute."""
+    counts, unlabelled, lengths = {}, {}, {}
+    for name, dataset in splits.items():
+        ids = np.asarray(column(dataset, "label"))
+        found = np.bincount(ids[ids >= 0], minlength=len(spec.classes))
+        counts[name] = dict(zip(spec.classes, found.tolist(), strict=True))
+        unlabelled[name] = int((ids < 0).sum())
+        if spec.text and len(dataset):
+            lengths[name] = _lengths(dataset)
+    return spec.replace(counts=counts, unlabelled=unlabelled, lengths=lengths)
+
+
+def _lengths(dataset: Dataset) -> Lengths:
+    found = []
+    for table in batches(dataset, text_columns(dataset)):
+        parts = [pc.utf8_length(part) for part in table.columns]
+        found.append(np.sum([np.asarray(part) for part in parts], axis=0))
+    size = np.concatenate(found)
+    middle, high = np.quantile(size, [0.5, 0.95])
+    return Lengths(int(size.min()), float(middle), round(float(size.mean()), 2), float(high), int(size.max()))
+
+
+def text_columns(dataset: Dataset) -> list[str]:
+    """The normalised text columns that ``dataset`` has: none, ``text``, or ``text`` and ``text_pair``."""
+    return [name for name in ("text", "text_pair") if name in dataset.column_names]
+
+
+def batches(dataset: Dataset, columns: list[str] | None = None, size: int = BATCH) -> Iterator[pa.Table]:
+    """Arrow tables of up to ``size`` rows, in order; memory-mapped data are not read into memory as a whole."""
+    chosen = dataset if columns is None else dataset.select_columns(columns)
+    yield from chosen.with_format("arrow").iter(batch_size=size)
+
+
+def column(dataset: Dataset, name: str) -> pa.ChunkedArray:
+    """One column as Arrow."""
+    return dataset.select_columns([name]).with_format("arrow")[:].column(name)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Rows:
+    """A table of examples in named splits; never changed in place.
+
+    Every split has ``label`` (int32 class id, -1 = unlabelled) and ``row`` (int64), and for texts ``text`` (str) and,
+    for pairs, ``text_pair`` (str); every other source column is kept under its own name.
+
+    ``row`` is the number of the record in the source: the first record after the header is 0, refused records are
+    counted too, blank lines are not. Where each split is a file (or a split of a data set), the numbering runs on
+    through train, validation, test and then the others, so that a number names one record of the whole source.
+
+    Attributes:
+        splits: name → ``datasets.Dataset``; ``{"train": …}`` before splitting, else train, validation, test.
+        report: what was refused, repaired or counted, by row number.
+        source: arguments of ``lk.load`` that read these rows again: ``{"source": "reviews.csv", "text": "body"}``;
+            ``source`` is "" for rows made in Python.
+    """
+
+    splits: dict[str, Dataset]
+    basis: Spec  # what the columns mean; `spec` adds what is counted in the splits
+    report: Report = field(default_factory=Report)
+    source: dict[str, Any] = field(default_factory=lambda: {"source": ""})
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Columns, classes, counts for each split and class, lengths in characters."""
+        return describe(self.basis, self.splits)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over split names, class names, texts and labels, in order, as 64 hexadecimal digits."""
+        digest = hashlib.sha256(json.dumps([self.basis.kind, self.basis.classes]).encode())
+        for name, dataset in self.splits.items():
+            digest.update(json.dumps([name, len(dataset)]).encode())
+            digest.update(np.asarray(column(dataset, "label")).astype("<i4").tobytes())
+            for part in text_columns(dataset):
+                digest.update(_digest_text(dataset, part))
+            if self.basis.kind != "text":
+                digest.update(_digest_values(dataset))
+        return digest.hexdigest()
+
+    def with_splits(
+        self, splits: Mapping[str, Dataset], notes: Report | Iterable[Note] = (), *, spec: Spec | None = None
+    ) -> Rows:
+        """New rows with other splits and ``notes`` added to the report; counts and lengths are taken anew.
+
+        Args:
+            splits: name → dataset with the normalised columns (``label``, ``row`` and the texts).
+            notes: what was done, a :class:`Report` or single notes.
+            spec: another meaning of the columns or other classes; counts in it are not looked at.
+
+        Raises:
+            DataError: a split lacks a normalised column, or a label is not the id of a class.
+        """
+        basis = spec or self.basis
+        needed = ["label", "row", *("text", "text_pair")[: len(basis.text)]]
+        for name, dataset in splits.items():
+            if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
+                raise DataError(f"split {name!r} lacks the columns {', '.join(missing)}.")
+            if len(dataset) and (top := pc.max(column(dataset, "label")).as_py()) >= max(len(basis.classes), 0):
+                raise DataError(f"split {name!r} has the label {top}; there are {len(basis.classes)} classes.")
+        return Rows(dict(splits), basis, self.report.merge(notes), self.source)
+
+    def clean(self, pipeline: Pipeline | tuple[str, ...]) -> Rows:
+        """Rows with every text passed through ``pipeline`` (or the named steps); what it changed is in the report."""
+        from labkit.data.clean import Pipeline
+
+        return (pipeline if isinstance(pipeline, Pipeline) else Pipeline(tuple(pipeline))).apply(self)
+
+    def split(self, **settings: Any) -> Rows:
+        """Rows in train, validation and test: see :func:`labkit.data.split.split`."""
+        from labkit.data import split
+
+        return split.split(self, **settings)
+
+    def dedupe(self, near: bool = False) -> Rows:
+        """Rows without the second and later copies of a text: see :func:`labkit.data.split.dedupe`."""
+        from labkit.data import split
+
+        return split.dedupe(self, near=near)
+
+    def counts(self) -> dict[str, int]:
+        """Split → rows."""
+        return {name: len(dataset) for name, dataset in self.splits.items()}
+
+    def head(self, n: int = 5, split: str | None = None) -> pd.DataFrame:
+        """The first ``n`` rows for reading: class names for ids, long texts cut, hidden characters written out."""
+        import pandas as pd
+
+        dataset = self[split or next(iter(self.splits))]
+        frame = pd.DataFrame(dataset.select(range(min(n, len(dataset)))).with_format(None).to_list())
+        frame["label"] = [self.basis.classes[int(i)] if i >= 0 else None for i in frame["label"]]
+        for name in frame.columns:
+            frame[name] = [visible(value, 300) if isinstance(value, str) else value for value in frame[name]]
+        first = [*text_columns(dataset), "label", "row"]
+        return frame[[*first, *(name for name in frame.columns if name not in first)]]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write an Arrow file for each split and ``rows.json`` into ``folder``, whole or not at all.
+
+        Raises:
+            DataError: ``folder`` holds something other than saved rows.
+        """
+        folder = Path(folder)
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file()):
+            raise DataError(f"{str(folder)!r} holds something other than saved rows: give a new folder.")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            files = [f"{index}.arrow" for index in range(len(self.splits))]
+            for name, dataset in zip(files, self.splits.values(), strict=True):
+                write_arrow(fresh / name, dataset.features.arrow_schema, batches(dataset))
+            about = {"version": 1, "splits": dict(zip(self.splits, files, strict=True)), "source": self.source}
+            about |= {"spec": self.spec.to_dict(), "report": self.report.to_dict(), "fingerprint": self.fingerprint}
+            (fresh / MARK).write_text(json.dumps(about), encoding="utf-8")
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(fresh, folder)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        return folder
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Self:
+        """Rows written by :meth:`save`, memory-mapped.
+
+        Raises:
+            DataError: the folder was not written by :meth:`save`, or a file of it is missing or damaged.
+        """
+        from datasets import Dataset
+
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / MARK).read_text(encoding="utf-8"))
+            splits = {name: Dataset.from_file(str(folder / file)) for name, file in about["splits"].items()}
+            spec, report = Spec.from_dict(about["spec"]), Report.from_dict(about["report"])
+            rows = cls(splits, spec, report, about["source"])
+            if rows.counts() != spec.rows:
+                raise ValueError(f"it holds {rows.counts()} rows where {MARK} says {spec.rows}")
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise DataError(f"{str(folder)!r} holds no whole saved rows: {error}. Save them again.") from error
+        rows.__dict__["spec"] = spec
+        return rows
+
+    def __len__(self) -> int:
+        return sum(self.counts().values())
+
+    def __getitem__(self, split: str) -> Dataset:
+        if split not in self.splits:
+            known = ", ".join(self.splits)
+            raise DataError(f"there is no split {split!r}.{nearest(str(split), self.splits)} There are: {known}.")
+        return self.splits[split]
+
+    def __repr__(self) -> str:
+        return "\n".join([self._title(), *(f"  {line}" for line in self._facts())])
+
+    def _title(self) -> str:
+        return f"Rows: {len(self):,} in {len(self.splits)} split{'s' * (len(self.splits) != 1)}"
+
+    def _facts(self) -> list[str]:
+        spec = self.spec
+        facts = []
+        for name, dataset in self.splits.items():
+            shown = {**spec.counts[name], **({"unlabelled": n} if (n := spec.unlabelled[name]) else {})}
+            listed = ", ".join(f"{visible(key, 30)} {count:,}" for key, count in list(shown.items())[:12])
+            facts.append(f"{name}: {len(dataset):,} ({listed}{', …' * (len(shown) > 12)})")
+        for name, found in spec.lengths.items():
+            facts.append(f"characters, {name}: {found.min:,} to {found.max:,}, median {found.median:,.0f}, "
+                         f"95 % within {found.p95:,.0f}")  # fmt: skip
+        facts.append(f"text: {visible(', '.join(spec.text)) or 'none'}; label: {visible(spec.label or 'none')}")
+        return [*facts, *repr(self.report).splitlines()]
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        facts = "".join(f"<li>{html.escape(fact.strip())}</li>" for fact in self._facts())
+        page = f"<div><b>{html.escape(self._title())}</b><ul>{facts}</ul>{_html_table(self.head())}</div>"
+        return {"text/plain": repr(self), "text/html": page}
+
+
+def write_arrow(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write tables to an Arrow stream file that ``datasets.Dataset.from_file`` maps into memory."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for table in tables:
+            writer.write_table(table.cast(schema))
+
+
+def _html_table(frame: pd.DataFrame) -> str:
+    """A table whose every cell is escaped text."""
+    head = "".join(f"<th>{html.escape(visible(str(name), 60))}</th>" for name in frame.columns)
+    cells = (
+        "".join(f"<td style='text-align:left'>{html.escape(visible(str(value), 300))}</td>" for value in line)
+        for line in frame.itertuples(index=False)
+    )
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>"
+
+
+def _digest_text(dataset: Dataset, name: str) -> bytes:
+    """SHA-256 of a column of texts, the same however the column is cut into chunks."""
+    sizes, content = hashlib.sha256(), hashlib.sha256()
+    for table in batches(dataset, [name]):
+        texts = table.column(0).cast(pa.large_binary()).combine_chunks()
+        sizes.update(np.asarray(pc.binary_length(texts)).astype("<i8").tobytes())
+        offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        if texts.buffers()[2] is not None:
+            content.update(memoryview(texts.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
+    return sizes.digest() + content.digest()
+
+
+def _digest_values(dataset: Dataset) -> bytes:
+    digest = hashlib.sha256()
+    for table in batches(dataset, [name for name in dataset.column_names if name not in ("label", "row")]):
+        for values in table.to_pylist():
+            digest.update(repr(values).encode("utf-8", "surrogatepass"))
+    return digest.digest()

@@ -1,0 +1,343 @@
+"""Text to tokens: a Rust tokenizer that takes any text, adds what BERT needs, and is made from a file or learnt.
+
+The form is BERT's, whatever the file says: ``[CLS] text [SEP]``, or ``[CLS] text [SEP] other [SEP]`` with types 0 and
+1. Special tokens are put in by number, never found in a text: a user's ``"[CLS]"`` stays the five characters it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from labkit.base.cache import fingerprint, write_atomic
+from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.data.tokens import Tokens
+
+#: Roles of special tokens and the names they go by, BERT's first.
+ROLES = {
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]", "<s>"),
+    "sep": ("[SEP]", "</s>"),
+    "mask": ("[MASK]", "<mask>"),
+}
+#: What is read of one text at most, in characters: a bound on time (about a second). Text after it counts as cut.
+READ = 1_000_000
+
+_KINDS = {"wordpiece": 32, "bpe": 256 + len(ROLES)}  # kind → the smallest vocabulary that makes sense
+_AT_ONCE = 2000  # texts given to Rust at once: it needs some hundred bytes for a token
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Tokenizer:
+    """Cuts texts into numbered pieces. Make one with :meth:`load` or :meth:`train`.
+
+    Attributes:
+        vocab_size: rows that an embedding table needs, the greatest id + 1.
+        pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens.
+
+    Args:
+        rust: a ``tokenizers.Tokenizer``; its padding and truncation are switched off.
+
+    Raises:
+        DataError: the vocabulary lacks a special token (all that are missing are listed).
+    """
+
+    def __init__(self, rust: tokenizers.Tokenizer):
+        rust.no_padding()
+        rust.no_truncation()
+        rust.encode_special_tokens = True  # that is: take special-token text in a text for plain text
+        self._rust = rust
+        vocab = rust.get_vocab()
+        self.vocab_size = 1 + max(vocab.values(), default=-1)
+        found = {role: next((vocab[name] for name in names if name in vocab), None) for role, names in ROLES.items()}
+        if missing := [" or ".join(ROLES[role]) for role, number in found.items() if number is None]:
+            raise DataError(f"the tokenizer's vocabulary ({len(vocab)} pieces) has no {', no '.join(missing)}.")
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (int(found[role] or 0) for role in ROLES)
+        special = {number for number, token in rust.get_added_tokens_decoder().items() if token.special}
+        self._reserved = np.zeros(self.vocab_size, bool)
+        self._reserved[list(special | set(found.values()))] = True
+        self._reserved[self.unk_id] = False
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """Read a tokenizer from a folder in the Hugging Face layout, or from one of its files.
+
+        ``tokenizer.json`` is preferred; else ``vocab.txt`` is read as BERT's WordPiece, with ``do_lower_case``,
+        ``strip_accents`` and ``tokenize_chinese_chars`` from ``tokenizer_config.json`` beside it. Without that file a
+        vocabulary that lower-casing would not change is taken for a lower-casing one.
+
+        Raises:
+            DataError: there is no such file, it cannot be read, or special tokens are missing.
+        """
+        path = Path(path)
+        names = ("tokenizer.json", "vocab.txt")
+        file = next((path / name for name in names if (path / name).is_file()), path)
+        if not file.is_file():
+            there = ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else "no such path"
+            raise DataError(f"no {' or '.join(names)} in {str(path)!r} ({there or 'it is empty'}).")
+        try:
+            rust = tokenizers.Tokenizer.from_file(str(file)) if file.suffix == ".json" else _from_vocabulary(file)
+        except DataError:
+            raise
+        except Exception as error:  # the Rust library raises bare Exception
+            raise DataError(f"{file.name} in {str(file.parent)!r} is not a tokenizer: {error}") from None
+        return cls(rust)
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        kind: str = "wordpiece",
+        vocab_size: int = 8000,
+        lowercase: bool = True,
+        min_frequency: int = 2,
+    ) -> Tokenizer:
+        """Learn a vocabulary from texts in any language; the same texts always give the same ids.
+
+        Args:
+            texts: read once and held in memory.
+            kind: ``"wordpiece"`` (BERT's; every Chinese character is a word) or ``"bpe"`` (on bytes, so it knows all).
+            vocab_size: pieces at most, special tokens included.
+            lowercase: fold case (WordPiece then also drops accents, as BERT does).
+            min_frequency: pieces, and with WordPiece characters, that are rarer are not learnt.
+
+        Raises:
+            ConfigError: an unknown kind, or a vocabulary too small for it.
+            DataError: no text, or something that is not text.
+        """
+        if kind not in _KINDS:
+            raise ConfigError(f"unknown kind of tokenizer {kind!r}.{nearest(kind, _KINDS)} Known: {', '.join(_KINDS)}.")
+        if vocab_size < _KINDS[kind]:
+            raise ConfigError(f"vocab_size = {vocab_size} is too small for {kind}: at least {_KINDS[kind]}.")
+        texts = _checked(texts)
+        if not any(text.strip() for text in texts):
+            raise DataError(f"there is no text to learn a vocabulary from ({len(texts)} rows, all empty).")
+        learn = _learn_wordpiece if kind == "wordpiece" else _learn_bpe
+        return cls(learn([_well_formed(text) for text in texts], vocab_size, lowercase, min_frequency))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``tokenizer.json`` into a folder (made if need be), whole or not at all; returns the file's path."""
+        path = Path(folder) / "tokenizer.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, self._rust.to_str())
+        return path
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that decides what :meth:`encode` returns."""
+        return fingerprint("labkit tokenizer 1", self._rust.to_str(), READ)
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int = 512) -> Tokens:
+        """Number the pieces of many texts, in parallel, with ``[CLS]`` and ``[SEP]`` added.
+
+        Args:
+            texts: n texts. Lone surrogates become U+FFFD; nothing that is a string raises.
+            pairs: n second texts, or None.
+            max_length: tokens of a row at most, special ones included. A row that is longer loses its end; of a
+                pair the longer text is cut first, as in BERT.
+
+        Returns:
+            n rows with ``label`` -1 and ``row`` 0 … n-1; ``truncated`` counts the rows that were cut. Only as much
+            of a long text is read as is needed, and never more than ``READ`` characters.
+
+        Raises:
+            DataError: a text is not a string, or there are not as many pairs as texts.
+            ConfigError: ``max_length`` leaves no room for text.
+        """
+        texts = _checked(texts)
+        room = max_length - (2 if pairs is None else 3)
+        if room < (1 if pairs is None else 2):
+            raise ConfigError(f"max_length = {max_length} leaves no room for text beside the special tokens.")
+        first, length, cut = self._numbers(texts, room)
+        keep = np.minimum(length, room)
+        if pairs is None:
+            return self._lay(first, length, keep, cut | (keep < length))
+        pairs = _checked(pairs)
+        if len(pairs) != len(texts):
+            raise DataError(f"{len(texts)} texts but {len(pairs)} second texts.")
+        second, other, cut_other = self._numbers(pairs, room)
+        keep = np.where(length + other <= room, length, np.minimum(length, np.maximum(room - other, (room + 1) // 2)))
+        keep_other = np.minimum(other, room - keep)
+        cut |= cut_other | (keep < length) | (keep_other < other)
+        return self._lay(first, length, keep, cut, second, other, keep_other)
+
+    def pieces(self, text: str) -> list[tuple[str, int, tuple[int, int]]]:
+        """``(piece, id, (start, end))`` for display, without special tokens; start and end count characters of text."""
+        found = self._rust.encode(_well_formed(_checked([text])[0][:READ]), add_special_tokens=False)
+        ids = (self.unk_id if self._reserved[number] else number for number in found.ids)
+        return list(zip(found.tokens, ids, found.offsets, strict=True))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids, special tokens left out."""
+        return self._rust.decode([int(number) for number in ids], skip_special_tokens=True)
+
+    def __repr__(self) -> str:
+        return f"<tokenizer: {type(self._rust.model).__name__}, {self.vocab_size} pieces>"
+
+    def _numbers(self, texts: list[str], room: int) -> tuple[np.ndarray, ...]:
+        """Flat ids i32, lengths i64[n] and whether a text went on after what was read, bool[n]."""
+        some = [self._some(texts[i : i + _AT_ONCE], room) for i in range(0, max(1, len(texts)), _AT_ONCE)]
+        return tuple(np.concatenate(parts) for parts in zip(*some, strict=True))
+
+    def _some(self, texts: list[str], room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        limit = max(512, 8 * room)  # characters; most texts have fewer than 8 to a token
+        most = max(READ, limit)
+        found = self._rust.encode_batch_fast([_head(text, limit) for text in texts], add_special_tokens=False)
+        sparse = [i for i, text in enumerate(texts) if len(text) > limit and len(found[i]) <= room]
+        if sparse:
+            more = self._rust.encode_batch_fast([_head(texts[i], most) for i in sparse], add_special_tokens=False)
+            for i, encoding in zip(sparse, more, strict=True):
+                found[i] = encoding
+        length = np.fromiter(map(len, found), np.int64, len(found))
+        ids = np.fromiter(chain.from_iterable(one.ids for one in found), np.int32, int(length.sum()))
+        ids[self._reserved[ids]] = self.unk_id  # a vocabulary may hold "[CLS]" as a word of its own
+        return ids, length, np.fromiter((len(text) > most for text in texts), bool, len(texts))
+
+    def _lay(
+        self, ids: np.ndarray, length: np.ndarray, keep: np.ndarray, cut: np.ndarray, *other: np.ndarray
+    ) -> Tokens:
+        """Put the kept part of every text, and of its pair, between the special tokens."""
+        size = keep + 2 + (other[2] + 1 if other else 0)
+        offsets = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+        start, end = offsets[:-1], offsets[1:]
+        out, types = np.empty(int(offsets[-1]), np.int32), np.zeros(int(offsets[-1]), np.uint8)
+        out[start], out[start + 1 + keep], out[end - 1] = self.cls_id, self.sep_id, self.sep_id
+        out[_ranges(start + 1, keep)] = ids[_ranges(np.cumsum(length) - length, keep)]
+        if other:
+            ids, length, keep_other = other
+            out[_ranges(start + 2 + keep, keep_other)] = ids[_ranges(np.cumsum(length) - length, keep_other)]
+            types[_ranges(start + 2 + keep, keep_other + 1)] = 1
+        return Tokens.unlabelled(out, types, offsets, self.pad_id, int(cut.sum()))
+
+
+def _ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """``start[0], start[0]+1, …`` (length[0] of them), then the same for 1, 2, …, in one flat array."""
+    return np.repeat(start - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
+
+
+def _checked(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise DataError(f"a list of texts is needed, not one string: [{texts[:40]!r}].")
+    texts = list(texts)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"text {i} is {text!r}, a {type(text).__name__}; it must be a string.")
+    return texts
+
+
+def _well_formed(text: str) -> str:
+    """The text with every lone surrogate, which UTF-8 cannot hold, as U+FFFD; the length stays."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def _head(text: str, limit: int) -> str:
+    """The first ``limit`` characters, well formed, back to white space so that the last word is whole.
+
+    More than ``limit / 2`` characters without white space are cut where they are (Chinese, or no language).
+    """
+    if len(text) <= limit:
+        return _well_formed(text)
+    head = text[:limit]
+    whole = head.rsplit(None, 1)[:1]
+    return _well_formed(whole[0] if whole and len(whole[0]) > limit // 2 else head)
+
+
+def _from_vocabulary(file: Path) -> tokenizers.Tokenizer:
+    # "\n" only: splitlines() would also split at the U+2028 or U+0085 that a vocabulary may hold
+    lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    vocab = {line.rstrip("\r"): number for number, line in enumerate(lines)}
+    beside = file.parent / "tokenizer_config.json"
+    options: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    words = (piece for piece in vocab if not (piece.startswith("[") and piece.endswith("]")))
+    lowercase = options.get("do_lower_case")
+    if lowercase is None:
+        lowercase = all(word == word.lower() for word in words)  # not isupper(): "ᴬ" is upper but has no lower case
+    return _wordpiece(vocab, lowercase, options.get("strip_accents"), options.get("tokenize_chinese_chars", True))
+
+
+def _wordpiece(
+    vocab: dict[str, int], lowercase: bool, strip_accents: bool | None = None, chinese: bool = True
+) -> tokenizers.Tokenizer:
+    """BERT's WordPiece over a vocabulary; accents go with the case unless told otherwise."""
+    unknown = next((name for name in ROLES["unk"] if name in vocab), ROLES["unk"][0])
+    rust = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=100))
+    rust.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=chinese, strip_accents=strip_accents, lowercase=lowercase
+    )
+    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    rust.decoder = decoders.WordPiece()
+    return _with_special(rust)
+
+
+def _with_special(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Declare the special tokens and the BERT form, so that a saved file is whole for other programs too."""
+    known = {role: name for role, names in ROLES.items() for name in names if rust.token_to_id(name) is not None}
+    rust.add_special_tokens(list(known.values()))
+    if "cls" in known and "sep" in known:
+        cls, sep = known["cls"], known["sep"]
+        numbers = [(name, rust.token_to_id(name)) for name in (cls, sep)]
+        rust.post_processor = processors.TemplateProcessing(
+            single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1", special_tokens=numbers
+        )
+    return rust
+
+
+def _learn_wordpiece(texts: list[str], vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
+    special = [names[0] for names in ROLES.values()]
+    rust = _wordpiece({name: number for number, name in enumerate(special)}, lowercase)
+    alphabet = _alphabet(texts, rust, least, vocab_size - len(special))
+    letters = [piece for piece in alphabet if len(piece) == 1]
+    # The trainer numbers continuation characters in the order of a hash table, which differs from one process to the
+    # next, and breaks ties by number. Handed in as special tokens they have fixed numbers; `_wordpiece` forgets that.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, min_frequency=least, special_tokens=special + alphabet, show_progress=False,
+        initial_alphabet=letters, limit_alphabet=len(letters),
+    )  # fmt: skip
+    rust.train_from_iterator(texts, trainer, length=len(texts))
+    return _wordpiece(rust.get_vocab(), lowercase)
+
+
+def _alphabet(texts: list[str], rust: tokenizers.Tokenizer, least: int, room: int) -> list[str]:
+    """Characters, most frequent first, each followed by ``##`` and itself where it can go on a word."""
+    raw: Counter[str] = Counter()
+    for text in texts:
+        raw.update(text)
+    seen: Counter[str] = Counter()
+    inner: set[str] = set()
+    for char, count in raw.items():
+        words = [word for word, _ in rust.pre_tokenizer.pre_tokenize_str(rust.normalizer.normalize_str("a" + char))]
+        inner.update(words[0][1:])
+        for letter in "".join(words)[1:]:
+            seen[letter] += count
+    found: list[str] = []
+    for letter in sorted((one for one in seen if seen[one] >= least), key=lambda one: (-seen[one], one)):
+        forms = [letter, f"##{letter}"] if letter in inner else [letter]
+        if len(found) + len(forms) > room:
+            break
+        found += forms
+    return found
+
+
+def _learn_bpe(texts: list[str], vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
+    rust = tokenizers.Tokenizer(models.BPE())
+    if lowercase:
+        rust.normalizer = normalizers.Lowercase()
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, min_frequency=least, special_tokens=[names[0] for names in ROLES.values()],
+        show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    rust.train_from_iterator(texts, trainer, length=len(texts))
+    return _with_special(rust)

@@ -1,0 +1,257 @@
+"""Tokenised rows: flat arrays, made once and then mapped from the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labkit.base.cache import cache_dir, fingerprint
+from labkit.base.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+    from labkit.data.text import Tokenizer
+
+#: The arrays of :class:`Tokens` and their data types, each a ``.npy`` file in the cache.
+DTYPES = {"ids": np.int32, "types": np.uint8, "offsets": np.int64, "label": np.int32, "row": np.int64}
+
+_FORMAT = 1
+_CHUNK = 2000  # rows tokenised at a time
+_DAY = 86_400.0  # seconds after which a half-written entry is surely left over
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """n tokenised rows laid end to end; row i is ``ids[offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        ids: i32[total], special tokens included.
+        types: u8[total], 0, or 1 in the second text of a pair and the ``[SEP]`` after it.
+        offsets: i64[n + 1].
+        label: i32[n], class ids, -1 where there is none.
+        row: i64[n], row numbers in the source.
+        pad_id: what to fill up with.
+        truncated: how many rows were cut to the greatest length.
+    """
+
+    ids: np.ndarray
+    types: np.ndarray
+    offsets: np.ndarray
+    label: np.ndarray
+    row: np.ndarray
+    pad_id: int
+    truncated: int = 0
+
+    @classmethod
+    def unlabelled(
+        cls, ids: np.ndarray, types: np.ndarray, offsets: np.ndarray, pad_id: int, truncated: int = 0
+    ) -> Tokens:
+        """Tokens to predict on: ``label`` is -1 everywhere and ``row`` counts from 0."""
+        count = len(offsets) - 1
+        return cls(ids, types, offsets, np.full(count, -1, np.int32), np.arange(count), pad_id, truncated)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __repr__(self) -> str:
+        return f"<tokens: {len(self)} rows, {len(self.ids)} tokens, {self.truncated} rows truncated>"
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in every row, i64[n]."""
+        return np.diff(self.offsets)
+
+    @property
+    def truncated_share(self) -> float:
+        """Share of the rows that were cut, 0 to 1."""
+        return self.truncated / len(self) if len(self) else 0.0
+
+
+def encode(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int, cache: bool = True) -> Tokens:
+    """Tokenise a data set, or find it done before.
+
+    Args:
+        dataset: with the column ``text``, and if there are any ``text_pair``, ``label`` (else -1) and ``row`` (else
+            counted from 0).
+        tokenizer: as in :meth:`Tokenizer.encode`.
+        max_length: tokens of a row at most.
+        cache: keep the arrays in the cache folder, under a name made from the tokenizer, ``max_length`` and every
+            text, label and row number. They are then mapped, not loaded, and memory stays flat. An entry that is
+            damaged (sizes and checksums are compared) is made again.
+
+    Raises:
+        DataError: there is no column ``text``, or a text is missing.
+        OSError: the cache cannot be written (disk full); nothing half-made stays.
+    """
+    if "text" not in dataset.column_names:
+        raise DataError(f"the data set has no column 'text', only {', '.join(dataset.column_names)}.")
+    if not cache:
+        return _joined(list(_chunks(dataset, tokenizer, max_length)), tokenizer.pad_id)
+    key = fingerprint(_FORMAT, tokenizer.fingerprint, max_length, _content(dataset))
+    folder = cache_dir("tokens") / key
+    tokens = _open(folder)
+    return _made(folder, _chunks(dataset, tokenizer, max_length), tokenizer.pad_id) if tokens is None else tokens
+
+
+def _tables(dataset: datasets.Dataset) -> Iterator[Any]:
+    """Arrow tables of the columns that matter, ``_CHUNK`` rows each, with no text missing."""
+    names = [name for name in ("text", "text_pair", "label", "row") if name in dataset.column_names]
+    done = 0
+    for table in dataset.select_columns(names).with_format("arrow").iter(batch_size=_CHUNK):
+        for name in names:
+            if name.startswith("text") and table.column(name).null_count:
+                place = done + table.column(name).is_null().to_pylist().index(True)
+                raise DataError(f"example {place} has no {name}; drop such rows when loading, or fill them in.")
+        yield table
+        done += len(table)
+
+
+def _chunks(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int) -> Iterator[Tokens]:
+    done = 0
+    for table in _tables(dataset):
+        columns = {name: table.column(name) for name in table.column_names}
+        pairs = columns["text_pair"].to_pylist() if "text_pair" in columns else None
+        tokens = tokenizer.encode(columns["text"].to_pylist(), pairs, max_length)
+        label = _numbers(columns["label"]).astype(np.int32) if "label" in columns else tokens.label
+        row = _numbers(columns["row"]) if "row" in columns else tokens.row + done
+        yield replace(tokens, label=label, row=row)
+        done += len(tokens)
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """An Arrow column of integers as i64; nulls are -1."""
+    return column.cast("int64").fill_null(-1).to_numpy()
+
+
+def _content(dataset: datasets.Dataset) -> list[str]:
+    """Digests of the columns, straight from Arrow's buffers and blind to how they are cut into chunks."""
+    digests: dict[str, Any] = {}
+    for table in _tables(dataset):
+        for name in table.column_names:
+            column = table.column(name)
+            if not name.startswith("text"):
+                digests.setdefault(name, hashlib.sha256()).update(_numbers(column).tobytes())
+                continue
+            for array in column.cast("large_string").chunks:
+                length, data = _buffers(array)
+                digests.setdefault(f"{name} lengths", hashlib.sha256()).update(length)
+                digests.setdefault(name, hashlib.sha256()).update(data)
+    return [f"{name} {digest.hexdigest()}" for name, digest in sorted(digests.items())]
+
+
+def _buffers(array: Any) -> tuple[bytes, memoryview]:
+    """The lengths (i64) of an Arrow array of strings, and its UTF-8 bytes."""
+    _, offsets, data = array.buffers()
+    if not len(array) or offsets is None:
+        return b"", memoryview(b"")
+    ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    return np.diff(ends).tobytes(), memoryview(data or b"")[int(ends[0]) : int(ends[-1])]
+
+
+def _joined(parts: list[Tokens], pad_id: int) -> Tokens:
+    base = np.cumsum([0] + [len(part.ids) for part in parts])
+    arrays = {
+        name: np.concatenate([np.empty(0, kind), *(getattr(part, name) for part in parts)], dtype=kind)
+        for name, kind in DTYPES.items()
+        if name != "offsets"
+    }
+    ends = [part.offsets[1:] + start for part, start in zip(parts, base, strict=False)]
+    offsets = np.concatenate([np.zeros(1, np.int64), *ends])
+    return Tokens(**arrays, offsets=offsets, pad_id=pad_id, truncated=sum(part.truncated for part in parts))
+
+
+def _open(folder: Path) -> Tokens | None:
+    """The tokens of a cache entry, or None where it is missing or damaged."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        for name in DTYPES:
+            if _checksum(folder / f"{name}.npy") != meta["files"][name]:
+                return None
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in DTYPES}
+        plain = {name: np.asarray(array) for name, array in arrays.items()}  # a view; np.memmap is slow to index
+        return Tokens(**plain, pad_id=meta["pad_id"], truncated=meta["truncated"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _made(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> Tokens:
+    """Write an entry beside its place, then move it there; whoever comes first wins, the content is the same."""
+    for old in folder.parent.glob(".writing-*"):
+        if time.time() - old.stat().st_mtime > _DAY:
+            shutil.rmtree(old, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    try:
+        _write(work, chunks, pad_id)
+        if _open(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)  # damaged
+            with suppress(OSError):
+                os.rename(work, folder)
+        tokens = _open(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    if tokens is None:
+        raise DataError(f"the tokens cannot be kept in {str(folder.parent)!r}: set LABKIT_CACHE to another folder.")
+    return tokens
+
+
+def _write(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> None:
+    columns = {name: _Column(folder / f"{name}.npy", kind) for name, kind in DTYPES.items()}
+    truncated = 0
+    try:
+        columns["offsets"].add(np.zeros(1, np.int64))
+        for part in chunks:
+            columns["offsets"].add(part.offsets[1:] + columns["ids"].count)
+            for name in ("ids", "types", "label", "row"):
+                columns[name].add(getattr(part, name))
+            truncated += part.truncated
+    finally:
+        for column in columns.values():
+            column.close()
+    files = {name: _checksum(folder / f"{name}.npy") for name in DTYPES}
+    meta = {"format": _FORMAT, "pad_id": pad_id, "truncated": truncated, "files": files}
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+class _Column:
+    """A ``.npy`` file that grows: NumPy leaves room in the header for the length, which is written when closing."""
+
+    def __init__(self, path: Path, kind: Any):
+        self.file = open(path, "w+b")  # noqa: SIM115 (see close)
+        self.kind, self.count = np.dtype(kind), 0
+        self._header()
+
+    def add(self, values: np.ndarray) -> None:
+        self.file.write(np.ascontiguousarray(values, self.kind).tobytes())
+        self.count += len(values)
+
+    def close(self) -> None:
+        with self.file:
+            self.file.seek(0)
+            self._header()
+
+    def _header(self) -> None:
+        descr = np.lib.format.dtype_to_descr(self.kind)
+        shape = {"descr": descr, "fortran_order": False, "shape": (self.count,)}
+        np.lib.format.write_array_header_1_0(self.file, shape)
+
+
+def _checksum(path: Path) -> list[int]:
+    """Size in bytes and CRC-32 of a file: a flipped bit would be a wrong word, and nothing else would tell."""
+    size = code = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            size, code = size + len(block), zlib.crc32(block, code)
+    return [size, code]

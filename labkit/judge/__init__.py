@@ -1,0 +1,1 @@
+"""What predictions are worth: scores with intervals, the worst mistakes, and the baselines to beat."""

@@ -1,0 +1,7 @@
+"""Architectures, one a file. Importing this package loads no JAX; looking an architecture up does."""
+
+from __future__ import annotations
+
+from labkit.base.registry import Registry
+
+models = Registry("architecture", {"bert": "labkit.models.bert:BertConfig"})

@@ -1,0 +1,381 @@
+"""Stored weights: folders in the Hugging Face layout, read and written by a table of names.
+
+An architecture lists its parameters once, in a :class:`Table` of (own path, foreign name, order of axes). Reading and
+writing follow from it. Only safetensors is opened: it cannot carry code. Every mismatch is found before the first
+value is copied and all of them are raised together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx, traverse_util
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from labkit.base import samples
+from labkit.base.cache import write_atomic
+from labkit.base.errors import WeightsError, nearest
+
+Names = tuple[str, ...]
+SHOWN = 10  # of each kind of mismatch in a message
+CAST = {"F16": "float16", "BF16": "bfloat16"}
+REFUSED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".hdf5", ".msgpack", ".npz", ".gguf", ".onnx")
+MAGIC = {
+    b"PK\x03\x04": "a zip archive, as torch.save writes (pickle inside)",
+    b"\x80": "a pickle",
+    b"\x89HDF": "an HDF5 file",
+    b"GGUF": "a GGUF file",
+    b"version https://git-lfs": "a Git LFS pointer, not the weights; run `git lfs pull` in that folder",
+}
+CURE = (
+    "Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite it with "
+    "`AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of transformers."
+)
+HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>.*))?")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter: ``own`` path ("layers/mlp_in/kernel"), ``foreign`` name, and how the axes go over.
+
+    ``{i}`` in the foreign name stands for the layer: the own array is then stacked [depth, …]. ``axes`` are the
+    foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in, out].
+    """
+
+    own: str
+    foreign: str
+    axes: tuple[int, ...] = ()
+
+    def names(self, shape: tuple[int, ...]) -> Names:
+        """The foreign names of an own array of this shape, one a layer."""
+        return tuple(self.foreign.format(i=i) for i in range(shape[0])) if self.stacked else (self.foreign,)
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the own array has the layers on its first axis."""
+        return "{i}" in self.foreign
+
+    def foreign_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that each foreign array has, given the own one."""
+        one = shape[1:] if self.stacked else shape
+        return tuple(one[self.axes.index(axis)] for axis in range(len(one))) if self.axes else tuple(one)
+
+    def arrays(self, own: np.ndarray) -> list[np.ndarray]:
+        """Our array as the foreign ones, contiguous."""
+        parts = list(own) if self.stacked else [own]
+        return [np.ascontiguousarray(part.transpose(np.argsort(self.axes)) if self.axes else part) for part in parts]
+
+    def own_array(self, foreign: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+        """The foreign arrays as our one, float32 [*shape]; one layer is in memory beside it at a time."""
+        own = np.empty(shape, np.float32)
+        for part, array in zip(own if self.stacked else [own], foreign, strict=True):
+            part[...] = array.transpose(self.axes) if self.axes else array
+        return own
+
+
+@dataclass(frozen=True)
+class Table:
+    """The names of an architecture's weights.
+
+    Args:
+        entries: one for every parameter.
+        optional: beginnings of foreign names that the file, or the model, may lack as a whole ("pooler.").
+        ignored: beginnings of foreign names that are left unread and reported (heads of other tasks).
+        prefix: what may stand in front of all foreign names ("bert.").
+        renamed: (old ending, ending) pairs of names from older files (".gamma", ".weight").
+    """
+
+    entries: tuple[Entry, ...]
+    optional: Names = ()
+    ignored: Names = ()
+    prefix: str = ""
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def canonical(self, name: str) -> str:
+        """A name found in a file as the entries spell it."""
+        name = name.removeprefix(self.prefix)
+        for old, new in self.renamed:
+            name = name.removesuffix(old) + new if name.endswith(old) else name
+        return name
+
+    def of(self, shapes: Mapping[Names, Any]) -> list[tuple[Names, Entry]]:
+        """(path, entry) for each parameter of a model; raises if the table has no entry for one of them."""
+        by_path = {tuple(entry.own.split("/")): entry for entry in self.entries}
+        if lacking := ["/".join(path) for path in shapes if path not in by_path]:
+            raise WeightsError(f"the table of names has no entry for {', '.join(lacking[:SHOWN])}.")
+        return [(path, by_path[path]) for path in by_path if path in shapes]
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load did: own paths filled, own parts kept at their initial values, foreign names unread or cast."""
+
+    folder: str
+    loaded: Names
+    missing: Names = ()
+    ignored: Names = ()
+    cast: Names = ()
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} parameters loaded from {self.folder}"]
+        notes = {"kept at initial values": self.missing, "in the file but not used": self.ignored, "cast": self.cast}
+        lines += [f"{note} ({len(names)}): {', '.join(names)}" for note, names in notes.items() if names]
+        return "\n".join(lines)
+
+
+class Tensors(Mapping[str, np.ndarray]):
+    """The tensors of a folder by name, memory-mapped: one ``model.safetensors`` or shards with their index.
+
+    Raises:
+        WeightsError: no safetensors in the folder (other formats are named and refused), a file that is something
+            else inside, a damaged file, an index that points at files that are not there or out of the folder.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        opened = [_open(file) for file in _files(self.folder)]
+        self._where = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._where[name].get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def kind(self, name: str) -> tuple[tuple[int, ...], str]:
+        """Shape and dtype ("F32", "BF16", …) of a tensor, without reading it."""
+        piece = self._where[name].get_slice(name)
+        return tuple(piece.get_shape()), piece.get_dtype()
+
+
+def flatten(tree: Any) -> dict[Names, Any]:
+    """Path → array of the parameters of a module, an ``nnx.State`` or a nested (or already flat) dict."""
+    if isinstance(tree, nnx.Module):
+        tree = nnx.state(tree, nnx.Param)
+    if isinstance(tree, nnx.State):
+        tree = nnx.to_pure_dict(tree)
+    if all(isinstance(path, tuple) for path in tree):
+        return dict(tree)
+    return {tuple(map(str, path)): leaf for path, leaf in traverse_util.flatten_dict(tree).items()}
+
+
+def read(shapes: Mapping[Names, Any], folder: str | Path, table: Table) -> tuple[dict[Names, np.ndarray], LoadReport]:
+    """Read the parameters of a folder.
+
+    Args:
+        shapes: own path → anything with a ``shape`` (an array or a ``jax.ShapeDtypeStruct``).
+        folder: a folder in the Hugging Face layout.
+        table: the names.
+
+    Returns:
+        own path → float32 array, without the optional parts that the file lacks; and the report.
+
+    Raises:
+        WeightsError: a name missing or unexpected, a shape or dtype that differs (all listed), an unreadable folder.
+    """
+    tensors, rows = Tensors(folder), table.of(shapes)
+    wanted = {}
+    for path, entry in rows:
+        wanted |= dict.fromkeys(entry.names(shapes[path].shape), entry.foreign_shape(shapes[path].shape))
+    found = _match(tensors, wanted, table)
+    values = {}
+    for path, entry in rows:
+        names = entry.names(shape := tuple(shapes[path].shape))
+        if names[0] in found:
+            values[path] = entry.own_array((tensors[found[name]] for name in names), shape)
+    dtypes = {found[name]: tensors.kind(found[name])[1] for name in wanted if name in found}
+    return values, LoadReport(
+        folder=str(folder),
+        loaded=tuple("/".join(path) for path in values),
+        missing=tuple(name for name in wanted if name not in found),
+        ignored=tuple(name for name in tensors if name not in dtypes),
+        cast=tuple(f"{name} from {CAST[dtype]}" for name, dtype in dtypes.items() if dtype in CAST),
+    )
+
+
+def _match(tensors: Tensors, wanted: dict[str, tuple[int, ...]], table: Table) -> dict[str, str]:
+    """Canonical name → name in the file; raises one error that lists everything that does not fit."""
+    found: dict[str, str] = {}
+    unexpected = [name for name in tensors if found.setdefault(table.canonical(name), name) != name]
+    lacking = tuple(part for part in table.optional if not any(name.startswith(part) for name in found))
+    unused = tuple(part for part in table.optional if not any(name.startswith(part) for name in wanted))
+    unexpected += [found[name] for name in found if name not in wanted and not name.startswith(table.ignored + unused)]
+    shapes, dtypes = [], []
+    for name in (name for name in wanted if name in found):
+        shape, dtype = tensors.kind(found[name])
+        if shape != wanted[name]:
+            shapes.append(f"{found[name]}: file {list(shape)}, model {list(wanted[name])}")
+        if dtype != "F32" and dtype not in CAST:
+            dtypes.append(f"{found[name]}: file {dtype}, model F32")
+    _raise_all(
+        tensors.folder,
+        {
+            "missing in the file": [name for name in wanted if name not in found and not name.startswith(lacking)],
+            "unexpected in the file": unexpected,
+            "of another shape": shapes,
+            "of another dtype": dtypes,
+        },
+    )
+    return found
+
+
+def load_into(model: nnx.Module, folder: str | Path, table: Table) -> LoadReport:
+    """Read a folder's weights into a module, in place; on an error (see :func:`read`) the module is unchanged."""
+    values, report = read(flatten(model), folder, table)
+    nnx.update(model, traverse_util.unflatten_dict({path: jnp.asarray(value) for path, value in values.items()}))
+    return report
+
+
+def save_from(
+    params: Any,
+    folder: str | Path,
+    table: Table,
+    config: dict[str, Any],
+    extra: Mapping[str, Any] | None = None,
+    prefix: str = "",
+) -> Path:
+    """Write ``model.safetensors`` and ``config.json`` so that reading them gives back the same bits.
+
+    Args:
+        params: a module, an ``nnx.State`` or a dict (nested, or path → array).
+        folder: made if it is not there; each file is replaced whole or not at all.
+        table: the names.
+        config: content of ``config.json``.
+        extra: further tensors under their foreign names, a head's ("classifier.weight" [c, d]).
+        prefix: put in front of the table's names, not of the extra ones ("bert." in files that have a head).
+    """
+    flat, folder = flatten(params), Path(folder)
+    tensors = {
+        prefix + name: array
+        for path, entry in table.of(flat)
+        for name, array in zip(entry.names(flat[path].shape), entry.arrays(np.asarray(flat[path])), strict=True)
+    }
+    if twice := sorted(set(tensors) & set(extra or {})):
+        raise WeightsError(f"extra tensors have names of the model's own: {', '.join(twice)}. Rename them.")
+    tensors |= {name: np.ascontiguousarray(array) for name, array in (extra or {}).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".model.safetensors.{os.getpid()}"
+    try:
+        save_file(tensors, part, metadata={"format": "pt"})  # "pt": what Hugging Face readers ask for
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, folder / "model.safetensors")
+    finally:
+        part.unlink(missing_ok=True)
+    write_atomic(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return folder
+
+
+def find(name: str) -> Path:
+    """The folder that a weights setting names.
+
+    Args:
+        name: a sample ("minilm-l6"), a local folder, or a hub repository with its revision ("org/name@<40 hex>").
+
+    Raises:
+        WeightsError: none of the three, a hub name without a full revision, or the hub cannot be reached.
+        SampleError: the sample cannot be fetched.
+    """
+    models = [sample.name for sample in samples.SAMPLES.values() if sample.kind == "model"]
+    if name in models:
+        return samples.folder(name)
+    if (path := Path(name).expanduser()).is_dir():
+        return path
+    if path.suffix.lower() in (*REFUSED, ".safetensors"):
+        raise WeightsError(f"weights {name!r}: give the folder that holds config.json and model.safetensors. {CURE}")
+    if not (hub := HUB.fullmatch(name)):
+        raise WeightsError(
+            f"weights {name!r} are neither a sample ({', '.join(models)}), nor a folder that exists, nor "
+            f"'org/name@revision'.{nearest(name, models)}"
+        )
+    if not re.fullmatch(r"[0-9a-f]{40}", revision := hub["revision"] or ""):
+        raise WeightsError(
+            f"weights {name!r}: there is no such folder, and a name on the hub needs a full revision, "
+            "'org/name@' and 40 hexadecimal digits, so that the same weights are used every time. The "
+            "model's page on the hub lists them under 'Files', 'History'."
+        )
+    return _from_hub(hub["repo"], revision)
+
+
+def _from_hub(repo: str, revision: str) -> Path:
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                repo, revision=revision, allow_patterns=["*.safetensors", "*.json", "*.txt"]
+            )
+        )
+    except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's errors
+        raise WeightsError(
+            f"{repo}@{revision} could not be fetched from the hub ({type(error).__name__}: {error}). "
+            "Check the name, the revision and the connection, or copy the folder here by other means "
+            "and give its path as weights."
+        ) from error
+
+
+def _files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, checked to lie in it."""
+    if (single := folder / "model.safetensors").is_file():
+        return [single]
+    if (index := folder / "model.safetensors.index.json").is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise WeightsError(f"{index} is not an index of weights ({error}). Fetch the folder again.") from None
+        if bad := [str(name) for name in names if not _lies_in(folder, name)]:
+            raise WeightsError(f"{index} names files that are not in the folder: {', '.join(bad)}. Fetch it again.")
+        return [folder / name for name in names]
+    there = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+    if refused := [name for name in there if name.lower().endswith(REFUSED)]:
+        raise WeightsError(f"{folder} holds {', '.join(refused)} and no model.safetensors. {CURE}")
+    raise WeightsError(f"{folder} holds no model.safetensors; it has: {', '.join(there) or 'nothing'}.")
+
+
+def _lies_in(folder: Path, name: Any) -> bool:
+    return isinstance(name, str) and Path(name).name == name and (folder / name).is_file()
+
+
+def _open(file: Path) -> Any:
+    try:
+        return safe_open(file, "np")
+    except SafetensorError as error:
+        with open(file, "rb") as raw:
+            start = raw.read(32)
+        # Looked at only now: the length that opens a sound file may begin with any byte.
+        for magic, what in MAGIC.items():
+            if start.startswith(magic):
+                raise WeightsError(f"{file} is {what}. {CURE}") from None
+        raise WeightsError(f"{file} is damaged or not safetensors ({error}). Fetch or copy it again.") from None
+
+
+def _raise_all(folder: Path, mismatches: dict[str, list[str]]) -> None:
+    """Raise one error that lists the first few of every kind."""
+    parts = []
+    for kind, names in mismatches.items():
+        if names:
+            more = [f"  … and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
+            parts += [f"{len(names)} {kind}:", *(f"  {name}" for name in names[:SHOWN]), *more]
+    if parts:
+        raise WeightsError(
+            "\n".join(
+                [
+                    f"the weights in {folder} do not fit the model:",
+                    *parts,
+                    "Nothing was changed. Give the model the sizes of these weights (leave the sizes "
+                    "out to take them from the folder's config.json), or other weights.",
+                ]
+            )
+        )

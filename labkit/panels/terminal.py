@@ -1,0 +1,68 @@
+"""A progress bar for the terminal, drawn from the run store."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from labkit.train.store import Record, RunInfo, Store
+
+
+class ProgressBar:
+    """Loss, F1, speed and time left of a run. Call :meth:`update` now and then, :meth:`close` at the end.
+
+    On a terminal it is one line that changes; elsewhere (a log file) one line for every evaluation.
+    """
+
+    def __init__(self, store: Store, run_id: str, file: Any = None):
+        self.store, self.id, self.file = store, run_id, file or sys.stderr
+        self.live = bool(getattr(self.file, "isatty", lambda: False)())
+        self.bar = tqdm(file=self.file, disable=not self.live, dynamic_ncols=True, unit="step", leave=True)
+        self.seen = 0
+        self.shown: dict[str, float] = {}
+
+    def update(self) -> None:
+        """Read what is new in the store and show it."""
+        info = self.store.run(self.id)
+        for record in self.store.records(self.id, self.seen):
+            self.seen = record.seq
+            self.shown[f"{record.split} {record.name}"] = record.value
+            if not self.live and record.split == "validation" and record.name == "f1":
+                print(self._line(info, record), file=self.file, flush=True)
+        if self.live:
+            self._draw(info)
+
+    def close(self) -> None:
+        """Show the last state and leave the line on the screen."""
+        self.update()
+        self.bar.close()
+        info = self.store.run(self.id)
+        if info.status in ("failed", "lost"):
+            return
+        print(f"{info.name}: {info.status} after step {info.step} of {info.steps}", file=self.file, flush=True)
+
+    def _draw(self, info: RunInfo) -> None:
+        running = info.status == "running"
+        self.bar.set_description(info.name if running else f"{info.name}: {info.status} {info.message}".rstrip(), False)
+        self.bar.total = info.steps or None
+        self.bar.n = info.step
+        speed = info.summary.get("examples_per_second")
+        parts = [
+            f"{label} {self.shown[key]:.3f}"
+            for key, label in (("train loss", "loss"), ("train f1", "F1"), ("validation loss", "val loss"),
+                               ("validation f1", "val F1"))
+            if key in self.shown
+        ]  # fmt: skip
+        if speed:
+            parts.append(f"{speed:.0f} examples/s")
+        self.bar.set_postfix_str(", ".join(parts), False)
+        self.bar.refresh()
+
+    def _line(self, info: RunInfo, record: Record) -> str:
+        shown = {name: self.shown.get(name, float("nan")) for name in ("train loss", "validation loss")}
+        return (
+            f"step {record.step} of {info.steps}: loss {shown['train loss']:.4f}, "
+            f"validation loss {shown['validation loss']:.4f}, F1 {record.value:.4f}"
+        )

@@ -1,0 +1,5 @@
+"""What is learned: the head on a model, the loss, the counts from which metrics are made."""
+
+from labkit.base.registry import Registry
+
+tasks = Registry("task", {"classify": "labkit.tasks.classify:Classify"})

@@ -1,0 +1,118 @@
+"""Classification of texts: one label of a fixed set for each example (or pair)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.base.config import Config, option
+from labkit.base.errors import DataError
+from labkit.base.shapes import Array, Bool, Float, Int
+from labkit.models.parts import dropout
+from labkit.tasks import metrics
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Classify(Config):
+    """Settings of a classification task."""
+
+    max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
+    class_weights: str = option(
+        "none", "Weigh the loss of every class alike, however rare it is.", choices=("none", "balanced")
+    )
+    head_dropout: float = option(0.1, "Dropout before the last layer.", low=0.0, high=0.9)
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
+
+    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray) -> Classification:
+        """Join the settings to the data.
+
+        Args:
+            classes: names of the classes, in the order of their ids.
+            train_labels: class ids of the training rows, i32[n]; -1 marks an unlabelled row and is passed over.
+
+        Raises:
+            DataError: fewer than two classes have training rows.
+        """
+        counts = np.bincount(train_labels[train_labels >= 0], minlength=len(classes))
+        if np.count_nonzero(counts) < 2:
+            found = {name: int(count) for name, count in zip(classes, counts, strict=True)}
+            raise DataError(f"a classifier needs training rows of two classes or more; the rows have {found}.")
+        weights = np.ones(len(classes), np.float32)
+        if self.class_weights == "balanced":
+            weights = (counts.sum() / np.maximum(counts, 1) / np.count_nonzero(counts)).astype(np.float32)
+        return Classification(self, classes, weights)
+
+
+class Classifier(nnx.Module):
+    """A trunk that pools a text to one vector, and a linear layer on top."""
+
+    def __init__(self, trunk: nnx.Module, width: int, classes: int, dropout: float, *, rngs: nnx.Rngs):
+        self.trunk = trunk
+        self.head = nnx.Linear(width, classes, kernel_init=nnx.initializers.normal(0.02), rngs=rngs)
+        self.dropout = dropout
+
+    def __call__(
+        self,
+        ids: Int[Array, "b t"],
+        mask: Bool[Array, "b t"],
+        types: Int[Array, "b t"],
+        *,
+        key: jax.Array | None = None,
+    ) -> Float[Array, "b c"]:
+        """Logits; ``key`` switches dropout on."""
+        trunk_key, head_key = (None, None) if key is None else jax.random.split(key)
+        pooled = self.trunk(ids, mask, types, key=trunk_key).pooled
+        return self.head(dropout(pooled, self.dropout, head_key)).astype(jnp.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """A classification task joined to its data: what the compiled step calls."""
+
+    config: Classify
+    classes: tuple[str, ...]
+    class_weights: np.ndarray  # f32[c]
+
+    @classmethod
+    def of(cls, config: Classify, classes: tuple[str, ...]) -> Classification:
+        """The task for a model that is trained already: every class weighs 1."""
+        return cls(config, classes, np.ones(len(classes), np.float32))
+
+    def module(self, model: Any, rngs: nnx.Rngs) -> Classifier:
+        """The model of config ``model`` with a new head for these classes."""
+        return Classifier(model.build(rngs), model.width, len(self.classes), self.config.head_dropout, rngs=rngs)
+
+    def scores(self, counts: metrics.Counts) -> dict[str, float]:
+        """Counts, on the host, to numbers: loss, accuracy, precision, recall, F1 and their averages."""
+        return metrics.scores(counts)
+
+    def zeros(self) -> metrics.Counts:
+        """Empty metric sums."""
+        return metrics.zeros(len(self.classes))
+
+    def loss(
+        self, module: Classifier, batch: Batch, key: jax.Array | None
+    ) -> tuple[Float[Array, ""], metrics.Counts]:
+        """Cross-entropy, averaged over the batch with example and class weights, and the counts of the batch."""
+        logits = module(batch["ids"], batch["mask"], batch["types"], key=key)
+        losses = _cross_entropy(logits, batch["label"])
+        weights = batch["weight"] * jnp.asarray(self.class_weights)[batch["label"]]
+        loss = jnp.sum(losses * weights) / jnp.maximum(jnp.sum(weights), 1e-6)
+        return loss, metrics.count(logits, batch["label"], batch["weight"], losses)
+
+    def probabilities(self, module: Classifier, batch: Batch) -> Float[Array, "b c"]:
+        """Softmax over the classes."""
+        return jax.nn.softmax(module(batch["ids"], batch["mask"], batch["types"]))
+
+
+def _cross_entropy(logits: Float[Array, "b c"], label: Int[Array, " b"]) -> Float[Array, " b"]:
+    chosen = jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+    return jax.nn.logsumexp(logits, axis=-1) - chosen

@@ -1,0 +1,124 @@
+"""What a classifier is scored by: sums that merge on the device, numbers on the host.
+
+Every score is a function of the confusion counts, so batches, steps and devices merge by addition and nothing is
+ever averaged twice (a mean of means is a bug). Definitions are those of scikit-learn with ``zero_division=0``; its
+macro average runs over the classes that occur in truth or prediction, and so does ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from labkit.base.errors import DataError
+from labkit.base.shapes import Array, Float, Int
+
+
+class Counts(NamedTuple):
+    """Mergeable sums over examples. The counts are int32 because float32 stops counting at 2**24."""
+
+    loss_sum: Float[Array, ""]  # sum of weight * loss
+    weight: Float[Array, ""]  # sum of weights
+    confusion: Int[Array, "c c"]  # rows truth, columns prediction
+
+
+def zeros(classes: int) -> Counts:
+    """The sums over no examples."""
+    return Counts(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), jnp.zeros((classes, classes), jnp.int32))
+
+
+def add(
+    counts: Counts,
+    logits: Float[Array, "b c"],
+    label: Int[Array, " b"],
+    weight: Float[Array, " b"],
+    loss: Float[Array, " b"],
+) -> Counts:
+    """Add a batch to ``counts``, in place where the step donates them (no [c, c] array is made).
+
+    An example of weight 0 (filler) or with a label outside 0..c-1 (unlabelled) adds nothing, even if its loss is
+    NaN; any other counts once in the confusion matrix and with its weight in the loss.
+    """
+    classes = counts.confusion.shape[0]
+    counted = (weight > 0) & (label >= 0) & (label < classes)
+    cell = label.astype(jnp.int32) * classes + jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    # A negative index would wrap round to a real cell; one past the end is dropped.
+    cell = jnp.where(counted, cell, classes * classes)
+    confusion = counts.confusion.reshape(-1).at[cell].add(1, mode="drop").reshape(classes, classes)
+    weight = jnp.where(counted, weight, 0).astype(jnp.float32)
+    loss_sum = jnp.sum(jnp.where(counted, loss.astype(jnp.float32) * weight, 0))
+    return Counts(counts.loss_sum + loss_sum, counts.weight + jnp.sum(weight), confusion)
+
+
+def count(
+    logits: Float[Array, "b c"], label: Int[Array, " b"], weight: Float[Array, " b"], loss: Float[Array, " b"]
+) -> Counts:
+    """The sums over one batch; see :func:`add`."""
+    return add(zeros(logits.shape[-1]), logits, label, weight, loss)
+
+
+def merge(a: Counts, b: Counts) -> Counts:
+    """The sums over the examples of both. Associative and commutative, exactly so for the counts."""
+    return Counts(*(x + y for x, y in zip(a, b, strict=True)))
+
+
+def scores(counts: Counts | Any) -> dict[str, float]:
+    """Numbers from :class:`Counts`, or from a confusion matrix [c, c] alone (then without ``loss``).
+
+    ``accuracy``; ``precision``, ``recall`` and ``f1`` as macro averages, with ``_micro`` and ``_weighted`` beside
+    them. NaN where nothing was counted. Raises DataError when the matrix is not square.
+    """
+    if not isinstance(counts, Counts):
+        return {name: float(value) for name, value in summary(*margins(counts)).items()}
+    host = jax.device_get(counts)  # the one transfer, explicit, so that a transfer guard lets it pass
+    loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else float("nan")
+    return {"loss": loss, **scores(host.confusion)}
+
+
+def per_class(confusion: Any) -> dict[str, np.ndarray]:
+    """``precision``, ``recall``, ``f1`` (float64 [c]) and ``support`` (int64 [c], true examples) of every class."""
+    hit, support, predicted = margins(confusion)
+    return {**_rates(hit, support, predicted), "support": support}
+
+
+def margins(confusion: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The diagonal, row sums and column sums of a confusion matrix [c, c], each int64 [c]."""
+    table = np.asarray(jax.device_get(confusion))
+    if table.ndim != 2 or table.shape[0] != table.shape[1]:
+        raise DataError(f"A confusion matrix is square [classes, classes]; this one has shape {table.shape}.")
+    table = table.astype(np.int64)
+    return table.diagonal().copy(), table.sum(1), table.sum(0)
+
+
+def summary(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """All averaged scores from per-class counts [..., c]; each value has the leading shape [...].
+
+    ``hit``: rightly predicted, ``support``: true, ``predicted``: predicted examples of each class.
+    """
+    rates = _rates(hit, support, predicted)
+    present = (support + predicted) > 0
+    total = support.sum(-1)
+    accuracy = _ratio(hit.sum(-1), total, np.nan)
+    result = {"accuracy": accuracy}
+    for name, value in rates.items():
+        result[name] = _ratio((value * present).sum(-1), present.sum(-1), np.nan)
+        result[f"{name}_micro"] = accuracy  # one label an example: pooled precision = pooled recall = accuracy
+        result[f"{name}_weighted"] = _ratio((value * support).sum(-1), total, np.nan)
+    return result
+
+
+def _rates(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "precision": _ratio(hit, predicted, 0.0),
+        "recall": _ratio(hit, support, 0.0),
+        "f1": _ratio(2 * hit, support + predicted, 0.0),
+    }
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray, empty: float) -> np.ndarray:
+    """``top / bottom``, and ``empty`` where ``bottom`` is 0."""
+    top, bottom = np.asarray(top, np.float64), np.asarray(bottom, np.float64)
+    return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), empty)

@@ -1,0 +1,150 @@
+"""An experiment: the data, the model, the task and the training, as one TOML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from labkit.base.config import Config, option
+from labkit.base.errors import ConfigError, nearest
+from labkit.base.registry import Registry
+from labkit.data.clean import Pipeline
+from labkit.data.rows import Rows
+from labkit.data.source import load
+from labkit.data.split import check_leakage
+from labkit.models import models
+from labkit.tasks import tasks
+from labkit.tasks.classify import Classify
+from labkit.train.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class Data(Config):
+    """Where the rows come from and what is done to them, in order."""
+
+    source: str = option("", "A file, a folder, a sample or a hub name; empty: rows made in Python, kept with the run.")
+    options: dict[str, Any] = option(help="Further arguments of lk.load.", factory=dict)
+    steps: tuple[dict[str, Any], ...] = option((), 'What is done to them, such as {do = "split", test = 0.2}.')
+    accept_leakage: bool = option(False, "Go on although rows of validation or test also stand in train.")
+
+    @classmethod
+    def of(cls, rows: Rows, accept_leakage: bool = False) -> Self:
+        """How ``rows`` came about."""
+        given = dict(rows.source)
+        steps = tuple(given.pop("steps", ()))
+        return cls(given.pop("source", ""), given, steps, accept_leakage)
+
+    def check(self) -> None:
+        super().check()
+        for step in self.steps:
+            if step.get("do") not in STEPS:
+                known = ", ".join(STEPS)
+                raise ConfigError(f"data.steps: {step!r} has no `do` that is known.{nearest(str(step.get('do')), STEPS)} "
+                                  f"Known: {known}.")  # fmt: skip
+
+    @property
+    def cleaning(self) -> tuple[Pipeline, ...]:
+        """The cleaning that new texts need before the model reads them."""
+        return tuple(Pipeline.from_dict(_rest(step), "data.steps") for step in self.steps if step["do"] == "clean")
+
+    def load(self) -> Rows:
+        """The rows, ready for training. Raises :class:`ConfigError` where there is no source to load them from."""
+        if not self.source:
+            raise ConfigError("data.source is empty: these rows were made in Python and cannot be loaded again.")
+        rows = load(self.source, **self.options)
+        for step in self.steps:
+            try:
+                rows = getattr(rows, step["do"])(**_rest(step))
+            except TypeError as error:
+                raise ConfigError(f"data.steps: {step!r}: {error}.") from None
+        return ready(rows, self.accept_leakage)
+
+
+#: What may be done to rows between loading and training: methods of :class:`labkit.data.rows.Rows`.
+STEPS = ("clean", "dedupe", "sample", "split")
+
+
+def ready(rows: Rows, accept_leakage: bool = False) -> Rows:
+    """``rows`` split as training needs it and free of leakage; what is split already stays so.
+
+    Raises:
+        DataError: they cannot be trained on, or rows of validation or test stand in train too.
+    """
+    rows.spec.check_trainable()
+    if not {"validation", "test"} <= set(rows.splits):
+        rows = rows.split(accept_leakage=accept_leakage)
+    check_leakage(rows, accept=accept_leakage)
+    return rows
+
+
+@dataclass(frozen=True)
+class Training(Config):
+    """How long, in which portions, and what is kept."""
+
+    epochs: int = option(3, "Times every training row is seen.", low=1)
+    batch_size: int = option(32, "Examples in one step.", low=1)
+    buckets: int = option(4, "Greatest number of lengths to pad to; each costs one compilation.", low=1, high=16)
+    seed: int = option(0, "Seed of new weights, of dropout and of the order of examples.")
+    evaluate_every: int = option(0, "Steps between evaluations; 0: once an epoch.", low=0)
+    metric: str = option(
+        "f1", "What makes one checkpoint better than another.", choices=("f1", "accuracy", "precision", "recall", "loss")
+    )
+    keep: str = option("best", "Which state becomes the model.", choices=("best", "last"))
+    patience: int = option(0, "Evaluations without improvement after which the run ends; 0: never.", low=0)
+    save_minutes: float = option(5.0, "Longest time between checkpoints (one is saved at every evaluation too).", low=0)
+    optimizer: Optimizer = option(help="The optimizer and its schedule.", factory=Optimizer)
+
+
+@dataclass(frozen=True)
+class Experiment(Config):
+    """All that makes a run what it is. Two runs of equal experiments on one machine give equal numbers."""
+
+    model: Any
+    data: Data = option(help="The rows.", factory=Data)
+    task: Any = option(help="What is learned.", factory=Classify)
+    train: Training = option(help="The training.", factory=Training)
+    name: str = option("", "A name for the run.")
+
+    def to_dict(self) -> dict[str, Any]:
+        values = super().to_dict()
+        for noun, registry in (("model", models), ("task", tasks)):
+            values[noun] = {"name": registry.name_of(getattr(self, noun)), **values[noun]}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "") -> Self:
+        if "model" not in values:
+            raise ConfigError('the experiment names no model: add a table [model] with name = "bert".')
+        values = dict(values)
+        values["model"] = _named(models, values["model"], "model")
+        values["task"] = _named(tasks, values.get("task", {"name": "classify"}), "task")
+        return super().from_dict(values, where or "experiment")
+
+
+def settings(**values: Any) -> tuple[Classify, Training]:
+    """Task and training from one flat set of keyword arguments, each going where its name belongs.
+
+    Raises:
+        ConfigError: an unknown name, with the nearest one.
+    """
+    homes: dict[type[Config], dict[str, Any]] = {Classify: {}, Training: {}, Optimizer: {}}
+    fields = {name: cls for cls in homes for name in cls.__dataclass_fields__ if name != "optimizer"}  # type: ignore[attr-defined]
+    for name, value in values.items():
+        if name not in fields:
+            raise ConfigError(f"fit has no setting {name!r}.{nearest(name, fields)} It has: {', '.join(fields)}.")
+        homes[fields[name]][name] = value
+    optimizer = Optimizer.from_dict(homes[Optimizer])
+    return Classify.from_dict(homes[Classify]), Training.from_dict(homes[Training]).replace(optimizer=optimizer)
+
+
+def _named(registry: Registry, values: Any, noun: str) -> Any:
+    if isinstance(values, Config):
+        return values
+    if not isinstance(values, dict) or "name" not in values:
+        raise ConfigError(f"[{noun}] needs a name, one of {', '.join(registry)}; it is {values!r}.")
+    rest = {key: value for key, value in values.items() if key != "name"}
+    return registry[values["name"]].from_dict(rest, noun)
+
+
+def _rest(step: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in step.items() if key != "do"}

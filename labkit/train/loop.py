@@ -1,0 +1,281 @@
+"""The loop: commands → batch → step → late read → report → evaluate → save, in this order.
+
+:func:`work` takes a run from its folder to its end, or onward from its newest checkpoint. Thread, detached worker and
+command line all call it; nothing but the run store tells them what happens inside.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import Any
+
+import jax
+import numpy as np
+
+from labkit.base.config import loads
+from labkit.base.errors import LabkitError, RunError
+from labkit.train.checkpoint import Checkpoints, writer_lock
+from labkit.train.compilation import use_compilation_cache
+from labkit.train.experiment import Experiment
+from labkit.train.setup import empty_batch, prepare, save_model
+from labkit.train.store import Record, Store
+
+#: Seconds between two looks at the clock's business: flushing records, heartbeat.
+FLUSH = 0.25
+#: Steps that may be under way on the device before the host waits for the oldest.
+AHEAD = 2
+#: Updates in a row that may be left out for a gradient that is not finite.
+MOST_SKIPPED = 5
+#: What an evaluation records.
+REPORTED = ("loss", "accuracy", "precision", "recall", "f1")
+
+
+class Stopped(Exception):
+    """Somebody asked the run to stop."""
+
+
+def work(store: Store, run_id: str) -> None:
+    """Do a run to its end and leave its status in the store; nothing is raised for a failure of the run itself.
+
+    Raises:
+        RunError: another process works on this run.
+    """
+    info = store.run(run_id)
+    with writer_lock(info.folder):
+        begun = {"started": info.started or time.time(), "ended": None, "error": "", "traceback": "", "cure": ""}
+        store.update(run_id, status="preparing", **begun)
+        try:
+            use_compilation_cache()
+            status = _Loop(store, run_id, loads(Experiment, info.experiment)).run()
+            store.update(run_id, status=status, ended=time.time(), message="")
+        except Exception as error:
+            store.update(run_id, status="failed", ended=time.time(), **_told(error))
+
+
+class _Loop:
+    def __init__(self, store: Store, run_id: str, experiment: Experiment):
+        self.store, self.id, self.experiment = store, run_id, experiment
+        self.train = experiment.train
+        self.folder = store.run(run_id).folder
+        self.records: list[tuple[int, str, str, float]] = []
+        self.pending: list[tuple[int, dict[str, Any]]] = []
+        self.flushed = self.saved = time.monotonic()
+        self.clock = (time.monotonic(), 0)  # since when, and from which step, the speed is measured
+        self.step = self.skipped = self.skipped_in_a_row = 0
+
+    def run(self) -> str:
+        """Prepare, train and keep the model; returns the final status."""
+        self.setup = prepare(self.experiment, self.folder, lambda message: self._say("preparing", message))
+        self.steps, self.batches = self.setup.steps, self.setup.batches
+        self.total = self.steps.total
+        self.every = self.train.evaluate_every or self.batches.steps_per_epoch
+        self.store.update(self.id, steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        try:
+            self._begin()
+            try:
+                self._compile()
+                self._loop()
+                status = "finished"
+            except Stopped:
+                status = "stopped"
+            self._end()
+            return status
+        finally:
+            self.checkpoints.close()
+
+    # --- begin and end ----------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Start from the newest checkpoint, or from the parameters that were prepared."""
+        self.state = self.steps.state(self.setup.params, self.train.seed)
+        self.setup.params = {}
+        if (step := self.checkpoints.latest) is not None:
+            self.state = self.checkpoints.restore(step, self.state)
+            self.step, self.skipped = step, int(self.state.skipped)
+        self.evaluated = self.step if self.step and self.step % self.every == 0 else -1
+        self.store.forget_after(self.id, self.step)
+
+    def _compile(self) -> None:
+        """Compile every shape before the first step, so that nothing is compiled in the loop."""
+        shapes = self.batches.shapes
+        for number, shape in enumerate(shapes, 1):
+            self._say("compiling", f"step {number} of {len(shapes)}: {shape[0]} × {shape[1]} tokens")
+            self._obey()
+            self.steps.compile("train", self.state, empty_batch(shape))
+        for shape in self.setup.validation.shapes:
+            self._obey()
+            self.steps.compile("evaluate", self.state.params, self.steps.zeros(), empty_batch(shape))
+        seconds = round(self.steps.compile_seconds, 3)
+        self.store.update(self.id, compilations=self.steps.compilations, compile_seconds=seconds)
+
+    def _end(self) -> None:
+        """Keep the newest state, and write the model of the best one where the predictor finds it."""
+        self._read(0)
+        if self.step and self.evaluated != self.step:
+            self._evaluate()
+        self._say("saving", "the last checkpoint and the model")
+        self._save()
+        self._settle()
+        params, step, best = self.state.params, self.step, self._best()
+        if self.train.keep == "best" and best and best[0] != self.step:
+            params, step = self.checkpoints.restore(best[0], self.state).params, best[0]
+        save_model(self.setup, jax.device_get(params), self.folder / "model")
+        self.store.update(self.id, summary={"model_step": step, **self._scores(step)})
+
+    # --- the loop ---------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        self._resume_clock()
+        while self.step < self.total and not self._patience_is_over():
+            self._obey()
+            with jax.transfer_guard("disallow"):
+                batch = jax.device_put(self.batches.at(self.step))
+                self.state, told = self.steps.train(self.state, batch)
+                self.step += 1
+                self.pending.append((self.step, told))
+                self._read(AHEAD)
+            self._flush()
+            if self.step % self.every == 0 or self.step == self.total:
+                self._evaluate()
+            if self.evaluated == self.step or time.monotonic() - self.saved > 60 * self.train.save_minutes:
+                self._save()
+
+    def _obey(self) -> None:
+        """Take the commands that wait; after a pause, stay here until the run is resumed."""
+        paused = self._take(False)
+        if not paused:
+            return
+        self._read(0)
+        self._flush(force=True)
+        self._say("paused", f"after step {self.step}")
+        while paused:
+            time.sleep(0.05)
+            self._flush()
+            paused = self._take(True)
+        self._resume_clock()
+
+    def _take(self, paused: bool) -> bool:
+        for command in self.store.take(self.id, self.step):
+            if command.name == "stop":
+                raise Stopped
+            if command.name == "set":
+                self.state.learning_rate = jax.device_put(np.float32(command.value["learning_rate"]))
+            elif command.name == "save":
+                self._save()
+            elif command.name in ("pause", "resume"):
+                paused = command.name == "pause"
+        return paused
+
+    def _resume_clock(self) -> None:
+        self._say("running")
+        self.clock = (time.monotonic(), self.step)
+
+    def _read(self, ahead: int) -> None:
+        """Turn what the device told into records, but for the newest ``ahead`` steps: the host never waits for them."""
+        while len(self.pending) > ahead:
+            step, told = self.pending.pop(0)
+            report = step % self.steps.report_every == 0
+            told = jax.device_get(told if report else {k: v for k, v in told.items() if k != "sums"})
+            for name in ("loss", "learning_rate", "gradient_norm"):
+                self.records.append((step, "train", name, float(told[name])))
+            if report:
+                scores = self.setup.task.scores(told["sums"])
+                self.records += [(step, "train", name, scores[name]) for name in ("accuracy", "f1")]
+            self._watch_skipped(step, int(told["skipped"]))
+
+    def _watch_skipped(self, step: int, skipped: int) -> None:
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped > self.skipped else 0
+        self.skipped = skipped
+        if self.skipped_in_a_row >= MOST_SKIPPED:
+            raise RunError(
+                f"the gradient was not finite in {MOST_SKIPPED} steps in a row, the last of them step {step}. "
+                f"Lower the learning rate (it was {self.train.optimizer.learning_rate}) and begin again."
+            )
+
+    def _evaluate(self) -> None:
+        """Score the validation rows; the records are in the store before the checkpoint of this step is."""
+        self._read(0)
+        self._flush(force=True)
+        self._say("evaluating")
+        sums, params = self.steps.zeros(), self.state.params
+        for batch in self.setup.validation:
+            sums = self.steps.evaluate(params, sums, jax.device_put(batch))
+        scores = self.setup.task.scores(jax.device_get(sums))
+        self.records += [(self.step, "validation", name, scores[name]) for name in REPORTED]
+        self._flush(force=True)
+        self.evaluated = self.step
+        self._resume_clock()
+
+    def _patience_is_over(self) -> bool:
+        if not self.train.patience or self.evaluated != self.step:
+            return False
+        best = self._best()
+        later = {r.step for r in self._validation() if best and r.step > best[0]}
+        return len(later) >= self.train.patience
+
+    def _validation(self) -> list[Record]:
+        return [record for record in self.store.records(self.id) if record.split == "validation"]
+
+    def _best(self) -> tuple[int, float] | None:
+        """Step and value of the best evaluation; the earliest of equals."""
+        sign = -1.0 if self.train.metric == "loss" else 1.0
+        scored = [(sign * r.value, -r.step) for r in self._validation() if r.name == self.train.metric]
+        scored = [pair for pair in scored if pair[0] == pair[0]]
+        return (-max(scored)[1], sign * max(scored)[0]) if scored else None
+
+    def _scores(self, step: int) -> dict[str, float]:
+        return {f"validation_{r.name}": r.value for r in self._validation() if r.step == step}
+
+    # --- talking to the store ---------------------------------------------------------------------------------
+
+    def _say(self, status: str, message: str = "") -> None:
+        self.store.update(self.id, status=status, message=message, heartbeat=time.time())
+
+    def _flush(self, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and now - self.flushed < FLUSH:
+            return
+        self.flushed = now
+        begin, first = self.clock
+        read = self.step - len(self.pending)
+        values: dict[str, Any] = {"step": read, "epoch": min(read // self.batches.steps_per_epoch, self.train.epochs)}
+        if read > first:
+            speed = (read - first) / max(now - begin, 1e-9)
+            values["summary"] = {
+                "steps_per_second": round(speed, 3),
+                "examples_per_second": round(speed * self.batches.examples_per_step, 2),
+            }
+        records, self.records = self.records, []
+        self.store.write(self.id, records, **values)
+
+    def _save(self) -> None:
+        """Begin a checkpoint of this step; its records are in the store before it is."""
+        self._read(0)
+        self._flush(force=True)
+        self._settle()
+        best = self._best()
+        self.checkpoints.save(self.state, self.step, best[0] if best else None)
+        self.saved = time.monotonic()
+
+    def _settle(self) -> None:
+        """Learn whether the last save succeeded; a failure is told, and training goes on."""
+        try:
+            step = self.checkpoints.settle()
+        except RunError as error:
+            self.store.update(self.id, message=str(error))
+        else:
+            if step is not None:
+                self.store.update(self.id, summary={"saved_step": step})
+
+
+def _told(error: Exception) -> dict[str, str]:
+    """An exception as fields of the run: what, where and, as far as known, the cure."""
+    text = str(error)
+    cure = ""
+    if "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError):
+        cure = "Out of memory. Try half the batch_size, a smaller max_length, or a smaller model; then resume."
+    elif not isinstance(error, LabkitError):
+        cure = "This is not an error labkit knows. The traceback says where it arose; the run can be resumed."
+    return {"error": f"{type(error).__name__}: {text}", "cure": cure, "traceback": traceback.format_exc()}

@@ -1,0 +1,238 @@
+"""The handle on a run: watch it, steer it, wait for it. It knows the run store and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Generator
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Self
+
+from labkit.base.config import dumps, loads
+from labkit.base.errors import ConfigError, RunError
+from labkit.train.experiment import Experiment
+from labkit.train.store import RunInfo, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.data.rows import Rows
+
+_VERSIONS = ("labkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers", "datasets", "numpy")
+
+
+class Run:
+    """A run of an experiment, past or present, in this process or another.
+
+    Args:
+        store: the run store it lives in.
+        run_id: its id (or its name).
+    """
+
+    def __init__(self, store: Store, run_id: str):
+        self.store = store
+        self.id = store.run(run_id).id
+
+    @classmethod
+    def create(cls, store: Store, experiment: Experiment, rows: Rows) -> Self:
+        """Enter a new run and keep its rows and its experiment; it does nothing until it is started."""
+        from labkit.models import models
+
+        name = experiment.name or models.name_of(experiment.model)
+        run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        info = store.create(run_id, name, experiment=dumps(experiment))
+        rows.save(info.folder / "data")
+        (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
+        return cls(store, run_id)
+
+    # --- watching ---------------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> RunInfo:
+        """What the store knows of the run now."""
+        return self.store.run(self.id)
+
+    @property
+    def name(self) -> str:
+        """The name given to the run; names need not be unique."""
+        return self.info.name
+
+    @property
+    def status(self) -> str:
+        """One of :data:`labkit.train.store.STATUSES`."""
+        return self.info.status
+
+    @property
+    def experiment(self) -> Experiment:
+        """What the run does."""
+        return loads(Experiment, self.info.experiment)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """All records so far: one row a step and split, one column a metric."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.store.records(self.id), columns=["seq", "step", "split", "name", "value", "time"])
+        wide = frame.pivot_table(index=["step", "split"], columns="name", values="value", aggfunc="last", sort=False)
+        return wide.rename_axis(columns=None).reset_index()
+
+    def __repr__(self) -> str:
+        info = self.info
+        best = info.summary.get("validation_f1")
+        score = "" if best is None else f", validation F1 {best:.3f}"
+        return f"<run {info.name!r}: {info.status}, step {info.step} of {info.steps}{score}>"
+
+    # --- steering ---------------------------------------------------------------------------------------------
+
+    def pause(self) -> int:
+        """Hold the run before its next step. Like every command, returns a number for ``store.taken``."""
+        return self._command("pause")
+
+    def resume(self) -> Self:
+        """Let a paused run go on; take up a stopped, failed or lost one from its newest checkpoint."""
+        if self.info.over:
+            self.start()
+        else:
+            self._command("resume")
+        return self
+
+    def stop(self) -> int:
+        """End the run before its next step; the model of the best evaluation is kept."""
+        return self._command("stop")
+
+    def save(self) -> int:
+        """Write a checkpoint before the next step."""
+        return self._command("save")
+
+    def set(self, *, learning_rate: float) -> int:
+        """Change the greatest learning rate from the next step on; the schedule keeps its shape."""
+        if not isinstance(learning_rate, int | float) or not 0 <= learning_rate < float("inf"):
+            raise ConfigError(f"learning_rate = {learning_rate!r}; it must be a number of 0 or more.")
+        return self._command("set", {"learning_rate": float(learning_rate)})
+
+    def _command(self, name: str, value: Any = None) -> int:
+        info = self.info
+        if info.over:
+            raise RunError(f"run {info.name!r} is {info.status}: it takes no {name!r}. `run.resume()` takes it up again.")
+        return self.store.command(self.id, name, value)
+
+    # --- starting and waiting ---------------------------------------------------------------------------------
+
+    def start(self, detach: bool = False) -> Self:
+        """Work on the run, from its newest checkpoint if it has one: in a thread, or in a process of its own.
+
+        Raises:
+            RunError: it is being worked on, or has finished.
+        """
+        info = self.info
+        if info.status not in ("created", "stopped", "failed", "lost"):
+            raise RunError(f"run {info.name!r} is {info.status}; it cannot be started.")
+        self.store.take(self.id, info.step)  # commands to the past
+        self.store.update(self.id, status="preparing", message="", heartbeat=time.time(), pid=None)
+        if detach:
+            from labkit.train.worker import start
+
+            self.store.update(self.id, pid=start(self.store, info))
+        else:
+            from labkit.train.loop import work
+
+            self.store.update(self.id, pid=os.getpid(), **process_of())
+            threading.Thread(target=work, args=(self.store, self.id), name=f"labkit {self.id}", daemon=True).start()
+        return self
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Block until the run is over.
+
+        Raises:
+            RunError: the run failed; the text is its error and the cure.
+            TimeoutError: ``timeout`` seconds have passed; the run goes on.
+        """
+        begin = time.monotonic()
+        while not self._settled():
+            if timeout is not None and time.monotonic() - begin > timeout:
+                raise TimeoutError(f"run {self.name!r} is still {self.status} after {timeout} s; it goes on.")
+            time.sleep(0.1)
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """``await run`` waits while the kernel goes on answering buttons."""
+        return self._arrive().__await__()
+
+    async def _arrive(self) -> Self:
+        while not self._settled():
+            await asyncio.sleep(0.1)
+        return self
+
+    def _settled(self) -> bool:
+        info = self.info
+        if info.status == "failed":
+            raise RunError(f"run {info.name!r} failed: {info.error}{' ' + info.cure if info.cure else ''}")
+        if info.status == "lost":
+            raise RunError(f"the process of run {info.name!r} has ended without a word. {info.cure}")
+        return info.over
+
+    # --- code -------------------------------------------------------------------------------------------------
+
+    def toml(self) -> str:
+        """The experiment file; ``labkit train`` runs it."""
+        return self.info.experiment
+
+    def code(self) -> str:
+        """Python that reproduces the run."""
+        return code_of(self.experiment)
+
+
+def code_of(experiment: Experiment) -> str:
+    """The three lines of Python for an experiment; only settings that differ from the defaults are written."""
+    from labkit.models import models
+    from labkit.train.experiment import Training
+    from labkit.train.optim import Optimizer
+
+    def given(config: Any, plain: Any) -> dict[str, Any]:
+        values, usual = config.to_dict(), plain.to_dict()
+        return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if usual.get(key) != v}
+
+    def written(values: dict[str, Any]) -> str:
+        return "".join(f", {key}={value!r}" for key, value in values.items())
+
+    data, train = experiment.data, experiment.train
+    lines = ["import labkit as lk", ""]
+    if data.source:
+        lines.append(f"rows = lk.load({data.source!r}{written(data.options)})")
+    else:
+        lines.append(f"rows = lk.load(table{written(data.options)})  # table: the rows made in Python")
+    for step in data.steps:
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in step.items() if key != "do"}
+        call = written(values)[2:]
+        lines.append(f"rows = rows.clean(lk.Pipeline({call}))" if step["do"] == "clean" else f"rows = rows.{step['do']}({call})")
+    name = models.name_of(experiment.model)
+    lines.append(f"model = lk.models[{name!r}]({written(experiment.model.to_dict())[2:]})")
+    rest = {**given(train, Training()), **given(train.optimizer, Optimizer())}
+    rest.pop("optimizer", None)
+    rest |= given(experiment.task, type(experiment.task)())
+    if data.accept_leakage:
+        rest["accept_leakage"] = True
+    if experiment.name:
+        rest["name"] = experiment.name
+    lines.append(f"run = lk.fit(rows, model{written(rest)})")
+    return "\n".join(lines) + "\n"
+
+
+def process_of() -> dict[str, Any]:
+    """The environment of this process as a field of the run: versions, platform, and when the process began."""
+    import psutil
+
+    found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    for package in _VERSIONS:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    found["process_started"] = psutil.Process().create_time()
+    found["command"] = os.path.basename(sys.argv[0] or "python")
+    return {"environment": found}

@@ -1,0 +1,258 @@
+"""The run store: one SQLite database a lab folder, the only place where a run and its watchers meet.
+
+The loop writes records and reads commands; panels, the command line and :class:`labkit.train.run.Run` read records
+and write commands. Several processes may do so at once (WAL mode). Every method is one short transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from labkit.base.errors import RunError, nearest
+
+#: What a run can be doing. The last four are final, unless the run is resumed.
+STATUSES = (
+    "created", "preparing", "compiling", "running", "evaluating", "saving", "paused",
+    "finished", "stopped", "failed", "lost",
+)  # fmt: skip
+OVER = frozenset(STATUSES[-4:])
+#: Seconds without a sign of life after which a run whose process is gone counts as lost.
+SILENCE = 5.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, number INTEGER, created REAL, info TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS records (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, step INTEGER NOT NULL, split TEXT NOT NULL,
+    name TEXT NOT NULL, value REAL, time REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS records_of_run ON records (run, seq);
+CREATE TABLE IF NOT EXISTS commands (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, name TEXT NOT NULL, value TEXT, time REAL NOT NULL,
+    taken INTEGER);
+CREATE INDEX IF NOT EXISTS commands_waiting ON commands (run) WHERE taken IS NULL;
+"""
+
+
+class Record(NamedTuple):
+    """One measured number: ``split`` is train, validation or test; ``step`` counts updates already made."""
+
+    seq: int
+    step: int
+    split: str
+    name: str
+    value: float
+    time: float
+
+
+class Command(NamedTuple):
+    """What somebody asked a run to do: pause, resume, stop, save, or set (value ``{"learning_rate": x}``)."""
+
+    seq: int
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """Everything the store knows about a run besides its records. Times are seconds since 1970."""
+
+    id: str
+    name: str
+    folder: Path
+    status: str = "created"
+    message: str = ""
+    created: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    heartbeat: float | None = None
+    pid: int | None = None
+    step: int = 0
+    steps: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    compilations: int = 0
+    compile_seconds: float = 0.0
+    error: str = ""
+    traceback: str = ""
+    cure: str = ""
+    experiment: str = ""
+    environment: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """True when no process works on the run any more."""
+        return self.status in OVER
+
+
+class Store:
+    """The database ``runs.sqlite`` of a lab folder.
+
+    Args:
+        folder: the lab folder; by default ``LABKIT_FOLDER``, else ``.labkit`` in the working directory.
+            It is made on first use, with a folder per run below it.
+    """
+
+    def __init__(self, folder: str | Path | None = None):
+        self.folder = Path(folder or os.environ.get("LABKIT_FOLDER") or ".labkit").absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path = self.folder / "runs.sqlite"
+        self._local = threading.local()
+        self._db().executescript(_SCHEMA)
+
+    def __repr__(self) -> str:
+        return f"<run store: {len(self.runs())} runs>"
+
+    def _db(self) -> sqlite3.Connection:
+        """This thread's connection, opened anew after a fork."""
+        if getattr(self._local, "pid", None) != os.getpid():
+            db = sqlite3.connect(self.path, timeout=60.0, isolation_level=None)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            self._local.db, self._local.pid = db, os.getpid()
+        return self._local.db
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        db = self._db()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+        except BaseException:
+            db.rollback()
+            raise
+        db.execute("COMMIT")
+
+    # --- runs -------------------------------------------------------------------------------------------------
+
+    def create(self, run_id: str, name: str, **values: Any) -> RunInfo:
+        """Enter a new run; its folder is ``<lab folder>/<id>``. Raises :class:`RunError` if the id is taken."""
+        now = time.time()
+        with self._write() as db:
+            number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
+            info = json.dumps({"name": name, "status": "created", **values})
+            try:
+                db.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run_id, number, now, info))
+            except sqlite3.IntegrityError:
+                raise RunError(f"there is a run {run_id!r} already in {self.folder.name}.") from None
+        (self.folder / run_id).mkdir(exist_ok=True)
+        return self.run(run_id)
+
+    def run(self, run_id: str) -> RunInfo:
+        """The run with this id, or with this name (the newest of that name); raises :class:`RunError` if none has it."""
+        row = self._db().execute("SELECT id, created, info FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row:
+            return self._info(*row)
+        known = self.runs()
+        for info in known:
+            if info.name == run_id:
+                return info
+        hint = nearest(run_id, [name for info in known for name in (info.id, info.name)])
+        raise RunError(f"no run {run_id!r} in {self.folder.name}.{hint} `labkit runs` lists them.")
+
+    def runs(self) -> list[RunInfo]:
+        """All runs, newest first."""
+        rows = self._db().execute("SELECT id, created, info FROM runs ORDER BY number DESC").fetchall()
+        return [self._info(*row) for row in rows]
+
+    def update(self, run_id: str, **values: Any) -> None:
+        """Change fields of :class:`RunInfo`; in ``summary`` the given keys are merged with those there."""
+        with self._write() as db:
+            self._change(db, run_id, values)
+
+    def _change(self, db: sqlite3.Connection, run_id: str, values: dict[str, Any]) -> None:
+        row = db.execute("SELECT info FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise RunError(f"no run {run_id!r} in {self.folder.name}.")
+        info = json.loads(row[0])
+        if "summary" in values:
+            values = {**values, "summary": {**info.get("summary", {}), **values["summary"]}}
+        db.execute("UPDATE runs SET info = ? WHERE id = ?", (json.dumps({**info, **values}), run_id))
+
+    def _info(self, run_id: str, created: float, text: str) -> RunInfo:
+        known = {item.name for item in fields(RunInfo)}
+        values = {key: value for key, value in json.loads(text).items() if key in known}
+        info = RunInfo(**{**values, "id": run_id, "folder": self.folder / run_id, "created": created})
+        if not info.over and _dead(info):
+            cure = f"Resume it from its last checkpoint: lk.open_run({run_id!r}).resume(), or `labkit train --resume {run_id}`."
+            object.__setattr__(info, "status", "lost")
+            object.__setattr__(info, "cure", cure)
+        return info
+
+    # --- records ----------------------------------------------------------------------------------------------
+
+    def write(self, run_id: str, records: Iterable[tuple[int, str, str, float]], **values: Any) -> None:
+        """Append records ``(step, split, name, value)`` and update fields of the run."""
+        now = time.time()
+        with self._write() as db:
+            db.executemany(
+                "INSERT INTO records (run, step, split, name, value, time) VALUES (?, ?, ?, ?, ?, ?)",
+                ((run_id, step, split, name, float(value), now) for step, split, name, value in records),
+            )
+            self._change(db, run_id, {"heartbeat": now, **values})
+
+    def records(self, run_id: str, after: int = 0) -> list[Record]:
+        """The records of a run with ``seq > after``, in the order they were written."""
+        rows = self._db().execute(
+            "SELECT seq, step, split, name, value, time FROM records WHERE run = ? AND seq > ? ORDER BY seq",
+            (run_id, after),
+        )
+        return [Record(*row[:4], float("nan") if row[4] is None else row[4], row[5]) for row in rows]
+
+    def forget_after(self, run_id: str, step: int) -> None:
+        """Drop the records of later steps: a run that resumes from ``step`` will write them again."""
+        with self._write() as db:
+            db.execute("DELETE FROM records WHERE run = ? AND step > ?", (run_id, step))
+
+    # --- commands ---------------------------------------------------------------------------------------------
+
+    def command(self, run_id: str, name: str, value: Any = None) -> int:
+        """Leave a command for a run; returns its number. The run takes it before its next step."""
+        with self._write() as db:
+            cursor = db.execute(
+                "INSERT INTO commands (run, name, value, time) VALUES (?, ?, ?, ?)",
+                (run_id, name, json.dumps(value), time.time()),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def take(self, run_id: str, step: int) -> list[Command]:
+        """The commands that wait for a run, oldest first, marked as taken at ``step``."""
+        query = "SELECT seq, name, value FROM commands WHERE run = ? AND taken IS NULL ORDER BY seq"
+        found = self._db().execute(query, (run_id,)).fetchall()
+        if found:
+            with self._write() as db:
+                db.executemany("UPDATE commands SET taken = ? WHERE seq = ?", [(step, row[0]) for row in found])
+        return [Command(seq, name, json.loads(value)) for seq, name, value in found]
+
+    def taken(self, command: int) -> int | None:
+        """The step at which a command was taken; None while it waits."""
+        row = self._db().execute("SELECT taken FROM commands WHERE seq = ?", (command,)).fetchone()
+        return None if row is None else row[0]
+
+
+def _dead(info: RunInfo) -> bool:
+    """True when a run's process is gone (or, unseen from here, silent) without having said how it ended."""
+    if info.pid is None:
+        return False
+    silent = time.time() - (info.heartbeat or info.created) > SILENCE
+    return silent and not _alive(info.pid, info.environment.get("process_started"))
+
+
+def _alive(pid: int, started: float | None) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and (started is None or abs(process.create_time() - started) < 2)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

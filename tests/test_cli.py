@@ -1,0 +1,422 @@
+"""The command line: what it passes on, what it prints, how it fails. ``labkit.lab`` is played by a recorder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import labkit
+from labkit import cli, doctor, launch
+from labkit.base.errors import RunError
+from labkit.cli import app
+from labkit.doctor import Finding
+
+
+@dataclass
+class Answer:
+    label: str
+    confidence: float
+    probability: dict[str, float]
+
+
+@dataclass
+class FakeRun:
+    over: bool = False
+    calls: list = field(default_factory=list)
+    id: str = "20260101-000000-abcdef"
+    name: str = "first"
+    history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"step": [1, 2], "loss": [0.5, None]}))
+
+    @property
+    def info(self):
+        return SimpleNamespace(over=self.over, error="Loss is not a number.", cure="Lower the learning rate.")
+
+    def toml(self) -> str:
+        return 'name = "first"\n'
+
+    def __getattr__(self, name: str):
+        if name in ("stop", "pause", "resume", "start"):
+            return lambda **options: self.calls.append((name, options))
+        raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        return "<run 'first': running>"
+
+
+class Table(list):
+    def to_pandas(self) -> pd.DataFrame:
+        return pd.DataFrame({"id": ["a"], "validation_f1": [float("nan")], "seconds": [1.5]})
+
+    def __repr__(self) -> str:
+        return "id  validation_f1"
+
+
+@pytest.fixture
+def front(monkeypatch) -> SimpleNamespace:
+    """Stands in for labkit.lab; ``calls`` lists what the command line asked for."""
+    fake = SimpleNamespace(run=FakeRun(), calls=[], batches=[])
+
+    def predict(texts: list[str], pairs: list[str] | None = None) -> list[Answer]:
+        fake.batches.append(texts if pairs is None else list(zip(texts, pairs, strict=True)))
+        return [Answer("pos", 0.75, {"neg": 0.25, "=pos": 0.75}) for _ in texts]
+
+    def entry(name: str, result):
+        def call(*args, **options):
+            fake.calls.append((name, args, options))
+            if isinstance(result, BaseException):
+                raise result
+            return result
+
+        return call
+
+    module = ModuleType("labkit.lab")
+    module.train, module.open_run = entry("train", fake.run), entry("open_run", fake.run)
+    module.runs, module.predictor = entry("runs", Table()), entry("predictor", SimpleNamespace(predict=predict))
+    fake.entry, fake.module = entry, module
+    monkeypatch.setitem(sys.modules, "labkit.lab", module)
+    monkeypatch.setattr(labkit, "lab", module, raising=False)
+    return fake
+
+
+def command(*words: object, code: int = 0):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+# --- the frame --------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command() -> None:
+    text = command("--help").stdout
+    assert all(name in text for name in ("lab", "doctor", "train", "predict", "runs", "samples"))
+
+
+def test_the_version() -> None:
+    assert command("--version").stdout == f"{labkit.__version__}\n"
+
+
+def test_an_error_that_labkit_explains_is_one_message_and_code_2(front) -> None:
+    front.module.open_run = front.entry("open_run", RunError("there is no run 'frist'. Did you mean 'first'?"))
+    result = command("runs", "stop", "frist", code=2)
+    assert result.stderr == "labkit: there is no run 'frist'. Did you mean 'first'?\n" and result.stdout == ""
+
+
+def test_an_error_that_labkit_does_not_know_keeps_its_traceback(front) -> None:
+    front.module.runs = front.entry("runs", ZeroDivisionError())
+    assert isinstance(command("runs", code=1).exception, ZeroDivisionError)
+
+
+def test_an_interrupt_is_code_130(front) -> None:
+    front.module.train = front.entry("train", KeyboardInterrupt())
+    assert "Traceback" not in command("train", "x.toml", code=130).output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_ctrl_c_in_a_real_process_is_code_130() -> None:
+    code = (
+        "import labkit.doctor as d, time\n"
+        "d.examine = lambda: (print('up', flush=True), time.sleep(60))\n"
+        "import sys; sys.argv = ['labkit', 'doctor']; from labkit.cli import main; main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "up\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")
+
+
+# --- train, runs ------------------------------------------------------------------------------------------------
+
+
+def test_train_passes_everything_on(front) -> None:
+    text = command("train", "x.toml", "--name", "n", "--folder", "f").stdout
+    assert front.calls == [("train", (Path("x.toml"),), {"resume": None, "name": "n", "folder": Path("f")})]
+    assert text == f"<run 'first': running>\nlabkit predict {front.run.id} 'some text'\n"
+
+
+def test_train_takes_up_a_run(front) -> None:
+    command("train", "--resume", "first")
+    assert front.calls == [("train", (None,), {"resume": "first", "name": None, "folder": None})]
+
+
+@pytest.mark.parametrize("words", [[], ["x.toml", "--resume", "first"]])
+def test_train_needs_a_file_or_a_run(words, front) -> None:
+    assert "give either an experiment file or --resume RUN" in command("train", *words, code=2).stderr
+    assert front.calls == []
+
+
+def test_runs_lists_for_people_and_for_programs(front) -> None:
+    assert command("runs", "--folder", "f").stdout == "id  validation_f1\n"
+    assert front.calls == [("runs", (Path("f"),), {})]
+    assert json.loads(command("runs", "--json").stdout) == [{"id": "a", "validation_f1": None, "seconds": 1.5}]
+
+
+def test_show_says_all_about_a_run(front) -> None:
+    text = command("runs", "show", "first").stdout
+    for part in ("<run 'first': running>", front.run.id, "not a number. Lower the", "loss", 'name = "first"'):
+        assert part in text
+    assert command("runs", "show", "first", "--toml").stdout == 'name = "first"\n'
+
+
+@pytest.mark.parametrize("words", [["runs", "--folder", "f", "stop", "x"], ["runs", "stop", "x", "--folder", "f"]])
+def test_the_folder_may_stand_on_either_side(words, front) -> None:
+    command(*words)
+    assert front.calls == [("open_run", ("x",), {"folder": Path("f")})]
+
+
+@pytest.mark.parametrize(
+    ("verb", "over", "done"),
+    [
+        ("stop", False, ("stop", {})),
+        ("pause", False, ("pause", {})),
+        ("resume", False, ("resume", {})),
+        ("resume", True, ("start", {"detach": True})),  # a thread would end with the command
+    ],
+)
+def test_runs_are_steered(verb, over, done, front) -> None:
+    front.run.over = over
+    assert command("runs", verb, "first").stdout.startswith(f"first ({front.run.id}) ")
+    assert front.run.calls == [done]
+
+
+# --- predict ----------------------------------------------------------------------------------------------------
+
+
+def test_predict_answers_texts_a_line_each(front) -> None:
+    text = command("predict", "first", "good", "a\x1b[2Jb\nc", "--folder", "f").stdout
+    assert text == "pos\t0.7500\tgood\npos\t0.7500\ta [2Jb c\n"
+    assert front.calls == [("predictor", ("first",), {"folder": Path("f")})]
+    assert front.batches == [["good", "a\x1b[2Jb\nc"]]
+
+
+@pytest.mark.parametrize("words", [[], ["text", "--file", "x.csv"]])
+def test_predict_needs_texts_or_a_file(words, front) -> None:
+    assert "give texts or --file" in command("predict", "first", *words, code=2).stderr
+
+
+def table(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def read(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+NEW = ["predicted", "confidence", "probability neg", "probability =pos"]
+VALUES = ["pos", "0.750000", "0.250000", "0.750000"]
+
+
+def test_a_table_keeps_its_columns_and_gets_the_answers(front, tmp_path) -> None:
+    source = table(tmp_path / "in.csv", '\ufeffid,text\r\n1,good\r\n\r\n2,"two\nlines, ""quoted"""\r\n')
+    result = command("predict", "first", "--file", source, "--out", tmp_path / "out.csv")
+    assert front.batches == [["good", 'two\nlines, "quoted"']] and "2 rows" in result.stderr
+    head, *rows = read(tmp_path / "out.csv")
+    assert head == ["id", "text", *NEW]
+    assert rows == [["1", "good", *VALUES], ["2", 'two\nlines, "quoted"', *VALUES]]
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+
+
+def test_a_long_table_is_predicted_in_pieces_and_may_go_to_the_terminal(front, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(cli, "CHUNK", 2)
+    source = table(tmp_path / "in.tsv", "only\none\ntwo\nthree\n")
+    lines = command("predict", "first", "--file", source).stdout.splitlines()
+    assert front.batches == [["one", "two"], ["three"]] and len(lines) == 4 and lines[3].startswith("three,pos,")
+
+
+def test_columns_pairs_and_encodings_can_be_named(front, tmp_path) -> None:
+    source = table(tmp_path / "in.csv", "问,答\n天气,好\n", "gb18030")
+    words = ["--column", "问", "--pair", "答", "--encoding", "gb18030", "--out", tmp_path / "out.csv"]
+    command("predict", "first", "--file", source, *words)
+    assert front.batches == [[("天气", "好")]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [
+        ("=1+1", "'=1+1"), ("+cmd|x", "'+cmd|x"), ("-2+3", "'-2+3"), ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"), ("  =1", "'  =1"), ("\uff1d1", "'\uff1d1"), ("-5", "-5"), ("+1.5e3", "+1.5e3"),
+        ("a=1", "a=1"), ("", ""), ("5", "5"),
+    ],
+)  # fmt: skip
+def test_no_cell_can_act_as_a_formula(cell, safe, front, tmp_path) -> None:
+    with (tmp_path / "in.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["=id", "text"], [cell, "good"]])
+    command("predict", "first", "--file", tmp_path / "in.csv", "--out", tmp_path / "out.csv")
+    head, row = read(tmp_path / "out.csv")
+    assert head[0] == "'=id" and row[0] == safe
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"id,txt\n1,a\n", "has no column 'text'. Did you mean 'txt'? It has: id, txt."),
+        (b"", "has no column 'text'."),
+        (b"id,text\n1\n", "line 2: 1 cells, but 2 columns."),
+        (b'id,text\n1,"open\n', "Check the quotes."),
+        (b"id,text\n1,\xff\n", "is not utf-8-sig text"),
+    ],
+)
+def test_a_bad_table_is_explained_and_leaves_the_old_answers(content, said, front, tmp_path) -> None:
+    (tmp_path / "in.csv").write_bytes(content)
+    table(tmp_path / "out.csv", "old")
+    result = command("predict", "first", "--file", tmp_path / "in.csv", "--out", tmp_path / "out.csv", code=2)
+    assert said in result.stderr and (tmp_path / "out.csv").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "out.csv"]
+
+
+def test_files_that_cannot_be_used_are_explained(front, tmp_path) -> None:
+    source = table(tmp_path / "in.csv", "text\ngood\n")
+    words = ["predict", "first", "--file"]
+    assert "cannot read" in command(*words, tmp_path / "none.csv", code=2).stderr
+    assert "would replace its own source" in command(*words, source, "--out", source, code=2).stderr
+    assert "cannot write" in command(*words, source, "--out", tmp_path / "none" / "out.csv", code=2).stderr
+    assert "Name its encoding" in command(*words, source, "--encoding", "klingon", code=2).stderr
+    assert source.read_text() == "text\ngood\n"
+
+
+# --- lab, samples -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [["here", "--no-browser", "--port", "9999"], ["here", "--", "--no-browser", "--port", "9999"]]
+)
+def test_lab_copies_and_starts(words, tmp_path, monkeypatch) -> None:
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / launch.TOUR).write_text("tour")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "tutorials", lambda: tmp_path / "from")
+    started = []
+    monkeypatch.setattr(launch, "start", lambda *given: started.append(given) or 3)
+    assert "1 added, 0 updated" in command("lab", *words, code=3).stderr
+    assert started == [(Path("here"), ["--no-browser", "--port", "9999"])]
+    assert (tmp_path / "here" / launch.TOUR).read_text() == "tour"
+
+
+def test_samples_are_listed_fetched_and_verified(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    monkeypatch.setenv("LABKIT_OFFLINE", "1")
+    assert "digits" in command("samples").stdout and command("samples", "list").stdout == command("samples").stdout
+    assert command("samples", "fetch", "digits").stdout == f"digits: {tmp_path / 'samples' / 'digits'}\n"
+    assert command("samples", "verify", "digits").stdout == "digits: whole\n"
+    member = tmp_path / "samples" / "digits" / "digits.csv.gz"
+    member.write_bytes(bytes(member.stat().st_size))
+    assert command("samples", "verify", "digits").stdout == "digits: fetched again, damaged: digits.csv.gz\n"
+    assert "Did you mean 'digits'?" in command("samples", "fetch", "digit", code=2).stderr
+    assert "labkit samples fetch bert-tiny" in command("samples", "fetch", "bert-tiny", code=2).stderr
+
+
+# --- doctor -----------------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_this_machine_able() -> None:
+    findings = {finding.name: finding for finding in doctor.examine()}
+    assert {"system", "packages", "devices", "memory", "cache", "disk", "jupyterlab", "samples"} <= set(findings)
+    assert [str(found) for found in findings.values() if found.state == "broken"] == []
+    assert "JAX computes on 1: cpu" in findings["devices"].text or os.environ["JAX_PLATFORMS"] != "cpu"
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("broken", 1)])
+def test_only_what_is_broken_makes_the_doctor_fail(state, code, monkeypatch) -> None:
+    found = Finding("thing", state, "is so", "" if state == "ok" else "do this")
+    monkeypatch.setattr(doctor, "examine", lambda: [found])
+    assert json.loads(command("doctor", "--json", code=code).stdout) == [
+        {"name": "thing", "state": state, "text": "is so", "cure": found.cure}
+    ]
+    text = command("doctor", code=code).stdout
+    assert text.startswith(f"{doctor.MARKS[state]} thing        is so\n") and ("→ do this" in text) == (state != "ok")
+
+
+def only(check, **changes) -> list[Finding]:
+    return list(check(**changes))
+
+
+def test_the_doctor_names_packages_that_are_missing_or_bad(monkeypatch) -> None:
+    wanted = ["anywidget>=0.9", "flax>=0.12.8,<0.13", "jupyter_server>=2.18", 'colorama>=9; platform_system == "Plan9"']
+    versions = {"flax": "0.13.0", "jupyter_server": "2.17.0"}
+    monkeypatch.setattr(doctor, "requirements", lambda: wanted)
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    told = [(found.name, found.text, found.cure) for found in only(doctor._packages) if found.state == "broken"]
+    assert told == [
+        ("anywidget", "is not installed", 'python -m pip install "anywidget>=0.9"'),
+        ("flax", "0.13.0 is installed; labkit needs <0.13,>=0.12.8", 'python -m pip install "flax<0.13,>=0.12.8"'),
+        ("jupyter_server", "2.17.0 is installed; labkit needs >=2.18", 'python -m pip install "jupyter_server>=2.18"'),
+    ]
+
+
+def test_a_jax_that_fails_or_hangs_is_a_line_of_the_report(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "_ASK_JAX", "import os; os.abort()")
+    assert only(doctor._devices)[0].text.startswith("JAX does not work: ")
+    monkeypatch.setattr(doctor, "_ASK_JAX", "import no_such_driver")
+    assert "No module named 'no_such_driver'" in only(doctor._devices)[0].text
+    monkeypatch.setattr(doctor, "_ASK_JAX", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
+    assert only(doctor._devices)[0].cure == "Set JAX_PLATFORMS=cpu to go on without it."
+
+
+def test_an_unused_graphics_card_is_pointed_out(monkeypatch) -> None:
+    answer = {"devices": [{"kind": "cpu", "platform": "cpu", "memory": None}], "total": 64.0}
+    monkeypatch.setattr(doctor, "_ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    assert only(doctor._devices)[0].state == "warning" and "jax[cuda" in only(doctor._devices)[0].cure
+    answer["devices"] = [{"kind": "NVIDIA H100", "platform": "gpu", "memory": 8e10}]
+    monkeypatch.setattr(doctor, "_ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
+    assert str(only(doctor._devices)[0]) == "✓ devices      JAX computes on 1: NVIDIA H100 (80 GB)"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+@pytest.mark.parametrize(("mode", "state"), [(0o700, "ok"), (0o750, "warning"), (0o777, "broken")])
+def test_a_cache_that_others_can_fill_is_broken(mode, state, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    tmp_path.chmod(mode)
+    found = only(doctor._cache)[0]
+    assert found.state == state and bool(found.cure) == (state != "ok") and os.listdir(tmp_path) == []
+
+
+def test_a_cache_that_cannot_be_made_is_broken(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "file" / "cache"))
+    assert [(found.state, found.cure) for found in only(doctor._cache)] == [
+        ("broken", "Set LABKIT_CACHE to a folder you can write.")
+    ]
+
+
+def test_a_missing_extension_of_jupyterlab_is_broken(tmp_path, monkeypatch) -> None:
+    import jupyter_core.paths
+
+    monkeypatch.setattr(jupyter_core.paths, "jupyter_path", lambda *names: [str(tmp_path)])
+    for name in ("anywidget", "jupyterlab-plotly"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "package.json").write_text("{}")
+    (found,) = only(doctor._jupyter)
+    assert found.state == "broken" and "@jupyter-widgets/jupyterlab-manager is missing" in found.text
+
+
+def test_a_check_that_fails_itself_does_not_stop_the_others(monkeypatch) -> None:
+    def _odd():
+        raise OSError("odd")
+        yield
+
+    monkeypatch.setattr(doctor, "CHECKS", (_odd, doctor._system))
+    first, second = doctor.examine()
+    assert (first.name, first.state) == ("odd", "broken") and "OSError('odd')" in first.text and second.state == "ok"
+
+
+def test_bytes_for_people() -> None:
+    sizes = [doctor.size(count) for count in (0, 999, 1500, 15_000, 2.5e9, 3.2e12)]
+    assert sizes == ["0 B", "999 B", "1.5 kB", "15 kB", "2.5 GB", "3.2 TB"]

@@ -1,0 +1,139 @@
+"""The package as a whole: light to import, helpful when misspelt, complete when built; notebooks fit to be kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import labkit as lk
+from labkit import doctor
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("jax", "flax", "ipywidgets", "plotly", "anywidget", "IPython", "pandas", "datasets", "sklearn", "numpy")
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+
+
+def loaded(code: str, *arguments: str) -> set[str]:
+    """Which of the heavy packages a fresh Python has loaded after ``code``."""
+    tail = f"\nimport sys; print('loaded', *[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code + tail, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+COMMAND = """
+import contextlib
+from labkit.cli import main
+with contextlib.suppress(SystemExit):
+    main()
+"""
+
+
+def test_importing_labkit_loads_nothing_heavy() -> None:
+    assert loaded("import labkit; dir(labkit); list(labkit.models); labkit.__version__; labkit.LabkitError") == set()
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "runs --help", "train --help", "predict x"])
+def test_the_command_line_answers_without_anything_heavy(words: str) -> None:
+    assert loaded(COMMAND, *words.split()) == set()
+
+
+def test_this_test_would_see_a_heavy_import() -> None:
+    assert loaded("import numpy") == {"numpy"}
+
+
+def test_every_public_name_is_there() -> None:
+    for name in lk.__all__:
+        assert getattr(lk, name) is not None
+        assert name in dir(lk)
+
+
+def test_a_misspelt_name_gets_the_nearest() -> None:
+    with pytest.raises(
+        AttributeError, match=r"^module 'labkit' has no attribute 'Tokeniser'\. Did you mean 'Tokenizer'"
+    ):
+        lk.Tokeniser  # noqa: B018
+    assert not hasattr(lk, "__wrapped__") and not hasattr(lk, "xyzzy")
+
+
+def test_models_is_the_registry_and_the_package() -> None:
+    import labkit.models.bert
+
+    assert lk.models["bert"] is labkit.models.bert.BertConfig
+    assert "bert" in lk.models and list(lk.models) == list(lk.models.models) and len(lk.models) == len(list(lk.models))
+    assert dict(lk.models)["bert"] is lk.models["bert"] and repr(lk.models) == repr(lk.models.models)
+    with pytest.raises(lk.LabkitError, match=r"unknown architecture 'brt'\. Did you mean 'bert'\?"):
+        lk.models["brt"]
+
+
+def test_python_m_labkit_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "labkit", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.returncode) == (lk.__version__, 0)
+
+
+# --- what is declared -------------------------------------------------------------------------------------------
+
+
+def declared() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def test_the_requirements_hold_here() -> None:
+    assert [str(finding) for finding in doctor._packages() if finding.state != "ok"] == []
+
+
+def test_the_licence_is_the_whole_apache_text() -> None:
+    text = (ROOT / "LICENSE").read_text("utf-8")
+    assert declared()["project"]["license"] == "Apache-2.0"
+    assert (
+        "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text and "labkit contributors" in text
+    )
+
+
+# --- notebooks --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_fit_to_be_kept(path: Path) -> None:
+    assert problems(path.read_text("utf-8")) == []
+
+
+def problems(text: str) -> list[str]:
+    """Why a notebook must not be committed as it is; empty when it may."""
+    found = []
+    notebook = json.loads(text)
+    if len(text) > 500_000:
+        found.append(f"{len(text)} characters; at most 500,000")
+    if "widgets" in notebook["metadata"]:
+        found.append("widget state is saved in the metadata")
+    outputs = json.dumps([cell.get("outputs", []) for cell in notebook["cells"]], ensure_ascii=False)
+    for what, pattern in (
+        ("a path of this machine", r"(?:/home/|/root/|/Users/|/tmp/|[A-Z]:\\\\)[\w.-]+"),
+        ("a token", r"[?&]token=\w+|hf_\w{20,}"),
+        ("a traceback", r'"output_type": "error"'),
+    ):
+        if match := re.search(pattern, outputs):
+            found.append(f"{what} in an output: {match[0]}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ({"output_type": "stream", "text": ["saved in /home/ann/x"]}, "a path of this machine"),
+        ({"output_type": "stream", "text": ["http://localhost:8888/?token=abc1"]}, "a token"),
+        ({"output_type": "error", "ename": "ValueError"}, "a traceback"),
+        ({"output_type": "stream", "text": ["x" * 500_000]}, "at most 500,000"),
+    ],
+)
+def test_an_unfit_notebook_is_found(output: dict, said: str) -> None:
+    notebook = {"metadata": {}, "cells": [{"cell_type": "code", "source": [], "outputs": [output]}]}
+    assert said in " ".join(problems(json.dumps(notebook)))
+    assert problems(json.dumps({"metadata": {"widgets": {}}, "cells": []})) == ["widget state is saved in the metadata"]
+    assert problems(json.dumps({"metadata": {}, "cells": []})) == []

@@ -1,0 +1,202 @@
+"""The loop on a real, tiny BERT: it learns, obeys, survives, and compiles no more than it must."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import labkit as lk
+from labkit.train.store import Store
+
+
+def series(run, split, name):
+    return [(r.step, r.value.hex()) for r in run.store.records(run.id) if r.split == split and r.name == name]
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def running(reviews, tiny, settings, tmp_path):
+    """A run with far too many epochs, in a thread, past its first steps; stopped at the end of the test."""
+    run = lk.fit(reviews, tiny, folder=tmp_path, background=True, **{**settings, "epochs": 500, "patience": 0})
+    wait_for(lambda: run.info.step > 2 or run.info.over)
+    assert not run.info.over, run.info.error
+    yield run
+    if not run.info.over:
+        run.stop()
+        run.wait(120)
+
+
+def test_a_run_learns_and_tells(finished):
+    info = finished.info
+    losses = [float.fromhex(value) for _, value in series(finished, "train", "loss")]
+    assert info.status == "finished" and info.step == info.steps == len(losses)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert [step for step, _ in series(finished, "validation", "f1")] == [info.steps // 2, info.steps]
+    assert {"loss", "f1", "accuracy", "precision", "recall"} <= set(finished.history.columns)
+    assert len(series(finished, "train", "f1")) >= 2
+    assert info.environment["jax"] and info.summary["parameters"] > 0
+
+
+def test_one_compilation_per_bucket_shape_and_none_in_the_loop(finished):
+    info = finished.info
+    assert info.compilations == len(info.summary["buckets"]) == 2
+
+
+def test_equal_experiments_give_equal_numbers(finished, reviews, tiny, settings, tmp_path):
+    again = lk.fit(reviews, tiny, folder=tmp_path, background=False, **settings)
+    assert series(again, "train", "loss") == series(finished, "train", "loss")
+    assert series(again, "validation", "f1") == series(finished, "validation", "f1")
+
+
+def test_pause_holds_the_run_and_resume_lets_it_go_on(running):
+    command = running.pause()
+    wait_for(lambda: running.status == "paused")
+    assert running.info.step == running.store.taken(command)
+    step = running.info.step
+    time.sleep(0.4)
+    assert running.info.step == step and running.status == "paused"
+    running.resume()
+    wait_for(lambda: running.info.step > step)
+
+
+def test_a_new_learning_rate_counts_from_the_very_next_step(running):
+    command = running.set(learning_rate=1e-9)
+    wait_for(lambda: running.store.taken(command) is not None)
+    taken = running.store.taken(command)
+    compiled = running.info.compilations
+    wait_for(lambda: running.info.step > taken + 2)
+    rates = {r.step: r.value for r in running.store.records(running.id) if r.name == "learning_rate"}
+    assert rates[taken] > 1e-8 > rates[taken + 1]
+    assert running.info.compilations == compiled
+
+
+def test_stop_ends_the_run_at_once_with_a_model(running):
+    command = running.stop()
+    running.wait(120)
+    info = running.info
+    assert info.status == "stopped" and info.step == running.store.taken(command)
+    assert running.predict(["a fine film"])[0].label in ("negative", "positive")
+    with pytest.raises(lk.LabkitError, match=r"stopped: it takes no 'pause'.*resume"):
+        running.pause()
+
+
+def test_a_stopped_run_can_be_resumed_and_the_saved_rate_is_kept(running):
+    running.set(learning_rate=1e-4)
+    running.save()
+    running.stop()
+    running.wait(120)
+    step = running.info.step
+    running.resume()
+    wait_for(lambda: running.info.step > step + 1 or running.info.over)
+    steps = [int(step) for step, _ in series(running, "train", "loss")]
+    assert steps == list(range(1, len(steps) + 1))
+    rates = [r.value for r in running.store.records(running.id) if r.name == "learning_rate" and r.step > step]
+    assert max(rates) <= 1e-4 + 1e-9
+
+
+def test_a_run_in_use_takes_no_second_writer(running):
+    from labkit.train.loop import work
+
+    with pytest.raises(lk.LabkitError, match="being worked on"):
+        work(running.store, running.id)
+
+
+def test_patience_ends_the_run_and_the_best_is_kept(reviews, tiny, settings, tmp_path):
+    options = {**settings, "epochs": 50, "learning_rate": 0.0, "warmup": 0.0, "patience": 2}
+    run = lk.fit(reviews, tiny, folder=tmp_path, background=False, **options)
+    evaluated = [step for step, _ in series(run, "validation", "f1")]
+    assert len(evaluated) == 3 and run.status == "finished" and run.info.step < run.info.steps
+    assert run.info.summary["model_step"] == evaluated[0]
+
+
+def test_the_model_is_that_of_the_best_evaluation(reviews, tiny, settings, tmp_path):
+    run = lk.fit(reviews, tiny, folder=tmp_path, background=False, **{**settings, "epochs": 6, "learning_rate": 0.02})
+    scores = {step: float.fromhex(value) for step, value in series(run, "validation", "f1")}
+    best = max(scores, key=lambda step: (scores[step], -step))
+    assert run.info.summary["model_step"] == best
+    report = run.evaluate("validation", baselines=False)
+    assert report.scores["f1"] == pytest.approx(scores[best], abs=1e-6)
+
+
+def test_a_gradient_that_is_not_finite_is_left_out_and_ends_the_run_when_it_lasts(reviews, tiny, settings, tmp_path):
+    with pytest.raises(lk.LabkitError, match=r"not finite in 5 steps in a row.*Lower the learning rate"):
+        lk.fit(reviews, tiny, folder=tmp_path, background=False, **{**settings, "learning_rate": 1e30, "clip": 0.0})
+    run = lk.runs(tmp_path)[0]
+    assert run.status == "failed" and run.info.traceback
+    assert any(math.isnan(r.value) or math.isinf(r.value) for r in run.store.records(run.id))
+
+
+def test_frozen_parameters_do_not_move(reviews, tiny, settings, tmp_path):
+    options = {**settings, "epochs": 1, "keep": "last"}
+    moved = lk.fit(reviews, tiny, folder=tmp_path, background=False, **options, freeze=("trunk/*",))
+    weights = load_file(moved.info.folder / "model" / "model.safetensors")
+    assert moved.info.summary["trainable"] == 16 * 2 + 2 < moved.info.summary["parameters"]
+    assert np.abs(weights["classifier.bias"]).max() > 0
+
+
+KILL_POINTS = (3, 11, 23)  # in the first epoch, on its last step, right before the end
+
+
+@pytest.mark.parametrize("kill_at", KILL_POINTS)
+def test_killed_and_resumed_is_never_killed(finished, reviews, tiny, tmp_path, kill_at):
+    from labkit.lab import Run
+    from labkit.train.experiment import Experiment
+
+    store = Store(tmp_path)
+    experiment: Experiment = finished.experiment.replace(
+        train=finished.experiment.train.replace(save_minutes=0.0)  # a checkpoint after every step
+    )
+    run = Run.create(store, experiment, reviews)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(store.folder), run.id, str(kill_at)], stderr=subprocess.PIPE
+    )
+    _, problem = worker.communicate(timeout=300)
+    assert worker.returncode == -signal.SIGKILL, problem.decode()[-2000:]
+    store.update(run.id, heartbeat=0)
+    assert run.status == "lost"
+    run.resume()
+    run.wait(300)
+    for split, name in (("train", "loss"), ("train", "f1"), ("validation", "f1"), ("validation", "loss")):
+        assert series(run, split, name) == series(finished, split, name)
+    ours, theirs = (load_file(r.info.folder / "model" / "model.safetensors") for r in (run, finished))
+    assert all(ours[name].tobytes() == theirs[name].tobytes() for name in theirs) and set(ours) == set(theirs)
+
+
+KILLED = """
+import os, signal, sys, threading, time
+from labkit.train.loop import work
+from labkit.train.store import Store
+store, run, at = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+def kill():
+    mine = Store(sys.argv[1])
+    while mine.run(run).step < at:
+        time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=kill, daemon=True).start()
+store.update(run, pid=os.getpid())
+work(store, run)
+time.sleep(30)
+"""
+
+
+def test_a_detached_worker_outlives_its_starter_and_ends_well_on_sigterm(reviews, tiny, settings, tmp_path):
+    run = lk.fit(reviews, tiny, folder=tmp_path, detach=True, **{**settings, "epochs": 500})
+    wait_for(lambda: run.info.step > 2 or run.info.over)
+    assert run.info.pid != os.getpid() and run.status in ("running", "evaluating", "saving"), run.info.error
+    os.kill(run.info.pid, signal.SIGTERM)
+    run.wait(120)
+    assert run.status == "stopped" and run.predict(["dull"])[0].confidence > 0.5 - 1e-6
