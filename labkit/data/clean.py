@@ -6,22 +6,24 @@ TOML and back, cleans one text when called, and a whole :class:`~labkit.data.row
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from html import unescape
 from html.entities import html5
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from labkit.base.cache import cache_dir, fingerprint
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError, DataError, nearest
-from labkit.data.rows import Note, Rows
+from labkit.data.report import Note, Report, visible
+from labkit.data.rows import Rows, batches, column, text_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,15 +58,19 @@ _MARKUP = re.compile(
     r"""(?:[\s/](?:[^<>=]++|=\s*+"[^"]{0,4096}"|=\s*+'[^']{0,4096}'|=)*+)?>"""
 )
 _BREAKS = frozenset(
-    "address article aside blockquote body br caption center dd details dialog dir div dl dt fieldset figcaption figure "
-    "footer form frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html legend li main menu nav noframes ol optgroup "
-    "option p pre search section select summary table tbody textarea tfoot thead title tr ul".split()
+    """
+    address article aside blockquote body br caption center dd details dialog dir div dl dt fieldset figcaption
+    figure footer form frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html legend li main menu nav noframes ol
+    optgroup option p pre search section select summary table tbody textarea tfoot thead title tr ul
+    """.split()  # noqa: SIM905
 )
 _INLINE = frozenset(
-    "a abbr acronym applet area audio b base basefont bdi bdo bgsound big blink button canvas cite code col colgroup "
-    "data datalist del dfn em embed font frame i iframe img input ins kbd label link map mark marquee math meta meter "
-    "nobr noembed noscript object output param picture progress q rp rt ruby s samp script slot small source span "
-    "strike strong style sub sup svg td template th time track tt u var video wbr".split()
+    """
+    a abbr acronym applet area audio b base basefont bdi bdo bgsound big blink button canvas cite code col
+    colgroup data datalist del dfn em embed font frame i iframe img input ins kbd label link map mark marquee
+    math meta meter nobr noembed noscript object output param picture progress q rp rt ruby s samp script slot
+    small source span strike strong style sub sup svg td template th time track tt u var video wbr
+    """.split()  # noqa: SIM905
 )
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _LAYERS = 10
@@ -129,10 +135,10 @@ def _control(text: str) -> str:
     return _TERMINAL.sub("", text.replace("\r\n", "\n")).translate(_CONTROL)
 
 
-# Scripts that write with joiners (Arabic to Malayalam, Myanmar, Khmer, Mongolian …), and those that break words by U+200B.
+# Scripts that write with joiners (Arabic to Sinhala, Myanmar, Mongolian …), and those that break words by U+200B.
 _JOINING = "\u0600-\u085f\u08a0-\u0dff\u0f00-\u109f\u1780-\u18af\u1b00-\u1bff\ua840-\uaaff\ufb50-\ufdff\ufe70-\ufefe"
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_EMOJI = "\xa9\xae\u203c\u2049\u2122\u2139-\u21ff\u2300-\u23ff\u24c2\u25aa-\u27bf\u2900-\u2bff\u3030-\u3299\U0001f000-\U0001faff"
+_EMOJI = "\xa9\xae\u2122\u2139-\u21ff\u2300-\u23ff\u25aa-\u27bf\u2900-\u2bff\U0001f000-\U0001faff"
 _ZERO_WIDTH = re.compile(
     "(?P<keep>\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f"  # the flags of England, Scotland, Wales
     f"|(?<=[{_SPACELESS}])\u200b|(?<=[{_JOINING}])[\u200c\u200d]|(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}]))"
@@ -157,7 +163,8 @@ def _whitespace(text: str) -> str:
 
 
 _URL = re.compile(
-    r"(?<![a-z0-9])(?:(?:https?|ftp)://|www\.)(?=[a-z0-9\[])[a-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+", re.ASCII | re.IGNORECASE
+    r"(?<![a-z0-9])(?:(?:https?|ftp)://|www\.)(?=[a-z0-9\[])[a-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+",
+    re.ASCII | re.IGNORECASE,
 )
 _URL_TAIL = ".,;:!?'*~_)]"
 # Whole runs of address characters are judged, so that what is left of one cannot become a part of another.
@@ -221,7 +228,11 @@ STEPS: dict[str, Step] = {
     for step in (
         Step("html", "tags and scripts removed, blocks to line breaks, entities (&amp;) to characters", _html),
         Step("control", "control characters removed, odd line ends made \\n; \\n and tab stay", _control),
-        Step("zero-width", "invisible characters removed (U+200B, BOM, soft hyphen); joiners that spell stay", _zero_width),
+        Step(
+            "zero-width",
+            "invisible characters (U+200B, BOM …) removed, joiners that spell kept",
+            _zero_width,
+        ),
         Step("bidi", "marks and overrides of writing direction removed", _bidi),
         Step("unicode", "one code for one character (NFC); broken surrogates to U+FFFD", _unicode),
         Step("compat", "look-alike forms made plain (NFKC): ﬁ to fi, ② to 2, ｶﾞ to ガ", _compat),
@@ -272,7 +283,8 @@ class Pipeline(Config):
                 raise ConfigError(f"the cleaning step {name!r} is named twice; name it once.")
         for field in ("url", "email", "number"):
             if not _MASK.fullmatch(getattr(self, field)):
-                raise ConfigError(f"Pipeline.{field} = {getattr(self, field)!r} must be letters: 'URL', '<url>' or '[URL]'.")
+                given = getattr(self, field)
+                raise ConfigError(f"Pipeline.{field} = {given!r} must be letters: 'URL', '<url>' or '[URL]'.")
 
     @cached_property
     def functions(self) -> tuple[Callable[[str], str], ...]:
@@ -290,6 +302,8 @@ class Pipeline(Config):
 
     def stages(self, text: str) -> Iterator[tuple[str, str, str]]:
         """(step, text before it, text after it) for the steps that change this text, in their order."""
+        if not isinstance(text, str):
+            raise DataError(f"a text to clean must be a str, not {type(text).__name__} {text!r}.")
         for name, function in zip(self.steps, self.functions, strict=True):
             before, text = text, function(text)
             if text != before:
@@ -298,34 +312,23 @@ class Pipeline(Config):
     def apply(self, rows: Rows) -> Rows:
         """Clean every text column of every split.
 
-        The report gains a counted note per step that changed something ("412 of 10,000 rows"), and a refused note
-        with the row number for each row that had a text and is left without (``empty="refuse"``).
+        The report counts the rows that each step changed, and has a refused note with the row number for each row
+        that had a text and is left without (``empty="refuse"``).
 
         Raises:
             DataError: the rows hold no texts, or nothing is left of a split.
         """
-        splits, notes = {}, []
-        changed: Counter[str] = Counter()
-        for name, split in _text_splits(rows).items():
-            cleaned = split.map(
-                self._batch,
-                batched=True,
-                input_columns=_text_columns(split),
-                load_from_cache_file=False,  # the cache would not see that a newer labkit cleans otherwise
-                desc=f"clean {name}",
-            )
-            for steps in cleaned[_CHANGED]:
-                changed.update(steps)
-            emptied = cleaned[_EMPTIED] if self.empty == "refuse" else [None] * len(cleaned)
-            splits[name], refused = _without(cleaned.remove_columns([_CHANGED, _EMPTIED]), emptied, name)
-            notes += refused
-        total = sum(map(len, splits.values())) + len(notes)
-        counted = [
-            Note(None, None, "counted", f"cleaned: {step}", f"{changed[step]:,} of {total:,} rows changed")
-            for step in self.steps
-            if changed[step]
-        ]
-        return rows.with_splits(splits, notes=counted + notes)
+        _need_texts(rows)
+        splits, report = {}, Report()
+        changed = np.zeros(len(self.steps), np.int64)
+        for name, split in rows.splits.items():
+            cleaned = self._cleaned(split, cache=f"{rows.fingerprint} {name}")
+            marks = np.asarray(column(cleaned, _CHANGED))
+            changed += [(marks >> position & 1).sum() for position in range(len(self.steps))]
+            emptied = np.asarray(column(cleaned, _EMPTIED)) * (self.empty == "refuse")
+            splits[name] = _without(cleaned.remove_columns([_CHANGED, _EMPTIED]), emptied, name, report)
+        counts = dict(zip(self.steps, changed.tolist(), strict=True))
+        return rows.with_splits(splits, _counted(counts, len(rows)).merge(report))
 
     def counts(self, rows: Rows | Iterable[str]) -> dict[str, int]:
         """Step → number of rows it changes when the steps run in order; nothing is changed."""
@@ -352,87 +355,104 @@ class Pipeline(Config):
         if step is not None and step not in self.steps:
             has = ", ".join(self.steps)
             raise ConfigError(f"the pipeline has no step {step!r}.{nearest(step, self.steps)} It has: {has}.")
-        show = visible if escape else str
+        show = _shown if escape else str
         found: dict[str, list[tuple[int, str, str, str]]] = {name: [] for name in ([step] if step else self.steps)}
         for row, texts in _texts(rows):
             if all(len(changes) >= n for changes in found.values()):
                 break
             for name, before, after in (stage for text in texts for stage in self.stages(text)):
                 if name in found and len(found[name]) < n:
-                    found[name].append((row, name, *map(show, _around_change(before, after, width))))
+                    before, after = _around_change(before, after, width)
+                    found[name].append((row, name, show(before), show(after)))
         lines = [line for changes in found.values() for line in changes]
         return pd.DataFrame(lines, columns=["row", "step", "before", "after"])
 
+    def _cleaned(self, split: Dataset, cache: str) -> Dataset:
+        """The split with clean texts and two columns of marks; memory-mapped in the cache if the split is mapped."""
+        if not len(split):
+            return split.add_column(_CHANGED, []).add_column(_EMPTIED, [])
+        key = fingerprint(cache, self.to_dict())
+        path: Path = cache_dir("clean") / f"{key}.arrow"
+        return split.map(
+            self._batch,
+            batched=True,
+            input_columns=text_columns(split),
+            cache_file_name=str(path) if split.cache_files else None,
+            load_from_cache_file=False,  # it may have been written by a labkit that cleaned otherwise
+            new_fingerprint=key[:16],
+            desc="cleaning",
+        )
+
     def _batch(self, *columns: list[str]) -> dict[str, list[Any]]:
-        """A batch of the text columns cleaned, with the steps that changed each row and the column left empty."""
+        """A batch of each text column, cleaned; bits of the steps that changed a row; 1 + the column left empty."""
         out: dict[str, list[Any]] = {name: [] for name in (*_COLUMNS[: len(columns)], _CHANGED, _EMPTIED)}
         for texts in zip(*columns, strict=True):
-            changed: set[str] = set()
-            emptied = None
-            for name, text in zip(_COLUMNS, texts, strict=False):
+            changed = emptied = 0
+            for position, (name, text) in enumerate(zip(_COLUMNS, texts, strict=False)):
                 stages = list(self.stages(text))
-                after = stages[-1][2] if stages else text
-                changed.update(step for step, _, _ in stages)
-                emptied = emptied or (name if text and not after else None)
-                out[name].append(after)
-            out[_CHANGED].append(sorted(changed))
+                clean = stages[-1][2] if stages else text
+                changed |= sum(1 << self.steps.index(step) for step, _, _ in stages)
+                emptied = emptied or (1 + position if text and not clean else 0)
+                out[name].append(clean)
+            out[_CHANGED].append(changed)
             out[_EMPTIED].append(emptied)
         return out
 
 
 _COLUMNS = ("text", "text_pair")
 _CHANGED, _EMPTIED = "_changed_by", "_left_empty"
+_BLANK = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 
 
-def visible(text: str) -> str:
-    """The text with every character that cannot be seen written as its escape: ``\\u200b``, ``\\n``, ``\\xa0``."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _shown(text: str) -> str:
+    """The text for the eye, blanks that look like a space written out too."""
+    return _BLANK.sub(lambda match: f"\\u{ord(match.group()):04x}", visible(text))
 
 
-def _text_columns(split: Dataset) -> list[str]:
-    return [name for name in _COLUMNS if name in split.column_names]
-
-
-def _text_splits(rows: Rows) -> dict[str, Dataset]:
+def _need_texts(rows: Rows) -> None:
     for name, split in rows.splits.items():
-        if "text" not in split.column_names:
-            raise DataError(f"cleaning needs texts; the split {name!r} has the columns {', '.join(split.column_names)}.")
-    return rows.splits
+        if not text_columns(split):
+            raise DataError(f"cleaning needs texts; {name!r} has the columns {', '.join(split.column_names)}.")
 
 
 def _texts(rows: Rows | Iterable[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """(row number, its texts), split after split; plain texts are numbered from 0."""
     if isinstance(rows, str):
-        raise DataError(f"texts must come as a list: [{rows[:40]!r}].")
+        raise DataError(f"texts must come in a list: [{rows[:40]!r}].")
     if not isinstance(rows, Rows):
         yield from ((number, (text,)) for number, text in enumerate(rows))
         return
-    for split in _text_splits(rows).values():
-        columns = ["row", *_text_columns(split)]
-        for batch in split.with_format(None).select_columns(columns).iter(1000):
-            yield from ((row, texts) for row, *texts in zip(*(batch[name] for name in columns), strict=True))
+    _need_texts(rows)
+    for split in rows.splits.values():
+        for table in batches(split, ["row", *text_columns(split)]):
+            for row, *texts in zip(*(part.to_pylist() for part in table.columns), strict=True):
+                yield row, tuple(texts)
 
 
-def _without(split: Dataset, emptied: Sequence[str | None], name: str) -> tuple[Dataset, list[Note]]:
-    """The split without the rows that cleaning left empty, and a note for each."""
-    if not any(emptied):
-        return split, []
-    kept = [position for position, column in enumerate(emptied) if column is None]
-    if not kept:
+def _counted(changed: dict[str, int], total: int) -> Report:
+    """A note for each step that changed something, counted as often as it did."""
+    counts = {f"changed by {step}": count for step, count in changed.items() if count}
+    notes = [asdict(Note(None, None, "counted", why, f"{n:,} of {total:,} rows")) for why, n in counts.items()]
+    return Report.from_dict({"notes": notes, "counts": [["counted", why, n] for why, n in counts.items()]})
+
+
+def _without(split: Dataset, emptied: np.ndarray, name: str, report: Report) -> Dataset:
+    """The split without the rows of which a text was left empty; each is noted in the report."""
+    if not emptied.any():
+        return split
+    if emptied.all():
         raise DataError(f"cleaning leaves no text in any row of {name!r}; look at `pipeline.preview(rows)`.")
-    notes = [
-        Note(row, column, "refused", "empty after cleaning", f"in {name}")
-        for row, column in zip(split["row"], emptied, strict=True)
-        if column is not None
-    ]
-    return split.select(kept), notes
+    numbers = np.asarray(column(split, "row"))
+    for position, part in enumerate(text_columns(split)):
+        gone = numbers[emptied == position + 1]
+        report.add("refused", "empty after cleaning", gone.tolist(), column=part, split=name)
+    return split.select(np.flatnonzero(emptied == 0))
 
 
 def _around_change(before: str, after: str, width: int) -> tuple[str, str]:
     """Both texts cut to ``width`` characters, beginning a little before their first difference."""
-    first = len(os.path.commonprefix([before, after]))
+    differ = (at for at, (one, other) in enumerate(zip(before, after, strict=False)) if one != other)
+    first = next(differ, min(len(before), len(after)))
     start = max(0, first - width // 4) if max(len(before), len(after)) > width > 0 else 0
     return _cut(before, start, width), _cut(after, start, width)
 

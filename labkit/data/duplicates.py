@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from scipy import sparse
 
 from labkit.base.errors import ConfigError, DataError, nearest
-from labkit.data.rows import Note, Rows
+from labkit.data.report import Note
+from labkit.data.rows import Rows, batches, column, text_columns
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _FIRST = {"test": 0, "validation": 1}  # the copy that is kept: an evaluation must not lose rows to the training split
 
@@ -26,9 +32,6 @@ def exact_duplicates(rows: Rows) -> pd.DataFrame:
     Returns:
         A frame, one line per such row: group (0, 1, …), row (its number in the source), split, label (name of the
         class, None when unlabelled), text. The first line of a group is the copy that :func:`dedupe` keeps.
-
-    Raises:
-        DataError: the rows hold no texts.
     """
     return _groups(table(rows), rows, "key")
 
@@ -68,33 +71,29 @@ def dedupe(
         near: drop near duplicates too (:func:`near_duplicates`).
         threshold: least similarity of near duplicates.
         keep: "first" or "last" row of a split.
-        conflicts: for exact copies with different labels: "keep-first" treats them like other copies, "drop" drops
-            all of them.
+        conflicts: for exact copies with different labels: "keep-first" treats them like other copies, "drop" keeps
+            none of them.
 
     Returns:
         Rows whose report has a refused note with the row number for each dropped row.
 
     Raises:
         ConfigError: an unknown choice or a threshold out of range.
-        DataError: the rows hold no texts, or nothing is left of a split.
+        DataError: ``near`` for rows without texts, or nothing is left of a split.
     """
     _one_of("keep", keep, ("first", "last"))
     _one_of("conflicts", conflicts, ("keep-first", "drop"))
     copies = table(rows, last=keep == "last")
-    copies["conflict"] = _disagree(copies)
-    copies = _with_leaders(copies, threshold) if near else copies.assign(leader=copies["key"], similarity=1.0)
-    noisy = copies["conflict"] & (conflicts == "drop")
-    copies["dropped"] = noisy | copies.duplicated("leader")
-    kept = copies[~copies["dropped"]]
-    copies = copies.join(kept.set_index("leader")[["row", "split"]].add_prefix("kept_"), on="leader")
-    splits = {}
-    for name, split in rows.splits.items():
-        positions = np.sort(kept.loc[kept["split"] == name, "position"].to_numpy())
-        if not len(positions) and len(split):
-            raise DataError(f"no row of {name!r} is left: each repeats a row of another split.")
-        splits[name] = split if len(positions) == len(split) else split.select(positions)
-    dropped = copies[copies["dropped"]].sort_values("row")
-    return rows.with_splits(splits, notes=[_note(line, rows.spec.classes) for line in dropped.itertuples()])
+    noisy = _disagree(copies) & (conflicts == "drop")
+    notes = [_noisy(line, rows.spec.classes) for line in copies[noisy].itertuples()]
+    copies = copies[~noisy]
+    copies = _with_leaders(copies, threshold) if near else copies.assign(leader=copies["key"])
+    again = copies.duplicated("leader")
+    kept = copies[~again]
+    copies = copies[again].join(kept.set_index("leader").add_prefix("kept_"), on="leader")
+    notes += [_copied(line, rows.spec.classes) for line in copies.itertuples()]
+    splits = {name: _chosen(split, name, kept) for name, split in rows.splits.items()}
+    return rows.with_splits(splits, sorted(notes, key=lambda note: note.row or 0))
 
 
 def normalise(text: str) -> str:
@@ -108,18 +107,14 @@ def table(rows: Rows, last: bool = False) -> pd.DataFrame:
     """All rows in the order in which copies are kept.
 
     Returns:
-        A frame with split, position (in the split), row, label (-1 unlabelled), text, key (int64, equal for exact
-        copies, counted from 0 in this order).
+        A frame with split, position (in the split), row, label (-1 unlabelled), text ("" without texts), norm (what
+        exact copies have in common), key (the same as i64, counted from 0 in this order).
     """
     frames = []
     for name, split in rows.splits.items():
-        if "text" not in split.column_names:
-            raise DataError(f"duplicates are found by text; {name!r} has the columns {', '.join(split.column_names)}.")
-        columns = split.with_format(None)
-        frame = pd.DataFrame({"row": columns["row"][:], "text": columns["text"][:]}).astype({"text": object})
-        frame["label"] = columns["label"][:] if "label" in split.column_names else -1
-        pairs = columns["text_pair"][:] if "text_pair" in split.column_names else None
-        frame["norm"] = _norms(frame["text"].tolist(), pairs)
+        frame = pd.DataFrame({"row": np.asarray(column(split, "row")), "label": np.asarray(column(split, "label"))})
+        texts = column(split, "text").to_pylist() if text_columns(split) else [""] * len(split)
+        frame["text"], frame["norm"] = pd.Series(texts, dtype=object), pd.Series(_norms(split), dtype=object)
         frames.append(frame.assign(split=name, position=np.arange(len(frame)), order=_FIRST.get(name, 2)))
     whole = pd.concat(frames, ignore_index=True)
     whole["unlabelled"] = whole["label"] < 0
@@ -128,11 +123,19 @@ def table(rows: Rows, last: bool = False) -> pd.DataFrame:
     return whole
 
 
-def _norms(texts: list[str], pairs: list[str] | None) -> pd.Series:
-    normed = [normalise(text) for text in texts]
-    if pairs is not None:
-        normed = [f"{first}\n{normalise(second)}" for first, second in zip(normed, pairs, strict=True)]
-    return pd.Series(normed, dtype=object)
+def _norms(split: Dataset) -> list[str]:
+    """What is equal in exact copies: the normalised texts; without texts the values of all source columns."""
+    names = text_columns(split)
+    norm = normalise if names else repr
+    names = names or [name for name in split.column_names if name not in ("label", "row")]
+    tables = batches(split, names) if names else ()
+    return ["\n".join(map(norm, line)) for part in tables for line in zip(*map(_values, part.columns), strict=True)]
+
+
+def _values(values: pa.ChunkedArray) -> list[Any]:
+    """Python values; of an image its bytes, for copies may have been read from different paths."""
+    plain = values.to_pylist()
+    return [v["bytes"] if isinstance(v, dict) and v.get("bytes") is not None else v for v in plain]
 
 
 def _disagree(copies: pd.DataFrame) -> pd.Series:
@@ -150,15 +153,30 @@ def _groups(copies: pd.DataFrame, rows: Rows, by: str, *more: str) -> pd.DataFra
     return groups[["group", "row", "split", "label", *more, "text"]]
 
 
-def _note(line, classes: tuple[str, ...]) -> Note:
-    if pd.isna(line.kept_row):
-        return Note(line.row, "text", "refused", "copies disagree", f"labelled {classes[line.label]!r}, elsewhere otherwise")
-    where = f"row {int(line.kept_row)} in {line.kept_split}"
-    if line.conflict:
-        return Note(line.row, "text", "refused", "copy with another label", f"{classes[line.label]!r}; kept: {where}")
-    if line.similarity < 1:
-        return Note(line.row, "text", "refused", "near duplicate", f"{line.similarity:.2f} like {where}")
-    return Note(line.row, "text", "refused", "duplicate", f"of {where}")
+def _chosen(split: Dataset, name: str, kept: pd.DataFrame) -> Dataset:
+    positions = np.sort(kept.loc[kept["split"] == name, "position"].to_numpy())
+    if len(positions) == len(split):
+        return split
+    if not len(positions):
+        raise DataError(f"no row of {name!r} would be left: each repeats another row, or its copies disagree.")
+    return split.select(positions)
+
+
+def _noisy(line: Any, classes: tuple[str, ...]) -> Note:
+    detail = f"{classes[line.label]!r} here, another label elsewhere"
+    return Note(line.row, "text", "refused", "copies disagree", detail, line.split)
+
+
+def _copied(line: Any, classes: tuple[str, ...]) -> Note:
+    """Why a copy was dropped, and for which row."""
+    kept = f"kept: row {line.kept_row} in {line.kept_split}"
+    if line.key != line.kept_key:
+        detail = f"similarity {line.similarity:.2f}; {kept}"
+        return Note(line.row, "text", "refused", "near duplicate", detail, line.split)
+    if line.label >= 0 and line.label != line.kept_label:
+        detail = f"{classes[line.label]!r} here, {classes[line.kept_label]!r} there; {kept}"
+        return Note(line.row, "text", "refused", "duplicate with another label", detail, line.split)
+    return Note(line.row, "text", "refused", "duplicate", kept, line.split)
 
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
@@ -177,7 +195,9 @@ def _with_leaders(copies: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Adds leader (key of the first row of its group) and similarity (to that row)."""
     if not 0 < threshold <= 1:
         raise ConfigError(f"threshold = {threshold!r} must be above 0 and at most 1.")
-    texts = copies.drop_duplicates("key")["norm"].tolist()  # in the order of key: 0, 1, …
+    if not copies["text"].any():
+        raise DataError("near duplicates are found by text, and these rows have no texts.")
+    key, texts = pd.factorize(copies["norm"])  # counted in the order in which copies are kept
     first, second, similarity = near_pairs(texts, threshold)
     leader, close = np.arange(len(texts)), np.ones(len(texts))
     # In the order of `second`, the closest first: whether `first` leads is settled before it is asked.
@@ -185,7 +205,6 @@ def _with_leaders(copies: pd.DataFrame, threshold: float) -> pd.DataFrame:
         i, j = first[at], second[at]
         if leader[j] == j and leader[i] == i:
             leader[j], close[j] = i, similarity[at]
-    key = copies["key"].to_numpy()
     return copies.assign(leader=leader[key], similarity=close[key])
 
 
@@ -214,9 +233,9 @@ def _signatures(sets: sparse.csr_array) -> np.ndarray:
     """MinHash values, i32[n, _PERMUTATIONS]: the least rank of a text's shingles in random orders of all shingles."""
     rng = np.random.default_rng(0)
     out = np.empty((sets.shape[0], _PERMUTATIONS), np.int32)
-    for column in range(_PERMUTATIONS):
+    for place in range(_PERMUTATIONS):
         ranks = rng.permutation(sets.shape[1]).astype(np.int32)
-        out[:, column] = np.minimum.reduceat(ranks[sets.indices], sets.indptr[:-1])
+        out[:, place] = np.minimum.reduceat(ranks[sets.indices], sets.indptr[:-1])
     return out
 
 

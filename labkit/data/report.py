@@ -124,7 +124,7 @@ class Report:
         return found
 
     def to_pandas(self) -> pd.DataFrame:
-        """A line for each note: row (Int64), split, column, action, reason, detail. Hidden characters are written out."""
+        """A line for each note: row (Int64), split, column, action, reason, detail, with hidden characters visible."""
         import pandas as pd
 
         lines = [{name: visible(v) if isinstance(v, str) else v for name, v in asdict(n).items()} for n in self.notes]

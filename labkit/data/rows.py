@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -184,23 +184,46 @@ class Rows:
                 raise DataError(f"split {name!r} has the label {top}; there are {len(basis.classes)} classes.")
         return Rows(dict(splits), basis, self.report.merge(notes), self.source)
 
-    def clean(self, pipeline: Pipeline | tuple[str, ...]) -> Rows:
-        """Rows with every text passed through ``pipeline`` (or the named steps); what it changed is in the report."""
+    def clean(self, pipeline: Pipeline | tuple[str, ...] | None = None, **settings: Any) -> Rows:
+        """Rows with every text passed through ``pipeline`` (or the named steps); what it changed is in the report.
+
+        ``settings`` are those of :class:`labkit.data.clean.Pipeline`, for rows cleaned without making one by hand.
+        """
         from labkit.data.clean import Pipeline
 
-        return (pipeline if isinstance(pipeline, Pipeline) else Pipeline(tuple(pipeline))).apply(self)
+        if not isinstance(pipeline, Pipeline):
+            pipeline = Pipeline.from_dict({**({} if pipeline is None else {"steps": tuple(pipeline)}), **settings})
+        usual = Pipeline().to_dict()
+        given = {key: value for key, value in pipeline.to_dict().items() if key == "steps" or value != usual[key]}
+        return pipeline.apply(self)._did("clean", given)
 
     def split(self, **settings: Any) -> Rows:
         """Rows in train, validation and test: see :func:`labkit.data.split.split`."""
         from labkit.data import split
 
-        return split.split(self, **settings)
+        return split.split(self, **settings)._did("split", settings)
 
-    def dedupe(self, near: bool = False) -> Rows:
-        """Rows without the second and later copies of a text: see :func:`labkit.data.split.dedupe`."""
-        from labkit.data import split
+    def dedupe(self, **settings: Any) -> Rows:
+        """Rows without the second and later copies of a text: see :func:`labkit.data.duplicates.dedupe`."""
+        from labkit.data import duplicates
 
-        return split.dedupe(self, near=near)
+        return duplicates.dedupe(self, **settings)._did("dedupe", settings)
+
+    def sample(self, n: int, seed: int = 0) -> Rows:
+        """``n`` rows of every split, drawn without replacement and left in their order; all rows where there are fewer."""
+        drawn = {}
+        for name, dataset in self.splits.items():
+            order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))
+            drawn[name] = dataset.select(np.sort(order[:n]))
+        left = len(self) - sum(map(len, drawn.values()))
+        note = Note(None, None, "counted", "left out by sample", f"{left:,} of {len(self):,} rows, seed {seed}")
+        return self.with_splits(drawn, [note])._did("sample", {"n": n, "seed": seed})
+
+    def _did(self, step: str, settings: dict[str, Any]) -> Rows:
+        """The same rows, their source naming one more step, so that an experiment can do it again."""
+        made = replace(self, source={**self.source, "steps": [*self.source.get("steps", ()), {"do": step, **settings}]})
+        made.__dict__.update({name: value for name, value in self.__dict__.items() if name in ("spec", "fingerprint")})
+        return made
 
     def counts(self) -> dict[str, int]:
         """Split → rows."""

@@ -118,7 +118,7 @@ def _rates(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict[
     }
 
 
-def _ratio(top: np.ndarray, bottom: np.ndarray, empty: float) -> np.ndarray:
+def _ratio(top: Any, bottom: Any, empty: float) -> np.ndarray:
     """``top / bottom``, and ``empty`` where ``bottom`` is 0."""
     top, bottom = np.asarray(top, np.float64), np.asarray(bottom, np.float64)
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), empty)

@@ -165,7 +165,7 @@ def load_model(experiment: Experiment, tokenizer: Tokenizer, folder: Path) -> tu
 
 def _batches(tokens: Tokens, experiment: Experiment, shuffle: bool) -> Batches:
     train = experiment.train
-    buckets = choose_buckets(tokens.lengths, experiment.task.max_length, train.buckets)
+    buckets = choose_buckets(tokens.lengths, experiment.task.max_length, train.buckets, batch_size=train.batch_size)
     return Batches(tokens, train.batch_size, buckets, seed=train.seed, shuffle=shuffle)
 
 

@@ -109,14 +109,14 @@ def test_a_missing_setting_is_named() -> None:
 
 
 def test_the_place_in_the_file_stands_in_the_message() -> None:
-    with pytest.raises(ConfigError, match="^train has no setting 'epoch'"):
+    with pytest.raises(ConfigError, match=r"^train has no setting 'epoch'"):
         Outer.from_dict({"epoch": 1}, "train")
     with pytest.raises(ConfigError, match="must be a table of settings, not 3"):
         Outer.from_dict(3, "train")  # type: ignore[arg-type]
 
 
 def test_broken_toml_is_a_config_error() -> None:
-    with pytest.raises(ConfigError, match="not valid TOML: .*line 1"):
+    with pytest.raises(ConfigError, match=r"not valid TOML: .*line 1"):
         loads(Outer, "epochs = x")
 
 

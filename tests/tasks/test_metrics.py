@@ -45,7 +45,7 @@ def batch(c, truth, predicted, weight, loss):
 @settings(deadline=None, max_examples=200)
 @given(predictions())
 def test_scores_agree_with_scikit_learn(case):
-    c, truth, predicted, weight, loss = case
+    _, truth, predicted, weight, loss = case
     found = scores(counted(*batch(*case)))
     kept = weight > 0
     if not kept.any():
@@ -79,8 +79,8 @@ def test_batches_merge_to_the_whole_and_not_to_a_mean_of_means():
     logits = random.normal(size=(30, 3)).astype(np.float32)
     label, loss = random.integers(0, 3, 30), random.random(30).astype(np.float32)
     parts = [slice(0, 25), slice(25, 30)]
-    batches = [count(logits[p], label[p], jnp.ones(len(label[p])), loss[p]) for p in parts]
-    whole = scores(count(logits, label, jnp.ones(30), loss))
+    batches = [counted(logits[p], label[p], jnp.ones(len(label[p])), loss[p]) for p in parts]
+    whole = scores(counted(logits, label, jnp.ones(30), loss))
     assert scores(merge(*batches)) == pytest.approx(whole, abs=1e-6)
     assert np.mean([scores(b)["f1"] for b in batches]) != pytest.approx(whole["f1"], abs=1e-3)
 

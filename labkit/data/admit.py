@@ -1,0 +1,253 @@
+"""From tables as read to rows: what can be used is checked, numbered and counted, the rest refused by row number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from labkit.base.errors import DataError
+from labkit.data.columns import Choice, check_columns, label_column, text_columns
+from labkit.data.labels import Labels, choose_classes, near_class, read_labels, renamed
+from labkit.data.report import Note, Report, visible
+from labkit.data.rows import Rows, Spec, batches, column
+from labkit.data.spool import ROW, Part, as_text
+
+LONG = 1_000_000  # characters
+HIDDEN = r"[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}]"
+CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
+OUTSIDE = "label outside classes"
+RESERVED = ("text", "text_pair", "label", "row")
+
+
+def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any], settled: Iterable[Note] = ()) -> Rows:
+    """Rows from tables as read.
+
+    Args:
+        parts: split → table.
+        choice: what the caller says.
+        source: how to load the rows again.
+        settled: refusals by design of the source, which are reported but raise nothing.
+
+    Raises:
+        DataError: see :func:`labkit.data.source.load`.
+    """
+    first = next(iter(parts.values())).table
+    report, starts = _numbered(parts)
+    text = text_columns(first, choice, report) if choice.kind == "text" else ()
+    label = label_column(parts, text, choice, report)
+    rows = {name: column(part.table, ROW).to_numpy() + starts[name] for name, part in parts.items()}
+    texts, bad = {}, {}
+    for name, part in parts.items():
+        check_columns(part.table, (*text, *([label] if name == "train" and label else [])), name)
+        texts[name], bad[name] = _read_texts(part.table, text, rows[name], name, report)
+    ids, classes = _class_ids(parts, label, rows, choice, report, bad)
+    if choice.on_bad == "error":
+        _raise_refused(report, sum(part.records for part in parts.values()))
+    _settle_missing(ids, rows, bad, label, choice, report)
+    splits = {
+        name: _finished(part.table, text, label, texts[name], ids[name], rows[name], bad[name], report)
+        for name, part in parts.items()
+    }
+    _check_left(splits, classes, report)
+    return Rows(splits, Spec(text=text, label=label, classes=classes, kind=choice.kind), report.merge(settled), source)
+
+
+def _numbered(parts: Mapping[str, Part]) -> tuple[Report, dict[str, int]]:
+    """One report with running row numbers, and the number at which each split starts."""
+    report, starts, start = Report(), {}, 0
+    for name, part in parts.items():
+        report = report.merge(part.report.moved(start, name if len(parts) > 1 else None))
+        starts[name], start = start, start + part.records
+    return report, starts
+
+
+def _read_texts(
+    table: Dataset, names: tuple[str, ...], rows: np.ndarray, split: str, report: Report
+) -> tuple[dict[str, pa.ChunkedArray], np.ndarray]:
+    """Columns of which something had to be repaired, and which rows have no text, bool[n]."""
+    repaired: dict[str, pa.ChunkedArray] = {}
+    bad = np.zeros(len(table), bool)
+    for name in names:
+        chunks, changed, start = [], False, 0
+        for part in batches(table, [name]):
+            here = slice(start, start + len(part))
+            chunk, fixed = _as_valid_text(part.column(0), name, rows[here], split, report)
+            bad[here] |= _check_texts(chunk, name, rows[here], split, report)
+            chunks, changed, start = [*chunks, chunk], changed or fixed, here.stop
+        if changed:
+            repaired[name] = pa.chunked_array(chunks, pa.string())
+    return repaired, bad
+
+
+def _as_valid_text(
+    values: pa.ChunkedArray, name: str, rows: np.ndarray, split: str, report: Report
+) -> tuple[pa.Array, bool]:
+    """Texts, and whether they differ from ``values``: numbers are written out, bytes that are not UTF-8 replaced."""
+    texts, kind = values.combine_chunks(), values.type
+    if isinstance(texts, pa.ChunkedArray):
+        texts = pa.concat_arrays(texts.chunks) if texts.num_chunks else pa.array([], kind)
+    if pa.types.is_null(kind):
+        return texts.cast(pa.string()), True
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        there = np.asarray(pc.is_valid(texts))
+        report.add("repaired", "number became text", rows[there], column=name, split=split)
+        return as_text(texts.to_pylist()), True
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise DataError(f"column {name!r} holds {kind}, not text. Pass text=… with a column of texts.")
+    try:
+        texts.validate(full=True)
+        return texts, False
+    except pa.ArrowInvalid:
+        mended = [None if b is None else b.decode("utf-8", "replace") for b in texts.cast(pa.binary()).to_pylist()]
+    fixed = pa.array(mended, pa.string())
+    damaged = np.asarray(pc.fill_null(pc.not_equal(fixed.cast(pa.binary()), texts.cast(pa.binary())), False))
+    report.add("repaired", "bytes that are not utf-8 became U+FFFD", rows[damaged], column=name, split=split)
+    return fixed, True
+
+
+def _check_texts(texts: pa.Array, name: str, rows: np.ndarray, split: str, report: Report) -> np.ndarray:
+    """Which rows have no text, bool[n]; refuse them, and count what is odd in the others."""
+    empty = np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(texts), ""), True))
+    report.add("refused", "empty text", rows[empty], column=name, split=split)
+    for reason, found in (
+        ("control characters", pc.match_substring_regex(texts, CONTROL)),
+        ("zero-width or bidirectional characters", pc.match_substring_regex(texts, HIDDEN)),
+        ("text above a million characters", pc.greater(pc.utf8_length(texts), LONG)),
+    ):
+        report.add("counted", reason, rows[np.asarray(pc.fill_null(found, False))], column=name, split=split)
+    return empty
+
+
+def _class_ids(
+    parts: Mapping[str, Part], label: str | None, rows: dict[str, np.ndarray], choice: Choice, report: Report,
+    bad: dict[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:  # fmt: skip
+    """Split → class ids int32[n] (-1 missing, -2 unseen), and the classes; a label outside them marks a bad row."""
+    if label is None:
+        return {name: np.full(len(part.table), -1, np.int32) for name, part in parts.items()}, ()
+    keep = [str(name) for name in choice.classes or ()]
+    found = {}
+    for name, part in parts.items():
+        labels = Labels(np.full(len(part.table), -1, np.int64), ())
+        if label in part.table.column_names:
+            labels = read_labels(part.table, label, rows[name], keep, report)
+        found[name] = renamed(labels.without(bad[name]), choice.classes)
+    classes = choose_classes(found, choice.classes, label)
+    ids = {name: labels.ids(classes) for name, labels in found.items()}
+    for name, labels in found.items():
+        for position in sorted(set(labels.index[ids[name] == -2].tolist())):
+            where, called = labels.index == position, labels.names[position]
+            if choice.classes is None:
+                detail = f"<unseen>: {visible(called, 60)!r} is not among the labels of train"
+                report.add("counted", "unseen label", rows[name][where], column=label, detail=detail, split=name)
+            else:
+                detail = near_class(called, classes)
+                report.add("refused", OUTSIDE, rows[name][where], column=label, detail=detail, split=name)
+                bad[name] |= where
+    _count_untrained(ids, rows, classes, label, report)
+    return ids, classes
+
+
+def _count_untrained(
+    ids: dict[str, np.ndarray], rows: dict[str, np.ndarray], classes: tuple[str, ...], label: str, report: Report
+) -> None:
+    """Count rows of classes, named by the caller or the column, of which ``train`` has none."""
+    trained = set(ids.get("train", np.empty(0)).tolist()) - {-1, -2}
+    if not trained:
+        return
+    for name, found in ids.items():
+        for absent in sorted(set(found[found >= 0].tolist()) - trained):
+            detail = f"train has no row of {visible(classes[absent], 60)!r}"
+            report.add("counted", "class without training rows", rows[name][found == absent], column=label,
+                       detail=detail, split=name)  # fmt: skip
+
+
+def _raise_refused(report: Report, total: int) -> None:
+    refused = report.counts().get("refused", {})
+    if not refused:
+        return
+    lines = [f"{sum(refused.values()):,} of {total:,} rows cannot be used:"]
+    for reason, notes in report.of("refused").items():
+        lines.append(f"  {reason} ({refused[reason]:,}): {'; '.join(_place(note) for note in notes[:5])}")
+    lines.append('Mend them in the source, or pass on_bad="skip" to leave them out; rows.report then lists each.')
+    raise DataError("\n".join(lines))
+
+
+def _place(note: Note) -> str:
+    where = f"row {note.row}" + (f" of {note.split}" if note.split else "")
+    return f"{where} ({visible(note.detail, 200)})" if note.detail else where
+
+
+def _settle_missing(
+    ids: dict[str, np.ndarray], rows: dict[str, np.ndarray], bad: dict[str, np.ndarray], label: str | None,
+    choice: Choice, report: Report,
+) -> None:  # fmt: skip
+    """Raise for, refuse or count rows without a label; unseen labels (-2) become -1 here."""
+    if label is not None:
+        gone = {name: (found == -1) & ~bad[name] for name, found in ids.items()}
+        if choice.missing == "error" and any(where.any() for where in gone.values()):
+            raise _missing(label, gone, rows)
+        for name, where in gone.items():
+            action = "refused" if choice.missing == "drop" else "counted"
+            report.add(action, "missing label", rows[name][where], column=label, split=name)
+            if choice.missing == "drop":
+                bad[name] |= where
+    for name, found in ids.items():
+        ids[name] = np.maximum(found, -1)
+
+
+def _missing(label: str, gone: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> DataError:
+    found = ", ".join(
+        f"{int(where.sum()):,} of {len(where):,} in {name} (rows {', '.join(map(str, rows[name][where][:5]))}"
+        f"{', …' if where.sum() > 5 else ''})"
+        for name, where in gone.items()
+        if where.any()
+    )
+    return DataError(
+        f"labels are missing in column {label!r}: {found}. "
+        'Pass missing="drop" to leave these rows out, or missing="keep" to keep them as unlabelled.'
+    )
+
+
+def _finished(
+    table: Dataset, text: tuple[str, ...], label: str | None, texts: dict[str, pa.Array], ids: np.ndarray,
+    rows: np.ndarray, bad: np.ndarray, report: Report,
+) -> Dataset:  # fmt: skip
+    """The split with the normalised columns in front, without the bad rows; other columns are only renamed."""
+    table = table.remove_columns([ROW, *texts, *([label] if label in table.column_names else [])])
+    names = dict(zip(text, RESERVED, strict=False))
+    table = table.rename_columns(_moved_away(table.column_names, names, report))
+    table = table.rename_columns({name: new for name, new in names.items() if name not in texts and name != new})
+    for name, values in texts.items():
+        table = table.add_column(names[name], values)
+    table = table.add_column("label", ids).add_column("row", rows)
+    first = [*names.values(), "label", "row"]
+    table = table.select_columns([*first, *(name for name in table.column_names if name not in first)])
+    return table.select(np.flatnonzero(~bad)) if bad.any() else table
+
+
+def _moved_away(columns: list[str], names: dict[str, str], report: Report) -> dict[str, str]:
+    """New names for source columns that are called like a normalised one and are not it."""
+    moved = {}
+    for name in columns:
+        if name in RESERVED and name not in names:
+            moved[name] = f"source_{name}"
+            while moved[name] in columns:
+                moved[name] += "_"
+            report.add("repaired", "column renamed", column=name, detail=f"it is called {moved[name]!r} now")
+    return moved
+
+
+def _check_left(splits: Mapping[str, Dataset], classes: tuple[str, ...], report: Report) -> None:
+    for name, dataset in splits.items():
+        if not len(dataset):
+            refused = ", ".join(f"{reason} {count:,}" for reason, count in report.counts().get("refused", {}).items())
+            raise DataError(f"0 rows are left in {name}. Refused: {refused or 'none, it came empty'}. "
+                "Choose other splits with split=… if this one is not needed.")
+    if len(classes) == 1:
+        report.add("counted", "only one class", detail=f"{visible(classes[0], 60)!r}; a classifier needs two")

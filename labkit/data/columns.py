@@ -1,0 +1,125 @@
+"""Which columns hold the text and the label: as named, else by their names, else by what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, Value
+
+from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.data.labels import Classes
+from labkit.data.report import Report, visible
+from labkit.data.rows import batches, column
+from labkit.data.spool import ROW, Part
+
+TEXT = ("text", "sentence", "review", "content", "comment", "message", "body", "tweet", "文本", "内容", "评论", "正文")
+LABEL = ("label", "labels", "target", "class", "category", "sentiment", "y", "标签", "类别", "分类", "情感")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the caller says about columns and bad rows: see :func:`labkit.data.source.load`."""
+
+    text: str | tuple[str, ...] | None = None
+    label: str | bool | None = None
+    classes: Classes | None = None
+    on_bad: str = "error"
+    missing: str = "error"
+    kind: str = "text"
+
+    def __post_init__(self) -> None:
+        for name, known in (("on_bad", ("error", "skip")), ("missing", ("error", "drop", "keep"))):
+            if (value := getattr(self, name)) not in known:
+                listed = ", ".join(map(repr, known))
+                raise ConfigError(f"{name} = {value!r} is not one of {listed}.{nearest(str(value), known)}")
+
+
+def names_of(table: Dataset) -> list[str]:
+    return [name for name in table.column_names if name != ROW]
+
+
+def check_columns(table: Dataset, wanted: Iterable[str], split: str) -> None:
+    for name in wanted:
+        if name not in names_of(table):
+            known = visible(", ".join(names_of(table)), 400)
+            raise DataError(f"{split} has no column {name!r}.{nearest(name, names_of(table))} It has: {known}.")
+
+
+def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, ...]:
+    if choice.text is not None:
+        given = (choice.text,) if isinstance(choice.text, str) else tuple(choice.text)
+        if len(given) not in (1, 2) or len(set(given)) < len(given):
+            raise DataError(f"text = {choice.text!r} must name one column, or two different ones for pairs of texts.")
+        return given
+    names = [name for name in names_of(table) if name != choice.label]
+    if found := _by_name(names, TEXT, "text"):
+        return (found,)
+    sizes = {name: _mean_length(table, name) for name in names if _is_text(table, name)}
+    if not sizes:
+        raise DataError(f"no column holds texts; the columns are {visible(', '.join(names), 400)}. Pass text=….")
+    ranked = sorted(sizes, key=lambda name: -sizes[name])
+    if len(ranked) > 1 and sizes[ranked[1]] > 0.5 * sizes[ranked[0]] and sizes[ranked[1]] > 15:
+        raise _ambiguous("text", [name for name in ranked if sizes[name] > 0.5 * sizes[ranked[0]]])
+    report.add("counted", "text column chosen by its length", column=ranked[0], detail='name it with text="…"')
+    return (ranked[0],)
+
+
+def label_column(parts: Mapping[str, Part], text: tuple[str, ...], choice: Choice, report: Report) -> str | None:
+    if choice.label is False:
+        return None
+    if choice.label is True:
+        raise DataError('label=True says nothing: name the column, label="…", or pass label=False for none.')
+    table = next(iter(parts.values())).table
+    if choice.label is not None:
+        if choice.label in text:
+            raise DataError(f"column {choice.label!r} cannot be both the text and the label.")
+        check_columns(table, [choice.label], next(iter(parts)))
+        return choice.label
+    names = [name for name in names_of(table) if name not in text]
+    if found := _by_name(names, LABEL, "label"):
+        return found
+    few = [name for name in names if _has_few_values(table, name)]
+    if len(few) > 1:
+        raise _ambiguous("label", few)
+    if few:
+        report.add("counted", "label column chosen by its few values", column=few[0], detail='name it with label="…"')
+    return few[0] if few else None
+
+
+def _by_name(names: list[str], known: tuple[str, ...], argument: str) -> str | None:
+    """The column that goes by a known name; one called exactly like the argument comes first."""
+    found = [name for name in names if name.casefold() in known]
+    if exact := [name for name in found if name.casefold() == argument]:
+        found = exact
+    if len(found) > 1:
+        raise _ambiguous(argument, found)
+    return found[0] if found else None
+
+
+def _ambiguous(argument: str, names: list[str]) -> DataError:
+    listed = ", ".join(repr(visible(name, 60)) for name in names)
+    pair = f", or text=({names[0]!r}, {names[1]!r}) for pairs of texts" if argument == "text" else ""
+    none = ", or label=False for none" if argument == "label" else ""
+    return DataError(f"several columns could be the {argument}: {listed}. Pass {argument}={names[0]!r}{pair}{none}.")
+
+
+def _is_text(table: Dataset, name: str) -> bool:
+    feature = table.features[name]
+    return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+
+
+def _mean_length(table: Dataset, name: str) -> float:
+    lengths = [pc.sum(pc.binary_length(part.column(0))).as_py() or 0 for part in batches(table, [name])]
+    return sum(lengths) / max(1, len(table))
+
+
+def _has_few_values(table: Dataset, name: str) -> bool:
+    """Two to fifty different values, each in two rows or more on average; floats and nested columns never."""
+    kind = table.features.arrow_schema.field(name).type
+    if pa.types.is_nested(kind) or pa.types.is_floating(kind) or pa.types.is_binary(kind):
+        return False
+    distinct = pc.count_distinct(column(table, name)).as_py()
+    return 2 <= distinct <= min(50, len(table) // 2)

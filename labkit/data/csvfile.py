@@ -1,0 +1,239 @@
+"""A CSV reader that changes nothing in silence: it refuses, or repairs and counts, by record and line number.
+
+Records are numbered from 0 after the header, blank lines left out; lines from 1, as an editor shows them.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from labkit.base.errors import DataError
+from labkit.data.decode import LOST, Encoding, detect
+from labkit.data.report import Report, visible
+from labkit.data.spool import PORTION, ROW, Reading
+
+DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+SAMPLE = 1 << 18  # characters that the choice of the delimiter looks at
+WEIGHT = 1 << 23  # characters after which a portion is full
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file is written; what is None is found out.
+
+    Attributes:
+        delimiter: one character.
+        encoding: a Python codec name.
+        quotes: whether ``"`` encloses fields; False takes it as text.
+        names: column names of a file without a header line.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    quotes: bool = True
+    names: tuple[str, ...] | None = None
+
+
+def read_csv(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
+    """Yield the records as tables of text columns with their record numbers; refused ones are noted in ``reading``.
+
+    Raises:
+        DataError: the file is empty, its delimiter or its column names are in doubt, or a quote is never closed.
+    """
+    encoding = detect(path, dialect.encoding)
+    note_encoding(encoding, reading.report)
+    delimiter = dialect.delimiter or sniff(path, encoding, dialect)
+    with _long_fields(), encoding.open(path) as file:
+        reader = _reader(file, delimiter, dialect.quotes)
+        names = _header(path, reader, delimiter, dialect, reading.report)
+        portion = _Portion(names)
+        for number, fields in _records(path, reader, len(names), reading):
+            if not encoding.sure and any(LOST in value for value in fields):
+                reading.report.add("repaired", f"bytes that are not {encoding.name} became U+FFFD", [number])
+            portion.add(number, fields)
+            if portion.full:
+                yield portion.take()
+        yield portion.take()
+    if not reading.records:
+        raise DataError(f"{path.name!r} has 0 rows: there is nothing after its header.")
+
+
+def note_encoding(encoding: Encoding, report: Report) -> None:
+    """Report an encoding that is not UTF-8, and that it was guessed."""
+    if encoding.guessed:
+        report.add("counted", f"encoding guessed: {encoding.name}", detail='pass encoding="…" if texts look wrong')
+
+
+def sniff(path: Path, encoding: Encoding, dialect: Dialect) -> str:
+    """The delimiter under which the header has several fields and most records have as many.
+
+    Raises:
+        DataError: two delimiters fit alike.
+    """
+    with encoding.open(path) as file:
+        sample = file.read(SAMPLE)
+    whole = len(sample) < SAMPLE
+    scores = {delimiter: _agreement(sample, whole, delimiter, dialect.quotes) for delimiter in DELIMITERS}
+    best = max(scores.values())
+    found = [delimiter for delimiter, score in scores.items() if score == best]
+    if best == 0:
+        return "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    if len(found) > 1:
+        which = " or ".join(DELIMITERS[delimiter] for delimiter in found)
+        raise DataError(f"{path.name!r} could be separated by {which}: pass delimiter={found[0]!r} or {found[1]!r}.")
+    return found[0]
+
+
+def _agreement(sample: str, whole: bool, delimiter: str, quotes: bool) -> float:
+    """Share of records with as many fields as the header; 0 for a header of one field."""
+    widths: list[int] = []
+    try:
+        for fields in itertools.islice(_reader(sample.splitlines(keepends=True), delimiter, quotes), 200):
+            widths += [len(fields)] if fields else []
+    except csv.Error:
+        pass  # an odd quote: judge by what stands before it
+    if not whole and len(widths) < 200:
+        widths = widths[:-1] or widths  # the sample may end within its last record
+    if not widths or widths[0] < 2:
+        return 0.0
+    return sum(width == widths[0] for width in widths) / len(widths)
+
+
+def _reader(lines: Any, delimiter: str, quotes: bool) -> Any:
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    try:
+        return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    except TypeError:
+        raise DataError(f"delimiter = {delimiter!r} must be one character, like ',' or '\\t'.") from None
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Lift the csv module's limit of 131,072 characters for a field; long cells are counted later."""
+    before = csv.field_size_limit((1 << 31) - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _header(path: Path, reader: Any, delimiter: str, dialect: Dialect, report: Report) -> tuple[str, ...]:
+    if dialect.names:
+        return dialect.names
+    try:
+        found = next((fields for fields in reader if fields), None)
+    except csv.Error as error:
+        raise DataError(f"the header of {path.name!r} cannot be read ({error}). Has it an odd quote?") from None
+    if found is None:
+        raise DataError(f"{path.name!r} has 0 rows: it is empty.")
+    if len(found) == 1:
+        _check_single(path, found[0], delimiter)
+    return named(found, path.name, report)
+
+
+def _check_single(path: Path, name: str, delimiter: str) -> None:
+    for other, called in DELIMITERS.items():
+        if other in name and other != delimiter:
+            raise DataError(
+                f"{path.name!r} has one column, {visible(name, 60)!r}, and its name holds {called}: "
+                f"pass delimiter={other!r}, or take the quotes around whole lines away."
+            )
+
+
+def named(found: Sequence[str], where: str, report: Report) -> tuple[str, ...]:
+    """Column names without white space around them and none empty; repairs are reported.
+
+    Raises:
+        DataError: two columns have one name.
+    """
+    names = [name.strip() or f"column_{place}" for place, name in enumerate(found, start=1)]
+    for before, after in zip(found, names, strict=True):
+        if not before.strip():
+            report.add("repaired", "column without a name", column=after, detail=f"it is called {after!r} now")
+        elif before != after:
+            report.add("repaired", "white space around a column name", column=after)
+        elif _is_number(after):
+            report.add("counted", "column name is a number", column=after, detail="has the file no header? pass names=")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{where!r} has several columns called {visible(', '.join(twice))!r}: rename them.")
+    return tuple(names)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _records(path: Path, reader: Any, width: int, reading: Reading) -> Iterator[tuple[int, list[str]]]:
+    """(record number, fields) of each record as wide as the header; the others are refused."""
+    refuse = reading.report.add
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            _check_closed(path, line, error)
+            refuse("refused", "odd quote", [reading.records], detail=_lines(line, reader.line_num) + f": {error}")
+            reading.records += 1
+            continue
+        if not fields:
+            refuse("counted", "blank line", detail=f"line {line}")
+            continue
+        if len(fields) != width:
+            detail = f"{_lines(line, reader.line_num)}: {len(fields)} fields, not {width}"
+            refuse("refused", "wrong number of fields", [reading.records], detail=detail)
+        else:
+            yield reading.records, fields
+        reading.records += 1
+
+
+def _check_closed(path: Path, line: int, error: csv.Error) -> None:
+    if "unexpected end of data" in str(error):
+        raise DataError(
+            f"{path.name!r}: a quote opened in the record of line {line} is never closed, so that all after it would "
+            "be one field. Mend that line, or pass quotes=False if quotes are plain text in this file."
+        )
+
+
+def _lines(first: int, last: int) -> str:
+    return f"line {first}" if first == last else f"lines {first} to {last}, read as one record"
+
+
+@dataclass
+class _Portion:
+    """Records gathered for one table."""
+
+    names: tuple[str, ...]
+    numbers: list[int] = field(default_factory=list)
+    records: list[list[str]] = field(default_factory=list)
+    weight: int = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.records) >= PORTION or self.weight >= WEIGHT
+
+    def add(self, number: int, fields: list[str]) -> None:
+        self.numbers.append(number)
+        self.records.append(fields)
+        self.weight += sum(map(len, fields))
+
+    def take(self) -> pa.Table:
+        columns = zip(*self.records, strict=True) if self.records else [()] * len(self.names)
+        arrays = {name: pa.array(values, pa.string()) for name, values in zip(self.names, columns, strict=True)}
+        table = pa.table({**arrays, ROW: pa.array(self.numbers, pa.int64())})
+        self.numbers, self.records, self.weight = [], [], 0
+        return table

@@ -1,0 +1,274 @@
+"""One way in: whatever holds the rows, ``load`` makes :class:`labkit.data.rows.Rows` of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+
+from labkit.base.errors import ConfigError, DataError, SampleError, nearest
+from labkit.data.admit import make_rows
+from labkit.data.columns import Choice
+from labkit.data.csvfile import Dialect, named
+from labkit.data.files import canonical, folder_parts, in_order, read_file
+from labkit.data.labels import Classes
+from labkit.data.report import Note, Report
+from labkit.data.rows import MARK, Rows
+from labkit.data.spool import PORTION, ROW, Part, Reading, column_of, in_memory, plain, table_of
+
+Parts = dict[str, Callable[[], Part]]  # split → what reads it
+
+HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+
+
+def load(
+    x: Any,
+    *,
+    text: str | Sequence[str] | None = None,
+    label: str | bool | None = None,
+    classes: Classes | None = None,
+    split: str | Sequence[str] | None = None,
+    on_bad: str = "error",
+    missing: str = "error",
+    revision: str | None = None,
+    subset: str | None = None,
+    names: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    quotes: bool = True,
+    **options: Any,
+) -> Rows:
+    """Read labelled texts. Nothing is changed or left out in silence: ``rows.report`` lists it by row number.
+
+    Args:
+        x: a list of dicts; a pandas frame; a ``datasets.Dataset`` or ``DatasetDict``; the path of a CSV, TSV, JSON
+            lines or Parquet file; of a folder with such a file for each split (train.csv, test.csv, …), with a folder
+            of .txt files for each class (pos/, neg/; also inside train/, test/), or written by :meth:`Rows.save`; the
+            name of a sample (``labkit samples``); or a hub name, "organisation/name". A path wins over a sample.
+        text: column of the text, or two columns for pairs. Left out: the one with a usual name, else the longest.
+        label: column of the label; False for none. Left out: the one with a usual name, else one with few values.
+        classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``). Left out:
+            those that the column brings (``ClassLabel``), else the labels of train, sorted (numbers as numbers).
+        split: read only this split or these; for a single table, what to call it (else "train").
+        on_bad: rows that cannot be used (ragged, not JSON, empty text, label outside ``classes``): "error" raises with
+            their numbers, "skip" leaves them out.
+        missing: rows without a label: "error" raises with their numbers, "drop" leaves them out, "keep" makes them
+            unlabelled (-1).
+        revision: the version of a hub data set; required for one, best a commit.
+        subset: the configuration of a hub data set that has several.
+        names: column names of a CSV file without a header line.
+        delimiter, encoding: of a CSV file; found out when left out (encoding also for JSON lines and .txt).
+        quotes: False where ``"`` is plain text in a CSV file.
+        options: of a sample, such as ``min_score`` of movie-reviews.
+
+    Raises:
+        DataError: the rows cannot be used as they are; the message says which and how to go on.
+        SampleError: a sample or a hub data set cannot be fetched.
+        ConfigError: an argument does not go with this source.
+    """
+    text = text if text is None or isinstance(text, str) else tuple(text)
+    file = {"names": names and tuple(names), "delimiter": delimiter, "encoding": encoding, "quotes": quotes}
+    file = {name: value for name, value in file.items() if value not in (None, True)}
+    hub = {name: value for name, value in (("revision", revision), ("subset", subset)) if value is not None}
+    choice = Choice(text=text, label=label, classes=classes, on_bad=on_bad, missing=missing)
+    usual = Choice()
+    said = {name: value for name, value in vars(choice).items() if value != getattr(usual, name)}
+    wanted = split if split is None or isinstance(split, str) else tuple(split)
+    said |= {} if wanted is None else {"split": wanted}
+    if isinstance(x, str | os.PathLike):
+        given = os.fspath(x)
+        source = {"source": given, **_plain({**said, **file, **hub, **options})}
+        return _from_name(given, choice, wanted, file, hub, options, source)
+    _no_use({**file, **hub, **options}, f"rows in memory ({type(x).__name__})")
+    return make_rows(_read(_memory_parts(x), wanted), choice, {"source": "", **_plain(said)})
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as TOML and JSON hold them."""
+    return {
+        name: {str(key): str(item) for key, item in value.items()} if isinstance(value, Mapping)
+        else value if isinstance(value, str | int | float) else list(value)
+        for name, value in options.items()
+    }  # fmt: skip
+
+
+def _no_use(options: Mapping[str, Any], where: str) -> None:
+    if options:
+        raise ConfigError(f"load has no use for {', '.join(options)} with {where}; leave it out.")
+
+
+def _from_name(
+    name: str, choice: Choice, wanted: Any, file: dict[str, Any], hub: dict[str, Any], options: dict[str, Any],
+    source: dict[str, Any],
+) -> Rows:  # fmt: skip
+    from labkit.base.samples import SAMPLES
+
+    path = Path(name).expanduser()
+    if path.exists():
+        _no_use({**hub, **options}, f"the path {name!r}")
+        if (path / MARK).is_file():
+            _no_use({key: value for key, value in source.items() if key not in ("source",)}, "saved rows")
+            return Rows.open(path)
+        return make_rows(_read(_path_parts(path, Dialect(**file)), wanted), choice, source)
+    _no_use(file, f"{name!r}, which is no file here")
+    if name in SAMPLES:
+        _no_use(hub, f"the sample {name!r}")
+        return _sample(name, choice, wanted, options, source)
+    if found := HUB_NAME.fullmatch(name):
+        _no_use(options, f"the hub name {name!r}")
+        parts = _hub_parts(found.group(1), hub.get("revision") or found.group(2), hub.get("subset"))
+        return make_rows(_read(parts, wanted), choice, source)
+    raise DataError(_unknown(path, name, SAMPLES))
+
+
+def _unknown(path: Path, name: str, samples: Mapping[str, Any]) -> str:
+    data = [known for known, sample in samples.items() if sample.kind == "data"]
+    folder = path.parent if path.parent.is_dir() else Path()
+    near = nearest(path.name, [*(child.name for child in folder.iterdir()), *data])
+    return (
+        f"{name!r} is no file or folder here, no sample ({', '.join(data)}) and no hub name (organisation/name).{near}"
+    )
+
+
+def _path_parts(path: Path, dialect: Dialect) -> Parts:
+    if path.is_dir():
+        if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+            from datasets import load_from_disk
+
+            return _memory_parts(load_from_disk(str(path)))
+        return dict(folder_parts(path, dialect))
+    return {"": lambda: read_file(path, dialect)}
+
+
+def _read(parts: Parts, wanted: str | tuple[str, ...] | None) -> dict[str, Part]:
+    """The wanted splits, read; ``""`` stands for a single table, whose split has the wanted name or is "train"."""
+    if list(parts) == [""]:
+        if wanted is not None and not isinstance(wanted, str):
+            raise DataError(f"there is one table, not the splits {', '.join(wanted)}: split= can give it one name.")
+        return {canonical(wanted or "train"): parts[""]()}
+    names = [canonical(name) for name in ([wanted] if isinstance(wanted, str) else wanted or parts)]
+    for name in names:
+        if name not in parts:
+            raise DataError(f"there is no split {name!r}.{nearest(name, parts)} There are: {', '.join(parts)}.")
+    return {name: parts[name]() for name in in_order(dict.fromkeys(names))}
+
+
+def _memory_parts(x: Any) -> Parts:
+    if isinstance(x, DatasetDict):
+        found = in_order({canonical(name): table for name, table in x.items()})
+        if len(found) < len(x):
+            raise DataError(f"two splits of {', '.join(x)} go by one name.")
+        return {name: lambda table=table: _dataset_part(table) for name, table in found.items()}
+    if isinstance(x, Dataset):
+        return {"": lambda: _dataset_part(x)}
+    if isinstance(x, IterableDataset | IterableDatasetDict):
+        raise DataError("a streamed data set has no end that labkit knows: load it without streaming=True.")
+    if type(x).__module__.partition(".")[0] == "pandas" and hasattr(x, "columns"):
+        return {"": lambda: _frame_part(x)}
+    if isinstance(x, list | tuple):
+        return {"": lambda: _list_part(x)}
+    raise DataError(
+        f"load cannot read a {type(x).__name__}: give a list of dicts, a pandas frame, a datasets.Dataset, or the "
+        "name of a file, a folder, a sample or a hub data set."
+    )
+
+
+def _list_part(records: Sequence[Any]) -> Part:
+    for number, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise DataError(f"row {number} is a {type(record).__name__}, not a dict like {{'text': …, 'label': …}}.")
+        if odd := [key for key in record if not isinstance(key, str)]:
+            raise DataError(f"row {number} has the key {odd[0]!r}; column names must be strings.")
+    if not records:
+        raise DataError("the list has 0 rows.")
+    reading = Reading(records=len(records))
+    starts = range(0, len(records), PORTION)
+    return in_memory(
+        [
+            table_of(records[start : start + PORTION], range(start, min(start + PORTION, len(records))), reading.report)
+            for start in starts
+        ],
+        reading,
+    )
+
+
+def _frame_part(frame: Any) -> Part:
+    import pandas as pd
+    import pyarrow as pa
+
+    if not len(frame):
+        raise DataError("the frame has 0 rows.")
+    reading = Reading(records=len(frame))
+    names = named([str(name) for name in frame.columns], "the frame", reading.report)
+    if not isinstance(frame.index, pd.RangeIndex):
+        reading.report.add("counted", "index left out", detail="rows are numbered by position; reset_index() keeps it")
+    numbers = range(len(frame))
+    columns = {
+        name: column_of(_values(frame.iloc[:, place]), name, numbers, reading.report)
+        for place, name in enumerate(names)
+    }
+    table = plain(pa.table({**columns, ROW: pa.array(numbers, pa.int64())}))
+    return in_memory([table], reading)
+
+
+def _values(series: Any) -> Any:
+    """A column in what Arrow reads at once: the array of a typed column, a list of objects with None for NaN."""
+    return series.tolist() if series.dtype == object else series.array
+
+
+def _dataset_part(table: Dataset) -> Part:
+    if not len(table):
+        raise DataError("the data set has 0 rows.")
+    table = table.with_format(None)
+    report = Report()
+    named(table.column_names, "the data set", report)
+    return Part(table.add_column(ROW, np.arange(len(table))), report, len(table))
+
+
+def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], source: dict[str, Any]) -> Rows:
+    from labkit.data import samples
+
+    raw = samples.table(name, **options)
+    notes = [Note(row, None, "refused", reason, f"by the sample {name}") for row, reason in raw.notes]
+    total = sum(map(len, raw.splits.values())) + len(notes)
+    parts: Parts = {
+        split: lambda table=table: Part(table.rename_column("row", ROW), Report(), total)
+        for split, table in raw.splits.items()
+    }
+    told = Choice(**{
+        **vars(choice), "kind": raw.kind, "text": choice.text or (raw.text if raw.kind == "text" else None),
+        "label": raw.label if choice.label is None else choice.label, "classes": choice.classes or raw.classes,
+    })  # fmt: skip
+    return make_rows(_read(parts, wanted), told, source, notes)
+
+
+def _hub_parts(name: str, revision: str | None, subset: str | None) -> Parts:
+    if revision is None:
+        raise DataError(
+            f"{name!r} on the hub can change: pin it, lk.load({name!r}, revision=\"…\") with the commit shown there "
+            "under Files. (It is no file or folder here, and no sample.)"
+        )
+    from datasets import load_dataset
+
+    if os.environ.get("LABKIT_OFFLINE", "0") not in ("", "0"):
+        raise SampleError(f"LABKIT_OFFLINE forbids the network, so {name!r} cannot be fetched from the hub.")
+    try:
+        found = load_dataset(name, subset, revision=revision)
+    except Exception as error:  # the client raises whatever its layers raise
+        raise SampleError(
+            f"the hub data set {name!r} at revision {revision!r} could not be loaded: {_first_line(error)} "
+            "Check the name, the revision, subset=… and the network (HF_HUB_OFFLINE)."
+        ) from error
+    return _memory_parts(found)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {text[0][:300]}"
+
+

@@ -1,0 +1,73 @@
+"""Plotly figures of runs as plain descriptions: ``{"data": […], "layout": {…}}``, for ``plotly.graph_objects.Figure``.
+
+They are for what does not move. The live curves are drawn by ``live.js``: JupyterLab's Plotly renderer does not redraw
+an output that is replaced in place, and rebuilding the plot twice a second loses zoom and hover.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labkit.panels.series import DRAWN, Series, packed
+from labkit.panels.static import COLOURS
+from labkit.panels.words import word
+
+#: Okabe and Ito's colours, for several runs in one figure.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+
+
+def curves(runs: dict[str, Series], language: str = "en") -> dict[str, Any]:
+    """Loss and F1 over steps of one run (a colour a split) or of several (a colour a run); validation is dashed.
+
+    Args:
+        runs: a label → the series of :func:`labkit.panels.series.gather`. Labels may be any text.
+        language: "en" or "zh".
+    """
+    data = [
+        _line(series, split, name, label if len(runs) > 1 else "", number, language)
+        for number, (label, packed_series) in enumerate((label, packed(s)) for label, s in runs.items())
+        for split, name in DRAWN
+        if (series := packed_series.get(f"{split}/{name}"))
+    ]
+    return {"data": data, "layout": _layout(language)}
+
+
+def literal(text: str) -> str:
+    """Text that Plotly shows as it is: no pseudo-HTML, no TeX."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
+
+
+def _line(points: list[Any], split: str, name: str, label: str, number: int, language: str) -> dict[str, Any]:
+    shown = f"{label} {word(split, language)}".strip()
+    colour = PALETTE[number % len(PALETTE)] if label else COLOURS[split]
+    axis = "" if name == "loss" else "2"
+    few = len(points[0]) <= 40
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if few else "lines",
+        "name": literal(shown),
+        "legendgroup": literal(shown),
+        "showlegend": name == "loss",
+        "x": points[0],
+        "y": points[1],
+        "xaxis": f"x{axis}",
+        "yaxis": f"y{axis}",
+        "line": {"color": colour, "dash": "dash" if split == "validation" else "solid"},
+        "marker": {"symbol": "square" if split == "validation" else "circle"},
+    }
+
+
+def _layout(language: str) -> dict[str, Any]:
+    step = {"text": word("step", language)}
+    return {
+        "height": 340,
+        "margin": {"l": 50, "r": 10, "t": 30, "b": 45},
+        "legend": {"orientation": "h", "y": 1.12},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": "#7a7a7a"},
+        "xaxis": {"domain": [0, 0.46], "rangemode": "tozero", "title": step},
+        "yaxis": {"title": {"text": word("loss", language)}},
+        "xaxis2": {"domain": [0.54, 1], "rangemode": "tozero", "title": step},
+        "yaxis2": {"title": {"text": word("f1", language)}, "range": [0, 1], "anchor": "x2"},
+    }

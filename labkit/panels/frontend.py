@@ -1,0 +1,41 @@
+"""Which front end looks at this process, and so which panel it can show."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Literal
+
+#: Where a notebook is shown but widgets cannot be updated from a thread (googlecolab/colabtools #3373).
+_WITHOUT_WIDGETS = ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
+
+
+def frontend() -> Literal["widgets", "html", "none"]:
+    """What can be shown here.
+
+    Returns:
+        "widgets" in JupyterLab, Notebook, VS Code and Voilà: a live panel with buttons. "html" in any other notebook
+        kernel (Colab, Kaggle, nbclient, nbval): a picture that is replaced now and then. "none" outside notebooks.
+    """
+    shell = _shell()
+    if shell is None or not hasattr(shell, "kernel"):
+        return "none"
+    if "google.colab" in sys.modules or any(name in os.environ for name in _WITHOUT_WIDGETS):
+        return "html"
+    if os.environ.get("LABKIT_FOREGROUND", "0") not in ("", "0"):
+        return "html"
+    server = "JPY_SESSION_NAME" in os.environ  # jupyter_server names the notebook to the kernels it starts for one
+    voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+    vscode = "__vsc_ipynb_file__" in shell.user_ns
+    return "widgets" if server or voila or vscode else "html"
+
+
+def is_live() -> bool:
+    """True where a person watches and can press buttons, so that training belongs into the background."""
+    return frontend() == "widgets"
+
+
+def _shell() -> object | None:
+    """IPython's shell, without importing IPython where nobody has."""
+    module = sys.modules.get("IPython")
+    return None if module is None else module.get_ipython()

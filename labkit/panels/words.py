@@ -1,0 +1,92 @@
+"""Every word that panels show, in English and Simplified Chinese."""
+
+from __future__ import annotations
+
+import locale
+import os
+
+from labkit.base.errors import ConfigError, nearest
+
+LANGUAGES = ("en", "zh")
+
+#: key → (English, Simplified Chinese). Places in braces are filled by :func:`word`.
+TABLE: dict[str, tuple[str, str]] = {
+    # what a run is doing: labkit.train.store.STATUSES
+    "created": ("created", "已创建"),
+    "preparing": ("preparing", "准备中"),
+    "compiling": ("compiling", "编译中"),
+    "running": ("running", "训练中"),
+    "evaluating": ("evaluating", "评估中"),
+    "saving": ("saving", "保存中"),
+    "paused": ("paused", "已暂停"),
+    "finished": ("finished", "已完成"),
+    "stopped": ("stopped", "已停止"),
+    "failed": ("failed", "失败"),
+    "lost": ("lost", "已失联"),
+    # numbers
+    "loss": ("Loss", "损失"),
+    "f1": ("F1", "F1 值"),
+    "train": ("train", "训练"),
+    "validation": ("validation", "验证"),
+    "step": ("step", "步"),
+    "steps": ("step {step} of {steps}", "第 {step} / {steps} 步"),
+    "epochs": ("epoch {epoch} of {epochs}", "第 {epoch} / {epochs} 轮"),
+    "left": ("{time} left", "剩余 {time}"),
+    "took": ("took {time}", "用时 {time}"),
+    "speed": ("{number} examples/s", "{number} 样本/秒"),
+    "compilations": ("{number} compilations", "编译 {number} 次"),
+    "rate": ("learning rate {number}", "学习率 {number}"),
+    "progress": ("progress of the run", "训练进度"),
+    "curves": ("{what} over steps", "{what}随步数的变化"),
+    "nothing": ("no numbers yet", "尚无数据"),
+    "last": ("{what}: {value} at step {step}", "{what}：第 {step} 步为 {value}"),
+    "numbers": ("Numbers", "数据表"),
+    # controls
+    "pause": ("Pause", "暂停"),
+    "resume": ("Resume", "继续"),
+    "stop": ("Stop", "停止"),
+    "save": ("Save now", "立即保存"),
+    "learning_rate": ("Learning rate", "学习率"),
+    "set": ("Set", "设置"),
+    "pause_help": ("Hold the run before its next step", "在下一步之前暂停"),
+    "resume_help": ("Let the run go on", "继续训练"),
+    "stop_help": ("End the run before its next step and keep the best model", "在下一步之前结束，并保留最佳模型"),
+    "save_help": ("Write a checkpoint before the next step", "在下一步之前写入检查点"),
+    "set_help": ("The greatest learning rate from the next step on", "从下一步起的最大学习率"),
+    "asked": ("asked to {what}; it takes effect at the next step", "已请求“{what}”，下一步生效"),
+    "not_a_number": (
+        "{value} is not a learning rate. Give a number of 0 or more, such as 2e-5.",
+        "{value} 不是学习率。请输入不小于 0 的数，例如 2e-5。",
+    ),
+    # errors and code
+    "cure": ("What to do", "解决办法"),
+    "traceback": ("Traceback", "错误堆栈"),
+    "run_id": ("run", "运行编号"),
+    "code": ("Code that reproduces this run", "可重现本次运行的代码"),
+    "python": ("Python", "Python"),
+    "toml": ("Experiment file, for `labkit train`", "实验文件，用于 `labkit train`"),
+    "placeholder": ("run {name}: `run.show()` shows its panel", "运行 {name}：`run.show()` 可显示面板"),
+}
+
+
+def language(name: str | None = None) -> str:
+    """The language of panels: ``name``, else LABKIT_LANGUAGE, else the locale's if there is a table for it.
+
+    Raises:
+        ConfigError: a language was named that there is no table for.
+    """
+    asked = name or os.environ.get("LABKIT_LANGUAGE")
+    if asked:
+        short = asked.replace("_", "-").lower().split("-")[0]
+        if short not in LANGUAGES:
+            raise ConfigError(f"no words in language {asked!r}; there are {', '.join(LANGUAGES)}.")
+        return short
+    known = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
+    return "zh" if known.lower().startswith(("zh", "chinese")) else "en"
+
+
+def word(key: str, language: str = "en", **places: object) -> str:
+    """The words of ``key`` in a language, with its places filled. Plain text: escape before it becomes HTML."""
+    if key not in TABLE:
+        raise KeyError(f"no words for {key!r}.{nearest(key, TABLE)}")
+    return TABLE[key][LANGUAGES.index(language)].format(**places)
