@@ -77,6 +77,20 @@ def test_python_m_labkit_is_the_command() -> None:
     assert (done.stdout.strip(), done.returncode) == (lk.__version__, 0)
 
 
+def test_shapes_are_checked_while_testing() -> None:
+    import jax.numpy as jnp
+    from jaxtyping import TypeCheckError
+
+    from labkit.models.parts import masked_mean
+
+    hidden = jnp.ones((2, 3, 4))
+    assert masked_mean(hidden, jnp.ones((2, 3), bool)).shape == (2, 4)
+    with pytest.raises(TypeCheckError):
+        masked_mean(hidden, jnp.ones((2, 5), bool))
+    with pytest.raises(TypeCheckError):
+        masked_mean(hidden, jnp.ones((2, 3)))
+
+
 # --- what is declared -------------------------------------------------------------------------------------------
 
 

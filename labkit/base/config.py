@@ -48,7 +48,9 @@ class Config:
                 continue
             if (choices := meta.get("choices")) and value not in choices:
                 listed = ", ".join(map(str, choices))
-                raise ConfigError(f"{where} = {value!r} is not one of {listed}.{nearest(str(value), map(str, choices))}")
+                raise ConfigError(
+                    f"{where} = {value!r} is not one of {listed}.{nearest(str(value), map(str, choices))}"
+                )
             low, high = meta.get("low"), meta.get("high")
             if low is not None and not value >= low:
                 raise ConfigError(f"{where} = {value!r} is below its least value, {low}.")

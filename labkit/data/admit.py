@@ -20,6 +20,7 @@ from labkit.data.spool import ROW, Part, as_text
 LONG = 1_000_000  # characters
 HIDDEN = r"[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}]"
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
+ODD = {"control characters": CONTROL, "zero-width or bidirectional characters": HIDDEN}
 OUTSIDE = "label outside classes"
 RESERVED = ("text", "text_pair", "label", "row")
 
@@ -38,6 +39,9 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     """
     first = next(iter(parts.values())).table
     report, starts = _numbered(parts)
+    if not all(len(part.table) for part in parts.values()):
+        _raise_refused(report, choice, parts)
+        _check_left({name: part.table for name, part in parts.items()}, (), report)
     text = text_columns(first, choice, report) if choice.kind == "text" else ()
     label = label_column(parts, text, choice, report)
     rows = {name: column(part.table, ROW).to_numpy() + starts[name] for name, part in parts.items()}
@@ -46,8 +50,7 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
         check_columns(part.table, (*text, *([label] if name == "train" and label else [])), name)
         texts[name], bad[name] = _read_texts(part.table, text, rows[name], name, report)
     ids, classes = _class_ids(parts, label, rows, choice, report, bad)
-    if choice.on_bad == "error":
-        _raise_refused(report, sum(part.records for part in parts.values()))
+    _raise_refused(report, choice, parts)
     _settle_missing(ids, rows, bad, label, choice, report)
     splits = {
         name: _finished(part.table, text, label, texts[name], ids[name], rows[name], bad[name], report)
@@ -114,12 +117,12 @@ def _check_texts(texts: pa.Array, name: str, rows: np.ndarray, split: str, repor
     """Which rows have no text, bool[n]; refuse them, and count what is odd in the others."""
     empty = np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(texts), ""), True))
     report.add("refused", "empty text", rows[empty], column=name, split=split)
-    for reason, found in (
-        ("control characters", pc.match_substring_regex(texts, CONTROL)),
-        ("zero-width or bidirectional characters", pc.match_substring_regex(texts, HIDDEN)),
-        ("text above a million characters", pc.greater(pc.utf8_length(texts), LONG)),
-    ):
-        report.add("counted", reason, rows[np.asarray(pc.fill_null(found, False))], column=name, split=split)
+    if pc.any(pc.match_substring_regex(texts, f"{CONTROL}|{HIDDEN}")).as_py():  # one pass where there is nothing
+        for reason, pattern in ODD.items():
+            found = np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern), False))
+            report.add("counted", reason, rows[found], column=name, split=split)
+    long = np.asarray(pc.fill_null(pc.greater(pc.utf8_length(texts), LONG), False))
+    report.add("counted", "text above a million characters", rows[long], column=name, split=split)
     return empty
 
 
@@ -167,10 +170,11 @@ def _count_untrained(
                        detail=detail, split=name)  # fmt: skip
 
 
-def _raise_refused(report: Report, total: int) -> None:
+def _raise_refused(report: Report, choice: Choice, parts: Mapping[str, Part]) -> None:
     refused = report.counts().get("refused", {})
-    if not refused:
+    if not refused or choice.on_bad == "skip":
         return
+    total = sum(part.records for part in parts.values())
     lines = [f"{sum(refused.values()):,} of {total:,} rows cannot be used:"]
     for reason, notes in report.of("refused").items():
         lines.append(f"  {reason} ({refused[reason]:,}): {'; '.join(_place(note) for note in notes[:5])}")
@@ -219,7 +223,7 @@ def _finished(
     rows: np.ndarray, bad: np.ndarray, report: Report,
 ) -> Dataset:  # fmt: skip
     """The split with the normalised columns in front, without the bad rows; other columns are only renamed."""
-    table = table.remove_columns([ROW, *texts, *([label] if label in table.column_names else [])])
+    table = table.remove_columns([*texts, *([label] if label in table.column_names else [])])
     names = dict(zip(text, RESERVED, strict=False))
     table = table.rename_columns(_moved_away(table.column_names, names, report))
     table = table.rename_columns({name: new for name, new in names.items() if name not in texts and name != new})
@@ -227,7 +231,7 @@ def _finished(
         table = table.add_column(names[name], values)
     table = table.add_column("label", ids).add_column("row", rows)
     first = [*names.values(), "label", "row"]
-    table = table.select_columns([*first, *(name for name in table.column_names if name not in first)])
+    table = table.select_columns([*first, *(name for name in table.column_names if name not in (*first, ROW))])
     return table.select(np.flatnonzero(~bad)) if bad.any() else table
 
 
@@ -244,6 +248,7 @@ def _moved_away(columns: list[str], names: dict[str, str], report: Report) -> di
 
 
 def _check_left(splits: Mapping[str, Dataset], classes: tuple[str, ...], report: Report) -> None:
+    """Raise for a split without rows; say where all rows are of one class."""
     for name, dataset in splits.items():
         if not len(dataset):
             refused = ", ".join(f"{reason} {count:,}" for reason, count in report.counts().get("refused", {}).items())

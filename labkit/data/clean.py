@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from html import unescape
 from html.entities import html5
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -162,10 +161,7 @@ def _whitespace(text: str) -> str:
     return "\n".join(filter(None, lines))
 
 
-_URL = re.compile(
-    r"(?<![a-z0-9])(?:(?:https?|ftp)://|www\.)(?=[a-z0-9\[])[a-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+",
-    re.ASCII | re.IGNORECASE,
-)
+_URL = re.compile(r"(?ai:(?<![a-z0-9])(?:(?:https?|ftp)://|www\.)(?=[a-z0-9\[])[a-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+)")
 _URL_TAIL = ".,;:!?'*~_)]"
 # Whole runs of address characters are judged, so that what is left of one cannot become a part of another.
 _ADDRESS_RUN = re.compile(r"[A-Za-z0-9._%+@-]+")
@@ -208,7 +204,6 @@ class Step:
     """A named, idempotent function from text to text.
 
     Attributes:
-        name: how a pipeline names it.
         help: what it does, in a line.
         function: ``str`` → ``str``; with a mask word also ``(text, mask)``.
         mask: the field of :class:`Pipeline` that holds its mask word, or "".
@@ -228,11 +223,7 @@ STEPS: dict[str, Step] = {
     for step in (
         Step("html", "tags and scripts removed, blocks to line breaks, entities (&amp;) to characters", _html),
         Step("control", "control characters removed, odd line ends made \\n; \\n and tab stay", _control),
-        Step(
-            "zero-width",
-            "invisible characters (U+200B, BOM …) removed, joiners that spell kept",
-            _zero_width,
-        ),
+        Step("zero-width", "invisible characters such as U+200B removed, joiners that spell kept", _zero_width),
         Step("bidi", "marks and overrides of writing direction removed", _bidi),
         Step("unicode", "one code for one character (NFC); broken surrogates to U+FFFD", _unicode),
         Step("compat", "look-alike forms made plain (NFKC): ﬁ to fi, ② to 2, ｶﾞ to ガ", _compat),
@@ -276,14 +267,14 @@ class Pipeline(Config):
         super().check()
         if isinstance(self.steps, str):
             raise ConfigError(f"Pipeline.steps = {self.steps!r} is a text; give a tuple of names: ({self.steps!r},).")
+        object.__setattr__(self, "steps", tuple(self.steps))  # a list is welcome
         for position, name in enumerate(self.steps):
             if name not in STEPS:
                 raise ConfigError(f"no cleaning step {name!r}.{nearest(name, STEPS)} Known: {', '.join(STEPS)}.")
             if name in self.steps[:position]:
                 raise ConfigError(f"the cleaning step {name!r} is named twice; name it once.")
         for field in ("url", "email", "number"):
-            if not _MASK.fullmatch(getattr(self, field)):
-                given = getattr(self, field)
+            if not _MASK.fullmatch(given := getattr(self, field)):
                 raise ConfigError(f"Pipeline.{field} = {given!r} must be letters: 'URL', '<url>' or '[URL]'.")
 
     @cached_property
@@ -294,11 +285,8 @@ class Pipeline(Config):
 
     def __call__(self, text: str) -> str:
         """Clean one text. Raises :class:`DataError` for anything that is not a ``str``."""
-        if not isinstance(text, str):
-            raise DataError(f"a text to clean must be a str, not {type(text).__name__} {text!r}.")
-        for function in self.functions:
-            text = function(text)
-        return text
+        stages = list(self.stages(text))
+        return stages[-1][2] if stages else text
 
     def stages(self, text: str) -> Iterator[tuple[str, str, str]]:
         """(step, text before it, text after it) for the steps that change this text, in their order."""
@@ -319,10 +307,10 @@ class Pipeline(Config):
             DataError: the rows hold no texts, or nothing is left of a split.
         """
         _need_texts(rows)
-        splits, report = {}, Report()
+        splits, report = dict(rows.splits), Report()
         changed = np.zeros(len(self.steps), np.int64)
-        for name, split in rows.splits.items():
-            cleaned = self._cleaned(split, cache=f"{rows.fingerprint} {name}")
+        for name in filter(rows.counts().get, rows.splits):
+            cleaned = self._cleaned(splits[name], cache=f"{rows.fingerprint} {name}")
             marks = np.asarray(column(cleaned, _CHANGED))
             changed += [(marks >> position & 1).sum() for position in range(len(self.steps))]
             emptied = np.asarray(column(cleaned, _EMPTIED)) * (self.empty == "refuse")
@@ -369,15 +357,12 @@ class Pipeline(Config):
 
     def _cleaned(self, split: Dataset, cache: str) -> Dataset:
         """The split with clean texts and two columns of marks; memory-mapped in the cache if the split is mapped."""
-        if not len(split):
-            return split.add_column(_CHANGED, []).add_column(_EMPTIED, [])
         key = fingerprint(cache, self.to_dict())
-        path: Path = cache_dir("clean") / f"{key}.arrow"
         return split.map(
             self._batch,
             batched=True,
             input_columns=text_columns(split),
-            cache_file_name=str(path) if split.cache_files else None,
+            cache_file_name=str(cache_dir("clean") / f"{key}.arrow") if split.cache_files else None,
             load_from_cache_file=False,  # it may have been written by a labkit that cleaned otherwise
             new_fingerprint=key[:16],
             desc="cleaning",

@@ -67,6 +67,7 @@ def read_jsonl(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
     note_encoding(encoding, reading.report)
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
+    full = 0  # portions yielded
     with encoding.open(path) as file:
         for line_number, line in enumerate(file, start=1):
             if not line.strip():
@@ -82,10 +83,10 @@ def read_jsonl(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
                 reading.report.add("refused", "not a JSON object", [number], detail=f"line {line_number}: {error}")
             if len(records) >= PORTION:
                 yield table_of(records, numbers, reading.report)
-                records, numbers = [], []
+                records, numbers, full = [], [], full + 1
     if not reading.records:
         raise DataError(f"{path.name!r} has 0 rows: it is empty.")
-    if records or len(reading.report) == 0 or not numbers:
+    if records or not full:
         yield table_of(records, numbers, reading.report)
 
 

@@ -210,7 +210,7 @@ class Rows:
         return duplicates.dedupe(self, **settings)._did("dedupe", settings)
 
     def sample(self, n: int, seed: int = 0) -> Rows:
-        """``n`` rows of every split, drawn without replacement and left in their order; all rows where there are fewer."""
+        """``n`` rows of every split (all where there are fewer), drawn without replacement and left in their order."""
         drawn = {}
         for name, dataset in self.splits.items():
             order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))
@@ -259,9 +259,12 @@ class Rows:
             about = {"version": 1, "splits": dict(zip(self.splits, files, strict=True)), "source": self.source}
             about |= {"spec": self.spec.to_dict(), "report": self.report.to_dict(), "fingerprint": self.fingerprint}
             (fresh / MARK).write_text(json.dumps(about), encoding="utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(fresh, folder)
+            if folder.exists():  # moved aside first: at no moment is there half of either
+                os.replace(folder, aside := fresh.with_name(f"{fresh.name}.old"))
+                os.replace(fresh, folder)
+                shutil.rmtree(aside)
+            else:
+                os.replace(fresh, folder)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise

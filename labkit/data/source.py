@@ -205,7 +205,7 @@ def _frame_part(frame: Any) -> Part:
         raise DataError("the frame has 0 rows.")
     reading = Reading(records=len(frame))
     names = named([str(name) for name in frame.columns], "the frame", reading.report)
-    if not isinstance(frame.index, pd.RangeIndex):
+    if frame.index.name is not None or not frame.index.equals(pd.RangeIndex(len(frame))):
         reading.report.add("counted", "index left out", detail="rows are numbered by position; reset_index() keeps it")
     numbers = range(len(frame))
     columns = {

@@ -207,7 +207,7 @@ def _names(rows: Rows, group: str | None) -> list[str]:
 def _absent(rows: Rows, labels: np.ndarray, where: np.ndarray, order: Iterable[str]) -> list[Note]:
     """A note for each class that a split lacks though it has rows."""
     notes = []
-    for label, count in enumerate(np.bincount(labels[labels >= 0], minlength=len(rows.spec.classes))):
+    for label, count in enumerate(np.bincount(labels[labels >= 0], minlength=len(rows.spec.classes)).tolist()):
         missing = [name for name in order if count and not (labels[where == name] == label).any()]
         for name in missing:
             detail = f"{rows.spec.classes[label]!r} has {count} row{'s' * (count != 1)}"

@@ -65,9 +65,9 @@ def tfidf_logistic(
     """Logistic regression, one class against the rest, on sublinear TF-IDF; f32 [n, c] for ``texts``.
 
     Features are words and word pairs, or 1 to 3 characters where most letters are of a script written without spaces
-    (Chinese, Japanese, Thai). The regularisation is chosen by macro-F1 in 3-fold cross-validation on the training
-    rows. Texts are read up to 20,000 characters. With nothing to learn from (one class, no word), it falls back to
-    :func:`majority`.
+    (Chinese, Japanese, Thai). The regularisation is chosen by macro-F1 in 3-fold cross-validation on training rows
+    (on a sample of them where they are many). Texts are read up to 20,000 characters. With nothing to learn from (one
+    class, no word), it falls back to :func:`majority`.
     """
     kept, label = _labelled(train_labels, classes)
     known = [train_texts[i][:_LONGEST] for i in kept]

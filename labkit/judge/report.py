@@ -223,6 +223,7 @@ class Report:
 
 _PER_CLASS = ["class", "precision", "recall", "f1", "support"]
 _BLOCK = "color:inherit;font-size:var(--jp-ui-font-size1,13px);font-family:var(--jp-ui-font-family,sans-serif)"
+_GRID = "border-collapse:collapse;margin:6px 0;color:inherit;font-size:inherit"
 _RULE = "border-bottom:1px solid var(--jp-border-color2,rgba(128,128,128,0.4));padding:2px 8px;background:none"
 
 
@@ -259,4 +260,4 @@ def _table(header: list[str], body: list[list[str]], left: tuple[int, ...] = (0,
         return f"<tr>{''.join(cell)}</tr>"
 
     lines = [line("th", header), *(line("td", cells) for cells in body)]
-    return f'<table style="border-collapse:collapse;margin:6px 0">{"".join(lines)}</table>'
+    return f'<table style="{_GRID}">{"".join(lines)}</table>'

@@ -30,11 +30,11 @@ SHOWN = 10  # of each kind of mismatch in a message
 CAST = {"F16": "float16", "BF16": "bfloat16"}
 REFUSED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".hdf5", ".msgpack", ".npz", ".gguf", ".onnx")
 MAGIC = {
-    b"PK\x03\x04": "a zip archive, as torch.save writes (pickle inside)",
-    b"\x80": "a pickle",
-    b"\x89HDF": "an HDF5 file",
-    b"GGUF": "a GGUF file",
-    b"version https://git-lfs": "a Git LFS pointer, not the weights; run `git lfs pull` in that folder",
+    rb"PK\x03\x04": "a zip archive, as torch.save writes (pickle inside)",
+    rb"\x80[\x02-\x05][(-\xff]": "a pickle",
+    rb"\x89HDF": "an HDF5 file",
+    rb"GGUF": "a GGUF file",
+    rb"version https://git-lfs": "a Git LFS pointer, not the weights; run `git lfs pull` in that folder",
 }
 CURE = (
     "Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite it with "
@@ -356,7 +356,7 @@ def _open(file: Path) -> Any:
             start = raw.read(32)
         # Looked at only now: the length that opens a sound file may begin with any byte.
         for magic, what in MAGIC.items():
-            if start.startswith(magic):
+            if re.match(magic, start):
                 raise WeightsError(f"{file} is {what}. {CURE}") from None
         raise WeightsError(f"{file} is damaged or not safetensors ({error}). Fetch or copy it again.") from None
 

@@ -46,6 +46,8 @@ function thin([x, y]) {
   return [kept.map((i) => x[i]), kept.map((i) => y[i])];
 }
 
+const shown = (value) => (value === null ? "–" : value.toPrecision(4));
+
 function append(series, news) {
   for (const [key, [x, y]] of Object.entries(news)) {
     const old = (series[key] ??= [[], []]);
@@ -63,12 +65,14 @@ class Plot {
     this.name = name;
     this.cursor = null;
     this.lines = {};
+    this.words = words;
+    this.labels = {};
     const figure = make("figure", parent);
     const caption = make("figcaption", figure, {}, words[name]);
     for (const split of SPLITS) {
       const key = make("svg", caption, { width: 26, height: 10, class: `lk-${split}`, "aria-hidden": "true" });
       make("path", key, { d: "M0 5H26", class: "lk-line" });
-      make("span", caption, {}, words[split]);
+      this.labels[split] = make("span", caption, {}, words[split]);
     }
     this.svg = make("svg", figure, { height: HEIGHT, role: "img", tabindex: 0 });
     this.tip = make("div", figure, { class: "lk-tip", hidden: "" });
@@ -119,8 +123,9 @@ class Plot {
 
   line(split) {
     const [x, y] = this.series[split];
-    const line = (this.lines[split] ??= make("path", this.svg, { class: `lk-line lk-${split}`, "data-series": `${split}/${this.name}` }));
-    const marks = (this.lines[`${split} marks`] ??= make("path", this.svg, { class: `lk-marks lk-${split}` }));
+    const [line, marks] = (this.lines[split] ??= ["line", "marks"].map((part) =>
+      make("path", this.svg, { class: `lk-${part} lk-${split}`, "data-series": `${split}/${this.name}` }),
+    ));
     const mark = split === "train" ? "m-2.5 0a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0" : "m-3 -3h6v6h-6z";
     let path = "", dots = "", pen = "M";
     for (let i = 0; i < x.length; i++) {
@@ -136,6 +141,7 @@ class Plot {
     line.setAttribute("d", path);
     line.setAttribute("data-points", x.length);
     marks.setAttribute("d", dots);
+    this.labels[split].textContent = x.length ? `${this.words[split]} ${shown(y.at(-1))}` : this.words[split];
   }
 
   point(share) {
@@ -162,7 +168,7 @@ class Plot {
       if (!x.length) continue;
       let best = 0;
       for (let i = 1; i < x.length; i++) if (Math.abs(x[i] - this.cursor) < Math.abs(x[best] - this.cursor)) best = i;
-      said.push(`${this.words?.[split] ?? split} ${x[best]}: ${y[best] ?? "–"}`);
+      said.push(`${this.words[split]} ${x[best]}: ${shown(y[best])}`);
     }
     this.tip.hidden = !said.length;
     this.tip.textContent = said.join("   ");
@@ -214,7 +220,6 @@ function render({ model, el }) {
   const head = new Head(el, words);
   const charts = make("div", el, { class: "lk-charts" });
   const plots = ["loss", "f1"].map((name) => new Plot(charts, name, words));
-  for (const plot of plots) plot.words = words;
   let seq = -1, series = {}, timer, ending, asked = 0;
 
   const draw = () => plots.forEach((plot) => plot.draw(series));

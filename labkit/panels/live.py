@@ -151,9 +151,9 @@ class LivePanel:
         names = ("loss", "f1", "train", "validation", "progress")
         self.curves = Curves(words={name: self._word(name) for name in names})
         self.curves.on_msg(self._guarded(self._message))
-        self.pause = self._button("pause", self._pause, "pause")
-        self.stop = self._button("stop", lambda: self._ask("stop", self.run.stop()), "stop")
-        self.save = self._button("save", lambda: self._ask("save", self.run.save()), "save")
+        self.pause = self._button("pause", self._pause)
+        self.stop = self._button("stop", lambda: self._ask("stop", self.run.stop()))
+        self.save = self._button("save", lambda: self._ask("save", self.run.save()))
         self.rate = widgets.Text(_rate(self.run.info), description=self._word("learning_rate"), placeholder="2e-5")
         self.rate.style.description_width = self.rate.layout.width = "auto"
         self.set = self._button("set", self._set)
@@ -167,8 +167,8 @@ class LivePanel:
         for widget in (self.curves, *row.children):
             hear_while_busy(widget)
 
-    def _button(self, key: str, action: Callable[[], None], icon: str = "") -> widgets.Button:
-        button = widgets.Button(description=self._word(key), tooltip=self._word(f"{key}_help"), icon=icon)
+    def _button(self, key: str, action: Callable[[], None]) -> widgets.Button:
+        button = widgets.Button(description=self._word(key), tooltip=self._word(f"{key}_help"))
         button.layout.width = "auto"
         button.on_click(self._guarded(lambda _: self._pressed(action)))
         return button
@@ -279,7 +279,6 @@ class LivePanel:
     def _controls(self, info: RunInfo) -> None:
         key = "resume" if info.status == "paused" else "pause"
         self.pause.description, self.pause.tooltip = self._word(key), self._word(f"{key}_help")
-        self.pause.icon = "play" if key == "resume" else "pause"
         for widget in (self.pause, self.stop, self.save, self.rate, self.set):
             widget.disabled = info.over
         for command in [c for c in list(self._asked) if info.over or self.run.store.taken(c) is not None]:

@@ -128,7 +128,7 @@ def numbers(series: Series, language: str = "en", rows: int = 12) -> str:
         f"<tr><td>{step}</td>{''.join(f'<td>{_at(series[key], step)}</td>' for key in keys)}</tr>" for step in steps
     )
     table = f"<table><tr><th>{escape(word('step', language))}</th>{head}</tr>{body}</table>"
-    return f"<details open><summary>{escape(word('numbers', language))}</summary>{table}</details>"
+    return f"<details><summary>{escape(word('numbers', language))}</summary>{table}</details>"
 
 
 def title(key: str, language: str = "en") -> str:
@@ -182,10 +182,10 @@ def _plot(series: Series, name: str, info: RunInfo, language: str) -> str:
     frame = _Frame(xs[-1], ys[0], ys[-1])
     parts = [_grid(frame, xs, ys), f"<text x='{_LEFT}' y='15' font-weight='bold'>{escape(word(name, language))}</text>"]
     for number, (split, points) in enumerate(lines.items()):
-        at = _WIDTH - 190 + 95 * number
+        at = 85 + 155 * number
         stroke = f"stroke='{COLOURS[split]}' stroke-width='1.6' fill='none'{_DASHES[split]}"
         parts.append(f"<path d='M{at} 11h22' {stroke}/>")
-        parts.append(f"<text x='{at + 26}' y='15'>{escape(word(split, language))}</text>")
+        parts.append(f"<text x='{at + 26}' y='15'>{escape(word(split, language))} {points[1][-1]:#.4g}</text>")
         parts.append(f"<path d='{_path(frame, *thin(*points, MOST))}' {stroke} stroke-linejoin='round'/>")
         if len(points[0]) <= 40:
             parts += [_marker(frame, split, x, y) for x, y in zip(*points, strict=True) if math.isfinite(y)]

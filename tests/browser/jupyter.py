@@ -1,6 +1,6 @@
 """A driver for tests in a real JupyterLab and a real Chromium: one server and one browser, a page per notebook.
 
-    with Lab(folder) as lab:
+    with Lab(folder, chromium) as lab:
         page = lab.open(lab.notebook("a.ipynb", ["1 + 1", "2 + 2"]))
         page.run_cell(0)
         assert page.outputs(0)[0]["data"]["text/plain"] == "2"
@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,18 +27,13 @@ from urllib.parse import urlsplit
 import nbformat
 
 #: Seconds that any single wait may take. Generous: it only decides how long a failure takes.
-PATIENCE = 180
+PATIENCE = 30
 _CHROMIUM = (
     "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic",
 )  # fmt: skip
 _QUIET = {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True}
 _PANEL = "window.jupyterapp.shell.currentWidget"
-
-
-def chromium() -> str | None:
-    """The path of the system's Chromium, or None."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def until(ready: Callable[[], Any], what: str, patience: float = PATIENCE, pause: float = 0.1) -> Any:
@@ -56,13 +50,13 @@ class Lab:
     """A JupyterLab server over ``folder`` and a Chromium that talks to nothing else.
 
     Args:
-        folder: where notebooks, settings and the run store live; made if missing.
+        folder: where the notebooks and the server's own files live; made if missing.
+        chromium: path of the browser.
         python: the interpreter whose JupyterLab and kernel are started.
         env: more environment variables for the server and its kernels.
-        versions of ``dark``: see :meth:`open`.
     """
 
-    def __init__(self, folder: Path, python: str = sys.executable, env: dict[str, str] | None = None):
+    def __init__(self, folder: Path, chromium: str, python: str = sys.executable, env: dict[str, str] | None = None):
         self.folder = Path(folder).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._private = self.folder / ".jupyter"
@@ -71,7 +65,7 @@ class Lab:
         self._server = self._start(python)
         try:
             self.url, self.token = self._address()
-            self._start_browser()
+            self._start_browser(chromium)
         except BaseException:
             self._stop_server()
             raise
@@ -93,7 +87,7 @@ class Lab:
     def open(self, notebook: Path | str, dark: bool = False) -> Page:
         """Open a notebook of the folder in a new page of its own and wait until its kernel is idle."""
         self._pages += 1
-        name = Path(notebook).absolute().relative_to(self.folder).as_posix()
+        name = (self.folder / notebook).relative_to(self.folder).as_posix()
         self._theme(dark)
         context = self.browser.new_context(viewport={"width": 1200, "height": 900})
         page = Page(context.new_page())
@@ -156,7 +150,7 @@ class Lab:
         return info["url"], info["token"]
 
     def _stop_server(self) -> None:
-        """Interrupt twice, as a user would: the server then ends its kernels before itself."""
+        """Ask the server to end, which ends its kernels too; after half a minute, make it."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._server.send_signal(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -164,12 +158,12 @@ class Lab:
                 break
         self._log.close()
 
-    def _start_browser(self) -> None:
+    def _start_browser(self, path: str) -> None:
         from playwright.sync_api import sync_playwright
 
         self._playwright = sync_playwright().start()
         try:
-            self.browser = self._playwright.chromium.launch(executable_path=chromium(), args=list(_CHROMIUM))
+            self.browser = self._playwright.chromium.launch(executable_path=path, args=list(_CHROMIUM))
         except BaseException:
             self._playwright.stop()
             raise
@@ -244,24 +238,38 @@ class Page:
         """Save a picture of the page, or of the first element that ``selector`` finds."""
         (self.page.locator(selector).first if selector else self.page).screenshot(path=str(path))
 
+    def find(self, selector: str) -> Any:
+        """A Playwright locator within the notebook that is shown (others may be open behind it)."""
+        return self.page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) {selector}")
+
+    def wait_for(self, script: str, argument: Any = None) -> Any:
+        """Wait until a JavaScript function of one argument returns something true; returns that."""
+        return self.page.wait_for_function(script, arg=argument).json_value()
+
     # --- cells ------------------------------------------------------------------------------------------------
 
     def run_cell(self, index: int, wait: bool = True) -> None:
         """Run a cell; with ``wait`` until the kernel has answered it."""
-        run = f"(i) => {{ const book = {_PANEL}; book.content.activeCellIndex = i;" \
-              " book.content.deselectAll(); return window.jupyterapp.commands.execute('notebook:run-cell') }"  # fmt: skip
-        if wait:
-            self.page.evaluate(f"async (i) => {{ await ({run})(i) }}", index)
-        else:
-            self.page.evaluate(f"(i) => {{ ({run})(i) }}", index)
+        self.page.evaluate(
+            f"""async ([index, wait]) => {{
+                {_PANEL}.content.deselectAll();
+                {_PANEL}.content.activeCellIndex = index;
+                const done = window.jupyterapp.commands.execute('notebook:run-cell');
+                if (wait) await done;
+            }}""",
+            [index, wait],
+        )
 
     def run_all(self) -> None:
         """Run all cells and wait for the last one's answer."""
         self.page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells') }")
 
     def wait_idle(self) -> None:
-        """Wait until the kernel has nothing to do."""
-        self.page.wait_for_function(f"() => {_PANEL}.sessionContext.session?.kernel?.status === 'idle'")
+        """Wait until no cell runs and the kernel has nothing to do."""
+        self.page.wait_for_function(
+            f"() => {_PANEL}.sessionContext.session?.kernel?.status === 'idle'"
+            f" && {_PANEL}.content.widgets.every((cell) => cell.model.executionState !== 'running')"
+        )
 
     def status(self) -> str:
         """The kernel's status now: idle, busy, …"""
@@ -299,4 +307,5 @@ class Page:
 
     def save(self) -> Path:
         """Save the notebook; returns its path relative to the server's folder."""
-        return Path(self.page.evaluate(f"async () => {{ await {_PANEL}.context.save(); return {_PANEL}.context.path }}"))
+        self.page.evaluate(f"async () => {{ await {_PANEL}.context.save() }}")
+        return Path(self.page.evaluate(f"() => {_PANEL}.context.path"))

@@ -54,7 +54,7 @@ def _work(store: Store, run: str, steps: int, pace: float, every: int, error: st
         if stopped:
             status = "stopped"
             break
-        store.write(run, _measure(step, steps, every, rate), step=step, epoch=2 * step // (steps + 1))
+        store.write(run, _measure(step, steps, every, rate), step=step, epoch=2 * step // steps)
         time.sleep(pace)
     ended: dict[str, Any] = {"status": status}
     if error:

@@ -31,7 +31,8 @@ READ: list[Case] = [
         {"counted": {"encoding guessed: utf-16-be": 1}},
     ),
     (
-        "GB18030", "text,label\n这家酒店很好，服务不错，下次还来,好\n房间太小，非常差的体验，不推荐,坏\n".encode("gb18030"), {},
+        "GB18030",
+        "text,label\n这家酒店很好，服务不错，下次还来,好\n房间太小，非常差的体验，不推荐,坏\n".encode("gb18030"), {},
         [("这家酒店很好，服务不错，下次还来", "好"), ("房间太小，非常差的体验，不推荐", "坏")],
         {"counted": {"encoding guessed: gb18030": 1}},
     ),
@@ -46,7 +47,8 @@ READ: list[Case] = [
     ("newline in quotes", b'text,label\n"good\nvery",a\nbad,b\n', {}, [("good\nvery", "a"), ("bad", "b")], {}),
     ("doubled quotes", b'text,label\n"so ""good""",a\nbad,b\n', {}, [('so "good"', "a"), ("bad", "b")], {}),
     ("other delimiter in texts", b"text,label\na;b;c,a\nd;e;f,b\n", {}, [("a;b;c", "a"), ("d;e;f", "b")], {}),
-    ("NUL", b"text,label\ngo\0od,a\nbad,b\n", {}, [("go\0od", "a"), ("bad", "b")], {"counted": {"control characters": 1}}),
+    ("NUL", b"text,label\ngo\0od,a\nbad,b\n", {}, [("go\0od", "a"), ("bad", "b")],
+     {"counted": {"control characters": 1}}),
     (
         "bidi override", "text,label\ngo\u202eod,a\nbad,b\n".encode(), {}, [("go\u202eod", "a"), ("bad", "b")],
         {"counted": {"zero-width or bidirectional characters": 1}},
@@ -127,12 +129,12 @@ REFUSED = [
     ("unclosed quote", b'text,label\ngood,a\n"bad,b\nx,a\n', {}, "line 3 is never closed"),
     ("unknown encoding", b"text,label\ngood,a\n", {"encoding": "utf-99"}, "unknown encoding 'utf-99'"),
     ("missing label", b"text,label\ngood,a\nbad,\n", {}, "1 of 2 in train (rows 1)"),
-    ("label outside classes", b"text,label\ngood,a\nbad,bb\n", {"classes": ("a", "b")}, "'bb' is none of a, b. Did you"),
+    ("label outside classes", b"text,label\ngood,a\nbad,bb\n", {"classes": ("a", "b")}, "'bb' is none of a, b. Did"),
     ("all texts empty", b"text,label\n,a\n,b\n", {"on_bad": "skip"}, "0 rows are left in train"),
     ("two texts by name", b"review,comment,label\nx,y,a\n", {}, "could be the text: 'review', 'comment'"),
     ("two labels by name", b"text,target,class\nx,a,b\n", {}, "could be the label: 'target', 'class'"),
     ("wrong column", b"text,label\nx,a\n", {"label": "labels"}, "no column 'labels'. Did you mean 'label'?"),
-    ("a number to predict", b"text,label\n" + b"".join(b"x,%d.%d\n" % (i, i + 1) for i in range(30)), {}, "few classes"),
+    ("a number to predict", b"text,label\n" + b"".join(b"x,%d.%d\n" % (i, i) for i in range(1, 31)), {}, "few classes"),
     ("pickle", b"\x80\x04\x95", {}, "can run code"),
     ("zip", b"PK\x03\x04rest", {}, "is a ZIP archive, not what its name says"),
     ("parquet", b"PAR1rest", {}, "is a Parquet file, not what its name says"),
@@ -196,8 +198,7 @@ def test_reading_again_uses_the_cache_and_a_changed_file_does_not(tmp_path: Path
     stored = list((tmp_path / "cache" / "rows").glob("*.arrow"))
     assert len(stored) == 1
     assert first["train"].cache_files[0]["filename"] == str(stored[0])  # mapped, not read
-    monkeypatch.setattr("labkit.data.files.read_csv", None)  # nobody parses again
-    monkeypatch.setattr("labkit.data.files.READERS", {".csv": None})
+    monkeypatch.setattr("labkit.data.files.READERS", {".csv": None})  # nobody parses again
     second = lk.load(path, on_bad="skip")
     assert (second.fingerprint, second.report) == (first.fingerprint, first.report)
     with pytest.raises(DataError, match="1 of 3 rows cannot be used"):

@@ -25,9 +25,9 @@ from labkit.models.weights import LoadReport
 
 SMALL = BertConfig(vocab_size=50, width=32, depth=3, heads=4, mlp_width=48, max_length=24)
 SENTENCES = (
-    "A man is playing a guitar on stage",
-    "Someone performs music with a guitar",
-    "The stock market fell",
+    "A man is playing a guitar on stage.",
+    "Someone performs music with a guitar.",
+    "The stock market fell sharply today.",
     "No.",
     "Despite its length, and the commas, this sentence says nothing that the others, which are shorter, do not say.",
 )
@@ -248,16 +248,15 @@ def test_initial_values(small: Bert) -> None:
     assert (state["layers"]["out_norm"]["scale"] == 1).all()
 
 
-@pytest.mark.parametrize("keyed", [False, True])
-def test_the_scan_equals_a_loop_over_the_layers(keyed: bool, small: Bert, batch: tuple[jax.Array, jax.Array]) -> None:
+def test_the_scan_equals_a_loop_over_the_layers(small: Bert, batch: tuple[jax.Array, jax.Array]) -> None:
     ids, mask = batch
-    key = jax.random.key(5) if keyed else None
+    key = jax.random.key(5)
     graph, params = nnx.split(small.layers)
 
     @jax.jit
-    def loop(key: jax.Array | None) -> jax.Array:
-        first, rest = (None, None) if key is None else jax.random.split(key)
-        keys = [None] * SMALL.depth if rest is None else jax.random.split(rest, SMALL.depth)
+    def loop(key: jax.Array) -> jax.Array:
+        first, rest = jax.random.split(key)
+        keys = jax.random.split(rest, SMALL.depth)
         x = small.embeddings(ids, jnp.zeros_like(ids), first)
         for index in range(SMALL.depth):
             layer = nnx.merge(graph, jax.tree.map(lambda leaf: leaf[index], params))  # noqa: B023 (called at once)
@@ -269,9 +268,8 @@ def test_the_scan_equals_a_loop_over_the_layers(keyed: bool, small: Bert, batch:
 
 @pytest.mark.parametrize("unroll", [2, 99])
 def test_unrolling_changes_no_result(unroll: int, small: Bert, batch: tuple[jax.Array, jax.Array]) -> None:
-    key = jax.random.key(0)
-    unrolled = run(like(small, unroll=unroll), *batch, key=key)
-    np.testing.assert_allclose(unrolled.hidden, run(small, *batch, key=key).hidden, atol=2e-6)
+    unrolled = run(like(small, unroll=unroll), *batch).hidden
+    np.testing.assert_allclose(unrolled, run(small, *batch).hidden, atol=2e-6)
 
 
 def test_the_program_does_not_grow_with_depth(batch: tuple[jax.Array, jax.Array]) -> None:
