@@ -21,7 +21,6 @@ from labkit.train.run import Run as BaseRun
 from labkit.train.store import RunInfo, Store
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from labkit.judge.report import Report

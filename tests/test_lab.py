@@ -13,7 +13,8 @@ import pytest
 import labkit as lk
 from labkit.base.config import dumps, loads
 from labkit.lab import train
-from labkit.train.experiment import Experiment, settings as flat
+from labkit.train.experiment import Experiment
+from labkit.train.experiment import settings as flat
 
 REVIEWS = Path(__file__).parent / "reviews.csv"
 STEPS = ("html", "whitespace", "lowercase")
@@ -86,7 +87,8 @@ def test_predictions_name_a_class_and_sum_to_one(run):
 def test_the_report_has_the_baselines_beside_it(run):
     report = run.evaluate("test")
     assert set(report.baselines) == {"majority class", "TF-IDF + logistic regression"}
-    assert "TF-IDF" in repr(report) and run.info.summary["test_f1"] == report.scores["f1"]
+    assert "TF-IDF" in str(report) and "TF-IDF" in report._repr_mimebundle_()["text/html"]
+    assert run.info.summary["test_f1"] == report.scores["f1"]
     with pytest.raises(lk.LabkitError, match="no rows of 'tst'"):
         run.evaluate("tst")
 
@@ -99,7 +101,7 @@ def test_runs_are_listed_found_and_compared(run, lab, tiny, settings):
     table = listed.to_pandas()
     assert list(table["train.seed"]) == [5, 0] and "train.epochs" not in table.columns
     assert "other" in repr(listed) and "other" in listed._repr_html_()
-    with pytest.raises(lk.LabkitError, match="no run 'frst'.*'first'"):
+    with pytest.raises(lk.LabkitError, match=r"no run 'frst'.*'first'"):
         lk.open_run("frst", lab)
 
 
@@ -120,7 +122,7 @@ def test_leaks_block_unless_accepted(tiny, settings, tmp_path):
 
 
 def test_misspelt_settings_get_the_nearest_name():
-    with pytest.raises(lk.LabkitError, match="no setting 'lerning_rate'. Did you mean 'learning_rate'"):
+    with pytest.raises(lk.LabkitError, match=r"no setting 'lerning_rate'. Did you mean 'learning_rate'"):
         flat(lerning_rate=1e-3)
     with pytest.raises(lk.LabkitError, match="unknown architecture 'brt'"):
         lk.models["brt"]

@@ -252,7 +252,9 @@ def _check_left(splits: Mapping[str, Dataset], classes: tuple[str, ...], report:
     for name, dataset in splits.items():
         if not len(dataset):
             refused = ", ".join(f"{reason} {count:,}" for reason, count in report.counts().get("refused", {}).items())
-            raise DataError(f"0 rows are left in {name}. Refused: {refused or 'none, it came empty'}. "
-                "Choose other splits with split=… if this one is not needed.")
+            raise DataError(
+                f"0 rows are left in {name}. Refused: {refused or 'none, it came empty'}. "
+                "Choose other splits with split=… if this one is not needed."
+            )
     if len(classes) == 1:
         report.add("counted", "only one class", detail=f"{visible(classes[0], 60)!r}; a classifier needs two")

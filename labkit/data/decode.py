@@ -109,7 +109,7 @@ def _guess(path: Path, head: bytes, bad: int) -> Encoding:
             sample = head[: head.rfind(b"\n") + 1] + file.read(SAMPLE)
     best = from_bytes(sample).best()
     if best is None:
-        raise DataError(f"{path.name!r} is not text in any known encoding; if it is, pass encoding=\"…\".")
+        raise DataError(f'{path.name!r} is not text in any known encoding; if it is, pass encoding="…".')
     name = "gb18030" if best.encoding in ("gb2312", "gbk") else best.encoding  # the superset loses less
     return Encoding(name, sure=False, guessed=True)
 

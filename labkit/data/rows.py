@@ -74,7 +74,7 @@ class Spec(Config):
         counts = self.counts.get("train", self.class_counts())
         shown = [name for name, count in counts.items() if count]
         if not self.label and not shown:
-            raise DataError("the rows have no labels: name the column of the label, lk.load(..., label=\"...\").")
+            raise DataError('the rows have no labels: name the column of the label, lk.load(..., label="...").')
         if len(shown) < 2:
             raise DataError(
                 f"a classifier needs training rows of two classes or more; these have {', '.join(shown) or 'none'}: "

@@ -250,7 +250,7 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
 def _hub_parts(name: str, revision: str | None, subset: str | None) -> Parts:
     if revision is None:
         raise DataError(
-            f"{name!r} on the hub can change: pin it, lk.load({name!r}, revision=\"…\") with the commit shown there "
+            f'{name!r} on the hub can change: pin it, lk.load({name!r}, revision="…") with the commit shown there '
             "under Files. (It is no file or folder here, and no sample.)"
         )
     from datasets import load_dataset
@@ -270,5 +270,3 @@ def _hub_parts(name: str, revision: str | None, subset: str | None) -> Parts:
 def _first_line(error: Exception) -> str:
     text = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {text[0][:300]}"
-
-

@@ -53,6 +53,7 @@ class Report:
         self.unlabelled = int((self.truth < 0).sum())
         self.unseen = n - int(self.counted.sum()) - self.unlabelled
         self.predicted = self.probability.argmax(-1)  # int [n]; the first class where several are equal
+        self.baselines: dict[str, Report] = {}  # shown beside this report; see `beside`
 
     def _check(self, n: int, c: int) -> None:
         if self.probability.shape != (n, c):
@@ -137,6 +138,23 @@ class Report:
                 table[other] |= {f"{score}_gain": value, f"{score}_gain_low": low, f"{score}_gain_high": high}
         return pd.DataFrame.from_dict(table, orient="index")
 
+    def beside(self, baselines: Mapping[str, Report]) -> Report:
+        """This report, which from now on shows the baselines beside it. Raises as :meth:`compare`."""
+        for name, report in baselines.items():
+            self._check_pair(name, report)
+        self.baselines = dict(baselines)
+        return self
+
+    def _compared(self) -> list[list[str]]:
+        table = self.compare(self.baselines).to_dict(orient="index")
+        lines = []
+        for name, line in table.items():
+            gain = (
+                "" if name == "model" else "{f1_gain:+.3f}  ({f1_gain_low:+.3f} to {f1_gain_high:+.3f})".format(**line)
+            )
+            lines.append([name, "{f1:.3f}  ({f1_low:.3f} to {f1_high:.3f})".format(**line), gain])
+        return lines
+
     def _line(self) -> dict[str, float]:
         line: dict[str, float] = {}
         for score in ("f1", "accuracy"):
@@ -196,7 +214,8 @@ class Report:
 
     def __str__(self) -> str:
         scored = _columns(["score", "", "95 % interval"], self._headlines())
-        return "\n".join([self._heading(), *scored, "", *_columns(_PER_CLASS, self._classes())])
+        beside = ["", *_columns(_COMPARED, self._compared())] if self.baselines else []
+        return "\n".join([self._heading(), *scored, *beside, "", *_columns(_PER_CLASS, self._classes())])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._html()}
@@ -209,6 +228,7 @@ class Report:
         parts = [
             f"<b>{html.escape(self._heading())}</b>",
             _table(["score", "", "95 % interval"], self._headlines()),
+            *([_table(_COMPARED, self._compared())] if self.baselines else []),
             _table(_PER_CLASS, self._classes()),
         ]
         if len(self.classes) <= _WIDEST:
@@ -221,6 +241,7 @@ class Report:
         return f'<div class="mathjax_ignore" style="{_BLOCK}">{"".join(parts)}</div>'
 
 
+_COMPARED = ["", "f1 (95 % interval)", "gain of the model"]
 _PER_CLASS = ["class", "precision", "recall", "f1", "support"]
 _BLOCK = "color:inherit;font-size:var(--jp-ui-font-size1,13px);font-family:var(--jp-ui-font-family,sans-serif)"
 _GRID = "border-collapse:collapse;margin:6px 0;color:inherit;font-size:inherit"

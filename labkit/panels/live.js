@@ -23,12 +23,12 @@ const make = (tag, parent, attributes = {}, text) => {
 
 // About five round numbers that cover low to high.
 function ticks(low, high) {
-  const rough = (high - low || Math.abs(high) || 1) / 4;
+  const rough = Math.max(high - low, Math.abs(high) * 1e-9, 1e-9) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
   const first = Math.floor(low / step + 1e-9);
   const last = Math.max(Math.ceil(high / step - 1e-9), first + 1);
-  return Array.from({ length: last - first + 1 }, (_, i) => +((first + i) * step).toPrecision(10));
+  return Array.from({ length: last - first + 1 }, (_, i) => +((first + i) * step).toFixed(12));
 }
 
 // Half of MOST points: the first, the last, and the least and greatest of equal shares between them.
@@ -90,7 +90,7 @@ class Plot {
     const values = SPLITS.flatMap((s) => this.series[s][1]).filter((v) => v !== null);
     const least = values.reduce((a, b) => Math.min(a, b), Infinity);
     const most = values.reduce((a, b) => Math.max(a, b), -Infinity);
-    const last = Math.max(1, ...SPLITS.map((s) => this.series[s][0].at(-1) ?? 1));
+    const last = Math.max(1, ...Object.values(series).map(([x]) => x.at(-1) ?? 1));
     const xs = ticks(0, last);
     const ys = this.name === "f1" ? [0, 0.25, 0.5, 0.75, 1] : values.length ? ticks(least, most) : [0, 1];
     this.right = xs.at(-1);

@@ -7,7 +7,6 @@ later shows the whole history. When the run ends, the panel's output in the note
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import time
 import tomllib
@@ -24,6 +23,7 @@ import traitlets
 from labkit.base.errors import ConfigError
 from labkit.panels import static
 from labkit.panels.frontend import frontend
+from labkit.panels.picture import PERIOD, PicturePanel, bundle, code_of, publish
 from labkit.panels.series import MOST, gather, packed
 from labkit.panels.ticker import TICKER
 from labkit.panels.words import language as language_of
@@ -34,16 +34,13 @@ if TYPE_CHECKING:
     from labkit.train.store import Record, RunInfo
 
 #: Most points of a series in one update; a run of thousands of steps a second still sends less than 20 kB.
-MOST_NEWS = 300
+MOST_NEWS = 200
 #: Seconds without an answer from the page's script after which the curves are shown without it.
 DEAF = 6.0
-#: Seconds between two pictures where there is no script.
-PICTURE = 1.0
 #: Panels of finished runs that are kept, for pages that are opened again before they were saved.
 KEPT = 4
 
 _LOG = logging.getLogger("labkit.panels")
-_LOG.addHandler(logging.NullHandler())
 
 
 def show(run: Run, language: str | None = None) -> None:
@@ -64,29 +61,6 @@ class Curves(anywidget.AnyWidget):
     _css = Path(__file__).with_name("live.css")
     words = traitlets.Dict().tag(sync=True)
     root = traitlets.Unicode().tag(sync=True)
-
-
-class PicturePanel:
-    """A run as a picture: at once if it is over, else renewed until it is. Shown by ``display_id``, without widgets."""
-
-    def __init__(self, run: Run, language: str | None = None):
-        self.run, self.language = run, language_of(language)
-        self.display_id = secrets.token_hex(8)
-        self._drawn = -math.inf
-
-    def display(self) -> None:
-        """Show the panel in the cell that runs now."""
-        publish(bundle(self.run, self.language), self.display_id)
-        if not self.run.info.over:
-            TICKER.add(self)
-
-    def refresh(self) -> bool:
-        """Renew the picture, at most once a second; False when the run is over."""
-        over = self.run.info.over
-        if over or time.monotonic() - self._drawn >= PICTURE:
-            self._drawn = time.monotonic()
-            publish(bundle(self.run, self.language), self.display_id, update=True)
-        return not over
 
 
 class LivePanel:
@@ -289,7 +263,7 @@ class LivePanel:
 
     def _draw_picture(self, info: RunInfo) -> None:
         """Curves without a script: the page did not start ours, or the kernel cannot hear it."""
-        if info.over or time.monotonic() - self._drawn >= PICTURE:
+        if info.over or time.monotonic() - self._drawn >= PERIOD:
             self._drawn = time.monotonic()
             self.picture.value = static.result(info, gather(self.run.store.records(self.run.id)), "", self.language)
 
@@ -300,32 +274,6 @@ class LivePanel:
         if not self._over:
             publish(data, self.display_id, update=True)
         self._over = True
-
-
-def bundle(run: Run, language: str) -> dict[str, str]:
-    """A run as a MIME bundle without widgets. The plain text holds neither ids nor times."""
-    info = run.info
-    series = gather(run.store.records(run.id))
-    text = f"{info.name}: {word(info.status, language)}; {static.spoken(series, language)}"
-    return {"text/html": static.result(info, series, code_of(run, language), language), "text/plain": text}
-
-
-def code_of(run: Run, language: str) -> str:
-    """The run's code as HTML; only the experiment file where Python cannot be written for it."""
-    toml = run.toml()
-    try:
-        python = run.code()
-    except Exception:
-        _LOG.exception("code of run %s", run.id)
-        python = ""
-    return static.code_section(python, toml, language)
-
-
-def publish(data: dict[str, Any], display_id: str, update: bool = False) -> None:
-    """Show a MIME bundle, or put it where the one of the same id is shown. Does nothing outside notebooks."""
-    from IPython.display import display
-
-    display(data, raw=True, display_id=display_id, update=update)
 
 
 def hear_while_busy(widget: widgets.Widget) -> None:

@@ -56,8 +56,8 @@ def packed(series: Series, most: int = MOST) -> dict[str, list[list[float | None
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About ``count`` round numbers that cover ``low`` to ``high``."""
-    span = (high - low) or abs(high) or 1.0
+    """About ``count`` round numbers that cover ``low`` to ``high``, at least 1e-12 apart."""
+    span = max(high - low, abs(high) * 1e-9, 1e-9)
     rough = span / max(count - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)

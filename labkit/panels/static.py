@@ -19,6 +19,8 @@ from labkit.train.store import RunInfo
 MOST = 240
 #: Blue and vermilion of Okabe and Ito, which all kinds of colour vision tell apart; and dashes for validation.
 COLOURS = {"train": "#0072b2", "validation": "#d55e00"}
+#: On every element with text from outside: JupyterLab would typeset what stands between dollar signs.
+LITERAL = "mathjax_ignore tex2jax_ignore"
 _DASHES = {"train": "", "validation": ' stroke-dasharray="6 3"'}
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 230, 44, 12, 26, 30
 
@@ -42,7 +44,7 @@ def result(info: RunInfo, series: Series, code: str = "", language: str = "en") 
         numbers(series, language),
         code,
     ]
-    return f'<div class="labkit-result">{"".join(parts)}</div>'
+    return f'<div class="labkit-result {LITERAL}">{"".join(parts)}</div>'
 
 
 def headline(info: RunInfo, language: str = "en") -> str:
@@ -97,7 +99,8 @@ def error_box(problem: Problem | None, run_id: str, language: str = "en") -> str
     cure = f"<div>{escape(word('cure', language))}: {escape(problem.cure)}</div>" if problem.cure else ""
     trace = details(word("traceback", language), problem.traceback) if problem.traceback else ""
     run = f"<div><small>{escape(word('run_id', language))} {escape(run_id)}</small></div>"
-    return f'<div class="labkit-error" role="alert"><strong>{escape(problem.text)}</strong>{cure}{trace}{run}</div>'
+    text = f"<strong>{escape(problem.text)}</strong>"
+    return f'<div class="labkit-error {LITERAL}" role="alert">{text}{cure}{trace}{run}</div>'
 
 
 def code_section(python: str, toml: str, language: str = "en") -> str:
@@ -178,7 +181,7 @@ def _plot(series: Series, name: str, info: RunInfo, language: str) -> str:
     lines = {split: series[f"{split}/{name}"] for split in COLOURS if f"{split}/{name}" in series}
     finite = [v for _, values in lines.values() for v in values if math.isfinite(v)]
     ys = [0.0, 0.25, 0.5, 0.75, 1.0] if name == "f1" else ticks(min(finite, default=0.0), max(finite, default=1.0))
-    xs = ticks(0, max([1, *(steps[-1] for steps, _ in lines.values())]))
+    xs = ticks(0, max([1, *(steps[-1] for steps, _ in series.values())]))
     frame = _Frame(xs[-1], ys[0], ys[-1])
     parts = [_grid(frame, xs, ys), f"<text x='{_LEFT}' y='15' font-weight='bold'>{escape(word(name, language))}</text>"]
     for number, (split, points) in enumerate(lines.items()):

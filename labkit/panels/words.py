@@ -37,7 +37,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "compilations": ("{number} compilations", "编译 {number} 次"),
     "rate": ("learning rate {number}", "学习率 {number}"),
     "progress": ("progress of the run", "训练进度"),
-    "curves": ("{what} over steps", "{what}随步数的变化"),
     "nothing": ("no numbers yet", "尚无数据"),
     "last": ("{what}: {value} at step {step}", "{what}：第 {step} 步为 {value}"),
     "numbers": ("Numbers", "数据表"),

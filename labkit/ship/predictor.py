@@ -90,7 +90,7 @@ class Predictor:
             pairs = None if pairs is None else [self.clean(text) for text in pairs]
         longest = self.experiment.task.max_length
         tokens = self.tokenizer.encode(texts, pairs, longest)
-        buckets = tuple(length for length in (16, 32, 64, 128, 256, 512) if length < longest) + (longest,)
+        buckets = (*(length for length in (16, 32, 64, 128, 256, 512) if length < longest), longest)
         for batch in Batches(tokens, BATCH, buckets, shuffle=False, labelled_only=False):
             answer = jax.device_get(self._answer(self._state, batch))
             real = batch["index"] >= 0

@@ -98,9 +98,7 @@ class Classification:
         """Empty metric sums."""
         return metrics.zeros(len(self.classes))
 
-    def loss(
-        self, module: Classifier, batch: Batch, key: jax.Array | None
-    ) -> tuple[Float[Array, ""], metrics.Counts]:
+    def loss(self, module: Classifier, batch: Batch, key: jax.Array | None) -> tuple[Float[Array, ""], metrics.Counts]:
         """Cross-entropy, averaged over the batch with example and class weights, and the counts of the batch."""
         logits = module(batch["ids"], batch["mask"], batch["types"], key=key)
         losses = _cross_entropy(logits, batch["label"])

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,9 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise RunError(f"checkpoint of step {step} not saved: {error}. Free some disk space; training goes on.") from error
+            raise RunError(
+                f"checkpoint of step {step} not saved: {error}. Free some disk space; training goes on."
+            ) from error
         for old in self._manager.all_steps():
             if old not in (step, best):
                 self._manager.delete(old)
@@ -68,7 +71,8 @@ class Checkpoints:
     def restore(self, step: int, like: State) -> State:
         """The state saved at ``step``, with the shapes and data types of ``like`` (arrays or their shapes)."""
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        state: Any = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        return state
 
     def close(self) -> None:
         """Wait for the save under way and release the folder."""

@@ -38,9 +38,8 @@ class Data(Config):
         super().check()
         for step in self.steps:
             if step.get("do") not in STEPS:
-                known = ", ".join(STEPS)
-                raise ConfigError(f"data.steps: {step!r} has no `do` that is known.{nearest(str(step.get('do')), STEPS)} "
-                                  f"Known: {known}.")  # fmt: skip
+                hint = nearest(str(step.get("do")), STEPS)
+                raise ConfigError(f"data.steps: {step!r} has no `do` that is known.{hint} Known: {', '.join(STEPS)}.")
 
     @property
     def cleaning(self) -> tuple[Pipeline, ...]:
@@ -87,7 +86,9 @@ class Training(Config):
     seed: int = option(0, "Seed of new weights, of dropout and of the order of examples.")
     evaluate_every: int = option(0, "Steps between evaluations; 0: once an epoch.", low=0)
     metric: str = option(
-        "f1", "What makes one checkpoint better than another.", choices=("f1", "accuracy", "precision", "recall", "loss")
+        "f1",
+        "What makes one checkpoint better than another.",
+        choices=("f1", "accuracy", "precision", "recall", "loss"),
     )
     keep: str = option("best", "Which state becomes the model.", choices=("best", "last"))
     patience: int = option(0, "Evaluations without improvement after which the run ends; 0: never.", low=0)

@@ -83,6 +83,7 @@ class _Loop:
             self._end()
             return status
         finally:
+            self._flush(force=True)  # after an error too: the last records say what led to it
             self.checkpoints.close()
 
     # --- begin and end ----------------------------------------------------------------------------------------
@@ -96,6 +97,7 @@ class _Loop:
             self.step, self.skipped = step, int(self.state.skipped)
         self.evaluated = self.step if self.step and self.step % self.every == 0 else -1
         self.store.forget_after(self.id, self.step)
+        self.settings = self.store.settings(self.id, self.step)  # obeyed before, but later than the checkpoint
 
     def _compile(self) -> None:
         """Compile every shape before the first step, so that nothing is compiled in the loop."""
@@ -144,6 +146,8 @@ class _Loop:
 
     def _obey(self) -> None:
         """Take the commands that wait; after a pause, stay here until the run is resumed."""
+        for _, value in (past for past in self.settings if past[0] == self.step):
+            self._set(value)
         paused = self._take(False)
         if not paused:
             return
@@ -161,12 +165,16 @@ class _Loop:
             if command.name == "stop":
                 raise Stopped
             if command.name == "set":
-                self.state.learning_rate = jax.device_put(np.float32(command.value["learning_rate"]))
+                self.settings = []  # what is asked for now outweighs what was asked for then
+                self._set(command.value)
             elif command.name == "save":
                 self._save()
             elif command.name in ("pause", "resume"):
                 paused = command.name == "pause"
         return paused
+
+    def _set(self, value: dict[str, float]) -> None:
+        self.state.learning_rate = jax.device_put(np.float32(value["learning_rate"]))
 
     def _resume_clock(self) -> None:
         self._say("running")

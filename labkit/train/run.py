@@ -118,7 +118,9 @@ class Run:
     def _command(self, name: str, value: Any = None) -> int:
         info = self.info
         if info.over:
-            raise RunError(f"run {info.name!r} is {info.status}: it takes no {name!r}. `run.resume()` takes it up again.")
+            raise RunError(
+                f"run {info.name!r} is {info.status}: it takes no {name!r}. `run.resume()` takes it up again."
+            )
         return self.store.command(self.id, name, value)
 
     # --- starting and waiting ---------------------------------------------------------------------------------
@@ -209,7 +211,9 @@ def code_of(experiment: Experiment) -> str:
     for step in data.steps:
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in step.items() if key != "do"}
         call = written(values)[2:]
-        lines.append(f"rows = rows.clean(lk.Pipeline({call}))" if step["do"] == "clean" else f"rows = rows.{step['do']}({call})")
+        lines.append(
+            f"rows = rows.clean(lk.Pipeline({call}))" if step["do"] == "clean" else f"rows = rows.{step['do']}({call})"
+        )
     name = models.name_of(experiment.model)
     lines.append(f"model = lk.models[{name!r}]({written(experiment.model.to_dict())[2:]})")
     rest = {**given(train, Training()), **given(train.optimizer, Optimizer())}

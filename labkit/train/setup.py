@@ -71,12 +71,9 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None]) ->
     if model.weights:
         model.load(module.trunk)
     top = model.depth + 1
-    optimizer = train.optimizer
-    if model.pooling == "mean":  # the pooler is not used, so weight decay must not shrink it
-        optimizer = optimizer.replace(freeze=(*optimizer.freeze, "trunk/pooler/*"))
     total = train.epochs * batches.steps_per_epoch
     steps = Steps(
-        task, module, optimizer, lambda name: _layer_of(module, name, top), top, total,
+        task, module, train.optimizer, lambda name: _layer_of(module, name, top), top, total,
         report_every=max(1, batches.steps_per_epoch // REPORTS),
     )  # fmt: skip
     params = flatten(nnx.to_pure_dict(nnx.split(module)[1]))
@@ -131,7 +128,10 @@ def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
 def save_model(setup: Setup, params: Params, folder: Path) -> None:
     """Write the model in the Hugging Face layout, with ``labkit.toml`` for what that layout has no place for."""
     module = setup.steps.module(params)
-    head = {"classifier.weight": np.asarray(module.head.kernel[...]).T, "classifier.bias": np.asarray(module.head.bias[...])}
+    head = {
+        "classifier.weight": np.asarray(module.head.kernel[...]).T,
+        "classifier.bias": np.asarray(module.head.bias[...]),
+    }
     classes = setup.task.classes
     sized(setup.experiment, setup.tokenizer).save(
         module.trunk, folder, head,
@@ -153,7 +153,9 @@ def load_model(experiment: Experiment, tokenizer: Tokenizer, folder: Path) -> tu
         labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
         classes = tuple(labels[str(number)] for number in range(len(labels)))
     except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"config.json of {folder.name!r} names no classes: {error!r}. Export the model again.") from None
+        raise WeightsError(
+            f"config.json of {folder.name!r} names no classes: {error!r}. Export the model again."
+        ) from None
     model = sized(experiment, tokenizer)
     module = nnx.eval_shape(lambda: Classification.of(experiment.task, classes).module(model, nnx.Rngs(0)))
     model.load(module.trunk, folder)

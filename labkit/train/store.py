@@ -147,7 +147,7 @@ class Store:
         return self.run(run_id)
 
     def run(self, run_id: str) -> RunInfo:
-        """The run with this id, or with this name (the newest of that name); raises :class:`RunError` if none has it."""
+        """The run with this id, or the newest with this name; raises :class:`RunError` if there is none."""
         row = self._db().execute("SELECT id, created, info FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row:
             return self._info(*row)
@@ -182,7 +182,8 @@ class Store:
         values = {key: value for key, value in json.loads(text).items() if key in known}
         info = RunInfo(**{**values, "id": run_id, "folder": self.folder / run_id, "created": created})
         if not info.over and _dead(info):
-            cure = f"Resume it from its last checkpoint: lk.open_run({run_id!r}).resume(), or `labkit train --resume {run_id}`."
+            again = f"lk.open_run({run_id!r}).resume(), or `labkit train --resume {run_id}`"
+            cure = f"Resume it from its last checkpoint: {again}."
             object.__setattr__(info, "status", "lost")
             object.__setattr__(info, "cure", cure)
         return info
@@ -232,6 +233,11 @@ class Store:
                 db.executemany("UPDATE commands SET taken = ? WHERE seq = ?", [(step, row[0]) for row in found])
         return [Command(seq, name, json.loads(value)) for seq, name, value in found]
 
+    def settings(self, run_id: str, step: int) -> list[tuple[int, Any]]:
+        """Step and value of every ``set`` that was taken at ``step`` or later: a resumed run obeys them again."""
+        query = "SELECT taken, value FROM commands WHERE run = ? AND name = 'set' AND taken >= ? ORDER BY seq"
+        return [(taken, json.loads(value)) for taken, value in self._db().execute(query, (run_id, step))]
+
     def taken(self, command: int) -> int | None:
         """The step at which a command was taken; None while it waits."""
         row = self._db().execute("SELECT taken FROM commands WHERE seq = ?", (command,)).fetchone()
@@ -251,7 +257,9 @@ def _alive(pid: int, started: float | None) -> bool:
 
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and (started is None or abs(process.create_time() - started) < 2)
+        return process.status() != psutil.STATUS_ZOMBIE and (
+            started is None or abs(process.create_time() - started) < 2
+        )
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

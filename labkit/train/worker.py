@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from types import FrameType
 
 from labkit.train.store import RunInfo, Store
@@ -22,6 +23,7 @@ def start(store: Store, info: RunInfo) -> int:
             [sys.executable, "-m", "labkit.train.worker", str(store.folder), info.id],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True, **options,
         )  # fmt: skip
+    threading.Thread(target=process.wait, daemon=True).start()  # or it would stay as a zombie when it has ended
     return process.pid
 
 

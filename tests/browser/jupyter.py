@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import nbformat
 
 #: Seconds that any single wait may take. Generous: it only decides how long a failure takes.
-PATIENCE = 30
+PATIENCE = 120
 _CHROMIUM = (
     "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic",

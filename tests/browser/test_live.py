@@ -22,10 +22,10 @@ run.status"""
 HOSTILE = "<img src=x onerror=alert(1)><b>$x$"
 
 
-def begin(lab: Lab, book: str, **options: Any) -> Page:
+def begin(lab: Lab, book: str, dark: bool = False, **options: Any) -> Page:
     """A notebook whose second cell starts a run and shows it; the third is another, the fourth works until a pause."""
     run = "run = trainer.start('runs', {})\nrun".format(", ".join(f"{k}={v!r}" for k, v in options.items()))
-    page = lab.open(lab.notebook(book, ["import time, trainer", run, "6 * 7", UNTIL_PAUSED]))
+    page = lab.open(lab.notebook(book, ["import time, trainer", run, "6 * 7", UNTIL_PAUSED]), dark)
     page.run_cell(0)
     page.run_cell(1)
     return page
@@ -68,7 +68,7 @@ def saved(lab: Lab, page: Page) -> tuple[str, list[dict[str, Any]]]:
 def assert_static(lab: Lab, page: Page, status: str) -> str:
     """Wait until the panel has become a picture, save the notebook and check what was saved; returns its HTML."""
     shown = [["text/html", "text/plain"]]
-    until(lambda: [list(output["data"]) for output in page.outputs(1)] == shown, "the static result", 30)
+    until(lambda: [list(output["data"]) for output in page.outputs(1)] == shown, "the static result")
     page.find(".labkit-result img").wait_for()
     text, outputs = saved(lab, page)
     html = "".join(outputs[0]["data"]["text/html"])
@@ -97,7 +97,7 @@ def test_pause_draws_every_point_and_holds_the_run(steered: Page):
     held = step(steered)
     want = recorded(steered)
     assert want["train/loss"] == held
-    until(lambda: drawn(steered) == want, "all points to be drawn", 20)
+    until(lambda: drawn(steered) == want, "all points to be drawn")
     steered.run_cell(2)
     assert steered.text(2) == "42"
     assert step(steered) == held
@@ -154,10 +154,10 @@ def test_a_reload_and_a_second_page_show_the_whole_history(lab: Lab, steered: Pa
     wait_status(steered, "paused")
     want = recorded(steered)
     assert want["train/loss"] > 60
-    until(lambda: drawn(steered) == want, "the history after a reload", 20)
+    until(lambda: drawn(steered) == want, "the history after a reload")
     second = lab.open("steered.ipynb")
     wait_status(second, "paused")
-    until(lambda: drawn(second) == want, "the history in a second page", 20)
+    until(lambda: drawn(second) == want, "the history in a second page")
     pressed(second, "Resume")
     wait_status(steered, "running")
     wait_status(second, "running")
@@ -188,7 +188,7 @@ def test_a_notebook_from_elsewhere_shows_the_curves_without_kernel_or_trust(lab:
 
 
 def test_hostile_names_and_errors_are_shown_as_text(lab: Lab, tmp_path: Path):
-    page = begin(lab, "hostile.ipynb", name=HOSTILE, steps=60, pace=0.05, error=f"ValueError: {HOSTILE}")
+    page = begin(lab, "hostile.ipynb", dark=True, name=HOSTILE, steps=60, pace=0.05, error=f"ValueError: {HOSTILE}")
     wait_status(page, "running")
     assert page.find(".lk-head strong").text_content() == HOSTILE
     page.screenshot(tmp_path / "dark.png")
@@ -197,6 +197,8 @@ def test_hostile_names_and_errors_are_shown_as_text(lab: Lab, tmp_path: Path):
     error = page.find(".labkit-error")
     assert HOSTILE in error.text_content() and "What to do: cure for ValueError" in error.text_content()
     error.locator("summary").click()
+    page.page.wait_for_timeout(1000)  # typesetting comes late, if it comes
+    assert page.find("mjx-container").count() == 0
     assert error.locator("pre").inner_text() == f"Traceback: ValueError: {HOSTILE}"
     assert page.find("img[src=x]").count() == 0
     page.screenshot(tmp_path / "failed.png")

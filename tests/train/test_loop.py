@@ -96,7 +96,6 @@ def test_stop_ends_the_run_at_once_with_a_model(running):
 
 def test_a_stopped_run_can_be_resumed_and_the_saved_rate_is_kept(running):
     running.set(learning_rate=1e-4)
-    running.save()
     running.stop()
     running.wait(120)
     step = running.info.step
@@ -106,6 +105,11 @@ def test_a_stopped_run_can_be_resumed_and_the_saved_rate_is_kept(running):
     assert steps == list(range(1, len(steps) + 1))
     rates = [r.value for r in running.store.records(running.id) if r.name == "learning_rate" and r.step > step]
     assert max(rates) <= 1e-4 + 1e-9
+
+
+def test_save_writes_a_checkpoint_at_once(running):
+    command = running.save()
+    wait_for(lambda: running.info.summary.get("saved_step") == running.store.taken(command) is not None)
 
 
 def test_a_run_in_use_takes_no_second_writer(running):
@@ -146,6 +150,18 @@ def test_frozen_parameters_do_not_move(reviews, tiny, settings, tmp_path):
     weights = load_file(moved.info.folder / "model" / "model.safetensors")
     assert moved.info.summary["trainable"] == 16 * 2 + 2 < moved.info.summary["parameters"]
     assert np.abs(weights["classifier.bias"]).max() > 0
+
+
+def test_a_learning_rate_set_after_the_last_checkpoint_is_set_again_at_its_step(finished, reviews, tiny, tmp_path):
+    from labkit.lab import Run
+    from labkit.train.loop import work
+
+    run = Run.create(Store(tmp_path), finished.experiment, reviews)
+    run.store.command(run.id, "set", {"learning_rate": 1e-4})
+    run.store.take(run.id, 5)  # as if the rate had been set at step 5 and the run killed before a checkpoint
+    work(run.store, run.id)
+    rates = {r.step: r.value for r in run.store.records(run.id) if r.name == "learning_rate"}
+    assert rates[5] > 1e-3 and rates[6] <= 1e-4
 
 
 KILL_POINTS = (3, 11, 23)  # in the first epoch, on its last step, right before the end

@@ -10,7 +10,12 @@ import pytest
 from labkit.base.errors import ConfigError
 from labkit.train.optim import Optimizer, decays
 
-SHAPES = {"trunk/words/embedding": (9, 4), "trunk/encoder/kernel": (3, 4, 4), "trunk/encoder/bias": (3, 4), "head/kernel": (4, 2)}
+SHAPES = {
+    "trunk/words/embedding": (9, 4),
+    "trunk/encoder/kernel": (3, 4, 4),
+    "trunk/encoder/bias": (3, 4),
+    "head/kernel": (4, 2),
+}
 
 
 def layer_of(name):
@@ -50,7 +55,7 @@ def test_freezing_by_layer_and_by_name():
 
 
 def test_what_cannot_be_frozen_is_said():
-    with pytest.raises(ConfigError, match="'trnk/\\*' matches no parameter.*head/kernel"):
+    with pytest.raises(ConfigError, match=r"'trnk/\*' matches no parameter.*head/kernel"):
         Optimizer(freeze=("trnk/*",)).multipliers(SHAPES, layer_of, top=4)
     with pytest.raises(ConfigError, match="every parameter is frozen"):
         Optimizer(freeze=("*",)).multipliers(SHAPES, layer_of, top=4)

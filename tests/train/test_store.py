@@ -41,7 +41,7 @@ def test_runs_are_newest_first_and_found_by_id_or_name(store):
     assert [info.id for info in store.runs()] == ["c", "b", "a"]
     assert store.run("a").id == "a"
     assert store.run("bert").id == "b"
-    with pytest.raises(RunError, match="no run 'othr'.*Did you mean 'other'"):
+    with pytest.raises(RunError, match=r"no run 'othr'.*Did you mean 'other'"):
         store.run("othr")
     with pytest.raises(RunError, match="already"):
         store.create("a", "again")
