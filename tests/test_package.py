@@ -151,3 +151,11 @@ def test_an_unfit_notebook_is_found(output: dict, said: str) -> None:
     assert said in " ".join(problems(json.dumps(notebook)))
     assert problems(json.dumps({"metadata": {"widgets": {}}, "cells": []})) == ["widget state is saved in the metadata"]
     assert problems(json.dumps({"metadata": {}, "cells": []})) == []
+
+
+def test_the_readme_has_a_line_for_every_module_and_no_other():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("\nlabkit/\n")[1].split("```")[0]
+    named = set(re.findall(r"[\w]+\.(?:py|js|css|ipynb)", tree))
+    files = {path.name for path in (ROOT / "labkit").rglob("*") if path.suffix in (".py", ".js", ".css")}
+    files |= {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert named == files

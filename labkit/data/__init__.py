@@ -1,0 +1,1 @@
+"""Rows: load, clean, split, cut into tokens, put into batches."""

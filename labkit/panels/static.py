@@ -39,7 +39,7 @@ def result(info: RunInfo, series: Series, code: str = "", language: str = "en") 
     parts = [
         f"<style>{STYLE}</style>" + headline(info, language),
         error_box(problem_of(info), info.id, language),
-        f'<img alt="{escape(spoken(series, language))}" src="{data_url(picture(series, info, language))}"'
+        f'<img alt="{escape(spoken(series, language))}" src="{data_url(picture(series, language))}"'
         ' style="width:100%;max-width:800px"/>',
         numbers(series, language),
         code,
@@ -163,11 +163,11 @@ def data_url(svg: str) -> str:
     return "data:image/svg+xml," + quote(svg, safe=" =:/;,.-()'*+!?@")
 
 
-def picture(series: Series, info: RunInfo, language: str = "en") -> str:
+def picture(series: Series, language: str = "en") -> str:
     """Loss and F1 over steps, side by side, as an SVG document."""
     width = 2 * _WIDTH
     plots = [
-        f"<g transform='translate({i * _WIDTH} 0)'>{_plot(series, name, info, language)}</g>"
+        f"<g transform='translate({i * _WIDTH} 0)'>{_plot(series, name, language)}</g>"
         for i, name in enumerate(("loss", "f1"))
     ]
     return (
@@ -177,7 +177,7 @@ def picture(series: Series, info: RunInfo, language: str = "en") -> str:
     )
 
 
-def _plot(series: Series, name: str, info: RunInfo, language: str) -> str:
+def _plot(series: Series, name: str, language: str) -> str:
     lines = {split: series[f"{split}/{name}"] for split in COLOURS if f"{split}/{name}" in series}
     finite = [v for _, values in lines.values() for v in values if math.isfinite(v)]
     ys = [0.0, 0.25, 0.5, 0.75, 1.0] if name == "f1" else ticks(min(finite, default=0.0), max(finite, default=1.0))

@@ -210,10 +210,7 @@ def code_of(experiment: Experiment) -> str:
         lines.append(f"rows = lk.load(table{written(data.options)})  # table: the rows made in Python")
     for step in data.steps:
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in step.items() if key != "do"}
-        call = written(values)[2:]
-        lines.append(
-            f"rows = rows.clean(lk.Pipeline({call}))" if step["do"] == "clean" else f"rows = rows.{step['do']}({call})"
-        )
+        lines.append(f"rows = rows.{step['do']}({written(values)[2:]})")
     name = models.name_of(experiment.model)
     lines.append(f"model = lk.models[{name!r}]({written(experiment.model.to_dict())[2:]})")
     rest = {**given(train, Training()), **given(train.optimizer, Optimizer())}

@@ -52,7 +52,8 @@ def recorded(page: Page) -> dict[str, int]:
     """Points of every curve in the run store."""
     counts = "from collections import Counter; "
     counts += "answer = Counter(f'{r.split}/{r.name}' for r in run.store.records(run.id))"
-    return {key: page.execute(counts)[key] for key in SERIES}
+    found = page.execute(counts)
+    return {key: found.get(key, 0) for key in SERIES}
 
 
 def pressed(page: Page, name: str) -> None:

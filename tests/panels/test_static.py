@@ -62,24 +62,24 @@ class Tags(HTMLParser):
 )  # fmt: skip
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_picture_is_a_drawing_inside_its_frame(series: Series, language: str):
-    root = ElementTree.fromstring(static.picture(series, info(), language))
+    root = ElementTree.fromstring(static.picture(series, language))
     assert root.tag == f"{SVG}svg"
     _, _, width, height = map(float, root.get("viewBox", "").split())
     for text in root.iter(f"{SVG}text"):
         assert 0 <= float(text.get("x", "nan")) <= width and 0 <= float(text.get("y", "nan")) <= height
-    assert "nan" not in static.picture(series, info(), language).replace("nan<", "") and len(list(root)) == 3
+    assert "nan" not in static.picture(series, language).replace("nan<", "") and len(list(root)) == 3
 
 
 def test_lines_have_every_finite_point_and_break_at_the_others():
     series: Series = {"train/loss": ([1, 2, 3, 4], [0.4, math.nan, 0.2, 0.1])}
-    root = ElementTree.fromstring(static.picture(series, info()))
+    root = ElementTree.fromstring(static.picture(series))
     lines = [path.get("d", "") for path in root.iter(f"{SVG}path") if path.get("stroke-linejoin")]
     assert [(d.count("M"), d.count("L")) for d in lines] == [(2, 1)]
     assert len(list(root.iter(f"{SVG}circle"))) == 3
 
 
 def test_splits_differ_by_colour_dash_and_marker():
-    root = ElementTree.fromstring(static.picture(long(5), info()))
+    root = ElementTree.fromstring(static.picture(long(5)))
     lines = [path for path in root.iter(f"{SVG}path") if path.get("stroke-linejoin")]
     assert len({path.get("stroke") for path in lines}) == 2
     assert [bool(path.get("stroke-dasharray")) for path in lines] == [False, True, False, True]
@@ -96,7 +96,7 @@ def test_the_address_of_the_picture_decodes_to_the_picture():
     picture = next(attributes for tag, attributes in tags.seen if tag == "img")
     head, _, body = (picture["src"] or "").partition(",")
     assert head == "data:image/svg+xml"
-    assert unquote(body) == static.picture(long(50), info(), "zh")
+    assert unquote(body) == static.picture(long(50), "zh")
     assert picture["alt"] == static.spoken(long(50), "zh")
 
 

@@ -1,0 +1,95 @@
+"""A real training run, watched and steered from a real JupyterLab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .jupyter import Lab, Page, until
+from .test_live import assert_clean, assert_static, drawn, pressed, recorded, wait_status
+
+pytestmark = pytest.mark.browser
+
+REVIEWS = Path(__file__).parent.parent / "reviews.csv"
+
+
+@pytest.fixture(scope="module")
+def training(lab: Lab, tiny: Any, settings: dict[str, Any]) -> Any:
+    """A notebook in which a tiny BERT trains for far too many epochs; its third cell waits for the end."""
+    fit = f"run = lk.fit(rows, lk.models['bert'](**{tiny.to_dict()!r}), name='real', **{ {**settings, 'epochs': 9000}!r})"
+    cells = [
+        f"import labkit as lk\nrows = lk.load({str(REVIEWS)!r}).split(validation=0.15, test=0.15, seed=0)",
+        f"{fit}\nrun",
+        "await run;",
+        "6 * 7",
+    ]
+    page = lab.open(lab.notebook("training.ipynb", cells))
+    page.run_cell(0)
+    page.run_cell(1)
+    yield page
+    page.close()
+
+
+def info(page: Page, field: str) -> Any:
+    return page.execute(f"answer = run.info.{field}")
+
+
+def taken(page: Page, name: str) -> int:
+    """The step at which the newest command of this name was taken."""
+    query = "SELECT taken FROM commands WHERE name = '{}' ORDER BY seq DESC LIMIT 1"
+    return page.execute(f'answer = run.store._db().execute("{query.format(name)}").fetchone()[0]')
+
+
+def test_the_cell_returns_at_once_and_another_one_answers_while_it_trains(training: Page):
+    wait_status(training, "running")
+    first = info(training, "step")
+    training.run_cell(3)
+    assert training.text(3) == "42"
+    until(lambda: info(training, "step") > first, "more steps")
+
+
+def test_buttons_work_while_a_cell_waits_for_the_run(training: Page):
+    training.run_cell(2, wait=False)
+    pressed(training, "Pause")
+    wait_status(training, "paused")
+    page_busy = "(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.executionState === 'running'"
+    training.wait_for(page_busy, 2)
+    training.page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:interrupt-kernel') }")
+    training.wait_idle()
+    assert info(training, "status") == "paused"  # an interrupted cell has cost the run nothing
+
+
+def test_a_pause_counts_from_the_very_next_step_and_a_reload_shows_everything(training: Page):
+    held = info(training, "step")
+    assert held == taken(training, "pause")
+    training.save()
+    training.reload()
+    wait_status(training, "paused")
+    want = recorded(training)
+    assert want["train/loss"] == held and want["validation/f1"] > 0
+    until(lambda: drawn(training) == want, "the whole history")
+
+
+def test_a_learning_rate_counts_from_the_very_next_step_and_compiles_nothing(training: Page):
+    compiled = info(training, "compilations")
+    training.find(".labkit-panel input").fill("1e-9")
+    pressed(training, "Set")
+    pressed(training, "Resume")
+    wait_status(training, "running")
+    step = taken(training, "set")
+    until(lambda: info(training, "step") > step + 2, "steps with the new rate")
+    rates = "answer = {r.step: r.value for r in run.store.records(run.id) if r.name == 'learning_rate'}"
+    found = {int(key): value for key, value in training.execute(rates).items()}
+    assert found[step] > 1e-8 > found[step + 1]
+    assert info(training, "compilations") == compiled == 2
+
+
+def test_stop_keeps_the_model_and_leaves_the_curves(lab: Lab, training: Page):
+    pressed(training, "Stop")
+    html = assert_static(lab, training, "stopped")
+    assert "real" in html
+    assert info(training, "step") == taken(training, "stop")
+    assert training.execute("answer = run.predict(['a fine film'])[0].label") in ("negative", "positive")
+    assert_clean(training)
