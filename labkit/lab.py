@@ -89,6 +89,12 @@ class Run(BaseRun):
 
         return show(self)
 
+    def figure(self) -> Any:
+        """Loss and F1 over the steps so far, as a Plotly figure."""
+        from labkit.panels.figures import figure
+
+        return figure({self.name: self})
+
     def _ipython_display_(self) -> None:
         self.show()
 
@@ -124,6 +130,12 @@ class Runs(Sequence[Run]):
         fixed = list(_headline(self._infos[0])) if self._infos else list(frame.columns)
         varied = [name for name in frame.columns if name not in fixed and frame[name].astype(str).nunique() > 1]
         return frame[fixed + varied]
+
+    def figure(self) -> Any:
+        """Loss and F1 of all these runs in one Plotly figure, a colour a run."""
+        from labkit.panels.figures import figure
+
+        return figure({f"{run.name} ({run.id})": run for run in self})
 
     def __repr__(self) -> str:
         return self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"

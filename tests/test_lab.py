@@ -105,6 +105,14 @@ def test_runs_are_listed_found_and_compared(run, lab, tiny, settings):
         lk.open_run("frst", lab)
 
 
+def test_figures_show_every_evaluation_of_one_run_and_of_several(run, lab):
+    one, both = run.figure(), lk.runs(lab).figure()
+    scored = [r.value for r in run.store.records(run.id) if (r.split, r.name) == ("validation", "f1")]
+    drawn = [line for line in one.data if line.line.dash == "dash" and line.yaxis == "y2"]
+    assert [list(line.y) for line in drawn] == [[pytest.approx(value, rel=1e-3) for value in scored]]
+    assert len(both.data) == 2 * len(one.data)
+
+
 def test_rows_without_splits_are_split_and_the_split_is_in_the_recipe(run, lab):
     other = lk.open_run("other", lab)
     assert set(other.rows.splits) == {"train", "validation", "test"}

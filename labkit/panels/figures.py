@@ -6,14 +6,27 @@ an output that is replaced in place, and rebuilding the plot twice a second lose
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from labkit.panels.series import DRAWN, Series, packed
+import plotly.graph_objects as go
+
+from labkit.panels.series import DRAWN, Series, gather, packed
 from labkit.panels.static import COLOURS
+from labkit.panels.words import language as language_of
 from labkit.panels.words import word
+
+if TYPE_CHECKING:
+    from labkit.train.run import Run
 
 #: Okabe and Ito's colours, for several runs in one figure.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+
+
+def figure(runs: Mapping[str, Run], language: str | None = None) -> go.Figure:
+    """The curves of some runs, by label, as a Plotly figure; see :func:`curves`."""
+    found = {label: gather(run.store.records(run.id)) for label, run in runs.items()}
+    return go.Figure(curves(found, language_of(language)))
 
 
 def curves(runs: dict[str, Series], language: str = "en") -> dict[str, Any]:

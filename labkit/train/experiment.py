@@ -71,7 +71,7 @@ def ready(rows: Rows, accept_leakage: bool = False) -> Rows:
     """
     rows.spec.check_trainable()
     if not {"validation", "test"} <= set(rows.splits):
-        rows = rows.split(accept_leakage=accept_leakage)
+        rows = rows.split(accept_leakage=True) if accept_leakage else rows.split()
     check_leakage(rows, accept=accept_leakage)
     return rows
 

@@ -18,7 +18,9 @@ REVIEWS = Path(__file__).parent.parent / "reviews.csv"
 @pytest.fixture(scope="module")
 def training(lab: Lab, tiny: Any, settings: dict[str, Any]) -> Any:
     """A notebook in which a tiny BERT trains for far too many epochs; its third cell waits for the end."""
-    fit = f"run = lk.fit(rows, lk.models['bert'](**{tiny.to_dict()!r}), name='real', **{ {**settings, 'epochs': 9000}!r})"
+    fit = (
+        f"run = lk.fit(rows, lk.models['bert'](**{tiny.to_dict()!r}), name='real', **{ {**settings, 'epochs': 9000}!r})"
+    )
     cells = [
         f"import labkit as lk\nrows = lk.load({str(REVIEWS)!r}).split(validation=0.15, test=0.15, seed=0)",
         f"{fit}\nrun",
