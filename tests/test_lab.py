@@ -144,6 +144,11 @@ def test_one_class_is_refused_before_a_model_is_made(tiny, settings, tmp_path):
         lk.fit(rows, tiny, folder=tmp_path, **settings)
 
 
+def test_rows_without_text_are_refused_before_a_model_is_made(tiny, tmp_path):
+    with pytest.raises(lk.LabkitError, match="hold no text but images"):
+        lk.fit(lk.load("digits"), tiny, folder=tmp_path)
+
+
 def test_a_text_longer_than_the_model_is_said_before_training(tiny, settings, tmp_path):
     with pytest.raises(lk.LabkitError, match="max_length = 128 is longer than the model's 64"):
         lk.fit(lk.load(str(REVIEWS)), tiny, folder=tmp_path, background=False, **{**settings, "max_length": 128})

@@ -21,6 +21,7 @@ class ProgressBar:
         self.live = bool(getattr(self.file, "isatty", lambda: False)())
         self.bar = tqdm(file=self.file, disable=not self.live, dynamic_ncols=True, unit="step", leave=True)
         self.seen = 0
+        self.began = False
         self.shown: dict[str, float] = {}
 
     def update(self) -> None:
@@ -45,6 +46,9 @@ class ProgressBar:
 
     def _draw(self, info: RunInfo) -> None:
         running = info.status == "running"
+        if running and not self.began:  # compiling is no measure of how long the rest will take
+            self.began = True
+            self.bar.initial, self.bar.start_t = info.step, self.bar._time()
         self.bar.set_description(info.name if running else f"{info.name}: {info.status} {info.message}".rstrip(), False)
         self.bar.total = info.steps or None
         self.bar.n = info.step

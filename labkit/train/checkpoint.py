@@ -35,12 +35,19 @@ class Checkpoints:
         self._saving: tuple[int, int | None] | None = None
 
     def save(self, state: State, step: int, best: int | None) -> None:
-        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep beside the newest."""
+        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep beside the newest.
+
+        Raises:
+            RunError: the save before this one failed, or this one cannot begin.
+        """
         self.settle()
         if step in self._manager.all_steps():
             return
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(_copy(state)))
+        except OSError as error:
+            raise _unsaved(step, error) from error
         self._saving = (step, best)
-        self._manager.save(step, args=ocp.args.StandardSave(_copy(state)))
 
     def settle(self) -> int | None:
         """Wait for the save under way and return its step; older steps but the best are removed.
@@ -55,13 +62,16 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise RunError(
-                f"checkpoint of step {step} not saved: {error}. Free some disk space; training goes on."
-            ) from error
+            raise _unsaved(step, error) from error
         for old in self._manager.all_steps():
             if old not in (step, best):
                 self._manager.delete(old)
         return step
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that can be restored."""
+        return list(self._manager.all_steps())
 
     @property
     def latest(self) -> int | None:
@@ -77,6 +87,10 @@ class Checkpoints:
     def close(self) -> None:
         """Wait for the save under way and release the folder."""
         self._manager.close()
+
+
+def _unsaved(step: int, error: Exception) -> RunError:
+    return RunError(f"checkpoint of step {step} not saved: {error}. Free disk space; training goes on.")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from labkit.base.config import Config, option
-from labkit.base.errors import ConfigError, nearest
+from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.base.registry import Registry
 from labkit.data.clean import Pipeline
 from labkit.data.rows import Rows
@@ -69,6 +69,8 @@ def ready(rows: Rows, accept_leakage: bool = False) -> Rows:
     Raises:
         DataError: they cannot be trained on, or rows of validation or test stand in train too.
     """
+    if not rows.spec.text:
+        raise DataError(f"these rows hold no text but {rows.spec.kind}s; the architectures so far read texts.")
     rows.spec.check_trainable()
     if not {"validation", "test"} <= set(rows.splits):
         rows = rows.split(accept_leakage=True) if accept_leakage else rows.split()

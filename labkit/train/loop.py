@@ -6,8 +6,10 @@ command line all call it; nothing but the run store tells them what happens insi
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -121,7 +123,7 @@ class _Loop:
         self._save()
         self._settle()
         params, step, best = self.state.params, self.step, self._best()
-        if self.train.keep == "best" and best and best[0] != self.step:
+        if self.train.keep == "best" and best and best[0] != self.step and best[0] in self.checkpoints.steps:
             params, step = self.checkpoints.restore(best[0], self.state).params, best[0]
         save_model(self.setup, jax.device_get(params), self.folder / "model")
         self.store.update(self.id, summary={"model_step": step, **self._scores(step)})
@@ -264,18 +266,23 @@ class _Loop:
         self._flush(force=True)
         self._settle()
         best = self._best()
-        self.checkpoints.save(self.state, self.step, best[0] if best else None)
+        with self._told_if_unsaved():
+            self.checkpoints.save(self.state, self.step, best[0] if best else None)
         self.saved = time.monotonic()
 
     def _settle(self) -> None:
-        """Learn whether the last save succeeded; a failure is told, and training goes on."""
+        """Learn whether the last save succeeded."""
+        with self._told_if_unsaved():
+            if (step := self.checkpoints.settle()) is not None:
+                self.store.update(self.id, summary={"saved_step": step})
+
+    @contextlib.contextmanager
+    def _told_if_unsaved(self) -> Iterator[None]:
+        """A save that fails is told, and training goes on."""
         try:
-            step = self.checkpoints.settle()
+            yield
         except RunError as error:
             self.store.update(self.id, message=str(error))
-        else:
-            if step is not None:
-                self.store.update(self.id, summary={"saved_step": step})
 
 
 def _told(error: Exception) -> dict[str, str]:

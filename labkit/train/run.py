@@ -139,7 +139,7 @@ class Run:
         if detach:
             from labkit.train.worker import start
 
-            self.store.update(self.id, pid=start(self.store, info))
+            self.store.update(self.id, environment={}, pid=start(self.store, info))
         else:
             from labkit.train.loop import work
 

@@ -164,28 +164,35 @@ def test_a_learning_rate_set_after_the_last_checkpoint_is_set_again_at_its_step(
     assert rates[5] > 1e-3 and rates[6] <= 1e-4
 
 
-KILL_POINTS = (3, 11, 23)  # in the first epoch, on its last step, right before the end
+# Step, seconds after its start, minutes between checkpoints: before the first checkpoint, where every step has one,
+# between two; and anywhere.
+KILLS = [(3, 0.0, 5.0), (12, 0.0, 0.0), (20, 0.0, 5.0)]
+RANDOM = np.random.default_rng(0)
+ANYWHERE = [(int(RANDOM.integers(24)), float(RANDOM.uniform(0, 0.3)), float(i % 2)) for i in range(20)]
 
 
-@pytest.mark.parametrize("kill_at", KILL_POINTS)
-def test_killed_and_resumed_is_never_killed(finished, reviews, tiny, tmp_path, kill_at):
+@pytest.mark.parametrize(
+    ("step", "seconds", "save_minutes"), [*KILLS, *(pytest.param(*kill, marks=pytest.mark.soak) for kill in ANYWHERE)]
+)
+def test_killed_and_resumed_is_never_killed(finished, reviews, tmp_path, step, seconds, save_minutes):
     from labkit.lab import Run
     from labkit.train.experiment import Experiment
 
     store = Store(tmp_path)
     experiment: Experiment = finished.experiment.replace(
-        train=finished.experiment.train.replace(save_minutes=0.0)  # a checkpoint after every step
+        train=finished.experiment.train.replace(save_minutes=save_minutes)
     )
     run = Run.create(store, experiment, reviews)
     worker = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(store.folder), run.id, str(kill_at)], stderr=subprocess.PIPE
+        [sys.executable, "-c", KILLED, str(store.folder), run.id, str(step), str(seconds)], stderr=subprocess.PIPE
     )
     _, problem = worker.communicate(timeout=300)
     assert worker.returncode == -signal.SIGKILL, problem.decode()[-2000:]
     store.update(run.id, heartbeat=0)
-    assert run.status == "lost"
-    run.resume()
-    run.wait(300)
+    if run.status != "finished":  # a late kill may find it finished
+        assert run.status == "lost"
+        run.resume()
+        run.wait(300)
     for split, name in (("train", "loss"), ("train", "f1"), ("validation", "f1"), ("validation", "loss")):
         assert series(run, split, name) == series(finished, split, name)
     ours, theirs = (load_file(r.info.folder / "model" / "model.safetensors") for r in (run, finished))
@@ -195,14 +202,18 @@ def test_killed_and_resumed_is_never_killed(finished, reviews, tiny, tmp_path, k
 KILLED = """
 import os, signal, sys, threading, time
 from labkit.train.loop import work
+from labkit.train.step import Steps
 from labkit.train.store import Store
-store, run, at = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+store, run, at, seconds = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+train, made = Steps.train, []
 def kill():
-    mine = Store(sys.argv[1])
-    while mine.run(run).step < at:
-        time.sleep(0.002)
     os.kill(os.getpid(), signal.SIGKILL)
-threading.Thread(target=kill, daemon=True).start()
+def step(self, state, batch):
+    if len(made) == at:
+        threading.Timer(seconds, kill).start() if seconds else kill()
+    made.append(1)
+    return train(self, state, batch)
+Steps.train = step
 store.update(run, pid=os.getpid())
 work(store, run)
 time.sleep(30)
