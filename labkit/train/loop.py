@@ -226,7 +226,7 @@ class _Loop:
         return len(later) >= self.train.patience
 
     def _validation(self) -> list[Record]:
-        return [record for record in self.store.records(self.id) if record.split == "validation"]
+        return self.store.records(self.id, split="validation")
 
     def _best(self) -> tuple[int, float] | None:
         """Step and value of the best evaluation; the earliest of equals."""

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS records (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, step INTEGER NOT NULL, split TEXT NOT NULL,
     name TEXT NOT NULL, value REAL, time REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS records_of_run ON records (run, seq);
+CREATE INDEX IF NOT EXISTS records_of_split ON records (run, split, seq);
 CREATE TABLE IF NOT EXISTS commands (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, name TEXT NOT NULL, value TEXT, time REAL NOT NULL,
     taken INTEGER);
@@ -200,12 +201,11 @@ class Store:
             )
             self._change(db, run_id, {"heartbeat": now, **values})
 
-    def records(self, run_id: str, after: int = 0) -> list[Record]:
-        """The records of a run with ``seq > after``, in the order they were written."""
-        rows = self._db().execute(
-            "SELECT seq, step, split, name, value, time FROM records WHERE run = ? AND seq > ? ORDER BY seq",
-            (run_id, after),
-        )
+    def records(self, run_id: str, after: int = 0, split: str | None = None) -> list[Record]:
+        """The records of a run with ``seq > after``, of one split or of all, in the order they were written."""
+        query = "SELECT seq, step, split, name, value, time FROM records WHERE run = ? AND seq > ?"
+        query += " ORDER BY seq" if split is None else " AND split = ? ORDER BY seq"
+        rows = self._db().execute(query, (run_id, after) if split is None else (run_id, after, split))
         return [Record(*row[:4], float("nan") if row[4] is None else row[4], row[5]) for row in rows]
 
     def forget_after(self, run_id: str, step: int) -> None:

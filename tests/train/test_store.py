@@ -27,6 +27,8 @@ def test_records_come_back_in_order_and_to_the_last_bit(store):
     assert [record.step for record in read] == [0, 1, 2, 3, 4]
     assert store.records("a", after=read[2].seq) == read[3:]
     assert store.run("a").step == 5
+    store.write("a", [(5, "validation", "loss", 0.5)])
+    assert [record.split for record in store.records("a", split="validation")] == ["validation"]
 
 
 def test_a_value_that_is_not_a_number_stays_one(store):
