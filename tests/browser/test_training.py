@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import labkit as lk
+
 from .jupyter import Lab, Page, until
 from .test_live import assert_clean, assert_static, drawn, pressed, recorded, wait_status
 
@@ -95,3 +97,24 @@ def test_stop_keeps_the_model_and_leaves_the_curves(lab: Lab, training: Page):
     assert info(training, "step") == taken(training, "stop")
     assert training.execute("answer = run.predict(['a fine film'])[0].label") in ("negative", "positive")
     assert_clean(training)
+
+
+def test_a_run_of_another_process_is_shown_whole_and_obeys(lab: Lab, reviews: Any, tiny: Any, settings: dict[str, Any]):
+    folder = lab.folder / "elsewhere"
+    run = lk.fit(reviews, tiny, folder=folder, name="worker", detach=True, **{**settings, "epochs": 9000})
+    until(lambda: run.info.step > 30, "the worker to train")
+    run.pause()
+    cells = ["import labkit as lk", "run = lk.open_run('worker', 'elsewhere')\nrun"]
+    page = lab.open(lab.notebook("worker.ipynb", cells))
+    page.run_cell(0)
+    page.run_cell(1)
+    wait_status(page, "paused")
+    want = recorded(page)
+    assert want["train/loss"] == run.info.step
+    until(lambda: drawn(page) == want, "the whole history")
+    pressed(page, "Resume")
+    wait_status(page, "running")
+    pressed(page, "Stop")
+    assert "worker" in assert_static(lab, page, "stopped")
+    assert run.wait(60).predict(["a fine film"])
+    page.close()
