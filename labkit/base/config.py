@@ -47,7 +47,7 @@ class Config:
             if value is None:
                 continue
             if (choices := meta.get("choices")) and value not in choices:
-                listed = ", ".join(map(str, choices))
+                listed = ", ".join(str(choice) or "nothing ('')" for choice in choices)
                 raise ConfigError(
                     f"{where} = {value!r} is not one of {listed}.{nearest(str(value), map(str, choices))}"
                 )
