@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ class Run(BaseRun):
     """A run with all that can be done with it: watched, steered, judged, used, exported."""
 
     _predictor: tuple[Any, Predictor] | None = None
+    _shown: int | None = None  # the cell that has watched the run and so shows it already
 
     @property
     def predictor(self) -> Predictor:
@@ -96,7 +97,10 @@ class Run(BaseRun):
         return figure({self.name: self})
 
     def _ipython_display_(self) -> None:
-        self.show()
+        from labkit.panels.frontend import cell
+
+        if self._shown is None or self._shown != cell():
+            self.show()
 
 
 class Runs(Sequence[Run]):
@@ -250,15 +254,30 @@ def _go(run: Run, detach: bool, background: bool | None) -> Run:
 
 def _foreground(run: Run) -> None:
     """Show progress until the run is over. The first interrupt stops it at the next step; a second one goes through."""
-    from labkit.panels.terminal import ProgressBar
-
-    bar = ProgressBar(run.store, run.id)
+    renew, close = _watcher(run)
     with _interrupt_stops(run):
         while not run.info.over:
-            bar.update()
+            renew()
             time.sleep(0.1)
-    bar.close()
+    close()
     run.wait()
+
+
+def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """What renews and what closes the display of a run in the foreground: a picture in a notebook, else a bar."""
+    from labkit.panels.frontend import cell, frontend
+
+    if frontend() == "none":
+        from labkit.panels.terminal import ProgressBar
+
+        bar = ProgressBar(run.store, run.id)
+        return bar.update, bar.close
+    from labkit.panels.picture import PicturePanel
+
+    panel = PicturePanel(run)
+    panel.display(follow=False)
+    run._shown = cell()
+    return panel.refresh, panel.refresh
 
 
 @contextlib.contextmanager

@@ -35,6 +35,12 @@ def is_live() -> bool:
     return frontend() == "widgets"
 
 
+def cell() -> int | None:
+    """The number of the notebook cell that runs now; None outside notebooks."""
+    shell = _shell()
+    return getattr(shell, "execution_count", None) if hasattr(shell, "kernel") else None
+
+
 def _shell() -> object | None:
     """IPython's shell, without importing IPython where nobody has."""
     module = sys.modules.get("IPython")

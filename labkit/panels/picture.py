@@ -32,10 +32,13 @@ class PicturePanel:
         self.display_id = secrets.token_hex(8)
         self._drawn = -math.inf
 
-    def display(self) -> None:
-        """Show the panel in the cell that runs now."""
+    def display(self, follow: bool = True) -> None:
+        """Show the panel in the cell that runs now; with ``follow`` a thread renews it until the run is over.
+
+        A cell that waits for the run calls :meth:`refresh` itself: Colab drops what a thread shows.
+        """
         publish(bundle(self.run, self.language), self.display_id)
-        if not self.run.info.over:
+        if follow and not self.run.info.over:
             TICKER.add(self)
 
     def refresh(self) -> bool:

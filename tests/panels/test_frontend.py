@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from labkit.panels.frontend import frontend, is_live
 
@@ -58,3 +61,19 @@ def test_no_widgets_in_colab_and_kaggle(kernel: SimpleNamespace, monkeypatch: py
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     monkeypatch.setenv(name, "1")
     assert frontend() == "html"
+
+
+def test_a_notebook_without_widgets_is_kept_up_to_date_by_the_cell_itself(tmp_path: Path):
+    """As on Colab: one output, renewed while the cell trains, the finished curves in it at the end."""
+    reviews = Path(__file__).parent.parent / "reviews.csv"
+    code = f"""import labkit as lk
+model = lk.models["bert"](preset="tiny", width=16, depth=2, heads=2, mlp_width=32, max_length=64)
+rows = lk.load({str(reviews)!r}).split(validation=0.15, test=0.15, seed=0)
+run = lk.fit(rows, model, max_length=32, batch_size=16, buckets=2, vocabulary=300, epochs=2, name="here")
+run"""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (code, "run")])
+    NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    trained, shown = ([o for o in cell.outputs if o.output_type == "display_data"] for cell in book.cells)
+    assert len(trained) == len(shown) == 1
+    for output in (trained[0], shown[0]):
+        assert "finished" in output.data["text/html"] and "data:image/svg+xml," in output.data["text/html"]
