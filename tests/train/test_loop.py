@@ -21,7 +21,7 @@ def series(run, split, name):
     return [(r.step, r.value.hex()) for r in run.store.records(run.id) if r.split == split and r.name == name]
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -37,7 +37,7 @@ def running(reviews, tiny, settings, tmp_path):
     yield run
     if not run.info.over:
         run.stop()
-        run.wait(120)
+        run.wait(300)
 
 
 def test_a_run_learns_and_tells(finished):
@@ -86,7 +86,7 @@ def test_a_new_learning_rate_counts_from_the_very_next_step(running):
 
 def test_stop_ends_the_run_at_once_with_a_model(running):
     command = running.stop()
-    running.wait(120)
+    running.wait(300)
     info = running.info
     assert info.status == "stopped" and info.step == running.store.taken(command)
     assert running.predict(["a fine film"])[0].label in ("negative", "positive")
@@ -97,7 +97,7 @@ def test_stop_ends_the_run_at_once_with_a_model(running):
 def test_a_stopped_run_can_be_resumed_and_the_saved_rate_is_kept(running):
     running.set(learning_rate=1e-4)
     running.stop()
-    running.wait(120)
+    running.wait(300)
     step = running.info.step
     running.resume()
     wait_for(lambda: running.info.step > step + 1 or running.info.over)
@@ -225,5 +225,5 @@ def test_a_detached_worker_outlives_its_starter_and_ends_well_on_sigterm(reviews
     wait_for(lambda: run.info.step > 2 or run.info.over)
     assert run.info.pid != os.getpid() and run.status in ("running", "evaluating", "saving"), run.info.error
     os.kill(run.info.pid, signal.SIGTERM)
-    run.wait(120)
+    run.wait(300)
     assert run.status == "stopped" and run.predict(["dull"])[0].confidence > 0.5 - 1e-6
