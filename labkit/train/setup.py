@@ -92,7 +92,7 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None]) ->
 
 def tokenizer_of(experiment: Experiment, folder: Path, rows: Rows) -> Tokenizer:
     """The run's tokenizer: kept from before, or that of the pretrained model, or learnt from the training texts."""
-    if (folder / "tokenizer").exists():
+    if (folder / "tokenizer" / "tokenizer.json").exists():
         return Tokenizer.load(folder / "tokenizer")
     task, source = experiment.task, experiment.model.folder()
     if source is not None:
