@@ -253,7 +253,8 @@ def _go(run: Run, detach: bool, background: bool | None) -> Run:
 
 
 def _foreground(run: Run) -> None:
-    """Show progress until the run is over. The first interrupt stops it at the next step; a second one goes through."""
+    """Show progress until the run is over. The first interrupt (or SIGTERM) stops it at the next step, its model kept;
+    a second one goes through."""
     renew, close = _watcher(run)
     with _interrupt_stops(run):
         while not run.info.over:
@@ -287,15 +288,16 @@ def _interrupt_stops(run: Run) -> Iterator[None]:
         return
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signum, before[signum])
         with contextlib.suppress(RunError):
             run.stop()
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _headline(info: RunInfo) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def interrupt():
     store = Store(sys.argv[2])
     while not (store.runs() and store.runs()[0].step > 2):
         time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), getattr(signal, sys.argv[5]))
 threading.Thread(target=interrupt, daemon=True).start()
 model = lk.models["bert"](**eval(sys.argv[3]))
 run = lk.fit(lk.load(sys.argv[1]), model, folder=sys.argv[2], background=False, **eval(sys.argv[4]))
@@ -179,10 +179,11 @@ print(run.status, run.predict(["fine"])[0].label)
 """
 
 
-def test_an_interrupt_ends_the_run_and_fit_returns_with_the_model(tiny, settings, tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_ends_the_run_and_fit_returns_with_the_model(tiny, settings, tmp_path, name):
     options = {**settings, "epochs": 500}
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, str(REVIEWS), str(tmp_path), repr(tiny.to_dict()), repr(options)],
+        [sys.executable, "-c", INTERRUPTED, str(REVIEWS), str(tmp_path), repr(tiny.to_dict()), repr(options), name],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
