@@ -120,11 +120,6 @@ class Runs(Sequence[Run]):
             return [Run(self.store, info.id) for info in self._infos[index]]
         return Run(self.store, self._infos[index].id)
 
-    @property
-    def infos(self) -> list[RunInfo]:
-        """What the store knows of each."""
-        return self._infos
-
     def to_pandas(self) -> pd.DataFrame:
         """One row a run: how it ended, its scores, and every setting in which the runs differ."""
         import pandas as pd

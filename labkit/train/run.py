@@ -118,9 +118,8 @@ class Run:
     def _command(self, name: str, value: Any = None) -> int:
         info = self.info
         if info.over:
-            raise RunError(
-                f"run {info.name!r} is {info.status}: it takes no {name!r}. `run.resume()` takes it up again."
-            )
+            again = "" if info.status == "finished" else " `run.resume()` takes it up again."
+            raise RunError(f"run {info.name!r} is {info.status}: it takes no {name!r}.{again}")
         return self.store.command(self.id, name, value)
 
     # --- starting and waiting ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The compiled steps: one function that trains, one that evaluates, one that predicts.
+"""The compiled steps: one function that trains, one that evaluates.
 
 All work on pure state. Parameters are one flat dict, name (``trunk/encoder/…``) → array, split into those that move
 and those that are frozen, so that no gradient is made for the latter.
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.shapes import Array, Float
+from labkit.base.shapes import Array
 from labkit.tasks.metrics import Counts, merge
 from labkit.train.optim import Optimizer, decays
 
@@ -90,7 +90,6 @@ class Steps:
         self._kinds = {
             "train": jax.jit(self._train, donate_argnums=0),
             "evaluate": jax.jit(self._evaluate, donate_argnums=1),
-            "predict": jax.jit(self._predict),
         }
 
     # --- state ------------------------------------------------------------------------------------------------
@@ -150,9 +149,6 @@ class Steps:
     def _evaluate(self, params: Params, sums: Counts, batch: dict[str, Array]) -> Counts:
         return merge(sums, self.task.loss(self.module(params), batch, None)[1])
 
-    def _predict(self, params: Params, batch: dict[str, Array]) -> Float[Array, "b c"]:
-        return self.task.probabilities(self.module(params), batch)
-
     # --- compiling and calling --------------------------------------------------------------------------------
 
     def compile(self, kind: str, *args: Any) -> Any:
@@ -172,10 +168,6 @@ class Steps:
     def evaluate(self, params: Params, sums: Counts, batch: dict[str, Array]) -> Counts:
         """Add a batch to the metric sums (donated)."""
         return self.compile("evaluate", params, sums, batch)(params, sums, batch)
-
-    def predict(self, params: Params, batch: dict[str, Array]) -> Float[Array, "b c"]:
-        """Probabilities of the classes for a batch."""
-        return self.compile("predict", params, batch)(params, batch)
 
 
 def _choose(condition: Array, new: Any, old: Any) -> Any:
