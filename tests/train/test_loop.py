@@ -188,7 +188,7 @@ def test_killed_and_resumed_is_never_killed(finished, reviews, tmp_path, step, s
     )
     _, problem = worker.communicate(timeout=300)
     assert worker.returncode == -signal.SIGKILL, problem.decode()[-2000:]
-    store.update(run.id, heartbeat=0)
+    store.update(run.id, heartbeat=1.0)  # long ago
     if run.status != "finished":  # a late kill may find it finished
         assert run.status == "lost"
         run.resume()
@@ -202,6 +202,7 @@ def test_killed_and_resumed_is_never_killed(finished, reviews, tmp_path, step, s
 KILLED = """
 import os, signal, sys, threading, time
 from labkit.train.loop import work
+from labkit.train.run import process_of
 from labkit.train.step import Steps
 from labkit.train.store import Store
 store, run, at, seconds = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
@@ -214,7 +215,7 @@ def step(self, state, batch):
     made.append(1)
     return train(self, state, batch)
 Steps.train = step
-store.update(run, pid=os.getpid())
+store.update(run, pid=os.getpid(), **process_of())
 work(store, run)
 time.sleep(30)
 """
