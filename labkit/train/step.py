@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.shapes import Array
+from labkit.base.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.tasks.metrics import Counts, merge
 from labkit.train.optim import Optimizer, decays
 
@@ -26,19 +26,16 @@ Params = dict[str, Any]
 @jax.tree_util.register_dataclass
 @dataclass
 class State:
-    """Everything that a step changes, and all that a checkpoint holds. The loader's position is ``step`` itself.
+    """Everything that a step changes, and all that a checkpoint holds. The loader's position is ``step`` itself."""
 
-    JAX also builds it of things that are no arrays (shapes, shardings), so the fields have no types to be checked.
-    """
-
-    step: Any  # i32[]: updates made
+    step: Int[Array, ""]  # updates made
     moving: Params  # parameters that are trained
     frozen: Params  # parameters that are not
     optimizer: Any
-    key: Any  # never changes: randomness is a function of (key, step)
-    learning_rate: Any  # f32[]: the greatest rate; a command may change it without a new compilation
-    sums: Any  # Counts: metric sums since the last report
-    skipped: Any  # i32[]: updates not applied because the gradient was not finite
+    key: PRNGKeyArray  # never changes: randomness is a function of (key, step)
+    learning_rate: Float[Array, ""]  # the greatest rate; a command may change it without a new compilation
+    sums: Counts  # metric sums since the last report
+    skipped: Int[Array, ""]  # updates not applied because the gradient was not finite
 
     @property
     def params(self) -> Params:
