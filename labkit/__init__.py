@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from labkit.data.source import load
     from labkit.data.text import Tokenizer
     from labkit.judge.report import Report
-    from labkit.lab import fit, open_run, runs
+    from labkit.lab import estimate, fit, largest_batch, open_run, runs
     from labkit.models import models
     from labkit.ship.predictor import Predictor
 
@@ -35,6 +35,8 @@ _HOMES = {
     "samples": "labkit.base.samples:SAMPLES",
     "Pipeline": "labkit.data.clean:Pipeline",
     "Tokenizer": "labkit.data.text:Tokenizer",
+    "estimate": "labkit.lab:estimate",
+    "largest_batch": "labkit.lab:largest_batch",
     "fit": "labkit.lab:fit",
     "runs": "labkit.lab:runs",
     "open_run": "labkit.lab:open_run",
@@ -44,8 +46,8 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
-    "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "fit", "runs", "open_run", "Report", "Predictor",
-    "LabkitError", "__version__",
+    "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "fit", "runs",
+    "open_run", "Report", "Predictor", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

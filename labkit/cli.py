@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from labkit.base.errors import ConfigError, DataError, LabkitError, nearest
+from labkit.base.pages import with_huge_pages
 
 if TYPE_CHECKING:
     from labkit.ship.predictor import Predictor
@@ -58,7 +60,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Entry point of the command. What computes begins once more, with memory in huge pages."""
+    computes = sys.argv[1:2] in (["train"], ["bench"]) and "--help" not in sys.argv
+    if computes and with_huge_pages() != dict(os.environ):
+        os.execve(sys.executable, [sys.executable, "-m", "labkit", *sys.argv[1:]], with_huge_pages())
     app()
 
 
@@ -96,6 +101,42 @@ def doctor(as_json: AsJson = False) -> None:
     findings = doc.examine()
     typer.echo(doc.to_json(findings) if as_json else doc.report(findings))
     raise typer.Exit(int(any(finding.state == "broken" for finding in findings)))
+
+
+@app.command()
+def bench(
+    peer: Annotated[str, typer.Option(metavar="hf|keras|torch", help="Train beside a peer, in turn with it.")] = "",
+    case: Annotated[str, typer.Option(metavar="bert|mlp|cnn|vgg11", help="One case of the peer (default: all).")] = "",
+    figure: Annotated[list[str] | None, typer.Option(help="Measure only this; may be given again.")] = None,
+    pairs: Annotated[int, typer.Option(min=2, help="Pairs of turns beside a peer.")] = 20,
+    peer_python: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The Python that has the peer (default: this one).")
+    ] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write all that was measured; - for the terminal.")
+    ] = None,
+) -> None:
+    """Measure speed, waste and compile time of the engine, with the bar that each figure is held to."""
+    import json
+
+    from rich.console import Console
+
+    from labkit import bench as benches
+
+    wanted = benches.figures(peer, case, figure or [])
+    console = Console(stderr=json_file == "-")
+    rows = []
+    with console.status("beginning") as status:
+        for row in benches.measure(wanted, lambda what: status.update(what), pairs=pairs, python=peer_python):
+            rows.append(row)
+            if (variant := row.get("detail", {}).get(peer)) is not None:
+                console.print(f"{peer}: {variant}", highlight=False)
+    console.print(benches.table(rows))
+    text = json.dumps({"machine": benches.machine(), "figures": rows}, indent=1)
+    if json_file == "-":
+        typer.echo(text)
+    elif json_file:
+        Path(json_file).write_text(text + "\n", encoding="utf-8")
 
 
 @app.command()

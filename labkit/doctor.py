@@ -133,6 +133,8 @@ def _memory() -> Iterator[Finding]:
     """Memory that this process may use: of the machine, or of its container where that is less."""
     import psutil
 
+    from labkit.base.pages import huge_pages
+
     memory = psutil.virtual_memory()
     total, free = memory.total, memory.available
     if limit := _container_limit():
@@ -142,6 +144,13 @@ def _memory() -> Iterator[Finding]:
         yield Finding("memory", "warning", text, "Fine-tuning wants 2 GB: close other kernels, or use a smaller batch.")
     else:
         yield Finding("memory", "ok", text)
+    told = {
+        "on": "in huge pages",
+        "off": "in huge pages under `labkit lab`, `labkit train` and in detached runs; not in this process",
+        "never": "the system gives no huge pages: steps on the processor may be a quarter slower",
+    }
+    if (mode := huge_pages()) in told:
+        yield Finding("pages", "ok", told[mode])
 
 
 def _cache() -> Iterator[Finding]:

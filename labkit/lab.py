@@ -16,7 +16,7 @@ from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.models import models
-from labkit.train.experiment import Data, Experiment, ready, settings
+from labkit.train.experiment import Data, Experiment, check_reads, ready, settings
 from labkit.train.run import Run as BaseRun
 from labkit.train.store import RunInfo, Store
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from labkit.judge.report import Report
     from labkit.ship.predictor import Prediction, Predictor
+    from labkit.train.estimate import Estimate
+    from labkit.train.setup import Plan
 
 
 class Run(BaseRun):
@@ -51,9 +53,9 @@ class Run(BaseRun):
         """The rows the run was given: cleaned, and split."""
         return Rows.open(self.info.folder / "data")
 
-    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
-        """Classify new texts."""
-        return self.predictor.predict(texts, pairs)
+    def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Prediction]:
+        """Classify new texts, pictures or features."""
+        return self.predictor.predict(examples, pairs)
 
     def evaluate(self, split: str = "test", baselines: bool = True) -> Report:
         """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it."""
@@ -64,13 +66,11 @@ class Run(BaseRun):
         if not len(rows.splits.get(split, ())):
             raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
         part, seen = rows[split], sorted(set(rows["train"]["label"]) - {-1})
-        pairs = part["text_pair"] if "text_pair" in part.column_names else None
-        probability = predictor.probabilities(part["text"], pairs, clean=False)
-        report = Report(
-            predictor.classes, part["label"], probability, part["text"], part["row"], split=split, seen=seen
-        )
+        texts = part["text"] if rows.spec.kind == "text" else None
+        probability = predictor.judge(part)
+        report = Report(predictor.classes, part["label"], probability, texts, part["row"], split=split, seen=seen)
         if baselines:
-            report.beside(make_baselines(rows["train"], part, predictor.classes, split=split))
+            report.beside(make_baselines(rows["train"], part, predictor.classes, rows.spec, split=split))
         self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
 
@@ -177,14 +177,80 @@ def fit(
         ConfigError, DataError: a setting or the rows cannot be used.
         RunError: (in the foreground) the run failed.
     """
+    rows, experiment = _experiment(rows, model, accept_leakage, options, name)
+    run = Run.create(Store(folder), experiment, rows)
+    return _go(run, detach, background)
+
+
+def estimate(
+    rows: Any, model: Config | str = "bert", *, accept_leakage: bool = False, measure: bool = True, **options: Any
+) -> Estimate:
+    """What training would cost, before any weight exists: parameters, FLOPs, memory, time here and elsewhere.
+
+    Args:
+        rows, model, accept_leakage, **options: as for :func:`fit`. The rows are read and tokenised, nothing more.
+        measure: measure this machine for two seconds, unless that was done today; otherwise no time is told for it.
+    """
+    from labkit.train.estimate import estimate as of_steps
+    from labkit.train.machine import calibrate
+    from labkit.train.setup import shapes_of
+
+    with _planned(rows, model, accept_leakage, options) as plan:
+        shapes, each = shapes_of(plan.batches, plan.steps), plan.batches.examples_per_step
+        return of_steps(plan.steps, shapes, each, calibrate() if measure else None)
+
+
+def largest_batch(
+    rows: Any, model: Config | str = "bert", *, limit: int | None = None, accept_leakage: bool = False, **options: Any
+) -> int:
+    """The largest ``batch_size`` whose step fits the memory, by the compiler's own plan; nothing is run.
+
+    Args:
+        rows, model, accept_leakage, **options: as for :func:`fit`.
+        limit: memory in bytes; left out, that of the device.
+
+    Raises:
+        RunError: not even the smallest batch fits.
+    """
+    from labkit.train.estimate import largest_batch as find
+    from labkit.train.setup import shapes_of
+
+    with _planned(rows, model, accept_leakage, options) as plan:
+        batch = max(shapes_of(plan.batches, plan.steps), key=lambda shapes: next(iter(shapes.values())).size)
+        first = len(next(iter(batch.values())))
+        state, each = plan.steps.abstract_state(), plan.batches.batch_size / first  # examples in a row
+
+        def traced(size: int) -> Any:
+            rows_of_it = max(1, round(size / each))
+            shapes = {name: x.update(shape=(rows_of_it, *x.shape[1:])) for name, x in batch.items()}
+            return plan.steps.trace("train", state, shapes)
+
+        return find(traced, limit)
+
+
+def _experiment(
+    rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any], name: str = ""
+) -> tuple[Rows, Experiment]:
     rows = rows if isinstance(rows, Rows) else load(rows)
     if isinstance(model, str):
         model = models[model]()
     task, train = settings(**options)
+    check_reads(model, rows)
     rows = ready(rows, accept_leakage)
-    experiment = Experiment(model=model, data=Data.of(rows, accept_leakage), task=task, train=train, name=name)
-    run = Run.create(Store(folder), experiment, rows)
-    return _go(run, detach, background)
+    return rows, Experiment(model=model, data=Data.of(rows, accept_leakage), task=task, train=train, name=name)
+
+
+@contextlib.contextmanager
+def _planned(rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any]) -> Iterator[Plan]:
+    """A plan of a run that is not made, in a folder that goes away."""
+    import tempfile
+
+    from labkit.train.setup import prepare
+
+    rows, experiment = _experiment(rows, model, accept_leakage, options)
+    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+        rows.save(Path(folder) / "data")
+        yield prepare(experiment, Path(folder), lambda message: None)
 
 
 def train(

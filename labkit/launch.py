@@ -12,6 +12,7 @@ from pathlib import Path
 
 from labkit.base.cache import sha256_file, write_atomic
 from labkit.base.errors import LabkitError
+from labkit.base.pages import with_huge_pages
 
 TOUR = "00_tour.ipynb"
 #: What was put into the user's folder: {relative name: SHA-256 of the version installed or offered last}.
@@ -76,7 +77,7 @@ def start(folder: Path, arguments: Sequence[str] = ()) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os.chdir(folder)
-        os.execv(command[0], command)
+        os.execve(command[0], command, with_huge_pages())
     return subprocess.call(command, cwd=folder)
 
 

@@ -145,7 +145,9 @@ def test_one_class_is_refused_before_a_model_is_made(tiny, settings, tmp_path):
 
 
 def test_rows_without_text_are_refused_before_a_model_is_made(tiny, tmp_path):
-    with pytest.raises(lk.LabkitError, match="hold no text but images"):
+    with pytest.raises(
+        lk.LabkitError, match=r"hold pictures; BertConfig reads texts\. Architectures for pictures: mlp, cnn, vgg"
+    ):
         lk.fit(lk.load("digits"), tiny, folder=tmp_path)
 
 

@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from labkit.base.errors import DataError
+from labkit.data import disk
 from labkit.data.columns import Choice, check_columns, label_column, text_columns
-from labkit.data.labels import Labels, choose_classes, near_class, read_labels, renamed
+from labkit.data.labels import Labels, choose_classes, near_class, present, read_labels, renamed
 from labkit.data.report import Note, Report, visible
-from labkit.data.rows import Rows, Spec, batches, column
+from labkit.data.rows import Rows, Spec, batches, numbers
 from labkit.data.spool import ROW, Part, as_text
 
 LONG = 1_000_000  # characters
@@ -44,7 +45,7 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
         _check_left({name: part.table for name, part in parts.items()}, (), report)
     text = text_columns(first, choice, report) if choice.kind == "text" else ()
     label = label_column(parts, text, choice, report)
-    rows = {name: column(part.table, ROW).to_numpy() + starts[name] for name, part in parts.items()}
+    rows = {name: _row_numbers(part.table, starts[name]) for name, part in parts.items()}
     texts, bad = {}, {}
     for name, part in parts.items():
         check_columns(part.table, (*text, *([label] if name == "train" and label else [])), name)
@@ -58,6 +59,11 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     }
     _check_left(splits, classes, report)
     return Rows(splits, Spec(text=text, label=label, classes=classes, kind=choice.kind), report.merge(settled), source)
+
+
+def _row_numbers(table: Dataset, start: int) -> np.ndarray:
+    rows = numbers(table, ROW, np.int64)
+    return np.add(rows, start, out=rows)
 
 
 def _numbered(parts: Mapping[str, Part]) -> tuple[Report, dict[str, int]]:
@@ -76,12 +82,14 @@ def _read_texts(
     repaired: dict[str, pa.ChunkedArray] = {}
     bad = np.zeros(len(table), bool)
     for name in names:
-        chunks, changed, start = [], False, 0
+        chunks: list[pa.Array] = []
+        changed, start = False, 0
         for part in batches(table, [name]):
             here = slice(start, start + len(part))
             chunk, fixed = _as_valid_text(part.column(0), name, rows[here], split, report)
             bad[here] |= _check_texts(chunk, name, rows[here], split, report)
-            chunks, changed, start = [*chunks, chunk], changed or fixed, here.stop
+            chunks.extend([chunk] if fixed else part.column(0).chunks)  # as mapped: memory stays flat
+            changed, start = changed or fixed, here.stop
         if changed:
             repaired[name] = pa.chunked_array(chunks, pa.string())
     return repaired, bad
@@ -132,11 +140,11 @@ def _class_ids(
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:  # fmt: skip
     """Split → class ids int32[n] (-1 missing, -2 unseen), and the classes; a label outside them marks a bad row."""
     if label is None:
-        return {name: np.full(len(part.table), -1, np.int32) for name, part in parts.items()}, ()
+        return {name: _missing_everywhere(len(part.table)) for name, part in parts.items()}, ()
     keep = [str(name) for name in choice.classes or ()]
     found = {}
     for name, part in parts.items():
-        labels = Labels(np.full(len(part.table), -1, np.int64), ())
+        labels = Labels(_missing_everywhere(len(part.table)), ())
         if label in part.table.column_names:
             labels = read_labels(part.table, label, rows[name], keep, report)
         found[name] = renamed(labels.without(bad[name]), choice.classes)
@@ -156,15 +164,21 @@ def _class_ids(
     return ids, classes
 
 
+def _missing_everywhere(count: int) -> np.ndarray:
+    index = disk.array(count, np.int32)
+    index[:] = -1
+    return index
+
+
 def _count_untrained(
     ids: dict[str, np.ndarray], rows: dict[str, np.ndarray], classes: tuple[str, ...], label: str, report: Report
 ) -> None:
     """Count rows of classes, named by the caller or the column, of which ``train`` has none."""
-    trained = set(ids.get("train", np.empty(0)).tolist()) - {-1, -2}
+    trained = present(ids.get("train", np.empty(0, np.int32)))
     if not trained:
         return
     for name, found in ids.items():
-        for absent in sorted(set(found[found >= 0].tolist()) - trained):
+        for absent in sorted(present(found) - trained):
             detail = f"train has no row of {visible(classes[absent], 60)!r}"
             report.add("counted", "class without training rows", rows[name][found == absent], column=label,
                        detail=detail, split=name)  # fmt: skip
@@ -201,8 +215,8 @@ def _settle_missing(
             report.add(action, "missing label", rows[name][where], column=label, split=name)
             if choice.missing == "drop":
                 bad[name] |= where
-    for name, found in ids.items():
-        ids[name] = np.maximum(found, -1)
+    for found in ids.values():
+        np.maximum(found, -1, out=found)
 
 
 def _missing(label: str, gone: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> DataError:
@@ -229,10 +243,10 @@ def _finished(
     table = table.rename_columns({name: new for name, new in names.items() if name not in texts and name != new})
     for name, values in texts.items():
         table = table.add_column(names[name], values)
-    table = table.add_column("label", ids).add_column("row", rows)
+    table = disk.with_column(disk.with_column(table, "label", ids), "row", rows)
     first = [*names.values(), "label", "row"]
     table = table.select_columns([*first, *(name for name in table.column_names if name not in (*first, ROW))])
-    return table.select(np.flatnonzero(~bad)) if bad.any() else table
+    return disk.chosen(table, np.flatnonzero(~bad)) if bad.any() else table
 
 
 def _moved_away(columns: list[str], names: dict[str, str], report: Report) -> dict[str, str]:

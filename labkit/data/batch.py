@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from labkit.base.errors import ConfigError, DataError
+from labkit.data.disk import array, by_kind, histogram, order, portions, take, where
 from labkit.data.tokens import Tokens
 
 Batch = dict[str, np.ndarray]
@@ -37,7 +38,10 @@ def choose_buckets(
         return (min(8, max_length),)
     if (longest := int(lengths.max())) > max_length:
         raise ConfigError(f"the longest row has {longest} tokens, more than max_length = {max_length}.")
-    edges, rows = np.unique(np.minimum(-(-lengths // 8) * 8, max_length), return_counts=True)
+    found = histogram(lengths)
+    rows = np.bincount(np.minimum(-(-np.arange(len(found)) // 8) * 8, max_length), found).astype(np.int64)
+    edges = np.flatnonzero(rows)
+    rows = rows[edges]
     below = np.concatenate([[0], np.cumsum(rows)])  # below[j]: rows that fit edges[:j]
     costs, cuts = [np.where(below == 0, 0, np.iinfo(np.int64).max // 2)], []
     for _ in range(min(count, len(edges))):
@@ -91,14 +95,10 @@ class Batches:
         weights: np.ndarray | None = None,
         labelled_only: bool = True,
     ):
+        rows = checked_rows(tokens, batch_size, seed, labelled_only)
+        self._weights = checked_weights(weights, len(tokens))
         self.tokens, self.batch_size, self.seed, self.shuffle = tokens, int(batch_size), int(seed), shuffle
-        if batch_size < 1 or seed < 0:
-            raise ConfigError(f"batch_size = {batch_size} must be at least 1 and seed = {seed} at least 0.")
-        self._weights = _checked_weights(weights, len(tokens))
-        rows = np.flatnonzero(tokens.label >= 0) if labelled_only else np.arange(len(tokens))
-        if len(tokens) and not len(rows):
-            raise DataError(f"none of the {len(tokens)} rows has a label; to predict, pass labelled_only=False.")
-        self._groups = _grouped(rows, tokens.lengths[rows], tuple(map(int, buckets)))
+        self._groups = _grouped(rows, tokens.lengths, tuple(map(int, buckets)))
         self.examples = len(rows)
         self._plans: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -121,7 +121,8 @@ class Batches:
     def padding_share(self) -> float:
         """Share of an epoch's token slots that hold no token, filler examples included; 0 to 1."""
         slots = sum(-(-len(rows) // self.batch_size) * self.batch_size * t for t, rows in self._groups.items())
-        real = sum(int(self.tokens.lengths[rows].sum()) for rows in self._groups.values())
+        length = self.tokens.lengths
+        real = sum(int(length[rows[part]].sum()) for rows in self._groups.values() for part in portions(len(rows)))
         return 1 - real / slots if slots else 0.0
 
     def at(self, step: int) -> Batch:
@@ -154,50 +155,76 @@ class Batches:
 
     def _planned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         bits = np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
-        parts = []
-        for rows in self._groups.values():
-            part = np.full((-(-len(rows) // self.batch_size), self.batch_size), -1, np.int32)
-            part.flat[: len(rows)] = rows[_mixed(bits, len(rows))] if self.shuffle else rows
-            parts.append(part)
-        widths = np.repeat(list(self._groups), [len(part) for part in parts])
-        turn = _mixed(bits, len(widths)) if self.shuffle else slice(None)
-        return np.concatenate(parts)[turn], widths[turn]
+        wide, steps = self.batch_size, [-(-len(rows) // self.batch_size) for rows in self._groups.values()]
+        places, end = array(sum(steps) * wide, np.int32), 0
+        for rows, count in zip(self._groups.values(), steps, strict=True):
+            order = mixed(bits, len(rows)) if self.shuffle else None
+            for part in portions(len(rows)):
+                places[end + part.start : end + part.stop] = rows[part if order is None else order[part]]
+            places[end + len(rows) : end + count * wide] = -1
+            end += count * wide
+        places, widths = places.reshape(-1, wide), np.repeat(list(self._groups), steps)
+        if not self.shuffle:
+            return places, widths
+        turn, mixed_up = mixed(bits, len(widths)), array(places.size, np.int32).reshape(places.shape)
+        for part in portions(len(turn), wide):
+            mixed_up[part] = places[turn[part]]
+        return mixed_up, widths[turn]
 
     def _gather(self, index: np.ndarray, width: int) -> Batch:
         tokens, real = self.tokens, index >= 0
-        rows = np.where(real, index, 0)
-        start, column = tokens.offsets[rows][:, None], np.arange(width)
-        mask = (column < (tokens.offsets[rows + 1][:, None] - start)) & real[:, None]
-        source = np.where(mask, start + column, start)
+        start = tokens.offsets.take(index, mode="clip")  # "clip" is the fast mode; -1 becomes 0 and is masked
+        length = (tokens.offsets.take(index + 1, mode="clip") - start) * real
+        column = np.arange(width)
+        mask = column < length[:, None]
+        source = start[:, None] + column
+        ids = tokens.ids.take(source, mode="clip")
+        np.putmask(ids, ~mask, tokens.pad_id)
+        weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
         batch = {
-            "ids": np.where(mask, tokens.ids[source], np.int32(tokens.pad_id)),
-            "types": np.where(mask, tokens.types[source], 0).astype(np.int32),
+            "ids": ids,
+            "types": np.multiply(tokens.types.take(source, mode="clip"), mask, dtype=np.int32),
             "mask": mask,
-            "label": np.where(real, np.maximum(tokens.label[rows], 0), 0).astype(np.int32),
-            "weight": np.where(real, 1 if self._weights is None else self._weights[rows], 0).astype(np.float32),
+            "label": np.maximum(tokens.label.take(index, mode="clip"), 0) * real,
+            "weight": weight.astype(np.float32),
             "index": index.copy(),
         }
         mask[~real, 0] = True
         return batch
 
 
-def _mixed(bits: np.random.BitGenerator, count: int) -> np.ndarray:
+def mixed(bits: np.random.BitGenerator, count: int) -> np.ndarray:
     """A random order of ``count`` things. From raw bits, which NumPy promises to keep; its shuffles it may change."""
-    return np.argsort(bits.random_raw(count), kind="stable")
+    drawn = array(count, np.uint64)
+    for part in portions(count):
+        drawn[part] = bits.random_raw(part.stop - part.start)
+    return order(drawn)
 
 
 def _grouped(rows: np.ndarray, lengths: np.ndarray, buckets: tuple[int, ...]) -> dict[int, np.ndarray]:
-    """Width → its rows, for the widths that have any."""
+    """Width → its rows, for the widths that have any; ``lengths`` are those of all rows."""
     if not buckets or buckets[0] < 1 or any(a >= b for a, b in pairwise(buckets)):
         raise ConfigError(f"buckets = {buckets} must be widths in ascending order.")
-    if len(rows) and lengths.max() > buckets[-1]:
-        raise ConfigError(f"the longest row has {lengths.max()} tokens, the widest bucket only {buckets[-1]}.")
-    which = np.searchsorted(buckets, lengths)
-    groups = {width: rows[which == place] for place, width in enumerate(buckets)}
-    return {width: group for width, group in groups.items() if len(group)}
+    longest = max((int(lengths[rows[part]].max()) for part in portions(len(rows))), default=0)
+    if longest > buckets[-1]:
+        raise ConfigError(f"the longest row has {longest} tokens, the widest bucket only {buckets[-1]}.")
+    turn, counts = by_kind(len(rows), lambda part: np.searchsorted(buckets, lengths[rows[part]]), len(buckets))
+    rows, ends = take(rows, turn), np.cumsum(counts).tolist()
+    return {width: rows[end - count : end]
+            for width, count, end in zip(buckets, counts.tolist(), ends, strict=True) if count}  # fmt: skip
 
 
-def _checked_weights(weights: np.ndarray | None, count: int) -> np.ndarray | None:
+def checked_rows(tokens: Tokens, batch_size: int, seed: int, labelled_only: bool) -> np.ndarray:
+    """The rows that take part, i32[n]; raises what :class:`Batches` raises."""
+    if batch_size < 1 or seed < 0:
+        raise ConfigError(f"batch_size = {batch_size} must be at least 1 and seed = {seed} at least 0.")
+    rows = where(len(tokens), lambda part: (tokens.label[part] >= 0) | (not labelled_only))
+    if len(tokens) and not len(rows):
+        raise DataError(f"none of the {len(tokens)} rows has a label; to predict, pass labelled_only=False.")
+    return rows
+
+
+def checked_weights(weights: np.ndarray | None, count: int) -> np.ndarray | None:
     if weights is None:
         return None
     weights = np.asarray(weights, np.float32)

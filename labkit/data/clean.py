@@ -21,6 +21,7 @@ import pandas as pd
 from labkit.base.cache import cache_dir, fingerprint
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.data import disk
 from labkit.data.report import Note, Report, visible
 from labkit.data.rows import Rows, batches, column, text_columns
 
@@ -431,7 +432,7 @@ def _without(split: Dataset, emptied: np.ndarray, name: str, report: Report) -> 
     for position, part in enumerate(text_columns(split)):
         gone = numbers[emptied == position + 1]
         report.add("refused", "empty after cleaning", gone.tolist(), column=part, split=name)
-    return split.select(np.flatnonzero(emptied == 0))
+    return disk.chosen(split, np.flatnonzero(emptied == 0))
 
 
 def _around_change(before: str, after: str, width: int) -> tuple[str, str]:

@@ -7,8 +7,10 @@ proposes the pairs, the true similarity decides. Shingles of characters need no 
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +19,16 @@ import pyarrow as pa
 from scipy import sparse
 
 from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.data import disk
 from labkit.data.report import Note
-from labkit.data.rows import Rows, batches, column, text_columns
+from labkit.data.rows import Rows, batches, column, numbers, text_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_AT_ONCE = 1_000_000  # bytes of texts brought into their normal form at once
+#: ASCII in lower case, and white space (what ``str.split`` takes for it) as a space.
+_FOLDED = bytes(0x20 if chr(code).isspace() and code < 128 else code for code in range(256)).lower()
 _FIRST = {"test": 0, "validation": 1}  # the copy that is kept: an evaluation must not lose rows to the training split
 
 
@@ -47,6 +53,8 @@ def near_duplicates(rows: Rows, threshold: float = 0.8) -> pd.DataFrame:
 
     Every row of a group has a similarity of at least ``threshold`` to the first line of the group; groups do not
     grow by chains. A pair at the threshold is missed with a probability below 0.1 %, a closer one more rarely.
+    Unlike exact duplicates, this needs memory for all different texts: 12 bytes for each different shingle of each
+    (and some 30 bytes for every character while they are found), and half a kilobyte for each text.
 
     Returns:
         The frame of :func:`exact_duplicates` with the column similarity (Jaccard, to the group's first row; 1.0 for
@@ -56,7 +64,7 @@ def near_duplicates(rows: Rows, threshold: float = 0.8) -> pd.DataFrame:
         ConfigError: the threshold is not above 0 and at most 1.
         DataError: the rows hold no texts.
     """
-    return _groups(_with_leaders(table(rows), threshold), rows, "leader", "similarity")
+    return _groups(_with_leaders(table(rows), rows, threshold), rows, "leader", "similarity")
 
 
 def dedupe(
@@ -85,13 +93,15 @@ def dedupe(
     _one_of("conflicts", conflicts, ("keep-first", "drop"))
     copies = table(rows, last=keep == "last")
     noisy = _disagree(copies) & (conflicts == "drop")
-    notes = [_noisy(line, rows.spec.classes) for line in copies[noisy].itertuples()]
+    notes = [_noisy(line, rows.basis.classes) for line in copies[noisy].itertuples()]
     copies = copies[~noisy]
-    copies = _with_leaders(copies, threshold) if near else copies.assign(leader=copies["key"])
+    copies = _with_leaders(copies, rows, threshold) if near else copies.assign(leader=copies["key"])
     again = copies.duplicated("leader")
     kept = copies[~again]
-    copies = copies[again].join(kept.set_index("leader").add_prefix("kept_"), on="leader")
-    notes += [_copied(line, rows.spec.classes) for line in copies.itertuples()]
+    copies = copies[again]
+    leaders = kept[kept["leader"].isin(copies["leader"])].set_index("leader")
+    copies = copies.join(leaders.add_prefix("kept_"), on="leader")
+    notes += [_copied(line, rows.basis.classes) for line in copies.itertuples()]
     splits = {name: _chosen(split, name, kept) for name, split in rows.splits.items()}
     return rows.with_splits(splits, sorted(notes, key=lambda note: note.row or 0))
 
@@ -107,29 +117,96 @@ def table(rows: Rows, last: bool = False) -> pd.DataFrame:
     """All rows in the order in which copies are kept.
 
     Returns:
-        A frame with split, position (in the split), row, label (-1 unlabelled), text ("" without texts), norm (what
-        exact copies have in common), key (the same as i64, counted from 0 in this order).
+        A frame with split, position (in the split), row, label (-1 unlabelled) and key: what exact copies have in
+        common, i64, counted from 0 in this order. It holds no texts: copies are told by 128 bits of each, so that a
+        row costs about 60 bytes (150 while they are sorted), however long its text.
     """
     frames = []
-    for name, split in rows.splits.items():
-        frame = pd.DataFrame({"row": np.asarray(column(split, "row")), "label": np.asarray(column(split, "label"))})
-        texts = column(split, "text").to_pylist() if text_columns(split) else [""] * len(split)
-        frame["text"], frame["norm"] = pd.Series(texts, dtype=object), pd.Series(_norms(split), dtype=object)
-        frames.append(frame.assign(split=name, position=np.arange(len(frame)), order=_FIRST.get(name, 2)))
+    kind = pd.CategoricalDtype(list(rows.splits))
+    for place, (name, split) in enumerate(rows.splits.items()):
+        frame = pd.DataFrame({"row": numbers(split, "row"), "label": numbers(split, "label")})
+        frame["high"], frame["low"] = digests(split, words=2).T
+        frame["split"] = pd.Categorical.from_codes(np.full(len(frame), place, np.int8), dtype=kind)
+        frame["position"] = np.arange(len(frame), dtype=np.int32)
+        frames.append(frame.assign(order=np.int8(_FIRST.get(name, 2))))
     whole = pd.concat(frames, ignore_index=True)
     whole["unlabelled"] = whole["label"] < 0
     whole = whole.sort_values(["order", "unlabelled", "row"], ascending=[True, True, not last], ignore_index=True)
-    whole["key"] = pd.factorize(whole["norm"])[0]
-    return whole
+    whole["key"] = whole.groupby(["high", "low"], sort=False).ngroup()
+    return whole.drop(columns=["high", "low"])
 
 
-def _norms(split: Dataset) -> list[str]:
+def norms(split: Dataset) -> Iterator[str]:
     """What is equal in exact copies: the normalised texts; without texts the values of all source columns."""
     names = text_columns(split)
     norm = normalise if names else repr
     names = names or [name for name in split.column_names if name not in ("label", "row")]
-    tables = batches(split, names) if names else ()
-    return ["\n".join(map(norm, line)) for part in tables for line in zip(*map(_values, part.columns), strict=True)]
+    if not names:
+        yield from [""] * len(split)
+        return
+    for part in batches(split, names):
+        for line in zip(*map(_values, part.columns), strict=True):
+            yield norm(line[0]) if len(line) == 1 else "\n".join(map(norm, line))
+
+
+def digests(split: Dataset, salt: str = "", words: int = 1) -> np.ndarray:
+    """Bits of ``salt`` and what :func:`norms` says of each row, u64[n, words]: equal for copies, else as good as drawn.
+
+    Texts are brought into their normal form in bulk, a megabyte at a time; those that are not ASCII one by one.
+    """
+    return drawn(len(split), _normal(split) if text_columns(split) else map(_utf8, norms(split)), salt, words)
+
+
+def drawn(count: int, names: Iterable[bytes], salt: str = "", words: int = 1) -> np.ndarray:
+    """BLAKE2b of ``salt`` and each of ``count`` names, u64[count, words]. The names need not be kept."""
+    out, start, size = disk.array(count * words, np.uint64), _utf8(salt), 8 * words
+    names = iter(names)
+    for part in disk.portions(count):
+        some = islice(names, part.stop - part.start)
+        found = b"".join([hashlib.blake2b(start + name, digest_size=size).digest() for name in some])
+        out[part.start * words : part.stop * words] = np.frombuffer(found, ">u8")
+    return out.reshape(count, words)
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _normal(split: Dataset) -> Iterator[bytes]:
+    """:func:`norms` of texts as UTF-8."""
+    for whole in batches(split, text_columns(split)):
+        size = max(1, _AT_ONCE * len(whole) // max(1, whole.nbytes))
+        for part in (whole.slice(start, size) for start in range(0, len(whole), size)):
+            columns = [_normal_texts(texts) for texts in part.columns]
+            yield from columns[0] if len(columns) == 1 else map(b"\n".join, zip(*columns, strict=True))
+
+
+def _normal_texts(texts: pa.ChunkedArray) -> list[bytes]:
+    """:func:`normalise` of many texts. ASCII needs a table of 256 bytes, and words apart only where blanks meet."""
+    found: list[bytes] = []
+    for array in texts.cast(pa.large_string()).chunks:
+        if array.null_count:
+            raise DataError(f"text {array.is_null().index(True).as_py()} of a portion is missing; fill it in.")
+        ends = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+        raw = bytes(memoryview(array.buffers()[2] or b"")[ends[0] : ends[-1]])
+        ends = ends - ends[0]
+        small = raw.translate(_FOLDED)
+        code = np.frombuffer(small, np.uint8)
+        blank = code == ord(" ")
+        care = np.zeros(len(array), bool)
+        meet = np.flatnonzero(blank[1:] & blank[:-1])
+        care[np.searchsorted(ends, meet, side="right") - 1] = True
+        full = np.flatnonzero(np.diff(ends))
+        care[full] |= blank[ends[full]] | blank[ends[full + 1] - 1]
+        other = np.unique(np.searchsorted(ends, np.flatnonzero(code >= 128), side="right") - 1).tolist()
+        cuts = ends.tolist()
+        chunk = [small[start:end] for start, end in pairwise(cuts)]
+        for place in np.flatnonzero(care).tolist():
+            chunk[place] = b" ".join(chunk[place].split())
+        for place in other:
+            chunk[place] = _utf8(normalise(raw[cuts[place] : cuts[place + 1]].decode()))
+        found += chunk
+    return found
 
 
 def _values(values: pa.ChunkedArray) -> list[Any]:
@@ -147,10 +224,22 @@ def _disagree(copies: pd.DataFrame) -> pd.Series:
 def _groups(copies: pd.DataFrame, rows: Rows, by: str, *more: str) -> pd.DataFrame:
     """The lines that share their value of ``by``, numbered by group."""
     groups = copies[copies.duplicated(by, keep=False)].sort_values(by, kind="stable", ignore_index=True)
-    classes = rows.spec.classes
+    classes = rows.basis.classes
     named = [classes[label] if label >= 0 else None for label in groups["label"]]
     groups = groups.assign(group=pd.factorize(groups[by])[0], label=pd.Series(named, dtype=object))
+    groups["text"] = _taken(groups, rows, lambda split: column(split, "text").to_pylist())
+    groups["split"] = groups["split"].astype(object)
     return groups[["group", "row", "split", "label", *more, "text"]]
+
+
+def _taken(lines: pd.DataFrame, rows: Rows, read: Callable[[Dataset], list[str]]) -> pd.Series:
+    """The texts of some lines of :func:`table`, as ``read`` takes them from a split; "" where there are none."""
+    texts = pd.Series("", lines.index, dtype=object)
+    for name, split in rows.splits.items():
+        mine = lines["position"][lines["split"] == name]
+        if text_columns(split) and len(mine):
+            texts[mine.index] = read(disk.chosen(split, mine.to_numpy()))
+    return texts
 
 
 def _chosen(split: Dataset, name: str, kept: pd.DataFrame) -> Dataset:
@@ -159,7 +248,7 @@ def _chosen(split: Dataset, name: str, kept: pd.DataFrame) -> Dataset:
         return split
     if not len(positions):
         raise DataError(f"no row of {name!r} would be left: each repeats another row, or its copies disagree.")
-    return split.select(positions)
+    return disk.chosen(split, positions)
 
 
 def _noisy(line: Any, classes: tuple[str, ...]) -> Note:
@@ -191,13 +280,14 @@ _MISSED = 1e-3  # greatest probability to miss a pair at the threshold
 _WIDE = 100  # in a larger bucket, rows are compared with its first ones only
 
 
-def _with_leaders(copies: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def _with_leaders(copies: pd.DataFrame, rows: Rows, threshold: float) -> pd.DataFrame:
     """Adds leader (key of the first row of its group) and similarity (to that row)."""
     if not 0 < threshold <= 1:
         raise ConfigError(f"threshold = {threshold!r} must be above 0 and at most 1.")
-    if not copies["text"].any():
+    first_lines = copies[~copies.duplicated("key")]  # in the order of their keys
+    texts = _taken(first_lines, rows, lambda split: list(norms(split))).tolist()
+    if not any(texts):
         raise DataError("near duplicates are found by text, and these rows have no texts.")
-    key, texts = pd.factorize(copies["norm"])  # counted in the order in which copies are kept
     first, second, similarity = near_pairs(texts, threshold)
     leader, close = np.arange(len(texts)), np.ones(len(texts))
     # In the order of `second`, the closest first: whether `first` leads is settled before it is asked.
@@ -205,7 +295,7 @@ def _with_leaders(copies: pd.DataFrame, threshold: float) -> pd.DataFrame:
         i, j = first[at], second[at]
         if leader[j] == j and leader[i] == i:
             leader[j], close[j] = i, similarity[at]
-    return copies.assign(leader=leader[key], similarity=close[key])
+    return copies.assign(leader=leader[copies["key"]], similarity=close[copies["key"]])
 
 
 def near_pairs(texts: Sequence[str], threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
 from labkit.base.errors import DataError, nearest
+from labkit.data import disk
 from labkit.data.report import Report, visible
-from labkit.data.rows import column
+from labkit.data.rows import column, numbers
 
 MOST = 1000  # classes; beyond it a column is no label
 BLANK = frozenset({"", "nan", "<na>", "na", "n/a", "#n/a", "null"})  # what tables write for "no label", lower case
@@ -28,7 +29,7 @@ class Labels:
     """The labels of one split before the classes of all splits are known.
 
     Attributes:
-        index: position of each row's label in ``names``, int64[n]; -1 is missing.
+        index: position of each row's label in ``names``, int32[n]; -1 is missing.
         names: distinct labels as text, in no order.
         fixed: class names that the column itself brings (``datasets.ClassLabel``), in the order of their ids.
     """
@@ -39,14 +40,18 @@ class Labels:
 
     def without(self, bad: np.ndarray) -> Labels:
         """The labels with those of ``bad`` rows missing, and forgotten where no other row has them."""
-        index = np.where(bad, -1, self.index)
+        if not bad.any():
+            return self
+        index = disk.array(len(bad), np.int32)
+        for part in disk.portions(len(bad)):
+            index[part] = np.where(bad[part], -1, self.index[part])
         return Labels(index, self.names, self.fixed) if self.fixed else _merged(index, list(self.names))
 
     def ids(self, classes: Sequence[str]) -> np.ndarray:
         """Class ids int32[n]: -1 where the label is missing, -2 where it is none of ``classes``."""
         place = {name: index for index, name in enumerate(classes)}
         table = np.array([*(place.get(name, -2) for name in self.names), -1], np.int32)
-        return table[self.index]  # index -1 takes the last entry
+        return disk.take(table, self.index)  # index -1 takes the last entry
 
 
 def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str], report: Report) -> Labels:
@@ -64,16 +69,19 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
     """
     feature = table.features[name]
     if isinstance(feature, ClassLabel):
-        index = np.asarray(pc.fill_null(column(table, name), -1)).astype(np.int64)
-        return Labels(np.where(index < 0, -1, index), tuple(feature.names), tuple(feature.names))
+        index = numbers(table, name, np.int32)
+        return Labels(np.maximum(index, -1, out=index), tuple(feature.names), tuple(feature.names))
     values = column(table, name)
     if not _is_scalar(values.type):
         raise DataError(f"column {name!r} holds {values.type}, which is no label: one class for each row is needed.")
     encoded = pc.dictionary_encode(values.cast(pa.string()) if pa.types.is_null(values.type) else values)
-    encoded = encoded.combine_chunks() if encoded.num_chunks else pa.array([], pa.string()).dictionary_encode()
-    raw = _distinct(encoded.dictionary, name, len(values))
-    index = np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int64)
-    index[~np.isin(index, [i for i, value in enumerate(raw) if _is_label(value, keep)])] = -1
+    chunks = encoded.unify_dictionaries().chunks
+    raw = _distinct(chunks[0].dictionary if chunks else pa.array([], pa.string()), name, len(values))
+    known = np.array([*(i if _is_label(value, keep) else -1 for i, value in enumerate(raw)), -1], np.int32)
+    index, done = disk.array(len(values), np.int32), 0
+    for chunk in chunks:
+        index[done : done + len(chunk)] = known[np.asarray(pc.fill_null(chunk.indices, -1))]
+        done += len(chunk)
     _report_repairs(raw, index, rows, name, report)
     return _merged(index, [_name(value) for value in raw])
 
@@ -129,12 +137,19 @@ def _merged(index: np.ndarray, names: list[str]) -> Labels:
     """One entry for names that several values share."""
     distinct = tuple(dict.fromkeys(names))
     place = {name: position for position, name in enumerate(distinct)}
-    table = np.array([*(place[name] for name in names), -1], np.int64)
-    index = table[index]
-    used = sorted(set(index[index >= 0].tolist()))
-    again = np.full(len(distinct) + 1, -1, np.int64)
+    table = np.array([*(place[name] for name in names), -1], np.int32)
+    used = sorted({int(table[position]) for position in present(index)})
+    again = np.full(len(distinct) + 1, -1, np.int32)
     again[used] = np.arange(len(used))
-    return Labels(again[index], tuple(distinct[position] for position in used))
+    return Labels(disk.take(again[table], index), tuple(distinct[position] for position in used))
+
+
+def present(numbers: np.ndarray) -> set[int]:
+    """Those of some small numbers that are there, without -1 and what is below it."""
+    found: set[int] = set()
+    for part in disk.portions(len(numbers)):
+        found.update(np.flatnonzero(np.bincount(numbers[part][numbers[part] >= 0])).tolist())
+    return found
 
 
 def choose_classes(labels: Mapping[str, Labels], classes: Classes | None, name: str) -> tuple[str, ...]:

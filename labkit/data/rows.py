@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError, nearest
+from labkit.data import disk
 from labkit.data.report import Note, Report, visible
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 MARK = "rows.json"  # the file that tells a saved folder from any other
 BATCH = 10_000
+_OFTEN = 8  # tables after which Arrow gives the memory back that it does not use
 
 
 @dataclass(frozen=True)
@@ -86,23 +89,26 @@ def describe(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
     """``spec`` with counts and lengths taken from ``splits``, by Arrow compute."""
     counts, unlabelled, lengths = {}, {}, {}
     for name, dataset in splits.items():
-        ids = np.asarray(column(dataset, "label"))
-        found = np.bincount(ids[ids >= 0], minlength=len(spec.classes))
+        ids = numbers(dataset, "label")
+        found = np.zeros(len(spec.classes), np.int64)
+        for part in disk.portions(len(ids)):
+            found += np.bincount(ids[part][ids[part] >= 0], minlength=len(found))
         counts[name] = dict(zip(spec.classes, found.tolist(), strict=True))
-        unlabelled[name] = int((ids < 0).sum())
+        unlabelled[name] = len(ids) - int(found.sum())
         if spec.text and len(dataset):
             lengths[name] = _lengths(dataset)
     return spec.replace(counts=counts, unlabelled=unlabelled, lengths=lengths)
 
 
 def _lengths(dataset: Dataset) -> Lengths:
-    found = []
+    size, done = disk.array(len(dataset), np.float64), 0
     for table in batches(dataset, text_columns(dataset)):
         parts = [pc.utf8_length(part) for part in table.columns]
-        found.append(np.sum([np.asarray(part) for part in parts], axis=0))
-    size = np.concatenate(found)
-    middle, high = np.quantile(size, [0.5, 0.95])
-    return Lengths(int(size.min()), float(middle), round(float(size.mean()), 2), float(high), int(size.max()))
+        size[done : done + len(table)] = np.sum([np.asarray(part) for part in parts], axis=0)
+        done += len(table)
+    least, mean, most = int(size.min()), round(float(size.mean()), 2), int(size.max())
+    middle, high = np.quantile(size, [0.5, 0.95], overwrite_input=True)
+    return Lengths(least, float(middle), mean, float(high), most)
 
 
 def text_columns(dataset: Dataset) -> list[str]:
@@ -111,14 +117,73 @@ def text_columns(dataset: Dataset) -> list[str]:
 
 
 def batches(dataset: Dataset, columns: list[str] | None = None, size: int = BATCH) -> Iterator[pa.Table]:
-    """Arrow tables of up to ``size`` rows, in order; memory-mapped data are not read into memory as a whole."""
-    chosen = dataset if columns is None else dataset.select_columns(columns)
-    yield from chosen.with_format("arrow").iter(batch_size=size)
+    """Arrow tables of up to ``size`` rows, in order; what is mapped from the disk is read no further than that."""
+    for number, table in enumerate(_batches(dataset, columns, size), start=1):
+        yield table
+        if number % _OFTEN == 0:
+            pa.default_memory_pool().release_unused()  # else it keeps several times what is needed at once
+
+
+def _batches(dataset: Dataset, columns: list[str] | None, size: int) -> Iterator[pa.Table]:
+    table = dataset.data.table
+    table = table.select(dataset.column_names if columns is None else columns)
+    if dataset._indices is None:
+        yield from _grouped(table, size)
+        return
+    parts = table.to_batches()
+    ends = np.cumsum([0, *map(len, parts)])
+    for chosen in dataset._indices.table.column(0).chunks:
+        for start in range(0, len(chosen), size):
+            yield _taken(parts, ends, chosen[start : start + size].to_numpy().astype(np.int64), table.schema)
+
+
+def _grouped(table: pa.Table, size: int) -> Iterator[pa.Table]:
+    """A table as it is stored, nothing copied; only small pieces are put together."""
+    held: list[pa.RecordBatch] = []
+    for part in filter(len, table.to_batches(max_chunksize=size)):
+        if held and (sum(map(len, held)) + len(part) > size or len(part) >= size // 10):
+            yield pa.Table.from_batches(held)
+            held = []
+        held.append(part)
+        if len(part) >= size // 10:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _taken(parts: list[pa.RecordBatch], ends: np.ndarray, rows: np.ndarray, schema: pa.Schema) -> pa.Table:
+    """Some rows of a table in pieces that end at ``ends``; datasets itself would take them one by one, in Python."""
+    order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
+    rows = rows if order is None else rows[order]
+    which = np.searchsorted(ends, rows, side="right") - 1
+    cuts = np.flatnonzero(np.diff(which, prepend=-1, append=len(parts)))
+    found = [
+        parts[which[start]].take(pa.array(rows[start:end] - ends[which[start]]))
+        for start, end in pairwise(cuts.tolist())
+    ]
+    table = pa.Table.from_batches(found, schema)
+    return table if order is None else table.combine_chunks().take(pa.array(np.argsort(order)))
 
 
 def column(dataset: Dataset, name: str) -> pa.ChunkedArray:
     """One column as Arrow."""
-    return dataset.select_columns([name]).with_format("arrow")[:].column(name)
+    if dataset._indices is None:
+        return dataset.data.table.column(name)
+    tables = [part.column(0) for part in batches(dataset, [name])]
+    kind = dataset.data.table.schema.field(name).type
+    return pa.chunked_array([chunk for part in tables for chunk in part.chunks], kind)
+
+
+def numbers(dataset: Dataset, name: str, kind: Any = None) -> np.ndarray:
+    """One column of whole numbers, out of memory (:mod:`labkit.data.disk`); nulls are -1."""
+    kind = kind or dataset.data.table.schema.field(name).type.to_pandas_dtype()
+    out, done = disk.array(len(dataset), kind), 0
+    for part in batches(dataset, [name]):
+        values = part.column(0)
+        out[done : done + len(part)] = np.asarray(values.fill_null(-1) if values.null_count else values)
+        done += len(part)
+    return out
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -155,7 +220,7 @@ class Rows:
         digest = hashlib.sha256(json.dumps([self.basis.kind, self.basis.classes]).encode())
         for name, dataset in self.splits.items():
             digest.update(json.dumps([name, len(dataset)]).encode())
-            digest.update(np.asarray(column(dataset, "label")).astype("<i4").tobytes())
+            digest.update(numbers(dataset, "label", "<i4"))
             for part in text_columns(dataset):
                 digest.update(_digest_text(dataset, part))
             if self.basis.kind != "text":
@@ -180,7 +245,7 @@ class Rows:
         for name, dataset in splits.items():
             if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
                 raise DataError(f"split {name!r} lacks the columns {', '.join(missing)}.")
-            if len(dataset) and (top := pc.max(column(dataset, "label")).as_py()) >= max(len(basis.classes), 0):
+            if len(dataset) and (top := int(numbers(dataset, "label").max())) >= max(len(basis.classes), 0):
                 raise DataError(f"split {name!r} has the label {top}; there are {len(basis.classes)} classes.")
         return Rows(dict(splits), basis, self.report.merge(notes), self.source)
 
@@ -214,7 +279,7 @@ class Rows:
         drawn = {}
         for name, dataset in self.splits.items():
             order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))
-            drawn[name] = dataset.select(np.sort(order[:n]))
+            drawn[name] = disk.chosen(dataset, np.sort(order[:n]))
         left = len(self) - sum(map(len, drawn.values()))
         note = Note(None, None, "counted", "left out by sample", f"{left:,} of {len(self):,} rows, seed {seed}")
         return self.with_splits(drawn, [note])._did("sample", {"n": n, "seed": seed})

@@ -12,6 +12,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from labkit.base.errors import ConfigError, DataError, SampleError, nearest
+from labkit.data import disk
 from labkit.data.admit import make_rows
 from labkit.data.columns import Choice
 from labkit.data.csvfile import Dialect, named
@@ -227,7 +228,7 @@ def _dataset_part(table: Dataset) -> Part:
     table = table.with_format(None)
     report = Report()
     named(table.column_names, "the data set", report)
-    return Part(table.add_column(ROW, np.arange(len(table))), report, len(table))
+    return Part(disk.with_column(table, ROW, np.arange(len(table))), report, len(table))
 
 
 def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], source: dict[str, Any]) -> Rows:

@@ -6,18 +6,22 @@ always go the same way, so that splitting does not leak.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError, DataError, nearest
-from labkit.data.duplicates import conflicts, dedupe, exact_duplicates, near_duplicates, table
+from labkit.data import disk
+from labkit.data.duplicates import conflicts, dedupe, digests, drawn, exact_duplicates, near_duplicates, norms
 from labkit.data.report import Note
-from labkit.data.rows import Rows, column
+from labkit.data.rows import Rows, batches, numbers
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 __all__ = [
     "Leakage",
@@ -83,23 +87,41 @@ class Leakage(Config):
 
 def leakage(rows: Rows) -> Leakage:
     """Count the rows of each other split whose text (normalised as for exact duplicates) is in train too."""
-    copies = table(rows).sort_values("row", kind="stable")
-    train = copies[copies["split"] == "train"].drop_duplicates("key").set_index("key")["row"]
-    parts = []
-    for name, dataset in rows.splits.items():
-        if name == "train":
-            continue
-        mine = copies[copies["split"] == name]
-        leaked = mine[mine["key"].isin(train.index)]
-        first = leaked.head(5)
-        examples = zip(first["row"].tolist(), train.loc[first["key"]].tolist(), strict=True)
-        parts.append(SplitLeakage(name, len(dataset), len(leaked), tuple(examples)))
-    return Leakage(tuple(parts))
+    if "train" not in rows.splits:
+        return Leakage(tuple(SplitLeakage(name, len(split), 0) for name, split in rows.splits.items()))
+    return _leakage(rows, {name: _draws(split) for name, split in rows.splits.items()})
+
+
+def _leakage(rows: Rows, draws: dict[str, np.ndarray]) -> Leakage:
+    """:func:`leakage` by 64 bits of each text, u64[n], drawn in any one way."""
+    known = draws["train"]
+    if not len(known):
+        return Leakage(tuple(SplitLeakage(name, len(mine), 0) for name, mine in draws.items() if name != "train"))
+    ranked = disk.array(len(known), np.uint64)
+    ranked[:] = known
+    ranked.sort()
+    return Leakage(tuple(_shared(rows, name, draws[name], known, ranked) for name in rows.splits if name != "train"))
+
+
+def _shared(rows: Rows, name: str, mine: np.ndarray, known: np.ndarray, ranked: np.ndarray) -> SplitLeakage:
+    """What one split shares with train, whose draws are ``known``, and in order ``ranked``."""
+
+    def in_train(part: slice) -> np.ndarray:
+        return ranked[np.minimum(np.searchsorted(ranked, mine[part]), len(ranked) - 1)] == mine[part]
+
+    leaked = disk.where(len(mine), in_train)
+    row, theirs = (numbers(rows.splits[split], "row") for split in (name, "train")) if len(leaked) else (None, None)
+    first = leaked[np.argsort(row[leaked], kind="stable")[:5]] if len(leaked) else leaked
+    examples = tuple((int(row[at]), int(theirs[known == mine[at]].min())) for at in first)
+    return SplitLeakage(name, len(mine), len(leaked), examples)
 
 
 def check_leakage(rows: Rows, limit: float = 0.01, accept: bool = False) -> Leakage:
     """Raise :class:`DataError` when more than ``limit`` of a split is also in train, unless ``accept``."""
-    found = leakage(rows)
+    return _checked(leakage(rows), limit, accept)
+
+
+def _checked(found: Leakage, limit: float, accept: bool) -> Leakage:
     if found.share > limit and not accept:
         bad = "; ".join(str(part) for part in found.splits if part.share > limit)
         raise DataError(
@@ -157,33 +179,56 @@ def split(
         for name in _EVALUATION
         if name in rows.splits
     ]
+    draws: dict[str, np.ndarray] = {}
     if wanted:
-        rows = _carved(rows, wanted, stratify, group, seed)
-    found = check_leakage(rows, accept=accept_leakage)
+        rows, draws = _carved(rows, wanted, stratify, group, seed)
+    draws = {name: draws[name] if name in draws else _draws(part, seed) for name, part in rows.splits.items()}
+    found = _checked(_leakage(rows, draws), 0.01, accept_leakage)
     leaks = [part for part in found.splits if part.leaked]
     notes += [Note(None, "text", "counted", f"rows of {part.split} in train", str(part), part.split) for part in leaks]
     return rows.with_splits(rows.splits, notes)
 
 
-def _carved(rows: Rows, wanted: dict[str, float], stratify: bool, group: str | None, seed: int) -> Rows:
+def _carved(
+    rows: Rows, wanted: dict[str, float], stratify: bool, group: str | None, seed: int
+) -> tuple[Rows, dict[str, np.ndarray]]:
+    """The rows with splits carved out of train, and what was drawn for the texts of these, if it was."""
     train = rows.splits["train"]
-    labels = np.asarray(column(train, "label")).astype(np.int64)
-    usable = labels >= 0 if (labels >= 0).any() else np.ones(len(labels), bool)
-    strata = labels if stratify and (labels >= 0).any() else np.where(usable, 0, -1)
-    units = _Units(_names(rows, group), strata, seed)
-    sizes = _sizes(wanted, int(usable.sum()))
+    labels = numbers(train, "label")
+    labelled = sum(int(np.count_nonzero(labels[part] >= 0)) for part in disk.portions(len(labels)))
+    strata = labels
+    if not (stratify and labelled):
+        strata = disk.array(len(labels), np.int8)
+        for part in disk.portions(len(labels)):
+            strata[part] = np.where((labels[part] >= 0) | (not labelled), 0, -1)
+    draws = _draws(train, seed) if group is None else _group_draws(rows, group, seed)
+    units = _Units(draws, strata)
+    sizes = _sizes(wanted, labelled or len(labels))
+    names = ("train", *sizes)
     where = units.assign(sizes)
-    if missing := [name for name in ("train", *sizes) if not (where == name).any()]:
+    counts = np.zeros((len(names), 1 + len(rows.basis.classes)), np.int64)  # split → rows without a label, of a class
+    for part in disk.portions(len(where)):
+        cells = where[part].astype(np.int64) * counts.shape[1] + np.maximum(labels[part], -1) + 1
+        counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
+    held = dict(zip(names, counts.sum(axis=1).tolist(), strict=True))
+    if missing := [name for name in names if not held[name]]:
         what = f"{group!r} has {units.count} values" if group else f"train has {units.count} different texts"
         raise DataError(f"no rows are left for {missing[0]}: {what}, too few or too uneven for these sizes.")
     order = ("train", *(name for name in ("validation", "test") if name in sizes))
-    carved = {name: train.select(np.flatnonzero(where == name)) for name in order}
+    places = {name: _places(where, names.index(name)) for name in order}
+    carved = {name: disk.chosen(train, places[name]) for name in order}
     splits = {"train": carved.pop("train"), **carved, **{k: v for k, v in rows.splits.items() if k != "train"}}
     splits = {name: splits[name] for name in sorted(splits, key=_place)}
-    shown = ", ".join(f"{name} {int((where == name).sum()):,}" for name in order)
+    shown = ", ".join(f"{name} {held[name]:,}" for name in order)
     how = f"by {group!r}" if group else "stratified" if stratify else "at random"
     notes = [Note(None, None, "counted", "split", f"{shown} rows; {how}, seed {seed}")]
-    return rows.with_splits(splits, notes + _absent(rows, labels, where, order))
+    notes += _absent(rows, {name: counts[names.index(name), 1:] for name in order})
+    drawn_for = {} if group else {name: disk.take(draws, there) for name, there in places.items()}
+    return rows.with_splits(splits, notes), drawn_for
+
+
+def _places(where: np.ndarray, number: int) -> np.ndarray:
+    return disk.where(len(where), lambda part: where[part] == number)
 
 
 def _place(name: str) -> int:
@@ -191,27 +236,29 @@ def _place(name: str) -> int:
     return known.index(name) if name in known else len(known)
 
 
-def _names(rows: Rows, group: str | None) -> list[str]:
-    """What rows of train must share to go the same way."""
+def _draws(split: Dataset, seed: int = 0) -> np.ndarray:
+    """64 bits of each text, u64[n]: the same for exact copies, else as good as drawn."""
+    return digests(split, f"{seed} ")[:, 0]
+
+
+def _group_draws(rows: Rows, group: str, seed: int) -> np.ndarray:
+    """64 bits of what rows of train must share to go the same way, u64[n]."""
     train = rows.splits["train"]
-    own = table(rows).query("split == 'train'").sort_values("position")["norm"].tolist()
-    if group is None:
-        return own
     if group not in train.column_names:
         near, known = nearest(group, train.column_names), ", ".join(train.column_names)
         raise DataError(f"there is no column {group!r} to group by.{near} Columns: {known}.")
-    values = column(train, group).to_pylist()
-    return [f"text {text}" if value is None else f"group {value!r}" for value, text in zip(values, own, strict=True)]
+    values = (value for part in batches(train, [group]) for value in part.column(0).to_pylist())
+    names = (f"text {text}" if v is None else f"group {v!r}" for v, text in zip(values, norms(train), strict=True))
+    return drawn(len(train), (name.encode("utf-8", "surrogatepass") for name in names), f"{seed} ")[:, 0]
 
 
-def _absent(rows: Rows, labels: np.ndarray, where: np.ndarray, order: Iterable[str]) -> list[Note]:
-    """A note for each class that a split lacks though it has rows."""
-    notes = []
-    for label, count in enumerate(np.bincount(labels[labels >= 0], minlength=len(rows.spec.classes)).tolist()):
-        missing = [name for name in order if count and not (labels[where == name] == label).any()]
-        for name in missing:
-            detail = f"{rows.spec.classes[label]!r} has {count} row{'s' * (count != 1)}"
-            notes.append(Note(None, rows.spec.label, "counted", "class missing from a split", detail, name))
+def _absent(rows: Rows, counts: dict[str, np.ndarray]) -> list[Note]:
+    """A note for each class that a split lacks though it has rows; ``counts`` are the rows of a split by class."""
+    notes, classes = [], rows.basis.classes
+    for label, count in enumerate(np.sum(list(counts.values()), axis=0).tolist()):
+        for name in (name for name, found in counts.items() if count and not found[label]):
+            detail = f"{classes[label]!r} has {count} row{'s' * (count != 1)}"
+            notes.append(Note(None, rows.basis.label, "counted", "class missing from a split", detail, name))
     return notes
 
 
@@ -230,53 +277,96 @@ def _sizes(wanted: dict[str, float], total: int) -> dict[str, int]:
     return sizes
 
 
-def _draw(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
 class _Units:
     """Rows that go the same way together: each unit with its rows per class, in an order drawn by seed and content.
 
+    Units are numbered by their draws. A cell is the rows that a unit has of one class; the cells of a unit stand
+    together, the rarest class first. All arrays are out of memory, and are made in portions.
+
     Args:
-        names: what the rows of a unit have in common.
+        draws: of each row, equal for the rows of a unit (:func:`_draws`).
         strata: class of each row; -1 rows take no part, they go where their unit goes, or stay in train.
     """
 
-    def __init__(self, names: list[str], strata: np.ndarray, seed: int):
-        self.unit, unique = pd.factorize(np.asarray(names, dtype=object))
-        self.count = len(unique)
-        counted = strata >= 0
-        self.totals = np.bincount(strata[counted])
-        self.holders = np.zeros_like(self.totals)  # units of each class
-        self.parts: list[list[tuple[int, int]]] = [[] for _ in unique]  # (class, rows) of a unit, its rarest first
-        cells, sizes = np.unique(self.unit[counted] * len(self.totals) + strata[counted], return_counts=True)
-        units, classes = np.divmod(cells, len(self.totals))
+    def __init__(self, draws: np.ndarray, strata: np.ndarray):
+        count = len(draws)
+        self.totals = np.zeros(max(0, int(strata.max(initial=-1))) + 1, np.int64)
+        for part in disk.portions(count):
+            self.totals += np.bincount(strata[part][strata[part] >= 0], minlength=len(self.totals))
         rarity = np.argsort(self.totals, kind="stable").argsort()
-        for at in np.lexsort((rarity[classes], units)):
-            self.parts[units[at]].append((int(classes[at]), int(sizes[at])))
-            self.holders[classes[at]] += 1
-        drawn = [_draw(f"{seed} {name}") for name in unique]
-        held = [unit for unit, parts in enumerate(self.parts) if parts]
-        self.order = sorted(held, key=lambda unit: (rarity[self.parts[unit][0][0]], drawn[unit]))
+        self.unit, self.count = disk.array(count, np.int32), 0
+        self.sizes, self.classes, self.begin, self.held, lead = (disk.array(count + 1, np.int32) for _ in range(5))
+        self.holders = np.zeros(len(self.totals), np.int64)  # units of each class
+        commonest, cells, units = np.argsort(rarity), 0, 0
+        for unit, rank, size in self._cells(draws, strata, rarity):
+            self.sizes[cells : cells + len(size)] = size
+            self.classes[cells : cells + len(size)] = commonest[rank]
+            self.holders += np.bincount(commonest[rank], minlength=len(self.holders))
+            first = np.flatnonzero(np.diff(unit, prepend=-1))  # each unit's first cell
+            here = slice(units, units + len(first))
+            self.begin[here], self.held[here], lead[here] = first + cells, unit[first], rank[first]
+            cells, units = cells + len(size), units + len(first)
+        self.begin[units] = cells
+        self.order, counts = disk.by_kind(units, lambda part: lead[part], len(self.totals))
+        ends = np.cumsum(counts).tolist()
+        self.rarest = [(int(commonest[rank]), range(end - some, end))  # class → places in the order
+                       for rank, (some, end) in enumerate(zip(counts.tolist(), ends, strict=True)) if some]  # fmt: skip
+
+    def _cells(
+        self, draws: np.ndarray, strata: np.ndarray, rarity: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Numbers the units, and yields unit, rank by rarity and size of the cells, in order; no unit is cut."""
+        order, last = disk.order(draws), None
+        kept, sizes = np.empty(0, np.int64), np.empty(0, np.int64)
+        for part in disk.portions(len(draws)):
+            rows = order[part]
+            mine = draws[rows]
+            first = np.diff(mine, prepend=~mine[:1] if last is None else last) != 0
+            unit = self.count - 1 + np.cumsum(first)
+            self.unit[rows], self.count, last = unit, int(unit[-1]) + 1, mine[-1:]
+            ranks = strata[rows]
+            new = (unit * len(rarity) + rarity[ranks])[ranks >= 0]
+            cells, place = np.unique(np.concatenate([kept, new]), return_inverse=True)
+            sizes = np.bincount(place, np.concatenate([sizes, np.ones(len(new))])).astype(np.int64)
+            whole = int(np.searchsorted(cells, unit[-1] * len(rarity)))  # the last unit may go on
+            yield *np.divmod(cells[:whole], len(rarity)), sizes[:whole]
+            kept, sizes = cells[whole:], sizes[whole:]
+        yield *np.divmod(kept, len(rarity)), sizes
 
     def assign(self, sizes: dict[str, int]) -> np.ndarray:
-        """Name of the split of each row: units that fit first, then those that come nearer to the sizes than none."""
-        need = {name: targets.tolist() for name, targets in self._targets(sizes).items()}
-        room = dict(sizes)
-        where = ["train"] * self.count
+        """The split of each row, i8[n], 0 for train, k for the k-th of ``sizes``.
+
+        Units that fit come first, then those that come nearer to the sizes than none.
+        """
+        need = [targets.tolist() for targets in self._targets(sizes).values()]
+        room = list(sizes.values())
+        where = disk.array(self.count, np.int8)
+        where[:] = 0
         for slack in (1, 2):
-            for unit in self.order:
-                parts = self.parts[unit]
-                (rarest, count), total = parts[0], sum(size for _, size in parts)
-                if where[unit] != "train":
-                    continue
-                fits = (n for n in sizes if count <= slack * need[n][rarest] and total <= slack * room[n])
-                if name := next(fits, ""):
-                    where[unit] = name
-                    room[name] -= total
-                    for stratum, size in parts:
-                        need[name][stratum] -= size
-        return np.asarray(where)[self.unit]
+            for rarest, places in self.rarest:
+                self._take(places, rarest, slack, need, room, where)
+        return disk.take(where, self.unit)
+
+    def _take(
+        self, places: range, rarest: int, slack: int, need: list[list[int]], room: list[int], where: np.ndarray
+    ) -> None:
+        """Go through units of one rarest class, in order, until no split has a need of it or room."""
+        for place in places:
+            open_ = [k for k in range(len(room)) if slack * need[k][rarest] >= 1 and slack * room[k] >= 1]
+            if not open_:
+                return
+            at = self.order[place]
+            if where[self.held[at]]:
+                continue
+            cells = slice(self.begin[at], self.begin[at + 1])
+            parts = list(zip(self.classes[cells].tolist(), self.sizes[cells].tolist(), strict=True))
+            count, total = parts[0][1], sum(size for _, size in parts)
+            fits = (k for k in open_ if count <= slack * need[k][rarest] and total <= slack * room[k])
+            if (k := next(fits, -1)) >= 0:
+                where[self.held[at]] = k + 1
+                room[k] -= total
+                for stratum, size in parts:
+                    need[k][stratum] -= size
 
     def _targets(self, sizes: dict[str, int]) -> dict[str, np.ndarray]:
         """Split → rows wanted of each class."""

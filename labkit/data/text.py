@@ -9,19 +9,27 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from labkit.base.cache import fingerprint, write_atomic
 from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.data.rows import batches
 from labkit.data.tokens import Tokens
+from labkit.data.words import Words, fits, ranges
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 #: Roles of special tokens and the names they go by, BERT's first.
 ROLES = {
@@ -36,6 +44,9 @@ READ = 1_000_000
 
 _KINDS = {"wordpiece": 32, "bpe": 256 + len(ROLES)}  # kind → the smallest vocabulary that makes sense
 _AT_ONCE = 2000  # texts given to Rust at once: it needs some hundred bytes for a token
+_BULK = 200  # from this many texts on, the words of all of them are looked up at once
+_BYTES = 2_000_000  # of text are looked up at once: arrays of that many numbers
+Texts = Sequence[str] | pa.Array | pa.ChunkedArray
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -68,6 +79,7 @@ class Tokenizer:
         self._reserved = np.zeros(self.vocab_size, bool)
         self._reserved[list(special | set(found.values()))] = True
         self._reserved[self.unk_id] = False
+        self._lock = Lock()  # of the words, which learn
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -97,7 +109,7 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],
+        texts: Texts | Iterable[str] | Dataset,
         kind: str = "wordpiece",
         vocab_size: int = 8000,
         lowercase: bool = True,
@@ -106,7 +118,8 @@ class Tokenizer:
         """Learn a vocabulary from texts in any language; the same texts always give the same ids.
 
         Args:
-            texts: read once and held in memory.
+            texts: strings, an Arrow column of them, or a data set, of which the column ``text`` is taken. They are
+                gone through three times and not held in memory; of an iterator, which ends, a list is made first.
             kind: ``"wordpiece"`` (BERT's; every Chinese character is a word) or ``"bpe"`` (on bytes, so it knows all).
             vocab_size: pieces at most, special tokens included.
             lowercase: fold case (WordPiece then also drops accents, as BERT does).
@@ -120,11 +133,14 @@ class Tokenizer:
             raise ConfigError(f"unknown kind of tokenizer {kind!r}.{nearest(kind, _KINDS)} Known: {', '.join(_KINDS)}.")
         if vocab_size < _KINDS[kind]:
             raise ConfigError(f"vocab_size = {vocab_size} is too small for {kind}: at least {_KINDS[kind]}.")
-        texts = _checked(texts)
-        if not any(text.strip() for text in texts):
-            raise DataError(f"there is no text to learn a vocabulary from ({len(texts)} rows, all empty).")
+        texts = list(texts) if isinstance(texts, Iterator) else texts
+        count, filled = 0, False
+        for part in _portions(texts):
+            count, filled = count + len(part), filled or any(text.strip() for text in part)
+        if not filled:
+            raise DataError(f"there is no text to learn a vocabulary from ({count} rows, all empty).")
         learn = _learn_wordpiece if kind == "wordpiece" else _learn_bpe
-        return cls(learn([_well_formed(text) for text in texts], vocab_size, lowercase, min_frequency))
+        return cls(learn(texts, vocab_size, lowercase, min_frequency))
 
     def save(self, folder: str | Path) -> Path:
         """Write ``tokenizer.json`` into a folder (made if need be), whole or not at all; returns the file's path."""
@@ -138,11 +154,11 @@ class Tokenizer:
         """SHA-256 of everything that decides what :meth:`encode` returns."""
         return fingerprint("labkit tokenizer 1", self._rust.to_str(), READ)
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, max_length: int = 512) -> Tokens:
+    def encode(self, texts: Texts, pairs: Texts | None = None, max_length: int = 512) -> Tokens:
         """Number the pieces of many texts, in parallel, with ``[CLS]`` and ``[SEP]`` added.
 
         Args:
-            texts: n texts. Lone surrogates become U+FFFD; nothing that is a string raises.
+            texts: n texts, or an Arrow array of them. Lone surrogates become U+FFFD; nothing that is a string raises.
             pairs: n second texts, or None.
             max_length: tokens of a row at most, special ones included. A row that is longer loses its end; of a
                 pair the longer text is cut first, as in BERT.
@@ -185,14 +201,43 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"<tokenizer: {type(self._rust.model).__name__}, {self.vocab_size} pieces>"
 
-    def _numbers(self, texts: list[str], room: int) -> tuple[np.ndarray, ...]:
-        """Flat ids i32, lengths i64[n] and whether a text went on after what was read, bool[n]."""
-        some = [self._some(texts[i : i + _AT_ONCE], room) for i in range(0, max(1, len(texts)), _AT_ONCE)]
-        return tuple(np.concatenate(parts) for parts in zip(*some, strict=True))
+    @cached_property
+    def _words(self) -> Words | None:
+        return Words(self._rust) if fits(self._rust) else None
 
-    def _some(self, texts: list[str], room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _numbers(self, texts: list[str] | pa.Array, room: int) -> tuple[np.ndarray, ...]:
+        """Flat ids i32, lengths i64[n] and whether a text went on after what was read, bool[n]."""
         limit = max(512, 8 * room)  # characters; most texts have fewer than 8 to a token
         most = max(READ, limit)
+        if len(texts) < _BULK or self._words is None:
+            texts = texts.to_pylist() if isinstance(texts, pa.Array) else texts
+            some = [self._some(texts[i : i + _AT_ONCE], limit, most, room) for i in _starts(len(texts), _AT_ONCE)]
+        else:
+            array = _as_array(texts)
+            cuts = _cuts(array, _BYTES)
+            some = [self._bulk(array[start:end], limit, most, room) for start, end in pairwise(cuts)]
+        return tuple(np.concatenate(parts) for parts in zip(*some, strict=True))
+
+    def _bulk(self, texts: pa.Array, limit: int, most: int, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The numbers of many texts by their words; the few that need more care go to :meth:`_some`."""
+        size = pc.utf8_length(texts).to_numpy()
+        long = np.flatnonzero(size > limit)
+        read = texts
+        if len(long):
+            heads = texts.to_pylist()
+            for i in long.tolist():
+                heads[i] = _head(heads[i], limit)
+            read = pa.array(heads, pa.large_string())
+        with self._lock:
+            ids, length, unclear = self._words.pieces(read)
+        ids[self._reserved[ids]] = self.unk_id
+        again = np.union1d(unclear, long[length[long] <= room]).astype(np.int64)
+        if len(again):
+            more, count, _ = self._some(texts.take(pa.array(again)).to_pylist(), limit, most, room)
+            ids, length = _replaced(ids, length, again, more, count)
+        return ids, length, size > most
+
+    def _some(self, texts: list[str], limit: int, most: int, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found = self._rust.encode_batch_fast([_head(text, limit) for text in texts], add_special_tokens=False)
         sparse = [i for i, text in enumerate(texts) if len(text) > limit and len(found[i]) <= room]
         if sparse:
@@ -213,27 +258,77 @@ class Tokenizer:
         start, end = offsets[:-1], offsets[1:]
         out, types = np.empty(int(offsets[-1]), np.int32), np.zeros(int(offsets[-1]), np.uint8)
         out[start], out[start + 1 + keep], out[end - 1] = self.cls_id, self.sep_id, self.sep_id
-        out[_ranges(start + 1, keep)] = ids[_ranges(np.cumsum(length) - length, keep)]
+        out[ranges(start + 1, keep)] = ids[ranges(np.cumsum(length) - length, keep)]
         if other:
             ids, length, keep_other = other
-            out[_ranges(start + 2 + keep, keep_other)] = ids[_ranges(np.cumsum(length) - length, keep_other)]
-            types[_ranges(start + 2 + keep, keep_other + 1)] = 1
+            out[ranges(start + 2 + keep, keep_other)] = ids[ranges(np.cumsum(length) - length, keep_other)]
+            types[ranges(start + 2 + keep, keep_other + 1)] = 1
         return Tokens.unlabelled(out, types, offsets, self.pad_id, int(cut.sum()))
 
 
-def _ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """``start[0], start[0]+1, …`` (length[0] of them), then the same for 1, 2, …, in one flat array."""
-    return np.repeat(start - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
+def _starts(count: int, step: int) -> range:
+    """Where portions of ``step`` begin; one begins even where there is nothing."""
+    return range(0, max(1, count), step)
 
 
-def _checked(texts: Iterable[str]) -> list[str]:
+def _cuts(texts: pa.Array, size: int) -> list[int]:
+    """Where to cut an array into portions of about ``size`` bytes, each of one text at least."""
+    offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    full = np.searchsorted(offsets, np.arange(offsets[0] + size, offsets[-1], size))
+    return np.unique([0, *full, len(texts)]).tolist()
+
+
+def _as_array(texts: list[str] | pa.Array) -> pa.Array:
+    if isinstance(texts, pa.Array):
+        return texts
+    try:
+        return pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:
+        return pa.array([_well_formed(text) for text in texts], pa.large_string())
+
+
+def _replaced(
+    ids: np.ndarray, length: np.ndarray, rows: np.ndarray, other: np.ndarray, count: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flat ids and lengths with those of some ``rows`` (ascending) exchanged for others."""
+    source = np.cumsum(length) - length
+    source[rows] = len(ids) + np.cumsum(count) - count
+    length = length.copy()
+    length[rows] = count
+    return np.concatenate([ids, other])[ranges(source, length)], length
+
+
+def _checked(texts: Texts | Iterable[str], first: int = 0) -> list[str] | pa.Array:
+    if isinstance(texts, pa.Array | pa.ChunkedArray):
+        if texts.null_count:
+            raise DataError(f"text {texts.is_null().index(True).as_py()} is missing; it must be a string.")
+        array = texts.cast(pa.large_string())
+        return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
     if isinstance(texts, str):
         raise DataError(f"a list of texts is needed, not one string: [{texts[:40]!r}].")
     texts = list(texts)
-    for i, text in enumerate(texts):
+    for i, text in enumerate(texts, first):
         if not isinstance(text, str):
             raise DataError(f"text {i} is {text!r}, a {type(text).__name__}; it must be a string.")
     return texts
+
+
+def _portions(texts: Texts | Iterable[str] | Dataset) -> Iterator[list[str]]:
+    """Texts, checked and well formed, some at a time."""
+    if isinstance(texts, str):
+        _checked(texts)  # says what is needed
+    if isinstance(texts, pa.Array | pa.ChunkedArray):
+        parts: Iterator[Any] = (texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE))
+    elif hasattr(texts, "column_names"):
+        parts = (table.column(0) for table in batches(texts, ["text"], _AT_ONCE))
+    else:
+        source = iter(texts)
+        parts = iter(lambda: list(islice(source, _AT_ONCE)), [])
+    done = 0
+    for part in parts:
+        strings = part if isinstance(part, list) else part.to_pylist()
+        yield [_well_formed(text) for text in _checked(strings, done)]
+        done += len(part)
 
 
 def _well_formed(text: str) -> str:
@@ -293,7 +388,7 @@ def _with_special(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     return rust
 
 
-def _learn_wordpiece(texts: list[str], vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
+def _learn_wordpiece(texts: Any, vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
     special = [names[0] for names in ROLES.values()]
     rust = _wordpiece({name: number for number, name in enumerate(special)}, lowercase)
     alphabet = _alphabet(texts, rust, least, vocab_size - len(special))
@@ -304,32 +399,34 @@ def _learn_wordpiece(texts: list[str], vocab_size: int, lowercase: bool, least: 
         vocab_size=vocab_size, min_frequency=least, special_tokens=special + alphabet, show_progress=False,
         initial_alphabet=letters, limit_alphabet=len(letters),
     )  # fmt: skip
-    rust.train_from_iterator(texts, trainer, length=len(texts))
+    rust.train_from_iterator(_portions(texts), trainer)
     return _wordpiece(rust.get_vocab(), lowercase)
 
 
-def _alphabet(texts: list[str], rust: tokenizers.Tokenizer, least: int, room: int) -> list[str]:
+def _alphabet(texts: Any, rust: tokenizers.Tokenizer, least: int, room: int) -> list[str]:
     """Characters, most frequent first, each followed by ``##`` and itself where it can go on a word."""
-    raw: Counter[str] = Counter()
-    for text in texts:
-        raw.update(text)
+    raw = np.zeros(0x110000, np.int64)  # of each code point
+    for part in _portions(texts):
+        found = np.bincount(np.frombuffer("".join(part).encode("utf-32-le"), np.uint32))
+        raw[: len(found)] += found
     seen: Counter[str] = Counter()
     inner: set[str] = set()
-    for char, count in raw.items():
+    for code in np.flatnonzero(raw).tolist():
+        char, count = chr(code), int(raw[code])
         words = [word for word, _ in rust.pre_tokenizer.pre_tokenize_str(rust.normalizer.normalize_str("a" + char))]
         inner.update(words[0][1:])
         for letter in "".join(words)[1:]:
             seen[letter] += count
-    found: list[str] = []
+    chosen: list[str] = []
     for letter in sorted((one for one in seen if seen[one] >= least), key=lambda one: (-seen[one], one)):
         forms = [letter, f"##{letter}"] if letter in inner else [letter]
-        if len(found) + len(forms) > room:
+        if len(chosen) + len(forms) > room:
             break
-        found += forms
-    return found
+        chosen += forms
+    return chosen
 
 
-def _learn_bpe(texts: list[str], vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
+def _learn_bpe(texts: Any, vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
     rust = tokenizers.Tokenizer(models.BPE())
     if lowercase:
         rust.normalizer = normalizers.Lowercase()
@@ -339,5 +436,5 @@ def _learn_bpe(texts: list[str], vocab_size: int, lowercase: bool, least: int) -
         vocab_size=vocab_size, min_frequency=least, special_tokens=[names[0] for names in ROLES.values()],
         show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    rust.train_from_iterator(texts, trainer, length=len(texts))
+    rust.train_from_iterator(_portions(texts), trainer)
     return _with_special(rust)

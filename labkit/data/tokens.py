@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ import numpy as np
 
 from labkit.base.cache import cache_dir, fingerprint
 from labkit.base.errors import DataError
+from labkit.data import disk
+from labkit.data.rows import batches
 
 if TYPE_CHECKING:
     import datasets
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
 DTYPES = {"ids": np.int32, "types": np.uint8, "offsets": np.int64, "label": np.int32, "row": np.int64}
 
 _FORMAT = 1
-_CHUNK = 2000  # rows tokenised at a time
+_CHUNK = 20_000  # rows tokenised at a time, at most
+_BYTES = 4_000_000  # of a table tokenised at a time, as nearly as its first rows tell
 _DAY = 86_400.0  # seconds after which a half-written entry is surely left over
 
 
@@ -69,10 +73,13 @@ class Tokens:
     def __repr__(self) -> str:
         return f"<tokens: {len(self)} rows, {len(self.ids)} tokens, {self.truncated} rows truncated>"
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens in every row, i64[n]."""
-        return np.diff(self.offsets)
+        found = disk.array(len(self), np.int64)
+        for part in disk.portions(len(self)):
+            found[part] = np.diff(self.offsets[part.start : part.stop + 1])
+        return found
 
     @property
     def truncated_share(self) -> float:
@@ -107,10 +114,12 @@ def encode(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int, cac
 
 
 def _tables(dataset: datasets.Dataset) -> Iterator[Any]:
-    """Arrow tables of the columns that matter, ``_CHUNK`` rows each, with no text missing."""
+    """Arrow tables of the columns that matter, a few megabytes each, with no text missing."""
     names = [name for name in ("text", "text_pair", "label", "row") if name in dataset.column_names]
+    head = next(batches(dataset, names, 100), None)
+    rows = max(100, _BYTES * len(head) // max(1, head.nbytes)) if head else _CHUNK
     done = 0
-    for table in dataset.select_columns(names).with_format("arrow").iter(batch_size=_CHUNK):
+    for table in batches(dataset, names, min(rows, _CHUNK)):
         for name in names:
             if name.startswith("text") and table.column(name).null_count:
                 place = done + table.column(name).is_null().to_pylist().index(True)
@@ -123,8 +132,7 @@ def _chunks(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int) ->
     done = 0
     for table in _tables(dataset):
         columns = {name: table.column(name) for name in table.column_names}
-        pairs = columns["text_pair"].to_pylist() if "text_pair" in columns else None
-        tokens = tokenizer.encode(columns["text"].to_pylist(), pairs, max_length)
+        tokens = tokenizer.encode(columns["text"], columns.get("text_pair"), max_length)
         label = _numbers(columns["label"]).astype(np.int32) if "label" in columns else tokens.label
         row = _numbers(columns["row"]) if "row" in columns else tokens.row + done
         yield replace(tokens, label=label, row=row)

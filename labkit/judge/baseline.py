@@ -1,4 +1,4 @@
-"""What a model must beat: the most frequent class, and a well-tuned linear model on word counts.
+"""What a model must beat: the most frequent class, and a linear model, of word counts or of the numbers themselves.
 
 Both return probabilities f32 [n, c] over all classes of the data; a class without training rows gets 0.
 """
@@ -6,17 +6,24 @@ Both return probabilities f32 [n, c] over all classes of the data; a class witho
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from labkit.base.errors import DataError
+from labkit.data.arrays import stack
+from labkit.data.rows import Spec
 from labkit.judge.report import Report
 
 # Thai to Lao, Burmese, Khmer, kana, Han: scripts that put no space between words
@@ -29,24 +36,45 @@ _SEARCHED = 600_000  # feature values times (classes - 1) at most in the search 
 
 
 def baselines(
-    train: Any, test: Any, classes: Sequence[str], *, split: str = "test", seed: int = 0
+    train: Any, test: Any, classes: Sequence[str], spec: Spec | None = None, *, split: str = "test", seed: int = 0
 ) -> dict[str, Report]:
     """Reports of both baselines, learned from ``train`` and judged on ``test``.
 
     ``train`` and ``test`` are ``datasets.Dataset`` splits (or mappings of columns) with ``text``, ``label`` (int,
-    -1 = unlabelled), ``row`` and, for pairs, ``text_pair``. Raises DataError when ``train`` has no labelled row.
+    -1 = unlabelled), ``row`` and, for pairs, ``text_pair``; or, where ``spec`` says so, with pictures or features.
+    Raises DataError when ``train`` has no labelled row.
     """
-    texts, label = _texts(train), np.asarray(_column(train, "label"), np.int64)
-    judged, truth = _texts(test), np.asarray(_column(test, "label"), np.int64)
-    guesses = {
-        "majority class": majority(label, len(judged), classes),
-        "TF-IDF + logistic regression": tfidf_logistic(texts, label, judged, classes, seed),
-    }
+    label, truth = (np.asarray(_column(part, "label"), np.int64) for part in (train, test))
+    judged = None
+    if spec is None or spec.kind == "text":
+        texts, judged = _texts(train), _texts(test)
+        linear = {"TF-IDF + logistic regression": tfidf_logistic(texts, label, judged, classes, seed)}
+    else:
+        known, asked = (stack(part, spec).inputs for part in (train, test))
+        linear = {"logistic regression": logistic(known, label, asked, classes)}
     seen, rows = np.unique(label[label >= 0]).tolist(), _column(test, "row")
     return {
         name: Report(classes, truth, probability, judged, rows, split=split, seed=seed, seen=seen)
-        for name, probability in guesses.items()
+        for name, probability in {"majority class": majority(label, len(truth), classes), **linear}.items()
     }
+
+
+def logistic(known: np.ndarray, train_labels: Iterable[int], asked: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Softmax regression on pictures or features [n, …], each standardised by the training rows; f32 [n, c].
+
+    A missing value counts as the mean. With one class to learn from it falls back to :func:`majority`.
+    """
+    kept, label = _labelled(train_labels, classes)
+    if not len(asked) or len(np.unique(label)) < 2:
+        return majority(label, len(asked), classes)
+    flat = [np.asarray(part, np.float64).reshape(len(part), -1) for part in (known[kept], asked)]
+    model = make_pipeline(StandardScaler(), SimpleImputer(keep_empty_features=True), LogisticRegression(max_iter=300))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # far enough for a baseline
+        model.fit(flat[0], label)
+    probability = np.zeros((len(asked), len(classes)), np.float32)
+    probability[:, model.classes_] = model.predict_proba(flat[1])
+    return probability
 
 
 def majority(train_labels: Iterable[int], n: int, classes: Sequence[str]) -> np.ndarray:

@@ -4,4 +4,12 @@ from __future__ import annotations
 
 from labkit.base.registry import Registry
 
-models = Registry("architecture", {"bert": "labkit.models.bert:BertConfig"})
+models = Registry(
+    "architecture",
+    {
+        "bert": "labkit.models.bert:BertConfig",
+        "mlp": "labkit.models.mlp:MlpConfig",
+        "cnn": "labkit.models.cnn:CnnConfig",
+        "vgg": "labkit.models.vgg:VggConfig",
+    },
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +82,8 @@ class BertConfig(Config):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
+    reads: ClassVar[str] = "text"
+
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
     vocab_size: int | None = option(None, "entries of the vocabulary; left out, those of the tokenizer", low=1)
@@ -96,8 +98,9 @@ class BertConfig(Config):
     norm_eps: float = option(None, "added to the variance in layer normalisation", low=0.0)
     activation: str = option(None, "non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
     pooling: str = option(None, "what stands for a text: its first token, or the mean", choices=("cls", "mean"))
-    dtype: str = option("float32", "what layers compute in (parameters stay float32)", choices=parts.DTYPES)
+    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
     unroll: int = option(1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1)
+    remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
 
     def __post_init__(self) -> None:
         known = dict(PRESETS.get(self.preset, {}))
@@ -216,10 +219,10 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
 
 
 class Encoded(NamedTuple):
-    """What the encoder returns: ``hidden`` float32 [b, t, d] of the last layer, ``pooled`` float32 [b, d]."""
+    """What the encoder returns: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
 
     hidden: Float[Array, "b t d"]
-    pooled: Float[Array, "b d"]
+    pooled: Float[Array, "b d"] | Float[Array, "b s d"]
 
 
 class Embeddings(nnx.Module):
@@ -233,9 +236,14 @@ class Embeddings(nnx.Module):
         self.dropout = config.dropout
 
     def __call__(
-        self, ids: Int[Array, "b t"], types: Int[Array, "b t"], key: PRNGKeyArray | None
+        self,
+        ids: Int[Array, "b t"],
+        types: Int[Array, "b t"],
+        key: PRNGKeyArray | None,
+        position: Int[Array, "b t"] | None = None,
     ) -> Float[Array, "b t d"]:
-        place = self.position.embedding[...][None, : ids.shape[1]]
+        # A slice where every row counts from 0: cheaper than a look-up, and so is its gradient.
+        place = self.position.embedding[...][None, : ids.shape[1]] if position is None else self.position(position)
         return parts.dropout(self.norm(self.word(ids) + place + self.type(types)), self.dropout, key)
 
 
@@ -253,11 +261,11 @@ class Layer(nnx.Module):
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
 
     def __call__(
-        self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 1 t"], *, key: PRNGKeyArray | None = None
+        self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "b t d"]:
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         heads = (*x.shape[:2], self.heads, -1)
-        query, key_, value = (layer(x).reshape(heads) for layer in (self.query, self.key, self.value))
+        query, key_, value = (y.reshape(heads) for y in parts.together((self.query, self.key, self.value), x))
         mixed = parts.attend(query, key_, value, bias, self.attention_dropout, keys[0]).reshape(x.shape)
         x = self.out_norm(x + parts.dropout(self.out(mixed), self.dropout, keys[1]))
         inner = parts.ACTIVATIONS[self.activation](self.mlp_in(x))
@@ -279,6 +287,7 @@ class Bert(nnx.Module):
         ids: Int[Array, "b t"],
         mask: Bool[Array, "b t"],
         types: Int[Array, "b t"] | None = None,
+        segments: parts.Segments | None = None,
         *,
         key: PRNGKeyArray | None = None,
     ) -> Encoded:
@@ -288,28 +297,34 @@ class Bert(nnx.Module):
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens. Padding changes no result at a real token.
             types: 0 in the first text, 1 in the second; None for all 0.
+            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
             hidden float32 [b, t, d], of no meaning at padding; pooled float32 [b, d]: tanh(dense(first token)), or the
-            mean of hidden over the real tokens.
+            mean of hidden over the real tokens. In packed rows pooled is [b, s, d], one for every text.
 
         Raises:
             ConfigError: (while tracing) rows longer than ``max_length``.
         """
-        if (length := ids.shape[1]) > (longest := self.config.max_length):
+        longest = self.config.max_length
+        if segments is None and (length := ids.shape[1]) > longest:
             raise ConfigError(
                 f"rows of {length} tokens are longer than max_length = {longest}, the positions this BERT "
                 f"has. Cut the texts to {longest} tokens when encoding them."
             )
         types = jnp.zeros_like(ids) if types is None else types
         first, rest = (None, None) if key is None else jax.random.split(key)
-        x = self.embeddings(ids, types, first)
-        x = parts.scan(self.layers, x, parts.padding_bias(mask), key=rest, unroll=self.config.unroll)
+        x = self.embeddings(ids, types, first, None if segments is None else segments.position)
+        bias = parts.padding_bias(mask) if segments is None else parts.segment_bias(segments.segment)
+        x = parts.scan(self.layers, x, bias, key=rest, unroll=self.config.unroll, remat=self.config.remat)
         hidden = x.astype(jnp.float32)
         if self.config.pooling == "mean":
-            return Encoded(hidden, parts.masked_mean(hidden, mask))
-        return Encoded(hidden, jnp.tanh(self.pooler(x[:, 0])).astype(jnp.float32))
+            pooled = parts.masked_mean(hidden, mask) if segments is None else parts.segment_mean(hidden, segments)
+        else:
+            pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
+            pooled = jnp.tanh(self.pooler(pooled)).astype(jnp.float32)
+        return Encoded(hidden, pooled)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
         """How far from the input a parameter lies, for freezing and layer-wise learning rates.

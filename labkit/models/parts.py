@@ -6,30 +6,103 @@ random number is compiled. Parameters are float32; ``dtype`` is what a layer com
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
-from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
+from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("auto", "float32", "bfloat16", "float16", "mixed")
 
 # One object for the whole process: NNX compares initialisers by identity when it compares two models' structure.
 INITIAL = nnx.initializers.truncated_normal(stddev=0.02)
 
 
+class Segments(NamedTuple):
+    """Where several texts stand in the rows of a packed batch (Krell et al., arXiv 2107.02027).
+
+    ``segment`` is 0 at padding and 1 … s at tokens of the row's 1st … s-th text, ``position`` restarts at 0 in every
+    text, and ``start`` is the column of each text's first token (0 where the row holds fewer texts).
+    """
+
+    segment: Int[Array, "b t"]
+    position: Int[Array, "b t"]
+    start: Int[Array, "b s"]
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """What layers compute in.
+
+    "auto" is bfloat16 where the hardware is made for it (GPU, TPU) and float32 on a CPU. "mixed" is float32 too, but
+    for the products of matrices (see :func:`product`).
+    """
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype("float32" if name == "mixed" else name)
+
+
+@jax.custom_vjp
+def product(x: Float[Array, "*s n"], kernel: Float[Array, "n m"]) -> Float[Array, "*s m"]:
+    """``x @ kernel`` of numbers rounded to bfloat16, summed in float32; and so its two gradients.
+
+    What mixed precision is on a CPU with instructions for it, where XLA computes a product that *results* in bfloat16
+    in float32. Its fast product wants the summed axis of the left factor last and in place: hence the factor of the
+    kernel's gradient is turned on the way forward, and kept so.
+    """
+    return _of_bfloat16(_rows(x), kernel, 0).reshape(*x.shape[:-1], -1)
+
+
+def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return product(x, kernel), (_rows(x).astype(jnp.bfloat16).T, kernel)
+
+
+def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    turned, kernel = kept
+    flat = _rows(gradient)
+    to_x = _of_bfloat16(flat, kernel, 1).reshape(*gradient.shape[:-1], -1)
+    return to_x, _of_bfloat16(turned, flat, 0)
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+def _rows(x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _of_bfloat16(a: Array, b: Array, axis: int) -> Array:
+    """``a`` times ``b``, summed over the last axis of the one and ``axis`` of the other."""
+    a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+    return jax.lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _linear_product(x: Array, kernel: Array, dimensions: Any, **_: Any) -> Array:
+    return product(x, kernel)
+
+
 def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
     """A linear layer: kernel [n_in, n_out] truncated normal 0.02, bias [n_out] zero."""
-    return nnx.Linear(n_in, n_out, kernel_init=INITIAL, dtype=jnp.dtype(dtype), rngs=rngs)
+    dot = _linear_product if dtype == "mixed" else jax.lax.dot_general
+    return nnx.Linear(n_in, n_out, kernel_init=INITIAL, dtype=compute_dtype(dtype), dot_general=dot, rngs=rngs)
+
+
+def together(layers: Sequence[nnx.Linear], x: Float[Array, "*s n"]) -> list[Float[Array, "*s m"]]:
+    """Several linear layers of one input. As one product where that saves keeping the input once for each."""
+    if layers[0].dot_general is not _linear_product:
+        return [layer(x) for layer in layers]
+    kernel = jnp.concatenate([layer.kernel[...] for layer in layers], axis=1)
+    parts = jnp.split(product(x, kernel), np.cumsum([layer.out_features for layer in layers])[:-1].tolist(), axis=-1)
+    return [part + layer.bias[...] for part, layer in zip(parts, layers, strict=True)]
 
 
 def embed(count: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
@@ -39,7 +112,7 @@ def embed(count: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
 
 def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs) -> nnx.LayerNorm:
     """Layer normalisation over the last axis; mean and variance are taken in float32, two-pass."""
-    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=jnp.dtype(dtype), rngs=rngs)
+    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=compute_dtype(dtype), rngs=rngs)
 
 
 def dropout(x: Float[Array, "*s"], rate: float, key: PRNGKeyArray | None) -> Float[Array, "*s"]:
@@ -66,6 +139,17 @@ def padding_bias(mask: Bool[Array, "b t"]) -> Float[Array, "b 1 1 t"]:
     return jnp.where(mask, 0.0, jnp.finfo(jnp.float32).min)[:, None, None, :]
 
 
+def segment_bias(segment: Int[Array, "b t"], causal: bool = False) -> Float[Array, "b 1 t t"]:
+    """The same for packed rows: 0 within a text, the lowest finite float32 between texts.
+
+    Padding attends to padding, so no row of scores is without a partner. ``causal``, for decoders: nor to what follows.
+    """
+    seen = segment[:, None, :, None] == segment[:, None, None, :]
+    if causal:
+        seen &= jnp.tri(segment.shape[1], dtype=bool)
+    return jnp.where(seen, 0.0, jnp.finfo(jnp.float32).min)
+
+
 def attend(
     query: Float[Array, "b q h k"],
     key: Float[Array, "b t h k"],
@@ -76,8 +160,12 @@ def attend(
 ) -> Float[Array, "b q h k"]:
     """Scaled dot-product attention, softmax in float32, dropout on the probabilities (Vaswani et al. 2017, 3.2).
 
-    Written out because ``jax.nn.dot_product_attention`` has no dropout; on a CPU neither is measurably faster.
+    On a GPU, in sixteen bits and without dropout on the probabilities, it is cuDNN's fused kernel, which never writes
+    the scores to memory. Elsewhere it is written out: ``jax.nn.dot_product_attention`` has no dropout, and on a CPU
+    neither form is measurably faster.
     """
+    if jax.default_backend() == "gpu" and query.dtype.itemsize == 2 and (rng is None or round(rate * 65536) == 0):
+        return jax.nn.dot_product_attention(query, key, value, mask=bias == 0, implementation="cudnn")
     scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
     chances = dropout(jax.nn.softmax(scores + bias, axis=-1), rate, rng)
     return jnp.einsum("bhqt,bthk->bqhk", chances.astype(value.dtype), value)
@@ -89,17 +177,32 @@ def masked_mean(hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Floa
     return total / jnp.maximum(mask.sum(axis=1, dtype=hidden.dtype), 1)[:, None]
 
 
+def segment_mean(hidden: Float[Array, "b t d"], segments: Segments) -> Float[Array, "b s d"]:
+    """Mean over the tokens of each text of packed rows; zeros in empty places."""
+    places = jnp.arange(1, segments.start.shape[1] + 1)
+    mine = (segments.segment[:, :, None] == places).astype(hidden.dtype)
+    return jnp.einsum("btd,bts->bsd", hidden, mine) / jnp.maximum(mine.sum(axis=1), 1)[:, :, None]
+
+
+def segment_first(hidden: Float[Array, "b t d"], segments: Segments) -> Float[Array, "b s d"]:
+    """The first token of each text of packed rows; of no meaning in empty places."""
+    return jnp.take_along_axis(hidden, segments.start[:, :, None], axis=1)
+
+
 def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> Any:
     """Make ``depth`` layers of one kind as one module whose parameters have a first axis [depth, …]."""
     build = nnx.vmap(lambda rngs: make(rngs), in_axes=0, out_axes=0)
     return nnx.split_rngs(splits=depth)(build)(rngs)
 
 
-def scan(layers: Any, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1) -> Array:
+def scan(
+    layers: Any, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False
+) -> Array:
     """Run stacked layers one after the other: ``x = layer(x, *shared, key=key_of_the_layer)``.
 
     The layer is compiled once whatever the depth. ``unroll`` layers are laid out one after the other inside the loop:
-    more compile time for a few per cent of speed.
+    more compile time for a few per cent of speed. With ``remat`` only what goes from layer to layer is kept for the
+    gradient and the rest is computed again (Chen et al., arXiv 1604.06174): memory for a third more arithmetic.
     """
     graph, params = nnx.split(layers)
     depth = jax.tree.leaves(params)[0].shape[0]
@@ -108,4 +211,5 @@ def scan(layers: Any, x: Array, *shared: Any, key: PRNGKeyArray | None = None, u
     def step(x: Array, layer: tuple[Any, PRNGKeyArray | None]) -> tuple[Array, None]:
         return nnx.merge(graph, layer[0])(x, *shared, key=layer[1]), None
 
+    step = jax.checkpoint(step, prevent_cse=False) if remat else step  # a scan needs no barrier against merging
     return jax.lax.scan(step, x, (params, keys), length=depth, unroll=min(unroll, depth))[0]

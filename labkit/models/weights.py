@@ -265,17 +265,41 @@ def save_from(
     if twice := sorted(set(tensors) & set(extra or {})):
         raise WeightsError(f"extra tensors have names of the model's own: {', '.join(twice)}. Rename them.")
     tensors |= {name: np.ascontiguousarray(array) for name, array in (extra or {}).items()}
+    _write(folder, tensors, {"format": "pt"}, config)  # "pt": what Hugging Face readers ask for
+    return folder
+
+
+def _write(folder: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str], config: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".model.safetensors.{os.getpid()}"
     try:
-        save_file(tensors, part, metadata={"format": "pt"})  # "pt": what Hugging Face readers ask for
+        save_file(tensors, part, metadata=metadata)
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, folder / "model.safetensors")
     finally:
         part.unlink(missing_ok=True)
     write_atomic(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return folder
+
+
+def save_own(params: Mapping[str, np.ndarray], folder: Path, config: dict[str, Any]) -> None:
+    """Write parameters (``trunk/…`` → array) under labkit's own names, for architectures that have no others."""
+    _write(folder, {name: np.ascontiguousarray(value) for name, value in params.items()}, {}, config)
+
+
+def load_own(module: nnx.Module, folder: Path) -> None:
+    """Read what :func:`save_own` wrote into a module. Raises :class:`WeightsError`, the module unchanged, where it does
+    not fit."""
+    tensors, shapes = Tensors(folder), flatten(module)
+    wanted = {"/".join(path): (path, tuple(leaf.shape)) for path, leaf in shapes.items()}
+    differ = [name for name in wanted.keys() & set(tensors) if tensors.kind(name) != (wanted[name][1], "F32")]
+    missing, more = sorted(wanted.keys() - set(tensors)), sorted(set(tensors) - wanted.keys())
+    kinds = {"missing in the file": missing, "unexpected in the file": more, "of another shape or dtype": differ}
+    _raise_all(folder, kinds)
+    state = nnx.state(module, nnx.Param)
+    read = {path: jnp.asarray(tensors["/".join(map(str, path))]) for path, _ in nnx.to_flat_state(state)}
+    filled = [(path, leaf.replace(read[path])) for path, leaf in nnx.to_flat_state(state)]
+    nnx.update(module, nnx.from_flat_state(filled))
 
 
 def find(name: str) -> Path:

@@ -12,8 +12,8 @@ from flax import nnx
 
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError
-from labkit.base.shapes import Array, Bool, Float, Int
-from labkit.models.parts import dropout
+from labkit.base.shapes import Array, Float, Int
+from labkit.models.parts import Segments, dropout
 from labkit.tasks import metrics
 
 Batch = dict[str, Any]
@@ -52,24 +52,27 @@ class Classify(Config):
 
 
 class Classifier(nnx.Module):
-    """A trunk that pools a text to one vector, and a linear layer on top."""
+    """A trunk that makes one vector of an example, and a linear layer on top."""
 
     def __init__(self, trunk: nnx.Module, width: int, classes: int, dropout: float, *, rngs: nnx.Rngs):
         self.trunk = trunk
         self.head = nnx.Linear(width, classes, kernel_init=nnx.initializers.normal(0.02), rngs=rngs)
         self.dropout = dropout
 
-    def __call__(
-        self,
-        ids: Int[Array, "b t"],
-        mask: Bool[Array, "b t"],
-        types: Int[Array, "b t"],
-        *,
-        key: jax.Array | None = None,
-    ) -> Float[Array, "b c"]:
-        """Logits; ``key`` switches dropout on."""
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Float[Array, "b c"] | Float[Array, "b s c"]:
+        """Logits of a batch of :class:`labkit.data.batch.Batches`, ``PackedBatches`` or ``ArrayBatches``.
+
+        ``key`` switches dropout on. For packed rows the logits are [b, s, c], of no meaning in empty places.
+        """
         trunk_key, head_key = (None, None) if key is None else jax.random.split(key)
-        pooled = self.trunk(ids, mask, types, key=trunk_key).pooled
+        if "inputs" in batch:
+            pooled = self.trunk(batch["inputs"], key=trunk_key).pooled
+        elif "segment" in batch:
+            segments = Segments(batch["segment"], batch["position"], batch["start"])
+            mask = batch["segment"] > 0
+            pooled = self.trunk(batch["ids"], mask, batch["types"], segments, key=trunk_key).pooled
+        else:
+            pooled = self.trunk(batch["ids"], batch["mask"], batch["types"], key=trunk_key).pooled
         return self.head(dropout(pooled, self.dropout, head_key)).astype(jnp.float32)
 
 
@@ -98,17 +101,21 @@ class Classification:
         """Empty metric sums."""
         return metrics.zeros(len(self.classes))
 
-    def loss(self, module: Classifier, batch: Batch, key: jax.Array | None) -> tuple[Float[Array, ""], metrics.Counts]:
-        """Cross-entropy, averaged over the batch with example and class weights, and the counts of the batch."""
-        logits = module(batch["ids"], batch["mask"], batch["types"], key=key)
-        losses = _cross_entropy(logits, batch["label"])
-        weights = batch["weight"] * jnp.asarray(self.class_weights)[batch["label"]]
-        loss = jnp.sum(losses * weights) / jnp.maximum(jnp.sum(weights), 1e-6)
-        return loss, metrics.count(logits, batch["label"], batch["weight"], losses)
+    def loss(
+        self, module: Classifier, batch: Batch, key: jax.Array | None
+    ) -> tuple[Float[Array, ""], Float[Array, ""], metrics.Counts]:
+        """Cross-entropy of a batch: the sum over its examples, each times its weight and that of its class; the sum of
+        these weights, by which the step divides; and the counts."""
+        logits = module(batch, key=key)
+        logits = logits.reshape(-1, logits.shape[-1])
+        label, weight = batch["label"].reshape(-1), batch["weight"].reshape(-1)
+        losses = _cross_entropy(logits, label)
+        weighed = weight * jnp.asarray(self.class_weights)[label]
+        return jnp.sum(losses * weighed), jnp.sum(weighed), metrics.count(logits, label, weight, losses)
 
-    def probabilities(self, module: Classifier, batch: Batch) -> Float[Array, "b c"]:
+    def probabilities(self, module: Classifier, batch: Batch) -> Float[Array, "b c"] | Float[Array, "b s c"]:
         """Softmax over the classes."""
-        return jax.nn.softmax(module(batch["ids"], batch["mask"], batch["types"]))
+        return jax.nn.softmax(module(batch))
 
 
 def _cross_entropy(logits: Float[Array, "b c"], label: Int[Array, " b"]) -> Float[Array, " b"]:

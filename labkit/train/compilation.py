@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import jax
 
 from labkit.base.cache import cache_dir
+
+_HIT = "/jax/compilation_cache/cache_hits"
+_hits = threading.local()
 
 
 def use_compilation_cache() -> None:
@@ -12,3 +17,16 @@ def use_compilation_cache() -> None:
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir("compiled")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def cache_hits() -> int:
+    """Programs that this thread has taken from the cache instead of compiling them."""
+    return getattr(_hits, "count", 0)
+
+
+def _count(event: str, **_: object) -> None:
+    if event == _HIT:  # JAX tells in the thread that compiles
+        _hits.count = cache_hits() + 1
+
+
+jax.monitoring.register_event_listener(_count)

@@ -69,8 +69,6 @@ def ready(rows: Rows, accept_leakage: bool = False) -> Rows:
     Raises:
         DataError: they cannot be trained on, or rows of validation or test stand in train too.
     """
-    if not rows.spec.text:
-        raise DataError(f"these rows hold no text but {rows.spec.kind}s; the architectures so far read texts.")
     rows.spec.check_trainable()
     if not {"validation", "test"} <= set(rows.splits):
         rows = rows.split(accept_leakage=True) if accept_leakage else rows.split()
@@ -78,13 +76,35 @@ def ready(rows: Rows, accept_leakage: bool = False) -> Rows:
     return rows
 
 
+def check_reads(model: Any, rows: Rows) -> None:
+    """Raise :class:`DataError` where an architecture cannot read these rows. A perceptron takes pictures too."""
+    kind = rows.spec.kind
+    readers = ("image", "features") if kind == "image" else (kind,)
+    if model.reads not in readers:
+        fit = ", ".join(name for name in models if models[name].reads in readers)
+        raise DataError(
+            f"these rows hold {_KINDS[kind]}; {type(model).__name__} reads {_KINDS[model.reads]}. "
+            f"Architectures for {_KINDS[kind]}: {fit or 'none'}."
+        )
+
+
+_KINDS = {"text": "texts", "image": "pictures", "features": "features"}
+
+
 @dataclass(frozen=True)
 class Training(Config):
     """How long, in which portions, and what is kept."""
 
     epochs: int = option(3, "Times every training row is seen.", low=1)
-    batch_size: int = option(32, "Examples in one step.", low=1)
-    buckets: int = option(4, "Greatest number of lengths to pad to; each costs one compilation.", low=1, high=16)
+    batch_size: int = option(32, "Examples in one step (on average, where texts share rows).", low=1)
+    packing: str = option(
+        "auto", "Several short texts in one row; auto: where that saves work.", choices=("auto", "always", "never")
+    )
+    buckets: int = option(4, "Otherwise: lengths to pad to at most; each costs one compilation.", low=1, high=16)
+    accumulate: int = option(1, "Parts a step is computed in, one after the other, to need less memory.", low=1)
+    devices: int = option(0, "Devices to train on; 0: all there are.", low=0)
+    model_parallel: int = option(1, "Devices that share the matrices of one copy of the model.", low=1)
+    sharded: bool = option(False, "Divide parameters and optimizer state over the devices, instead of copying them.")
     seed: int = option(0, "Seed of new weights, of dropout and of the order of examples.")
     evaluate_every: int = option(0, "Steps between evaluations; 0: once an epoch.", low=0)
     metric: str = option(

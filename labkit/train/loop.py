@@ -20,13 +20,17 @@ from labkit.base.errors import LabkitError, RunError
 from labkit.train.checkpoint import Checkpoints, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
-from labkit.train.setup import empty_batch, prepare, save_model
+from labkit.train.feed import Feed, Portion
+from labkit.train.setup import prepare, save_model, shapes_of
+from labkit.train.step import State
 from labkit.train.store import Record, Store
 
 #: Seconds between two looks at the clock's business: flushing records, heartbeat.
 FLUSH = 0.25
-#: Steps that may be under way on the device before the host waits for the oldest.
+#: Calls of the step that may be under way on the device before the host waits for the oldest.
 AHEAD = 2
+#: Seconds that one call may take where it makes several updates: commands are obeyed between calls.
+CALL = 0.05
 #: Updates in a row that may be left out for a gradient that is not finite.
 MOST_SKIPPED = 5
 #: What an evaluation records.
@@ -61,14 +65,16 @@ class _Loop:
         self.train = experiment.train
         self.folder = store.run(run_id).folder
         self.records: list[tuple[int, str, str, float]] = []
-        self.pending: list[tuple[int, dict[str, Any]]] = []
+        self.pending: list[tuple[int, int, dict[str, Any]]] = []  # step reached, updates of the call, what it told
+        self.pace = 1  # updates in one call; adapted to their speed where the compiled step makes several
         self.flushed = self.saved = time.monotonic()
         self.clock = (time.monotonic(), 0)  # since when, and from which step, the speed is measured
         self.step = self.skipped = self.skipped_in_a_row = 0
 
     def run(self) -> str:
         """Prepare, train and keep the model; returns the final status."""
-        self.setup = prepare(self.experiment, self.folder, lambda message: self._say("preparing", message))
+        parts = self.store.run(self.id).summary.get("parts")
+        self.setup = prepare(self.experiment, self.folder, lambda message: self._say("preparing", message), parts)
         self.steps, self.batches = self.setup.steps, self.setup.batches
         self.total = self.steps.total
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
@@ -92,8 +98,7 @@ class _Loop:
 
     def _begin(self) -> None:
         """Start from the newest checkpoint, or from the parameters that were prepared."""
-        self.state = self.steps.state(self.setup.params, self.train.seed)
-        self.setup.params = {}
+        self.state = self.steps.state(self.setup.weights(), self.train.seed)
         if (step := self.checkpoints.latest) is not None:
             self.state = self.checkpoints.restore(step, self.state)
             self.step, self.skipped = step, int(self.state.skipped)
@@ -103,16 +108,22 @@ class _Loop:
 
     def _compile(self) -> None:
         """Compile every shape before the first step, so that nothing is compiled in the loop."""
-        shapes = self.batches.shapes
-        for number, shape in enumerate(shapes, 1):
-            self._say("compiling", f"step {number} of {len(shapes)}: {shape[0]} × {shape[1]} tokens")
+        steps, most = self.steps, self.setup.most
+        kinds = shapes_of(self.batches, steps, most)
+        for number, batch in enumerate(kinds, 1):
+            shape = " × ".join(map(str, self.batches.shapes[number - 1]))
+            self._say("compiling", f"step {number} of {len(kinds)}: {shape}")
             self._obey()
-            self.steps.compile("train", self.state, empty_batch(shape))
-        for shape in self.setup.validation.shapes:
+            if most == 1:
+                steps.compile("train", self.state, batch)
+            else:
+                steps.compile("many", self.state, batch, jax.ShapeDtypeStruct((), np.int32))
+        for batch in shapes_of(self.setup.validation, steps):
             self._obey()
-            self.steps.compile("evaluate", self.state.params, self.steps.zeros(), empty_batch(shape))
-        seconds = round(self.steps.compile_seconds, 3)
-        self.store.update(self.id, compilations=self.steps.compilations, compile_seconds=seconds)
+            steps.compile("evaluate", self.state.params, steps.everywhere(steps.zeros()), batch)
+        seconds = round(steps.compile_seconds, 3)
+        summary = {"compilations_from_cache": steps.from_cache, "compiled_because": steps.reasons}
+        self.store.update(self.id, compilations=steps.compilations, compile_seconds=seconds, summary=summary)
 
     def _end(self) -> None:
         """Keep the newest state, and write the model of the best one where the predictor finds it."""
@@ -132,19 +143,37 @@ class _Loop:
 
     def _loop(self) -> None:
         self._resume_clock()
-        while self.step < self.total and not self._patience_is_over():
-            self._obey()
-            with jax.transfer_guard("disallow"):
-                batch = jax.device_put(self.batches.at(self.step))
-                self.state, told = self.steps.train(self.state, batch)
-                self.step += 1
-                self.pending.append((self.step, told))
-                self._read(AHEAD)
-            self._flush()
-            if self.step % self.every == 0 or self.step == self.total:
-                self._evaluate()
-            if self.evaluated == self.step or time.monotonic() - self.saved > 60 * self.train.save_minutes:
-                self._save()
+        with Feed(self.batches, self.steps, self.setup.most) as feed:
+            count = self._portion(self.step)
+            while self.step < self.total and not self._patience_is_over():
+                self._obey()
+                with jax.transfer_guard("disallow"):
+                    then = self._portion(self.step + count)
+                    portion = feed.take(self.step, count, then)
+                    self.state, told = self._call(portion)
+                    self.step += portion.steps
+                    self.pending.append((self.step, portion.steps, told))
+                    self._read(AHEAD)
+                self._flush()
+                count = then
+                if self.step % self.every == 0 or self.step == self.total:
+                    self._evaluate()
+                if self.evaluated == self.step or time.monotonic() - self.saved > 60 * self.train.save_minutes:
+                    self._save()
+
+    def _call(self, portion: Portion) -> tuple[State, dict[str, Any]]:
+        if self.setup.most == 1:
+            return self.steps.train(self.state, portion.batch)
+        return self.steps.many(self.state, portion.batch, portion.count)
+
+    def _portion(self, step: int) -> int:
+        """How many updates the call after ``step`` makes: never past a report, an evaluation or a change of rate.
+
+        How the steps are cut into calls changes no number: it is one program, run through so many times.
+        """
+        ends = [self.total, step - step % self.every + self.every, *(past[0] for past in self.settings)]
+        ends.append(step - step % self.steps.report_every + self.steps.report_every)
+        return min(self.pace, *(end - step for end in ends if end > step)) if step < self.total else 0
 
     def _obey(self) -> None:
         """Take the commands that wait; after a pause, stay here until the run is resumed."""
@@ -176,24 +205,35 @@ class _Loop:
         return paused
 
     def _set(self, value: dict[str, float]) -> None:
-        self.state.learning_rate = jax.device_put(np.float32(value["learning_rate"]))
+        self.state.learning_rate = self.steps.everywhere(np.float32(value["learning_rate"]))
 
     def _resume_clock(self) -> None:
         self._say("running")
-        self.clock = (time.monotonic(), self.step)
+        self.clock = self.paced = (time.monotonic(), self.step)
 
     def _read(self, ahead: int) -> None:
-        """Turn what the device told into records, but for the newest ``ahead`` steps: the host never waits for them."""
+        """Turn what the device told into records, but for the newest ``ahead`` calls: the host never waits for them."""
         while len(self.pending) > ahead:
-            step, told = self.pending.pop(0)
-            report = step % self.steps.report_every == 0
+            end, count, told = self.pending.pop(0)
+            report = end % self.steps.report_every == 0
             told = jax.device_get(told if report else {k: v for k, v in told.items() if k != "sums"})
-            for name in ("loss", "learning_rate", "gradient_norm"):
-                self.records.append((step, "train", name, float(told[name])))
+            for place in range(count):
+                step = end - count + 1 + place
+                for name in ("loss", "learning_rate", "gradient_norm"):
+                    self.records.append((step, "train", name, float(np.atleast_1d(told[name])[place])))
+                self._watch_skipped(step, int(np.atleast_1d(told["skipped"])[place]))
             if report:
                 scores = self.setup.task.scores(told["sums"])
-                self.records += [(step, "train", name, scores[name]) for name in ("accuracy", "f1")]
-            self._watch_skipped(step, int(told["skipped"]))
+                self.records += [(end, "train", name, scores[name]) for name in ("accuracy", "f1")]
+            self._find_pace(end)
+
+    def _find_pace(self, step: int) -> None:
+        """Let a call take about :data:`CALL` seconds, by the speed since the last look."""
+        begin, first = self.paced
+        now = time.monotonic()
+        if self.setup.most > 1 and now - begin > CALL and step > first:
+            self.pace = max(1, min(self.setup.most, int(CALL * (step - first) / (now - begin))))
+            self.paced = (now, step)
 
     def _watch_skipped(self, step: int, skipped: int) -> None:
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped > self.skipped else 0
@@ -209,9 +249,11 @@ class _Loop:
         self._read(0)
         self._flush(force=True)
         self._say("evaluating")
-        sums, params = self.steps.zeros(), self.state.params
-        for batch in self.setup.validation:
-            sums = self.steps.evaluate(params, sums, jax.device_put(batch))
+        sums, params = self.steps.everywhere(self.steps.zeros()), self.state.params
+        with Feed(self.setup.validation, self.steps) as feed:
+            for step in range(count := len(self.setup.validation)):
+                batch = feed.take(step, 1, int(step + 1 < count)).batch
+                sums = self.steps.evaluate(params, sums, batch)
         scores = self.setup.task.scores(jax.device_get(sums))
         self.records += [(self.step, "validation", name, scores[name]) for name in REPORTED]
         self._flush(force=True)
@@ -249,7 +291,7 @@ class _Loop:
             return
         self.flushed = now
         begin, first = self.clock
-        read = self.step - len(self.pending)
+        read = self.step - sum(count for _, count, _ in self.pending)
         values: dict[str, Any] = {"step": read, "epoch": min(read // self.batches.steps_per_epoch, self.train.epochs)}
         if read > first:
             speed = (read - first) / max(now - begin, 1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,40 +17,57 @@ from flax import nnx
 from labkit.base.cache import write_atomic
 from labkit.base.config import dumps
 from labkit.base.errors import ConfigError, DataError, WeightsError
-from labkit.data.batch import Batches, choose_buckets
 from labkit.data.rows import Rows
-from labkit.data.text import Tokenizer
-from labkit.data.tokens import Tokens, encode
-from labkit.models.weights import Tensors
+from labkit.models import weights
+from labkit.models.parts import compute_dtype
 from labkit.tasks.classify import Classification
-from labkit.train.experiment import Experiment
+from labkit.train.experiment import Experiment, check_reads
+from labkit.train.flops import work_of
+from labkit.train.inputs import Numbers, Texts, inputs_of, opened
+from labkit.train.machine import mixed_pays
+from labkit.train.mesh import Placement
 from labkit.train.step import Params, Steps, flatten
 
 #: Train metrics are reported about this many times an epoch.
 REPORTS = 20
+#: Updates in one call, at most, where a single one is shorter than the host takes to give the next …
+MANY = 32
+#: … which is so below this many floating-point operations a step, on a CPU and elsewhere.
+SMALL, SMALL_ON_ACCELERATORS = 2e8, 2e10
 
 
 @dataclass
-class Setup:
-    """An experiment with its data read, its model made and its steps ready to compile."""
+class Plan:
+    """An experiment with its data read and its steps ready to compile. No weight exists yet."""
 
     experiment: Experiment
     task: Classification
-    tokenizer: Tokenizer
-    batches: Batches
-    validation: Batches
+    model: Any  # its config, with the sizes that come from the data
+    computed: Any  # the same with the precision that training computes in
+    inputs: Texts | Numbers
+    batches: Any
+    validation: Any
     steps: Steps
-    params: Params  # to start from; emptied once the state has taken them over
+    most: int  # updates in one call of the compiled step
     summary: dict[str, Any]  # what the store is told
 
+    def weights(self) -> Params:
+        """The parameters to start from: the pretrained ones, or new ones by the seed."""
+        module = self.task.module(self.computed, nnx.Rngs(self.experiment.train.seed))
+        if self.model.weights:
+            self.model.load(module.trunk)
+        return flatten(nnx.to_pure_dict(nnx.split(module)[1]))
 
-def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None]) -> Setup:
-    """Read the rows of a run folder, tokenise them, make the model and its steps.
+
+def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], parts: int | None = None) -> Plan:
+    """Read the rows of a run folder and make the steps.
 
     Args:
         experiment: what to do.
         folder: the run's folder; its ``data`` holds the rows, ``tokenizer`` is written here.
         say: called with a sentence at the start of every part.
+        parts: what batches must be divisible into. A run that is taken up again keeps those it began with
+            (``summary["parts"]``), so that its batches stay the same whatever devices there are now.
 
     Raises:
         DataError, ConfigError, WeightsError: as their texts say.
@@ -59,62 +77,82 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None]) ->
     for split in ("train", "validation"):
         if not len(rows.splits.get(split, ())):
             raise DataError(f"there are no rows of {split}; the rows have {dict(rows.counts())}.")
-    say("tokenising")
-    tokenizer = tokenizer_of(experiment, folder, rows)
-    tokens = {name: encode(rows[name], tokenizer, experiment.task.max_length) for name in ("train", "validation")}
-    batches = _batches(tokens["train"], experiment, shuffle=True)
-    validation = _batches(tokens["validation"], experiment, shuffle=False)
-    task = experiment.task.bind(rows.spec.classes, tokens["train"].label)
-    say("making the model")
-    model = sized(experiment, tokenizer)
-    module = task.module(model, nnx.Rngs(train.seed))
-    if model.weights:
-        model.load(module.trunk)
-    top = model.depth + 1
-    total = train.epochs * batches.steps_per_epoch
-    steps = Steps(
-        task, module, train.optimizer, lambda name: _layer_of(module, name, top), top, total,
-        report_every=max(1, batches.steps_per_epoch // REPORTS),
-    )  # fmt: skip
-    params = flatten(nnx.to_pure_dict(nnx.split(module)[1]))
-    counts = {name: int(np.prod(value.shape)) for name, value in params.items()}
-    summary = {
-        "parameters": sum(counts.values()),
-        "trainable": sum(counts[name] for name in steps.moving),
-        "buckets": [length for _, length in batches.shapes],
-        "padding_share": round(batches.padding_share, 4),
-        "truncated": tokens["train"].truncated,
-        "train_rows": len(tokens["train"]),
-        "device": str(jax.devices()[0].device_kind),
-    }
-    return Setup(experiment, task, tokenizer, batches, validation, steps, params, summary)
-
-
-def tokenizer_of(experiment: Experiment, folder: Path, rows: Rows) -> Tokenizer:
-    """The run's tokenizer: kept from before, or that of the pretrained model, or learnt from the training texts."""
-    if (folder / "tokenizer" / "tokenizer.json").exists():
-        return Tokenizer.load(folder / "tokenizer")
-    task, source = experiment.task, experiment.model.folder()
-    if source is not None:
-        tokenizer = Tokenizer.load(source)
-    else:
-        tokenizer = Tokenizer.train(rows["train"]["text"], kind=task.tokenizer, vocab_size=task.vocabulary)
-    tokenizer.save(folder / "tokenizer")
-    return tokenizer
-
-
-def sized(experiment: Experiment, tokenizer: Tokenizer) -> Any:
-    """The model's config with the sizes that come from the data filled in."""
-    model = experiment.model
-    if model.vocab_size is None:
-        model = model.replace(vocab_size=tokenizer.vocab_size)
-    if model.vocab_size < tokenizer.vocab_size:
-        raise ConfigError(f"the tokenizer has {tokenizer.vocab_size} pieces, the model only {model.vocab_size}.")
-    if experiment.task.max_length > model.max_length:
+    check_reads(experiment.model, rows)
+    placement = Placement.of(train.devices, train.model_parallel, train.sharded)
+    say("tokenising" if rows.spec.kind == "text" else "reading")
+    inputs = inputs_of(experiment, folder, rows)
+    examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
+    sized = inputs.sized(experiment.model)
+    model = with_precision(sized)
+    parts = parts or (placement.data if placement else 1)
+    batches, layout = inputs.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
+    validation, _ = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
+    if placement and (placement := placement.dividing(parts)) is None and train.devices:
         raise ConfigError(
-            f"max_length = {experiment.task.max_length} is longer than the model's {model.max_length} positions."
+            f"this run began with batches in {parts} part(s), which {train.devices} devices cannot share: "
+            "set devices = 0 to take it up on as many as can."
         )
-    return model
+    task = experiment.task.bind(rows.spec.classes, examples["train"].label)
+    say("making the model")
+    module = nnx.eval_shape(lambda: task.module(model, nnx.Rngs(0)))
+    steps = steps_of(experiment, task, module, batches, placement)
+    most = updates_per_call(steps, batches)
+    # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the same.
+    steps.report_every = max(steps.report_every, min(most, batches.steps_per_epoch // 4))
+    sizes = {name: math.prod(leaf.shape) for name, leaf in steps.shapes.items()}
+    summary = {
+        "parameters": sum(sizes.values()),
+        "trainable": sum(sizes[name] for name in steps.moving),
+        "shapes": [list(shape) for shape in batches.shapes],
+        "padding_share": round(batches.padding_share, 4),
+        "layout": layout,
+        "updates_per_call": most,
+        "truncated": getattr(examples["train"], "truncated", 0),
+        "train_rows": len(examples["train"]),
+        "precision": model.dtype if model.dtype == "mixed" else str(compute_dtype(model.dtype)),
+        "device": str(jax.devices()[0].device_kind),
+        "devices": placement.mesh.size if placement else 1,
+        "parts": parts,
+    }
+    return Plan(experiment, task, sized, model, inputs, batches, validation, steps, most, summary)
+
+
+def steps_of(experiment: Experiment, task: Any, module: Any, batches: Any, placement: Placement | None = None) -> Steps:
+    """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists."""
+    train, top = experiment.train, experiment.model.depth + 1
+    return Steps(
+        task, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
+        total=train.epochs * batches.steps_per_epoch, report_every=max(1, batches.steps_per_epoch // REPORTS),
+        accumulate=train.accumulate, placement=placement,
+    )  # fmt: skip
+
+
+def with_precision(model: Any) -> Any:
+    """The config with "auto" precision settled for training: products of bfloat16 on a CPU where they were measured to
+    be faster; elsewhere the model settles it by the hardware."""
+    return model.replace(dtype="mixed") if model.dtype == "auto" and mixed_pays() else model
+
+
+def updates_per_call(steps: Steps, batches: Any) -> int:
+    """How many updates the compiled step can make in one call: several where one is over before the host can give the
+    next, and all batches have one shape."""
+    if len(batches.shapes) != 1:
+        return 1
+    batch = shapes_of(batches, steps)[0]
+    small = SMALL if jax.default_backend() == "cpu" else SMALL_ON_ACCELERATORS
+    return MANY if work_of(steps.trace("train", steps.abstract_state(), batch).jaxpr.jaxpr).flops < small else 1
+
+
+def shapes_of(batches: Any, steps: Steps, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
+    """What the batches look like, one of each shape, to compile for; ``stacked``: so many on a first axis."""
+    found = []
+    for shape in batches.shapes:
+        if len(batches.shapes) > 1:
+            batch: Any = empty_batch(shape)
+        else:
+            batch = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batches.at(0).items()}
+        found.append(steps.abstract_batch(batch, stacked))
+    return found
 
 
 def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
@@ -125,50 +163,53 @@ def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct(size, np.dtype(kind)) for name, (size, kind) in kinds.items()}
 
 
-def save_model(setup: Setup, params: Params, folder: Path) -> None:
-    """Write the model in the Hugging Face layout, with ``labkit.toml`` for what that layout has no place for."""
-    module = setup.steps.module(params)
-    head = {
-        "classifier.weight": np.asarray(module.head.kernel[...]).T,
-        "classifier.bias": np.asarray(module.head.bias[...]),
-    }
+def save_model(setup: Plan, params: Params, folder: Path) -> None:
+    """Write the model: texts' in the Hugging Face layout, others' under labkit's own names; ``labkit.toml`` beside it
+    says what was done."""
     classes = setup.task.classes
-    sized(setup.experiment, setup.tokenizer).save(
-        module.trunk, folder, head,
-        architectures=["BertForSequenceClassification"],
-        id2label={str(number): name for number, name in enumerate(classes)},
-        label2id={name: number for number, name in enumerate(classes)},
-    )  # fmt: skip
-    setup.tokenizer.save(folder)
+    labels = {
+        "id2label": {str(number): name for number, name in enumerate(classes)},
+        "label2id": {name: number for number, name in enumerate(classes)},
+    }
+    if setup.model.reads == "text":
+        module = setup.steps.module(params)
+        head = {
+            "classifier.weight": np.asarray(module.head.kernel[...]).T,
+            "classifier.bias": np.asarray(module.head.bias[...]),
+        }
+        setup.model.save(module.trunk, folder, head, architectures=["BertForSequenceClassification"], **labels)
+    else:
+        config = {"labkit_reads": setup.inputs.kind, "labkit_shape": list(setup.model.input_shape), **labels}
+        weights.save_own({name: np.asarray(value) for name, value in params.items()}, folder, config)
+    setup.inputs.save(folder)
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
 
 
-def load_model(experiment: Experiment, tokenizer: Tokenizer, folder: Path) -> tuple[Any, tuple[str, ...]]:
-    """The model that :func:`save_model` wrote, with its head, and the names of its classes.
+def load_model(experiment: Experiment, folder: Path) -> tuple[Any, tuple[str, ...], Texts | Numbers]:
+    """The model that :func:`save_model` wrote, with its head; the names of its classes; and what it reads with.
 
     Raises:
         WeightsError: a file is missing or damaged, or the weights do not fit.
     """
     try:
-        labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
-        classes = tuple(labels[str(number)] for number in range(len(labels)))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        classes = tuple(config["id2label"][str(number)] for number in range(len(config["id2label"])))
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"config.json of {folder.name!r} names no classes: {error!r}. Export the model again."
         ) from None
-    model = sized(experiment, tokenizer)
+    shape = tuple(config.get("labkit_shape", ()))
+    inputs = opened(experiment, folder, config.get("labkit_reads", "text"), shape)
+    model = inputs.sized(experiment.model)
     module = nnx.eval_shape(lambda: Classification.of(experiment.task, classes).module(model, nnx.Rngs(0)))
-    model.load(module.trunk, folder)
-    tensors = Tensors(folder)
-    head = {"kernel": jnp.asarray(tensors["classifier.weight"].T), "bias": jnp.asarray(tensors["classifier.bias"])}
-    nnx.update(module, {"head": head})
-    return module, classes
-
-
-def _batches(tokens: Tokens, experiment: Experiment, shuffle: bool) -> Batches:
-    train = experiment.train
-    buckets = choose_buckets(tokens.lengths, experiment.task.max_length, train.buckets, batch_size=train.batch_size)
-    return Batches(tokens, train.batch_size, buckets, seed=train.seed, shuffle=shuffle)
+    if model.reads == "text":
+        model.load(module.trunk, folder)
+        tensors = weights.Tensors(folder)
+        head = {"kernel": jnp.asarray(tensors["classifier.weight"].T), "bias": jnp.asarray(tensors["classifier.bias"])}
+        nnx.update(module, {"head": head})
+    else:
+        weights.load_own(module, folder)
+    return module, classes, inputs
 
 
 def _layer_of(module: Any, name: str, top: int) -> int | np.ndarray:

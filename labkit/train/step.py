@@ -18,9 +18,14 @@ from flax import nnx
 
 from labkit.base.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.tasks.metrics import Counts, merge
+from labkit.train.compilation import cache_hits
+from labkit.train.mesh import Placement
 from labkit.train.optim import Optimizer, decays
+from labkit.train.recompile import Signature, why
 
 Params = dict[str, Any]
+#: Keeps the mean of a batch without any weight finite.
+LEAST_WEIGHT = 1e-6
 
 
 @jax.tree_util.register_dataclass
@@ -54,12 +59,15 @@ class Steps:
 
     Args:
         task: a task joined to its data, such as :class:`labkit.tasks.classify.Classification`.
-        module: the model with its head; only its structure and the parameters' shapes are used.
+        module: the model with its head; only its structure and the parameters' shapes are used, so it may be abstract
+            (``nnx.eval_shape``).
         optimizer: settings of the optimizer.
         layer_of: parameter name → its depth.
         top: depth of the head.
         total: steps of the whole run, for the schedule.
         report_every: steps after which the metric sums start anew.
+        accumulate: parts that a batch is computed in, one after the other; the gradient is that of the whole batch.
+        placement: where the arrays live; None for one device.
     """
 
     def __init__(
@@ -71,21 +79,27 @@ class Steps:
         top: int,
         total: int,
         report_every: int,
+        *,
+        accumulate: int = 1,
+        placement: Placement | None = None,
     ):
         self.task, self.optimizer, self.total, self.report_every = task, optimizer, total, report_every
+        self.accumulate, self.placement = accumulate, placement
         self.graph, state = nnx.split(module)
         nested = nnx.to_pure_dict(state)
         self._tree = jax.tree_util.tree_structure(nested)
-        shapes = {name: leaf.shape for name, leaf in flatten(nested).items()}
-        self.names = tuple(shapes)
-        self.multipliers = optimizer.multipliers(shapes, layer_of, top)
-        self.moving = tuple(name for name in shapes if self.multipliers[name].any())
+        self.shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in flatten(nested).items()}
+        self.names = tuple(self.shapes)
+        self.multipliers = optimizer.multipliers({name: x.shape for name, x in self.shapes.items()}, layer_of, top)
+        self.moving = tuple(name for name in self.names if self.multipliers[name].any())
         self.transform = optimizer.build({name: decays(name) for name in self.moving})
         self.zeros = jax.jit(task.zeros)
-        self.compilations, self.compile_seconds = 0, 0.0
-        self._compiled: dict[tuple[str, tuple[int, ...]], Any] = {}
-        self._kinds = {
+        self.compilations, self.from_cache, self.compile_seconds = 0, 0, 0.0
+        self.reasons: list[str] = []  # why each compilation after the first of its kind was needed
+        self._compiled: dict[str, dict[Any, Any]] = {"train": {}, "many": {}, "evaluate": {}}
+        self._jitted = {
             "train": jax.jit(self._train, donate_argnums=0),
+            "many": jax.jit(self._many, donate_argnums=0),
             "evaluate": jax.jit(self._evaluate, donate_argnums=1),
         }
 
@@ -93,6 +107,20 @@ class Steps:
 
     def state(self, params: Params, seed: int) -> State:
         """The state before the first step; ``params`` become its own (they are donated by the first step)."""
+        state = self._state(params, seed)
+        return state if self.placement is None else jax.device_put(state, self.placement.state(state))
+
+    def abstract_state(self) -> State:
+        """Shapes, data types and, on several devices, shardings of the state; nothing is allocated."""
+        state = jax.eval_shape(lambda params: self._state(params, 0), self.shapes)
+        if self.placement is None:
+            return state
+        return jax.tree.map(
+            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+            state, self.placement.state(state),
+        )  # fmt: skip
+
+    def _state(self, params: Params, seed: int) -> State:
         moving = {name: jnp.asarray(params[name]) for name in self.moving}
         return State(
             step=jnp.zeros((), jnp.int32),
@@ -110,15 +138,32 @@ class Steps:
         leaves = [params[name] for name in self.names]
         return nnx.merge(self.graph, jax.tree_util.tree_unflatten(self._tree, leaves))
 
+    def place(self, batch: dict[str, Any], stacked: bool = False) -> dict[str, Any]:
+        """Put a batch of NumPy arrays (``stacked``: several, on a first axis) on the devices; returns at once."""
+        return jax.device_put(batch, None if self.placement is None else self.placement.batch(batch, stacked))
+
+    def everywhere(self, value: Any) -> Any:
+        """Put a number on every device."""
+        return jax.device_put(value, None if self.placement is None else self.placement.everywhere)
+
+    def abstract_batch(self, batch: dict[str, Any], stacked: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
+        """A batch (arrays or their shapes) as :meth:`place` would place it; above 1, so many on a first axis."""
+        where = None if self.placement is None else self.placement.batch(batch, stacked > 1)
+        first = (stacked,) if stacked > 1 else ()
+        return {
+            name: jax.ShapeDtypeStruct((*first, *x.shape), x.dtype, sharding=where and where[name])
+            for name, x in batch.items()
+        }
+
     # --- what is compiled -------------------------------------------------------------------------------------
 
+    def function(self, kind: str) -> Callable[..., Any]:
+        """The plain function behind ``kind``: ``train`` (state, batch), ``many`` (state, batches, count) or
+        ``evaluate`` (params, sums, batch)."""
+        return {"train": self._train, "many": self._many, "evaluate": self._evaluate}[kind]
+
     def _train(self, state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Any]]:
-        key = jax.random.fold_in(state.key, state.step)
-
-        def loss_of(moving: Params) -> tuple[Array, Counts]:
-            return self.task.loss(self.module({**moving, **state.frozen}), batch, key)
-
-        (loss, counts), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.moving)
+        loss, counts, gradient = self._gradient(state, batch, jax.random.fold_in(state.key, state.step))
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         direction, optimizer = self.transform.update(gradient, state.optimizer, state.moving)
@@ -140,31 +185,105 @@ class Steps:
             sums=sums,
             skipped=state.skipped + ~finite,
         )
+        new = self._in_place(new)
         told = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "sums": sums, "skipped": new.skipped}
         return new, told
 
+    def _gradient(
+        self, state: State, batch: dict[str, Array], key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Counts, Params]:
+        """Loss, counts and gradient of a whole batch, in ``accumulate`` parts."""
+
+        def total_of(moving: Params, part: dict[str, Array], key: PRNGKeyArray) -> tuple[Array, Any]:
+            total, weight, counts = self.task.loss(self.module({**moving, **state.frozen}), part, key)
+            if self.accumulate == 1:
+                total, weight = total / jnp.maximum(weight, LEAST_WEIGHT), jnp.ones(())
+            return total, (weight, counts)
+
+        differentiate = jax.value_and_grad(total_of, has_aux=True)
+        if self.accumulate == 1:
+            (loss, (_, counts)), gradient = differentiate(state.moving, batch, key)
+            return loss, counts, gradient
+        # Example i goes to part i mod accumulate: every device cuts its own examples, none moves.
+        cut = {name: x.reshape(-1, self.accumulate, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()}
+
+        def add(sums: Any, part: Any) -> tuple[Any, None]:
+            new = differentiate(state.moving, part[0], jax.random.fold_in(key, part[1]))
+            return jax.tree.map(jnp.add, sums, new), None
+
+        empty = jax.eval_shape(differentiate, state.moving, jax.tree.map(lambda x: x[0], cut), key)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), empty)
+        ((total, (weight, counts)), gradient), _ = jax.lax.scan(add, zeros, (cut, jnp.arange(self.accumulate)))
+        weight = jnp.maximum(weight, LEAST_WEIGHT)
+        return total / weight, counts, jax.tree.map(lambda leaf: leaf / weight, gradient)
+
+    def _many(self, state: State, batches: dict[str, Array], count: Int[Array, ""]) -> tuple[State, dict[str, Any]]:
+        """The first ``count`` of the batches stacked on a first axis [k, …], one step each; k numbers of each kind are
+        told, the first ``count`` of them of meaning, and the sums after the last step."""
+        most = jax.tree.leaves(batches)[0].shape[0]
+
+        def one(number: Array, carry: Any) -> Any:
+            state, told = carry
+            state, new = self._train(state, jax.tree.map(lambda x: x[number], batches))
+            return state, {name: told[name].at[number].set(new[name]) for name in told}
+
+        first = jax.tree.map(lambda x: x[0], batches)
+        _, shapes = jax.eval_shape(self._train, state, first)
+        told = {name: jnp.zeros((most,), leaf.dtype) for name, leaf in shapes.items() if name != "sums"}
+        state, told = jax.lax.fori_loop(0, count, one, (state, told))
+        state = self._in_place(state)
+        return state, {**told, "sums": state.sums}
+
+    def _in_place(self, state: State) -> State:
+        """What comes out lies where it came in, so that it can be donated again."""
+        if self.placement is None:
+            return state
+        return jax.lax.with_sharding_constraint(state, self.placement.state(state))
+
     def _evaluate(self, params: Params, sums: Counts, batch: dict[str, Array]) -> Counts:
-        return merge(sums, self.task.loss(self.module(params), batch, None)[1])
+        return merge(sums, self.task.loss(self.module(params), batch, None)[2])
 
     # --- compiling and calling --------------------------------------------------------------------------------
 
+    def trace(self, kind: str, *args: Any) -> jax.stages.Traced:
+        """``kind`` traced for the shapes of ``args`` (arrays or their shapes): its ``jaxpr``, and ``lower()``."""
+        return self._jitted[kind].trace(*args)
+
+    def lower(self, kind: str, *args: Any) -> jax.stages.Lowered:
+        """``kind`` lowered for the shapes of ``args``, ready to be analysed or compiled."""
+        return self.trace(kind, *args).lower()
+
     def compile(self, kind: str, *args: Any) -> Any:
         """The compiled step ``kind`` for the shapes of ``args``; made at the first call for these shapes."""
-        key = (kind, args[-1]["ids"].shape)
-        if key not in self._compiled:
-            begin = time.monotonic()
-            self._compiled[key] = self._kinds[kind].lower(*args).compile()
-            self.compilations += kind == "train"
+        batch = args[-1] if kind == "evaluate" else args[1]
+        key = tuple((name, x.shape, str(x.dtype)) for name, x in batch.items())
+        known = self._compiled[kind]
+        if key not in known:
+            begin, hits = time.monotonic(), cache_hits()
+            compiled = self.lower(kind, *args).compile()
+            if known:
+                self.reasons.append(why(map(_signature, known), _signature(key)))
+            known[key] = compiled
+            self.compilations += kind != "evaluate"
+            self.from_cache += kind != "evaluate" and cache_hits() > hits
             self.compile_seconds += time.monotonic() - begin
-        return self._compiled[key]
+        return known[key]
 
     def train(self, state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Any]]:
         """One update. ``state`` is donated: use the one returned."""
         return self.compile("train", state, batch)(state, batch)
 
+    def many(self, state: State, batches: dict[str, Array], count: Int[Array, ""]) -> tuple[State, dict[str, Any]]:
+        """``count`` updates in one call (see :meth:`_many`). ``state`` is donated."""
+        return self.compile("many", state, batches, count)(state, batches, count)
+
     def evaluate(self, params: Params, sums: Counts, batch: dict[str, Array]) -> Counts:
         """Add a batch to the metric sums (donated)."""
         return self.compile("evaluate", params, sums, batch)(params, sums, batch)
+
+
+def _signature(key: Any) -> Signature:
+    return {name: (shape, dtype, "") for name, shape, dtype in key}
 
 
 def _choose(condition: Array, new: Any, old: Any) -> Any:

@@ -12,6 +12,7 @@ import sys
 import threading
 from types import FrameType
 
+from labkit.base.pages import with_huge_pages
 from labkit.train.store import RunInfo, Store
 
 
@@ -21,7 +22,7 @@ def start(store: Store, info: RunInfo) -> int:
         options = {"creationflags": 0x00000208} if sys.platform == "win32" else {"start_new_session": True}
         process = subprocess.Popen(
             [sys.executable, "-m", "labkit.train.worker", str(store.folder), info.id],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True, **options,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True, env=with_huge_pages(), **options,
         )  # fmt: skip
     threading.Thread(target=process.wait, daemon=True).start()  # or it would stay as a zombie when it has ended
     return process.pid

@@ -47,12 +47,12 @@ def test_balanced_weights_are_those_of_scikit_learn():
 def test_the_loss_is_the_weighted_mean_of_cross_entropy(model):
     task = Classify(class_weights="balanced").bind(("a", "b", "c"), LABELS)
     module, batch = task.module(model, nnx.Rngs(0)), batch_of(5)
-    loss, counts = task.loss(module, batch, None)
-    logits = np.asarray(module(batch["ids"], batch["mask"], batch["types"]), np.float64)
+    total, divisor, counts = task.loss(module, batch, None)
+    logits = np.asarray(module(batch), np.float64)
     chance = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     label = np.asarray(batch["label"])
     each, weight = -np.log(chance[np.arange(5), label]), task.class_weights[label]
-    assert float(loss) == pytest.approx((each * weight).sum() / weight.sum(), rel=1e-5)
+    assert float(total / divisor) == pytest.approx((each * weight).sum() / weight.sum(), rel=1e-5)
     scores = task.scores(counts)
     assert scores["loss"] == pytest.approx(each.mean(), rel=1e-5)  # what is reported is not weighted
     assert scores["accuracy"] == pytest.approx((logits.argmax(-1) == label).mean())
@@ -61,9 +61,56 @@ def test_the_loss_is_the_weighted_mean_of_cross_entropy(model):
 def test_filler_rows_change_nothing(model):
     task = Classify().bind(("a", "b", "c"), LABELS)
     module = task.module(model, nnx.Rngs(0))
-    (bare, some), (filled, same) = (task.loss(module, batch_of(5, fill), None) for fill in (0, 3))
-    assert float(bare) == pytest.approx(float(filled), rel=1e-6)
+    (bare, weight, some), (filled, equal, same) = (task.loss(module, batch_of(5, fill), None) for fill in (0, 3))
+    assert float(bare) == pytest.approx(float(filled), rel=1e-6) and weight == equal == 5
     np.testing.assert_array_equal(some.confusion, same.confusion)
+
+
+def packed(batch: dict[str, jax.Array], width: int, slots: int) -> dict[str, jax.Array]:
+    """The same examples with as many in a row as fit, in their order; one empty row at the end."""
+    rows: list[list[int]] = [[]]
+    lengths = np.asarray(batch["mask"]).sum(1)
+    for example, length in enumerate(lengths):
+        if len(rows[-1]) == slots or lengths[rows[-1]].sum() + length > width:
+            rows.append([])
+        rows[-1].append(example)
+    rows.append([])
+    names = ("ids", "types", "segment", "position"), ("start", "label", "index")
+    sizes = zip((width, slots), names, strict=True)
+    new = {name: np.zeros((len(rows), size), np.int32) for size, part in sizes for name in part}
+    new["weight"] = np.zeros((len(rows), slots), np.float32)
+    for row, examples in enumerate(rows):
+        start = 0
+        for slot, example in enumerate(examples):
+            place = slice(start, start + lengths[example])
+            for name in ("ids", "types"):
+                new[name][row, place] = np.asarray(batch[name])[example, : lengths[example]]
+            new["segment"][row, place], new["position"][row, place] = slot + 1, np.arange(lengths[example])
+            new["start"][row, slot], new["index"][row, slot] = start, example
+            new["label"][row, slot], new["weight"][row, slot] = batch["label"][example], batch["weight"][example]
+            start += lengths[example]
+    return {name: jnp.asarray(array) for name, array in new.items()}
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_packed_rows_give_the_loss_and_the_gradients_of_single_ones(model, pooling):
+    task = Classify(class_weights="balanced").bind(("a", "b", "c"), LABELS)
+    graph, params = nnx.split(task.module(model.replace(pooling=pooling, depth=2), nnx.Rngs(0)))
+    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), params)
+
+    def loss(params, batch):
+        total, weight, counts = task.loss(nnx.merge(graph, params), batch, None)
+        return total / weight, counts
+
+    single = batch_of(7)
+    several = packed(single, width=14, slots=4)
+    assert several["ids"].shape[0] < 7 and (several["segment"] > 1).any()
+    compute = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    ((one, counts), gradient), ((other, same), again) = compute(params, single), compute(params, several)
+    assert float(one) == pytest.approx(float(other), rel=1e-5)
+    np.testing.assert_array_equal(counts.confusion, same.confusion)
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(1, float(jnp.abs(a).max())), rtol=1e-5)
 
 
 def test_a_key_switches_dropout_on(model):

@@ -1,0 +1,281 @@
+"""Pictures and tables of numbers: stacked arrays straight from Arrow, and batches of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labkit.base.config import Config, option
+from labkit.base.errors import DataError
+from labkit.data.batch import Batch, checked_rows, checked_weights, mixed
+from labkit.data.rows import Spec, batches, column
+
+if TYPE_CHECKING:
+    import datasets
+
+_OWN = ("label", "row")  # columns of every split that are no input
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """n examples of one shape.
+
+    Attributes:
+        inputs: [n, height, width, channels] or [n, features], uint8 where the rows hold bytes, else float32.
+        label: i32[n], class ids, -1 where there is none.
+        row: i64[n], row numbers in the source.
+        names: of the features, in their order; empty for pictures.
+    """
+
+    inputs: np.ndarray
+    label: np.ndarray
+    row: np.ndarray
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def unlabelled(cls, inputs: np.ndarray, names: tuple[str, ...] = ()) -> Arrays:
+        """Examples to predict on: ``label`` is -1 everywhere and ``row`` counts from 0."""
+        return cls(inputs, np.full(len(inputs), -1, np.int32), np.arange(len(inputs)), names)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __repr__(self) -> str:
+        return f"<arrays: {len(self)} examples of {self.shape}, {self.inputs.dtype}>"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example: (height, width, channels) or (features,)."""
+        return self.inputs.shape[1:]
+
+
+def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
+    """The examples of one split as arrays, copied once out of the Arrow buffers; no value becomes a Python object.
+
+    Pictures are one column of nested lists (``Array2D``, ``Array3D``; grey ones get an axis of one channel). Features
+    are all numeric columns in their order, or one column of lists; a missing value becomes NaN. What is held in memory
+    is the result and one portion of 10,000 rows; bytes stay bytes.
+
+    Raises:
+        DataError: there is no such column or more than one, values that are no numbers, or examples of several shapes.
+    """
+    if spec.kind == "text":
+        raise DataError("these rows hold texts, not pictures or features: encode them (labkit.data.tokens.encode).")
+    types = {name: _storage(kind) for name, kind in zip(*_schema(dataset), strict=True) if name not in _OWN}
+    nested = [name for name, kind in types.items() if _is_list(kind)]
+    flat = [name for name, kind in types.items() if _is_number(kind)] if spec.kind == "features" else []
+    if len(nested) + bool(flat) != 1:
+        shown = ", ".join(f"{name} ({kind})" for name, kind in types.items()) or "none"
+        wanted = "one column of nested lists" if spec.kind == "image" else "numeric columns, or one column of lists"
+        raise DataError(f"an example of kind {spec.kind!r} is {wanted}; the columns are {shown}.")
+    label, row = (np.asarray(column(dataset, name)) for name in _OWN)
+    inputs = _columns(dataset, flat) if flat else _lists(dataset, nested[0], types[nested[0]])
+    if spec.kind == "features":
+        inputs = inputs.reshape(len(inputs), math.prod(inputs.shape[1:]))
+    elif inputs.ndim not in (3, 4):
+        raise DataError(f"pictures have two or three axes; those of {nested[0]!r} have {inputs.ndim - 1}.")
+    elif inputs.ndim == 3:
+        inputs = inputs[..., None]
+    return Arrays(inputs, label.astype(np.int32), row.astype(np.int64), tuple(flat))
+
+
+@dataclass(frozen=True)
+class Standard(Config):
+    """Per-feature standardisation, fitted on the training rows and kept with the model: (x - mean) / scale.
+
+    A feature that never changes is only centred; a missing value (NaN) becomes the mean, which is 0.
+    """
+
+    mean: tuple[float, ...] = option((), "Mean of every feature.")
+    scale: tuple[float, ...] = option((), "Standard deviation of every feature; 1 where it never changes.")
+
+    @classmethod
+    def fit(cls, train: Arrays) -> Self:
+        """From the training examples alone. Raises :class:`DataError` where a feature has no value in any of them."""
+        known = np.isfinite(train.inputs)
+        count = known.sum(0)
+        if not count.all():
+            place = int(np.argmin(count))
+            name = train.names[place] if train.names else f"number {place}"
+            raise DataError(f"feature {name!r} has no finite value in the training rows. Drop the column.")
+        mean = np.sum(train.inputs, 0, dtype=np.float64, where=known) / count
+        off = np.where(known, train.inputs - mean, 0)
+        scale = np.sqrt(np.sum(off * off, 0) / count)
+        # A constant column's deviation is rounding error of its mean, not exactly 0.
+        still = scale <= 1e-7 * np.maximum(1e-30, np.abs(mean))
+        return cls(tuple(mean.tolist()), tuple(np.where(still, 1.0, scale).tolist()))
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        """The same examples, standardised, float32."""
+        if arrays.shape != (len(self.mean),):
+            raise DataError(f"examples have the shape {arrays.shape}; these means are of {len(self.mean)} features.")
+        inputs = (arrays.inputs - np.asarray(self.mean)) / np.asarray(self.scale)
+        return replace(arrays, inputs=np.where(np.isfinite(inputs), inputs, 0).astype(np.float32))
+
+
+class ArrayBatches:
+    """An endless sequence of batches in which every example appears exactly once an epoch.
+
+    A batch is ``{"inputs": [b, …] of the arrays' data type, "label": i32[b], "weight": f32[b], "index": i32[b]}``.
+    ``index`` is the position in ``arrays``. The last batch is filled up with examples of index -1, weight 0, label 0
+    and inputs 0. The order is that of :class:`labkit.data.batch.Batches`: a pure function of seed and step.
+
+    Args:
+        arrays: the examples.
+        batch_size: b, the same in every batch; it may be more than there are examples.
+        seed: decides the order, together with the epoch.
+        shuffle: mix the examples anew in every epoch; otherwise they come in their order.
+        weights: f32[n], weight of every example of ``arrays`` (1 if not given).
+        labelled_only: leave examples without a label (-1) out. With False they take part with weight 1 and label 0.
+
+    Raises:
+        ConfigError: ``batch_size`` or ``seed`` cannot be used.
+        DataError: ``weights`` do not fit, or there are examples but none with a label.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        *,
+        weights: np.ndarray | None = None,
+        labelled_only: bool = True,
+    ):
+        self._rows = checked_rows(arrays, batch_size, seed, labelled_only)
+        self._weights = checked_weights(weights, len(arrays))
+        self.arrays, self.batch_size, self.seed, self.shuffle = arrays, int(batch_size), int(seed), shuffle
+        self.examples = len(self._rows)
+        self._plans: dict[int, np.ndarray] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch, the same in each."""
+        return -(-self.examples // self.batch_size)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The one shape (b, …) of ``inputs``; none where there are no examples."""
+        return [(self.batch_size, *self.arrays.shape)] if self.examples else []
+
+    @property
+    def examples_per_step(self) -> float:
+        """Real examples in a batch, on average."""
+        return self.examples / max(1, self.steps_per_epoch)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of an epoch's places that hold no example; 0 to 1."""
+        places = self.steps_per_epoch * self.batch_size
+        return 1 - self.examples / places if places else 0.0
+
+    def at(self, step: int) -> Batch:
+        """The batch of any step of any epoch; the same seed and step give the same batch, in any process.
+
+        Raises:
+            DataError: a negative step, or there are no examples.
+        """
+        count = self.steps_per_epoch
+        if step < 0 or not count:
+            raise DataError(f"there is no batch at step {step} ({self.examples} examples).")
+        epoch, place = divmod(int(step), count)
+        index = self._plan(epoch if self.shuffle else 0)[place]
+        real = index >= 0
+        inputs = self.arrays.inputs.take(index, 0, mode="clip")  # "clip" is the fast mode; -1 becomes 0
+        inputs[~real] = 0
+        weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
+        return {
+            "inputs": inputs,
+            "label": np.maximum(self.arrays.label.take(index, mode="clip"), 0) * real,
+            "weight": weight.astype(np.float32),
+            "index": index.copy(),
+        }
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the first epoch, in order."""
+        return (self.at(step) for step in range(self.steps_per_epoch))
+
+    def _plan(self, epoch: int) -> np.ndarray:
+        """Rows of every batch of an epoch i32[steps, b] (-1: filler); the last two epochs are kept."""
+        plans = self._plans
+        if epoch not in plans:
+            order = np.full((self.steps_per_epoch, self.batch_size), -1, np.int32)
+            bits = np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
+            order.flat[: self.examples] = self._rows[mixed(bits, self.examples)] if self.shuffle else self._rows
+            plans = {**dict(list(plans.items())[-1:]), epoch: order}
+            self._plans = plans  # in one assignment: other threads see the old ones or the new
+        return plans[epoch]
+
+
+def _schema(dataset: datasets.Dataset) -> tuple[list[str], list[pa.DataType]]:
+    schema = dataset.features.arrow_schema
+    return schema.names, schema.types
+
+
+def _storage(kind: Any) -> pa.DataType:
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def _columns(dataset: datasets.Dataset, names: list[str]) -> np.ndarray:
+    """Numeric columns side by side, f32[n, features]; a missing value is NaN."""
+    inputs, start = np.empty((len(dataset), len(names)), np.float32), 0
+    for table in batches(dataset, names):
+        for place, values in enumerate(table.columns):
+            inputs[start : start + len(table), place] = values.cast(pa.float32(), safe=False).to_numpy()
+        start += len(table)
+    return inputs
+
+
+def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType) -> np.ndarray:
+    """A column of equally long nested lists as one array [n, …], uint8 or float32."""
+    axes = 1
+    while _is_list(kind := kind.value_type):
+        axes += 1
+    if not _is_number(kind):
+        raise DataError(f"column {name!r} holds {kind}, not numbers.")
+    dtype = np.uint8 if kind == pa.uint8() else np.float32
+    inputs, start = np.empty((len(dataset),), dtype), 0
+    for table in batches(dataset, [name]):
+        for chunk in table.column(0).chunks:
+            values, shape = _values(chunk, axes, name)
+            if not start:
+                inputs = np.empty((len(dataset), *shape), dtype)
+            if shape != inputs.shape[1:]:
+                raise DataError(f"column {name!r} holds examples of several shapes: {inputs.shape[1:]} and {shape}.")
+            inputs[start : start + len(chunk)] = values.reshape(-1, *shape)
+            start += len(chunk)
+    return inputs
+
+
+def _values(chunk: Any, axes: int, name: str) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The numbers of nested lists end to end, and the shape that all lists have."""
+    values, shape = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk, []
+    for _ in range(axes):
+        if values.null_count:
+            raise DataError(f"column {name!r} has {values.null_count} missing examples or lines. Drop these rows.")
+        least, most = pc.min_max(pc.list_value_length(values)).values()
+        if least.as_py() != most.as_py():
+            raise DataError(f"column {name!r} holds lists of {least} to {most} values; all must be of one shape.")
+        shape.append(most.as_py())
+        values = values.flatten()
+    if values.null_count and pa.types.is_integer(values.type):
+        raise DataError(f"column {name!r} has {values.null_count} missing values. Drop these rows.")
+    return values.to_numpy(zero_copy_only=False), tuple(shape)

@@ -1,0 +1,324 @@
+"""Parts of models that read pictures: convolution, pooling, a convolutional layer. Pictures are [b, y, x, c].
+
+Letters of this file: b pictures, y rows and x columns of one (Y and X of the result), c channels in, o channels out,
+i rows and j columns of a kernel. Parameters are float32; what a layer computes in is said when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial, reduce
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jaxtyping import Num
+
+from labkit.base.errors import ConfigError, nearest
+from labkit.base.shapes import Array, Float
+from labkit.models import parts
+from labkit.models.parts import compute_dtype
+
+AXES = ("NHWC", "HWIO", "NHWC")
+PADDINGS = ("SAME", "VALID")
+# One object for the whole process: NNX compares initialisers by identity when it compares two models' structure.
+INITIAL = nnx.initializers.he_normal()
+
+
+class Pooled(NamedTuple):
+    """What a model of pictures or features returns: one vector of each example, ``pooled`` float32 [b, d]."""
+
+    pooled: Float[Array, "b d"]
+
+
+def convolve(
+    x: Float[Array, "b y x c"],
+    kernel: Float[Array, "i j c o"],
+    strides: tuple[int, int] = (1, 1),
+    padding: str = "SAME",
+    mixed: bool = False,
+) -> Float[Array, "b Y X o"]:
+    """Cross-correlate pictures with a kernel; the numbers of ``lax.conv_general_dilated``, and its gradients.
+
+    On a GPU or TPU, and for larger pictures on a CPU, it is XLA's own. On a CPU, pictures hardly larger than the kernel
+    (the last two stages of a VGG at 32 x 32) are better multiplied once for each place of the kernel:
+
+    - Where the picture or the result is smaller than the kernel, XLA leaves its fast code for a plain loop of 1 to 8
+      GFLOP/s, forward or backward: 32 pictures of 2 x 2 pixels and 512 channels under 3 x 3 took 1,160 ms with their
+      gradients, this form 24.
+    - Only pixels that a place meets are multiplied, not the zeros around: of 4 x 4 pixels under 3 x 3 that is 100
+      products of 144. Processor time, forward and backward, was 0.7 of XLA's; of 8 x 8 pixels it was the same.
+
+    With ``mixed`` these products, forward and backward, are of numbers rounded to bfloat16 and summed in float32 (see
+    :func:`parts.product`), where that pays: :func:`_pays`. Elsewhere it is float32 as without.
+
+    Neighbourhoods laid side by side (im2col) took 1.3 to 1.7 times the time of this form, and i j times the memory; so
+    they did in bfloat16 (the better of its two forms: 1.1 to 1.9 times).
+    """
+    _check_padding(padding)
+    pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    sides = zip(x.shape[1:3], kernel.shape[:2], strides, pads, strict=True)
+    out = [(side + before + after - size) // stride + 1 for side, size, stride, (before, after) in sides]
+    if min(out) < 1:
+        raise ConfigError(
+            f"a picture of {x.shape[1]} x {x.shape[2]} pixels is too small for a kernel of {kernel.shape[0]} x "
+            f"{kernel.shape[1]} without padding. Take larger pictures, or fewer stages."
+        )
+    if jax.default_backend() == "cpu":
+        places = tuple(_places(x.shape[1:3], kernel.shape[:2], strides, pads, out))
+        if mixed and _pays(x.shape, kernel.shape, out):
+            return _of_bfloat16(x, kernel, places)
+        if min(*x.shape[1:3], *out) <= max(kernel.shape[:2]) + 1:
+            return _by_places(x, kernel, places, jnp.matmul)
+    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=AXES)
+
+
+class Place(NamedTuple):
+    """One place of a kernel and what it meets: ``given`` of the picture and ``fed`` of the result are as large."""
+
+    i: int
+    j: int
+    given: tuple[Part, Part]
+    fed: tuple[Part, Part]
+
+
+class Part(NamedTuple):
+    """Pixels of an axis: the first, every how many, how many there are, and how many lie after the last."""
+
+    first: int
+    stride: int
+    count: int
+    rest: int
+
+
+def _places(
+    side: tuple[int, int],
+    size: tuple[int, int],
+    strides: tuple[int, int],
+    pads: Sequence[tuple[int, int]],
+    out: list[int],
+) -> Iterator[Place]:
+    """The places of a kernel that meet a pixel at all."""
+    for i, j in np.ndindex(*size):
+        rows, columns = (_met(*end) for end in zip((i, j), side, strides, pads, out, strict=True))
+        if rows and columns:
+            yield Place(i, j, (rows[0], columns[0]), (rows[1], columns[1]))
+
+
+def _met(place: int, side: int, stride: int, pads: tuple[int, int], out: int) -> tuple[Part, Part] | None:
+    """On one axis: from which pixels of the picture a place of the kernel takes, and which of the result it feeds.
+
+    Pixel Y of the result has this place on pixel Y stride + place - padding of the picture.
+    """
+    shift = place - pads[0]
+    first, last = max(0, -(shift // stride)), min(out - 1, (side - 1 - shift) // stride)
+    if last < first:
+        return None
+    start, count = first * stride + shift, last - first + 1
+    end = start + (count - 1) * stride
+    return Part(start, stride, count, side - 1 - end), Part(first, 1, count, out - 1 - last)
+
+
+def _cut(x: Array, where: tuple[Part, Part], before: int = 1) -> Array:
+    """The pixels at ``where`` on two axes, which ``before`` others precede."""
+    cuts = (slice(part.first, part.first + (part.count - 1) * part.stride + 1, part.stride) for part in where)
+    return x[(slice(None),) * before + tuple(cuts)]
+
+
+def _laid(x: Float[Array, "b v w c"], where: tuple[Part, Part]) -> Float[Array, "b y x c"]:
+    """What :func:`_cut` cut, back at its pixels of the whole; the others are zero."""
+    around = [(part.first, part.rest, part.stride - 1) for part in where]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
+
+
+def _by_places(
+    x: Float[Array, "b y x c"], kernel: Float[Array, "i j c o"], places: tuple[Place, ...], multiply: Any
+) -> Float[Array, "b Y X o"]:
+    """The same as one matrix product for each place of the kernel, with those pixels only that this place meets."""
+    found = []
+    for place in places:
+        part = _cut(x, place.given)
+        made = multiply(part.reshape(-1, x.shape[-1]), kernel[place.i, place.j])
+        found.append(_laid(made.reshape(*part.shape[:3], -1), place.fed))
+    return reduce(jnp.add, found)
+
+
+# Measured forward and backward, 32 pictures under 3 x 3, in time of one core with AVX-512 BF16, mixed / the faster form
+# in float32, by side, c and o: 16, 32, 64: 1.26; 16, 64, 128: 0.92; 8, 64, 128: 0.85; 8, 128, 256: 0.61;
+# 8, 256, 256: 0.55; 4, 256, 512: 0.57; 4, 512, 512: 0.50; 2, 512, 512: 0.64; 32, 3, 64 (without the picture's
+# gradient): 6. What is won grows with the operations to a number moved, c o / (c + o): 21, 43, 43, 85, 128 and more.
+LEAST_INTENSITY = 40
+# The products of all places are in memory at once before they are added: of 16 x 16 pixels and 128 channels 36 MiB.
+MOST_BYTES = 2**28
+
+
+def _pays(shape: tuple[int, ...], kernel: tuple[int, ...], out: Sequence[int]) -> bool:
+    """Whether products of bfloat16, one for each place of the kernel, are faster than float32, and not too large."""
+    c, o = kernel[2:]
+    held = 4 * kernel[0] * kernel[1] * shape[0] * max(shape[1] * shape[2] * c, out[0] * out[1] * o)
+    return c * o >= LEAST_INTENSITY * (c + o) and held <= MOST_BYTES
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _of_bfloat16(
+    x: Float[Array, "b y x c"], kernel: Float[Array, "i j c o"], places: tuple[Place, ...]
+) -> Float[Array, "b Y X o"]:
+    return _by_places(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), places, _wide)
+
+
+def _of_bfloat16_forward(x: Array, kernel: Array, places: tuple[Place, ...]) -> tuple[Array, tuple[Array, Array]]:
+    # Kept in half the bytes, and turned: the factor of the kernel's gradient wants the summed axes last.
+    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    return _by_places(x, kernel, places, _wide), (x.transpose(3, 0, 1, 2), kernel)
+
+
+def _of_bfloat16_backward(
+    places: tuple[Place, ...], kept: tuple[Array, Array], slope: Float[Array, "b Y X o"]
+) -> tuple[Array, Array]:
+    turned, kernel = kept
+    slope = slope.astype(jnp.bfloat16)
+    to_x, to_kernel = [], {}
+    for place in places:
+        part = _cut(slope, place.fed)
+        flat = part.reshape(-1, part.shape[-1])
+        back = _wide(flat, kernel[place.i, place.j], 1).reshape(*part.shape[:3], -1)
+        to_x.append(_laid(back, place.given))
+        to_kernel[place.i, place.j] = _wide(_cut(turned, place.given, before=2).reshape(len(turned), -1), flat)
+    none = jnp.zeros(kernel.shape[2:], jnp.float32)
+    high, wide = kernel.shape[:2]
+    rows = [jnp.stack([to_kernel.get((i, j), none) for j in range(wide)]) for i in range(high)]
+    return reduce(jnp.add, to_x), jnp.stack(rows)
+
+
+_of_bfloat16.defvjp(_of_bfloat16_forward, _of_bfloat16_backward)
+
+
+def _wide(a: Float[Array, "n k"], b: Array, axis: int = 0) -> Float[Array, "n m"]:
+    """``a`` times ``b``, summed in float32 over the last axis of the one and ``axis`` of the other."""
+    return lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def max_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
+    """The greatest value of every ``window`` x ``window`` square, squares side by side; a rest at the edge is left out.
+
+    The gradient goes to the first of equal values, row by row, as that of ``lax.reduce_window`` does. That gradient,
+    XLA's select-and-scatter, is slow on a CPU; here the forward pass keeps one byte for every square, which tells
+    where its greatest value stood, and not the picture.
+    """
+    high, wide = x.shape[1] // window, x.shape[2] // window
+    return _pool(x[:, : high * window, : wide * window], window)
+
+
+def _squares(x: Float[Array, "b y x c"], window: int) -> list[Float[Array, "b Y X c"]]:
+    """The values at each place of the squares: first row first."""
+    return [x[:, i::window, j::window] for i in range(window) for j in range(window)]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _pool(x: Float[Array, "b y x c"], window: int) -> Float[Array, "b Y X c"]:
+    return reduce(jnp.maximum, _squares(x, window))
+
+
+def _pool_forward(x: Float[Array, "b y x c"], window: int) -> tuple[Array, Array]:
+    values = _squares(x, window)
+    kind = jnp.uint8 if window <= 16 else jnp.int32  # window squared places
+    most, place = values[0], jnp.zeros(values[0].shape, kind)
+    for number, value in enumerate(values[1:], 1):
+        place = jnp.where(value > most, kind(number), place)
+        most = jnp.maximum(most, value)
+    return most, place
+
+
+def _pool_backward(window: int, place: Array, slope: Float[Array, "b Y X c"]) -> tuple[Float[Array, "b y x c"]]:
+    b, high, wide, c = slope.shape
+    shape = (b, high, window, wide, window, c)
+    here = lax.broadcasted_iota(place.dtype, shape, 2) * window + lax.broadcasted_iota(place.dtype, shape, 4)
+    slopes = jnp.where(place[:, :, None, :, None] == here, slope[:, :, None, :, None], jnp.zeros((), slope.dtype))
+    return (slopes.reshape(b, high * window, wide * window, c),)
+
+
+_pool.defvjp(_pool_forward, _pool_backward)
+
+
+def mean_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
+    """The mean of every ``window`` x ``window`` square, squares side by side; a rest at the edge is left out."""
+    high, wide = x.shape[1] // window, x.shape[2] // window
+    x = x[:, : high * window, : wide * window]
+    return x.reshape(x.shape[0], high, window, wide, window, x.shape[3]).mean((2, 4))
+
+
+def global_mean(x: Float[Array, "b y x c"]) -> Float[Array, "b c"]:
+    """The mean over all pixels, taken in float32."""
+    return x.mean((1, 2), dtype=jnp.float32)
+
+
+class Conv(nnx.Module):
+    """A convolution and its bias: kernel [size, size, c, o] He normal, bias [o] zero."""
+
+    def __init__(
+        self,
+        channels: int,
+        features: int,
+        size: int = 3,
+        *,
+        stride: int = 1,
+        padding: str = "SAME",
+        dtype: str = "auto",
+        rngs: nnx.Rngs,
+    ):
+        _check_padding(padding)
+        self.kernel = nnx.Param(INITIAL(rngs.params(), (size, size, channels, features), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(features, jnp.float32))
+        self.strides, self.padding = (stride, stride), padding
+        self.dtype, self.mixed = compute_dtype(dtype), dtype == "mixed"
+
+    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b Y X o"]:
+        kernel, bias = (value[...].astype(self.dtype) for value in (self.kernel, self.bias))
+        return convolve(x.astype(self.dtype), kernel, self.strides, self.padding, self.mixed) + bias
+
+
+def scaled(inputs: Num[Array, "*s"], dtype: str) -> Float[Array, "*s"]:
+    """What a model computes on: bytes 0 … 255 as 0 … 1, other numbers as they are."""
+    kind = compute_dtype(dtype)
+    return inputs.astype(kind) / 255 if inputs.dtype == jnp.uint8 else inputs.astype(kind)
+
+
+def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
+    """A linear layer of a network without normalisation: kernel [n_in, n_out] He normal, bias [n_out] zero.
+
+    ``parts.dense`` starts at 0.02 whatever the width, as Transformers do; deep plain networks do not learn from that.
+    """
+    dot = _product if dtype == "mixed" else lax.dot_general
+    return nnx.Linear(n_in, n_out, kernel_init=INITIAL, dtype=compute_dtype(dtype), dot_general=dot, rngs=rngs)
+
+
+def _product(x: Float[Array, "b n"], kernel: Float[Array, "n m"], dimensions: Any, **_: Any) -> Float[Array, "b m"]:
+    return parts.product(x, kernel)
+
+
+def count(config: Any) -> int:
+    """Number of parameters of the model that ``config`` builds; nothing is allocated."""
+    shapes = nnx.eval_shape(lambda: nnx.state(config.build(nnx.Rngs(0)), nnx.Param))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def known_shape(config: Any, axes: int, of: str) -> tuple[int, ...]:
+    """``config.input_shape``, checked: it must be there and have ``axes`` axes, all positive.
+
+    Raises:
+        ConfigError: otherwise; the text says what to do.
+    """
+    shape, name = config.input_shape, type(config).__name__
+    if shape is None:
+        raise ConfigError(f"{name}.input_shape is not known yet. Give that of one example: {of}.")
+    if len(shape) != axes or min(shape) < 1:
+        raise ConfigError(f"{name}.input_shape = {shape!r} is not the shape of one example: {of}.")
+    return tuple(shape)
+
+
+def _check_padding(padding: str) -> None:
+    if padding not in PADDINGS:
+        raise ConfigError(f"padding = {padding!r} is not one of {', '.join(PADDINGS)}.{nearest(padding, PADDINGS)}")

@@ -1,0 +1,103 @@
+"""Multilayer perceptron: dense layers, each followed by a non-linearity. Reads features, or pictures laid out flat."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Num
+
+from labkit.base.config import Config, option
+from labkit.base.errors import ConfigError
+from labkit.base.shapes import Array, PRNGKeyArray
+from labkit.models import conv, parts
+from labkit.models.conv import Pooled
+
+ACTIVATIONS = {**parts.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {"widths": (128, 128)},
+    # The textbook network: sigmoid(W2 sigmoid(W1 x + b1) + b2).
+    "two-layer": {"widths": (128, 64), "activation": "sigmoid"},
+    # No hidden layer: with the head on top this is logistic (softmax) regression.
+    "linear": {"widths": ()},
+}
+USUAL = {"activation": "relu", "dropout": 0.0}
+
+
+@dataclass(frozen=True)
+class MlpConfig(Config):
+    """Which perceptron: a preset, or sizes; what is left out is filled in on creation.
+
+    Raises:
+        ConfigError: an unknown preset, a value out of range.
+    """
+
+    reads: ClassVar[str] = "features"
+    weights: ClassVar[str] = ""  # there are no pretrained ones
+
+    preset: str = option("", "named size", choices=("", *PRESETS))
+    widths: tuple[int, ...] = option(None, "width of every layer, from the input up")
+    activation: str = option(None, "non-linearity after every layer", choices=tuple(ACTIVATIONS))
+    dropout: float = option(None, "share of values dropped after every layer while training", low=0.0, high=0.9)
+    input_shape: tuple[int, ...] | None = option(None, "shape of one example; left out, that of the data")
+    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+
+    def __post_init__(self) -> None:
+        for name, value in {**PRESETS["small"], **USUAL, **PRESETS.get(self.preset, {})}.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for a value out of range."""
+        super().check()
+        if any(width < 1 for width in self.widths):
+            raise ConfigError(f"MlpConfig.widths = {self.widths!r} must all be at least 1.")
+
+    @property
+    def depth(self) -> int:
+        """Layers, without a head."""
+        return len(self.widths)
+
+    @property
+    def width(self) -> int:
+        """Width of the pooled vector: that of the last layer; without layers, the number of features."""
+        return self.widths[-1] if self.widths else self._features()
+
+    def build(self, rngs: nnx.Rngs) -> Mlp:
+        """A model with fresh parameters: He normal, biases 0. Raises :class:`ConfigError` without an input shape."""
+        return Mlp(self, self._features(), rngs)
+
+    def count(self) -> int:
+        """Number of parameters; nothing is allocated."""
+        return conv.count(self)
+
+    def _features(self) -> int:
+        axes = len(self.input_shape or (1,))
+        return math.prod(conv.known_shape(self, axes, "(features,)"))
+
+
+class Mlp(nnx.Module):
+    """The layers. Parameters under ``layers/0``, ``layers/1``, …"""
+
+    def __init__(self, config: MlpConfig, features: int, rngs: nnx.Rngs):
+        self.config = config
+        sizes = (features, *config.widths)
+        self.layers = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in pairwise(sizes)])
+
+    def __call__(self, inputs: Num[Array, "b ..."], *, key: PRNGKeyArray | None = None) -> Pooled:
+        """One vector float32 [b, d] of every example; ``key`` switches dropout on. Bytes are read as 0 … 1."""
+        x = conv.scaled(inputs, self.config.dtype).reshape(len(inputs), -1)
+        keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, max(1, len(self.layers))))
+        for layer, own in zip(self.layers, keys, strict=False):
+            x = parts.dropout(ACTIVATIONS[self.config.activation](layer(x)), self.config.dropout, own)
+        return Pooled(x.astype(jnp.float32))
+
+    def layer_ids(self, path: tuple[str, ...]) -> int:
+        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        return int(path[1]) + 1

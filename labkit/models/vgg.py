@@ -1,0 +1,130 @@
+"""VGG: stages of 3 x 3 convolutions and max-pooling (Simonyan & Zisserman 2014, arXiv 1409.1556), no batch norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Num
+
+from labkit.base.config import Config, option
+from labkit.base.errors import ConfigError
+from labkit.base.shapes import Array, PRNGKeyArray
+from labkit.models import conv, parts
+from labkit.models.conv import Pooled
+
+# Table 1 of the paper, columns A, B, D and E: convolutions in each of the five stages.
+PRESETS: dict[str, dict[str, Any]] = {
+    "vgg-11": {"stages": (1, 1, 2, 2, 2)},
+    "vgg-13": {"stages": (2, 2, 2, 2, 2)},
+    "vgg-16": {"stages": (2, 2, 3, 3, 3)},
+    "vgg-19": {"stages": (2, 2, 4, 4, 4)},
+}
+USUAL = {"base_width": 64, "head_width": 4096, "dropout": 0.5}
+WIDENING = (1, 2, 4, 8, 8)  # channels of a stage / base_width
+
+
+@dataclass(frozen=True)
+class VggConfig(Config):
+    """Which VGG: a preset, or the number of convolutions in each stage; what is left out is filled in on creation.
+
+    With ``head_width`` two dense layers of that width follow the convolutions, as published (4096); 512 suits pictures
+    of 32 x 32. With 0 there are none, and the mean over the pixels stands for a picture.
+
+    Raises:
+        ConfigError: an unknown preset, a value out of range.
+    """
+
+    reads: ClassVar[str] = "image"
+    weights: ClassVar[str] = ""  # none in a layout that labkit reads
+
+    preset: str = option("", "named size", choices=("", *PRESETS))
+    stages: tuple[int, ...] = option(None, "convolutions in each stage; a stage ends by halving the picture")
+    base_width: int = option(
+        None, "channels of the first stage; the later ones have 2, 4, 8 and 8 times as many", low=1
+    )
+    head_width: int = option(None, "width of the two dense layers; 0: none, the mean over the pixels", low=0)
+    dropout: float = option(None, "share of the dense layers' values dropped while training", low=0.0, high=0.9)
+    input_shape: tuple[int, ...] | None = option(None, "(height, width, channels); left out, that of the data")
+    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+
+    def __post_init__(self) -> None:
+        for name, value in {**PRESETS["vgg-11"], **USUAL, **PRESETS.get(self.preset, {})}.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for a value out of range."""
+        super().check()
+        if not 1 <= len(self.stages) <= len(WIDENING) or min(self.stages) < 1:
+            raise ConfigError(f"VggConfig.stages = {self.stages!r} must be one to five numbers of at least 1.")
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of every stage."""
+        return tuple(self.base_width * times for times in WIDENING[: len(self.stages)])
+
+    @property
+    def width(self) -> int:
+        """Width of the pooled vector: that of the dense layers, or of the last stage."""
+        return self.head_width or self.channels[-1]
+
+    @property
+    def depth(self) -> int:
+        """Layers with parameters, without a head: VGG-11 has 10, its eleventh is the head."""
+        return sum(self.stages) + (2 if self.head_width else 0)
+
+    def build(self, rngs: nnx.Rngs) -> Vgg:
+        """A model with fresh parameters: He normal, biases 0.
+
+        Raises:
+            ConfigError: without an input shape, or with pictures too small to be halved once a stage.
+        """
+        return Vgg(self, rngs)
+
+    def count(self) -> int:
+        """Number of parameters; nothing is allocated."""
+        return conv.count(self)
+
+
+class Vgg(nnx.Module):
+    """The network up to its last hidden vector. Parameters under ``convs/0``, … and ``dense/0``, ``dense/1``."""
+
+    def __init__(self, config: VggConfig, rngs: nnx.Rngs):
+        self.config = config
+        high, wide, channels = conv.known_shape(config, 3, "(height, width, channels)")
+        shrink = 2 ** len(config.stages)
+        if min(high, wide) < shrink:
+            raise ConfigError(
+                f"pictures of {high} x {wide} pixels cannot be halved {len(config.stages)} times: this VGG needs "
+                f"{shrink} x {shrink}. Enlarge them, or take fewer stages."
+            )
+        sizes = [width for width, times in zip(config.channels, config.stages, strict=True) for _ in range(times)]
+        pairs = zip((channels, *sizes), sizes, strict=False)
+        self.convs = nnx.List([conv.Conv(*pair, dtype=config.dtype, rngs=rngs) for pair in pairs])
+        flat = (high // shrink) * (wide // shrink) * sizes[-1]
+        heads = ((flat, config.head_width), (config.head_width, config.head_width)) if config.head_width else ()
+        self.dense = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in heads])
+
+    def __call__(self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None) -> Pooled:
+        """One vector float32 [b, d] of every picture; ``key`` switches dropout on. Bytes are read as 0 … 1."""
+        x, layers = conv.scaled(inputs, self.config.dtype), iter(self.convs)
+        for times in self.config.stages:
+            for _ in range(times):
+                x = jax.nn.relu(next(layers)(x))
+            x = conv.max_pool(x)
+        if not self.config.head_width:
+            return Pooled(conv.global_mean(x))
+        x = x.reshape(len(x), -1)
+        keys = [None] * 2 if key is None else list(jax.random.split(key))
+        for layer, own in zip(self.dense, keys, strict=True):
+            x = parts.dropout(jax.nn.relu(layer(x)), self.config.dropout, own)
+        return Pooled(x.astype(jnp.float32))
+
+    def layer_ids(self, path: tuple[str, ...]) -> int:
+        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        return int(path[1]) + 1 + (len(self.convs) if path[0] == "dense" else 0)

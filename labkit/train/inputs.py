@@ -1,0 +1,177 @@
+"""From rows to batches, for each kind of input that an architecture reads: texts, or arrays (pictures, features)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from labkit.base.cache import write_atomic
+from labkit.base.config import dumps, loads
+from labkit.base.errors import ConfigError, DataError
+from labkit.data.arrays import ArrayBatches, Arrays, Standard, stack
+from labkit.data.batch import Batches
+from labkit.data.pack import PackedBatches, choose
+from labkit.data.rows import Rows, Spec
+from labkit.data.text import Tokenizer
+from labkit.data.tokens import Tokens, encode
+from labkit.train.experiment import Experiment, Training
+
+#: Examples in one compiled call of a prediction.
+BATCH = 32
+_STANDARD = "standard.toml"
+
+
+class Inputs(Protocol):
+    """What stands between rows and a model: made once a run, kept with the model."""
+
+    def encode(self, dataset: Any) -> Any:
+        """The examples of a split; they have ``label``."""
+        ...
+
+    def sized(self, model: Any) -> Any:
+        """The model's config with the sizes that come from the data filled in."""
+        ...
+
+    def batches(self, examples: Any, train: Training, model: Any, parts: int, shuffle: bool) -> tuple[Any, str]:
+        """Batches that can be divided into ``parts``, and why they are laid out as they are."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what :func:`opened` reads."""
+        ...
+
+
+class Texts:
+    """Texts through a tokenizer, to packed rows or buckets of lengths."""
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int):
+        self.tokenizer, self.max_length = tokenizer, max_length
+
+    def encode(self, dataset: Any) -> Tokens:
+        """Token numbers of every row, from the cache where they were made before."""
+        return encode(dataset, self.tokenizer, self.max_length)
+
+    def sized(self, model: Any) -> Any:
+        """Vocabulary from the tokenizer. Raises :class:`ConfigError` where the model is too small."""
+        if model.vocab_size is None:
+            model = model.replace(vocab_size=self.tokenizer.vocab_size)
+        if model.vocab_size < self.tokenizer.vocab_size:
+            raise ConfigError(
+                f"the tokenizer has {self.tokenizer.vocab_size} pieces, the model only {model.vocab_size}."
+            )
+        if self.max_length > model.max_length:
+            raise ConfigError(
+                f"max_length = {self.max_length} is longer than the model's {model.max_length} positions."
+            )
+        return model
+
+    def batches(
+        self, examples: Tokens, train: Training, model: Any, parts: int, shuffle: bool
+    ) -> tuple[Batches | PackedBatches, str]:
+        """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
+        lengths = examples.lengths[examples.label >= 0]
+        layout = choose(
+            lengths, model.max_length, train.batch_size, train.buckets,
+            cost=6 * model.width, packing=train.packing, parts=parts,
+        )  # fmt: skip
+        if layout.packed:
+            packed = PackedBatches(examples, train.batch_size, layout, train.seed, shuffle, parts=parts)
+            return packed, layout.reason
+        _divisible(train, parts)
+        return Batches(examples, train.batch_size, layout.widths, train.seed, shuffle), layout.reason
+
+    def to_predict(self, texts: Any, pairs: Any = None) -> Batches:
+        """Batches of new texts, in their order."""
+        tokens = self.tokenizer.encode(texts, pairs, self.max_length)
+        buckets = (*(length for length in (16, 32, 64, 128, 256, 512) if length < self.max_length), self.max_length)
+        return Batches(tokens, BATCH, buckets, shuffle=False, labelled_only=False)
+
+    def save(self, folder: Path) -> None:
+        """``tokenizer.json`` and what belongs to it."""
+        self.tokenizer.save(folder)
+
+
+class Numbers:
+    """Pictures as they are, features standardised by the training rows."""
+
+    def __init__(self, kind: str, standard: Standard | None = None, shape: tuple[int, ...] | None = None):
+        self.kind, self.standard, self.shape = kind, standard, shape
+
+    def raw(self, dataset: Any) -> Arrays:
+        """The rows as stacked arrays, as they are."""
+        return stack(dataset, Spec(kind=self.kind))
+
+    def encode(self, dataset: Any) -> Arrays:
+        """The same, features standardised; the first call, with the training rows, fits."""
+        arrays = self.raw(dataset)
+        if self.shape is None:
+            self.shape = arrays.shape
+            self.standard = Standard.fit(arrays) if self.kind == "features" else None
+        if arrays.shape != self.shape:
+            raise DataError(f"examples have the shape {arrays.shape}; those of the training rows {self.shape}.")
+        return self.standard(arrays) if self.standard else arrays
+
+    def sized(self, model: Any) -> Any:
+        """The shape of an example. Raises :class:`ConfigError` where the model was made for another."""
+        if model.input_shape is not None and tuple(model.input_shape) != self.shape:
+            raise ConfigError(f"input_shape = {tuple(model.input_shape)}, but an example has the shape {self.shape}.")
+        return model.replace(input_shape=self.shape)
+
+    def batches(
+        self, examples: Arrays, train: Training, model: Any, parts: int, shuffle: bool
+    ) -> tuple[ArrayBatches, str]:
+        """Batches of one shape."""
+        _divisible(train, parts)
+        return ArrayBatches(examples, train.batch_size, train.seed, shuffle), "all examples have one shape"
+
+    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
+        """Batches of new examples [n, …], in their order. Raises :class:`DataError` for another shape."""
+        inputs = np.asarray(values)
+        if self.kind == "image" and inputs.ndim == 3:
+            inputs = inputs[..., None]
+        if self.kind == "features":
+            inputs = inputs.reshape(len(inputs), -1)
+        if inputs.dtype.kind not in "uif" or inputs.shape[1:] != self.shape:
+            raise DataError(f"examples of the shape {inputs.shape[1:]}, {inputs.dtype}; the model reads {self.shape}.")
+        arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32))
+        arrays = self.standard(arrays) if self.standard else arrays
+        return ArrayBatches(arrays, BATCH, shuffle=False, labelled_only=False)
+
+    def save(self, folder: Path) -> None:
+        """``standard.toml``, where there is something to standardise."""
+        if self.standard:
+            write_atomic(folder / _STANDARD, dumps(self.standard))
+
+
+def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbers:
+    """What a run reads its rows with; a tokenizer is that kept from before, or of the pretrained model, or learnt."""
+    if rows.spec.kind != "text":
+        return Numbers(rows.spec.kind)
+    task, source, kept = experiment.task, experiment.model.folder(), folder / "tokenizer"
+    if (kept / "tokenizer.json").exists():
+        tokenizer = Tokenizer.load(kept)
+    elif source is not None:
+        tokenizer = Tokenizer.load(source)
+    else:
+        tokenizer = Tokenizer.train(rows["train"]["text"], kind=task.tokenizer, vocab_size=task.vocabulary)
+    tokenizer.save(kept)
+    return Texts(tokenizer, task.max_length)
+
+
+def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:
+    """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
+    if kind == "text":
+        return Texts(Tokenizer.load(folder), experiment.task.max_length)
+    place = folder / _STANDARD
+    standard = loads(Standard, place.read_text(encoding="utf-8")) if place.exists() else None
+    return Numbers(kind, standard, shape)
+
+
+def _divisible(train: Training, parts: int) -> None:
+    if train.batch_size % parts:
+        raise ConfigError(
+            f"batch_size = {train.batch_size} cannot be divided into {parts} parts (devices times accumulate); "
+            f"{-(-train.batch_size // parts) * parts} can."
+        )

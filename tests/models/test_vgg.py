@@ -1,0 +1,132 @@
+"""VGG: the published sizes, its numbers against NumPy, its configs."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy.signal import correlate
+
+from labkit.base.config import dumps, loads
+from labkit.base.errors import ConfigError
+from labkit.models import models
+from labkit.models.vgg import PRESETS, VggConfig
+
+TINY = {"preset": "vgg-13", "base_width": 3, "input_shape": (32, 64, 2)}
+
+
+def filled(config):
+    model = config.build(nnx.Rngs(0))
+    for layer in (*model.convs, *model.dense):
+        layer.bias[...] = jnp.linspace(-0.1, 0.3, layer.bias[...].size)
+    return model
+
+
+def reference(model, stages, picture):
+    """One picture [y, x, c] through the convolutions, channel by channel with SciPy, in float64."""
+    x, layers = picture.astype(np.float64), iter(model.convs)
+    for times in stages:
+        for layer in [next(layers) for _ in range(times)]:
+            kernel, bias = np.asarray(layer.kernel[...], np.float64), np.asarray(layer.bias[...], np.float64)
+            maps = [
+                sum(correlate(x[:, :, c], kernel[:, :, c, o], "same") for c in range(x.shape[2])) + bias[o]
+                for o in range(len(bias))
+            ]
+            x = np.maximum(np.stack(maps, -1), 0)
+        high, wide = x.shape[0] // 2, x.shape[1] // 2
+        x = x.reshape(high, 2, wide, 2, -1).max((1, 3))
+    return x
+
+
+@pytest.mark.parametrize("head_width", [0, 7])
+def test_forward_is_that_of_an_independent_one(head_width):
+    config = VggConfig(**TINY, head_width=head_width)
+    model = filled(config)
+    picture = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 2)).astype(np.uint8)
+    expected = np.stack([reference(model, config.stages, one / 255) for one in picture])
+    if head_width:
+        expected = expected.reshape(2, -1)
+        for layer in model.dense:
+            expected = np.maximum(expected @ np.asarray(layer.kernel[...]) + np.asarray(layer.bias[...]), 0)
+    else:
+        expected = expected.mean((1, 2))
+    pooled = model(jnp.asarray(picture)).pooled
+    assert pooled.shape == (2, config.width) and pooled.dtype == jnp.float32
+    np.testing.assert_allclose(pooled, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("preset", "published", "depth"),
+    [
+        ("vgg-11", 132_863_336, 10),
+        ("vgg-13", 133_047_848, 12),
+        ("vgg-16", 138_357_544, 15),
+        ("vgg-19", 143_667_240, 18),
+    ],
+)
+def test_published_sizes(preset, published, depth):
+    config = VggConfig(preset=preset, input_shape=(224, 224, 3))
+    assert config.count() + 4096 * 1000 + 1000 == published
+    assert (config.width, config.depth) == (4096, depth)
+
+
+def test_sizes_for_small_pictures():
+    config = VggConfig(preset="vgg-11", head_width=0, input_shape=(32, 32, 3))
+    assert (config.count(), config.width, config.depth) == (9_220_480, 512, 8)
+    config = config.replace(head_width=512)
+    assert (config.count(), config.width, config.depth) == (9_220_480 + 2 * 512 * 513, 512, 10)
+    assert models["vgg"] is VggConfig and VggConfig.reads == "image"
+
+
+def test_every_parameter_learns_and_dropout_needs_a_key():
+    model = filled(VggConfig(stages=(1, 2), base_width=2, head_width=64, input_shape=(8, 8, 1)))
+    x = jax.random.uniform(jax.random.key(0), (4, 8, 8, 1))
+    slopes = nnx.jit(nnx.grad(lambda model: model(x).pooled.sum()))(model)
+    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(slopes))
+    assert (model(x, key=jax.random.key(1)).pooled == 0).sum() > (model(x).pooled == 0).sum() + 20
+
+
+def test_layer_ids_count_from_the_input():
+    config = VggConfig(base_width=2, head_width=3, input_shape=(32, 32, 1))
+    module = config.build(nnx.Rngs(0))
+    found = {path[:2]: module.layer_ids(tuple(map(str, path))) for path, _ in nnx.to_flat_state(nnx.state(module))}
+    assert sorted(found.values()) == list(range(1, config.depth + 1))
+    assert found["convs", 0] == 1 and found["dense", 0] == 9 and found["dense", 1] == 10
+
+
+@pytest.mark.parametrize("preset", ["", *PRESETS])
+def test_a_config_travels_to_toml_and_back(preset):
+    for config in (VggConfig(preset=preset), VggConfig(preset=preset, head_width=0, input_shape=(32, 32, 3))):
+        assert loads(VggConfig, dumps(config)) == config
+
+
+def test_what_is_wrong_is_said():
+    with pytest.raises(ConfigError, match="28 x 28 pixels cannot be halved 5 times: this VGG needs 32 x 32"):
+        VggConfig(input_shape=(28, 28, 1)).build(nnx.Rngs(0))
+    with pytest.raises(ConfigError, match=r"preset = 'vgg-12' is not one of .* 'vgg-1"):
+        VggConfig(preset="vgg-12")
+    with pytest.raises(ConfigError, match=r"stages = \(1, 0\) must be one to five"):
+        VggConfig(stages=(1, 0))
+
+
+def test_mixed_is_float32_but_for_products_of_bfloat16():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 3)), jnp.float32)
+
+    @nnx.jit
+    def slopes(model):
+        return nnx.value_and_grad(lambda model: (model(x).pooled ** 2).sum())(model)
+
+    models = [
+        VggConfig(preset="vgg-11", base_width=16, head_width=32, input_shape=(32, 32, 3), dtype=dtype).build(
+            nnx.Rngs(0)
+        )
+        for dtype in ("mixed", "float32")
+    ]
+    (ours, mixed), (theirs, exact) = map(slopes, models)
+    assert 0 < abs(float(ours - theirs)) < 0.05 * float(theirs)
+    for one, other in zip(jax.tree.leaves(mixed), jax.tree.leaves(exact), strict=True):
+        assert one.dtype == jnp.float32 and bool(jnp.isfinite(one).all())
+        off = float(jnp.linalg.norm(one - other) / jnp.linalg.norm(other))
+        assert off < 0.1, "bfloat16 keeps eight bits"

@@ -1,0 +1,98 @@
+"""Runs on pictures and on features: from rows to a model that answers, and back from disk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+import labkit as lk
+from labkit.data.arrays import Arrays, Standard
+from labkit.data.rows import Rows, Spec, describe
+from labkit.train.experiment import Experiment, settings
+from labkit.train.inputs import Numbers, opened
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A perceptron on the sample of handwritten digits."""
+    folder = tmp_path_factory.mktemp("digits")
+    model = lk.models["mlp"](widths=(64,))
+    return lk.fit("digits", model, folder=folder, background=False, epochs=8, learning_rate=5e-3)
+
+
+@pytest.mark.samples
+def test_a_perceptron_learns_the_digits(digits):
+    report, info = digits.evaluate(), digits.info
+    assert info.status == "finished" and info.summary["updates_per_call"] == 32 and info.compilations == 1
+    assert report.scores["accuracy"] > 0.9
+    assert set(report.baselines) == {"majority class", "logistic regression"}
+    assert report.baselines["logistic regression"].scores["accuracy"] > 0.9
+
+
+@pytest.mark.samples
+def test_new_pictures_are_answered_and_an_export_answers_alike(digits, tmp_path):
+    pictures = np.asarray(digits.rows["test"]["image"], np.uint8)[:40]
+    folder = digits.export(tmp_path / "out")
+    np.testing.assert_array_equal(
+        digits.predictor.probabilities(pictures), lk.Predictor(folder).probabilities(pictures)
+    )
+    assert digits.predict(pictures[:1])[0].label in digits.predictor.classes
+    with pytest.raises(lk.LabkitError, match=r"the model reads \(8, 8, 1\)"):
+        digits.predict(pictures[:, :4])
+    with pytest.raises(lk.LabkitError, match="the model reads"):
+        digits.predict(["a text"])
+
+
+@pytest.mark.samples
+def test_a_damaged_or_foreign_file_is_told_and_read_no_further(digits, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = digits.export(tmp_path / "out")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["trunk/more"] = tensors.pop("head/bias")
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(lk.LabkitError, match="head/bias") as caught:
+        lk.Predictor(folder)
+    assert "trunk/more" in str(caught.value)
+
+
+def features(count: int) -> Rows:
+    random = np.random.default_rng(count)
+    label = random.integers(0, 2, count)
+    table = {
+        "height": (label + 0.1 * random.standard_normal(count)) * 1000,
+        "weight": random.standard_normal(count),
+        "label": label,
+        "row": np.arange(count),
+    }
+    spec = Spec(kind="features", label="label", classes=("low", "high"))
+    splits = {"train": Dataset.from_dict(table), "validation": Dataset.from_dict(table)}
+    return Rows(splits, describe(spec, splits))
+
+
+def test_features_are_standardised_by_the_training_rows_alone(tmp_path):
+    rows, other = features(64), features(8)
+    inputs = Numbers("features")
+    train, later = inputs.encode(rows["train"]), inputs.encode(other["train"])
+    np.testing.assert_allclose(train.inputs.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(train.inputs.std(0), 1, rtol=1e-5)
+    expected = (inputs.raw(other["train"]).inputs - inputs.standard.mean) / inputs.standard.scale
+    np.testing.assert_allclose(later.inputs, expected, rtol=1e-5, atol=1e-6)
+    inputs.save(tmp_path)
+    task, train = settings()
+    again = opened(Experiment(model=lk.models["mlp"](), task=task, train=train), tmp_path, "features", (2,))
+    assert isinstance(again.standard, Standard) and again.standard == inputs.standard
+    batch = again.to_predict(inputs.raw(other["train"]).inputs).at(0)
+    np.testing.assert_allclose(batch["inputs"][:8], later.inputs, rtol=1e-5)
+
+
+def test_what_a_model_cannot_read_is_said_with_what_can():
+    with pytest.raises(lk.LabkitError, match=r"these rows hold pictures; BertConfig reads texts\..*mlp, cnn, vgg"):
+        lk.fit("digits", "bert")
+
+
+def test_batches_that_cannot_be_divided_are_refused():
+    _, train = settings(batch_size=10)
+    with pytest.raises(lk.LabkitError, match="12 can"):
+        Numbers("image").batches(Arrays.unlabelled(np.zeros((9, 2, 2, 1))), train, None, parts=4, shuffle=True)
