@@ -7,6 +7,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -330,7 +331,7 @@ def test_a_config_takes_its_sizes_from_the_folder_and_needs_it_only_once(model: 
 
 
 def settings_of(config: BertConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in BertConfig.__dataclass_fields__ if name != "preset"}
+    return {field.name: getattr(config, field.name) for field in fields(config) if field.name != "preset"}
 
 
 def test_pooling_and_activation_survive_a_save(tmp_path: Path) -> None:
