@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from labkit.data.source import load
     from labkit.data.text import Tokenizer
     from labkit.judge.report import Report
-    from labkit.lab import estimate, fit, largest_batch, open_run, runs
+    from labkit.lab import estimate, find_rate, fit, largest_batch, open_run, plot_schedule, runs
     from labkit.models import models
     from labkit.ship.predictor import Predictor
+    from labkit.train.optim import Optimizer
 
 __version__ = "0.1.0"
 
@@ -37,17 +38,20 @@ _HOMES = {
     "Tokenizer": "labkit.data.text:Tokenizer",
     "estimate": "labkit.lab:estimate",
     "largest_batch": "labkit.lab:largest_batch",
+    "find_rate": "labkit.lab:find_rate",
+    "plot_schedule": "labkit.lab:plot_schedule",
     "fit": "labkit.lab:fit",
     "runs": "labkit.lab:runs",
     "open_run": "labkit.lab:open_run",
     "Report": "labkit.judge.report:Report",
     "Predictor": "labkit.ship.predictor:Predictor",
+    "Optimizer": "labkit.train.optim:Optimizer",
     "LabkitError": "labkit.base.errors:LabkitError",
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
-    "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "fit", "runs",
-    "open_run", "Report", "Predictor", "LabkitError", "__version__",
+    "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
+    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "Report", "Predictor", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

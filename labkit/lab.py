@@ -17,6 +17,9 @@ from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.models import models
 from labkit.train.experiment import Data, Experiment, check_reads, ready, settings
+from labkit.train.finder import RateSearch as BaseSearch
+from labkit.train.finder import find_rate as search
+from labkit.train.optim import Optimizer
 from labkit.train.run import Run as BaseRun
 from labkit.train.store import RunInfo, Store
 
@@ -198,6 +201,53 @@ def estimate(
     with _planned(rows, model, accept_leakage, options) as plan:
         shapes, each = shapes_of(plan.batches, plan.steps), plan.batches.examples_per_step
         return of_steps(plan.steps, shapes, each, calibrate() if measure else None)
+
+
+class RateSearch(BaseSearch):
+    """What :func:`find_rate` saw, with its picture."""
+
+    def figure(self) -> Any:
+        """Loss over the learning rate, as a Plotly figure; the suggested rate is marked."""
+        from labkit.panels.figures import rate_search
+
+        return rate_search(self)
+
+
+def find_rate(
+    rows: Any,
+    model: Config | str = "bert",
+    *,
+    low: float = 1e-7,
+    high: float = 1.0,
+    steps: int = 100,
+    accept_leakage: bool = False,
+    **options: Any,
+) -> RateSearch:
+    """Find a learning rate: train up to ``steps`` steps while it rises from ``low`` to ``high``. Nothing is kept.
+
+    Args:
+        rows, model, accept_leakage, **options: as for :func:`fit`.
+
+    Returns:
+        The rates and losses, a ``suggestion`` and a ``figure()``.
+    """
+    rows, experiment = _experiment(rows, model, accept_leakage, options)
+    found = search(experiment, rows, low, high, steps)
+    return RateSearch(found.rates, found.losses)
+
+
+def plot_schedule(steps: int, *optimizers: Optimizer, **options: Any) -> Any:
+    """The learning rate over the steps of a run, before it is begun, as a Plotly figure.
+
+    Args:
+        steps: of the whole run.
+        *optimizers: one line for each; without any, one line for that of ``options``.
+        **options: settings of the optimizer, as for :func:`fit`.
+    """
+    from labkit.panels.figures import schedule
+
+    shown = optimizers or (settings(**options)[1].optimizer,)
+    return schedule({f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}, steps)
 
 
 def largest_batch(

@@ -12,7 +12,7 @@ from jaxtyping import Num
 
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError
-from labkit.base.shapes import Array, PRNGKeyArray
+from labkit.base.shapes import Array, Bool, PRNGKeyArray
 from labkit.models import conv, parts
 from labkit.models.conv import Pooled
 
@@ -119,7 +119,9 @@ class Cnn(nnx.Module):
         sizes = zip((high * wide * config.widths[-1], *config.dense), config.dense, strict=False)
         self.dense = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in sizes])
 
-    def __call__(self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None) -> Pooled:
+    def __call__(
+        self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
+    ) -> Pooled:
         """One vector float32 [b, d] of every picture; ``key`` switches dropout on. Bytes are read as 0 … 1."""
         activate = ACTIVATIONS[self.config.activation]
         pool = conv.max_pool if self.config.pooling == "max" else conv.mean_pool

@@ -14,7 +14,7 @@ from jaxtyping import Num
 
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError
-from labkit.base.shapes import Array, PRNGKeyArray
+from labkit.base.shapes import Array, Bool, PRNGKeyArray
 from labkit.models import conv, parts
 from labkit.models.conv import Pooled
 
@@ -90,8 +90,13 @@ class Mlp(nnx.Module):
         sizes = (features, *config.widths)
         self.layers = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in pairwise(sizes)])
 
-    def __call__(self, inputs: Num[Array, "b ..."], *, key: PRNGKeyArray | None = None) -> Pooled:
-        """One vector float32 [b, d] of every example; ``key`` switches dropout on. Bytes are read as 0 … 1."""
+    def __call__(
+        self, inputs: Num[Array, "b ..."], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
+    ) -> Pooled:
+        """One vector float32 [b, d] of every example; ``key`` switches dropout on. Bytes are read as 0 … 1.
+
+        ``real`` marks the examples that are no filler; here each is read alone, so it changes nothing.
+        """
         x = conv.scaled(inputs, self.config.dtype).reshape(len(inputs), -1)
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, max(1, len(self.layers))))
         for layer, own in zip(self.layers, keys, strict=False):

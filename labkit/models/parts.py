@@ -90,19 +90,46 @@ def _linear_product(x: Array, kernel: Array, dimensions: Any, **_: Any) -> Array
     return product(x, kernel)
 
 
-def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
+class Linear(nnx.Linear):
+    """A linear layer, which :func:`labkit.models.lora.add` may give a low-rank addition: kernel + scale · a b.
+
+    The addition is multiplied factor by factor, so neither it nor a gradient of the kernel is ever laid out.
+    """
+
+    lora_a: nnx.Param | None = None  # [n, r]
+    lora_b: nnx.Param | None = None  # [r, m]
+    lora_scale: float = 1.0
+
+    def __call__(self, inputs: Float[Array, "*s n"]) -> Float[Array, "*s m"]:
+        return self.added(inputs, super().__call__(inputs))
+
+    def added(self, x: Float[Array, "*s n"], result: Float[Array, "*s m"]) -> Float[Array, "*s m"]:
+        """``result`` with the addition for ``x``, where there is one."""
+        if self.lora_a is None or self.lora_b is None:
+            return result
+        a, b = (factor[...].astype(x.dtype) for factor in (self.lora_a, self.lora_b))
+        return result + ((x @ a) @ b * self.lora_scale).astype(result.dtype)
+
+
+#: Last names of the parameters of low-rank additions.
+ADDED = ("lora_a", "lora_b")
+
+
+def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, use_bias: bool = True) -> Linear:
     """A linear layer: kernel [n_in, n_out] truncated normal 0.02, bias [n_out] zero."""
     dot = _linear_product if dtype == "mixed" else jax.lax.dot_general
-    return nnx.Linear(n_in, n_out, kernel_init=INITIAL, dtype=compute_dtype(dtype), dot_general=dot, rngs=rngs)
+    settings: Any = {"dtype": compute_dtype(dtype), "dot_general": dot, "use_bias": use_bias}
+    return Linear(n_in, n_out, kernel_init=INITIAL, rngs=rngs, **settings)
 
 
-def together(layers: Sequence[nnx.Linear], x: Float[Array, "*s n"]) -> list[Float[Array, "*s m"]]:
+def together(layers: Sequence[Linear], x: Float[Array, "*s n"]) -> list[Float[Array, "*s m"]]:
     """Several linear layers of one input. As one product where that saves keeping the input once for each."""
     if layers[0].dot_general is not _linear_product:
         return [layer(x) for layer in layers]
     kernel = jnp.concatenate([layer.kernel[...] for layer in layers], axis=1)
     parts = jnp.split(product(x, kernel), np.cumsum([layer.out_features for layer in layers])[:-1].tolist(), axis=-1)
-    return [part + layer.bias[...] for part, layer in zip(parts, layers, strict=True)]
+    biased = (part if layer.bias is None else part + layer.bias[...] for part, layer in zip(parts, layers, strict=True))
+    return [layer.added(x, part) for layer, part in zip(layers, biased, strict=True)]
 
 
 def embed(count: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:

@@ -12,7 +12,7 @@ from jaxtyping import Num
 
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError
-from labkit.base.shapes import Array, PRNGKeyArray
+from labkit.base.shapes import Array, Bool, PRNGKeyArray
 from labkit.models import conv, parts
 from labkit.models.conv import Pooled
 
@@ -110,7 +110,9 @@ class Vgg(nnx.Module):
         heads = ((flat, config.head_width), (config.head_width, config.head_width)) if config.head_width else ()
         self.dense = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in heads])
 
-    def __call__(self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None) -> Pooled:
+    def __call__(
+        self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
+    ) -> Pooled:
         """One vector float32 [b, d] of every picture; ``key`` switches dropout on. Bytes are read as 0 … 1."""
         x, layers = conv.scaled(inputs, self.config.dtype), iter(self.convs)
         for times in self.config.stages:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from labkit.panels.series import DRAWN, Series, gather, packed
@@ -17,6 +18,8 @@ from labkit.panels.words import language as language_of
 from labkit.panels.words import word
 
 if TYPE_CHECKING:
+    from labkit.train.finder import RateSearch
+    from labkit.train.optim import Optimizer
     from labkit.train.run import Run
 
 #: Okabe and Ito's colours, for several runs in one figure.
@@ -43,6 +46,34 @@ def curves(runs: dict[str, Series], language: str = "en") -> dict[str, Any]:
         if (series := packed_series.get(f"{split}/{name}"))
     ]
     return {"data": data, "layout": _layout(language)}
+
+
+def schedule(optimizers: Mapping[str, Optimizer], steps: int, language: str | None = None) -> go.Figure:
+    """The learning rate over the steps of a run, before it is begun, one line for each optimizer by its label."""
+    data = [
+        {"type": "scatter", "mode": "lines", "name": literal(label), "x": np.arange(1, steps + 1),
+         "y": optimizer.rates(steps), "line": {"color": PALETTE[number % len(PALETTE)]}}
+        for number, (label, optimizer) in enumerate(optimizers.items())
+    ]  # fmt: skip
+    shown = language_of(language)
+    layout = _plain(word("step", shown), word("learning_rate", shown))
+    return go.Figure({"data": data, "layout": {**layout, "showlegend": len(optimizers) > 1}})
+
+
+def rate_search(found: RateSearch, language: str | None = None) -> go.Figure:
+    """Loss over the learning rate, the suggested one marked."""
+    shown = language_of(language)
+    line = {"type": "scatter", "mode": "lines", "x": found.rates, "y": found.losses, "line": {"color": PALETTE[0]}}
+    layout = _plain(word("learning_rate", shown), word("loss", shown))
+    layout["xaxis"] |= {"type": "log", "exponentformat": "power"}
+    figure = go.Figure({"data": [line], "layout": {**layout, "showlegend": False}})
+    figure.add_vline(found.suggestion, line_dash="dash", annotation_text=f"{found.suggestion:g}")
+    return figure
+
+
+def _plain(x: str, y: str) -> dict[str, Any]:
+    return {"template": "plotly_white", "height": 320, "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+            "xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}  # fmt: skip
 
 
 def literal(text: str) -> str:

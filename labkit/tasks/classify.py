@@ -15,6 +15,7 @@ from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
 from labkit.models.parts import Segments, dropout
 from labkit.tasks import metrics
+from labkit.tasks.augment import KINDS, augment, mixup
 
 Batch = dict[str, Any]
 
@@ -27,6 +28,9 @@ class Classify(Config):
     class_weights: str = option(
         "none", "Weigh the loss of every class alike, however rare it is.", choices=("none", "balanced")
     )
+    label_smoothing: float = option(0.0, "Share of the aim that is spread over all classes.", low=0.0, high=0.9)
+    augment: str = option("none", "What chance does to pictures while training.", choices=KINDS)
+    mixup: float = option(0.0, "Mix examples in pairs by a share from Beta(mixup, mixup); 0: never.", low=0.0)
     head_dropout: float = option(0.1, "Dropout before the last layer.", low=0.0, high=0.9)
     vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
@@ -66,7 +70,7 @@ class Classifier(nnx.Module):
         """
         trunk_key, head_key = (None, None) if key is None else jax.random.split(key)
         if "inputs" in batch:
-            pooled = self.trunk(batch["inputs"], key=trunk_key).pooled
+            pooled = self.trunk(batch["inputs"], key=trunk_key, real=batch["weight"] > 0).pooled
         elif "segment" in batch:
             segments = Segments(batch["segment"], batch["position"], batch["start"])
             mask = batch["segment"] > 0
@@ -105,11 +109,26 @@ class Classification:
         self, module: Classifier, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], metrics.Counts]:
         """Cross-entropy of a batch: the sum over its examples, each times its weight and that of its class; the sum of
-        these weights, by which the step divides; and the counts."""
+        these weights, by which the step divides; and the counts.
+
+        Label smoothing (Szegedy et al., arXiv 1512.00567), augmentation and mixup are for training, with a ``key``; the
+        counts are then of the mixed examples by their own labels.
+        """
+        label, weight = batch["label"].reshape(-1), batch["weight"].reshape(-1)
+        partner, share = label, None
+        if key is not None and "inputs" in batch:
+            key, changes, mixes = jax.random.split(key, 3)
+            if self.config.augment != "none":
+                batch = {**batch, "inputs": augment(batch["inputs"], self.config.augment, changes)}
+            if self.config.mixup:
+                mixed, other, share = mixup(batch["inputs"], weight, self.config.mixup, mixes)
+                batch, partner = {**batch, "inputs": mixed}, label[other]
         logits = module(batch, key=key)
         logits = logits.reshape(-1, logits.shape[-1])
-        label, weight = batch["label"].reshape(-1), batch["weight"].reshape(-1)
-        losses = _cross_entropy(logits, label)
+        plain = _cross_entropy(logits, label)
+        losses = plain if share is None else share * plain + (1 - share) * _cross_entropy(logits, partner)
+        if key is not None and (smooth := self.config.label_smoothing):
+            losses = (1 - smooth) * losses + smooth * (jax.nn.logsumexp(logits, -1) - logits.mean(-1))
         weighed = weight * jnp.asarray(self.class_weights)[label]
         return jnp.sum(losses * weighed), jnp.sum(weighed), metrics.count(logits, label, weight, losses)
 

@@ -15,7 +15,7 @@ from labkit.data.split import check_leakage
 from labkit.models import models
 from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
-from labkit.train.optim import Optimizer
+from labkit.train.optim import RULES, Optimizer
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,18 @@ class Experiment(Config):
 def settings(**values: Any) -> tuple[Classify, Training]:
     """Task and training from one flat set of keyword arguments, each going where its name belongs.
 
+    ``optimizer`` is the name of a rule, or an :class:`Optimizer` which the other arguments then change.
+
     Raises:
         ConfigError: an unknown name, with the nearest one.
     """
     homes: dict[type[Config], dict[str, Any]] = {Classify: {}, Training: {}, Optimizer: {}}
+    if isinstance(rule := values.pop("optimizer", None), str):
+        values["rule"] = rule
+    elif isinstance(rule, Optimizer):
+        homes[Optimizer] = rule.to_dict()
+    elif rule is not None:
+        raise ConfigError(f"optimizer = {rule!r} must be the name of a rule ({', '.join(RULES)}) or an Optimizer.")
     fields = {name: cls for cls in homes for name in cls.__dataclass_fields__ if name != "optimizer"}  # type: ignore[attr-defined]
     for name, value in values.items():
         if name not in fields:

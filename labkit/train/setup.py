@@ -18,7 +18,7 @@ from labkit.base.cache import write_atomic
 from labkit.base.config import dumps
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.data.rows import Rows
-from labkit.models import weights
+from labkit.models import lora, weights
 from labkit.models.parts import compute_dtype
 from labkit.tasks.classify import Classification
 from labkit.train.experiment import Experiment, check_reads
@@ -26,6 +26,7 @@ from labkit.train.flops import work_of
 from labkit.train.inputs import Numbers, Texts, inputs_of, opened
 from labkit.train.machine import mixed_pays
 from labkit.train.mesh import Placement
+from labkit.train.optim import Optimizer
 from labkit.train.step import Params, Steps, flatten
 
 #: Train metrics are reported about this many times an epoch.
@@ -53,9 +54,11 @@ class Plan:
 
     def weights(self) -> Params:
         """The parameters to start from: the pretrained ones, or new ones by the seed."""
-        module = self.task.module(self.computed, nnx.Rngs(self.experiment.train.seed))
+        rngs = nnx.Rngs(self.experiment.train.seed)
+        module = self.task.module(self.computed, rngs)
         if self.model.weights:
             self.model.load(module.trunk)
+        _adapt(module, self.experiment.train.optimizer, rngs)
         return flatten(nnx.to_pure_dict(nnx.split(module)[1]))
 
 
@@ -94,7 +97,7 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], pa
         )
     task = experiment.task.bind(rows.spec.classes, examples["train"].label)
     say("making the model")
-    module = nnx.eval_shape(lambda: task.module(model, nnx.Rngs(0)))
+    module = nnx.eval_shape(lambda: _adapt(task.module(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
     steps = steps_of(experiment, task, module, batches, placement)
     most = updates_per_call(steps, batches)
     # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the same.
@@ -115,6 +118,13 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], pa
         "parts": parts,
     }
     return Plan(experiment, task, sized, model, inputs, batches, validation, steps, most, summary)
+
+
+def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
+    """The module with what the way of fine-tuning adds to it."""
+    if optimizer.tune == "lora":
+        lora.add(module, optimizer.lora_rank, optimizer.lora_alpha, optimizer.lora_targets, rngs)
+    return module
 
 
 def steps_of(experiment: Experiment, task: Any, module: Any, batches: Any, placement: Placement | None = None) -> Steps:
@@ -171,16 +181,16 @@ def save_model(setup: Plan, params: Params, folder: Path) -> None:
         "id2label": {str(number): name for number, name in enumerate(classes)},
         "label2id": {name: number for number, name in enumerate(classes)},
     }
-    if setup.model.reads == "text":
-        module = setup.steps.module(params)
-        head = {
-            "classifier.weight": np.asarray(module.head.kernel[...]).T,
-            "classifier.bias": np.asarray(module.head.bias[...]),
-        }
-        setup.model.save(module.trunk, folder, head, architectures=["BertForSequenceClassification"], **labels)
+    optimizer = setup.experiment.train.optimizer
+    merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
+    if hasattr(setup.model, "save"):
+        trunk = {tuple(name.split("/")[1:]): value for name, value in merged.items() if name.startswith("trunk/")}
+        head = {"classifier.weight": merged["head/kernel"].T, "classifier.bias": merged["head/bias"]}
+        setup.model.save(trunk, folder, head, architectures=["BertForSequenceClassification"], **labels)
     else:
-        config = {"labkit_reads": setup.inputs.kind, "labkit_shape": list(setup.model.input_shape), **labels}
-        weights.save_own({name: np.asarray(value) for name, value in params.items()}, folder, config)
+        kind = "text" if setup.model.reads == "text" else setup.inputs.kind
+        config = {"labkit_reads": kind, "labkit_shape": list(getattr(setup.model, "input_shape", ())), **labels}
+        weights.save_own(merged, folder, config)
     setup.inputs.save(folder)
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
 
@@ -202,7 +212,7 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, tuple[str, ..
     inputs = opened(experiment, folder, config.get("labkit_reads", "text"), shape)
     model = inputs.sized(experiment.model)
     module = nnx.eval_shape(lambda: Classification.of(experiment.task, classes).module(model, nnx.Rngs(0)))
-    if model.reads == "text":
+    if hasattr(model, "load"):
         model.load(module.trunk, folder)
         tensors = weights.Tensors(folder)
         head = {"kernel": jnp.asarray(tensors["classifier.weight"].T), "bias": jnp.asarray(tensors["classifier.bias"])}

@@ -36,6 +36,8 @@ class State:
     step: Int[Array, ""]  # updates made
     moving: Params  # parameters that are trained
     frozen: Params  # parameters that are not
+    average: Params  # the running average of the moving ones, where one is wanted
+    statistics: Params  # what layers keep of the batches they saw (batch normalisation)
     optimizer: Any
     key: PRNGKeyArray  # never changes: randomness is a function of (key, step)
     learning_rate: Float[Array, ""]  # the greatest rate; a command may change it without a new compilation
@@ -44,8 +46,8 @@ class State:
 
     @property
     def params(self) -> Params:
-        """All parameters, moving and frozen."""
-        return {**self.moving, **self.frozen}
+        """What makes the model as it is judged and kept: averages, where there are any, for what moves."""
+        return {**self.moving, **self.average, **self.frozen, **self.statistics}
 
 
 def flatten(tree: dict[Any, Any]) -> Params:
@@ -88,11 +90,17 @@ class Steps:
         self.graph, state = nnx.split(module)
         nested = nnx.to_pure_dict(state)
         self._tree = jax.tree_util.tree_structure(nested)
-        self.shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in flatten(nested).items()}
-        self.names = tuple(self.shapes)
+        self._shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in flatten(nested).items()}
+        self._names = tuple(self._shapes)
+        self._statistics = tuple(flatten(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))))
+        self.shapes = {name: x for name, x in self._shapes.items() if name not in self._statistics}
         self.multipliers = optimizer.multipliers({name: x.shape for name, x in self.shapes.items()}, layer_of, top)
-        self.moving = tuple(name for name in self.names if self.multipliers[name].any())
-        self.transform = optimizer.build({name: decays(name) for name in self.moving})
+        self.moving = tuple(name for name in self.shapes if self.multipliers[name].any())
+        between = {name for name in self.moving if name.endswith("/kernel") and _between(layer_of(name), top)}
+        matrices = [name for name in between if self.shapes[name].ndim >= 2]
+        self.transform = optimizer.build({name: decays(name) for name in self.moving}, matrices)
+        begins = {name: _like(optimizer.begins(layer_of(name), top, total), self.shapes[name]) for name in self.moving}
+        self._begins = begins if optimizer.unfreeze else {}
         self.zeros = jax.jit(task.zeros)
         self.compilations, self.from_cache, self.compile_seconds = 0, 0, 0.0
         self.reasons: list[str] = []  # why each compilation after the first of its kind was needed
@@ -112,7 +120,7 @@ class Steps:
 
     def abstract_state(self) -> State:
         """Shapes, data types and, on several devices, shardings of the state; nothing is allocated."""
-        state = jax.eval_shape(lambda params: self._state(params, 0), self.shapes)
+        state = jax.eval_shape(lambda params: self._state(params, 0), self._shapes)
         if self.placement is None:
             return state
         return jax.tree.map(
@@ -125,7 +133,9 @@ class Steps:
         return State(
             step=jnp.zeros((), jnp.int32),
             moving=moving,
-            frozen={name: jnp.asarray(params[name]) for name in self.names if name not in moving},
+            frozen={name: jnp.asarray(params[name]) for name in self.shapes if name not in moving},
+            average={name: jnp.copy(leaf) for name, leaf in moving.items()} if self.optimizer.ema else {},
+            statistics={name: jnp.asarray(params[name]) for name in self._statistics},
             optimizer=self.transform.init(moving),
             key=jax.random.key(seed),
             learning_rate=jnp.float32(self.optimizer.learning_rate),
@@ -135,7 +145,7 @@ class Steps:
 
     def module(self, params: Params) -> Any:
         """The model with these parameters."""
-        leaves = [params[name] for name in self.names]
+        leaves = [params[name] for name in self._names]
         return nnx.merge(self.graph, jax.tree_util.tree_unflatten(self._tree, leaves))
 
     def place(self, batch: dict[str, Any], stacked: bool = False) -> dict[str, Any]:
@@ -163,22 +173,26 @@ class Steps:
         return {"train": self._train, "many": self._many, "evaluate": self._evaluate}[kind]
 
     def _train(self, state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Any]]:
-        loss, counts, gradient = self._gradient(state, batch, jax.random.fold_in(state.key, state.step))
+        key = jax.random.fold_in(state.key, state.step)
+        loss, counts, statistics, gradient = self._gradient(state, batch, key)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         direction, optimizer = self.transform.update(gradient, state.optimizer, state.moving)
         rate = state.learning_rate * self.optimizer.shape(state.step, self.total)
         moved = {
-            name: leaf - (rate * self.multipliers[name] * direction[name]).astype(leaf.dtype)
+            name: leaf - (rate * self._factor(name, state.step) * direction[name]).astype(leaf.dtype)
             for name, leaf in state.moving.items()
         }
+        moved = _choose(finite, moved, state.moving)
         fresh = state.step % self.report_every == 0
         sums = jax.tree.map(lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.sums)
         sums = _choose(finite, merge(sums, counts), sums)
         new = State(
             step=state.step + 1,
-            moving=_choose(finite, moved, state.moving),
+            moving=moved,
             frozen=state.frozen,
+            average=self._averaged(state.average, moved, state.step),
+            statistics=_choose(finite, statistics, state.statistics),
             optimizer=_choose(finite, optimizer, state.optimizer),
             key=state.key,
             learning_rate=state.learning_rate,
@@ -189,33 +203,53 @@ class Steps:
         told = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "sums": sums, "skipped": new.skipped}
         return new, told
 
+    def _factor(self, name: str, step: Int[Array, ""]) -> Any:
+        """The multiplier of a parameter's rate; 0 while it is still to be set free."""
+        if name not in self._begins:
+            return self.multipliers[name]
+        return self.multipliers[name] * (step >= self._begins[name])
+
+    def _averaged(self, average: Params, moved: Params, step: Int[Array, ""]) -> Params:
+        """The running average after an update; early on it follows quickly, so that the start is soon forgotten."""
+        slow = jnp.minimum(self.optimizer.ema, (1 + step) / (10 + step))
+        return {name: leaf + (1 - slow) * (moved[name] - leaf) for name, leaf in average.items()}
+
     def _gradient(
         self, state: State, batch: dict[str, Array], key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], Counts, Params]:
-        """Loss, counts and gradient of a whole batch, in ``accumulate`` parts."""
+    ) -> tuple[Float[Array, ""], Counts, Params, Params]:
+        """Loss, counts, the layers' statistics after it, and gradient of a whole batch, in ``accumulate`` parts."""
 
-        def total_of(moving: Params, part: dict[str, Array], key: PRNGKeyArray) -> tuple[Array, Any]:
-            total, weight, counts = self.task.loss(self.module({**moving, **state.frozen}), part, key)
+        def total_of(
+            moving: Params, statistics: Params, part: dict[str, Array], key: PRNGKeyArray
+        ) -> tuple[Array, Any]:
+            module = self.module({**moving, **state.frozen, **statistics})
+            total, weight, counts = self.task.loss(module, part, key)
             if self.accumulate == 1:
                 total, weight = total / jnp.maximum(weight, LEAST_WEIGHT), jnp.ones(())
-            return total, (weight, counts)
+            return total, (weight, counts, flatten(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))))
 
         differentiate = jax.value_and_grad(total_of, has_aux=True)
         if self.accumulate == 1:
-            (loss, (_, counts)), gradient = differentiate(state.moving, batch, key)
-            return loss, counts, gradient
+            (loss, (_, counts, statistics)), gradient = differentiate(state.moving, state.statistics, batch, key)
+            return loss, counts, statistics, gradient
         # Example i goes to part i mod accumulate: every device cuts its own examples, none moves.
         cut = {name: x.reshape(-1, self.accumulate, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()}
 
-        def add(sums: Any, part: Any) -> tuple[Any, None]:
-            new = differentiate(state.moving, part[0], jax.random.fold_in(key, part[1]))
-            return jax.tree.map(jnp.add, sums, new), None
+        def one(statistics: Params, part: dict[str, Array], number: Array) -> tuple[Any, Params]:
+            own = jax.random.fold_in(key, number)
+            (total, (weight, counts, after)), gradient = differentiate(state.moving, statistics, part, own)
+            return (total, weight, counts, gradient), after
 
-        empty = jax.eval_shape(differentiate, state.moving, jax.tree.map(lambda x: x[0], cut), key)
+        def add(carry: Any, part: Any) -> tuple[Any, None]:
+            new, after = one(carry[1], *part)
+            return (jax.tree.map(jnp.add, carry[0], new), after), None
+
+        empty, _ = jax.eval_shape(one, state.statistics, jax.tree.map(lambda x: x[0], cut), 0)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), empty)
-        ((total, (weight, counts)), gradient), _ = jax.lax.scan(add, zeros, (cut, jnp.arange(self.accumulate)))
+        parts = (cut, jnp.arange(self.accumulate))
+        ((total, weight, counts, gradient), statistics), _ = jax.lax.scan(add, (zeros, state.statistics), parts)
         weight = jnp.maximum(weight, LEAST_WEIGHT)
-        return total / weight, counts, jax.tree.map(lambda leaf: leaf / weight, gradient)
+        return total / weight, counts, statistics, jax.tree.map(lambda leaf: leaf / weight, gradient)
 
     def _many(self, state: State, batches: dict[str, Array], count: Int[Array, ""]) -> tuple[State, dict[str, Any]]:
         """The first ``count`` of the batches stacked on a first axis [k, …], one step each; k numbers of each kind are
@@ -280,6 +314,17 @@ class Steps:
     def evaluate(self, params: Params, sums: Counts, batch: dict[str, Array]) -> Counts:
         """Add a batch to the metric sums (donated)."""
         return self.compile("evaluate", params, sums, batch)(params, sums, batch)
+
+
+def _between(layer: int | np.ndarray, top: int) -> bool:
+    """Whether any of these layers lies between the embeddings and the head."""
+    return bool(np.any((np.asarray(layer) > 0) & (np.asarray(layer) < top)))
+
+
+def _like(values: int | np.ndarray, leaf: Any) -> np.ndarray:
+    """One number, or one a layer, broadcastable to a parameter."""
+    values = np.asarray(values)
+    return values.reshape(values.shape + (1,) * (len(leaf.shape) - values.ndim)) if values.ndim else values
 
 
 def _signature(key: Any) -> Signature:

@@ -79,3 +79,99 @@ def test_one_update_is_that_of_optax_adamw():
     expected, _ = theirs.update(gradient, theirs.init(params), params)
     for name in params:
         np.testing.assert_allclose(-0.1 * direction[name], expected[name], rtol=1e-6)
+
+
+def factors(total=20, **settings):
+    ours = Optimizer(**settings)
+    return np.array([float(ours.shape(jnp.int32(step), total)) for step in range(total)])
+
+
+def test_one_cycle_is_that_of_optax():
+    found = factors(100, schedule="one-cycle", warmup=0.25)
+    theirs = optax.cosine_onecycle_schedule(100, 1.0, pct_start=0.25, div_factor=25, final_div_factor=1e5 / 25)
+    # theirs is at the rate of step n when n updates were made; ours rises with the first update already
+    np.testing.assert_allclose(found[:25], [float(theirs(step + 1)) for step in range(25)], atol=1e-5)
+    np.testing.assert_allclose(found[25:], [float(theirs(step)) for step in range(25, 100)], atol=1e-5)
+
+
+def test_warmup_stable_decay_keeps_the_rate_and_lets_it_fall_last():
+    found = factors(20, schedule="wsd", warmup=0.1, decay=0.25)
+    np.testing.assert_allclose(found[:2], [0.5, 1.0])
+    np.testing.assert_array_equal(found[2:16], 1.0)
+    np.testing.assert_allclose(found[15:], 1 - np.sqrt(np.arange(5) / 5), atol=1e-6)
+
+
+def test_the_inverse_root_is_the_schedule_of_the_transformer():
+    found = factors(50, schedule="inverse-sqrt", warmup=0.2)
+    steps = np.arange(1, 51)
+    np.testing.assert_allclose(found, np.minimum(steps**-0.5, steps * 10**-1.5) * 10**0.5, rtol=1e-5)
+
+
+def test_the_rates_of_a_whole_run():
+    rates = Optimizer(learning_rate=0.1, warmup=0.0, schedule="linear").rates(4)
+    np.testing.assert_allclose(rates, [0.1, 0.075, 0.05, 0.025])
+
+
+@pytest.mark.parametrize(
+    ("tune", "moving"),
+    [
+        ("full", {"trunk/words/embedding", "trunk/encoder/kernel", "trunk/encoder/bias", "head/kernel"}),
+        ("head", {"head/kernel"}),
+        ("bitfit", {"trunk/encoder/bias", "head/kernel"}),
+        ("lora", {"trunk/encoder/lora_a", "trunk/encoder/lora_b", "head/kernel"}),
+    ],
+)
+def test_what_each_way_of_tuning_moves(tune, moving):
+    added = {"trunk/encoder/lora_a": (3, 4, 2), "trunk/encoder/lora_b": (3, 2, 4)} if tune == "lora" else {}
+    found = Optimizer(tune=tune).multipliers({**SHAPES, **added}, layer_of, top=4)
+    assert {name for name, factor in found.items() if factor.any()} == moving
+
+
+def test_layers_are_set_free_from_the_head_down():
+    begins = Optimizer(unfreeze=0.5).begins(np.arange(5), 4, 80)
+    assert begins.tolist() == [40, 30, 20, 10, 0]
+
+
+PARAMS = {"a/kernel": jnp.array([[1.0, -2.0, 0.5], [0.3, 0.1, -0.7]]), "a/bias": jnp.array([0.5, 1.0, -1.0])}
+GRADIENT = {"a/kernel": jnp.array([[3.0, 4.0, -1.0], [0.2, -0.5, 0.9]]), "a/bias": jnp.array([-1.0, 0.0, 2.0])}
+MASK = {"a/kernel": True, "a/bias": False}
+
+
+def assert_same_updates(settings, theirs, steps=3):
+    ours, mine = settings.build({name: decays(name) for name in PARAMS}), dict(PARAMS)
+    his, state, other = dict(PARAMS), ours.init(PARAMS), theirs.init(PARAMS)
+    for _ in range(steps):
+        direction, state = ours.update(GRADIENT, state, mine)
+        mine = {name: mine[name] - settings.learning_rate * direction[name] for name in mine}
+        updates, other = theirs.update(GRADIENT, other, his)
+        his = optax.apply_updates(his, updates)
+    for name in PARAMS:
+        np.testing.assert_allclose(mine[name], his[name], rtol=2e-6, atol=1e-7)
+
+
+def test_lion_and_sgd_are_those_of_optax():
+    lion = Optimizer(rule="lion", learning_rate=0.01, weight_decay=0.1, clip=0, beta2=0.99)
+    assert_same_updates(lion, optax.lion(0.01, 0.9, 0.99, weight_decay=0.1, mask=MASK))
+    sgd = Optimizer(rule="sgd", learning_rate=0.01, weight_decay=0, clip=0, momentum=0.8)
+    assert_same_updates(sgd, optax.sgd(0.01, 0.8, nesterov=True))
+
+
+def test_adafactor_is_that_of_optax():
+    ours = Optimizer(rule="adafactor", learning_rate=0.01, weight_decay=0, clip=0)
+    assert_same_updates(ours, optax.adafactor(0.01))
+
+
+def test_muon_turns_every_matrix_of_stacked_layers_into_an_orthogonal_one():
+    random = np.random.default_rng(0)
+    stacked = {"l/kernel": jnp.asarray(random.normal(size=(2, 8, 5)), jnp.float32), "l/bias": jnp.ones((2, 5))}
+    settings = Optimizer(rule="muon", weight_decay=0, clip=0)
+    ours = settings.build({"l/kernel": True, "l/bias": False}, ["l/kernel"])
+    direction, _ = ours.update(stacked, ours.init(stacked), stacked)
+    for matrix in np.asarray(direction["l/kernel"]) / (0.2 * 8**0.5):
+        values = np.linalg.svd(matrix, compute_uv=False)
+        assert values.min() > 0.6 and values.max() < 1.3  # five rounds of its polynomial come so near to 1
+    np.testing.assert_allclose(direction["l/bias"], 1.0, rtol=1e-5)  # Adam's first step
+    alone, _ = (one := settings.build({"l/kernel": True}, ["l/kernel"])).update(
+        {"l/kernel": stacked["l/kernel"][0]}, one.init({"l/kernel": stacked["l/kernel"][0]}), None
+    )
+    np.testing.assert_allclose(alone["l/kernel"], direction["l/kernel"][0], atol=1e-5)
