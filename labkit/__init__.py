@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from labkit.data.source import load
     from labkit.data.text import Tokenizer
     from labkit.judge.report import Report
-    from labkit.lab import estimate, find_rate, fit, largest_batch, open_run, plot_schedule, runs
+    from labkit.lab import fit, open_run, runs
     from labkit.models import models
+    from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
+    from labkit.ship.generator import Generator
     from labkit.ship.predictor import Predictor
     from labkit.train.optim import Optimizer
 
@@ -36,14 +38,15 @@ _HOMES = {
     "samples": "labkit.base.samples:SAMPLES",
     "Pipeline": "labkit.data.clean:Pipeline",
     "Tokenizer": "labkit.data.text:Tokenizer",
-    "estimate": "labkit.lab:estimate",
-    "largest_batch": "labkit.lab:largest_batch",
-    "find_rate": "labkit.lab:find_rate",
-    "plot_schedule": "labkit.lab:plot_schedule",
+    "estimate": "labkit.planning:estimate",
+    "largest_batch": "labkit.planning:largest_batch",
+    "find_rate": "labkit.planning:find_rate",
+    "plot_schedule": "labkit.planning:plot_schedule",
     "fit": "labkit.lab:fit",
     "runs": "labkit.lab:runs",
     "open_run": "labkit.lab:open_run",
     "Report": "labkit.judge.report:Report",
+    "Generator": "labkit.ship.generator:Generator",
     "Predictor": "labkit.ship.predictor:Predictor",
     "Optimizer": "labkit.train.optim:Optimizer",
     "LabkitError": "labkit.base.errors:LabkitError",
@@ -51,7 +54,8 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
-    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "Report", "Predictor", "LabkitError", "__version__",
+    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "Report", "Predictor", "Generator", "LabkitError",
+    "__version__",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The front door: fit a model, open a run, list the runs."""
+"""The front door: fit a model, open a run, list the runs. What comes before a run is in :mod:`labkit.planning`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING, Any
 from labkit.base.config import Config, loads
 from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.data.rows import Rows
-from labkit.data.source import load
-from labkit.models import models
-from labkit.train.experiment import Data, Experiment, check_reads, ready, settings
-from labkit.train.finder import RateSearch as BaseSearch
-from labkit.train.finder import find_rate as search
-from labkit.train.optim import Optimizer
+from labkit.planning import experiment_of
+from labkit.train.assess import Scores, assess
+from labkit.train.experiment import Experiment
 from labkit.train.run import Run as BaseRun
 from labkit.train.store import RunInfo, Store
 
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
 
     from labkit.judge.report import Report
     from labkit.ship.predictor import Prediction, Predictor
-    from labkit.train.estimate import Estimate
-    from labkit.train.setup import Plan
 
 
 class Run(BaseRun):
@@ -43,13 +38,18 @@ class Run(BaseRun):
         """The trained model. Raises :class:`RunError` while there is none."""
         from labkit.ship.predictor import Predictor
 
+        folder = self._model()
+        stamp = (folder / "model.safetensors").stat().st_mtime_ns
+        if self._predictor is None or self._predictor[0] != stamp:
+            self._predictor = (stamp, Predictor(folder))
+        return self._predictor[1]
+
+    def _model(self) -> Path:
+        """The folder of the trained model. Raises :class:`RunError` while there is none."""
         info = self.info
         if not (info.folder / "model" / "labkit.toml").exists():
             raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
-        stamp = (info.folder / "model" / "model.safetensors").stat().st_mtime_ns
-        if self._predictor is None or self._predictor[0] != stamp:
-            self._predictor = (stamp, Predictor(info.folder / "model"))
-        return self._predictor[1]
+        return info.folder / "model"
 
     @property
     def rows(self) -> Rows:
@@ -60,12 +60,26 @@ class Run(BaseRun):
         """Classify new texts, pictures or features."""
         return self.predictor.predict(examples, pairs)
 
-    def evaluate(self, split: str = "test", baselines: bool = True) -> Report:
-        """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it."""
+    def generate(self, prompts: str | Sequence[str], **settings: Any) -> Any:
+        """What the language model writes after prompts; see :meth:`labkit.Generator.generate`."""
+        from labkit.ship.generator import Generator
+
+        return Generator(self._model()).generate(prompts, **settings)
+
+    def evaluate(self, split: str = "test", baselines: bool = True) -> Report | Scores:
+        """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it.
+
+        A model that does not classify is judged by the scores of its task: loss, perplexity, accuracy …
+        """
         from labkit.judge.baseline import baselines as make_baselines
         from labkit.judge.report import Report
 
-        rows, predictor = self.rows, self.predictor
+        rows = self.rows
+        if not loads(Experiment, self.info.experiment).task.labelled:
+            scores = assess(self._model(), rows, split)
+            self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
+            return scores
+        predictor = self.predictor
         if not len(rows.splits.get(split, ())):
             raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
         part, seen = rows[split], sorted(set(rows["train"]["label"]) - {-1})
@@ -84,7 +98,7 @@ class Run(BaseRun):
         target = Path(folder)
         if target.exists() and any(target.iterdir()):
             raise ConfigError(f"{str(folder)!r} is not empty; give a new folder.")
-        shutil.copytree(self.predictor.folder, target, dirs_exist_ok=True)
+        shutil.copytree(self._model(), target, dirs_exist_ok=True)
         return target
 
     def show(self) -> Any:
@@ -157,7 +171,7 @@ def fit(
     accept_leakage: bool = False,
     **options: Any,
 ) -> Run:
-    """Train ``model`` on ``rows``.
+    """Train ``model`` on ``rows``: to classify them, unless ``task`` says otherwise.
 
     Args:
         rows: what :func:`labkit.load` returns or takes. Without a validation or a test split, one is made (10 % each,
@@ -169,7 +183,8 @@ def fit(
         background: return at once while a thread trains. By default True where a front end can show it live, else
             False: then ``fit`` returns when the run is over, and an interrupt ends the run at the next step.
         accept_leakage: train although more than 1 % of the test or validation rows also stand in the training rows.
-        **options: settings of the task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``,
+        **options: ``task``, a name ("classify", "lm", "pretrain", "seq2seq", "embed") or its settings; settings of the
+            task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``,
             ``seed``, ``patience`` …) and the optimizer (``learning_rate``, ``warmup``, ``freeze`` …); see
             :mod:`labkit.train.experiment`.
 
@@ -180,127 +195,9 @@ def fit(
         ConfigError, DataError: a setting or the rows cannot be used.
         RunError: (in the foreground) the run failed.
     """
-    rows, experiment = _experiment(rows, model, accept_leakage, options, name)
+    rows, experiment = experiment_of(rows, model, accept_leakage, options, name)
     run = Run.create(Store(folder), experiment, rows)
     return _go(run, detach, background)
-
-
-def estimate(
-    rows: Any, model: Config | str = "bert", *, accept_leakage: bool = False, measure: bool = True, **options: Any
-) -> Estimate:
-    """What training would cost, before any weight exists: parameters, FLOPs, memory, time here and elsewhere.
-
-    Args:
-        rows, model, accept_leakage, **options: as for :func:`fit`. The rows are read and tokenised, nothing more.
-        measure: measure this machine for two seconds, unless that was done today; otherwise no time is told for it.
-    """
-    from labkit.train.estimate import estimate as of_steps
-    from labkit.train.machine import calibrate
-    from labkit.train.setup import shapes_of
-
-    with _planned(rows, model, accept_leakage, options) as plan:
-        shapes, each = shapes_of(plan.batches, plan.steps), plan.batches.examples_per_step
-        return of_steps(plan.steps, shapes, each, calibrate() if measure else None)
-
-
-class RateSearch(BaseSearch):
-    """What :func:`find_rate` saw, with its picture."""
-
-    def figure(self) -> Any:
-        """Loss over the learning rate, as a Plotly figure; the suggested rate is marked."""
-        from labkit.panels.figures import rate_search
-
-        return rate_search(self)
-
-
-def find_rate(
-    rows: Any,
-    model: Config | str = "bert",
-    *,
-    low: float = 1e-7,
-    high: float = 1.0,
-    steps: int = 100,
-    accept_leakage: bool = False,
-    **options: Any,
-) -> RateSearch:
-    """Find a learning rate: train up to ``steps`` steps while it rises from ``low`` to ``high``. Nothing is kept.
-
-    Args:
-        rows, model, accept_leakage, **options: as for :func:`fit`.
-
-    Returns:
-        The rates and losses, a ``suggestion`` and a ``figure()``.
-    """
-    rows, experiment = _experiment(rows, model, accept_leakage, options)
-    found = search(experiment, rows, low, high, steps)
-    return RateSearch(found.rates, found.losses)
-
-
-def plot_schedule(steps: int, *optimizers: Optimizer, **options: Any) -> Any:
-    """The learning rate over the steps of a run, before it is begun, as a Plotly figure.
-
-    Args:
-        steps: of the whole run.
-        *optimizers: one line for each; without any, one line for that of ``options``.
-        **options: settings of the optimizer, as for :func:`fit`.
-    """
-    from labkit.panels.figures import schedule
-
-    shown = optimizers or (settings(**options)[1].optimizer,)
-    return schedule({f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}, steps)
-
-
-def largest_batch(
-    rows: Any, model: Config | str = "bert", *, limit: int | None = None, accept_leakage: bool = False, **options: Any
-) -> int:
-    """The largest ``batch_size`` whose step fits the memory, by the compiler's own plan; nothing is run.
-
-    Args:
-        rows, model, accept_leakage, **options: as for :func:`fit`.
-        limit: memory in bytes; left out, that of the device.
-
-    Raises:
-        RunError: not even the smallest batch fits.
-    """
-    from labkit.train.estimate import largest_batch as find
-    from labkit.train.setup import shapes_of
-
-    with _planned(rows, model, accept_leakage, options) as plan:
-        batch = max(shapes_of(plan.batches, plan.steps), key=lambda shapes: next(iter(shapes.values())).size)
-        first = len(next(iter(batch.values())))
-        state, each = plan.steps.abstract_state(), plan.batches.batch_size / first  # examples in a row
-
-        def traced(size: int) -> Any:
-            rows_of_it = max(1, round(size / each))
-            shapes = {name: x.update(shape=(rows_of_it, *x.shape[1:])) for name, x in batch.items()}
-            return plan.steps.trace("train", state, shapes)
-
-        return find(traced, limit)
-
-
-def _experiment(
-    rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any], name: str = ""
-) -> tuple[Rows, Experiment]:
-    rows = rows if isinstance(rows, Rows) else load(rows)
-    if isinstance(model, str):
-        model = models[model]()
-    task, train = settings(**options)
-    check_reads(model, rows)
-    rows = ready(rows, accept_leakage)
-    return rows, Experiment(model=model, data=Data.of(rows, accept_leakage), task=task, train=train, name=name)
-
-
-@contextlib.contextmanager
-def _planned(rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any]) -> Iterator[Plan]:
-    """A plan of a run that is not made, in a folder that goes away."""
-    import tempfile
-
-    from labkit.train.setup import prepare
-
-    rows, experiment = _experiment(rows, model, accept_leakage, options)
-    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
-        rows.save(Path(folder) / "data")
-        yield prepare(experiment, Path(folder), lambda message: None)
 
 
 def train(
@@ -330,7 +227,7 @@ def train(
         experiment = loads(Experiment, path.read_text(encoding="utf-8"))
     if name:
         experiment = experiment.replace(name=name)
-    return _go(Run.create(store, experiment, experiment.data.load()), detach=False, background=False)
+    return _go(Run.create(store, experiment, experiment.data.load(experiment.task)), detach=False, background=False)
 
 
 def runs(folder: str | Path | None = None) -> Runs:

@@ -173,24 +173,28 @@ class Batches:
 
     def _gather(self, index: np.ndarray, width: int) -> Batch:
         tokens, real = self.tokens, index >= 0
-        start = tokens.offsets.take(index, mode="clip")  # "clip" is the fast mode; -1 becomes 0 and is masked
-        length = (tokens.offsets.take(index + 1, mode="clip") - start) * real
-        column = np.arange(width)
-        mask = column < length[:, None]
-        source = start[:, None] + column
-        ids = tokens.ids.take(source, mode="clip")
-        np.putmask(ids, ~mask, tokens.pad_id)
         weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
-        batch = {
-            "ids": ids,
-            "types": np.multiply(tokens.types.take(source, mode="clip"), mask, dtype=np.int32),
-            "mask": mask,
+        return {
+            **gathered(tokens, index, width),
             "label": np.maximum(tokens.label.take(index, mode="clip"), 0) * real,
             "weight": weight.astype(np.float32),
             "index": index.copy(),
         }
-        mask[~real, 0] = True
-        return batch
+
+
+def gathered(tokens: Tokens, index: np.ndarray, width: int) -> Batch:
+    """``ids``, ``types`` and ``mask`` of some rows (-1: none), all of one width."""
+    real = index >= 0
+    start = tokens.offsets.take(index, mode="clip")  # "clip" is the fast mode; -1 becomes 0 and is masked
+    length = (tokens.offsets.take(index + 1, mode="clip") - start) * real
+    column = np.arange(width)
+    mask = column < length[:, None]
+    source = start[:, None] + column
+    ids = tokens.ids.take(source, mode="clip")
+    np.putmask(ids, ~mask, tokens.pad_id)
+    types = np.multiply(tokens.types.take(source, mode="clip"), mask, dtype=np.int32)
+    mask[~real, 0] = True
+    return {"ids": ids, "types": types, "mask": mask}
 
 
 def mixed(bits: np.random.BitGenerator, count: int) -> np.ndarray:

@@ -144,6 +144,7 @@ def split(
     group: str | None = None,
     seed: int = 0,
     accept_leakage: bool = False,
+    in_order: bool = False,
 ) -> Rows:
     """Carve validation and test out of train.
 
@@ -160,6 +161,8 @@ def split(
             equal normalised texts are the groups. Sizes are met as nearly as whole groups allow.
         seed: another seed, another split; the order of the table plays no part.
         accept_leakage: go on when more than 1 % of a split is also in train.
+        in_order: cut the table instead, train first, then validation, then test: for a running text, which rows dealt
+            out would tear to pieces. ``stratify``, ``group`` and ``seed`` play no part then.
 
     Returns:
         Rows with the splits train, validation, test, in the order of the source, and notes in the report.
@@ -180,13 +183,31 @@ def split(
         if name in rows.splits
     ]
     draws: dict[str, np.ndarray] = {}
-    if wanted:
+    if wanted and in_order:
+        rows = _cut(rows, wanted)
+    elif wanted:
         rows, draws = _carved(rows, wanted, stratify, group, seed)
     draws = {name: draws[name] if name in draws else _draws(part, seed) for name, part in rows.splits.items()}
     found = _checked(_leakage(rows, draws), 0.01, accept_leakage)
     leaks = [part for part in found.splits if part.leaked]
     notes += [Note(None, "text", "counted", f"rows of {part.split} in train", str(part), part.split) for part in leaks]
     return rows.with_splits(rows.splits, notes)
+
+
+def _cut(rows: Rows, wanted: dict[str, float]) -> Rows:
+    """The rows with splits cut off the end of train, in the order of the table."""
+    train = rows.splits["train"]
+    sizes = _sizes(wanted, len(train))
+    end, carved = len(train), {}
+    for name in reversed([name for name in ("validation", "test") if name in sizes]):
+        carved[name] = disk.chosen(train, np.arange(end - sizes[name], end))
+        end -= sizes[name]
+    if end < 1 or not all(map(len, carved.values())):
+        raise DataError(f"{len(train)} rows are too few to be cut into train, {', '.join(sizes)}.")
+    splits = {**rows.splits, **carved, "train": disk.chosen(train, np.arange(end))}
+    splits = {name: splits[name] for name in sorted(splits, key=_place)}
+    shown = ", ".join(f"{name} {len(part):,}" for name, part in splits.items())
+    return rows.with_splits(splits, [Note(None, None, "counted", "split", f"{shown} rows; in their order")])
 
 
 def _carved(

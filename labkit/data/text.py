@@ -31,13 +31,13 @@ from labkit.data.words import Words, fits, ranges
 if TYPE_CHECKING:
     from datasets import Dataset
 
-#: Roles of special tokens and the names they go by, BERT's first.
+#: Roles of special tokens and the names they go by, BERT's first. GPT's vocabulary has one for all of them.
 ROLES = {
-    "pad": ("[PAD]", "<pad>"),
-    "unk": ("[UNK]", "<unk>"),
-    "cls": ("[CLS]", "<s>"),
-    "sep": ("[SEP]", "</s>"),
-    "mask": ("[MASK]", "<mask>"),
+    "pad": ("[PAD]", "<pad>", "<|endoftext|>"),
+    "unk": ("[UNK]", "<unk>", "<|endoftext|>"),
+    "cls": ("[CLS]", "<s>", "<|endoftext|>"),
+    "sep": ("[SEP]", "</s>", "<|endoftext|>"),
+    "mask": ("[MASK]", "<mask>", "<|endoftext|>"),
 }
 #: What is read of one text at most, in characters: a bound on time (about a second). Text after it counts as cut.
 READ = 1_000_000
@@ -125,9 +125,7 @@ class Tokenizer:
             lowercase: fold case (WordPiece then also drops accents, as BERT does).
             min_frequency: pieces, and with WordPiece characters, that are rarer are not learnt.
 
-        Raises:
-            ConfigError: an unknown kind, or a vocabulary too small for it.
-            DataError: no text, or something that is not text.
+        Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or what is no text.
         """
         if kind not in _KINDS:
             raise ConfigError(f"unknown kind of tokenizer {kind!r}.{nearest(kind, _KINDS)} Known: {', '.join(_KINDS)}.")
@@ -148,6 +146,18 @@ class Tokenizer:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, self._rust.to_str())
         return path
+
+    @property
+    def reserved(self) -> np.ndarray:
+        """Which pieces are special and never stand for text, bool[vocab_size]."""
+        return self._reserved.copy()
+
+    @property
+    def continues(self) -> np.ndarray:
+        """Which pieces go on the word before them, bool[vocab_size]: only WordPiece marks them, with ``##``."""
+        prefix = getattr(self._rust.model, "continuing_subword_prefix", None) or "\0"
+        goes_on = [number for piece, number in self._rust.get_vocab().items() if piece.startswith(prefix)]
+        return np.isin(np.arange(self.vocab_size), goes_on) & ~self._reserved
 
     @cached_property
     def fingerprint(self) -> str:

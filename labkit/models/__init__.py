@@ -8,6 +8,8 @@ models = Registry(
     "architecture",
     {
         "bert": "labkit.models.bert:BertConfig",
+        "gpt": "labkit.models.gpt:GptConfig",
+        "transformer": "labkit.models.transformer:TransformerConfig",
         "mlp": "labkit.models.mlp:MlpConfig",
         "cnn": "labkit.models.cnn:CnnConfig",
         "vgg": "labkit.models.vgg:VggConfig",

@@ -2,11 +2,12 @@
 
 Post-norm layers, learned positions, erf GELU. The layers are stacked on one first axis and run by a scan, so compile
 time does not grow with depth. The model holds parameters only: a key given to the call is the one source of chance.
+RoBERTa and DistilBERT are the same network stored another way: :mod:`labkit.models.bert_layouts`.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -19,10 +20,12 @@ from flax import nnx
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
-from labkit.models import parts, weights
+from labkit.models import bert_layouts, parts, weights
+from labkit.models.bert_layouts import FOREIGN, LAYOUTS
 
-# Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium). heads = width / 64 and
-# mlp_width = 4 width unless said otherwise.
+# Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al. 2019,
+# arXiv 1907.11692 (roberta), Sanh et al. 2019, arXiv 1910.01108 (distilbert). heads = width / 64 and mlp_width =
+# 4 width unless said otherwise.
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"depth": 2, "width": 128},
     "mini": {"depth": 4, "width": 256},
@@ -30,6 +33,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "medium": {"depth": 8, "width": 512},
     "base": {"depth": 12, "width": 768},
     "large": {"depth": 24, "width": 1024},
+    "roberta-base": {"layout": "roberta", "depth": 12, "width": 768},
+    "distilbert-base": {"layout": "distilbert", "depth": 6, "width": 768},
     "minilm-l6": {
         "weights": "minilm-l6",
         "vocab_size": 30522,
@@ -41,7 +46,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     # These weights have no pooler, so the mean starts from what they know.
     "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128, "pooling": "mean"},
 }
-VOCABULARY = 30522  # of the published English checkpoints
 USUAL = {
     "weights": "",
     "max_length": 512,
@@ -51,22 +55,8 @@ USUAL = {
     "norm_eps": 1e-12,
     "activation": "gelu",
     "pooling": "cls",
+    "layout": "bert",
 }
-# Field → key of a Hugging Face config.json.
-FOREIGN = {
-    "vocab_size": "vocab_size",
-    "width": "hidden_size",
-    "depth": "num_hidden_layers",
-    "heads": "num_attention_heads",
-    "mlp_width": "intermediate_size",
-    "max_length": "max_position_embeddings",
-    "types": "type_vocab_size",
-    "dropout": "hidden_dropout_prob",
-    "attention_dropout": "attention_probs_dropout_prob",
-    "norm_eps": "layer_norm_eps",
-    "activation": "hidden_act",
-}
-HIDDEN_ACTS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
 
 @dataclass(frozen=True)
@@ -75,10 +65,15 @@ class BertConfig(Config):
 
     A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
     either from the size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` asks for a preset's sizes with
-    fresh parameters. ``vocab_size`` may stay None: the size of the tokenizer then, or 30,522.
+    fresh parameters. ``vocab_size`` may stay None: the size of the tokenizer then, or of the published English one.
+
+    A size without weights of its own ("base", "roberta-base", "distilbert-base", …) starts fresh; ``weights=`` with a
+    folder or "org/name@revision" loads published ones and takes sizes and layout from them: BERT, RoBERTa, XLM-R,
+    DistilBERT. DistilBERT has no pooler; with pooling "cls" a fresh one, with ReLU, begins its classifier.
 
     Raises:
-        ConfigError: an unknown preset, a value out of range, a width that the heads do not divide.
+        ConfigError: an unknown preset, a value out of range, a width that the heads do not divide, a value that files
+            of the layout cannot hold.
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
@@ -92,12 +87,13 @@ class BertConfig(Config):
     heads: int = option(None, "attention heads in each layer", low=1)
     mlp_width: int = option(None, "width of the feed-forward part", low=1)
     max_length: int = option(None, "longest text, in tokens", low=1)
-    types: int = option(None, "kinds of segments (first and second text)", low=1)
+    types: int = option(None, "kinds of segments (first and second text); distilbert has 0", low=0)
     dropout: float = option(None, "share of hidden values dropped while training", low=0.0, high=0.9)
     attention_dropout: float = option(None, "share of attention dropped while training", low=0.0, high=0.9)
     norm_eps: float = option(None, "added to the variance in layer normalisation", low=0.0)
     activation: str = option(None, "non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
     pooling: str = option(None, "what stands for a text: its first token, or the mean", choices=("cls", "mean"))
+    layout: str = option(None, "family whose files it is read from and saved as", choices=tuple(LAYOUTS))
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
     unroll: int = option(1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1)
     remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
@@ -105,8 +101,9 @@ class BertConfig(Config):
     def __post_init__(self) -> None:
         known = dict(PRESETS.get(self.preset, {}))
         if not self.preset and self.weights and any(getattr(self, name) is None for name in FOREIGN):
-            known = sizes_from(weights.find(self.weights))
-        for name, value in {**PRESETS["base"], **USUAL, **known}.items():
+            known = bert_layouts.sizes_from(weights.find(self.weights))
+        layout = LAYOUTS.get(self.layout or known.get("layout", ""), LAYOUTS["bert"])
+        for name, value in {**PRESETS["base"], **USUAL, **layout.usual, **known}.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         for name, value in {"heads": max(1, self.width // 64), "mlp_width": 4 * self.width}.items():
@@ -115,10 +112,24 @@ class BertConfig(Config):
         self.check()
 
     def check(self) -> None:
-        """Raise :class:`ConfigError` for a value out of range and for a width that the heads do not divide."""
+        """Raise :class:`ConfigError` for a value out of range, for a width that the heads do not divide, and for what
+        files of the layout cannot hold."""
         super().check()
         if self.width % self.heads:
             raise ConfigError(f"BertConfig.width = {self.width} is not a multiple of heads = {self.heads}.")
+        for name, value in LAYOUTS[self.layout].fixed.items():
+            if (own := getattr(self, name)) != value:
+                raise ConfigError(
+                    f"BertConfig.{name} = {own!r}, but layout {self.layout!r} always has {value!r}: leave {name} out, "
+                    "or take another layout."
+                )
+        if not self.types and "types" not in LAYOUTS[self.layout].fixed:
+            raise ConfigError(f"BertConfig.types = 0, but layout {self.layout!r} has at least 1 kind of segments.")
+
+    @property
+    def vocabulary(self) -> int:
+        """Entries of the vocabulary: ``vocab_size``, or as many as the published English one of the layout has."""
+        return self.vocab_size or LAYOUTS[self.layout].vocabulary
 
     def to_dict(self) -> dict[str, Any]:
         """The preset and what differs from it; without a preset but with weights, everything.
@@ -138,7 +149,7 @@ class BertConfig(Config):
             return super().replace(**changes)
         kept = self.to_dict()
         if not self.preset and self.weights:  # sizes that came from a folder go with it
-            kept = {name: value for name, value in kept.items() if name not in (*FOREIGN, "pooling")}
+            kept = {name: value for name, value in kept.items() if name not in (*FOREIGN, "pooling", "layout")}
         return BertConfig.from_dict({**kept, **changes})
 
     def build(self, rngs: nnx.Rngs) -> Bert:
@@ -157,65 +168,37 @@ class BertConfig(Config):
     def load(self, model: Bert, folder: str | Path | None = None) -> weights.LoadReport:
         """Put the weights of ``folder`` (by default :meth:`folder`) into a model; a pooler they lack stays as it is.
 
+        The first layer of a RoBERTa or DistilBERT classifier, where the file has one, is the pooler.
+
         Raises:
             WeightsError: there are no weights, or they do not fit; the model is unchanged then.
         """
         if (folder := folder or self.folder()) is None:
             raise WeightsError("this BertConfig names no weights: set weights=, or give load(model, folder).")
-        return weights.load_into(model, folder, TABLE)
+        return weights.load_into(model, folder, LAYOUTS[self.layout].reading(weights.Tensors(folder)))
+
+    def head_tensors(self, kernel: Any, bias: Any) -> tuple[dict[str, np.ndarray], str]:
+        """A linear head on the pooled vector (kernel [d, c], bias [c]) as stored, and the architecture's name:
+        :func:`labkit.models.bert_layouts.head_tensors`."""
+        return bert_layouts.head_tensors(self, kernel, bias)
+
+    def head_of(self, tensors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored."""
+        return bert_layouts.head_of(self, tensors)
 
     def save(self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None, **more: Any) -> Path:
-        """Write parameters as a Hugging Face folder.
+        """Write parameters as a Hugging Face folder of the config's layout.
 
         Args:
             params: a :class:`Bert`, its state or a dict of its parameters.
             folder: where; made if it is not there.
-            extra: a head's tensors ("classifier.weight" [c, d], "classifier.bias" [c]); the encoder's names then start
-                with "bert.".
+            extra: a head's tensors, as :meth:`head_tensors` makes them; the encoder's names then start with "bert.",
+                "roberta." or "distilbert.", and the pooler is stored where the layout's classifier has it.
             more: further keys of config.json ("id2label", "architectures", …). Readers other than labkit do not know
                 mean pooling of a classifier ("labkit_pooling").
         """
-        own = {key: getattr(self, name) for name, key in FOREIGN.items()}
-        config = {
-            **own,
-            "vocab_size": self.vocab_size or VOCABULARY,
-            "hidden_act": next(act for act, name in HIDDEN_ACTS.items() if name == self.activation),
-            "model_type": "bert",
-            "architectures": ["BertModel"],
-            "initializer_range": 0.02,
-            "pad_token_id": 0,
-            "position_embedding_type": "absolute",
-            "labkit_pooling": self.pooling,
-            **more,
-        }
-        return weights.save_from(params, folder, TABLE, config, extra, prefix="bert." if extra else "")
-
-
-def sizes_from(folder: str | Path) -> dict[str, Any]:
-    """The fields of :class:`BertConfig` that a Hugging Face folder settles.
-
-    Pooling is that of ``labkit_pooling`` in ``config.json``, or the mean where the sentence-transformers file
-    ``1_Pooling/config.json`` says so.
-
-    Raises:
-        WeightsError: no readable config.json, another architecture than BERT, positions other than absolute ones.
-    """
-    config = _json(Path(folder) / "config.json")
-    if (kind := config.get("model_type")) != "bert":
-        raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: 'bert'.")
-    if (positions := config.get("position_embedding_type", "absolute")) != "absolute":
-        raise WeightsError(f"{folder} has {positions!r} positions; supported: 'absolute'.")
-    if config.get("is_decoder") or config.get("add_cross_attention"):
-        raise WeightsError(f"{folder} holds a decoder (is_decoder or add_cross_attention); supported: encoders.")
-    if (act := config.get("hidden_act", "gelu")) not in HIDDEN_ACTS:
-        raise WeightsError(f"{folder} has activation {act!r}; supported: {', '.join(HIDDEN_ACTS)}.")
-    sizes = {name: config[key] for name, key in FOREIGN.items() if key in config} | {"activation": HIDDEN_ACTS[act]}
-    numbers = [name for name in sizes if name != "activation"]
-    if bad := [f"{FOREIGN[name]} = {sizes[name]!r}" for name in numbers if type(sizes[name]) not in (int, float)]:
-        raise WeightsError(f"{folder}/config.json: {', '.join(bad)}; expected numbers.")
-    pooling = Path(folder) / "1_Pooling" / "config.json"
-    mean = pooling.is_file() and _json(pooling).get("pooling_mode_mean_tokens")
-    return {"vocab_size": VOCABULARY, "pooling": config.get("labkit_pooling", "mean" if mean else "cls"), **sizes}
+        config = {**bert_layouts.settings(self), **more}
+        return weights.save_from(params, folder, LAYOUTS[self.layout].writing(extra or {}), config, extra)
 
 
 class Encoded(NamedTuple):
@@ -229,9 +212,13 @@ class Embeddings(nnx.Module):
     """Token + position + segment, normalised, with dropout."""
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
-        self.word = parts.embed(config.vocab_size or VOCABULARY, config.width, rngs)
-        self.position = parts.embed(config.max_length, config.width, rngs)
-        self.type = parts.embed(config.types, config.width, rngs)
+        self.first = LAYOUTS[config.layout].unused  # row of the first position
+        self.word = parts.embed(config.vocabulary, config.width, rngs)
+        self.position = parts.embed(self.first + config.max_length, config.width, rngs)
+        self.position.embedding[...] = self.position.embedding[...].at[: self.first].set(0)
+        self.kinds = config.types
+        if self.kinds:
+            self.type = parts.embed(self.kinds, config.width, rngs)
         self.norm = parts.norm(config.width, config.norm_eps, config.dtype, rngs)
         self.dropout = config.dropout
 
@@ -243,8 +230,14 @@ class Embeddings(nnx.Module):
         position: Int[Array, "b t"] | None = None,
     ) -> Float[Array, "b t d"]:
         # A slice where every row counts from 0: cheaper than a look-up, and so is its gradient.
-        place = self.position.embedding[...][None, : ids.shape[1]] if position is None else self.position(position)
-        return parts.dropout(self.norm(self.word(ids) + place + self.type(types)), self.dropout, key)
+        if position is None:
+            place = self.position.embedding[...][None, self.first : self.first + ids.shape[1]]
+        else:
+            place = self.position(position + self.first)
+        x = self.word(ids) + place
+        if self.kinds:  # of one kind all tokens are, whatever a tokenizer says of the second text
+            x += self.type(types) if self.kinds > 1 else self.type.embedding[...][None]
+        return parts.dropout(self.norm(x), self.dropout, key)
 
 
 class Layer(nnx.Module):
@@ -296,13 +289,14 @@ class Bert(nnx.Module):
         Args:
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens. Padding changes no result at a real token.
-            types: 0 in the first text, 1 in the second; None for all 0.
+            types: 0 in the first text, 1 in the second; None for all 0. Not read where there are less than two kinds.
             segments: where the texts stand when a row holds several; each is then read as if it stood alone.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
-            hidden float32 [b, t, d], of no meaning at padding; pooled float32 [b, d]: tanh(dense(first token)), or the
-            mean of hidden over the real tokens. In packed rows pooled is [b, s, d], one for every text.
+            hidden float32 [b, t, d], of no meaning at padding; pooled float32 [b, d]: tanh(dense(first token)), with
+            layout "distilbert" relu(dense(first token)), or the mean of hidden over the real tokens. In packed rows
+            pooled is [b, s, d], one for every text.
 
         Raises:
             ConfigError: (while tracing) rows longer than ``max_length``.
@@ -323,7 +317,7 @@ class Bert(nnx.Module):
             pooled = parts.masked_mean(hidden, mask) if segments is None else parts.segment_mean(hidden, segments)
         else:
             pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
-            pooled = jnp.tanh(self.pooler(pooled)).astype(jnp.float32)
+            pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)
         return Encoded(hidden, pooled)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
@@ -340,52 +334,3 @@ class Bert(nnx.Module):
         if path[0] == "layers":
             return np.arange(1, depth + 1, dtype=np.int32)
         return 0 if path[0] == "embeddings" else depth + 1
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}). Give a folder in the Hugging Face layout.") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path} holds a {type(value).__name__}, not a table of settings.")
-    return value
-
-
-def _dense(own: str, foreign: str) -> list[weights.Entry]:
-    return [
-        weights.Entry(f"{own}/kernel", f"{foreign}.weight", (1, 0)),
-        weights.Entry(f"{own}/bias", f"{foreign}.bias"),
-    ]
-
-
-def _norm(own: str, foreign: str) -> list[weights.Entry]:
-    return [weights.Entry(f"{own}/scale", f"{foreign}.weight"), weights.Entry(f"{own}/bias", f"{foreign}.bias")]
-
-
-def _embed(own: str, foreign: str) -> list[weights.Entry]:
-    return [weights.Entry(f"embeddings/{own}/embedding", f"embeddings.{foreign}_embeddings.weight")]
-
-
-LAYER = "encoder.layer.{i}"
-TABLE = weights.Table(
-    entries=(
-        *_embed("word", "word"),
-        *_embed("position", "position"),
-        *_embed("type", "token_type"),
-        *_norm("embeddings/norm", "embeddings.LayerNorm"),
-        *_dense("layers/query", f"{LAYER}.attention.self.query"),
-        *_dense("layers/key", f"{LAYER}.attention.self.key"),
-        *_dense("layers/value", f"{LAYER}.attention.self.value"),
-        *_dense("layers/out", f"{LAYER}.attention.output.dense"),
-        *_norm("layers/out_norm", f"{LAYER}.attention.output.LayerNorm"),
-        *_dense("layers/mlp_in", f"{LAYER}.intermediate.dense"),
-        *_dense("layers/mlp_out", f"{LAYER}.output.dense"),
-        *_norm("layers/mlp_norm", f"{LAYER}.output.LayerNorm"),
-        *_dense("pooler", "pooler.dense"),
-    ),
-    optional=("pooler.",),
-    ignored=("cls.predictions.", "cls.seq_relationship.", "classifier.", "embeddings.position_ids"),
-    prefix="bert.",
-    renamed=((".gamma", ".weight"), (".beta", ".bias")),
-)

@@ -67,7 +67,8 @@ def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array
 
 
 def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    turned, kernel = kept
+    # Without a loop between them XLA would take the turning back, and has no fast product for that.
+    turned, kernel = jax.lax.optimization_barrier(kept[0]), kept[1]
     flat = _rows(gradient)
     to_x = _of_bfloat16(flat, kernel, 1).reshape(*gradient.shape[:-1], -1)
     return to_x, _of_bfloat16(turned, flat, 0)

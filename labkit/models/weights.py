@@ -48,12 +48,15 @@ class Entry:
     """One parameter: ``own`` path ("layers/mlp_in/kernel"), ``foreign`` name, and how the axes go over.
 
     ``{i}`` in the foreign name stands for the layer: the own array is then stacked [depth, …]. ``axes`` are the
-    foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in, out].
+    foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in, out]. With
+    ``cut`` (i, n) ours is the i-th of n equal parts of the foreign array, along our last axis; there is an entry for
+    every part.
     """
 
     own: str
     foreign: str
     axes: tuple[int, ...] = ()
+    cut: tuple[int, int] = (0, 1)
 
     def names(self, shape: tuple[int, ...]) -> Names:
         """The foreign names of an own array of this shape, one a layer."""
@@ -67,18 +70,21 @@ class Entry:
     def foreign_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that each foreign array has, given the own one."""
         one = shape[1:] if self.stacked else shape
+        one = (*one[:-1], one[-1] * self.cut[1]) if one else one
         return tuple(one[self.axes.index(axis)] for axis in range(len(one))) if self.axes else tuple(one)
 
-    def arrays(self, own: np.ndarray) -> list[np.ndarray]:
-        """Our array as the foreign ones, contiguous."""
-        parts = list(own) if self.stacked else [own]
+    def arrays(self, *own: np.ndarray) -> list[np.ndarray]:
+        """Our array (all parts of it, in their order) as the foreign ones, contiguous."""
+        whole = own[0] if len(own) == 1 else np.concatenate(own, axis=-1)
+        parts = list(whole) if self.stacked else [whole]
         return [np.ascontiguousarray(part.transpose(np.argsort(self.axes)) if self.axes else part) for part in parts]
 
     def own_array(self, foreign: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
         """The foreign arrays as our one, float32 [*shape]; one layer is in memory beside it at a time."""
         own = np.empty(shape, np.float32)
         for part, array in zip(own if self.stacked else [own], foreign, strict=True):
-            part[...] = array.transpose(self.axes) if self.axes else array
+            array, (number, count) = array.transpose(self.axes) if self.axes else array, self.cut
+            part[...] = array if count == 1 else np.split(array, count, axis=-1)[number]
         return own
 
 
@@ -257,11 +263,18 @@ def save_from(
         prefix: put in front of the table's names, not of the extra ones ("bert." in files that have a head).
     """
     flat, folder = flatten(params), Path(folder)
-    tensors = {
-        prefix + name: array
-        for path, entry in table.of(flat)
-        for name, array in zip(entry.names(flat[path].shape), entry.arrays(np.asarray(flat[path])), strict=True)
-    }
+    parts: dict[str, list[tuple[Names, Entry]]] = {}
+    for path, entry in table.of(flat):
+        parts.setdefault(entry.foreign, []).append((path, entry))
+    tensors = {}
+    for same in parts.values():
+        ((path, entry), *_), own = (
+            same,
+            [np.asarray(flat[path]) for path, _ in sorted(same, key=lambda one: one[1].cut)],
+        )
+        tensors |= {
+            prefix + name: array for name, array in zip(entry.names(own[0].shape), entry.arrays(*own), strict=True)
+        }
     if twice := sorted(set(tensors) & set(extra or {})):
         raise WeightsError(f"extra tensors have names of the model's own: {', '.join(twice)}. Rename them.")
     tensors |= {name: np.ascontiguousarray(array) for name, array in (extra or {}).items()}

@@ -30,7 +30,8 @@ class ProgressBar:
         for record in self.store.records(self.id, self.seen):
             self.seen = record.seq
             self.shown[f"{record.split} {record.name}"] = record.value
-            if not self.live and record.split == "validation" and record.name == "f1":
+            last = info.summary.get("reported", ("f1",))[-1]
+            if not self.live and record.split == "validation" and record.name == last:
                 print(self._line(info, record), file=self.file, flush=True)
         if self.live:
             self._draw(info)
@@ -68,5 +69,9 @@ class ProgressBar:
         shown = {name: self.shown.get(name, float("nan")) for name in ("train loss", "validation loss")}
         return (
             f"step {record.step} of {info.steps}: loss {shown['train loss']:.4f}, "
-            f"validation loss {shown['validation loss']:.4f}, F1 {record.value:.4f}"
+            f"validation loss {shown['validation loss']:.4f}, {_named(record.name)} {record.value:.4f}"
         )
+
+
+def _named(score: str) -> str:
+    return "F1" if score == "f1" else score.replace("_", " ")

@@ -13,7 +13,8 @@ from flax import nnx
 
 from labkit.base.config import loads
 from labkit.base.errors import WeightsError
-from labkit.tasks.classify import Classification
+from labkit.tasks import tasks
+from labkit.tasks.classify import Classify
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.inputs import Texts
@@ -45,8 +46,11 @@ class Predictor:
             raise WeightsError(f"{self.folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
         use_compilation_cache()
         self.experiment: Experiment = loads(Experiment, (self.folder / "labkit.toml").read_text(encoding="utf-8"))
-        module, self.classes, self.inputs = load_model(self.experiment, self.folder)
-        task = Classification.of(self.experiment.task, self.classes)
+        if not isinstance(self.experiment.task, Classify):
+            learnt = tasks.name_of(self.experiment.task)
+            raise WeightsError(f"{self.folder.name!r} has learnt {learnt!r} and tells no classes; it cannot predict.")
+        module, task, self.inputs = load_model(self.experiment, self.folder)
+        self.classes = task.classes
         graph, self._state = nnx.split(module)
         self._answer = jax.jit(lambda state, batch: task.probabilities(nnx.merge(graph, state), batch))
 

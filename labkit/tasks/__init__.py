@@ -2,4 +2,13 @@
 
 from labkit.base.registry import Registry
 
-tasks = Registry("task", {"classify": "labkit.tasks.classify:Classify"})
+tasks = Registry(
+    "task",
+    {
+        "classify": "labkit.tasks.classify:Classify",
+        "lm": "labkit.tasks.lm:LanguageModel",
+        "seq2seq": "labkit.tasks.seq2seq:Seq2Seq",
+        "embed": "labkit.tasks.embed:Embed",
+        "pretrain": "labkit.tasks.pretrain:Pretrain",
+    },
+)

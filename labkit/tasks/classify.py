@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,18 @@ Batch = dict[str, Any]
 class Classify(Config):
     """Settings of a classification task."""
 
+    labelled: ClassVar[bool] = True  # rows without a label are of no use
+    form: ClassVar[str] = "rows"  # a row is an example
+    reads: ClassVar[tuple[str, ...]] = ("text", "image", "features")
+    models: ClassVar[tuple[str, ...]] = (
+        "bert",
+        "gpt",
+        "textcnn",
+        "mlp",
+        "cnn",
+        "vgg",
+    )  # architectures that can learn it
+
     max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
     class_weights: str = option(
         "none", "Weigh the loss of every class alike, however rare it is.", choices=("none", "balanced")
@@ -35,7 +48,7 @@ class Classify(Config):
     vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
-    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray) -> Classification:
+    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Classification:
         """Join the settings to the data.
 
         Args:
@@ -53,6 +66,10 @@ class Classify(Config):
         if self.class_weights == "balanced":
             weights = (counts.sum() / np.maximum(counts, 1) / np.count_nonzero(counts)).astype(np.float32)
         return Classification(self, classes, weights)
+
+    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Classification:
+        """The task for a model that is trained already."""
+        return Classification.of(self, classes)
 
 
 class Classifier(nnx.Module):
@@ -88,6 +105,10 @@ class Classification:
     classes: tuple[str, ...]
     class_weights: np.ndarray  # f32[c]
 
+    headline: ClassVar[str] = "f1"  # what makes one checkpoint better than another, unless told otherwise
+    told: ClassVar[tuple[str, ...]] = ("accuracy", "f1")  # recorded of the training batches, beside the loss
+    reported: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "precision", "recall", "f1")  # of an evaluation
+
     @classmethod
     def of(cls, config: Classify, classes: tuple[str, ...]) -> Classification:
         """The task for a model that is trained already: every class weighs 1."""
@@ -96,6 +117,26 @@ class Classification:
     def module(self, model: Any, rngs: nnx.Rngs) -> Classifier:
         """The model of config ``model`` with a new head for these classes."""
         return Classifier(model.build(rngs), model.width, len(self.classes), self.config.head_dropout, rngs=rngs)
+
+    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The head as stored beside the trunk of config ``model``: tensors under Hugging Face names, and entries of
+        config.json."""
+        kernel, bias = params["head/kernel"], params["head/bias"]
+        tensors, architecture = model.head_tensors(kernel, bias)
+        return tensors, {"architectures": [architecture], **self.described()}
+
+    def described(self) -> dict[str, Any]:
+        """What config.json says of the task: the names of the classes."""
+        numbered = dict(enumerate(self.classes))
+        return {
+            "id2label": {str(number): name for number, name in numbered.items()},
+            "label2id": {name: number for number, name in numbered.items()},
+        }
+
+    def load_head(self, module: Classifier, tensors: Mapping[str, np.ndarray], model: Any) -> None:
+        """Put the tensors that :meth:`head` made into a module."""
+        kernel, bias = model.head_of(tensors)
+        nnx.update(module, {"head": {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}})
 
     def scores(self, counts: metrics.Counts) -> dict[str, float]:
         """Counts, on the host, to numbers: loss, accuracy, precision, recall, F1 and their averages."""

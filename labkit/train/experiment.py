@@ -46,8 +46,8 @@ class Data(Config):
         """The cleaning that new texts need before the model reads them."""
         return tuple(Pipeline.from_dict(_rest(step), "data.steps") for step in self.steps if step["do"] == "clean")
 
-    def load(self) -> Rows:
-        """The rows, ready for training. Raises :class:`ConfigError` where there is no source to load them from."""
+    def load(self, task: Any) -> Rows:
+        """The rows, ready for ``task``. Raises :class:`ConfigError` where there is no source to load them from."""
         if not self.source:
             raise ConfigError("data.source is empty: these rows were made in Python and cannot be loaded again.")
         rows = load(self.source, **self.options)
@@ -56,30 +56,43 @@ class Data(Config):
                 rows = getattr(rows, step["do"])(**_rest(step))
             except TypeError as error:
                 raise ConfigError(f"data.steps: {step!r}: {error}.") from None
-        return ready(rows, self.accept_leakage)
+        return ready(rows, task, self.accept_leakage)
 
 
 #: What may be done to rows between loading and training: methods of :class:`labkit.data.rows.Rows`.
 STEPS = ("clean", "dedupe", "sample", "split")
 
 
-def ready(rows: Rows, accept_leakage: bool = False) -> Rows:
-    """``rows`` split as training needs it and free of leakage; what is split already stays so.
+def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
+    """``rows`` split as training on ``task`` needs it and free of leakage; what is split already stays so.
+
+    Running text is cut in its order; that a line of it comes again is no leakage.
 
     Raises:
         DataError: they cannot be trained on, or rows of validation or test stand in train too.
     """
-    rows.spec.check_trainable()
+    if (kind := rows.spec.kind) not in task.reads:
+        reads = " or ".join(_KINDS[each] for each in task.reads)
+        raise DataError(f"these rows hold {_KINDS[kind]}; {type(task).__name__} learns from {reads}.")
+    if task.labelled:
+        rows.spec.check_trainable()
+    if task.form in ("stream", "pairs"):
+        whole = {"validation", "test"} <= set(rows.splits)
+        return rows if whole else rows.split(in_order=True, accept_leakage=True)
     if not {"validation", "test"} <= set(rows.splits):
         rows = rows.split(accept_leakage=True) if accept_leakage else rows.split()
     check_leakage(rows, accept=accept_leakage)
     return rows
 
 
-def check_reads(model: Any, rows: Rows) -> None:
-    """Raise :class:`DataError` where an architecture cannot read these rows. A perceptron takes pictures too."""
+def check_reads(model: Any, rows: Rows, task: Any) -> None:
+    """Raise where an architecture cannot read these rows (:class:`DataError`; a perceptron takes pictures too) or
+    cannot learn the task (:class:`ConfigError`)."""
+    if task.models and (name := models.name_of(model)) not in task.models:
+        able = ", ".join(task.models)
+        raise ConfigError(f"{name} cannot learn {tasks.name_of(task)!r}. Architectures that can: {able}.")
     kind = rows.spec.kind
-    readers = ("image", "features") if kind == "image" else (kind,)
+    readers = {"image": ("image", "features"), "text": ("text", "pair")}.get(kind, (kind,))
     if model.reads not in readers:
         fit = ", ".join(name for name in models if models[name].reads in readers)
         raise DataError(
@@ -88,7 +101,7 @@ def check_reads(model: Any, rows: Rows) -> None:
         )
 
 
-_KINDS = {"text": "texts", "image": "pictures", "features": "features"}
+_KINDS = {"text": "texts", "pair": "pairs of texts", "image": "pictures", "features": "features"}
 
 
 @dataclass(frozen=True)
@@ -108,9 +121,9 @@ class Training(Config):
     seed: int = option(0, "Seed of new weights, of dropout and of the order of examples.")
     evaluate_every: int = option(0, "Steps between evaluations; 0: once an epoch.", low=0)
     metric: str = option(
-        "f1",
-        "What makes one checkpoint better than another.",
-        choices=("f1", "accuracy", "precision", "recall", "loss"),
+        "",
+        "What makes one checkpoint better than another; empty: what the task is judged by (F1, or the loss).",
+        choices=("", "f1", "accuracy", "precision", "recall", "loss"),
     )
     keep: str = option("best", "Which state becomes the model.", choices=("best", "last"))
     patience: int = option(0, "Evaluations without improvement after which the run ends; 0: never.", low=0)
@@ -144,15 +157,19 @@ class Experiment(Config):
         return super().from_dict(values, where or "experiment")
 
 
-def settings(**values: Any) -> tuple[Classify, Training]:
+def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Training]:
     """Task and training from one flat set of keyword arguments, each going where its name belongs.
 
-    ``optimizer`` is the name of a rule, or an :class:`Optimizer` which the other arguments then change.
+    ``task`` is the name of a task or its settings, ``optimizer`` that of a rule or an :class:`Optimizer`; the other
+    arguments then change them.
 
     Raises:
         ConfigError: an unknown name, with the nearest one.
     """
-    homes: dict[type[Config], dict[str, Any]] = {Classify: {}, Training: {}, Optimizer: {}}
+    kind = tasks[task] if isinstance(task, str) else type(task)
+    homes: dict[type[Config], dict[str, Any]] = {kind: {}, Training: {}, Optimizer: {}}
+    if isinstance(task, Config):
+        homes[kind] = task.to_dict()
     if isinstance(rule := values.pop("optimizer", None), str):
         values["rule"] = rule
     elif isinstance(rule, Optimizer):
@@ -165,7 +182,7 @@ def settings(**values: Any) -> tuple[Classify, Training]:
             raise ConfigError(f"fit has no setting {name!r}.{nearest(name, fields)} It has: {', '.join(fields)}.")
         homes[fields[name]][name] = value
     optimizer = Optimizer.from_dict(homes[Optimizer])
-    return Classify.from_dict(homes[Classify]), Training.from_dict(homes[Training]).replace(optimizer=optimizer)
+    return kind.from_dict(homes[kind]), Training.from_dict(homes[Training]).replace(optimizer=optimizer)
 
 
 def _named(registry: Registry, values: Any, noun: str) -> Any:

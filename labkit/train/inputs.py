@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,8 +12,10 @@ from labkit.base.cache import write_atomic
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.arrays import ArrayBatches, Arrays, Standard, stack
-from labkit.data.batch import Batches
+from labkit.data.batch import Batches, choose_buckets
+from labkit.data.corpus import sentence_pairs, stream
 from labkit.data.pack import PackedBatches, choose
+from labkit.data.pairs import PairBatches, TextPairs
 from labkit.data.rows import Rows, Spec
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
@@ -20,6 +23,8 @@ from labkit.train.experiment import Experiment, Training
 
 #: Examples in one compiled call of a prediction.
 BATCH = 32
+#: Tokens of a row of running text, at most.
+WHOLE = 2**20
 _STANDARD = "standard.toml"
 
 
@@ -44,14 +49,36 @@ class Inputs(Protocol):
 
 
 class Texts:
-    """Texts through a tokenizer, to packed rows or buckets of lengths."""
+    """Texts through a tokenizer, to packed rows or buckets of lengths.
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int):
-        self.tokenizer, self.max_length = tokenizer, max_length
+    ``form`` says what an example is: a row ("rows"), two texts that are read one by one ("two texts"), a window of the
+    running text ("stream"), or two passages of it, drawn by ``seed`` ("pairs").
+    """
 
-    def encode(self, dataset: Any) -> Tokens:
-        """Token numbers of every row, from the cache where they were made before."""
-        return encode(dataset, self.tokenizer, self.max_length)
+    kind = "text"
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int, form: str = "rows", seed: int = 0):
+        self.tokenizer, self.max_length, self.form, self.seed = tokenizer, max_length, form, seed
+
+    def encode(self, dataset: Any) -> Tokens | TextPairs:
+        """Token numbers of every example; those of rows come from the cache where they were made before."""
+        if self.form == "rows":
+            return encode(dataset, self.tokenizer, self.max_length)
+        if self.form == "two texts":
+            return self._two(dataset)
+        whole = encode(dataset, self.tokenizer, WHOLE)
+        if self.form == "stream":
+            return stream(whole, self.max_length)
+        return sentence_pairs(whole, whole.label, self.max_length, self.seed)
+
+    def _two(self, dataset: Any) -> TextPairs:
+        """Source and target, each tokenised alone; without a second text the first is both."""
+        kept = [name for name in ("text", "label", "row") if name in dataset.column_names]
+        source = encode(dataset.select_columns(kept), self.tokenizer, self.max_length)
+        if "text_pair" not in dataset.column_names:
+            return TextPairs(source, source)
+        other = dataset.select_columns(["text_pair", *kept[1:]]).rename_column("text_pair", "text")
+        return TextPairs(source, encode(other, self.tokenizer, self.max_length))
 
     def sized(self, model: Any) -> Any:
         """Vocabulary from the tokenizer. Raises :class:`ConfigError` where the model is too small."""
@@ -68,13 +95,23 @@ class Texts:
         return model
 
     def batches(
-        self, examples: Tokens, train: Training, model: Any, parts: int, shuffle: bool
+        self, examples: Tokens | TextPairs, train: Training, model: Any, parts: int, shuffle: bool
     ) -> tuple[Batches | PackedBatches, str]:
         """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
         lengths = examples.lengths[examples.label >= 0]
+        if isinstance(examples, TextPairs):
+            _divisible(train, parts)
+            widths = choose_buckets(lengths, model.max_length, train.buckets, batch_size=train.batch_size)
+            made = PairBatches(examples, train.batch_size, widths, train.seed, shuffle)
+            return made, f"pairs in buckets of {', '.join(map(str, widths))} tokens: a row has room for one pair"
+        packing = train.packing
+        if not getattr(model, "packs", True):
+            if packing == "always":
+                raise ConfigError(f"packing = 'always': {type(model).__name__} cannot read several texts in one row.")
+            packing = "never"
         layout = choose(
             lengths, model.max_length, train.batch_size, train.buckets,
-            cost=6 * model.width, packing=train.packing, parts=parts,
+            cost=6 * model.width, packing=packing, parts=parts,
         )  # fmt: skip
         if layout.packed:
             packed = PackedBatches(examples, train.batch_size, layout, train.seed, shuffle, parts=parts)
@@ -155,15 +192,18 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
     elif source is not None:
         tokenizer = Tokenizer.load(source)
     else:
-        tokenizer = Tokenizer.train(rows["train"]["text"], kind=task.tokenizer, vocab_size=task.vocabulary)
+        train = rows["train"]
+        texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
+        tokenizer = Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary)
     tokenizer.save(kept)
-    return Texts(tokenizer, task.max_length)
+    return Texts(tokenizer, task.max_length, task.form, experiment.train.seed)
 
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:
     """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
     if kind == "text":
-        return Texts(Tokenizer.load(folder), experiment.task.max_length)
+        task = experiment.task
+        return Texts(Tokenizer.load(folder), task.max_length, task.form, experiment.train.seed)
     place = folder / _STANDARD
     standard = loads(Standard, place.read_text(encoding="utf-8")) if place.exists() else None
     return Numbers(kind, standard, shape)

@@ -33,8 +33,6 @@ AHEAD = 2
 CALL = 0.05
 #: Updates in a row that may be left out for a gradient that is not finite.
 MOST_SKIPPED = 5
-#: What an evaluation records.
-REPORTED = ("loss", "accuracy", "precision", "recall", "f1")
 
 
 class Stopped(Exception):
@@ -224,7 +222,7 @@ class _Loop:
                 self._watch_skipped(step, int(np.atleast_1d(told["skipped"])[place]))
             if report:
                 scores = self.setup.task.scores(told["sums"])
-                self.records += [(end, "train", name, scores[name]) for name in ("accuracy", "f1")]
+                self.records += [(end, "train", name, scores[name]) for name in self.setup.task.told]
             self._find_pace(end)
 
     def _find_pace(self, step: int) -> None:
@@ -255,7 +253,7 @@ class _Loop:
                 batch = feed.take(step, 1, int(step + 1 < count)).batch
                 sums = self.steps.evaluate(params, sums, batch)
         scores = self.setup.task.scores(jax.device_get(sums))
-        self.records += [(self.step, "validation", name, scores[name]) for name in REPORTED]
+        self.records += [(self.step, "validation", name, scores[name]) for name in self.setup.task.reported]
         self._flush(force=True)
         self.evaluated = self.step
         self._resume_clock()
@@ -272,8 +270,9 @@ class _Loop:
 
     def _best(self) -> tuple[int, float] | None:
         """Step and value of the best evaluation; the earliest of equals."""
-        sign = -1.0 if self.train.metric == "loss" else 1.0
-        scored = [(sign * r.value, -r.step) for r in self._validation() if r.name == self.train.metric]
+        metric = self.train.metric or self.setup.task.headline
+        sign = -1.0 if metric == "loss" else 1.0
+        scored = [(sign * r.value, -r.step) for r in self._validation() if r.name == metric]
         scored = [pair for pair in scored if pair[0] == pair[0]]
         return (-max(scored)[1], sign * max(scored)[0]) if scored else None
 

@@ -67,7 +67,9 @@ class Optimizer(Config):
     tune: str = option("full", "What is trained of a model.", choices=TUNES)
     lora_rank: int = option(8, "Rank of the additions.", low=1)
     lora_alpha: float = option(16.0, "The additions are multiplied by this ÷ rank.", low=0.0)
-    lora_targets: tuple[str, ...] = option(("trunk/*layers/*",), "Linear layers that get one, by name pattern.")
+    lora_targets: tuple[str, ...] = option(
+        ("trunk/*layers/*", "trunk/*coder/*"), "Linear layers that get one, by name pattern."
+    )
     layer_decay: float = option(1.0, "Rate of a layer ÷ rate of the layer above it.", low=0.0, high=1.0)
     unfreeze: float = option(
         0.0, "Share of the run in which layers are set free one after the other, from the head down; 0: all at once.",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -20,7 +19,6 @@ from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.data.rows import Rows
 from labkit.models import lora, weights
 from labkit.models.parts import compute_dtype
-from labkit.tasks.classify import Classification
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.flops import work_of
 from labkit.train.inputs import Numbers, Texts, inputs_of, opened
@@ -42,7 +40,7 @@ class Plan:
     """An experiment with its data read and its steps ready to compile. No weight exists yet."""
 
     experiment: Experiment
-    task: Classification
+    task: Any  # joined to its data, such as a Classification
     model: Any  # its config, with the sizes that come from the data
     computed: Any  # the same with the precision that training computes in
     inputs: Texts | Numbers
@@ -80,7 +78,7 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], pa
     for split in ("train", "validation"):
         if not len(rows.splits.get(split, ())):
             raise DataError(f"there are no rows of {split}; the rows have {dict(rows.counts())}.")
-    check_reads(experiment.model, rows)
+    check_reads(experiment.model, rows, experiment.task)
     placement = Placement.of(train.devices, train.model_parallel, train.sharded)
     say("tokenising" if rows.spec.kind == "text" else "reading")
     inputs = inputs_of(experiment, folder, rows)
@@ -95,7 +93,7 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], pa
             f"this run began with batches in {parts} part(s), which {train.devices} devices cannot share: "
             "set devices = 0 to take it up on as many as can."
         )
-    task = experiment.task.bind(rows.spec.classes, examples["train"].label)
+    task = experiment.task.bind(rows.spec.classes, examples["train"].label, getattr(inputs, "tokenizer", None))
     say("making the model")
     module = nnx.eval_shape(lambda: _adapt(task.module(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
     steps = steps_of(experiment, task, module, batches, placement)
@@ -105,6 +103,7 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], pa
     sizes = {name: math.prod(leaf.shape) for name, leaf in steps.shapes.items()}
     summary = {
         "parameters": sum(sizes.values()),
+        "reported": list(task.reported),
         "trainable": sum(sizes[name] for name in steps.moving),
         "shapes": [list(shape) for shape in batches.shapes],
         "padding_share": round(batches.padding_share, 4),
@@ -155,12 +154,13 @@ def updates_per_call(steps: Steps, batches: Any) -> int:
 
 def shapes_of(batches: Any, steps: Steps, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
     """What the batches look like, one of each shape, to compile for; ``stacked``: so many on a first axis."""
-    found = []
+    first, found = batches.at(0), []
     for shape in batches.shapes:
-        if len(batches.shapes) > 1:
-            batch: Any = empty_batch(shape)
-        else:
-            batch = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batches.at(0).items()}
+        several = len(batches.shapes) > 1  # then they are buckets [b, t]
+        batch = {
+            name: jax.ShapeDtypeStruct(tuple(shape) if several and x.ndim == 2 else x.shape, x.dtype)
+            for name, x in first.items()
+        }
         found.append(steps.abstract_batch(batch, stacked))
     return found
 
@@ -176,34 +176,29 @@ def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
 def save_model(setup: Plan, params: Params, folder: Path) -> None:
     """Write the model: texts' in the Hugging Face layout, others' under labkit's own names; ``labkit.toml`` beside it
     says what was done."""
-    classes = setup.task.classes
-    labels = {
-        "id2label": {str(number): name for number, name in enumerate(classes)},
-        "label2id": {name: number for number, name in enumerate(classes)},
-    }
-    optimizer = setup.experiment.train.optimizer
+    optimizer, task = setup.experiment.train.optimizer, setup.task
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
     if hasattr(setup.model, "save"):
         trunk = {tuple(name.split("/")[1:]): value for name, value in merged.items() if name.startswith("trunk/")}
-        head = {"classifier.weight": merged["head/kernel"].T, "classifier.bias": merged["head/bias"]}
-        setup.model.save(trunk, folder, head, architectures=["BertForSequenceClassification"], **labels)
+        tensors, config = task.head(merged, setup.model)
+        setup.model.save(trunk, folder, tensors or None, **config)
     else:
-        kind = "text" if setup.model.reads == "text" else setup.inputs.kind
-        config = {"labkit_reads": kind, "labkit_shape": list(getattr(setup.model, "input_shape", ())), **labels}
-        weights.save_own(merged, folder, config)
+        shape = list(getattr(setup.model, "input_shape", ()))
+        weights.save_own(merged, folder, {"labkit_reads": setup.inputs.kind, "labkit_shape": shape, **task.described()})
     setup.inputs.save(folder)
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
 
 
-def load_model(experiment: Experiment, folder: Path) -> tuple[Any, tuple[str, ...], Texts | Numbers]:
-    """The model that :func:`save_model` wrote, with its head; the names of its classes; and what it reads with.
+def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | Numbers]:
+    """The model that :func:`save_model` wrote, with its head; its task; and what it reads with.
 
     Raises:
         WeightsError: a file is missing or damaged, or the weights do not fit.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        classes = tuple(config["id2label"][str(number)] for number in range(len(config["id2label"])))
+        named = config["id2label"] if experiment.task.labelled else {}
+        classes = tuple(named[str(number)] for number in range(len(named)))
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"config.json of {folder.name!r} names no classes: {error!r}. Export the model again."
@@ -211,15 +206,14 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, tuple[str, ..
     shape = tuple(config.get("labkit_shape", ()))
     inputs = opened(experiment, folder, config.get("labkit_reads", "text"), shape)
     model = inputs.sized(experiment.model)
-    module = nnx.eval_shape(lambda: Classification.of(experiment.task, classes).module(model, nnx.Rngs(0)))
+    task = experiment.task.restored(classes, getattr(inputs, "tokenizer", None))
+    module = nnx.eval_shape(lambda: task.module(model, nnx.Rngs(0)))
     if hasattr(model, "load"):
         model.load(module.trunk, folder)
-        tensors = weights.Tensors(folder)
-        head = {"kernel": jnp.asarray(tensors["classifier.weight"].T), "bias": jnp.asarray(tensors["classifier.bias"])}
-        nnx.update(module, {"head": head})
+        task.load_head(module, weights.Tensors(folder), model)
     else:
         weights.load_own(module, folder)
-    return module, classes, inputs
+    return module, task, inputs
 
 
 def _layer_of(module: Any, name: str, top: int) -> int | np.ndarray:

@@ -17,7 +17,6 @@ import numpy as np
 from flax import nnx
 
 from labkit.base.shapes import Array, Float, Int, PRNGKeyArray
-from labkit.tasks.metrics import Counts, merge
 from labkit.train.compilation import cache_hits
 from labkit.train.mesh import Placement
 from labkit.train.optim import Optimizer, decays
@@ -41,7 +40,7 @@ class State:
     optimizer: Any
     key: PRNGKeyArray  # never changes: randomness is a function of (key, step)
     learning_rate: Float[Array, ""]  # the greatest rate; a command may change it without a new compilation
-    sums: Counts  # metric sums since the last report
+    sums: Any  # metric sums since the last report
     skipped: Int[Array, ""]  # updates not applied because the gradient was not finite
 
     @property
@@ -186,7 +185,7 @@ class Steps:
         moved = _choose(finite, moved, state.moving)
         fresh = state.step % self.report_every == 0
         sums = jax.tree.map(lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.sums)
-        sums = _choose(finite, merge(sums, counts), sums)
+        sums = _choose(finite, _merge(sums, counts), sums)
         new = State(
             step=state.step + 1,
             moving=moved,
@@ -216,7 +215,7 @@ class Steps:
 
     def _gradient(
         self, state: State, batch: dict[str, Array], key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], Counts, Params, Params]:
+    ) -> tuple[Float[Array, ""], Any, Params, Params]:
         """Loss, counts, the layers' statistics after it, and gradient of a whole batch, in ``accumulate`` parts."""
 
         def total_of(
@@ -274,8 +273,8 @@ class Steps:
             return state
         return jax.lax.with_sharding_constraint(state, self.placement.state(state))
 
-    def _evaluate(self, params: Params, sums: Counts, batch: dict[str, Array]) -> Counts:
-        return merge(sums, self.task.loss(self.module(params), batch, None)[2])
+    def _evaluate(self, params: Params, sums: Any, batch: dict[str, Array]) -> Any:
+        return _merge(sums, self.task.loss(self.module(params), batch, None)[2])
 
     # --- compiling and calling --------------------------------------------------------------------------------
 
@@ -311,9 +310,14 @@ class Steps:
         """``count`` updates in one call (see :meth:`_many`). ``state`` is donated."""
         return self.compile("many", state, batches, count)(state, batches, count)
 
-    def evaluate(self, params: Params, sums: Counts, batch: dict[str, Array]) -> Counts:
+    def evaluate(self, params: Params, sums: Any, batch: dict[str, Array]) -> Any:
         """Add a batch to the metric sums (donated)."""
         return self.compile("evaluate", params, sums, batch)(params, sums, batch)
+
+
+def _merge(sums: Any, more: Any) -> Any:
+    """Metric sums over the examples of both."""
+    return jax.tree.map(jnp.add, sums, more)
 
 
 def _between(layer: int | np.ndarray, top: int) -> bool:

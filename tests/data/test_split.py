@@ -11,6 +11,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import labkit as lk
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.rows import Rows, Spec
@@ -231,3 +232,13 @@ def test_rows_without_texts_can_be_split():
     columns = {"x": [[float(i // 2), 1.0] for i in range(100)], "label": [0, 1] * 50, "row": list(range(100))}
     rows = Rows({"train": Dataset.from_dict(columns)}, Spec(classes=("a", "b"), kind="features"))
     assert sizes(split(rows)) == {"train": 80, "validation": 10, "test": 10} and leakage(split(rows)).share == 0
+
+
+def test_running_text_is_cut_in_its_order():
+    rows = lk.load([{"text": f"line {number}", "label": str(number % 2)} for number in range(40)])
+    found = rows.split(validation=0.1, test=0.2, in_order=True)
+    assert found["train"]["row"] == list(range(28))
+    assert found["validation"]["row"] == [28, 29, 30, 31] and found["test"]["row"] == list(range(32, 40))
+    assert rows.split(validation=2, test=0, in_order=True)["validation"]["row"] == [38, 39]
+    with pytest.raises(ConfigError, match="would take 40 of the 40 rows"):
+        rows.split(validation=20, test=20, in_order=True)

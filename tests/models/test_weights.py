@@ -23,7 +23,8 @@ from safetensors.numpy import load_file, save_file
 from labkit.base import samples
 from labkit.base.errors import WeightsError
 from labkit.models import weights
-from labkit.models.bert import TABLE, Bert, BertConfig
+from labkit.models.bert import Bert, BertConfig
+from labkit.models.bert_layouts import LAYOUTS
 
 CONFIG = BertConfig(vocab_size=20, width=8, depth=12, heads=2, mlp_width=12, max_length=6, pooling="cls")
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -88,7 +89,7 @@ def test_a_module_a_state_and_dicts_are_saved_alike(model: Bert, folder: Path, t
 
 def test_reading_needs_shapes_only(model: Bert, folder: Path) -> None:
     shapes = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in weights.flatten(model).items()}
-    values, _ = weights.read(shapes, folder, TABLE)
+    values, _ = weights.read(shapes, folder, LAYOUTS["bert"].reading(()))
     assert all(value.dtype == np.float32 and value.flags.c_contiguous for value in values.values())
     assert_equal(values, model)
 
@@ -239,7 +240,7 @@ def test_weights_of_more_or_fewer_layers(folder: Path) -> None:
 def test_a_parameter_without_an_entry_in_the_table(model: Bert, folder: Path) -> None:
     params = weights.flatten(model) | {("adapter", "kernel"): np.zeros(2, np.float32)}
     with pytest.raises(WeightsError, match="no entry for adapter/kernel"):
-        weights.read(params, folder, TABLE)
+        weights.read(params, folder, LAYOUTS["bert"].reading(()))
     with pytest.raises(WeightsError, match="no entry for adapter/kernel"):
         CONFIG.save(params, folder)
 
@@ -362,7 +363,7 @@ def test_other_weights_bring_their_own_sizes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"model_type": "roberta"}, "a model of type 'roberta'; supported here: 'bert'"),
+        ({"model_type": "t5"}, "a model of type 't5'; supported here: 'bert', 'roberta', 'xlm-roberta', 'distilbert'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key' positions; supported: 'absolute'"),
         ({"is_decoder": True}, "holds a decoder"),
         ({"hidden_act": "silu"}, "activation 'silu'; supported: gelu, gelu_new, gelu_pytorch_tanh, relu"),

@@ -1,0 +1,75 @@
+"""Pairs of texts that are read one by one: a source and its target, or two texts that mean the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from labkit.base.errors import DataError
+from labkit.data.batch import Batch, Batches, gathered
+from labkit.data.tokens import Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class TextPairs:
+    """n pairs of tokenised texts. ``label`` is 0 and ``row`` the row number in the source."""
+
+    source: Tokens
+    target: Tokens
+
+    def __post_init__(self) -> None:
+        if len(self.source) != len(self.target):
+            raise DataError(f"{len(self.source)} source texts but {len(self.target)} target texts.")
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @cached_property
+    def label(self) -> np.ndarray:
+        """Zeros, i32[n]: every pair takes part."""
+        return np.zeros(len(self), np.int32)
+
+    @property
+    def row(self) -> np.ndarray:
+        """Row numbers in the source, i64[n]."""
+        return self.source.row
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of the longer text of every pair, i64[n]."""
+        return np.maximum(self.source.lengths, self.target.lengths)
+
+    @property
+    def truncated(self) -> int:
+        """Texts that were cut to the greatest length."""
+        return self.source.truncated + self.target.truncated
+
+
+class PairBatches(Batches):
+    """As :class:`labkit.data.batch.Batches`, with ``target_ids`` i32[b, t] and ``target_mask`` bool[b, t] beside each
+    source; the bucket of a pair is that of its longer text."""
+
+    tokens: TextPairs  # type: ignore[assignment]
+
+    @property
+    def padding_share(self) -> float:
+        """Share of an epoch's token slots, of sources and targets, that hold no token; 0 to 1."""
+        slots = sum(-(-len(rows) // self.batch_size) * self.batch_size * t for t, rows in self._groups.items())
+        sizes = self.tokens.source.lengths + self.tokens.target.lengths
+        real = sum(int(sizes[rows].sum()) for rows in self._groups.values())
+        return 1 - real / (2 * slots) if slots else 0.0
+
+    def _gather(self, index: np.ndarray, width: int) -> Batch:
+        real, source = index >= 0, gathered(self.tokens.source, index, width)
+        target = gathered(self.tokens.target, index, width)
+        weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
+        return {
+            **source,
+            "target_ids": target["ids"],
+            "target_mask": target["mask"],
+            "label": np.zeros(len(index), np.int32),
+            "weight": weight.astype(np.float32),
+            "index": index.copy(),
+        }

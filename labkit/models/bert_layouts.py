@@ -1,0 +1,337 @@
+"""Layouts of stored BERTs: what their ``config.json`` calls the sizes and what their files call the parameters.
+
+=========== ============================================================= ==================================
+layout      checkpoints                                                   what differs
+=========== ============================================================= ==================================
+bert        BERT (Devlin et al. 2018, arXiv 1810.04805)
+roberta     RoBERTa (Liu et al. 2019, arXiv 1907.11692), XLM-R            positions count from 2, one kind of
+            (Conneau et al. 2019, arXiv 1911.02116)                       segment, norm epsilon 1e-5
+distilbert  DistilBERT (Sanh et al. 2019, arXiv 1910.01108)               no kinds of segments, no pooler: the
+                                                                          classifier begins with a ReLU layer
+=========== ============================================================= ==================================
+
+The layers compute alike in all three. A config is read here by its fields alone, so that this file stands below
+:mod:`labkit.models.bert`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from labkit.base.errors import WeightsError
+from labkit.base.shapes import Array, Float
+from labkit.models import weights
+
+# Field → key of config.json, as BERT and RoBERTa have it.
+FOREIGN = {
+    "vocab_size": "vocab_size",
+    "width": "hidden_size",
+    "depth": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "mlp_width": "intermediate_size",
+    "max_length": "max_position_embeddings",
+    "types": "type_vocab_size",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "norm_eps": "layer_norm_eps",
+    "activation": "hidden_act",
+}
+DISTILBERT_FOREIGN = {
+    "vocab_size": "vocab_size",
+    "width": "dim",
+    "depth": "n_layers",
+    "heads": "n_heads",
+    "mlp_width": "hidden_dim",
+    "max_length": "max_position_embeddings",
+    "dropout": "dropout",
+    "attention_dropout": "attention_dropout",
+    "activation": "activation",
+}
+HIDDEN_ACTS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+
+
+def dense(own: str, foreign: str) -> list[weights.Entry]:
+    """The entries of a linear layer; its kernel is stored [out, in]."""
+    return [
+        weights.Entry(f"{own}/kernel", f"{foreign}.weight", (1, 0)),
+        weights.Entry(f"{own}/bias", f"{foreign}.bias"),
+    ]
+
+
+def norm(own: str, foreign: str) -> list[weights.Entry]:
+    """The entries of a layer normalisation."""
+    return [weights.Entry(f"{own}/scale", f"{foreign}.weight"), weights.Entry(f"{own}/bias", f"{foreign}.bias")]
+
+
+def _encoder(embeddings: dict[str, str], layer: str, parts: dict[str, str]) -> tuple[weights.Entry, ...]:
+    entries = [
+        weights.Entry(f"embeddings/{own}/embedding", f"embeddings.{foreign}_embeddings.weight")
+        for own, foreign in embeddings.items()
+    ]
+    entries += norm("embeddings/norm", "embeddings.LayerNorm")
+    for own, foreign in parts.items():
+        entries += (norm if own.endswith("norm") else dense)(f"layers/{own}", f"{layer}.{{i}}.{foreign}")
+    return tuple(entries)
+
+
+_BERT = _encoder(
+    {"word": "word", "position": "position", "type": "token_type"},
+    "encoder.layer",
+    {
+        "query": "attention.self.query",
+        "key": "attention.self.key",
+        "value": "attention.self.value",
+        "out": "attention.output.dense",
+        "out_norm": "attention.output.LayerNorm",
+        "mlp_in": "intermediate.dense",
+        "mlp_out": "output.dense",
+        "mlp_norm": "output.LayerNorm",
+    },
+)
+_DISTILBERT = _encoder(
+    {"word": "word", "position": "position"},
+    "transformer.layer",
+    {
+        "query": "attention.q_lin",
+        "key": "attention.k_lin",
+        "value": "attention.v_lin",
+        "out": "attention.out_lin",
+        "out_norm": "sa_layer_norm",
+        "mlp_in": "ffn.lin1",
+        "mlp_out": "ffn.lin2",
+        "mlp_norm": "output_layer_norm",
+    },
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one family of checkpoints is stored.
+
+    Args:
+        kinds: values of ``model_type`` that mean it; the first is written.
+        classes: what its classes are called ("BertModel", "BertForSequenceClassification"), without the ending.
+        prefix: in front of the encoder's names where a head stands beside them.
+        encoder: entries of the encoder.
+        other_heads: beginnings of names of heads that are not read.
+        says: further entries of ``config.json``.
+        foreign: field → key of ``config.json``.
+        usual: fields that have another usual value than BERT's.
+        silent: fields of which ``config.json`` may say nothing, and what transformers takes them for then.
+        fixed: fields of which it can say nothing, and what they always are.
+        vocabulary: size of the published English vocabulary.
+        unused: first rows of the table of positions that no token reads.
+        pooler: what the dense layer on the first token is called in an encoder's file …
+        classifier_pooler: … and in a classifier's, where it is the head's own first layer.
+        output: the last layer of a classifier that reads the pooler.
+        squash: what follows the pooler's product.
+    """
+
+    kinds: tuple[str, ...]
+    classes: str
+    prefix: str
+    encoder: tuple[weights.Entry, ...]
+    other_heads: tuple[str, ...]
+    says: Mapping[str, Any]
+    foreign: Mapping[str, str] = field(default_factory=lambda: FOREIGN)
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    silent: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: int = 30522
+    unused: int = 0
+    pooler: str = "pooler.dense"
+    classifier_pooler: str = "pooler.dense"
+    output: str = "classifier"
+    squash: Callable[[Array], Array] = jnp.tanh
+
+    def reading(self, names: Iterable[str]) -> weights.Table:
+        """The table to read a file with these names by.
+
+        Where it is a classifier's, the head's first layer is the pooler: the last layer was trained on that one.
+        """
+        headed = f"{self.classifier_pooler}.weight" in set(names)
+        pooler = self.classifier_pooler if headed else self.pooler
+        return weights.Table(
+            entries=(*self.encoder, *dense("pooler", pooler)),
+            optional=(f"{pooler}.",),
+            ignored=(*self.other_heads, "pooler.", "classifier.", "qa_outputs.", "embeddings.position_ids"),
+            prefix=self.prefix,
+            renamed=((".gamma", ".weight"), (".beta", ".bias")),
+        )
+
+    def writing(self, extra: Mapping[str, Any]) -> weights.Table:
+        """The table to write an encoder by, with the tensors ``extra`` of a head, or none, beside it."""
+        pooler = self.classifier_pooler if f"{self.output}.weight" in extra else self.pooler
+        prefix = self.prefix if extra else ""
+        outside = "" if pooler == "pooler.dense" else pooler  # a part of the head, not of the encoder
+        entries = (*self.encoder, *dense("pooler", pooler))
+        return weights.Table(
+            tuple(
+                entry
+                if outside and entry.foreign.startswith(outside)
+                else replace(entry, foreign=prefix + entry.foreign)
+                for entry in entries
+            )
+        )
+
+
+LAYOUTS = {
+    "bert": Layout(
+        kinds=("bert",),
+        classes="Bert",
+        prefix="bert.",
+        encoder=_BERT,
+        other_heads=("cls.predictions.", "cls.seq_relationship."),
+        says={"pad_token_id": 0, "position_embedding_type": "absolute"},
+    ),
+    "roberta": Layout(
+        kinds=("roberta", "xlm-roberta"),
+        classes="Roberta",
+        prefix="roberta.",
+        encoder=_BERT,
+        other_heads=("lm_head.",),
+        says={"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "position_embedding_type": "absolute"},
+        usual={"types": 1, "norm_eps": 1e-5},
+        silent={"types": 2, "norm_eps": 1e-12, "max_length": 510},
+        vocabulary=50265,
+        unused=2,
+        classifier_pooler="classifier.dense",
+        output="classifier.out_proj",
+    ),
+    "distilbert": Layout(
+        kinds=("distilbert",),
+        classes="DistilBert",
+        prefix="distilbert.",
+        encoder=_DISTILBERT,
+        other_heads=("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
+        says={"pad_token_id": 0, "sinusoidal_pos_embds": False, "tie_weights_": True},
+        foreign=DISTILBERT_FOREIGN,
+        usual={"types": 0},
+        silent={"depth": 6},
+        fixed={"types": 0, "norm_eps": 1e-12},
+        pooler="pre_classifier",
+        classifier_pooler="pre_classifier",
+        squash=jax.nn.relu,
+    ),
+}
+KINDS = {kind: name for name, layout in LAYOUTS.items() for kind in layout.kinds}
+
+
+def sizes_from(folder: str | Path) -> dict[str, Any]:
+    """The fields of :class:`labkit.models.bert.BertConfig` that a Hugging Face folder settles, its layout included.
+
+    Pooling is that of ``labkit_pooling`` in ``config.json``, or the mean where the sentence-transformers file
+    ``1_Pooling/config.json`` says so.
+
+    Raises:
+        WeightsError: no readable config.json, another architecture, positions other than absolute ones.
+    """
+    config = _json(Path(folder) / "config.json")
+    if (kind := config.get("model_type")) not in KINDS:
+        raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, KINDS))}.")
+    layout = LAYOUTS[KINDS[kind]]
+    if (positions := config.get("position_embedding_type", "absolute")) != "absolute":
+        raise WeightsError(f"{folder} has {positions!r} positions; supported: 'absolute'.")
+    if config.get("is_decoder") or config.get("add_cross_attention"):
+        raise WeightsError(f"{folder} holds a decoder (is_decoder or add_cross_attention); supported: encoders.")
+    if layout.unused and (pad := config.get("pad_token_id", 1)) != layout.unused - 1:
+        raise WeightsError(f"{folder} counts positions from pad_token_id = {pad!r}; supported: {layout.unused - 1}.")
+    if (act := config.get(layout.foreign["activation"], "gelu")) not in HIDDEN_ACTS:
+        raise WeightsError(f"{folder} has activation {act!r}; supported: {', '.join(HIDDEN_ACTS)}.")
+    sizes = {name: config[key] for name, key in layout.foreign.items() if key in config}
+    sizes["activation"] = HIDDEN_ACTS[act]
+    numbers = [name for name in sizes if name != "activation"]
+    if bad := [
+        f"{layout.foreign[name]} = {sizes[name]!r}" for name in numbers if type(sizes[name]) not in (int, float)
+    ]:
+        raise WeightsError(f"{folder}/config.json: {', '.join(bad)}; expected numbers.")
+    if "max_length" in sizes:
+        sizes["max_length"] -= layout.unused
+    pooling = Path(folder) / "1_Pooling" / "config.json"
+    mean = pooling.is_file() and _json(pooling).get("pooling_mode_mean_tokens")
+    return {
+        "layout": KINDS[kind],
+        "vocab_size": layout.vocabulary,
+        "pooling": config.get("labkit_pooling", "mean" if mean else "cls"),
+        **layout.silent,
+        **layout.fixed,
+        **sizes,
+    }
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """The entries of ``config.json`` that say what a :class:`labkit.models.bert.BertConfig` says."""
+    layout = LAYOUTS[config.layout]
+    own = {key: getattr(config, name) for name, key in layout.foreign.items()}
+    return {
+        **own,
+        layout.foreign["vocab_size"]: config.vocabulary,
+        layout.foreign["max_length"]: config.max_length + layout.unused,
+        layout.foreign["activation"]: next(act for act, name in HIDDEN_ACTS.items() if name == config.activation),
+        "model_type": layout.kinds[0],
+        "architectures": [f"{layout.classes}Model"],
+        "initializer_range": 0.02,
+        **layout.says,
+        "labkit_pooling": config.pooling,
+    }
+
+
+def head_tensors(
+    config: Any, kernel: Float[Array | np.ndarray, "d c"], bias: Float[Array | np.ndarray, " c"]
+) -> tuple[dict[str, np.ndarray], str]:
+    """A linear head on the pooled vector as it is stored.
+
+    With pooling "cls" head and pooler together are the classifier of the layout, so transformers computes the same. A
+    head on the mean is no classifier of "roberta" or "distilbert": the class named is the encoder then, which is what
+    other readers can take from the file.
+
+    Returns:
+        Tensors to give to ``config.save`` as ``extra``, kernels [c, d]; and the name for ``architectures``.
+    """
+    name, layout = _output(config), LAYOUTS[config.layout]
+    known = config.layout == "bert" or config.pooling == "cls"
+    tensors = {f"{name}.weight": np.ascontiguousarray(np.asarray(kernel).T), f"{name}.bias": np.asarray(bias)}
+    return tensors, f"{layout.classes}{'ForSequenceClassification' if known else 'Model'}"
+
+
+def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.ndarray, "d c"], Float[np.ndarray, " c"]]:
+    """Kernel [d, c] and bias [c], float32, of the head that :func:`head_tensors` stored, or transformers did.
+
+    Raises:
+        WeightsError: there is no head of this layout and pooling, or it is of another width.
+    """
+    name = _output(config)
+    if lacking := [each for each in (f"{name}.weight", f"{name}.bias") if each not in tensors]:
+        raise WeightsError(
+            f"the file has no {' and no '.join(lacking)}: it holds no classifier of layout {config.layout!r} with "
+            f"pooling {config.pooling!r}. Train a head, or give the layout and pooling that it was saved with."
+        )
+    kernel, bias = (np.asarray(tensors[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
+    if bias.ndim != 1 or kernel.shape != (len(bias), config.width):
+        raise WeightsError(
+            f"{name}.weight {list(kernel.shape)} and {name}.bias {list(bias.shape)} are no classifier of vectors of "
+            f"width {config.width}: expected [c, {config.width}] and [c]."
+        )
+    return kernel.T, bias
+
+
+def _output(config: Any) -> str:
+    return LAYOUTS[config.layout].output if config.pooling == "cls" else "classifier"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read ({error}). Give a folder in the Hugging Face layout.") from None
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path} holds a {type(value).__name__}, not a table of settings.")
+    return value

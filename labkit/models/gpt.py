@@ -1,0 +1,342 @@
+"""GPT: a decoder that tells every token from those before it; as GPT-2 has it, and as open models have it today.
+
+Both families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer normalisation,
+learned positions, GELU. "llama" (Touvron et al. 2023, arXiv 2302.13971): RMS normalisation (arXiv 1910.07467), rotary
+positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), keys and values shared by groups of heads (arXiv 2305.13245),
+no biases. The layers are run by a scan; the model holds parameters only, and a key given to a call is the one source of
+chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.base.config import Config, option
+from labkit.base.errors import ConfigError, WeightsError
+from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.models import gpt_layout as layout
+from labkit.models import parts, weights
+from labkit.models.gpt_layers import LOWEST, Layer, norm, rotation
+
+# Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
+PRESETS: dict[str, dict[str, Any]] = {
+    "nano": {"depth": 3, "width": 48, "heads": 3},
+    "micro": {"depth": 4, "width": 128, "heads": 4},
+    "mini": {"depth": 6, "width": 192, "heads": 6},
+    "small": {"depth": 12, "width": 768},
+    "medium": {"depth": 24, "width": 1024},
+    "large": {"depth": 36, "width": 1280},
+    "xl": {"depth": 48, "width": 1600},
+    "modern-tiny": {"family": "llama", "depth": 4, "width": 128, "heads": 4, "kv_heads": 2, "mlp_width": 384},
+    "smollm2-135m": {
+        "family": "llama",
+        "weights": "smollm2-135m",
+        "vocab_size": 49152,
+        "depth": 30,
+        "width": 576,
+        "heads": 9,
+        "kv_heads": 3,
+        "mlp_width": 1536,
+        "max_length": 2048,
+        "rope_base": 100000.0,
+        "dropout": 0.0,
+    },
+}
+VOCABULARY = 50257  # of the published checkpoints
+USUAL = {
+    "family": "gpt2",
+    "weights": "",
+    "max_length": 1024,
+    "dropout": 0.1,
+    "norm_eps": 1e-5,
+    "rope_base": 10000.0,
+    "tied": True,
+}
+
+
+@dataclass(frozen=True)
+class GptConfig(Config):
+    """Which GPT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+
+    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
+    either from the size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
+    the tokenizer then, or 50,257.
+
+    Raises:
+        ConfigError: an unknown preset, a value out of range, heads that do not divide the width, or groups the heads.
+        WeightsError: the weights cannot be found, or are of another architecture.
+    """
+
+    reads: ClassVar[str] = "text"
+
+    preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
+    weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
+    family: str = option(None, "GPT-2's layers, or those of today's open models", choices=("gpt2", "llama"))
+    vocab_size: int | None = option(None, "entries of the vocabulary; left out, those of the tokenizer", low=1)
+    width: int = option(None, "width of the hidden states", low=1)
+    depth: int = option(None, "number of layers", low=1)
+    heads: int = option(None, "attention heads in each layer", low=1)
+    kv_heads: int = option(None, "llama: heads of keys and values, each shared by a group of heads", low=1)
+    mlp_width: int = option(None, "width of the feed-forward part", low=1)
+    max_length: int = option(None, "longest text, in tokens", low=1)
+    dropout: float = option(None, "share of values dropped while training", low=0.0, high=0.9)
+    norm_eps: float = option(None, "added to the variance in normalisation", low=0.0)
+    rope_base: float = option(None, "llama: base of the wavelengths of rotary positions", low=1.0)
+    tied: bool = option(None, "the output's table is that of the input")
+    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+    unroll: int = option(1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1)
+    remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
+
+    def __post_init__(self) -> None:
+        known = dict(PRESETS.get(self.preset, {}))
+        if not self.preset and self.weights and any(getattr(self, name) is None for name in layout.FIELDS):
+            known = layout.sizes_from(weights.find(self.weights))
+        for name, value in {**PRESETS["small"], **USUAL, **known}.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for name in ("heads", "kv_heads", "mlp_width"):
+            usual = {"heads": max(1, self.width // 64), "kv_heads": self.heads, "mlp_width": 4 * self.width}[name]
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, usual)
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for a value out of range, and for numbers of heads that do not fit."""
+        super().check()
+        if self.width % self.heads:
+            raise ConfigError(f"GptConfig.width = {self.width} is not a multiple of heads = {self.heads}.")
+        if self.heads % self.kv_heads:
+            raise ConfigError(f"GptConfig.heads = {self.heads} is not a multiple of kv_heads = {self.kv_heads}.")
+        if self.family == "gpt2" and (self.kv_heads != self.heads or not self.tied):
+            raise ConfigError("GptConfig: kv_heads below heads, and tied = false, are for family = 'llama'.")
+        if self.family == "llama" and (self.width // self.heads) % 2:
+            raise ConfigError(f"GptConfig: heads of {self.width // self.heads} are odd; rotary positions turn pairs.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The preset and what differs from it; without a preset but with weights, everything."""
+        own = super().to_dict()
+        if self.weights and not self.preset:
+            return {name: value for name, value in own.items() if name != "preset"}
+        implied = {**Config.to_dict(GptConfig(preset=self.preset)), "preset": ""}
+        follow = ("heads", "kv_heads", "mlp_width")  # a width, or heads, alone would bring their own
+        moved = any(own[name] != implied[name] for name in ("width", "heads"))
+        return {name: value for name, value in own.items() if value != implied.get(name) or (moved and name in follow)}
+
+    def replace(self, **changes: Any) -> GptConfig:
+        """A copy with some fields changed; another preset or other weights bring their own sizes with them."""
+        if not {"preset", "weights"} & set(changes):
+            return super().replace(**changes)
+        kept = self.to_dict()
+        if not self.preset and self.weights:  # sizes that came from a folder go with it
+            kept = {name: value for name, value in kept.items() if name not in layout.FIELDS}
+        return GptConfig.from_dict({**kept, **changes})
+
+    def build(self, rngs: nnx.Rngs) -> Gpt:
+        """A model with fresh parameters: normal 0.02, what is added to the sum of layers 0.02 / sqrt(2 depth)."""
+        return Gpt(self, rngs)
+
+    def count(self) -> int:
+        """Number of parameters; nothing is allocated."""
+        shapes = nnx.eval_shape(lambda: nnx.state(self.build(nnx.Rngs(0)), nnx.Param))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+    def folder(self) -> Path | None:
+        """The folder of the pretrained weights, fetched on first use; None without any. Raises as ``weights.find``."""
+        return weights.find(self.weights) if self.weights else None
+
+    def load(self, model: Gpt, folder: str | Path | None = None) -> weights.LoadReport:
+        """Put the weights of ``folder`` (by default :meth:`folder`) into a model.
+
+        Raises:
+            WeightsError: there are no weights, or they do not fit; the model is unchanged then.
+        """
+        if (folder := folder or self.folder()) is None:
+            raise WeightsError("this GptConfig names no weights: set weights=, or give load(model, folder).")
+        return weights.load_into(model, folder, layout.TABLES[self.family])
+
+    def head_tensors(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[dict[str, np.ndarray], str]:
+        """A linear head on the pooled vector (kernel [d, c], bias [c]) as stored, and the architecture's name.
+
+        Readers other than labkit know no bias of such a head and leave it out.
+        """
+        name = {"gpt2": "GPT2ForSequenceClassification", "llama": "LlamaForSequenceClassification"}[self.family]
+        return {"score.weight": kernel.T, "score.bias": bias}, name
+
+    def head_of(self, tensors: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored."""
+        return tensors["score.weight"].T, tensors["score.bias"]
+
+    def save(self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None, **more: Any) -> Path:
+        """Write parameters as a Hugging Face folder, of GPT-2 or Llama by the family.
+
+        Args:
+            params: a :class:`Gpt`, its state or a dict of its parameters.
+            folder: where; made if it is not there.
+            extra: a head's tensors.
+            more: further keys of config.json ("eos_token_id", "id2label", …).
+        """
+        flat = weights.flatten(params)
+        config = {**layout.settings(self, flat["word", "embedding"].shape[0]), **more}
+        prefix = "transformer." if self.family == "gpt2" else ""
+        return weights.save_from(flat, folder, layout.TABLES[self.family], config, extra, prefix)
+
+
+class Encoded(NamedTuple):
+    """What a call returns: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
+    hidden state of each text's last token."""
+
+    hidden: Float[Array, "b t d"]
+    pooled: Float[Array, "b d"] | Float[Array, "b s d"]
+
+
+class Cache(NamedTuple):
+    """Keys and values from step to step: p places, of which ``used`` are filled in each row."""
+
+    keys: Float[Array, "L b p g k"]
+    values: Float[Array, "L b p g k"]
+    used: Int[Array, " b"]
+
+
+class Gpt(nnx.Module):
+    """The decoder. Parameters under ``word``, for GPT-2 ``position``, ``layers`` (stacked [L, …]), ``norm`` and, where
+    the output is not tied, ``output`` [d, v]."""
+
+    def __init__(self, config: GptConfig, rngs: nnx.Rngs):
+        self.config = config
+        vocab_size = config.vocab_size or VOCABULARY
+        self.word = parts.embed(vocab_size, config.width, rngs)
+        if config.family == "gpt2":
+            self.position = parts.embed(config.max_length, config.width, rngs)
+        self.layers = parts.stack(lambda rngs: Layer(config, rngs), config.depth, rngs)
+        self.norm = norm(config, rngs)
+        if not config.tied:
+            self.output = parts.dense(config.width, vocab_size, config.dtype, rngs, use_bias=False)
+
+    def __call__(
+        self,
+        ids: Int[Array, "b t"],
+        mask: Bool[Array, "b t"],
+        types: Int[Array, "b t"] | None = None,
+        segments: parts.Segments | None = None,
+        *,
+        key: PRNGKeyArray | None = None,
+    ) -> Encoded:
+        """Read a batch.
+
+        Args:
+            ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
+            mask: True at real tokens, which come first in a row. Padding changes no result at a real token.
+            types: of no meaning here.
+            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            key: switches dropout on; the same key drops the same values.
+
+        Returns:
+            hidden float32 [b, t, d], whose column i depends on tokens up to i and whose :meth:`logits` are for the
+            token after; of no meaning at padding. pooled float32 [b, d] or, packed, [b, s, d].
+
+        Raises:
+            ConfigError: (while tracing) rows longer than ``max_length``.
+        """
+        length = ids.shape[1]
+        if segments is None:
+            self._check(length)
+        first, rest = (None, None) if key is None else jax.random.split(key)
+        place = jnp.arange(length)[None] if segments is None else segments.position
+        x = parts.dropout(self._placed(ids, place), self.config.dropout, first)
+        if segments is None:
+            bias = jnp.where(np.tri(length, dtype=bool), 0.0, LOWEST)[None, None]
+        else:
+            bias = parts.segment_bias(segments.segment, causal=True)
+        turn = rotation(self.config, place)
+        x = parts.scan(self.layers, x, bias, turn, key=rest, unroll=self.config.unroll, remat=self.config.remat)
+        hidden = self.norm(x).astype(jnp.float32)
+        if segments is None:
+            last = jnp.maximum(mask.sum(axis=1) - 1, 0)[:, None]
+        else:
+            places = jnp.arange(1, segments.start.shape[1] + 1)
+            count = jnp.sum(segments.segment[:, :, None] == places, axis=1)
+            last = jnp.maximum(segments.start + count - 1, 0)
+        pooled = jnp.take_along_axis(hidden, last[:, :, None], axis=1)
+        return Encoded(hidden, pooled[:, 0] if segments is None else pooled)
+
+    def logits(self, hidden: Float[Array, "*s d"]) -> Float[Array, "*s v"]:
+        """Scores, float32, of every piece of the vocabulary."""
+        if not self.config.tied:
+            return self.output(hidden).astype(jnp.float32)
+        table = self.word.embedding[...]
+        if self.config.dtype == "mixed":
+            return parts.product(hidden, table.T)
+        short = parts.compute_dtype(self.config.dtype)
+        pair = hidden.astype(short), table.astype(short)
+        return jnp.einsum("...d,vd->...v", *pair, preferred_element_type=jnp.float32)
+
+    def start(self, count: int, length: int) -> Cache:
+        """An empty cache for ``count`` texts of at most ``length`` tokens.
+
+        Raises:
+            ConfigError: ``length`` is more than ``max_length``.
+        """
+        self._check(length)
+        config = self.config
+        shape = (config.depth, count, length, config.kv_heads, config.width // config.heads)
+        dtype = parts.compute_dtype(config.dtype)
+        return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(count, jnp.int32))
+
+    def step(
+        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: Cache
+    ) -> tuple[Float[Array, "b t d"], Cache]:
+        """Go on by ``count[i]`` tokens in row i; serves a prompt of many tokens and writing one by one.
+
+        Args:
+            ids: the next tokens of every row; beyond its count they are padding.
+            count: how many are real, 0 … t.
+            cache: of :meth:`start` or of the last step. What runs over its length is dropped.
+
+        Returns:
+            hidden float32 [b, t, d], of no meaning at padding, and the cache to go on with.
+        """
+        length, column = cache.keys.shape[2], jnp.arange(ids.shape[1])[None]
+        position = cache.used[:, None] + column
+        real = column < count[:, None]
+        place = jnp.where(real, position, length)
+        seen = jnp.arange(length)[None, None] <= position[:, :, None]
+        bias = jnp.where(seen, 0.0, LOWEST)[:, None]
+        safe = jnp.where(real, position, 0)
+        turn = rotation(self.config, safe)
+        graph, params = nnx.split(self.layers)
+
+        def one(x: Array, layer: tuple[Any, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+            return nnx.merge(graph, layer[0]).step(x, place, bias, turn, layer[1], layer[2])
+
+        x, (keys, values) = jax.lax.scan(
+            one, self._placed(ids, safe), (params, cache.keys, cache.values),
+            unroll=min(self.config.unroll, self.config.depth),
+        )  # fmt: skip
+        return self.norm(x).astype(jnp.float32), Cache(keys, values, cache.used + count)
+
+    def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
+        """How far from the input a parameter lies, for freezing and layer-wise learning rates: 0 for the embeddings;
+        int32 [L] = 1 … L for stacked arrays; L + 1 for what follows. ``path`` leads to it from this module down."""
+        if path[0] == "layers":
+            return np.arange(1, self.config.depth + 1, dtype=np.int32)
+        return 0 if path[0] in ("word", "position") else self.config.depth + 1
+
+    def _placed(self, ids: Int[Array, "b t"], place: Int[Array, "#b t"]) -> Float[Array, "b t d"]:
+        x = self.word(ids)
+        if self.config.family == "gpt2":
+            x = x + self.position(place)
+        return x.astype(parts.compute_dtype(self.config.dtype))
+
+    def _check(self, length: int) -> None:
+        if length > (longest := self.config.max_length):
+            raise ConfigError(
+                f"rows of {length} tokens are longer than max_length = {longest}, the positions this GPT has. Cut the "
+                f"texts to {longest} tokens when encoding them."
+            )

@@ -1,0 +1,139 @@
+"""Before a run: what it would cost, the largest batch, the learning rate, and how that will move."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.base.config import Config
+from labkit.data.rows import Rows
+from labkit.data.source import load
+from labkit.models import models
+from labkit.train.experiment import Data, Experiment, check_reads, ready, settings
+from labkit.train.finder import RateSearch as BaseSearch
+from labkit.train.finder import find_rate as search
+from labkit.train.optim import Optimizer
+
+if TYPE_CHECKING:
+    from labkit.train.estimate import Estimate
+    from labkit.train.setup import Plan
+
+
+def experiment_of(
+    rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any], name: str = ""
+) -> tuple[Rows, Experiment]:
+    """Rows ready for training, and the experiment that a call of ``fit`` asks for."""
+    rows = rows if isinstance(rows, Rows) else load(rows)
+    if isinstance(model, str):
+        model = models[model]()
+    task, train = settings(**options)
+    check_reads(model, rows, task)
+    rows = ready(rows, task, accept_leakage)
+    return rows, Experiment(model=model, data=Data.of(rows, accept_leakage), task=task, train=train, name=name)
+
+
+def estimate(
+    rows: Any, model: Config | str = "bert", *, accept_leakage: bool = False, measure: bool = True, **options: Any
+) -> Estimate:
+    """What training would cost, before any weight exists: parameters, FLOPs, memory, time here and elsewhere.
+
+    Args:
+        rows, model, accept_leakage, **options: as for :func:`fit`. The rows are read and tokenised, nothing more.
+        measure: measure this machine for two seconds, unless that was done today; otherwise no time is told for it.
+    """
+    from labkit.train.estimate import estimate as of_steps
+    from labkit.train.machine import calibrate
+    from labkit.train.setup import shapes_of
+
+    with _planned(rows, model, accept_leakage, options) as plan:
+        shapes, each = shapes_of(plan.batches, plan.steps), plan.batches.examples_per_step
+        return of_steps(plan.steps, shapes, each, calibrate() if measure else None)
+
+
+class RateSearch(BaseSearch):
+    """What :func:`find_rate` saw, with its picture."""
+
+    def figure(self) -> Any:
+        """Loss over the learning rate, as a Plotly figure; the suggested rate is marked."""
+        from labkit.panels.figures import rate_search
+
+        return rate_search(self)
+
+
+def find_rate(
+    rows: Any,
+    model: Config | str = "bert",
+    *,
+    low: float = 1e-7,
+    high: float = 1.0,
+    steps: int = 100,
+    accept_leakage: bool = False,
+    **options: Any,
+) -> RateSearch:
+    """Find a learning rate: train up to ``steps`` steps while it rises from ``low`` to ``high``. Nothing is kept.
+
+    Args:
+        rows, model, accept_leakage, **options: as for :func:`fit`.
+
+    Returns:
+        The rates and losses, a ``suggestion`` and a ``figure()``.
+    """
+    rows, experiment = experiment_of(rows, model, accept_leakage, options)
+    found = search(experiment, rows, low, high, steps)
+    return RateSearch(found.rates, found.losses)
+
+
+def plot_schedule(steps: int, *optimizers: Optimizer, **options: Any) -> Any:
+    """The learning rate over the steps of a run, before it is begun, as a Plotly figure.
+
+    Args:
+        steps: of the whole run.
+        *optimizers: one line for each; without any, one line for that of ``options``.
+        **options: settings of the optimizer, as for :func:`fit`.
+    """
+    from labkit.panels.figures import schedule
+
+    shown = optimizers or (settings(**options)[1].optimizer,)
+    return schedule({f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}, steps)
+
+
+def largest_batch(
+    rows: Any, model: Config | str = "bert", *, limit: int | None = None, accept_leakage: bool = False, **options: Any
+) -> int:
+    """The largest ``batch_size`` whose step fits the memory, by the compiler's own plan; nothing is run.
+
+    Args:
+        rows, model, accept_leakage, **options: as for :func:`fit`.
+        limit: memory in bytes; left out, that of the device.
+
+    Raises:
+        RunError: not even the smallest batch fits.
+    """
+    from labkit.train.estimate import largest_batch as find
+    from labkit.train.setup import shapes_of
+
+    with _planned(rows, model, accept_leakage, options) as plan:
+        batch = max(shapes_of(plan.batches, plan.steps), key=lambda shapes: next(iter(shapes.values())).size)
+        first = len(next(iter(batch.values())))
+        state, each = plan.steps.abstract_state(), plan.batches.batch_size / first  # examples in a row
+
+        def traced(size: int) -> Any:
+            rows_of_it = max(1, round(size / each))
+            shapes = {name: x.update(shape=(rows_of_it, *x.shape[1:])) for name, x in batch.items()}
+            return plan.steps.trace("train", state, shapes)
+
+        return find(traced, limit)
+
+
+@contextlib.contextmanager
+def _planned(rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any]) -> Iterator[Plan]:
+    """A plan of a run that is not made, in a folder that goes away."""
+    from labkit.train.setup import prepare
+
+    rows, experiment = experiment_of(rows, model, accept_leakage, options)
+    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+        rows.save(Path(folder) / "data")
+        yield prepare(experiment, Path(folder), lambda message: None)

@@ -1,0 +1,132 @@
+"""Sentence embedding: texts that belong together come near each other, all others of the batch apart.
+
+The loss is InfoNCE over the batch (van den Oord et al. 2018, arXiv 1807.03748) as sentence encoders are trained with
+it (Reimers & Gurevych 2019, arXiv 1908.10084; Gao et al. 2021, arXiv 2104.08821).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.base.config import Config, option
+from labkit.base.shapes import Array, Float, Int
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Embed(Config):
+    """Settings of sentence embedding. The rows are pairs of texts that belong together; or single texts, each then
+    paired with itself, which dropout makes a different one (Gao et al. 2021)."""
+
+    labelled: ClassVar[bool] = False
+    form: ClassVar[str] = "two texts"
+    reads: ClassVar[tuple[str, ...]] = ("text",)
+    models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
+
+    max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
+    temperature: float = option(0.05, "Cosines are divided by this before the softmax.", low=0.001)
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
+
+    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Embedding:
+        """Join the settings to the data, of which nothing more need be known."""
+        return Embedding(self)
+
+    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Embedding:
+        """The task for a model that is trained already."""
+        return Embedding(self)
+
+
+class PairSums(NamedTuple):
+    """Mergeable sums over pairs."""
+
+    loss_sum: Float[Array, ""]  # sum of weight * loss
+    weight: Float[Array, ""]  # sum of weights
+    right: Int[Array, ""]  # texts whose nearest one of the batch is their own partner
+    pairs: Int[Array, ""]  # pairs with a weight above 0
+    cosine: Float[Array, ""]  # sum of the cosines of partners
+
+
+class Encoder(nnx.Module):
+    """A trunk that makes one vector of a text; nothing on top."""
+
+    def __init__(self, trunk: Any):
+        self.trunk = trunk
+
+    def __call__(self, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Float[Array, "b d"]:
+        """Vectors of length 1."""
+        return normalised(self.trunk(ids, mask, key=key).pooled)
+
+
+def normalised(vectors: Float[Array, "b d"]) -> Float[Array, "b d"]:
+    """Vectors made 1 long; zeros stay zeros, and so does their gradient."""
+    return vectors * jax.lax.rsqrt(jnp.maximum(jnp.sum(vectors * vectors, axis=-1, keepdims=True), 1e-12))
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Sentence embedding joined to its data: what the compiled step calls."""
+
+    config: Embed
+    classes: tuple[str, ...] = ()
+
+    headline: ClassVar[str] = "loss"
+    told: ClassVar[tuple[str, ...]] = ("accuracy",)
+    reported: ClassVar[tuple[str, ...]] = ("loss", "cosine", "accuracy")
+
+    def module(self, model: Any, rngs: nnx.Rngs) -> Encoder:
+        """The model of config ``model``."""
+        return Encoder(model.build(rngs))
+
+    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Nothing is stored beside the trunk."""
+        return {}, {}
+
+    def load_head(self, module: Encoder, tensors: Mapping[str, np.ndarray], model: Any) -> None:
+        """There is nothing beside the trunk to load."""
+
+    def zeros(self) -> PairSums:
+        """Empty sums."""
+        nothing, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+        return PairSums(nothing, nothing, none, none, nothing)
+
+    def scores(self, sums: PairSums) -> dict[str, float]:
+        """``loss``; ``accuracy``: how often a text's nearest one of its batch is its partner; ``cosine`` of partners.
+        The first two depend on the batch size: compare runs of equal ones. NaN without pairs."""
+        host = jax.device_get(sums)
+        nan = float("nan")
+        count = int(host.pairs)
+        loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else nan
+        return {"loss": loss, "accuracy": int(host.right) / (2 * count) if count else nan,
+                "cosine": float(host.cosine) / count if count else nan}  # fmt: skip
+
+    def loss(
+        self, module: Encoder, batch: Batch, key: jax.Array | None
+    ) -> tuple[Float[Array, ""], Float[Array, ""], PairSums]:
+        """Cross-entropy of finding the partner among the batch, from both sides: the sum over pairs, each times its
+        weight; the sum of weights; and the sums to report. Filler is nobody's partner."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        one = module(batch["ids"], batch["mask"], key=keys[0])
+        two = module(batch["target_ids"], batch["target_mask"], key=keys[1])
+        weight = batch["weight"]
+        real = weight > 0
+        cosines = one @ two.T
+        scores = cosines / self.config.temperature
+        own, nobody = jnp.arange(len(one)), jnp.finfo(jnp.float32).min
+        losses, right = jnp.zeros(len(one)), jnp.zeros((), jnp.int32)
+        for side in (scores, scores.T):
+            side = jnp.where(real[None, :] | (own[:, None] == own), side, nobody)
+            losses += 0.5 * (jax.nn.logsumexp(side, axis=1) - jnp.diagonal(side))
+            right += jnp.sum((jnp.argmax(side, axis=1) == own) & real, dtype=jnp.int32)
+        total = jnp.sum(losses * weight)
+        near = jnp.sum(jnp.diagonal(cosines) * real)
+        sums = PairSums(total, jnp.sum(weight), right, jnp.sum(real, dtype=jnp.int32), near)
+        return total, sums.weight, sums

@@ -1,0 +1,111 @@
+"""Causal language modelling: every token is told from those before it (Radford et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.base.config import Config, option
+from labkit.base.shapes import Array, Float
+from labkit.models.parts import Segments
+from labkit.tasks.sums import TokenSums, token_scores, token_sums, zeros
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LanguageModel(Config):
+    """Settings of causal language modelling. The rows are one running text, cut into windows of ``max_length``."""
+
+    labelled: ClassVar[bool] = False
+    form: ClassVar[str] = "stream"
+    reads: ClassVar[tuple[str, ...]] = ("text",)
+    models: ClassVar[tuple[str, ...]] = ("gpt",)  # architectures that can learn it
+
+    max_length: int = option(128, "Tokens of a window.", low=8)
+    label_smoothing: float = option(0.0, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
+
+    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> LanguageModelling:
+        """Join the settings to the data, of which nothing more need be known."""
+        return LanguageModelling(self)
+
+    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> LanguageModelling:
+        """The task for a model that is trained already."""
+        return LanguageModelling(self)
+
+
+class Decoder(nnx.Module):
+    """A trunk that tells the next token; its head is its own table."""
+
+    def __init__(self, trunk: Any):
+        self.trunk = trunk
+
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Float[Array, "b t d"]:
+        """Hidden states of a batch of windows, or of packed texts."""
+        segments, mask = None, batch.get("mask")
+        if "segment" in batch:
+            segments = Segments(batch["segment"], batch["position"], batch["start"])
+            mask = batch["segment"] > 0
+        return self.trunk(batch["ids"], mask, None, segments, key=key).hidden
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModelling:
+    """Causal language modelling joined to its data: what the compiled step calls."""
+
+    config: LanguageModel
+    classes: tuple[str, ...] = ()
+
+    headline: ClassVar[str] = "loss"
+    told: ClassVar[tuple[str, ...]] = ("accuracy",)
+    reported: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits", "accuracy")
+
+    def module(self, model: Any, rngs: nnx.Rngs) -> Decoder:
+        """The model of config ``model``; it has all that is needed."""
+        return Decoder(model.build(rngs))
+
+    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Nothing is stored beside the trunk."""
+        return {}, {}
+
+    def load_head(self, module: Decoder, tensors: Mapping[str, np.ndarray], model: Any) -> None:
+        """There is nothing beside the trunk to load."""
+
+    def scores(self, sums: TokenSums) -> dict[str, float]:
+        """Sums to numbers: loss, perplexity, bits, accuracy."""
+        return token_scores(sums)
+
+    def zeros(self) -> TokenSums:
+        """Empty sums."""
+        return zeros()
+
+    def loss(
+        self, module: Decoder, batch: Batch, key: jax.Array | None
+    ) -> tuple[Float[Array, ""], Float[Array, ""], TokenSums]:
+        """Cross-entropy of every token but the first of a text: its sum, the sum of weights, and the sums to report.
+
+        A token weighs as much as its example.
+        """
+        hidden = module(batch, key=key)[:, :-1]
+        ids = batch["ids"]
+        if "segment" in batch:
+            before, own = batch["segment"][:, :-1], batch["segment"][:, 1:]
+            place = jnp.maximum(own - 1, 0)
+            weight = jnp.take_along_axis(batch["weight"], place, axis=1) * ((own == before) & (own > 0))
+        else:
+            weight = batch["weight"][:, None] * batch["mask"][:, 1:]
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        smoothing = self.config.label_smoothing if key is not None else 0.0
+        trunk = module.trunk
+        vocabulary = jax.eval_shape(trunk.logits, flat[:1]).shape[-1]
+        target = ids[:, 1:].reshape(-1)
+        loss, sums = token_sums(trunk.logits, flat, target, weight.reshape(-1), vocabulary, smoothing)
+        return loss, sums.weight, sums

@@ -1,0 +1,218 @@
+"""BERT's pretraining: masked language model and next-sentence prediction (Devlin et al. 2018, 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.base.config import Config, option
+from labkit.base.errors import ConfigError
+from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.models import bert_heads
+from labkit.models.parts import Segments
+from labkit.tasks import metrics
+from labkit.tasks.sums import TokenSums, token_scores, token_sums, zeros
+
+Batch = dict[str, Any]
+#: Of the chosen tokens so many become [MASK], and so many any other piece; the rest stay as they are.
+MASKED, REPLACED = 0.8, 0.1
+
+
+@dataclass(frozen=True)
+class Pretrain(Config):
+    """Settings of pretraining. The rows are running text: sentences or paragraphs in their order."""
+
+    labelled: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ("text",)
+    models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
+
+    max_length: int = option(128, "Tokens of an example, a pair of passages.", low=16)
+    chosen: float = option(0.15, "Share of the tokens that are to be told.", low=0.01, high=0.8)
+    whole_words: bool = option(False, "Choose whole words instead of single pieces.")
+    next_sentence: bool = option(True, "Tell also whether the second passage follows the first.")
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
+
+    @property
+    def form(self) -> str:
+        """How rows become examples."""
+        return "pairs" if self.next_sentence else "stream"
+
+    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Pretraining:
+        """Join the settings to the tokenizer, which knows the special pieces and where words go on.
+
+        Raises:
+            ConfigError: whole words are asked for of a vocabulary that does not mark how words go on.
+        """
+        goes_on = tokenizer.continues
+        if self.whole_words and not goes_on.any():
+            raise ConfigError("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'.")
+        if not tokenizer.reserved[tokenizer.mask_id] or tokenizer.mask_id == tokenizer.sep_id:
+            raise ConfigError(
+                "pretraining hides words behind a piece of its own, such as [MASK]; the tokenizer has none."
+            )
+        return Pretraining(self, tokenizer.mask_id, tokenizer.reserved, goes_on)
+
+    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Pretraining:
+        """The task for a model that is trained already."""
+        return self.bind(classes, np.zeros(0, np.int32), tokenizer)
+
+
+class Masked(NamedTuple):
+    """A batch with tokens hidden: ``ids`` [b, t] to read; ``place`` [b, m], ``target`` [b, m] and ``weight`` [b, m] of
+    what is to be told (weight 0 in unused places)."""
+
+    ids: Int[Array, "b t"]
+    place: Int[Array, "b m"]
+    target: Int[Array, "b m"]
+    weight: Float[Array, "b m"]
+
+
+def hide(
+    ids: Int[Array, "b t"],
+    free: Bool[Array, "b t"],
+    goes_on: Bool[Array, "b t"] | None,
+    share: float,
+    mask_id: int,
+    vocabulary: int,
+    key: PRNGKeyArray,
+) -> Masked:
+    """Choose tokens by chance and hide them: 80 % as [MASK], 10 % as any piece, 10 % as they are.
+
+    Args:
+        ids: the tokens.
+        free: which may be chosen: real tokens that are not special.
+        goes_on: which pieces go on the word before them, to choose whole words; None for single pieces.
+        share: chance of a token (or word) to be chosen. The places in a row suffice for four standard deviations
+            above the mean; what is beyond is not hidden.
+        mask_id: of [MASK].
+        vocabulary: v, from which any piece is drawn.
+        key: of the chance; the same key hides the same tokens.
+    """
+    rows, wide = ids.shape
+    choose, how, what = jax.random.split(key, 3)
+    drawn = jax.random.uniform(choose, (rows, wide))
+    column = jnp.arange(wide)
+    spread = 1.0
+    if goes_on is not None:
+        word = jax.lax.cummax(jnp.where(goes_on, 0, column), axis=1)  # the column where a piece's word begins
+        drawn = jnp.take_along_axis(drawn, word, axis=1)
+        spread = 2.0  # words come and go as a whole
+    room = min(wide, int(np.ceil(share * wide + 4 * spread * np.sqrt(share * (1 - share) * wide))))
+    chosen = (drawn < share) & free
+    # The chosen columns first, in their order.
+    place = jnp.argsort(jnp.where(chosen, column, wide + column), axis=1)[:, :room]
+    told = jnp.take_along_axis(chosen, place, axis=1)
+    target = jnp.take_along_axis(ids, place, axis=1)
+    fate = jax.random.uniform(how, place.shape)
+    other = jax.random.randint(what, place.shape, 0, vocabulary, ids.dtype)
+    shown = jnp.where(
+        fate < MASKED, jnp.asarray(mask_id, ids.dtype), jnp.where(fate < MASKED + REPLACED, other, target)
+    )
+    shown = jnp.where(told, shown, target)
+    hidden = jnp.put_along_axis(ids, place, shown, axis=1, inplace=False)
+    return Masked(hidden, place, target, told.astype(jnp.float32))
+
+
+class PretrainSums(NamedTuple):
+    """The sums of both aims."""
+
+    words: TokenSums
+    follows: metrics.Counts
+
+
+class Pretrained(nnx.Module):
+    """An encoder with the heads that it is pretrained with."""
+
+    def __init__(self, trunk: Any, config: Any, rngs: nnx.Rngs):
+        self.trunk = trunk
+        self.head = bert_heads.PretrainingHeads(config, rngs)
+
+
+@dataclass(frozen=True, eq=False)
+class Pretraining:
+    """Pretraining joined to its tokenizer: what the compiled step calls."""
+
+    config: Pretrain
+    mask_id: int
+    reserved: np.ndarray  # bool[v], special pieces
+    goes_on: np.ndarray  # bool[v], pieces that go on a word
+    classes: tuple[str, ...] = ()
+
+    headline: ClassVar[str] = "loss"
+    told: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Scores that an evaluation records."""
+        more = ("next_accuracy", "next_f1") if self.config.next_sentence else ()
+        return ("loss", "perplexity", "accuracy", *more)
+
+    def module(self, model: Any, rngs: nnx.Rngs) -> Pretrained:
+        """The model of config ``model`` with new heads."""
+        return Pretrained(model.build(rngs), model, rngs)
+
+    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The heads under Hugging Face names, and entries of config.json."""
+        own = {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("head/")}
+        return bert_heads.tensors_of(own, model.layout), {"architectures": [bert_heads.architecture(model)]}
+
+    def load_head(self, module: Pretrained, tensors: Mapping[str, np.ndarray], model: Any) -> None:
+        """Put the tensors that :meth:`head` made into a module."""
+        bert_heads.load(module.head, tensors)
+
+    def zeros(self) -> PretrainSums:
+        """Empty sums."""
+        return PretrainSums(zeros(), metrics.zeros(2))
+
+    def scores(self, sums: PretrainSums) -> dict[str, float]:
+        """``loss`` (of both aims together), ``perplexity`` and ``accuracy`` of the hidden tokens; ``next_accuracy`` and
+        ``next_f1`` of next-sentence prediction."""
+        words = token_scores(sums.words)
+        if not self.config.next_sentence:
+            return words
+        follows = metrics.scores(sums.follows)
+        return {**words, "loss": words["loss"] + follows["loss"], "masked_loss": words["loss"],
+                "next_loss": follows["loss"], "next_accuracy": follows["accuracy"],
+                "next_f1": follows["f1"]}  # fmt: skip
+
+    def loss(
+        self, module: Pretrained, batch: Batch, key: jax.Array | None
+    ) -> tuple[Float[Array, ""], Float[Array, ""], PretrainSums]:
+        """The mean over the hidden tokens plus the mean over the pairs, times the sum of the examples' weights; that
+        sum; and the sums to report. Without a key, to evaluate, always the same tokens are hidden.
+        """
+        hiding, dropping = jax.random.split(jax.random.key(0) if key is None else key)
+        packed = "segment" in batch
+        ids, real = batch["ids"], batch["segment"] > 0 if packed else batch["mask"]
+        reserved, goes_on = jnp.asarray(self.reserved)[ids], jnp.asarray(self.goes_on)[ids]
+        weighs = (jnp.take_along_axis(batch["weight"], jnp.maximum(batch["segment"] - 1, 0), 1) if packed
+                  else batch["weight"][:, None])  # fmt: skip
+        free = real & ~reserved & (weighs > 0)
+        words = goes_on if self.config.whole_words else None
+        masked = hide(ids, free, words, self.config.chosen, self.mask_id, len(self.reserved), hiding)
+        segments = Segments(batch["segment"], batch["position"], batch["start"]) if packed else None
+        seen = module.trunk(masked.ids, real, batch["types"], segments, key=None if key is None else dropping)
+        at = jnp.take_along_axis(seen.hidden, masked.place[:, :, None], axis=1)
+        table = module.trunk.embeddings.word.embedding[...]
+        weight = masked.weight * (jnp.take_along_axis(weighs, masked.place, 1) if packed else weighs)
+        loss, told = token_sums(
+            lambda hidden: module.head.mlm_logits(hidden, table), at.reshape(-1, at.shape[-1]),
+            masked.target.reshape(-1), weight.reshape(-1), table.shape[0],
+        )  # fmt: skip
+        examples = jnp.sum(batch["weight"])
+        total = loss / jnp.maximum(told.weight, 1e-6) * examples
+        follows = metrics.zeros(2)
+        if self.config.next_sentence:
+            logits = module.head.nsp_logits(seen.pooled).reshape(-1, 2)
+            label, each = batch["label"].reshape(-1), batch["weight"].reshape(-1)
+            losses = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, label[:, None], -1)[:, 0]
+            follows = metrics.count(logits, label, each, losses)
+            total += jnp.sum(losses * each)
+        return total, examples, PretrainSums(told, follows)

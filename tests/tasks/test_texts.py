@@ -1,0 +1,108 @@
+"""What is learned from texts without labels, end to end on little text: every task trains, is judged, kept and used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import labkit as lk
+from labkit.base.errors import ConfigError, DataError, WeightsError
+
+WORDS = [
+    "the", "a", "small", "old", "red", "big", "dog", "cat", "bird",
+    "tree", "house", "sees", "likes", "finds", "near", "under", "and", "then",
+]  # fmt: skip
+TINY = {"width": 32, "heads": 2, "mlp_width": 64, "dropout": 0.0, "attention_dropout": 0.0, "max_length": 32}
+COMMON = {"background": False, "batch_size": 16, "learning_rate": 5e-3, "max_length": 32, "warmup": 0.05}
+
+
+@pytest.fixture(scope="module")
+def text():
+    """Rows of a language with a grammar: each word has two that may follow it."""
+    random = np.random.default_rng(0)
+    after = {word: random.choice(WORDS, 2, replace=False) for word in WORDS}
+    rows = []
+    for number in range(240):
+        word, line = random.choice(WORDS), []
+        for _ in range(int(random.integers(6, 14))):
+            line.append(word)
+            word = random.choice(after[word])
+        rows.append({"text": " ".join(line), "label": f"book {number // 120}"})
+    return lk.load(rows, text="text", label="label")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """The second text says the first one backwards, in capitals."""
+    random = np.random.default_rng(1)
+    rows = []
+    for _ in range(200):
+        line = random.choice(WORDS[:8], int(random.integers(2, 5)))
+        rows.append({"text": " ".join(line), "other": " ".join(line[::-1]).upper()})
+    return lk.load(rows, text=("text", "other"), label=False)
+
+
+def falls(run, name="loss"):
+    values = run.history.query("split == 'train'")[name].dropna()
+    return values.iloc[-5:].mean() / values.iloc[:3].mean()
+
+
+def test_pretraining_tells_hidden_words_and_what_follows(text, tmp_path):
+    model = lk.models["bert"](preset="tiny", depth=1, **TINY)
+    run = lk.fit(text, model, task="pretrain", folder=tmp_path, epochs=8, vocabulary=100, **COMMON)
+    scores = run.evaluate("validation")
+    assert scores["masked_loss"] < 3.2 < np.log(100) and {"next_accuracy", "next_f1", "perplexity"} <= set(scores)
+    summary = run.info.summary
+    assert scores["loss"] == pytest.approx(summary["validation_loss"], rel=1e-4)
+    stored = run.export(tmp_path / "out")
+    again = lk.models["bert"](weights=str(stored))
+    assert again.vocab_size <= 100 and "loss" in repr(scores)
+    tuned = lk.fit(text, again, folder=tmp_path, epochs=1, background=False, batch_size=16, max_length=32)
+    assert tuned.info.status == "finished"  # and so a classifier begins from what was pretrained
+    with pytest.raises(WeightsError, match="has learnt 'pretrain' and tells no classes"):
+        run.predict(["the dog"])
+
+
+def test_a_language_model_learns_the_grammar_and_writes_it(text, tmp_path):
+    model = lk.models["gpt"](preset="nano", depth=1, width=32, heads=2, dropout=0.0, max_length=64)
+    run = lk.fit(text, model, task="lm", folder=tmp_path, epochs=20, vocabulary=300, tokenizer="wordpiece", **COMMON)
+    scores = run.evaluate("validation")
+    assert scores["loss"] == pytest.approx(run.info.summary["validation_loss"], rel=1e-4)
+    assert scores["perplexity"] < 6  # of eighteen words; with two that may follow each, and the end, it is about three
+    told = run.generate(["the", "dog"], max_new_tokens=8)
+    assert len(told) == 2 and all(word in WORDS for line in told for word in line.split()) and told[0].split()
+    assert run.generate("the", max_new_tokens=8) == told[0]  # a text alone is what it is among others
+    free = [run.generate("the", max_new_tokens=8, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    assert free[0] == free[1] != free[2]
+    assert isinstance(run.generate("", max_new_tokens=4, beams=3), str) and run.generate([]) == []
+    written = lk.Generator(run.export(tmp_path / "out")).generate("the", max_new_tokens=8)
+    assert written == told[0]
+    weights = lk.Generator(str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match="a prompt of 1 tokens and 90 new ones are more than the 64 positions"):
+        weights.generate("the", max_new_tokens=90)
+
+
+def test_a_source_becomes_its_target(pairs, tmp_path):
+    model = lk.models["transformer"](preset="tiny", encoder_depth=1, decoder_depth=1, **TINY)
+    run = lk.fit(pairs, model, task="seq2seq", folder=tmp_path, epochs=10, vocabulary=300, **COMMON)
+    assert falls(run) < 0.7
+    scores = run.evaluate("test")
+    assert 0 < scores["accuracy"] <= 1 and scores["loss"] == pytest.approx(np.log(scores["perplexity"]))
+
+
+def test_texts_that_belong_together_come_near_each_other(pairs, tmp_path):
+    model = lk.models["bert"](preset="tiny", depth=1, pooling="mean", **TINY)
+    run = lk.fit(pairs, model, task="embed", folder=tmp_path, epochs=4, vocabulary=100, **COMMON)
+    scores = run.evaluate("test")
+    assert scores["accuracy"] > 3 / 16 and -1 <= scores["cosine"] <= 1 and falls(run) < 0.8
+
+
+def test_what_does_not_fit_together_is_said(text, pairs, tmp_path):
+    with pytest.raises(ConfigError, match=r"mlp cannot learn 'pretrain'. Architectures that can: bert"):
+        lk.fit(text, "mlp", task="pretrain", folder=tmp_path)
+    with pytest.raises(ConfigError, match="unknown task 'pretrian'"):
+        lk.fit(text, "bert", task="pretrian", folder=tmp_path)
+    with pytest.raises(DataError, match="no labels"):
+        lk.fit(pairs, "bert", folder=tmp_path)
+    with pytest.raises(ConfigError, match="fit has no setting 'chosn'"):
+        lk.fit(text, "bert", task="pretrain", chosn=0.1, folder=tmp_path)
