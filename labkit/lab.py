@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from labkit.base.config import Config, loads
 from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.data.rows import Rows
+from labkit.data.spans import answers_of
 from labkit.planning import experiment_of
+from labkit.tasks.qa import Answer
 from labkit.train.assess import Scores, assess
 from labkit.train.experiment import Experiment
 from labkit.train.run import Run as BaseRun
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.judge.report import Report
+    from labkit.ship.answerer import Found
     from labkit.ship.predictor import Prediction, Predictor
 
 
@@ -66,6 +69,12 @@ class Run(BaseRun):
 
         return Generator(self._model()).generate(prompts, **settings)
 
+    def answer(self, questions: Sequence[str], paragraphs: Sequence[str]) -> list[Found]:
+        """Answers to questions, each a piece of its paragraph; see :class:`labkit.ship.answerer.Answerer`."""
+        from labkit.ship.answerer import Answerer
+
+        return Answerer(self._model()).answer(questions, paragraphs)
+
     def evaluate(self, split: str = "test", baselines: bool = True) -> Report | Scores:
         """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it.
 
@@ -73,10 +82,15 @@ class Run(BaseRun):
         """
         from labkit.judge.baseline import baselines as make_baselines
         from labkit.judge.report import Report
+        from labkit.ship.answerer import Answerer
 
         rows = self.rows
-        if not loads(Experiment, self.info.experiment).task.labelled:
+        task = loads(Experiment, self.info.experiment).task
+        if not task.labelled:
             scores = assess(self._model(), rows, split)
+            if isinstance(task, Answer):
+                part, truths = rows[split], answers_of(rows[split])[0]
+                scores |= Answerer(self._model()).judge(part["text"], part["text_pair"], truths)
             self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
             return scores
         predictor = self.predictor
@@ -183,7 +197,7 @@ def fit(
         background: return at once while a thread trains. By default True where a front end can show it live, else
             False: then ``fit`` returns when the run is over, and an interrupt ends the run at the next step.
         accept_leakage: train although more than 1 % of the test or validation rows also stand in the training rows.
-        **options: ``task``, a name ("classify", "lm", "pretrain", "seq2seq", "embed") or its settings; settings of the
+        **options: ``task``, a name ("classify", "lm", "pretrain", "qa", "seq2seq", "embed") or its settings; settings of the
             task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``,
             ``seed``, ``patience`` …) and the optimizer (``learning_rate``, ``warmup``, ``freeze`` …); see
             :mod:`labkit.train.experiment`.

@@ -148,9 +148,9 @@ def load(heads: PretrainingHeads, source: weights.Tensors | str | Path) -> weigh
             is unchanged then.
     """
     tensors = source if isinstance(source, weights.Tensors) else weights.Tensors(source)
-    own, words = f"{TIED[heads.layout]}.weight", "embeddings.word_embeddings.weight"
-    word = next((name for name in (LAYOUTS[heads.layout].prefix + words, words) if name in tensors), None)
-    if word and own in tensors and not np.array_equal(tensors[own], tensors[word]):
+    names, own, words = set(tensors), f"{TIED[heads.layout]}.weight", "embeddings.word_embeddings.weight"
+    word = next((name for name in (LAYOUTS[heads.layout].prefix + words, words) if name in names), None)
+    if word and own in names and not np.array_equal(tensors[own], tensors[word]):
         raise WeightsError(
             f"{own} in {tensors.folder} differs from {word}: this head has a table of words of its own. Supported: "
             "heads that share the encoder's (tie_word_embeddings)."

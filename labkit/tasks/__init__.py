@@ -8,6 +8,7 @@ tasks = Registry(
         "classify": "labkit.tasks.classify:Classify",
         "lm": "labkit.tasks.lm:LanguageModel",
         "seq2seq": "labkit.tasks.seq2seq:Seq2Seq",
+        "qa": "labkit.tasks.qa:Answer",
         "embed": "labkit.tasks.embed:Embed",
         "pretrain": "labkit.tasks.pretrain:Pretrain",
     },

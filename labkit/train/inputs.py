@@ -17,6 +17,7 @@ from labkit.data.corpus import sentence_pairs, stream
 from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
 from labkit.data.rows import Rows, Spec
+from labkit.data.spans import WindowBatches, Windows, answers_of, windows
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
 from labkit.train.experiment import Experiment, Training
@@ -52,20 +53,27 @@ class Texts:
     """Texts through a tokenizer, to packed rows or buckets of lengths.
 
     ``form`` says what an example is: a row ("rows"), two texts that are read one by one ("two texts"), a window of the
-    running text ("stream"), or two passages of it, drawn by ``seed`` ("pairs").
+    running text ("stream"), two passages of it, drawn by ``seed`` ("pairs"), or a window over a paragraph behind a
+    question, the windows sharing ``stride`` tokens ("spans").
     """
 
     kind = "text"
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, form: str = "rows", seed: int = 0):
-        self.tokenizer, self.max_length, self.form, self.seed = tokenizer, max_length, form, seed
+    def __init__(self, tokenizer: Tokenizer, max_length: int, form: str = "rows", seed: int = 0, stride: int = 0):
+        self.tokenizer, self.max_length, self.form = tokenizer, max_length, form
+        self.seed, self.stride = seed, stride
 
-    def encode(self, dataset: Any) -> Tokens | TextPairs:
+    def encode(self, dataset: Any) -> Tokens | TextPairs | Windows:
         """Token numbers of every example; those of rows come from the cache where they were made before."""
         if self.form == "rows":
             return encode(dataset, self.tokenizer, self.max_length)
         if self.form == "two texts":
             return self._two(dataset)
+        if self.form == "spans":
+            if "text_pair" not in dataset.column_names:
+                raise DataError('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).')
+            _, spans = answers_of(dataset)
+            return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
         whole = encode(dataset, self.tokenizer, WHOLE)
         if self.form == "stream":
             return stream(whole, self.max_length)
@@ -95,15 +103,16 @@ class Texts:
         return model
 
     def batches(
-        self, examples: Tokens | TextPairs, train: Training, model: Any, parts: int, shuffle: bool
+        self, examples: Tokens | TextPairs | Windows, train: Training, model: Any, parts: int, shuffle: bool
     ) -> tuple[Batches | PackedBatches, str]:
         """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
         lengths = examples.lengths[examples.label >= 0]
-        if isinstance(examples, TextPairs):
+        if isinstance(examples, TextPairs | Windows):
             _divisible(train, parts)
             widths = choose_buckets(lengths, model.max_length, train.buckets, batch_size=train.batch_size)
-            made = PairBatches(examples, train.batch_size, widths, train.seed, shuffle)
-            return made, f"pairs in buckets of {', '.join(map(str, widths))} tokens: a row has room for one pair"
+            kind, what = (PairBatches, "pair") if isinstance(examples, TextPairs) else (WindowBatches, "window")
+            made = kind(examples, train.batch_size, widths, train.seed, shuffle)
+            return made, f"buckets of {', '.join(map(str, widths))} tokens: a row holds one {what}"
         packing = train.packing
         if not getattr(model, "packs", True):
             if packing == "always":
@@ -196,17 +205,21 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
         texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
         tokenizer = Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary)
     tokenizer.save(kept)
-    return Texts(tokenizer, task.max_length, task.form, experiment.train.seed)
+    return _texts(tokenizer, experiment)
 
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:
     """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
     if kind == "text":
-        task = experiment.task
-        return Texts(Tokenizer.load(folder), task.max_length, task.form, experiment.train.seed)
+        return _texts(Tokenizer.load(folder), experiment)
     place = folder / _STANDARD
     standard = loads(Standard, place.read_text(encoding="utf-8")) if place.exists() else None
     return Numbers(kind, standard, shape)
+
+
+def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
+    task = experiment.task
+    return Texts(tokenizer, task.max_length, task.form, experiment.train.seed, getattr(task, "stride", 0))
 
 
 def _divisible(train: Training, parts: int) -> None:

@@ -1,0 +1,178 @@
+"""Extractive question answering: the answer is a piece of the paragraph (Rajpurkar et al. 2016, arXiv 1606.05250)."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.base.config import Config, option
+from labkit.base.shapes import Array, Float, Int
+from labkit.models import parts
+
+Batch = dict[str, Any]
+LOWEST = float(jnp.finfo(jnp.float32).min)
+
+
+@dataclass(frozen=True)
+class Answer(Config):
+    """Settings of question answering. The rows are pairs, question and paragraph, with their answers."""
+
+    labelled: ClassVar[bool] = False
+    form: ClassVar[str] = "spans"
+    reads: ClassVar[tuple[str, ...]] = ("text",)
+    models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it: they read both ways
+
+    max_length: int = option(256, "Tokens of a window: question and a part of the paragraph.", low=32)
+    stride: int = option(64, "Tokens that a window shares with the next one of a long paragraph.", low=0)
+    longest_answer: int = option(30, "Tokens of an answer at most.", low=1)
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
+
+    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Answering:
+        """Join the settings to the data, of which nothing more need be known."""
+        return Answering(self)
+
+    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Answering:
+        """The task for a model that is trained already."""
+        return Answering(self)
+
+
+class SpanSums(NamedTuple):
+    """Mergeable sums over windows."""
+
+    loss_sum: Float[Array, ""]  # sum of weight * loss
+    weight: Float[Array, ""]  # sum of weights
+    right: Int[Array, ""]  # windows whose likeliest span is the true one
+    windows: Int[Array, ""]  # windows with a weight above 0
+
+
+class Reader(nnx.Module):
+    """A trunk, and a linear layer that tells of every token how well an answer begins and ends there."""
+
+    def __init__(self, trunk: Any, width: int, rngs: nnx.Rngs):
+        self.trunk = trunk
+        self.head = parts.dense(width, 2, "float32", rngs)
+
+    def __call__(
+        self, batch: Batch, *, key: jax.Array | None = None
+    ) -> tuple[Float[Array, "b t"], Float[Array, "b t"]]:
+        """Scores of beginning and ending at each token; the lowest at the question and padding, not at [CLS]."""
+        hidden = self.trunk(batch["ids"], batch["mask"], batch["types"], key=key).hidden
+        scores = self.head(hidden)
+        column = jnp.arange(hidden.shape[1])
+        last = batch["mask"].sum(axis=1, keepdims=True) - 1  # of [SEP]
+        may = (column == 0) | ((column >= batch["first"][:, None]) & (column < last))
+        scores = jnp.where(may[:, :, None], scores, LOWEST)
+        return scores[:, :, 0], scores[:, :, 1]
+
+
+class Best(NamedTuple):
+    """The likeliest answers of windows: ``start`` and ``end`` i32[b], ``score`` f32[b], of the paragraph's tokens."""
+
+    start: Int[Array, " b"]
+    end: Int[Array, " b"]
+    score: Float[Array, " b"]
+
+
+def best_span(begins: Float[Array, "b t"], ends: Float[Array, "b t"], longest: int) -> Best:
+    """The span of the greatest sum of both scores that does not end before it begins, is at most ``longest`` tokens
+    long, and is not [CLS]."""
+    wide = begins.shape[1]
+    column = jnp.arange(wide)
+    after = column[None, :] - column[:, None]
+    allowed = (after >= 0) & (after < longest) & (column[:, None] > 0)
+    both = jnp.where(allowed, begins[:, :, None] + ends[:, None, :], 2 * LOWEST / 3)
+    place = jnp.argmax(both.reshape(len(both), -1), axis=1)
+    score = jnp.take_along_axis(both.reshape(len(both), -1), place[:, None], axis=1)[:, 0]
+    return Best((place // wide).astype(jnp.int32), (place % wide).astype(jnp.int32), score)
+
+
+@dataclass(frozen=True, eq=False)
+class Answering:
+    """Question answering joined to its data: what the compiled step calls."""
+
+    config: Answer
+    classes: tuple[str, ...] = ()
+
+    headline: ClassVar[str] = "loss"
+    told: ClassVar[tuple[str, ...]] = ("accuracy",)
+    reported: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+
+    def module(self, model: Any, rngs: nnx.Rngs) -> Reader:
+        """The model of config ``model`` with a new head."""
+        return Reader(model.build(rngs), model.width, rngs)
+
+    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The head under Hugging Face names, and entries of config.json."""
+        tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
+        name = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}[model.layout]
+        return tensors, {"architectures": [f"{name}ForQuestionAnswering"]}
+
+    def load_head(self, module: Reader, tensors: Mapping[str, np.ndarray], model: Any) -> None:
+        """Put the tensors that :meth:`head` made into a module."""
+        kernel, bias = jnp.asarray(tensors["qa_outputs.weight"].T), jnp.asarray(tensors["qa_outputs.bias"])
+        nnx.update(module, {"head": {"kernel": kernel, "bias": bias}})
+
+    def zeros(self) -> SpanSums:
+        """Empty sums."""
+        nothing, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+        return SpanSums(nothing, nothing, none, none)
+
+    def scores(self, sums: SpanSums) -> dict[str, float]:
+        """``loss``, and ``accuracy``: how often the likeliest span of a window is the true one. NaN without windows."""
+        host = jax.device_get(sums)
+        loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else float("nan")
+        return {"loss": loss, "accuracy": int(host.right) / int(host.windows) if host.windows else float("nan")}
+
+    def loss(
+        self, module: Reader, batch: Batch, key: jax.Array | None
+    ) -> tuple[Float[Array, ""], Float[Array, ""], SpanSums]:
+        """The mean of the cross-entropies of where the answer begins and ends: the sum over windows, each times its
+        weight; the sum of weights; and the sums to report. A window without the answer aims at [CLS]."""
+        begins, ends = module(batch, key=key)
+        losses, right = jnp.zeros(len(begins)), jnp.ones(len(begins), bool)
+        for scores, target in ((begins, batch["start"]), (ends, batch["end"])):
+            chosen = jnp.take_along_axis(scores, target[:, None], axis=1)[:, 0]
+            losses += 0.5 * (jax.nn.logsumexp(scores, axis=1) - chosen)
+            right &= jnp.argmax(scores, axis=1) == target
+        weight = batch["weight"]
+        real = weight > 0
+        total = jnp.sum(jnp.where(real, losses * weight, 0))
+        counts = jnp.sum(right & real, dtype=jnp.int32), jnp.sum(real, dtype=jnp.int32)
+        sums = SpanSums(total, jnp.sum(weight), *counts)
+        return total, sums.weight, sums
+
+
+# How answers are compared: the rules that were published with SQuAD.
+
+
+def normalised(answer: str) -> str:
+    """Lower case, without punctuation, without English articles, single spaces."""
+    lower = "".join(letter for letter in answer.lower() if letter not in set(string.punctuation))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", lower).split())
+
+
+def exact(answer: str, truths: Sequence[str]) -> float:
+    """1 where the answer is one of the right ones, by :func:`normalised`; else 0."""
+    return float(any(normalised(answer) == normalised(truth) for truth in truths))
+
+
+def overlap(answer: str, truths: Sequence[str]) -> float:
+    """The best F1 of the answer's words against those of a right one."""
+    return max((_f1(normalised(answer).split(), normalised(truth).split()) for truth in truths), default=0.0)
+
+
+def _f1(found: list[str], truth: list[str]) -> float:
+    if not found or not truth:
+        return float(found == truth)
+    common = sum((Counter(found) & Counter(truth)).values())
+    return 2 * common / (len(found) + len(truth))
