@@ -197,9 +197,9 @@ def fit(
         background: return at once while a thread trains. By default True where a front end can show it live, else
             False: then ``fit`` returns when the run is over, and an interrupt ends the run at the next step.
         accept_leakage: train although more than 1 % of the test or validation rows also stand in the training rows.
-        **options: ``task``, a name ("classify", "lm", "pretrain", "qa", "seq2seq", "embed") or its settings; settings of the
-            task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``,
-            ``seed``, ``patience`` …) and the optimizer (``learning_rate``, ``warmup``, ``freeze`` …); see
+        **options: ``task``, a name ("classify", "lm", "pretrain", "qa", "seq2seq", "embed") or its settings; settings
+            of the task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``, ``seed``,
+            ``patience`` …) and the optimizer (``learning_rate``, ``warmup``, ``freeze`` …); see
             :mod:`labkit.train.experiment`.
 
     Returns:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from labkit.panels.series import DRAWN, Series, gather, packed
+from labkit.panels.series import DRAWN, Series, gather, packed, second
 from labkit.panels.static import COLOURS
 from labkit.panels.words import language as language_of
 from labkit.panels.words import word
@@ -45,7 +45,7 @@ def curves(runs: dict[str, Series], language: str = "en") -> dict[str, Any]:
         for split, name in DRAWN
         if (series := packed_series.get(f"{split}/{name}"))
     ]
-    return {"data": data, "layout": _layout(language)}
+    return {"data": data, "layout": _layout(language, second(key for series in runs.values() for key in series))}
 
 
 def schedule(optimizers: Mapping[str, Optimizer], steps: int, language: str | None = None) -> go.Figure:
@@ -101,7 +101,7 @@ def _line(points: list[Any], split: str, name: str, label: str, number: int, lan
     }
 
 
-def _layout(language: str) -> dict[str, Any]:
+def _layout(language: str, name: str) -> dict[str, Any]:
     step = {"text": word("step", language)}
     return {
         "height": 340,
@@ -113,5 +113,5 @@ def _layout(language: str) -> dict[str, Any]:
         "xaxis": {"domain": [0, 0.46], "rangemode": "tozero", "title": step},
         "yaxis": {"title": {"text": word("loss", language)}},
         "xaxis2": {"domain": [0.54, 1], "rangemode": "tozero", "title": step},
-        "yaxis2": {"title": {"text": word("f1", language)}, "range": [0, 1], "anchor": "x2"},
+        "yaxis2": {"title": {"text": word(name, language)}, "range": [0, 1], "anchor": "x2"},
     }

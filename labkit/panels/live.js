@@ -92,7 +92,7 @@ class Plot {
     const most = values.reduce((a, b) => Math.max(a, b), -Infinity);
     const last = Math.max(1, ...Object.values(series).map(([x]) => x.at(-1) ?? 1));
     const xs = ticks(0, last);
-    const ys = this.name === "f1" ? [0, 0.25, 0.5, 0.75, 1] : values.length ? ticks(least, most) : [0, 1];
+    const ys = this.name !== "loss" ? [0, 0.25, 0.5, 0.75, 1] : values.length ? ticks(least, most) : [0, 1];
     this.right = xs.at(-1);
     [this.low, this.high] = [ys[0], ys.at(-1)];
     this.grid(xs, ys);
@@ -219,7 +219,7 @@ function render({ model, el }) {
   el.classList.add("labkit-live");
   const head = new Head(el, words);
   const charts = make("div", el, { class: "lk-charts" });
-  const plots = ["loss", "f1"].map((name) => new Plot(charts, name, words));
+  const plots = ["loss", words.second].map((name) => new Plot(charts, name, words));
   let seq = -1, series = {}, timer, ending, asked = 0;
 
   const draw = () => plots.forEach((plot) => plot.draw(series));

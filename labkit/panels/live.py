@@ -122,8 +122,9 @@ class LivePanel:
     # --- what the panel is made of ----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        names = ("loss", "f1", "train", "validation", "progress")
-        self.curves = Curves(words={name: self._word(name) for name in names})
+        self.second = static.measure(self.run.info)
+        names = ("loss", self.second, "train", "validation", "progress")
+        self.curves = Curves(words={**{name: self._word(name) for name in names}, "second": self.second})
         self.curves.on_msg(self._guarded(self._message))
         self.pause = self._button("pause", self._pause)
         self.stop = self._button("stop", lambda: self._ask("stop", self.run.stop()))
@@ -245,7 +246,7 @@ class LivePanel:
         facts = static.facts_of(info, self.language)
         if rate := self._latest.get("train/learning_rate"):
             facts.append(self._word("rate", number=f"{rate[1]:.3g}"))
-        drawn = {k: ([s], [v]) for k, (s, v) in self._latest.items() if k.endswith(("/loss", "/f1"))}
+        drawn = {k: ([s], [v]) for k, (s, v) in self._latest.items() if k.endswith(("/loss", f"/{self.second}"))}
         told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": info.message}
         return {**told, "step": info.step, "steps": info.steps, "facts": facts,
                 "spoken": static.spoken(drawn, self.language)}  # fmt: skip

@@ -7,11 +7,12 @@ an ``<svg>`` element. The picture has colours for a light page; the style below 
 from __future__ import annotations
 
 import math
+import tomllib
 from html import escape
 from typing import NamedTuple
 from urllib.parse import quote
 
-from labkit.panels.series import DRAWN, Series, thin, ticks
+from labkit.panels.series import DRAWN, Series, second, thin, ticks
 from labkit.panels.words import word
 from labkit.train.store import RunInfo
 
@@ -75,6 +76,12 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(max(round(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def measure(info: RunInfo) -> str:
+    """What a run is shown by beside its loss, known before it has any number: F1 of classes, accuracy of the rest."""
+    task = tomllib.loads(info.experiment).get("task", {}).get("name", "classify") if info.experiment else "classify"
+    return "f1" if task == "classify" else "accuracy"
 
 
 class Problem(NamedTuple):
@@ -164,11 +171,11 @@ def data_url(svg: str) -> str:
 
 
 def picture(series: Series, language: str = "en") -> str:
-    """Loss and F1 over steps, side by side, as an SVG document."""
+    """Loss and F1 (or accuracy) over steps, side by side, as an SVG document."""
     width = 2 * _WIDTH
     plots = [
         f"<g transform='translate({i * _WIDTH} 0)'>{_plot(series, name, language)}</g>"
-        for i, name in enumerate(("loss", "f1"))
+        for i, name in enumerate(("loss", second(series)))
     ]
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {_HEIGHT}' width='{width}' height='{_HEIGHT}'"
@@ -180,7 +187,7 @@ def picture(series: Series, language: str = "en") -> str:
 def _plot(series: Series, name: str, language: str) -> str:
     lines = {split: series[f"{split}/{name}"] for split in COLOURS if f"{split}/{name}" in series}
     finite = [v for _, values in lines.values() for v in values if math.isfinite(v)]
-    ys = [0.0, 0.25, 0.5, 0.75, 1.0] if name == "f1" else ticks(min(finite, default=0.0), max(finite, default=1.0))
+    ys = [0.0, 0.25, 0.5, 0.75, 1.0] if name != "loss" else ticks(min(finite, default=0.0), max(finite, default=1.0))
     xs = ticks(0, max([1, *(steps[-1] for steps, _ in series.values())]))
     frame = _Frame(xs[-1], ys[0], ys[-1])
     parts = [_grid(frame, xs, ys), f"<text x='{_LEFT}' y='15' font-weight='bold'>{escape(word(name, language))}</text>"]

@@ -26,6 +26,7 @@ TABLE: dict[str, tuple[str, str]] = {
     # numbers
     "loss": ("Loss", "损失"),
     "f1": ("F1", "F1 值"),
+    "accuracy": ("Accuracy", "准确率"),
     "train": ("train", "训练"),
     "validation": ("validation", "验证"),
     "step": ("step", "步"),

@@ -8,7 +8,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.panels.series import gather, packed, thin, ticks
+from labkit.panels.series import gather, packed, second, thin, ticks
 from labkit.train.store import Record
 
 
@@ -60,3 +60,13 @@ def test_ticks_are_few_rise_and_cover(low: float, span: float):
 def test_ticks_are_round():
     assert ticks(0, 100) == [0, 50, 100] or ticks(0, 100) == [0, 25, 50, 75, 100]
     assert ticks(0.12, 0.69) == [0, 0.2, 0.4, 0.6, 0.8]
+
+
+def test_accuracy_is_shown_where_there_is_no_f1():
+    def records(*names):
+        return [Record(number, 5, split, name, 0.5, 0.0) for number, (split, name) in enumerate(names)]
+
+    plain = gather(records(("train", "loss"), ("validation", "accuracy"), ("validation", "perplexity")))
+    assert set(plain) == {"train/loss", "validation/accuracy"} and second(plain) == "accuracy"
+    classes = gather(records(("train", "accuracy"), ("validation", "f1")))
+    assert set(classes) == {"validation/f1"} and second(classes) == "f1" and second({}) == "f1"

@@ -130,3 +130,12 @@ def test_facts_of_a_running_and_of_an_ended_run():
     ]  # fmt: skip
     ended = info(status="finished", step=100, steps=100, started=1.0, ended=3662.0)
     assert static.facts_of(ended, "zh") == ["第 100 / 100 步", "用时 1:01:01"]
+
+
+def test_what_a_run_is_shown_by_is_known_before_it_has_numbers():
+    def of(task):
+        return static.measure(RunInfo("1", "a", Path(), experiment=f'[task]\nname = "{task}"\n'))
+
+    assert (of("classify"), of("lm"), of("pretrain")) == ("f1", "accuracy", "accuracy")
+    shown = static.picture({"train/loss": ([1, 2], [2.0, 1.0]), "validation/accuracy": ([2], [0.4])}, "zh")
+    assert "准确率" in shown and "F1" not in shown
