@@ -8,6 +8,7 @@ models = Registry(
     "architecture",
     {
         "bert": "labkit.models.bert:BertConfig",
+        "textcnn": "labkit.models.textcnn:TextCnnConfig",
         "gpt": "labkit.models.gpt:GptConfig",
         "transformer": "labkit.models.transformer:TransformerConfig",
         "mlp": "labkit.models.mlp:MlpConfig",

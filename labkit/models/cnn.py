@@ -1,4 +1,5 @@
-"""Small convolutional networks: stages of convolution, non-linearity and pooling, then a mean or dense layers."""
+"""Convolutional networks: plain stages of convolution, non-linearity and pooling, or stages of residual blocks; then a
+mean or dense layers."""
 
 from __future__ import annotations
 
@@ -12,11 +13,10 @@ from jaxtyping import Num
 
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError
-from labkit.base.shapes import Array, Bool, PRNGKeyArray
-from labkit.models import conv, parts
-from labkit.models.conv import Pooled
+from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
+from labkit.models import conv, norms, parts, residual
+from labkit.models.conv import ACTIVATIONS, Pooled
 
-ACTIVATIONS = {**parts.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"widths": (32, 64, 128)},
     # LeCun et al. 1998, with every map of a layer joined to every map below it: 61,706 parameters at 32 x 32 x 1 with
@@ -29,28 +29,61 @@ PRESETS: dict[str, dict[str, Any]] = {
         "activation": "tanh",
         "pooling": "mean",
     },
+    # For pictures of 28 to 32 pixels; few layers, and wide ones, so that training is short: the network with which
+    # D. Page led the CIFAR-10 part of DAWNBench in 2018, 6,573,130 parameters with a head of ten classes. There the
+    # greatest value over the pixels stood for a picture at the end, here the mean.
+    "resnet-9": {"widths": (64, 128, 256, 512), "blocks": (0, 1, 0, 1), "halving": "pool"},
+    # He et al. 2015, arXiv 1512.03385: section 4.2 (CIFAR-10), 269,722 with a head of ten classes, and table 1
+    # (ImageNet), 11,689,512 with one of 1000.
+    "resnet-20": {"widths": (16, 32, 64), "blocks": (3, 3, 3), "halving": "pad"},
+    "resnet-18": {"widths": (64, 128, 256, 512), "blocks": (2, 2, 2, 2), "halving": "project", "stem": "large"},
 }
-USUAL = {"dense": (), "kernel": 3, "padding": "SAME", "activation": "relu", "pooling": "max", "dropout": 0.0}
+USUAL = {
+    "blocks": (),
+    "dense": (),
+    "kernel": 3,
+    "padding": "SAME",
+    "activation": "relu",
+    "pooling": "max",
+    "stem": "small",
+    "halving": "project",
+    "dropout": 0.0,
+}
 
 
 @dataclass(frozen=True)
 class CnnConfig(Config):
     """Which network: a preset, or sizes; what is left out is filled in on creation.
 
+    With ``blocks`` it is a residual network: a stem as wide as the first stage, then in every stage so many blocks of
+    two convolutions; every stage but the first halves the picture. Without, a stage is a convolution and a halving
+    pool. ``norm`` left out is "batch" with blocks and "none" without.
+
     Raises:
-        ConfigError: an unknown preset, a value out of range.
+        ConfigError: an unknown preset, a value out of range, blocks that do not fit the widths.
     """
 
     reads: ClassVar[str] = "image"
     weights: ClassVar[str] = ""  # there are no pretrained ones
 
     preset: str = option("", "named size", choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(None, "channels of every stage, each a convolution and a halving pool")
+    widths: tuple[int, ...] = option(None, "channels of every stage")
+    blocks: tuple[int, ...] = option(None, "residual blocks in every stage; none: one convolution and a pool a stage")
     dense: tuple[int, ...] = option(None, "width of the dense layers that follow; none: the mean over the pixels")
     kernel: int = option(None, "side of the convolutions' kernels, in pixels", low=1)
-    padding: str = option(None, "SAME keeps the size of a picture, VALID cuts its edge", choices=conv.PADDINGS)
+    padding: str = option(None, "SAME keeps the size of a picture, VALID cuts its edge", choices=("SAME", "VALID"))
+    norm: str = option(None, "normalise after every convolution: by the batch, or in groups", choices=norms.KINDS)
     activation: str = option(None, "non-linearity after every layer", choices=tuple(ACTIVATIONS))
-    pooling: str = option(None, "what is kept of four pixels", choices=("max", "mean"))
+    pooling: str = option(None, "what a pool keeps of four pixels", choices=tuple(conv.POOLS))
+    stem: str = option(
+        None, "start of a residual network: large is 7 x 7 and a pool, each halving the picture", choices=residual.STEMS
+    )
+    halving: str = option(
+        None,
+        "what halves a picture between residual stages: a block of stride 2 whose shortcut is padded with zeros or "
+        "projected, or a convolution and a pool",
+        choices=residual.HALVINGS,
+    )
     dropout: float = option(None, "share of the dense layers' values dropped while training", low=0.0, high=0.9)
     input_shape: tuple[int, ...] | None = option(None, "(height, width, channels); left out, that of the data")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
@@ -59,21 +92,43 @@ class CnnConfig(Config):
         for name, value in {**PRESETS["small"], **USUAL, **PRESETS.get(self.preset, {})}.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        if self.norm is None:
+            object.__setattr__(self, "norm", "batch" if self.blocks else "none")
         self.check()
 
     def check(self) -> None:
-        """Raise :class:`ConfigError` for a value out of range."""
+        """Raise :class:`ConfigError` for a value out of range, and for blocks that do not fit the widths."""
         super().check()
         if not self.widths or min(*self.widths, *self.dense, 1) < 1:
             raise ConfigError(
                 f"CnnConfig.widths = {self.widths!r} and dense = {self.dense!r} must be at least 1 each, and widths "
                 "must not be empty."
             )
+        if self.blocks:
+            self._check_blocks()
+
+    def _check_blocks(self) -> None:
+        least = [int(self.halving != "pool" and number > 0) for number in range(len(self.widths))]
+        if len(self.blocks) != len(self.widths) or any(map(int.__lt__, self.blocks, least)):
+            raise ConfigError(
+                f"CnnConfig.blocks = {self.blocks!r} must hold a number for each of the widths {self.widths!r}: at "
+                f"least {', '.join(map(str, least))} with halving = {self.halving!r}."
+            )
+        if self.kernel % 2 == 0 or self.padding != "SAME":
+            raise ConfigError(
+                f"CnnConfig.kernel = {self.kernel} with padding = {self.padding!r} changes the size of a picture, but "
+                "a residual block adds what goes in to what comes out. Take an odd kernel and padding SAME."
+            )
+        if self.halving == "pad" and list(self.widths) != sorted(self.widths):
+            raise ConfigError(
+                f"CnnConfig.widths = {self.widths!r} become narrower, but halving = 'pad' can only add channels. "
+                "Take 'project'."
+            )
 
     @property
     def depth(self) -> int:
-        """Layers with parameters, without a head."""
-        return len(self.widths) + len(self.dense)
+        """Layers with parameters, without a head; shortcuts are not counted."""
+        return (residual.layers(self) if self.blocks else len(self.widths)) + len(self.dense)
 
     @property
     def width(self) -> int:
@@ -81,7 +136,9 @@ class CnnConfig(Config):
         return (*self.widths, *self.dense)[-1]
 
     def build(self, rngs: nnx.Rngs) -> Cnn:
-        """A model with fresh parameters: He normal, biases 0.
+        """A model with fresh parameters: He normal, biases 0, norm scales 1.
+
+        Without a norm the second kernels of residual blocks are 0, so that every block begins as its shortcut.
 
         Raises:
             ConfigError: without an input shape, or with pictures too small for so many stages.
@@ -89,16 +146,18 @@ class CnnConfig(Config):
         return Cnn(self, rngs)
 
     def count(self) -> int:
-        """Number of parameters; nothing is allocated."""
+        """Number of parameters (running statistics are none); nothing is allocated."""
         return conv.count(self)
 
     def sides(self) -> tuple[int, int]:
         """Height and width of what the last stage gives. Raises :class:`ConfigError` where a stage has too little."""
         shape = conv.known_shape(self, 3, "(height, width, channels)")
         high, wide = shape[:2]
-        for _ in self.widths:
+        for _ in () if self.blocks else self.widths:
             cut = self.kernel - 1 if self.padding == "VALID" else 0
             high, wide = (high - cut) // 2, (wide - cut) // 2
+        if self.blocks:
+            high, wide = residual.sides(self, high, wide)
         if min(high, wide) < 1:
             raise ConfigError(
                 f"pictures of {shape[0]} x {shape[1]} pixels are too small for {len(self.widths)} stages with kernels "
@@ -108,26 +167,35 @@ class CnnConfig(Config):
 
 
 class Cnn(nnx.Module):
-    """The network up to its last hidden vector. Parameters under ``convs/0``, … and ``dense/0``, …"""
+    """The network up to its last hidden vector. Parameters under ``convs/0``, … with ``norms/0``, …, or ``residual``;
+    and ``dense/0``, …"""
 
     def __init__(self, config: CnnConfig, rngs: nnx.Rngs):
         self.config = config
         high, wide = config.sides()
-        channels = zip((config.input_shape[-1], *config.widths), config.widths, strict=False)
-        settings = {"size": config.kernel, "padding": config.padding, "dtype": config.dtype}
-        self.convs = nnx.List([conv.Conv(*pair, **settings, rngs=rngs) for pair in channels])
+        if config.blocks:
+            self.residual = residual.Residual(config, rngs)
+        else:
+            channels = zip((config.input_shape[-1], *config.widths), config.widths, strict=False)
+            settings = {"padding": config.padding, "use_bias": config.norm == "none", "dtype": config.dtype}
+            self.convs = nnx.List([conv.Conv(*pair, config.kernel, **settings, rngs=rngs) for pair in channels])
+            self.norms = nnx.List([norms.norm(config.norm, width, config.dtype) for width in config.widths])
         sizes = zip((high * wide * config.widths[-1], *config.dense), config.dense, strict=False)
         self.dense = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in sizes])
 
     def __call__(
         self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
     ) -> Pooled:
-        """One vector float32 [b, d] of every picture; ``key`` switches dropout on. Bytes are read as 0 … 1."""
+        """One vector float32 [b, d] of every picture. Bytes are read as 0 … 1.
+
+        Args:
+            inputs: the pictures.
+            key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
+                remember (:class:`labkit.models.norms.BatchNorm`).
+            real: the examples that are no filler; None for all. Only they enter the statistics.
+        """
         activate = ACTIVATIONS[self.config.activation]
-        pool = conv.max_pool if self.config.pooling == "max" else conv.mean_pool
-        x = conv.scaled(inputs, self.config.dtype)
-        for layer in self.convs:
-            x = pool(activate(layer(x)))
+        x = self._map(conv.scaled(inputs, self.config.dtype), key is not None, real)
         if not self.config.dense:
             return Pooled(conv.global_mean(x))
         x = x.reshape(len(x), -1)
@@ -136,6 +204,18 @@ class Cnn(nnx.Module):
             x = parts.dropout(activate(layer(x)), self.config.dropout, own)
         return Pooled(x.astype(jnp.float32))
 
+    def _map(
+        self, x: Float[Array, "b y x c"], training: bool, real: Bool[Array, " b"] | None
+    ) -> Float[Array, "b Y X o"]:
+        if self.config.blocks:
+            return self.residual(x, training, real)
+        for layer, norm in zip(self.convs, self.norms, strict=True):
+            x = layer(x) if norm is None else norm(layer(x), training, real)
+            x = conv.POOLS[self.config.pooling](ACTIVATIONS[self.config.activation](x))
+        return x
+
     def layer_ids(self, path: tuple[str, ...]) -> int:
         """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
-        return int(path[1]) + 1 + (len(self.convs) if path[0] == "dense" else 0)
+        if path[0] == "residual":
+            return self.residual.layer_ids(path[1:])
+        return int(path[1]) + 1 + (self.config.depth - len(self.dense) if path[0] == "dense" else 0)

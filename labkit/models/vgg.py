@@ -1,4 +1,8 @@
-"""VGG: stages of 3 x 3 convolutions and max-pooling (Simonyan & Zisserman 2014, arXiv 1409.1556), no batch norm."""
+"""VGG: stages of 3 x 3 convolutions and max-pooling (Simonyan & Zisserman 2014, arXiv 1409.1556).
+
+With batch normalisation, which came later, where it is asked for; the convolutions keep their biases then, as in the
+published weights, though a norm takes them away again.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,18 @@ from jaxtyping import Num
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, PRNGKeyArray
-from labkit.models import conv, parts
+from labkit.models import conv, norms, parts
 from labkit.models.conv import Pooled
 
 # Table 1 of the paper, columns A, B, D and E: convolutions in each of the five stages.
-PRESETS: dict[str, dict[str, Any]] = {
+PLAIN: dict[str, dict[str, Any]] = {
     "vgg-11": {"stages": (1, 1, 2, 2, 2)},
     "vgg-13": {"stages": (2, 2, 2, 2, 2)},
     "vgg-16": {"stages": (2, 2, 3, 3, 3)},
     "vgg-19": {"stages": (2, 2, 4, 4, 4)},
 }
-USUAL = {"base_width": 64, "head_width": 4096, "dropout": 0.5}
+PRESETS = {**PLAIN, **{f"{name}-bn": {**sizes, "batch_norm": True} for name, sizes in PLAIN.items()}}
+USUAL = {"base_width": 64, "head_width": 4096, "batch_norm": False, "dropout": 0.5}
 WIDENING = (1, 2, 4, 8, 8)  # channels of a stage / base_width
 
 
@@ -47,6 +52,7 @@ class VggConfig(Config):
         None, "channels of the first stage; the later ones have 2, 4, 8 and 8 times as many", low=1
     )
     head_width: int = option(None, "width of the two dense layers; 0: none, the mean over the pixels", low=0)
+    batch_norm: bool = option(None, "normalise by the batch after every convolution: quicker and steadier to train")
     dropout: float = option(None, "share of the dense layers' values dropped while training", low=0.0, high=0.9)
     input_shape: tuple[int, ...] | None = option(None, "(height, width, channels); left out, that of the data")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
@@ -79,7 +85,7 @@ class VggConfig(Config):
         return sum(self.stages) + (2 if self.head_width else 0)
 
     def build(self, rngs: nnx.Rngs) -> Vgg:
-        """A model with fresh parameters: He normal, biases 0.
+        """A model with fresh parameters: He normal, biases 0, norm scales 1.
 
         Raises:
             ConfigError: without an input shape, or with pictures too small to be halved once a stage.
@@ -87,12 +93,13 @@ class VggConfig(Config):
         return Vgg(self, rngs)
 
     def count(self) -> int:
-        """Number of parameters; nothing is allocated."""
+        """Number of parameters (running statistics are none); nothing is allocated."""
         return conv.count(self)
 
 
 class Vgg(nnx.Module):
-    """The network up to its last hidden vector. Parameters under ``convs/0``, … and ``dense/0``, ``dense/1``."""
+    """The network up to its last hidden vector. Parameters under ``convs/0``, …, with batch norm ``norms/0``, …, and
+    ``dense/0``, ``dense/1``."""
 
     def __init__(self, config: VggConfig, rngs: nnx.Rngs):
         self.config = config
@@ -106,6 +113,7 @@ class Vgg(nnx.Module):
         sizes = [width for width, times in zip(config.channels, config.stages, strict=True) for _ in range(times)]
         pairs = zip((channels, *sizes), sizes, strict=False)
         self.convs = nnx.List([conv.Conv(*pair, dtype=config.dtype, rngs=rngs) for pair in pairs])
+        self.norms = nnx.List([norms.BatchNorm(size, dtype=config.dtype) for size in sizes if config.batch_norm])
         flat = (high // shrink) * (wide // shrink) * sizes[-1]
         heads = ((flat, config.head_width), (config.head_width, config.head_width)) if config.head_width else ()
         self.dense = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in heads])
@@ -113,11 +121,19 @@ class Vgg(nnx.Module):
     def __call__(
         self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
     ) -> Pooled:
-        """One vector float32 [b, d] of every picture; ``key`` switches dropout on. Bytes are read as 0 … 1."""
-        x, layers = conv.scaled(inputs, self.config.dtype), iter(self.convs)
+        """One vector float32 [b, d] of every picture. Bytes are read as 0 … 1.
+
+        Args:
+            inputs: the pictures.
+            key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
+                remember (:class:`labkit.models.norms.BatchNorm`).
+            real: the examples that are no filler; None for all. Only they enter the statistics.
+        """
+        x, layers, normalise = conv.scaled(inputs, self.config.dtype), iter(self.convs), iter(self.norms)
         for times in self.config.stages:
             for _ in range(times):
-                x = jax.nn.relu(next(layers)(x))
+                x = next(layers)(x)
+                x = jax.nn.relu(next(normalise)(x, key is not None, real) if self.config.batch_norm else x)
             x = conv.max_pool(x)
         if not self.config.head_width:
             return Pooled(conv.global_mean(x))

@@ -303,13 +303,13 @@ def save_own(params: Mapping[str, np.ndarray], folder: Path, config: dict[str, A
 def load_own(module: nnx.Module, folder: Path) -> None:
     """Read what :func:`save_own` wrote into a module. Raises :class:`WeightsError`, the module unchanged, where it does
     not fit."""
-    tensors, shapes = Tensors(folder), flatten(module)
+    state = nnx.state(module)  # parameters, and the statistics that layers keep
+    tensors, shapes = Tensors(folder), flatten(state)
     wanted = {"/".join(path): (path, tuple(leaf.shape)) for path, leaf in shapes.items()}
     differ = [name for name in wanted.keys() & set(tensors) if tensors.kind(name) != (wanted[name][1], "F32")]
     missing, more = sorted(wanted.keys() - set(tensors)), sorted(set(tensors) - wanted.keys())
     kinds = {"missing in the file": missing, "unexpected in the file": more, "of another shape or dtype": differ}
     _raise_all(folder, kinds)
-    state = nnx.state(module, nnx.Param)
     read = {path: jnp.asarray(tensors["/".join(map(str, path))]) for path, _ in nnx.to_flat_state(state)}
     filled = [(path, leaf.replace(read[path])) for path, leaf in nnx.to_flat_state(state)]
     nnx.update(module, nnx.from_flat_state(filled))

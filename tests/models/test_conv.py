@@ -1,4 +1,4 @@
-"""Convolution and pooling against XLA's own, in every size a picture or a kernel can have."""
+"""Convolution and pooling against XLA's own, in every size a picture or a kernel can have; norms against NumPy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from jax import lax
 
 from labkit.base.errors import ConfigError
-from labkit.models import conv
+from labkit.models import conv, norms
 
 
 def xla(x, kernel, strides, padding):
+    if padding == "HALF":
+        padding = [(side // 2, side // 2) for side in kernel.shape[:2]]
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -47,11 +49,13 @@ def close(ours, theirs):
     wide=st.integers(1, 11),
     size=st.sampled_from([1, 3, 5]),
     stride=st.integers(1, 2),
-    padding=st.sampled_from(["SAME", "VALID"]),
+    padding=st.sampled_from(conv.PADDINGS),
     seed=st.integers(0, 99),
 )
 @example(high=2, wide=2, size=3, stride=1, padding="SAME", seed=0)  # smaller than the kernel: far below the kernel
 @example(high=8, wide=8, size=5, stride=2, padding="SAME", seed=0)  # the result is smaller than the kernel
+@example(high=8, wide=6, size=1, stride=2, padding="HALF", seed=0)  # the shortcut of a residual block
+@example(high=8, wide=10, size=3, stride=2, padding="HALF", seed=0)  # which SAME would shift by a pixel
 @example(high=9, wide=7, size=3, stride=2, padding="VALID", seed=0)  # XLA's own form, with a rest at the edge
 def test_convolve_and_its_gradients_are_those_of_xla(high, wide, size, stride, padding, seed):
     x, kernel = numbers(seed, 2, high, wide, 3), numbers(seed + 1, size, size, 3, 4)
@@ -147,7 +151,7 @@ def test_max_pool_is_reduce_window_also_where_values_are_equal(high, wide, windo
 
 def test_the_place_in_a_large_square_fits_its_number():
     x = jnp.zeros((1, 17, 17, 1)).at[0, 16, 16, 0].set(1.0)
-    assert float(jax.grad(lambda x: conv.max_pool(x, 17).sum())(x)[0, 16, 16, 0]) == 1
+    assert float(jax.jit(jax.grad(lambda x: conv.max_pool(x, 17).sum()))(x)[0, 16, 16, 0]) == 1
 
 
 def test_max_pool_keeps_its_data_type_and_nan():
@@ -155,6 +159,21 @@ def test_max_pool_keeps_its_data_type_and_nan():
     y, back = jax.vjp(conv.max_pool, x)
     assert y.dtype == jnp.bfloat16 and back(y)[0].dtype == jnp.bfloat16
     assert np.isnan(np.asarray(y, np.float32))[0, :, :, 0].tolist() == [[True, False], [False, False]]
+
+
+def overlapping(x):
+    pads = ((0, 0), (1, 1), (1, 1), (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
+
+
+@settings(max_examples=8, deadline=None)
+@given(high=st.integers(1, 9), wide=st.integers(1, 9), levels=st.sampled_from([1, 2, 1000]))
+def test_the_overlapping_pool_is_reduce_window_also_where_values_are_equal(high, wide, levels):
+    x = jnp.asarray(np.random.default_rng(high * wide).integers(0, levels, (2, high, wide, 3)), jnp.float32)
+    slope = numbers(0, 2, (high + 1) // 2, (wide + 1) // 2, 3)
+    ours, theirs = (both(form, slope, x) for form in (conv.overlapping_max_pool, overlapping))
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    close(ours[1:], theirs[1:])  # the places are the same, what they are given is summed in another order
 
 
 def test_mean_pool_and_global_mean():
@@ -184,3 +203,116 @@ def test_bytes_are_scaled_and_other_numbers_left():
 def test_a_padding_nobody_knows():
     with pytest.raises(ConfigError, match=r"padding = 'SAMES' is not one of SAME, VALID.* 'SAME'"):
         conv.convolve(jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 1)), padding="SAMES")
+
+
+def normalised(x, real, scale, bias):
+    """By mean and variance of the real pictures, channel by channel, in float64; with the two, as of a sample."""
+    y, means, variances = np.empty(x.shape), [], []
+    for c in range(x.shape[-1]):
+        seen = x[real, :, :, c].ravel()
+        means.append(seen.mean())
+        variances.append(seen.var(ddof=1))
+        y[..., c] = (x[..., c] - seen.mean()) / np.sqrt(seen.var() + 1e-5) * scale[c] + bias[c]
+    return y, np.array(means), np.array(variances)
+
+
+def batch_norm(channels=3):
+    layer = norms.BatchNorm(channels, dtype="float32")
+    layer.scale[...], layer.bias[...] = jnp.linspace(0.5, 2, channels), jnp.linspace(-1, 1, channels)
+    layer.mean[...], layer.var[...] = jnp.linspace(0, 1, channels), jnp.linspace(1, 3, channels)
+    return layer
+
+
+@pytest.mark.parametrize("real", [None, [True, False, True, True]], ids=["all", "some"])
+def test_batch_norm_in_training_is_that_of_numpy_and_remembers(real):
+    layer = batch_norm()
+    x = numbers(0, 4, 5, 2, 3) * 3 + 7
+    x = x if real is None else x.at[1].set(0.0)  # filler
+    before = [np.asarray(value[...]) for value in (layer.scale, layer.bias, layer.mean, layer.var)]
+    y = layer(x, True, None if real is None else jnp.asarray(real))
+    which = np.ones(4, bool) if real is None else np.array(real)
+    expected, mean, variance = normalised(np.asarray(x, np.float64), which, *before[:2])
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(layer.mean[...], 0.9 * before[2] + 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.var[...], 0.9 * before[3] + 0.1 * variance, rtol=1e-5)
+
+
+def test_batch_norm_in_use_takes_what_it_remembers_and_keeps_it():
+    layer = batch_norm()
+    x, running = numbers(0, 2, 3, 3, 3), [np.asarray(layer.mean[...]), np.asarray(layer.var[...])]
+    scale, bias = layer.scale[...], layer.bias[...]
+    found = jax.jit(lambda x: layer(x))(x)  # a change would be an error here
+    np.testing.assert_allclose(
+        found, (x - running[0]) / np.sqrt(running[1] + 1e-5) * scale + bias, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal([layer.mean[...], layer.var[...]], running)
+
+
+def plain_batch_norm(x, scale, bias, real):
+    weight = real[:, None, None, None] / (real.sum() * x.shape[1] * x.shape[2])
+    mean = (weight * x).sum((0, 1, 2))
+    variance = (weight * (x - mean) ** 2).sum((0, 1, 2))
+    return (x - mean) / jnp.sqrt(variance + 1e-5) * scale + bias
+
+
+@pytest.mark.parametrize("real", [[True] * 4, [False, True, True, False]], ids=["all", "some"])
+def test_the_gradients_of_batch_norm_are_those_of_its_formula(real):
+    real = jnp.asarray(real)
+    x, slope, layer = numbers(0, 4, 3, 5, 3) + 2, numbers(1, 4, 3, 5, 3), batch_norm()
+    graph, params, seen = nnx.split(layer, nnx.Param, nnx.BatchStat)
+
+    @jax.jit
+    def ours(params, seen, x):  # as a step of training does it
+        def loss(params, x):
+            layer = nnx.merge(graph, params, seen, copy=True)
+            return (layer(x, True, real) * slope).sum(), nnx.state(layer, nnx.BatchStat)
+
+        (_, seen), slopes = jax.value_and_grad(loss, (0, 1), has_aux=True)(params, x)
+        return seen, slopes
+
+    after, (of_params, of_x) = ours(params, seen, x)
+    given = (x, layer.scale[...], layer.bias[...])
+    expected = jax.jit(jax.grad(lambda *given: (plain_batch_norm(*given, real) * slope).sum(), (0, 1, 2)))(*given)
+    close((of_x, of_params["scale"][...], of_params["bias"][...]), expected)
+    before = {name: np.asarray(seen[name][...]) for name in ("mean", "var")}
+    layer(x, True, real)
+    for name, value in before.items():
+        np.testing.assert_allclose(after[name][...], getattr(layer, name)[...], rtol=1e-6)
+        assert not np.allclose(after[name][...], value)
+
+
+def test_batch_norm_remembers_nothing_of_a_batch_without_examples():
+    layer = batch_norm()
+    before = [np.asarray(layer.mean[...]), np.asarray(layer.var[...])]
+    y = layer(jnp.zeros((2, 3, 3, 3)), True, jnp.zeros(2, bool))
+    np.testing.assert_array_equal([layer.mean[...], layer.var[...]], before)
+    assert bool(jnp.isfinite(y).all())
+
+
+def test_batch_norm_takes_statistics_in_float32_of_small_floats():
+    layer = norms.BatchNorm(2, dtype="bfloat16")
+    x = (numbers(0, 64, 8, 8, 2) + 100).astype(jnp.bfloat16)
+    y = layer(x, True)
+    expected, mean, _ = normalised(np.asarray(x, np.float64), np.ones(64, bool), [1, 1], [0, 0])
+    assert y.dtype == jnp.bfloat16 and layer.mean[...].dtype == layer.var[...].dtype == jnp.float32
+    np.testing.assert_allclose(layer.mean[...], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=2**-8, atol=1e-3)
+
+
+def test_group_norm_is_that_of_numpy():
+    layer = norms.GroupNorm(6, dtype="float32")
+    layer.scale[...], layer.bias[...] = jnp.linspace(0.5, 2, 6), jnp.linspace(-1, 1, 6)
+    x = numbers(0, 2, 3, 4, 6) + 3
+    groups = np.asarray(x, np.float64).reshape(2, 12, 2, 3).transpose(0, 2, 1, 3).reshape(4, 36)
+    even = (groups - groups.mean(1, keepdims=True)) / np.sqrt(groups.var(1, keepdims=True) + 1e-5)
+    even = even.reshape(2, 2, 12, 3).transpose(0, 2, 1, 3).reshape(2, 3, 4, 6)
+    expected = even * np.asarray(layer.scale[...]) + np.asarray(layer.bias[...])
+    for training in (False, True):
+        np.testing.assert_allclose(layer(x, training, jnp.array([True, False])), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(1, 1), (2, 1), (6, 2), (9, 1), (16, 8), (32, 16), (64, 32), (512, 32)]
+)
+def test_groups_divide_the_channels_and_hold_two_at_least(channels, groups):
+    assert norms.groups(channels) == groups

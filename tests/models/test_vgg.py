@@ -24,19 +24,24 @@ def filled(config):
     return model
 
 
-def reference(model, stages, picture):
-    """One picture [y, x, c] through the convolutions, channel by channel with SciPy, in float64."""
-    x, layers = picture.astype(np.float64), iter(model.convs)
+def convolved(layer, picture):
+    """One picture [y, x, c], channel by channel with SciPy, in float64."""
+    kernel, bias = np.asarray(layer.kernel[...], np.float64), np.asarray(layer.bias[...], np.float64)
+    maps = [
+        sum(correlate(picture[:, :, c], kernel[:, :, c, o], "same") for c in range(picture.shape[2])) + bias[o]
+        for o in range(len(bias))
+    ]
+    return np.stack(maps, -1)
+
+
+def reference(model, stages, pictures, normalise=lambda number, x: x):
+    """Pictures [b, y, x, c] through the convolutions; ``normalise`` is called with what each gives."""
+    x, layers = pictures.astype(np.float64), iter(enumerate(model.convs))
     for times in stages:
-        for layer in [next(layers) for _ in range(times)]:
-            kernel, bias = np.asarray(layer.kernel[...], np.float64), np.asarray(layer.bias[...], np.float64)
-            maps = [
-                sum(correlate(x[:, :, c], kernel[:, :, c, o], "same") for c in range(x.shape[2])) + bias[o]
-                for o in range(len(bias))
-            ]
-            x = np.maximum(np.stack(maps, -1), 0)
-        high, wide = x.shape[0] // 2, x.shape[1] // 2
-        x = x.reshape(high, 2, wide, 2, -1).max((1, 3))
+        for number, layer in [next(layers) for _ in range(times)]:
+            x = np.maximum(normalise(number, np.stack([convolved(layer, one) for one in x])), 0)
+        high, wide = x.shape[1] // 2, x.shape[2] // 2
+        x = x.reshape(len(x), high, 2, wide, 2, -1).max((2, 4))
     return x
 
 
@@ -45,7 +50,7 @@ def test_forward_is_that_of_an_independent_one(head_width):
     config = VggConfig(**TINY, head_width=head_width)
     model = filled(config)
     picture = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 2)).astype(np.uint8)
-    expected = np.stack([reference(model, config.stages, one / 255) for one in picture])
+    expected = reference(model, config.stages, picture / 255)
     if head_width:
         expected = expected.reshape(2, -1)
         for layer in model.dense:
@@ -57,6 +62,47 @@ def test_forward_is_that_of_an_independent_one(head_width):
     np.testing.assert_allclose(pooled, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
+def test_with_batch_norm_it_is_that_of_an_independent_one_and_remembers():
+    config = VggConfig(stages=(1, 2), base_width=3, head_width=0, batch_norm=True, input_shape=(8, 4, 2))
+    model = filled(config)
+    for norm in model.norms:
+        size = norm.bias[...].size
+        norm.scale[...], norm.bias[...] = jnp.linspace(0.5, 2, size), jnp.linspace(-0.5, 1, size)
+        norm.mean[...], norm.var[...] = jnp.linspace(-1, 1, size), jnp.linspace(0.5, 2, size)
+    pictures = np.random.default_rng(0).normal(size=(4, 8, 4, 2))
+    real, remembered = np.array([True, True, False, True]), []
+    numbers = [[np.asarray(getattr(norm, name)[...], np.float64) for name in ("scale", "bias", "mean", "var")]
+               for norm in model.norms]  # fmt: skip
+
+    def in_use(number, x):
+        scale, bias, mean, var = numbers[number]
+        return (x - mean) / np.sqrt(var + 1e-5) * scale + bias
+
+    def in_training(number, x):
+        scale, bias, mean, var = numbers[number]
+        seen = x[real].reshape(-1, x.shape[-1])
+        remembered.append((0.9 * mean + 0.1 * seen.mean(0), 0.9 * var + 0.1 * seen.var(0, ddof=1)))
+        return (x - seen.mean(0)) / np.sqrt(seen.var(0) + 1e-5) * scale + bias
+
+    graph, params, seen = nnx.split(model, nnx.Param, nnx.BatchStat)
+
+    @jax.jit
+    def both(params, seen, x, real):
+        model = nnx.merge(graph, params, seen, copy=True)
+        plain = model(x, real=real).pooled
+        return plain, model(x, key=jax.random.key(0), real=real).pooled, nnx.state(model, nnx.BatchStat)
+
+    x = jnp.asarray(pictures, jnp.float32)
+    plain, trained, seen = both(params, seen, x, jnp.asarray(real))
+    for found, normalise in ((plain, in_use), (trained, in_training)):
+        expected = reference(model, config.stages, pictures, normalise).mean((1, 2))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    nnx.update(model, seen)
+    for norm, (mean, var) in zip(model.norms, remembered, strict=True):
+        np.testing.assert_allclose(norm.mean[...], mean, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(norm.var[...], var, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("preset", "published", "depth"),
     [
@@ -64,6 +110,10 @@ def test_forward_is_that_of_an_independent_one(head_width):
         ("vgg-13", 133_047_848, 12),
         ("vgg-16", 138_357_544, 15),
         ("vgg-19", 143_667_240, 18),
+        ("vgg-11-bn", 132_868_840, 10),
+        ("vgg-13-bn", 133_053_736, 12),
+        ("vgg-16-bn", 138_365_992, 15),
+        ("vgg-19-bn", 143_678_248, 18),
     ],
 )
 def test_published_sizes(preset, published, depth):
@@ -89,9 +139,11 @@ def test_every_parameter_learns_and_dropout_needs_a_key():
 
 
 def test_layer_ids_count_from_the_input():
-    config = VggConfig(base_width=2, head_width=3, input_shape=(32, 32, 1))
-    module = config.build(nnx.Rngs(0))
+    config = VggConfig(base_width=2, head_width=3, batch_norm=True, input_shape=(32, 32, 1))
+    module = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
     found = {path[:2]: module.layer_ids(tuple(map(str, path))) for path, _ in nnx.to_flat_state(nnx.state(module))}
+    assert {path[1]: number for path, number in found.items() if path[0] == "norms"} == {i: i + 1 for i in range(8)}
+    found = {path: number for path, number in found.items() if path[0] != "norms"}
     assert sorted(found.values()) == list(range(1, config.depth + 1))
     assert found["convs", 0] == 1 and found["dense", 0] == 9 and found["dense", 1] == 10
 

@@ -175,3 +175,21 @@ def test_an_optimizer_is_named_or_given_whole():
     assert (given.rule, given.clip, given.learning_rate) == ("sgd", 0.0, 0.1)
     with pytest.raises(lk.LabkitError, match="optimizer = 3 must be the name of a rule"):
         settings(optimizer=3)
+
+
+@pytest.mark.parametrize("model", ["vgg", "cnn", "textcnn"])
+def test_a_model_with_statistics_or_without_a_foreign_layout_is_kept_whole(rows, tmp_path, model):
+    sizes = {
+        "vgg": {"stages": (1,), "base_width": 4, "head_width": 0, "batch_norm": True},
+        "cnn": {"widths": (4, 8), "blocks": (1, 1)},
+        "textcnn": {"preset": "tiny", "embedding": 8, "filters": 8, "max_length": 16},
+    }[model]
+    text = model == "textcnn"
+    data = rows if text else lk.load("digits").sample(100)
+    more = {"max_length": 16, "vocabulary": 200} if text else {}
+    run = lk.fit(
+        data, lk.models[model](**sizes), folder=tmp_path, background=False, epochs=2, batch_size=16,
+        learning_rate=1e-2, **more,
+    )  # fmt: skip
+    report = run.evaluate("validation", baselines=False)
+    assert report.scores["f1"] == pytest.approx(run.info.summary["validation_f1"], abs=1e-6)
