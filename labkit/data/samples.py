@@ -17,23 +17,28 @@ import numpy as np
 
 from labkit.base.errors import DataError, nearest
 from labkit.base.samples import SAMPLES, Progress, folder
+from labkit.data import corpora
+from labkit.data.corpora import Note
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Note = tuple[int, str]
+CLOTHES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RawTable:
     """Rows of a sample as they come.
 
-    ``splits`` has the columns named by ``text`` and ``label`` (class names), ``row`` (int64, the number of the row in
-    the source, from 0) and others of the sample. ``notes`` are the rows left out: (row, reason).
+    ``splits`` has the columns named by ``text`` (two for pairs) and ``label`` (class names), ``row`` (int64, the number
+    of the row in the source, from 0 in every split) and others of the sample. ``notes`` are the rows left out: (row,
+    reason); a sample of several splits has none.
     """
 
     splits: dict[str, Dataset]
-    text: str
+    text: str | tuple[str, str]
     label: str
     classes: tuple[str, ...]
     kind: str = "text"
@@ -44,9 +49,21 @@ def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
     """Read a data sample, fetching it on first use.
 
     Args:
-        name: ``movie-reviews`` (column ``score``; option ``min_score``: keep rows with \\|score\\| above it),
-            ``reviews-zh``, ``spam`` (columns ``subject`` and ``group``) or ``digits`` (column ``image``: uint8 [8, 8],
-            0 to 16).
+        name: one of these, with its classes and further columns. All rows are in the split ``train`` unless said
+            otherwise.
+
+            ============= ============================== ==============================================================
+            movie-reviews negative, positive             ``score``: mean rating; option ``min_score``: keep rows with
+                                                         one above it or below minus it
+            reviews-zh    negative, positive             Chinese
+            spam          ham, spam                      ``subject``, ``group``
+            digits        0 … 9                          ``image``: uint8 [8, 8], 0 to 16
+            fashion-mnist ten kinds of clothes           ``image``: uint8 [28, 28]; splits ``train`` and ``test``
+            austen        six novels                     a paragraph a row in reading order; ``chapter``
+            brown         15 genres                      a sentence a row in reading order; ``document``,
+                                                         ``paragraph``, ``tagged`` (word/tag)
+            ui-zh         17 programs                    pairs: ``text`` English, ``text_pair`` Chinese; ``context``
+            ============= ============================== ==============================================================
         progress: as for :func:`labkit.base.samples.folder`.
 
     Raises:
@@ -117,16 +134,37 @@ def _digits(place: Path) -> RawTable:
     """Lines of 64 grey levels and the digit."""
     with gzip.open(place / "digits.csv.gz", "rt", encoding="ascii") as file:
         values = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-    columns = {
-        "row": np.arange(len(values)),
-        "image": list(values[:, :64].reshape(-1, 8, 8)),
-        "label": values[:, 64].astype(str),
-    }
-    from datasets import Array2D, Dataset, Features, Value
+    classes = tuple("0123456789")
+    data = _pictures(values[:, :64].reshape(-1, 8, 8), values[:, 64], classes)
+    return RawTable({"train": data}, "image", "label", classes, kind="image")
 
-    features = {"row": Value("int64"), "image": Array2D((8, 8), "uint8"), "label": Value("string")}
-    data = Dataset.from_dict(columns, features=Features(features))
-    return RawTable({"train": data}, "image", "label", tuple("0123456789"), kind="image")
+
+def _fashion(place: Path) -> RawTable:
+    """IDX files: a header of a magic number and the sizes of the axes, then bytes."""
+    splits = {
+        split: _pictures(_idx(place / f"{split}-images.gz", 3), _idx(place / f"{split}-labels.gz", 1), CLOTHES)
+        for split in ("train", "test")
+    }
+    return RawTable(splits, "image", "label", CLOTHES, kind="image")
+
+
+def _austen(place: Path) -> RawTable:
+    rows, notes = corpora.novels(place)
+    data = _dataset(rows, chapter="int32")
+    return RawTable({"train": data}, "text", "label", tuple(corpora.NOVELS.values()), notes=notes)
+
+
+def _brown(place: Path) -> RawTable:
+    rows, notes = corpora.brown(place)
+    data = _dataset(rows, document="string", paragraph="int32", tagged="string")
+    return RawTable({"train": data}, "text", "label", corpora.GENRES, notes=notes)
+
+
+def _ui_zh(place: Path) -> RawTable:
+    rows, notes = corpora.phrases(place)
+    data = _dataset(rows, text_pair="string", context="string")
+    classes = tuple(sorted({row["label"] for row in rows}))
+    return RawTable({"train": data}, ("text", "text_pair"), "label", classes, notes=notes)
 
 
 _READERS: dict[str, Callable[..., RawTable]] = {
@@ -134,6 +172,10 @@ _READERS: dict[str, Callable[..., RawTable]] = {
     "reviews-zh": _reviews_zh,
     "spam": _spam,
     "digits": _digits,
+    "fashion-mnist": _fashion,
+    "austen": _austen,
+    "brown": _brown,
+    "ui-zh": _ui_zh,
 }
 
 
@@ -142,6 +184,34 @@ def _dataset(rows: list[dict[str, Any]], **types: str) -> Dataset:
 
     columns = {"row": "int64", "text": "string", "label": "string", **types}
     return Dataset.from_list(rows, features=Features({name: Value(type_) for name, type_ in columns.items()}))
+
+
+def _idx(path: Path, axes: int) -> np.ndarray:
+    """The uint8 array of an IDX file."""
+    data = gzip.decompress(path.read_bytes())
+    begin = 4 + 4 * axes
+    if data[:4] != bytes([0, 0, 8, axes]):  # 8: unsigned bytes
+        raise DataError(
+            f"{path.name} is no IDX file with {axes} axes of bytes. Run `labkit samples verify fashion-mnist`."
+        )
+    return np.frombuffer(data, np.uint8, offset=begin).reshape(np.frombuffer(data[4:begin], ">i4"))
+
+
+def _pictures(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Dataset:
+    """Grey pictures uint8 [n, height, width] with class ids [n], as columns that share the array's memory."""
+    import pyarrow as pa
+    from datasets import Array2D, Dataset, Features, Value
+
+    count, high, wide = images.shape
+    features = Features({"row": Value("int64"), "image": Array2D((high, wide), "uint8"), "label": Value("string")})
+    kind = features.arrow_schema.field("image").type
+    values: pa.Array = pa.array(images.reshape(-1))
+    for length in (wide, high):
+        ends = np.arange(0, len(values) + 1, length, dtype=np.int32)
+        values = pa.ListArray.from_arrays(pa.array(ends), values)
+    names = pa.DictionaryArray.from_arrays(pa.array(labels, pa.int32()), pa.array(classes)).cast(pa.string())
+    columns = [pa.array(np.arange(count)), pa.ExtensionArray.from_storage(kind, values), names]
+    return Dataset(pa.table(columns, schema=features.arrow_schema))
 
 
 def _body(message: Message) -> str:

@@ -236,9 +236,8 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
 
     raw = samples.table(name, **options)
     notes = [Note(row, None, "refused", reason, f"by the sample {name}") for row, reason in raw.notes]
-    total = sum(map(len, raw.splits.values())) + len(notes)
     parts: Parts = {
-        split: lambda table=table: Part(table.rename_column("row", ROW), Report(), total)
+        split: lambda table=table: Part(table.rename_column("row", ROW), Report(), len(table) + len(notes))
         for split, table in raw.splits.items()
     }
     told = Choice(**{

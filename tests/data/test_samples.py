@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from labkit.base.errors import DataError, SampleError
-from labkit.data import samples
+from labkit.data import corpora, samples
+from labkit.data.arrays import stack
 from labkit.data.samples import RawTable, table
+from labkit.data.source import load
 
 
 def given(monkeypatch: pytest.MonkeyPatch, place: Path, **files: bytes) -> None:
@@ -115,6 +117,138 @@ def test_digits_are_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (found.kind, found.text, found.classes) == ("image", "image", tuple("0123456789"))
 
 
+def idx(images: np.ndarray) -> bytes:
+    sizes = np.array(images.shape, ">i4").tobytes()
+    return gzip.compress(bytes([0, 0, 8, images.ndim]) + sizes + images.astype(np.uint8).tobytes())
+
+
+def test_fashion_keeps_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.arange(5 * 3 * 4).reshape(5, 3, 4) * 4
+    files = {"train-images": images[:3], "train-labels": np.array([9, 0, 2])}
+    files |= {"test-images": images[3:], "test-labels": np.array([1, 1])}
+    given(monkeypatch, tmp_path, **{f"{name}__gz": idx(data) for name, data in files.items()})
+    found = table("fashion-mnist")
+    assert {split: data["label"][:] for split, data in found.splits.items()} == {
+        "train": ["Ankle boot", "T-shirt/top", "Pullover"],
+        "test": ["Trouser", "Trouser"],
+    }
+    test = found.splits["test"]
+    assert test["row"][:] == [0, 1] and test.features["image"].dtype == "uint8"
+    np.testing.assert_array_equal(np.stack([np.asarray(image) for image in test["image"]]), images[3:])
+
+    loaded = load("fashion-mnist")
+    assert list(loaded["train"]["row"]) == [0, 1, 2] and list(loaded["test"]["row"]) == [3, 4]
+    pictures = stack(loaded["train"], loaded.spec)
+    np.testing.assert_array_equal(pictures.inputs[..., 0], images[:3])
+    assert pictures.label.tolist() == [9, 0, 2]
+
+    (tmp_path / "test-labels.gz").write_bytes(idx(images))
+    with pytest.raises(DataError, match=r"test-labels\.gz is no IDX file with 1 axes of bytes"):
+        table("fashion-mnist")
+
+
+NOVEL = """{title}
+
+by A Lady
+
+
+  VOLUME I
+ \t
+CHAPTER I
+
+It was  the
+first
+of May.
+
+"Oh!"
+
+  * * *
+
+chapter 2
+
+Volume the First was read.
+
+THE END
+
+A colophon
+"""
+
+
+def test_novels_are_paragraphs_in_chapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, title in corpora.NOVELS.items():
+        (tmp_path / f"{name}.txt").write_bytes(NOVEL.replace("{title}", title).encode())
+    given(monkeypatch, tmp_path)
+    found = table("austen")
+    assert rows(found)[:4] == [
+        {"row": 4, "text": "It was the first of May.", "label": "Sense and Sensibility", "chapter": 1},
+        {"row": 5, "text": '"Oh!"', "label": "Sense and Sensibility", "chapter": 1},
+        {"row": 8, "text": "Volume the First was read.", "label": "Sense and Sensibility", "chapter": 2},
+        {"row": 15, "text": "It was the first of May.", "label": "Pride and Prejudice", "chapter": 1},
+    ]
+    outside = "before the first chapter or after the last"
+    assert found.notes[:8] == [
+        (0, outside), (1, outside), (2, "heading"), (3, "heading"), (6, "no word in it"), (7, "heading"),
+        (9, outside), (10, outside),
+    ]  # fmt: skip
+    assert len(found.splits["train"]) + len(found.notes) == 6 * 11
+    assert found.classes[0] == "Sense and Sensibility" and found.classes[-1] == "Persuasion"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("`` Why '' , he said , `` so late '' ? ?", '"Why", he said, "so late"?'),
+        ("one ( or two ) ; ;", "one (or two);"),
+        ("to Ivan Allen Jr. .", "to Ivan Allen Jr."),
+        ("the ' real ' thing of Texas' and ' more '", "the 'real' thing of Texas' and 'more'"),
+        ("a 1/4'' hole -- at 3 lb / hr. : go ! !", 'a 1/4" hole -- at 3 lb/hr.: go!'),
+        ("'' .", '".'),
+        ("( ( 1957 ) )", "((1957))"),
+    ],
+)
+def test_sentences_are_written_as_text(words: str, said: str) -> None:
+    assert corpora.sentence(words.split()) == said
+
+
+def test_brown_counts_paragraphs_in_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "# ca01 news\nOne/cd ./.\nTwo/cd  ?/. ?/.\n\n\n\tA//nn b/nn\n\n# cr01 humor\nHa/uh !/. !/.\n\n"
+    given(monkeypatch, tmp_path, brown__txt=lines.encode())
+    found = table("brown")
+    keys = ("row", "text", "label", "document", "paragraph", "tagged")
+    assert [tuple(row[key] for key in keys) for row in rows(found)] == [
+        (0, "One.", "news", "ca01", 1, "One/cd ./."),
+        (1, "Two?", "news", "ca01", 1, "Two/cd ?/. ?/."),
+        (2, "A/ b", "news", "ca01", 2, "A//nn b/nn"),
+        (3, "Ha!", "humor", "cr01", 1, "Ha/uh !/. !/."),
+    ]
+    assert found.notes == [] and len(found.classes) == 15
+
+
+def test_phrases_are_pairs_without_repetition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = {
+        "": {"domain": "lab"},
+        "Edit": ["编辑"],
+        "menu\x04Edit": ["编辑"],
+        "menu\x04Run": ["运行"],
+        "%1 row": ["%1 行", ""],
+    }
+    two = {"": {"domain": "git"}, "Edit": ["修改"], "JSON": ["JSON"], "Run": ["运行"], "Gone": [""]}
+    packs = "".join(json.dumps(pack, indent=2, ensure_ascii=False) + "\n" for pack in (one, two))
+    given(monkeypatch, tmp_path, phrases__json=packs.encode())
+    found = table("ui-zh")
+    keys = ("row", "text", "text_pair", "label", "context")
+    assert [tuple(row[key] for key in keys) for row in rows(found)] == [
+        (0, "Edit", "编辑", "lab", ""),
+        (2, "Run", "运行", "lab", "menu"),
+        (3, "%1 row", "%1 行", "lab", ""),
+        (4, "Edit", "修改", "git", ""),
+    ]
+    again, same = "the same pair came before", "not translated"
+    assert found.notes == [(1, again), (5, same), (6, again), (7, same)]
+    loaded = load("ui-zh")
+    assert loaded.spec.pairs and loaded["train"][1]["text_pair"] == "运行" and loaded.spec.classes == ("git", "lab")
+
+
 def test_a_scikit_learn_that_reads_the_same_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
@@ -158,6 +292,8 @@ def test_what_cannot_be_read_is_refused(
         ("reviews-zh", {}, {"negative": 18575, "positive": 16548}, 1),
         ("spam", {}, {"ham": 4150, "spam": 1895}, 1),
         ("digits", {}, dict(zip("0123456789", (178, 182, 177, 183, 181, 182, 181, 179, 174, 180), strict=True)), 0),
+        ("fashion-mnist", {}, dict.fromkeys(samples.CLOTHES, 6000), 0),
+        ("austen", {}, dict(zip(corpora.NOVELS.values(), (1809, 2057, 1789, 2315, 1018, 1006), strict=True)), 304),
     ],
 )
 def test_the_real_samples_have_their_counts(name: str, options: dict, counts: dict, left_out: int) -> None:
@@ -168,5 +304,30 @@ def test_the_real_samples_have_their_counts(name: str, options: dict, counts: di
     assert len(found.notes) == left_out and sorted(numbers) == list(range(len(data) + left_out))
     if found.kind == "text":
         assert all(text.strip() for text in data["text"])
+    if name == "austen":  # as the novels are known to have
+        chapters = {title: max(data.filter(lambda row, of=title: row["label"] == of)["chapter"]) for title in counts}
+        assert list(chapters.values()) == [50, 61, 48, 55, 31, 24]
     if name == "spam":  # headers would tell; one mail holds a whole mail as its text
         assert sum(text.lstrip().startswith(("Return-Path:", "Received:")) for text in data["text"]) == 1
+
+
+@pytest.mark.samples
+def test_the_real_brown_corpus_is_whole() -> None:
+    """57,340 sentences and 1,161,192 words: what the corpus is known to have (Francis and Kucera's Form C)."""
+    data = table("brown").splits["train"]
+    assert (len(data), len(set(data["document"])), len(set(data["label"]))) == (57340, 500, 15)
+    assert sum(len(line.split()) for line in data["tagged"]) == 1_161_192
+    assert data[0]["text"] == (
+        "The Fulton County Grand Jury said Friday an investigation of Atlanta's recent primary election produced "
+        '"no evidence" that any irregularities took place.'
+    )
+
+
+@pytest.mark.samples
+def test_the_real_phrases_and_pictures_load() -> None:
+    phrases = load("ui-zh")
+    assert phrases.spec.rows == {"train": 3082} and phrases.spec.pairs and len(phrases.spec.classes) == 17
+    assert phrases.report.counts()["refused"] == {"not translated": 156, "the same pair came before": 226}
+    clothes = load("fashion-mnist")
+    assert clothes.spec.rows == {"train": 60000, "test": 10000} and clothes.spec.class_counts()["Bag"] == 7000
+    assert stack(clothes["test"], clothes.spec).inputs.shape == (10000, 28, 28, 1)
