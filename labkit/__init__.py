@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import labkit.models
 
 if TYPE_CHECKING:
+    import labkit.panels as panels
     from labkit.base.errors import LabkitError
     from labkit.base.samples import SAMPLES as samples
     from labkit.data.clean import Pipeline
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from labkit.judge.report import Report
     from labkit.lab import fit, open_run, runs
     from labkit.models import models
+    from labkit.panels.words import choose as language
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
     from labkit.ship.generator import Generator
     from labkit.ship.predictor import Predictor
@@ -49,13 +51,15 @@ _HOMES = {
     "Generator": "labkit.ship.generator:Generator",
     "Predictor": "labkit.ship.predictor:Predictor",
     "Optimizer": "labkit.train.optim:Optimizer",
+    "language": "labkit.panels.words:choose",
+    "panels": "labkit.panels:",
     "LabkitError": "labkit.base.errors:LabkitError",
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
-    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "Report", "Predictor", "Generator", "LabkitError",
-    "__version__",
+    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "Report", "Predictor", "Generator", "panels", "language",
+    "LabkitError", "__version__",
 ]  # fmt: skip
 
 
@@ -91,7 +95,8 @@ labkit.models.__class__ = _Models
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         module, _, attribute = _HOMES[name].partition(":")
-        value = globals()[name] = getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(module)
+        value = globals()[name] = getattr(found, attribute) if attribute else found
         return value
     from labkit.base.errors import nearest
 

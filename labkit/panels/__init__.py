@@ -1,1 +1,33 @@
-"""What is seen: panels in a notebook, a progress bar in a terminal. They read the run store and command it."""
+"""What is seen: panels in a notebook, a progress bar in a terminal. They read the run store and command it.
+
+``lk.panels.Data(rows)`` and the other steps of the bench are imported when they are first used, with the widgets.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.panels.state import State
+
+_HOMES = {
+    "State": "labkit.panels.state:State",
+}
+
+__all__ = ["State"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        from labkit.base.errors import nearest
+
+        hint = "" if name.startswith("_") else nearest(name, _HOMES)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = globals()[name] = getattr(importlib.import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

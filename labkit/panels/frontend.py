@@ -41,6 +41,16 @@ def cell() -> int | None:
     return getattr(shell, "execution_count", None) if hasattr(shell, "kernel") else None
 
 
+def cell_id() -> str | None:
+    """What the front end calls the notebook cell that runs now, which stays the same when it runs again; None where
+    no cell runs, or the front end does not say."""
+    shell = _shell()
+    if not hasattr(shell, "kernel"):
+        return None
+    parent = shell.get_parent()  # type: ignore[union-attr]
+    return (parent.get("metadata") or {}).get("cellId") if isinstance(parent, dict) else None
+
+
 def _shell() -> object | None:
     """IPython's shell, without importing IPython where nobody has."""
     module = sys.modules.get("IPython")

@@ -22,6 +22,7 @@ import traitlets
 
 from labkit.base.errors import ConfigError
 from labkit.panels import static
+from labkit.panels.controls import close_all, hear_while_busy
 from labkit.panels.frontend import frontend
 from labkit.panels.picture import PERIOD, PicturePanel, bundle, code_of, publish
 from labkit.panels.series import MOST, gather, packed
@@ -114,10 +115,7 @@ class LivePanel:
         TICKER.discard(self)
         for key in [key for key, panel in self._open.items() if panel is self]:
             del self._open[key]
-        for widget in self._all:
-            for part in (widget, widget.layout, getattr(widget, "style", None)):
-                if part is not None:
-                    part.close()
+        close_all([self.root])
 
     # --- what the panel is made of ----------------------------------------------------------------------------
 
@@ -138,7 +136,6 @@ class LivePanel:
         self.root = widgets.VBox([self.curves, self.picture, row, self.note, self.error, self.code])
         self.root.add_class("labkit-panel")
         self.curves.root = self.root.model_id
-        self._all = [*self.root.children, *row.children, self.root]
         for widget in (self.curves, *row.children):
             hear_while_busy(widget)
 
@@ -275,16 +272,6 @@ class LivePanel:
         if not self._over:
             publish(data, self.display_id, update=True)
         self._over = True
-
-
-def hear_while_busy(widget: widgets.Widget) -> None:
-    """Let a widget be heard while a cell runs.
-
-    JupyterLab has a subshell for widgets. ipykernel 7.4 sends what comes from a widget made in a cell to the main
-    shell all the same, where it waits for the cell; this takes its private rule back where there is one.
-    """
-    if hasattr(widget.comm, "_reply_subshell_for"):
-        widget.comm._reply_subshell_for = lambda data, default: default  # type: ignore[union-attr]
 
 
 def _rate(info: RunInfo) -> str:

@@ -100,12 +100,12 @@ def problem_of(info: RunInfo) -> Problem | None:
 
 
 def error_box(problem: Problem | None, run_id: str, language: str = "en") -> str:
-    """A problem as a red box of HTML, with its traceback to copy; empty where there is none."""
+    """A problem as a red box of HTML, with its traceback to copy and the run it is of; empty where there is none."""
     if problem is None:
         return ""
     cure = f"<div>{escape(word('cure', language))}: {escape(problem.cure)}</div>" if problem.cure else ""
     trace = details(word("traceback", language), problem.traceback) if problem.traceback else ""
-    run = f"<div><small>{escape(word('run_id', language))} {escape(run_id)}</small></div>"
+    run = f"<div><small>{escape(word('run_id', language))} {escape(run_id)}</small></div>" if run_id else ""
     text = f"<strong>{escape(problem.text)}</strong>"
     return f'<div class="labkit-error {LITERAL}" role="alert">{text}{cure}{trace}{run}</div>'
 
@@ -115,6 +115,12 @@ def code_section(python: str, toml: str, language: str = "en") -> str:
     blocks = [(word("python", language), python), (word("toml", language), toml)]
     body = "".join(f"<div>{escape(title)}</div>{block(text)}" for title, text in blocks if text)
     return f"<details><summary>{escape(word('code', language))}</summary>{body}</details>" if body else ""
+
+
+def download(name: str, text: str, title: str) -> str:
+    """A link to a file that is in the page already."""
+    address = "data:text/plain;charset=utf-8," + quote(text)
+    return f'<a download="{escape(name)}" href="{address}">{escape(title)}</a>'
 
 
 def details(title: str, text: str) -> str:

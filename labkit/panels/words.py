@@ -1,4 +1,4 @@
-"""Every word that panels show, in English and Simplified Chinese."""
+"""Every word that panels show, in English and Simplified Chinese: those of runs here, those of the bench beside."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import locale
 import os
 
 from labkit.base.errors import ConfigError, nearest
+from labkit.panels import words_bench, words_judge
 
 LANGUAGES = ("en", "zh")
 
 #: key → (English, Simplified Chinese). Places in braces are filled by :func:`word`.
-TABLE: dict[str, tuple[str, str]] = {
+RUNS: dict[str, tuple[str, str]] = {
     # what a run is doing: labkit.train.store.STATUSES
     "created": ("created", "已创建"),
     "preparing": ("preparing", "准备中"),
@@ -67,15 +68,34 @@ TABLE: dict[str, tuple[str, str]] = {
     "toml": ("Experiment file, for `labkit train`", "实验文件，用于 `labkit train`"),
     "placeholder": ("run {name}: `run.show()` shows its panel", "运行 {name}：`run.show()` 可显示面板"),
 }
+TABLE = {**RUNS, **words_bench.TABLE, **words_judge.TABLE}
+
+
+_chosen: str | None = None
+
+
+def choose(name: str | None = None) -> str:
+    """Choose the language of panels that are opened from now on, and return it: "en" or "zh".
+
+    Without a name nothing changes. It is :func:`labkit.language`.
+
+    Raises:
+        ConfigError: there is no table for this language.
+    """
+    global _chosen
+    if name is not None:
+        _chosen = language(name)
+    return language()
 
 
 def language(name: str | None = None) -> str:
-    """The language of panels: ``name``, else LABKIT_LANGUAGE, else the locale's if there is a table for it.
+    """The language of panels: ``name``, else the one chosen, else LABKIT_LANGUAGE, else the locale's if there is a
+    table for it.
 
     Raises:
         ConfigError: a language was named that there is no table for.
     """
-    asked = name or os.environ.get("LABKIT_LANGUAGE")
+    asked = name or _chosen or os.environ.get("LABKIT_LANGUAGE")
     if asked:
         short = asked.replace("_", "-").lower().split("-")[0]
         if short not in LANGUAGES:

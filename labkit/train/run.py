@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, RunError
-from labkit.train.experiment import Experiment
+from labkit.train.experiment import Data, Experiment
 from labkit.train.store import RunInfo, Store
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ class Run:
 def code_of(experiment: Experiment) -> str:
     """The three lines of Python for an experiment; only settings that differ from the defaults are written."""
     from labkit.models import models
+    from labkit.tasks import tasks
     from labkit.train.experiment import Training
     from labkit.train.optim import Optimizer
 
@@ -198,29 +199,36 @@ def code_of(experiment: Experiment) -> str:
         values, usual = config.to_dict(), plain.to_dict()
         return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if usual.get(key) != v}
 
-    def written(values: dict[str, Any]) -> str:
-        return "".join(f", {key}={value!r}" for key, value in values.items())
-
     data, train = experiment.data, experiment.train
-    lines = ["import labkit as lk", ""]
-    if data.source:
-        lines.append(f"rows = lk.load({data.source!r}{written(data.options)})")
-    else:
-        lines.append(f"rows = lk.load(table{written(data.options)})  # table: the rows made in Python")
-    for step in data.steps:
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in step.items() if key != "do"}
-        lines.append(f"rows = rows.{step['do']}({written(values)[2:]})")
-    name = models.name_of(experiment.model)
-    lines.append(f"model = lk.models[{name!r}]({written(experiment.model.to_dict())[2:]})")
-    rest = {**given(train, Training()), **given(train.optimizer, Optimizer())}
+    name, task = models.name_of(experiment.model), tasks.name_of(experiment.task)
+    lines = [*data_code(data), f"model = lk.models[{name!r}]({_written(experiment.model.to_dict())[2:]})"]
+    rest = {} if task == "classify" else {"task": task}
+    rest |= {**given(train, Training()), **given(train.optimizer, Optimizer())}
     rest.pop("optimizer", None)
     rest |= given(experiment.task, type(experiment.task)())
     if data.accept_leakage:
         rest["accept_leakage"] = True
     if experiment.name:
         rest["name"] = experiment.name
-    lines.append(f"run = lk.fit(rows, model{written(rest)})")
+    lines.append(f"run = lk.fit(rows, model{_written(rest)})")
     return "\n".join(lines) + "\n"
+
+
+def data_code(data: Data) -> list[str]:
+    """The lines of Python that load rows and do with them what an experiment does."""
+    lines = ["import labkit as lk", ""]
+    if data.source:
+        lines.append(f"rows = lk.load({data.source!r}{_written(data.options)})")
+    else:
+        lines.append(f"rows = lk.load(table{_written(data.options)})  # table: the rows made in Python")
+    for step in data.steps:
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in step.items() if key != "do"}
+        lines.append(f"rows = rows.{step['do']}({_written(values)[2:]})")
+    return lines
+
+
+def _written(values: dict[str, Any]) -> str:
+    return "".join(f", {key}={value!r}" for key, value in values.items())
 
 
 def process_of() -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 
 import labkit.panels
 from labkit.panels import live, picture
+from labkit.panels.controls import tree
 from labkit.panels.live import LivePanel
 from labkit.panels.picture import PicturePanel
 from labkit.train.run import Run
@@ -207,7 +208,7 @@ def test_a_rate_that_is_none_is_refused_in_the_panel(run: FakeRun, text: str):
 def callbacks(panel: LivePanel) -> dict[str, Any]:
     """Every callback that the panel's widgets have."""
     found = {}
-    for widget in panel._all:
+    for widget in tree([panel.root]):
         for registry in ("_click_handlers", "_msg_callbacks"):
             for number, call in enumerate(getattr(getattr(widget, registry, None), "callbacks", ())):
                 if getattr(call, "__self__", None) is not widget:  # not ipywidgets' own

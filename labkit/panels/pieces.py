@@ -1,0 +1,74 @@
+"""Small pieces of HTML that panels are made of. Everything given is plain text and is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any, Literal
+
+from labkit.data.report import visible
+
+Tone = Literal["plain", "good", "warn", "bad", "info", "quiet"]
+
+
+class Html(str):
+    """Text that is HTML already, every part of it from outside escaped."""
+
+
+def safe(value: Any, limit: int | None = None) -> str:
+    """A value as HTML: escaped, hidden characters written out, cut at ``limit``; :class:`Html` passes as it is."""
+    return value if isinstance(value, Html) else escape(visible(str(value), limit))
+
+
+def table(
+    head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "", numeric: Sequence[int] = (), limit: int = 300
+) -> Html:
+    """A table; columns whose numbers are in ``numeric`` stand to the right."""
+
+    def cells(kind: str, values: Sequence[Any]) -> str:
+        right = [' class="lk-number"' if place in numeric else "" for place in range(len(values))]
+        scope = ' scope="col"' if kind == "th" else ""
+        return "".join(f"<{kind}{scope}{mark}>{safe(v, limit)}</{kind}>" for v, mark in zip(values, right, strict=True))
+
+    title = f"<caption>{safe(caption)}</caption>" if caption else ""
+    first = f"<thead><tr>{cells('th', head)}</tr></thead>" if head else ""
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return Html(f'<table class="lk-table">{title}{first}<tbody>{body}</tbody></table>')
+
+
+def cards(facts: Iterable[tuple[Any, Any]]) -> Html:
+    """Facts side by side: (what, how much), the amount in large type."""
+    each = "".join(
+        f'<div class="lk-card"><b>{safe(value, 80)}</b><span>{safe(name, 80)}</span></div>' for name, value in facts
+    )
+    return Html(f'<div class="lk-cards">{each}</div>')
+
+
+def chip(text: Any, tone: Tone = "plain") -> Html:
+    """A word in a round frame."""
+    return Html(f'<span class="lk-chip lk-{tone}">{safe(text, 120)}</span>')
+
+
+def note(text: Any, tone: Tone = "info") -> Html:
+    """A sentence that stands out."""
+    return Html(f'<div class="lk-note lk-{tone}">{safe(text, 2000)}</div>')
+
+
+def heading(text: Any, level: Literal[3, 4] = 3) -> Html:
+    """A title within a panel."""
+    return Html(f"<h{level}>{safe(text, 200)}</h{level}>")
+
+
+def paragraph(text: Any, tone: Tone = "plain") -> Html:
+    """A paragraph."""
+    return Html(f'<p class="lk-{tone}">{safe(text, 4000)}</p>')
+
+
+def scrolled(content: Html, label: str) -> Html:
+    """Content in a frame of limited height that the keyboard can scroll."""
+    return Html(f'<div class="lk-scroll" role="region" tabindex="0" aria-label="{safe(label)}">{content}</div>')
+
+
+def joined(*parts: Html | str) -> Html:
+    """Pieces one after the other; plain text is escaped."""
+    return Html("".join(safe(part) for part in parts))
