@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from labkit.data.source import load
     from labkit.data.text import Tokenizer
     from labkit.judge.report import Report
+    from labkit.judging import compare
     from labkit.lab import fit, open_run, runs
     from labkit.models import models
     from labkit.panels.words import choose as language
@@ -47,6 +48,7 @@ _HOMES = {
     "fit": "labkit.lab:fit",
     "runs": "labkit.lab:runs",
     "open_run": "labkit.lab:open_run",
+    "compare": "labkit.judging:compare",
     "Report": "labkit.judge.report:Report",
     "Generator": "labkit.ship.generator:Generator",
     "Predictor": "labkit.ship.predictor:Predictor",
@@ -58,8 +60,8 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
-    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "Report", "Predictor", "Generator", "panels", "language",
-    "LabkitError", "__version__",
+    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "panels",
+    "language", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

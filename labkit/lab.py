@@ -25,6 +25,9 @@ from labkit.train.store import RunInfo, Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.judge.calibration import Calibration
+    from labkit.judge.compare import Comparison
+    from labkit.judge.explanation import Attention, Explanation
     from labkit.judge.report import Report
     from labkit.ship.answerer import Found
     from labkit.ship.predictor import Prediction, Predictor
@@ -104,6 +107,32 @@ class Run(BaseRun):
             report.beside(make_baselines(rows["train"], part, predictor.classes, rows.spec, split=split))
         self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
+
+    def compare(self, other: Run | Report, split: str = "test") -> Comparison:
+        """This run beside another on the same rows: both scores, the gain with its interval, McNemar's exact test."""
+        from labkit import judging
+
+        return judging.compare(self, other, split)
+
+    def calibration(self, split: str = "test", bins: int = 15) -> Calibration:
+        """How sure the model is against how often it is right, as it is and at a temperature fitted on validation."""
+        from labkit import judging
+
+        return judging.calibration(self, split, bins)
+
+    def slices(self, by: Any = "length", split: str = "test") -> pd.DataFrame:
+        """Scores of parts of a split, by a column or by the length of the texts, weakest first."""
+        from labkit import judging
+
+        return judging.slices(self, by, split)
+
+    def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
+        """What speaks for and against a class in an example; see :meth:`labkit.judge.explain.Explainer.explain`."""
+        return self.predictor.explain(example, pair, **settings)
+
+    def attention(self, text: str, pair: str | None = None) -> Attention:
+        """Weights [layers, heads, tokens, tokens] of a BERT over one text."""
+        return self.predictor.attention(text, pair)
 
     def export(self, folder: str | Path) -> Path:
         """Copy the model to a folder of its own, in the Hugging Face layout; :class:`labkit.Predictor` opens it."""

@@ -30,7 +30,7 @@ OUTSIDE = {
     "models": {"jax", "flax", "safetensors", "huggingface_hub"},
     "tasks": _JAX,
     "train": {*_JAX, "orbax", "pandas", "psutil", "safetensors"},
-    "judge": {"sklearn", "scipy", "pandas", "fairlearn"},
+    "judge": {"sklearn", "scipy", "pandas", "fairlearn", "jax", "flax"},
     "ship": {*_JAX, "safetensors", "pandas", "fastapi"},
     "panels": {"ipywidgets", "anywidget", "plotly", "IPython", "traitlets", "pandas"},
     "": {"typer", "rich", "pandas", "packaging", "psutil", "jupyter_core"},

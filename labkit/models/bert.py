@@ -264,6 +264,12 @@ class Layer(nnx.Module):
         inner = parts.ACTIVATIONS[self.activation](self.mlp_in(x))
         return self.mlp_norm(x + parts.dropout(self.mlp_out(inner), self.dropout, keys[2]))
 
+    def looks(self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"]) -> Float[Array, "b h t t"]:
+        """What the layer's attention of ``x`` would be, to be looked at."""
+        query, key = (layer(x).reshape(*x.shape[:2], self.heads, -1) for layer in (self.query, self.key))
+        scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
+        return jax.nn.softmax(scores + bias, axis=-1)
+
 
 class Bert(nnx.Module):
     """The encoder. Parameters under ``embeddings``, ``layers`` (stacked [L, …]) and, with pooling "cls", ``pooler``."""
@@ -319,6 +325,20 @@ class Bert(nnx.Module):
             pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
             pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)
         return Encoded(hidden, pooled)
+
+    def attention(
+        self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]
+    ) -> Float[Array, "b L h t t"]:
+        """The attention of every layer and head: how much each token looks at each, rows summing to 1 over what is no
+        padding."""
+        graph, params = nnx.split(self.layers)
+        bias = parts.padding_bias(mask)
+
+        def step(x: Array, layer: Any) -> tuple[Array, Array]:
+            module = nnx.merge(graph, layer)
+            return module(x, bias), module.looks(x, bias)
+
+        return jnp.moveaxis(jax.lax.scan(step, self.embeddings(ids, types, None), params)[1], 0, 1)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
         """How far from the input a parameter lies, for freezing and layer-wise learning rates.

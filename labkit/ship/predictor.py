@@ -13,6 +13,8 @@ from flax import nnx
 
 from labkit.base.config import loads
 from labkit.base.errors import WeightsError
+from labkit.judge.explain import Explainer
+from labkit.judge.explanation import Attention, Explanation
 from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
 from labkit.train.compilation import use_compilation_cache
@@ -51,6 +53,7 @@ class Predictor:
             raise WeightsError(f"{self.folder.name!r} has learnt {learnt!r} and tells no classes; it cannot predict.")
         module, task, self.inputs = load_model(self.experiment, self.folder)
         self.classes = task.classes
+        self.explainer = Explainer(module, task.classes, self.inputs)
         graph, self._state = nnx.split(module)
         self._answer = jax.jit(lambda state, batch: task.probabilities(nnx.merge(graph, state), batch))
 
@@ -71,6 +74,17 @@ class Predictor:
             chances = {name: float(chance) for name, chance in zip(self.classes, row, strict=True)}
             found.append(Prediction(self.classes[best], float(row[best]), chances))
         return found
+
+    def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
+        """What speaks for and against a class in a new example; see :meth:`labkit.judge.explain.Explainer.explain`."""
+        return self.explainer.explain(*self._cleaned(example, pair), **settings)
+
+    def attention(self, text: str, pair: str | None = None) -> Attention:
+        """The attention over the tokens of a new text; see :meth:`labkit.judge.explain.Explainer.attention`."""
+        return self.explainer.attention(*self._cleaned(text, pair))
+
+    def _cleaned(self, *texts: Any) -> tuple[Any, ...]:
+        return tuple(self.clean(text) if isinstance(text, str) else text for text in texts)
 
     def probabilities(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
         """Probability of every class, f32[n, c]; ``clean=False`` for texts that were cleaned before.

@@ -19,6 +19,8 @@ from labkit.tasks import metrics
 from labkit.tasks.augment import KINDS, augment, mixup
 
 Batch = dict[str, Any]
+#: Classes whose F1 is recorded one by one.
+SINGLE = 20
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,12 @@ class Classification:
 
     headline: ClassVar[str] = "f1"  # what makes one checkpoint better than another, unless told otherwise
     told: ClassVar[tuple[str, ...]] = ("accuracy", "f1")  # recorded of the training batches, beside the loss
-    reported: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "precision", "recall", "f1")  # of an evaluation
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """What is recorded of an evaluation: the averages, and F1 of the first 20 classes as ``f1/0``, ``f1/1`` …"""
+        each = (f"f1/{number}" for number in range(min(len(self.classes), SINGLE)))
+        return ("loss", "accuracy", "precision", "recall", *each, "f1")
 
     @classmethod
     def of(cls, config: Classify, classes: tuple[str, ...]) -> Classification:
@@ -139,8 +146,9 @@ class Classification:
         nnx.update(module, {"head": {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}})
 
     def scores(self, counts: metrics.Counts) -> dict[str, float]:
-        """Counts, on the host, to numbers: loss, accuracy, precision, recall, F1 and their averages."""
-        return metrics.scores(counts)
+        """Counts, on the host, to numbers: loss, accuracy, precision, recall, F1, their averages, and F1 by class."""
+        each = metrics.per_class(counts.confusion)["f1"][:SINGLE]
+        return {**metrics.scores(counts), **{f"f1/{number}": float(value) for number, value in enumerate(each)}}
 
     def zeros(self) -> metrics.Counts:
         """Empty metric sums."""

@@ -21,12 +21,15 @@ from labkit.train.checkpoint import Checkpoints, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.feed import Feed, Portion
+from labkit.train.machine import memory_in_use
 from labkit.train.setup import prepare, save_model, shapes_of
 from labkit.train.step import State
 from labkit.train.store import Record, Store
 
 #: Seconds between two looks at the clock's business: flushing records, heartbeat.
 FLUSH = 0.25
+#: Seconds between two records of the machine: speed and memory.
+WATCH = 1.0
 #: Calls of the step that may be under way on the device before the host waits for the oldest.
 AHEAD = 2
 #: Seconds that one call may take where it makes several updates: commands are obeyed between calls.
@@ -66,7 +69,7 @@ class _Loop:
         self.pending: list[tuple[int, int, dict[str, Any]]] = []  # step reached, updates of the call, what it told
         self.pace = 1  # updates in one call; adapted to their speed where the compiled step makes several
         self.flushed = self.saved = time.monotonic()
-        self.clock = (time.monotonic(), 0)  # since when, and from which step, the speed is measured
+        self.clock = self.watched = (time.monotonic(), 0)  # since when, and from which step, the speed is measured
         self.step = self.skipped = self.skipped_in_a_row = 0
 
     def run(self) -> str:
@@ -207,7 +210,7 @@ class _Loop:
 
     def _resume_clock(self) -> None:
         self._say("running")
-        self.clock = self.paced = (time.monotonic(), self.step)
+        self.clock = self.paced = self.watched = (time.monotonic(), self.step)
 
     def _read(self, ahead: int) -> None:
         """Turn what the device told into records, but for the newest ``ahead`` calls: the host never waits for them."""
@@ -298,8 +301,18 @@ class _Loop:
                 "steps_per_second": round(speed, 3),
                 "examples_per_second": round(speed * self.batches.examples_per_step, 2),
             }
+        self._watch_machine(now, read)
         records, self.records = self.records, []
         self.store.write(self.id, records, **values)
+
+    def _watch_machine(self, now: float, read: int) -> None:
+        """Record the speed since the last look and the memory in use, of the split "machine"."""
+        begin, first = self.watched
+        if now - begin >= WATCH and read > first:
+            speed = (read - first) / (now - begin) * self.batches.examples_per_step
+            self.records.append((read, "machine", "examples_per_second", speed))
+            self.records.append((read, "machine", "memory", memory_in_use()))
+            self.watched = (now, read)
 
     def _save(self) -> None:
         """Begin a checkpoint of this step; its records are in the store before it is."""

@@ -254,6 +254,14 @@ def _read(place: Path) -> Machine | None:
         return None
 
 
+def memory_in_use() -> float:
+    """Bytes of the first device that are in use; of this process, where a device does not tell (CPU)."""
+    import psutil
+
+    told = jax.local_devices()[0].memory_stats() or {}
+    return float(told.get("bytes_in_use") or psutil.Process().memory_info().rss)
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -74,10 +74,12 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """All records so far: one row a step and split, one column a metric."""
+        """All scores so far: one row a step and split, one column a metric. Speed, memory and the F1 of single classes
+        are in ``store.records``."""
         import pandas as pd
 
-        frame = pd.DataFrame(self.store.records(self.id), columns=["seq", "step", "split", "name", "value", "time"])
+        records = (r for r in self.store.records(self.id) if r.split != "machine" and "/" not in r.name)
+        frame = pd.DataFrame(records, columns=["seq", "step", "split", "name", "value", "time"])
         wide = frame.pivot_table(index=["step", "split"], columns="name", values="value", aggfunc="last", sort=False)
         return wide.rename_axis(columns=None).reset_index()
 

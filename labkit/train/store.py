@@ -43,7 +43,8 @@ CREATE INDEX IF NOT EXISTS commands_waiting ON commands (run) WHERE taken IS NUL
 
 
 class Record(NamedTuple):
-    """One measured number: ``split`` is train, validation or test; ``step`` counts updates already made."""
+    """One measured number: ``split`` is train, validation, test or machine (speed in examples a second, memory in
+    bytes); ``step`` counts updates already made."""
 
     seq: int
     step: int

@@ -1,0 +1,66 @@
+"""Scores of parts of a split: by a column, by length, or by any groups; where a model is weak beside its average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labkit.base.errors import DataError
+from labkit.judge.report import Report
+
+_MOST = 50  # groups that get a row
+
+
+def part_of(report: Report, kept: Any) -> Report:
+    """The report of some of its rows: ``kept`` is bool [n], or numbers of rows in their order."""
+    seen = np.unique(report.truth[report.counted]).tolist()
+    texts = np.asarray(report.texts, object)[kept].tolist()
+    return Report(
+        report.classes, report.truth[kept], report.probability[kept], texts, report.rows[kept],
+        split=report.split, seed=report.seed, seen=seen,
+    )  # fmt: skip
+
+
+def slices(report: Report, groups: Sequence[Any]) -> pd.DataFrame:
+    """F1 and accuracy of every group of rows, with 95 % intervals; the weakest group first.
+
+    ``f1`` is the macro average over the classes that occur in the group, so a group of one class is judged by that
+    class alone. ``below`` is True where the whole interval of accuracy lies below the accuracy of all rows.
+
+    Args:
+        report: the whole.
+        groups: [n], the group of every row; anything that becomes a string. Beyond 50 groups only the largest are
+            shown.
+
+    Raises:
+        DataError: there are not as many groups as rows.
+    """
+    if len(groups) != len(report.truth):
+        raise DataError(f"{len(groups)} groups for {len(report.truth)} rows.")
+    names = np.asarray(["" if group is None else str(group) for group in groups], object)
+    found, counts = np.unique(names[report.counted].astype(str), return_counts=True)
+    lines = {}
+    for name in found[np.argsort(-counts, kind="stable")][:_MOST]:
+        part = part_of(report, names == name)
+        line: dict[str, Any] = {"rows": int(part.counted.sum())}
+        for score in ("f1", "accuracy"):
+            low, high = part.intervals[score]
+            line |= {score: part.scores[score], f"{score}_low": low, f"{score}_high": high}
+        lines[str(name)] = {**line, "below": bool(line["accuracy_high"] < report.scores["accuracy"])}
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("slice")
+    return table.sort_values("accuracy", kind="stable") if len(table) else table
+
+
+def by_length(texts: Sequence[str], parts: int = 4) -> list[str]:
+    """A group for every text by its length in characters, the groups being about equally large."""
+    lengths = np.asarray([len(text) for text in texts], np.int64)
+    if not len(lengths):
+        return []
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, parts + 1)).astype(np.int64))
+    place = np.clip(np.searchsorted(edges, lengths, side="left") - 1, 0, max(len(edges) - 2, 0))
+    names = [f"{lengths[place == number].min()}–{lengths[place == number].max()}" if (place == number).any() else ""
+             for number in range(max(len(edges) - 1, 1))]  # fmt: skip
+    return [names[number] for number in place]
