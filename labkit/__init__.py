@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from labkit.judge.report import Report
     from labkit.judging import compare
     from labkit.lab import fit, open_run, runs
+    from labkit.lesson import check, scale
     from labkit.models import models
+    from labkit.panels.still import picture
     from labkit.panels.words import choose as language
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
     from labkit.ship.generator import Generator
@@ -55,13 +57,16 @@ _HOMES = {
     "Optimizer": "labkit.train.optim:Optimizer",
     "language": "labkit.panels.words:choose",
     "panels": "labkit.panels:",
+    "picture": "labkit.panels.still:picture",
+    "scale": "labkit.lesson:scale",
+    "check": "labkit.lesson:check",
     "LabkitError": "labkit.base.errors:LabkitError",
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
     "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "panels",
-    "language", "LabkitError", "__version__",
+    "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

@@ -66,6 +66,10 @@ RUNS: dict[str, tuple[str, str]] = {
     "code": ("Code that reproduces this run", "可重现本次运行的代码"),
     "python": ("Python", "Python"),
     "toml": ("Experiment file, for `labkit train`", "实验文件，用于 `labkit train`"),
+    # exercises of the course: labkit.lesson
+    "exercise_waiting": ("{name}: waiting for your answer", "{name}：等待你的答案"),
+    "exercise_right": ("{name}: right ✓", "{name}：正确 ✓"),
+    "exercise_wrong": ("{name}: not yet. {what} Hint: {hint}", "{name}：还不对。{what} 提示：{hint}"),
     "placeholder": ("run {name}: `run.show()` shows its panel", "运行 {name}：`run.show()` 可显示面板"),
 }
 TABLE = {**RUNS, **words_bench.TABLE, **words_judge.TABLE}

@@ -29,7 +29,8 @@ def test_every_language_says_the_same(key: str):
     assert places(english) == places(chinese)
 
 
-SOURCES = sorted(Path(labkit.panels.__path__[0]).glob("*.py"))
+PANELS = Path(labkit.panels.__path__[0])
+SOURCES = [*sorted(PANELS.glob("*.py")), PANELS.parent / "lesson.py"]
 #: Methods whose first argument is a key of the table.
 ASK = {"word", "_word", "_ask", "_button", "button", "title_of"}
 

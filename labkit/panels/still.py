@@ -1,0 +1,344 @@
+"""Plotly figures as still pictures: SVG that any page shows, with no script, no kernel and no trust.
+
+A notebook keeps it, so a reader on a page that hosts code sees what the reader in JupyterLab sees. Lines, markers,
+bars, heatmaps, guide lines and subplots are drawn; what a figure has beyond that raises.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from labkit.base.errors import ConfigError
+from labkit.panels.figures import PALETTE
+from labkit.panels.series import thin, ticks
+
+#: Most points of a line, most cells of a heatmap that have their number written in them.
+MOST, WRITTEN = 240, 150
+_DRAWN = ("scatter", "scattergl", "bar", "heatmap")
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 40
+_DASHES = {"dash": "6 3", "dot": "2 3", "dashdot": "6 3 2 3", "longdash": "10 4"}
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Picture:
+    """A figure as an SVG document (``svg``); as the last line of a cell it shows itself, and stays in the notebook."""
+
+    def __init__(self, svg: str, title: str):
+        self.svg, self.title = svg, title
+
+    def __repr__(self) -> str:
+        return f"<picture: {self.title}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"image/svg+xml": self.svg, "text/plain": repr(self)}
+
+
+def picture(figure: go.Figure, title: str = "", *, width: int = 720, height: int = 300) -> Picture:
+    """A Plotly figure as a still picture.
+
+    Args:
+        figure: scatter, bar and heatmap traces; subplots stay where the figure has them.
+        title: what is seen, in words, for those who do not see it; left out, the figure's own title.
+        width, height: in pixels.
+
+    Raises:
+        ConfigError: the figure has a trace of another kind.
+    """
+    title = title or _plain(figure.layout.title.text) or "figure"
+    parts = [part for place in _places(figure) for part in _plot(figure, *place, width, height)]
+    svg = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' height='{height}' "
+        f"role='img' font-family='sans-serif' font-size='11' fill='#333'><title>{escape(title)}</title>"
+        f"<rect width='{width}' height='{height}' fill='#fff'/>{''.join(parts)}{_legend(figure, width)}</svg>"
+    )
+    return Picture(svg, title)
+
+
+def _places(figure: go.Figure) -> list[tuple[str, str]]:
+    """The subplots by the names of their axes, ("x", "y") first, in the order of the traces."""
+    for trace in figure.data:
+        if trace.type not in _DRAWN:
+            raise ConfigError(f"a still picture draws scatter, bar and heatmap traces, not {trace.type!r}.")
+    return list(dict.fromkeys(_axes(trace) for trace in figure.data))
+
+
+def _axes(item: Any) -> tuple[str, str]:
+    return item.xaxis or "x", item.yaxis or "y"
+
+
+def _traces(figure: go.Figure, place: tuple[str, str]) -> Iterator[tuple[Any, str]]:
+    """The traces of a subplot with their colours."""
+    for number, trace in enumerate(figure.data):
+        if _axes(trace) == place:
+            own = None if trace.type == "heatmap" else (trace.type in _DRAWN[:2] and trace.line.color)
+            chosen = own or (trace.type != "heatmap" and trace.marker.color)
+            yield trace, chosen if isinstance(chosen, str) else PALETTE[number % len(PALETTE)]
+
+
+# --- one subplot ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Values to pixels along one side. ``names`` are categories, which stand at 0, 1, …"""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+    names: tuple[str, ...] = ()
+
+    def __call__(self, value: float) -> float:
+        if self.log:
+            value = math.log10(value) if value > 0 else self.low
+        return self.start + (self.end - self.start) * (value - self.low) / ((self.high - self.low) or 1.0)
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Where a number or a name is written, in pixels."""
+        if self.names:
+            return [(self(place), name) for place, name in enumerate(self.names)]
+        if self.log:
+            powers = range(math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9) + 1)
+            return [(self(10.0**p), f"10{str(p).translate(_SUPERSCRIPT)}") for p in powers]
+        inside = (t for t in ticks(self.low, self.high) if self.low - 1e-9 <= t <= self.high + 1e-9 * abs(self.high))
+        return [(self(tick), f"{tick:,g}") for tick in inside]
+
+
+def _plot(figure: go.Figure, xaxis: str, yaxis: str, width: int, height: int) -> Iterator[str]:
+    across, up = (figure.layout[name[0] + "axis" + name[1:]] for name in (xaxis, yaxis))
+    traces = list(_traces(figure, (xaxis, yaxis)))
+    left, right = (share * width for share in across.domain or (0, 1))
+    bottom, top = (height * (1 - share) for share in up.domain or (0, 1))
+    pictures = all(trace.type == "heatmap" for trace, _ in traces)
+    bare = across.showticklabels is False
+    before, after, below = (2, 2, 2) if bare else (_LEFT, _RIGHT, _BOTTOM)
+    x = _axis(across, [trace.x for trace, _ in traces], left + before, right - after, traces, "x")
+    y = _axis(up, [trace.y for trace, _ in traces], bottom - below, top + _TOP, traces, "y")
+    if pictures and (bare or up.scaleanchor):
+        x, y = _square(x, y)
+    if not bare:
+        yield from _scales(x, y, _plain(across.title.text), _plain(up.title.text), grid=not pictures)
+    for shape in figure.layout.shapes:
+        if shape.type == "line" and _own(shape, xaxis, yaxis):
+            yield _guide(shape, x, y)
+    for note in figure.layout.annotations:
+        if note.text and note.xref == "paper" and across.domain and abs(note.x - sum(across.domain) / 2) < 1e-3:
+            middle, above = (x.start + x.end) / 2, min(y.start, y.end) - 6
+            yield f"<text x='{middle:.1f}' y='{above:.1f}' text-anchor='middle'>{_text(note.text)}</text>"
+    for trace, colour in traces:
+        draw = {"bar": _bars, "heatmap": partial(_heat, figure)}.get(trace.type, _scatter)
+        yield from draw(trace, colour, x, y)
+
+
+def _axis(axis: Any, values: list[Any], start: float, end: float, traces: list[Any], side: str) -> _Axis:
+    """The range that an axis shows: its own, or that of the values; bars begin at 0."""
+    kinds = {trace.type for trace, _ in traces}
+    known = [_known(trace, v, side) for (trace, _), v in zip(traces, values, strict=True)]
+    names = tuple(dict.fromkeys(str(v) for part in known for v in part if isinstance(v, str)))
+    log = axis.type == "log"
+    if names:
+        low, high = -0.5, len(names) - 0.5
+    else:
+        found = np.concatenate([np.asarray(part, float) for part in known]) if known else np.zeros(1)
+        found = found[np.isfinite(found) & ((found > 0) | (not log))]
+        low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+        if "bar" in kinds and side == "y":
+            low = min(0.0, low)
+        if kinds & {"bar", "heatmap"} and (side == "x" or "heatmap" in kinds):
+            low, high = low - 0.5, high + 0.5
+        low, high = (math.log10(low), math.log10(high)) if log else (low, high)
+        if axis.rangemode == "tozero":
+            low = min(low, 0.0)
+    if axis.range is not None:
+        low, high = map(float, axis.range)
+    elif not names and not kinds & {"heatmap"}:
+        pad = 0.03 * ((high - low) or abs(high) or 1.0)
+        low, high = low - pad * (low != 0 or log), high + pad
+    if axis.autorange == "reversed" or ("heatmap" in kinds and side == "y"):
+        start, end = end, start
+    return _Axis(low, high, start, end, log, names)
+
+
+def _known(trace: Any, values: Any, side: str) -> list[Any]:
+    """The positions of a trace along one side; where it names none they are 0, 1, …"""
+    if values is None:
+        shape = np.shape(trace.z) if trace.type == "heatmap" else np.shape(trace.y if side == "x" else trace.x)
+        return list(range(shape[1] if trace.type == "heatmap" and side == "x" else shape[0]))
+    return list(values)
+
+
+def _square(x: _Axis, y: _Axis) -> tuple[_Axis, _Axis]:
+    """Both axes with as many pixels to a cell."""
+    size = min(abs(x.end - x.start) / (x.high - x.low), abs(y.end - y.start) / (y.high - y.low))
+    made = []
+    for axis in (x, y):
+        half = math.copysign(size * (axis.high - axis.low) / 2, axis.end - axis.start)
+        middle = (axis.start + axis.end) / 2
+        made.append(replace(axis, start=middle - half, end=middle + half))
+    return made[0], made[1]
+
+
+def _own(shape: Any, xaxis: str, yaxis: str) -> bool:
+    names = {(shape.xref or "x").split()[0], (shape.yref or "y").split()[0]}
+    return names <= {xaxis, yaxis, "paper"}
+
+
+def _guide(shape: Any, x: _Axis, y: _Axis) -> str:
+    def at(value: Any, axis: _Axis, reference: str) -> float:
+        if "domain" in reference or reference == "paper":
+            return axis.start + (axis.end - axis.start) * float(value)
+        return axis(float(value))
+
+    ends = [at(shape.x0, x, shape.xref or "x"), at(shape.y0, y, shape.yref or "y"),
+            at(shape.x1, x, shape.xref or "x"), at(shape.y1, y, shape.yref or "y")]  # fmt: skip
+    return "<path d='M{:.1f} {:.1f}L{:.1f} {:.1f}' stroke='#777' stroke-dasharray='4 3' fill='none'/>".format(*ends)
+
+
+def _scales(x: _Axis, y: _Axis, across: str, up: str, grid: bool) -> Iterator[str]:
+    """Grid, numbers and the names of the axes."""
+    low, left, right = max(y.start, y.end), min(x.start, x.end), max(x.start, x.end)
+    if grid:
+        lines = "".join(f"M{left:.1f} {at:.1f}H{right:.1f}" for at, _ in y.marks())
+        yield f"<path d='{lines}' stroke='#ddd' fill='none'/>"
+    turned = len(x.names) > 6 and max(map(len, x.names)) > 4
+    for at, name in x.marks():
+        how = f"text-anchor='end' transform='rotate(-35 {at:.1f} {low + 12:.1f})'" if turned else "text-anchor='middle'"
+        yield f"<text x='{at:.1f}' y='{low + 14:.1f}' {how}>{_text(name)}</text>"
+    for at, name in y.marks():
+        yield f"<text x='{left - 6:.1f}' y='{at + 4:.1f}' text-anchor='end'>{_text(name)}</text>"
+    if across:
+        yield f"<text x='{(left + right) / 2:.1f}' y='{low + 32:.1f}' text-anchor='middle'>{_text(across)}</text>"
+    if up:
+        yield f"<text x='{left - 44:.1f}' y='{min(y.start, y.end) - 10:.1f}' font-weight='bold'>{_text(up)}</text>"
+
+
+# --- traces ---------------------------------------------------------------------------------------------------------
+
+
+def _points(trace: Any, x: _Axis, y: _Axis) -> list[tuple[float, float]]:
+    """A trace in pixels; NaN where a value is not finite."""
+    place = {name: number for number, name in enumerate(x.names)}
+    across = [place[str(v)] if place else float(v) for v in _known(trace, trace.x, "x")]
+    up = [float(v) if v is not None else math.nan for v in trace.y]
+    if trace.type in _DRAWN[:2] and not place and across == sorted(across):
+        across, up = thin(across, up, MOST) if len(across) > MOST and float(across[0]).is_integer() else (across, up)
+    return [(x(a), y(b) if math.isfinite(b) else math.nan) for a, b in zip(across, up, strict=True)]
+
+
+def _scatter(trace: Any, colour: str, x: _Axis, y: _Axis) -> Iterator[str]:
+    points, mode = _points(trace, x, y), trace.mode or "lines"
+    if "lines" in mode:
+        commands, pen = [], "M"
+        for a, b in points:
+            if math.isfinite(b):
+                commands.append(f"{pen}{a:.1f} {b:.1f}")
+            pen = "L" if math.isfinite(b) else "M"
+        dash = f" stroke-dasharray='{_DASHES[trace.line.dash]}'" if trace.line.dash in _DASHES else ""
+        yield f"<path d='{''.join(commands)}' stroke='{escape(colour)}' stroke-width='1.6' fill='none'{dash}/>"
+    if "markers" in mode:
+        each = trace.marker.color if not isinstance(trace.marker.color, str | type(None)) else None
+        for number, (a, b) in enumerate(points):
+            own = PALETTE[int(each[number]) % len(PALETTE)] if each is not None else colour
+            if math.isfinite(b):
+                yield f"<circle cx='{a:.1f}' cy='{b:.1f}' r='3' fill='{escape(own)}' fill-opacity='.75'/>"
+    if "text" in mode and trace.text is not None:
+        for (a, b), text in zip(points, trace.text, strict=True):
+            yield f"<text x='{a:.1f}' y='{b - 7:.1f}' text-anchor='middle'>{_text(str(text))}</text>"
+
+
+def _bars(trace: Any, colour: str, x: _Axis, y: _Axis) -> Iterator[str]:
+    wide = 0.8 * abs(x(1) - x(0))
+    for a, b in _points(trace, x, y):
+        if math.isfinite(b):
+            top, high = min(b, y(0)), abs(b - y(0))
+            yield (
+                f"<rect x='{a - wide / 2:.1f}' y='{top:.1f}' width='{wide:.1f}' height='{high:.1f}' "
+                f"fill='{escape(colour)}' fill-opacity='.8'/>"
+            )
+
+
+def _heat(figure: go.Figure, trace: Any, colour: str, x: _Axis, y: _Axis) -> Iterator[str]:
+    """One pixel a cell, enlarged; the numbers over it where there are few."""
+    z = np.asarray(trace.z, float)
+    bar = figure.layout[trace.coloraxis] if trace.coloraxis else trace
+    low, high = (bar.cmin, bar.cmax) if trace.coloraxis else (bar.zmin, bar.zmax)
+    low, high = np.nanmin(z) if low is None else low, np.nanmax(z) if high is None else high
+    share = np.nan_to_num((z - low) / ((high - low) or 1.0)).clip(0, 1)
+    rgb = _coloured(share, bar.colorscale)
+    left, top = min(x(-0.5), x(z.shape[1] - 0.5)), min(y(-0.5), y(z.shape[0] - 0.5))
+    wide, tall = abs(x(z.shape[1] - 0.5) - x(-0.5)), abs(y(z.shape[0] - 0.5) - y(-0.5))
+    yield (
+        f"<image x='{left:.1f}' y='{top:.1f}' width='{wide:.1f}' height='{tall:.1f}' preserveAspectRatio='none' "
+        f"style='image-rendering:pixelated' href='data:image/png;base64,{_png(rgb if y(1) > y(0) else rgb[::-1])}'/>"
+    )
+    if trace.texttemplate and z.size <= WRITTEN:
+        for (row, column), value in np.ndenumerate(z):
+            ink = "#fff" if rgb[row, column] @ np.array([0.3, 0.6, 0.1]) < 128 else "#000"
+            yield f"<text x='{x(column):.1f}' y='{y(row) + 4:.1f}' text-anchor='middle' fill='{ink}'>{value:.3g}</text>"
+
+
+def _coloured(share: np.ndarray, scale: Any) -> np.ndarray:
+    """Values 0 … 1 [h, w] as colours uint8 [h, w, 3], by a Plotly colour scale; without one from white to blue."""
+    stops = scale or ((0, "#ffffff"), (1, PALETTE[0]))
+    at, colours = [float(place) for place, _ in stops], np.array([_rgb(colour) for _, colour in stops])
+    return np.stack([np.interp(share, at, colours[:, band]) for band in range(3)], -1).round().astype(np.uint8)
+
+
+def _rgb(colour: str) -> list[float]:
+    if colour.startswith("#"):
+        return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    return [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
+
+
+def _png(rgb: np.ndarray) -> str:
+    """uint8 [h, w, 3] as a PNG in base64."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    high, wide, _ = rgb.shape
+    lines = b"".join(b"\0" + line.tobytes() for line in np.ascontiguousarray(rgb))
+    header = struct.pack(">IIBBBBB", wide, high, 8, 2, 0, 0, 0)
+    whole = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b"")
+    )
+    return base64.b64encode(whole).decode()
+
+
+def _legend(figure: go.Figure, width: int) -> str:
+    """The names of the traces, from the right end of the first line to the left."""
+    named = [(trace, colour) for place in _places(figure) for trace, colour in _traces(figure, place)
+             if trace.name and trace.showlegend is not False and trace.type != "heatmap"]  # fmt: skip
+    if len(named) < 2 or figure.layout.showlegend is False:
+        return ""
+    parts, right = [], width - _RIGHT
+    for trace, colour in reversed(named):
+        name = _plain(trace.name)
+        right -= 36 + 7 * len(name)
+        dash = trace.type in _DRAWN[:2] and trace.line.dash in _DASHES and _DASHES[trace.line.dash]
+        style = f" stroke-dasharray='{dash}'" if dash else ""
+        parts.append(f"<path d='M{right:.0f} 9h18' stroke='{escape(colour)}' stroke-width='3'{style}/>")
+        parts.append(f"<text x='{right + 22:.0f}' y='13'>{escape(name)}</text>")
+    return "".join(parts)
+
+
+def _plain(text: str | None) -> str:
+    """What Plotly would write, without its tags."""
+    return re.sub(r"<[^<>]*>", " ", text or "").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").strip()
+
+
+def _text(text: str) -> str:
+    return escape(_plain(text))

@@ -1,0 +1,94 @@
+"""The exercises of the course: right answers pass, wrong ones get a hint, none waits without a word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import labkit as lk
+from labkit.exercises import EXERCISES
+from labkit.lesson import computes, equals, holds
+
+#: Exercise → a right answer, a wrong one.
+ANSWERS: dict[str, tuple[Any, Any]] = {
+    "00.1": (2400, 3000),
+    "00.2": (lambda accuracy, baseline, n: n * (accuracy - baseline), lambda accuracy, baseline, n: accuracy),
+    "02.1": (lambda h: 1 - h**2, lambda h: h * (1 - h)),
+    "02.2": (2410, 2368),
+    "02.3": (lambda w, v, g, rate, mu: w - rate * (mu * v + g), lambda w, v, g, rate, mu: w - rate * g),
+}
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_LANGUAGE", "en")
+
+
+def test_every_exercise_has_its_answers_here() -> None:
+    assert list(ANSWERS) == list(EXERCISES)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_right_answer_passes_and_a_wrong_one_does_not(name: str) -> None:
+    right, wrong = ANSWERS[name]
+    verdict = lk.check(name, right)
+    assert verdict and verdict.right is True and repr(verdict) == f"{name}: right ✓"
+    verdict = lk.check(name, wrong)
+    assert not verdict and verdict.right is False
+    assert verdict.said.startswith(f"{name}: not yet. ") and verdict.said.endswith(f" Hint: {EXERCISES[name].hint}")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("answer", [..., None])
+def test_an_exercise_waits_for_its_answer(name: str, answer: Any) -> None:
+    verdict = lk.check(name, answer)
+    assert not verdict and verdict.right is None and verdict.said == f"{name}: waiting for your answer"
+
+
+@pytest.mark.parametrize("name", [name for name in EXERCISES if callable(ANSWERS[name][0])])
+def test_a_function_that_does_nothing_waits_too(name: str) -> None:
+    assert lk.check(name, lambda *arguments: ...).right is None
+    assert lk.check(name, lambda *arguments: None).right is None
+
+
+def test_hints_are_in_the_language_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_LANGUAGE", "zh")
+    right, wrong = ANSWERS["00.1"]
+    assert lk.check("00.1", right).said == "00.1：正确 ✓"
+    assert lk.check("00.1", wrong).said == f"00.1：还不对。{wrong!r}. 提示：{EXERCISES['00.1'].hint_zh}"
+    assert lk.check("00.1", ...).said == "00.1：等待你的答案"
+
+
+def test_an_exercise_that_is_not_there_gets_the_nearest() -> None:
+    with pytest.raises(lk.LabkitError, match=r"there is no exercise '00.11'\. Did you mean '00.1'"):
+        lk.check("00.11", 1)
+
+
+def test_what_is_wrong_is_said() -> None:
+    assert equals(0.5)(np.float32(0.50001)) == "" and equals(0.5)(0.51) == "0.51."
+    assert equals("b")("b") == "" and equals("b")("c") == "'c'." and equals(("a", 1))(["a", 1]) == "['a', 1]."
+    assert equals(True)(np.bool_(True)) == "" and equals(True)(1) == "1."
+    assert equals(3)("x" * 99) == f"{('x' * 99)!r:.59}…."
+    half = computes(((4,), 2), ((3,), 1.5))
+    assert half(lambda x: x / 2) == "" and half(3) == "3 is not a function."
+    assert half(lambda x: x // 2) == "<lambda>(3) gives 1, not 1.5."
+    assert half(lambda x: x / 0) == "<lambda>(4) raises ZeroDivisionError: division by zero."
+    small = holds(lambda answer: answer.size < 3, "too large.")
+    assert small(np.zeros(2)) == "" and small(np.zeros(3)) == "too large."
+    assert small(3).startswith("3 cannot be looked at (AttributeError: ")
+
+
+def test_the_scale_is_the_tutorials_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABKIT_SCALE", raising=False)
+    assert lk.scale(1, 2) == 1
+    monkeypatch.setenv("LABKIT_SCALE", "full")
+    assert lk.scale(1, 2) == 2
+    monkeypatch.setenv("LABKIT_SCALE", "tutorial")
+    assert lk.scale(1, 2) == 1
+    monkeypatch.setenv("LABKIT_SCALE", "ful")
+    with pytest.raises(
+        lk.LabkitError, match=r"LABKIT_SCALE = 'ful' is not one of tutorial, full\. Did you mean 'full'"
+    ):
+        lk.scale(1, 2)
