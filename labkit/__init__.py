@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from labkit.panels.still import picture
     from labkit.panels.words import choose as language
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
+    from labkit.ship.embedder import Embedder
     from labkit.ship.generator import Generator
     from labkit.ship.predictor import Predictor
     from labkit.train.optim import Optimizer
@@ -53,6 +54,7 @@ _HOMES = {
     "compare": "labkit.judging:compare",
     "Report": "labkit.judge.report:Report",
     "Generator": "labkit.ship.generator:Generator",
+    "Embedder": "labkit.ship.embedder:Embedder",
     "Predictor": "labkit.ship.predictor:Predictor",
     "Optimizer": "labkit.train.optim:Optimizer",
     "language": "labkit.panels.words:choose",
@@ -65,8 +67,8 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
-    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "panels",
-    "language", "picture", "scale", "check", "LabkitError", "__version__",
+    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "Embedder",
+    "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.data.rows import Rows
 from labkit.data.spans import answers_of
 from labkit.planning import experiment_of
+from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import Answer
 from labkit.train.assess import Scores, assess
 from labkit.train.experiment import Experiment
@@ -72,6 +73,12 @@ class Run(BaseRun):
 
         return Generator(self._model()).generate(prompts, **settings)
 
+    def embed(self, texts: Sequence[str]) -> Any:
+        """Vectors of texts, f32 [n, d], by the trained encoder; see :meth:`labkit.Embedder.embed`."""
+        from labkit.ship.embedder import Embedder
+
+        return Embedder(self._model()).embed(texts)
+
     def answer(self, questions: Sequence[str], paragraphs: Sequence[str]) -> list[Found]:
         """Answers to questions, each a piece of its paragraph; see :class:`labkit.ship.answerer.Answerer`."""
         from labkit.ship.answerer import Answerer
@@ -81,8 +88,10 @@ class Run(BaseRun):
     def evaluate(self, split: str = "test", baselines: bool = True) -> Report | Scores:
         """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it.
 
-        A model that does not classify is judged by the scores of its task: loss, perplexity, accuracy …
+        A model that does not classify is judged by the scores of its task: loss, perplexity, accuracy … Beside a
+        language model stand n-grams of its training rows (:mod:`labkit.judge.ngram`).
         """
+        from labkit.judge import ngram
         from labkit.judge.baseline import baselines as make_baselines
         from labkit.judge.report import Report
         from labkit.ship.answerer import Answerer
@@ -94,6 +103,8 @@ class Run(BaseRun):
             if isinstance(task, Answer):
                 part, truths = rows[split], answers_of(rows[split])[0]
                 scores |= Answerer(self._model()).judge(part["text"], part["text_pair"], truths)
+            if baselines and isinstance(task, LanguageModel):
+                scores |= ngram.beside(self._model(), rows, split)
             self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
             return scores
         predictor = self.predictor

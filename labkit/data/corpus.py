@@ -42,9 +42,10 @@ def stream(tokens: Tokens, length: int) -> Tokens:
 def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int) -> Tokens:
     """Pairs of passages for next-sentence prediction (Devlin et al. 2018, 3.1).
 
-    Neighbouring rows of a document are put together to passages of about half of ``length``. Of two passages that
-    follow each other the second is kept in every other pair (label 0, "is next"); in the others a passage from
-    another place stands for it (label 1, "is not"), as in the layout of Hugging Face.
+    Neighbouring rows of a document are put together to passages of about half of ``length``; a row that is longer than
+    that, a paragraph, is taken in even pieces of a quarter. Of two passages that follow each other the second is kept
+    in every other pair (label 0, "is next"); in the others a passage from another place stands for it (label 1, "is
+    not"), as in the layout of Hugging Face.
 
     Args:
         tokens: whole rows ``[CLS] … [SEP]`` in the order of the text, a sentence or a paragraph each.
@@ -61,15 +62,19 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
     """
     if length < 8:
         raise ConfigError(f"max_length = {length} leaves no room for two passages; at least 8.")
-    half, documents = (length - 3) // 2, np.asarray(documents)
-    size = np.diff(tokens.offsets) - 2  # without the special tokens
-    begin = np.cumsum(size) - size
+    half = (length - 3) // 2
+    whole = np.diff(tokens.offsets) - 2  # without the special tokens
+    pieces = np.where(whole > half, -(-whole // max(half // 2, 1)), 1)
+    of = np.repeat(np.arange(len(whole)), pieces)  # the row of every piece
+    place = np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    size = whole[of] // pieces[of] + (place < whole[of] % pieces[of])
+    documents, begin = np.asarray(documents)[of], np.cumsum(size) - size
     new = np.append(True, documents[1:] != documents[:-1])
     first = np.flatnonzero(new)
     within = begin - np.repeat(begin[first], np.diff(np.append(first, len(size))))
     unit = np.append(True, new[1:] | (within[1:] // half != within[:-1] // half))
-    rows = np.flatnonzero(unit)  # the first row of every passage
-    inner = np.asarray(tokens.ids)[ranges(np.asarray(tokens.offsets[:-1]) + 1, size)]
+    rows = np.flatnonzero(unit)  # the first piece of every passage
+    inner = np.asarray(tokens.ids)[ranges(np.asarray(tokens.offsets[:-1]) + 1, whole)]
     start = begin[rows]
     full = np.diff(np.append(start, len(inner)))
     there = full > 0
@@ -98,7 +103,7 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
     types[ranges(at + 2 + a, b + 1)] = 1
     cut = int((full[one] > half).sum() + (full[two] > half).sum())
     made = Tokens.unlabelled(ids, types, offsets, tokens.pad_id, cut)
-    return replace(made, label=torn.astype(np.int32), row=np.asarray(tokens.row)[rows[one]])
+    return replace(made, label=torn.astype(np.int32), row=np.asarray(tokens.row)[of[rows[one]]])
 
 
 def _firsts(document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from labkit.base.errors import DataError, nearest
 from labkit.base.samples import SAMPLES, Progress, folder
 from labkit.data import corpora
 from labkit.data.corpora import Note
+from labkit.data.questions import built
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -61,7 +62,9 @@ def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
             fashion-mnist ten kinds of clothes           ``image``: uint8 [28, 28]; splits ``train`` and ``test``
             austen        six novels                     a paragraph a row in reading order; ``chapter``
             brown         15 genres                      a sentence a row in reading order; ``document``,
-                                                         ``paragraph``, ``tagged`` (word/tag)
+                                                         ``paragraph``, ``tagged`` (word/tag); option ``questions``:
+                                                         pairs of a question, built by templates, and its paragraph,
+                                                         with ``answer``, ``answer_start``, ``asks``
             ui-zh         17 programs                    pairs: ``text`` English, ``text_pair`` Chinese; ``context``
             ============= ============================== ==============================================================
         progress: as for :func:`labkit.base.samples.folder`.
@@ -154,8 +157,12 @@ def _austen(place: Path) -> RawTable:
     return RawTable({"train": data}, "text", "label", tuple(corpora.NOVELS.values()), notes=notes)
 
 
-def _brown(place: Path) -> RawTable:
+def _brown(place: Path, questions: bool = False) -> RawTable:
     rows, notes = corpora.brown(place)
+    if questions:
+        types = {"text_pair": "string", "answer": "string", "answer_start": "int32", "asks": "string"}
+        asked = _dataset(built(rows), **types, document="string", paragraph="int32")
+        return RawTable({"train": asked}, ("text", "text_pair"), "label", corpora.GENRES)
     data = _dataset(rows, document="string", paragraph="int32", tagged="string")
     return RawTable({"train": data}, "text", "label", corpora.GENRES, notes=notes)
 

@@ -204,6 +204,11 @@ class Tokenizer:
         ids = (self.unk_id if self._reserved[number] else number for number in found.ids)
         return list(zip(found.tokens, ids, found.offsets, strict=True))
 
+    def special(self, name: str) -> int | None:
+        """The id of the special token of this name, such as "<|im_end|>"; None where the vocabulary has none."""
+        number = self._rust.token_to_id(name)
+        return number if number is not None and self._reserved[number] else None
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids, special tokens left out."""
         return self._rust.decode([int(number) for number in ids], skip_special_tokens=True)

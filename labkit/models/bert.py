@@ -43,6 +43,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "heads": 12,
         "pooling": "mean",
     },
+    "e5-small": {
+        "weights": "e5-small",
+        "vocab_size": 250037,
+        "depth": 12,
+        "width": 384,
+        "heads": 12,
+        "pooling": "mean",
+    },
     # These weights have no pooler, so the mean starts from what they know.
     "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128, "pooling": "mean"},
 }

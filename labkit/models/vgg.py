@@ -1,12 +1,15 @@
 """VGG: stages of 3 x 3 convolutions and max-pooling (Simonyan & Zisserman 2014, arXiv 1409.1556).
 
 With batch normalisation, which came later, where it is asked for; the convolutions keep their biases then, as in the
-published weights, though a norm takes them away again.
+published weights, though a norm takes them away again. Stored convolutions are read from a folder with labkit's own
+names (``convs/0/kernel``), such as the sample "vgg16-trunk".
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -15,9 +18,9 @@ from flax import nnx
 from jaxtyping import Num
 
 from labkit.base.config import Config, option
-from labkit.base.errors import ConfigError
-from labkit.base.shapes import Array, Bool, PRNGKeyArray
-from labkit.models import conv, norms, parts
+from labkit.base.errors import ConfigError, WeightsError
+from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
+from labkit.models import conv, norms, parts, weights
 from labkit.models.conv import Pooled
 
 # Table 1 of the paper, columns A, B, D and E: convolutions in each of the five stages.
@@ -27,26 +30,35 @@ PLAIN: dict[str, dict[str, Any]] = {
     "vgg-16": {"stages": (2, 2, 3, 3, 3)},
     "vgg-19": {"stages": (2, 2, 4, 4, 4)},
 }
-PRESETS = {**PLAIN, **{f"{name}-bn": {**sizes, "batch_norm": True} for name, sizes in PLAIN.items()}}
-USUAL = {"base_width": 64, "head_width": 4096, "batch_norm": False, "dropout": 0.5}
+PRESETS = {
+    **PLAIN,
+    **{f"{name}-bn": {**sizes, "batch_norm": True} for name, sizes in PLAIN.items()},
+    "vgg16-trunk": {**PLAIN["vgg-16"], "weights": "vgg16-trunk", "head_width": 0, "pixels": "imagenet"},
+}
+USUAL = {"weights": "", "base_width": 64, "head_width": 4096, "batch_norm": False, "dropout": 0.5, "pixels": "unit"}
 WIDENING = (1, 2, 4, 8, 8)  # channels of a stage / base_width
+MEAN = (104.007, 116.669, 122.679)  # blue, green and red of ImageNet, of 255
 
 
 @dataclass(frozen=True)
 class VggConfig(Config):
-    """Which VGG: a preset, or the number of convolutions in each stage; what is left out is filled in on creation.
+    """Which VGG: a preset, or stored weights, or the number of convolutions in each stage; what is left out is filled
+    in on creation.
 
     With ``head_width`` two dense layers of that width follow the convolutions, as published (4096); 512 suits pictures
-    of 32 x 32. With 0 there are none, and the mean over the pixels stands for a picture.
+    of 32 x 32. With 0 there are none, and the mean over the pixels stands for a picture. Of stored weights the first
+    stages may be taken alone (``stages=(2, 2, 3)``), for pictures that are too small for five; dense layers start
+    fresh.
 
     Raises:
-        ConfigError: an unknown preset, a value out of range.
+        ConfigError: an unknown preset, a value out of range, batch norm with weights that have none.
+        WeightsError: the weights cannot be found, or are of another architecture.
     """
 
     reads: ClassVar[str] = "image"
-    weights: ClassVar[str] = ""  # none in a layout that labkit reads
 
-    preset: str = option("", "named size", choices=("", *PRESETS))
+    preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
+    weights: str = option(None, "pretrained convolutions: a sample or a folder; empty for fresh ones")
     stages: tuple[int, ...] = option(None, "convolutions in each stage; a stage ends by halving the picture")
     base_width: int = option(
         None, "channels of the first stage; the later ones have 2, 4, 8 and 8 times as many", low=1
@@ -54,11 +66,19 @@ class VggConfig(Config):
     head_width: int = option(None, "width of the two dense layers; 0: none, the mean over the pixels", low=0)
     batch_norm: bool = option(None, "normalise by the batch after every convolution: quicker and steadier to train")
     dropout: float = option(None, "share of the dense layers' values dropped while training", low=0.0, high=0.9)
+    pixels: str = option(
+        None,
+        "what the first layer sees: colours of 0 … 1, or blue, green, red of 0 … 255 less their means on ImageNet",
+        choices=("unit", "imagenet"),
+    )
     input_shape: tuple[int, ...] | None = option(None, "(height, width, channels); left out, that of the data")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
 
     def __post_init__(self) -> None:
-        for name, value in {**PRESETS["vgg-11"], **USUAL, **PRESETS.get(self.preset, {})}.items():
+        known = PRESETS.get(self.preset, {})
+        if not self.preset and self.weights and any(getattr(self, name) is None for name in ("stages", *USUAL)):
+            known = sizes_from(weights.find(self.weights))
+        for name, value in {**PRESETS["vgg-11"], **USUAL, **known}.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         self.check()
@@ -68,6 +88,8 @@ class VggConfig(Config):
         super().check()
         if not 1 <= len(self.stages) <= len(WIDENING) or min(self.stages) < 1:
             raise ConfigError(f"VggConfig.stages = {self.stages!r} must be one to five numbers of at least 1.")
+        if self.weights and self.batch_norm:
+            raise ConfigError("VggConfig.batch_norm: stored convolutions have none; leave batch_norm out, or weights.")
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -96,6 +118,45 @@ class VggConfig(Config):
         """Number of parameters (running statistics are none); nothing is allocated."""
         return conv.count(self)
 
+    def folder(self) -> Path | None:
+        """The folder of the pretrained weights, fetched on first use; None without any. Raises as ``weights.find``."""
+        return weights.find(self.weights) if self.weights else None
+
+    def load(self, model: Vgg, folder: str | Path | None = None) -> weights.LoadReport:
+        """Put the convolutions of ``folder`` (by default :meth:`folder`) into a model; later ones than it has are left.
+
+        Raises:
+            WeightsError: there are no weights, or they do not fit; the model is unchanged then.
+        """
+        if (folder := folder or self.folder()) is None:
+            raise WeightsError("this VggConfig names no weights: set weights=, or give load(model, folder).")
+        count = sum(self.stages)
+        names = [f"convs/{number}/{part}" for number in range(count) for part in ("kernel", "bias")]
+        names += [f"dense/{number}/{part}" for number in range(2) for part in ("kernel", "bias")]
+        later = tuple(f"convs/{number}/" for number in range(count, len(weights.Tensors(folder))))
+        entries = tuple(weights.Entry(name, name) for name in names)
+        return weights.load_into(model, folder, weights.Table(entries, optional=("dense/",), ignored=later))
+
+
+def sizes_from(folder: Path) -> dict[str, Any]:
+    """The fields of :class:`VggConfig` that the ``config.json`` of stored convolutions settles.
+
+    Raises:
+        WeightsError: no readable config.json, another architecture, pixels that are prepared in another way.
+    """
+    try:
+        said = json.loads((folder / "config.json").read_text("utf-8"))
+        kind, pixels = said.get("model_type"), said.get("pixels")
+    except (OSError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{folder / 'config.json'} cannot be read ({error}). Give a folder of a VGG.") from None
+    if kind != "vgg" or "stages" not in said:
+        raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: 'vgg', with its stages.")
+    published = {"range": [0, 255], "channels": "BGR", "mean": list(MEAN), "scale": 1.0}
+    if pixels not in (None, published):
+        raise WeightsError(f"{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or none said.")
+    sizes = {name: said[name] for name in ("base_width", "head_width") if name in said}
+    return {**sizes, "stages": tuple(said["stages"]), "pixels": "imagenet" if pixels else "unit"}
+
 
 class Vgg(nnx.Module):
     """The network up to its last hidden vector. Parameters under ``convs/0``, …, with batch norm ``norms/0``, …, and
@@ -104,6 +165,10 @@ class Vgg(nnx.Module):
     def __init__(self, config: VggConfig, rngs: nnx.Rngs):
         self.config = config
         high, wide, channels = conv.known_shape(config, 3, "(height, width, channels)")
+        if config.pixels == "imagenet" and channels not in (1, 3):
+            raise ConfigError(
+                f"VggConfig.pixels = 'imagenet' is for grey or coloured pictures, not {channels} channels."
+            )
         shrink = 2 ** len(config.stages)
         if min(high, wide) < shrink:
             raise ConfigError(
@@ -111,7 +176,7 @@ class Vgg(nnx.Module):
                 f"{shrink} x {shrink}. Enlarge them, or take fewer stages."
             )
         sizes = [width for width, times in zip(config.channels, config.stages, strict=True) for _ in range(times)]
-        pairs = zip((channels, *sizes), sizes, strict=False)
+        pairs = zip((3 if config.pixels == "imagenet" else channels, *sizes), sizes, strict=False)
         self.convs = nnx.List([conv.Conv(*pair, dtype=config.dtype, rngs=rngs) for pair in pairs])
         self.norms = nnx.List([norms.BatchNorm(size, dtype=config.dtype) for size in sizes if config.batch_norm])
         flat = (high // shrink) * (wide // shrink) * sizes[-1]
@@ -121,7 +186,8 @@ class Vgg(nnx.Module):
     def __call__(
         self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
     ) -> Pooled:
-        """One vector float32 [b, d] of every picture. Bytes are read as 0 … 1.
+        """One vector float32 [b, d] of every picture. Bytes are read as 0 … 1; with ``pixels`` "imagenet" numbers of
+        0 … 1 are colours (or greys) that are then turned into what the weights were trained on.
 
         Args:
             inputs: the pictures.
@@ -129,7 +195,10 @@ class Vgg(nnx.Module):
                 remember (:class:`labkit.models.norms.BatchNorm`).
             real: the examples that are no filler; None for all. Only they enter the statistics.
         """
-        x, layers, normalise = conv.scaled(inputs, self.config.dtype), iter(self.convs), iter(self.norms)
+        x = conv.scaled(inputs, self.config.dtype)
+        if self.config.pixels == "imagenet":
+            x = _published(x)
+        layers, normalise = iter(self.convs), iter(self.norms)
         for times in self.config.stages:
             for _ in range(times):
                 x = next(layers)(x)
@@ -146,3 +215,9 @@ class Vgg(nnx.Module):
     def layer_ids(self, path: tuple[str, ...]) -> int:
         """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
         return int(path[1]) + 1 + (len(self.convs) if path[0] == "dense" else 0)
+
+
+def _published(x: Float[Array, "b y x c"]) -> Float[Array, "b y x 3"]:
+    """Colours, or greys, of 0 … 1 as the published weights see them."""
+    colours = jnp.broadcast_to(x, (*x.shape[:3], 3))[..., ::-1]
+    return (255 * colours.astype(jnp.float32) - jnp.asarray(MEAN)).astype(x.dtype)

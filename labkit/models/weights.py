@@ -240,7 +240,10 @@ def _match(tensors: Tensors, wanted: dict[str, tuple[int, ...]], table: Table) -
 def load_into(model: nnx.Module, folder: str | Path, table: Table) -> LoadReport:
     """Read a folder's weights into a module, in place; on an error (see :func:`read`) the module is unchanged."""
     values, report = read(flatten(model), folder, table)
-    nnx.update(model, traverse_util.unflatten_dict({path: jnp.asarray(value) for path, value in values.items()}))
+    params = nnx.to_flat_state(nnx.state(model, nnx.Param))
+    named = ((path, leaf, tuple(map(str, path))) for path, leaf in params)
+    filled = [(path, leaf.replace(jnp.asarray(values[name]))) for path, leaf, name in named if name in values]
+    nnx.update(model, nnx.from_flat_state(filled))
     return report
 
 

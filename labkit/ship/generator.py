@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,11 @@ from labkit.train.setup import load_model
 
 #: Prompts are filled up to a multiple of so many tokens, so that few lengths are compiled.
 STEP = 32
+#: The tokens that stand around a message of a talk (ChatML), and who may say one.
+TURN, OVER = "<|im_start|>", "<|im_end|>"
+SPEAKERS = ("system", "user", "assistant")
+#: What a talk begins with where nobody says otherwise.
+SYSTEM = "You are a helpful assistant."
 
 
 class Generator:
@@ -80,7 +85,44 @@ class Generator:
             return []
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise DataError(f"a prompt is a text; this one is {wrong[0]!r}.")
-        numbers = [self._ids(text) for text in texts]
+        answers = self._write([self._ids(text) for text in texts], self.tokenizer.sep_id, how)
+        return answers[0] if isinstance(prompts, str) else answers
+
+    def chat(self, messages: str | Sequence[Mapping[str, str]], **settings: Any) -> str:
+        """The answer of a model that was taught to talk in the form of ChatML, as "smollm2-135m" was.
+
+        Args:
+            messages: a question; or the talk so far, a list of ``{"role": "user", "content": "…"}``, where the role is
+                "system", "user" or "assistant". Without a system's message the talk begins with :data:`SYSTEM`.
+            **settings: as for :meth:`generate`.
+
+        Raises:
+            ConfigError: the model was not taught to talk so; or as for :meth:`generate`.
+            DataError: a message has no role that is known, or no content.
+        """
+        how = Generation.from_dict(settings)
+        return self._write([self._talk(messages)], self.tokenizer.special(OVER) or 0, how)[0].strip()
+
+    def _talk(self, messages: str | Sequence[Mapping[str, str]]) -> np.ndarray:
+        """The tokens of a talk, up to where the assistant begins to speak."""
+        begin, end = (self.tokenizer.special(name) for name in (TURN, OVER))
+        if begin is None or end is None:
+            raise ConfigError(
+                f"this model was not taught to talk: its tokenizer has no {TURN} and {OVER}. Use generate."
+            )
+        talk = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        for turn in talk:
+            if turn.get("role") not in SPEAKERS or not isinstance(turn.get("content"), str):
+                raise DataError(f"a message has a role ({', '.join(SPEAKERS)}) and a content; this one is {turn!r}.")
+        if not talk or talk[0]["role"] != "system":
+            talk = [{"role": "system", "content": SYSTEM}, *talk]
+        said = [self._pieces(f"{turn['role']}\n{turn['content']}") for turn in talk]
+        newline = self._pieces("\n")
+        parts = [part for each in said for part in ([begin], each, [end], newline)]
+        return np.concatenate([*parts, [begin], self._pieces("assistant\n")]).astype(np.int32)
+
+    def _write(self, numbers: Sequence[np.ndarray], end: int, how: Generation) -> list[str]:
+        """What the model writes after prompts of token numbers, until it writes ``end``."""
         longest = max(map(len, numbers))
         room = self.model.config.max_length
         if longest + how.max_new_tokens > room:
@@ -89,24 +131,24 @@ class Generator:
                 "this model. Shorten the prompt, or set max_new_tokens."
             )
         wide = min(-(-longest // STEP) * STEP, room - how.max_new_tokens)
-        ids = np.full((len(texts), wide), self.tokenizer.pad_id, np.int32)
+        ids = np.full((len(numbers), wide), self.tokenizer.pad_id, np.int32)
         for row, found in zip(ids, numbers, strict=True):
             row[: len(found)] = found
         count = np.array([len(found) for found in numbers], np.int32)
         key = jax.random.key(how.seed)
-        written = self._compiled(ids.shape, how.replace(seed=0))(self._state, ids, count, key)
+        written = self._compiled(ids.shape, end, how.replace(seed=0))(self._state, ids, count, key)
         made = jax.device_get(written)
-        answers = [self.tokenizer.decode(row[:length]) for row, length in zip(made.ids, made.length, strict=True)]
-        return answers[0] if isinstance(prompts, str) else answers
+        return [self.tokenizer.decode(row[:length]) for row, length in zip(made.ids, made.length, strict=True)]
+
+    def _pieces(self, text: str) -> np.ndarray:
+        return self.tokenizer.encode([text], max_length=self.model.config.max_length + 2).ids[1:-1]
 
     def _ids(self, text: str) -> np.ndarray:
         """The pieces of a prompt; for an empty one the piece that ends a text, after which another begins."""
-        inner = self.tokenizer.encode([text], max_length=self.model.config.max_length + 2).ids[1:-1]
+        inner = self._pieces(text)
         return inner if len(inner) else np.array([self.tokenizer.sep_id], np.int32)
 
-    def _function(self, shape: tuple[int, int], how: Generation) -> Any:
-        end = self.tokenizer.sep_id
-
+    def _function(self, shape: tuple[int, int], end: int, how: Generation) -> Any:
         @jax.jit
         def run(state: Any, ids: jax.Array, count: jax.Array, key: jax.Array) -> Any:
             model = nnx.merge(self._graph, state)

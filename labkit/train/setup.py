@@ -210,7 +210,7 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | 
     model = inputs.sized(experiment.model)
     task = experiment.task.restored(classes, getattr(inputs, "tokenizer", None))
     module = nnx.eval_shape(lambda: task.module(model, nnx.Rngs(0)))
-    if hasattr(model, "load"):
+    if hasattr(model, "save"):
         model.load(module.trunk, folder)
         task.load_head(module, weights.Tensors(folder), model)
     else:

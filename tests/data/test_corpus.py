@@ -79,6 +79,15 @@ def test_pairs_follow_each_other_where_their_label_says_so(documents, seed):
     assert abs(int(found.label.sum()) - len(found) / 2) <= 0.5
 
 
+def test_most_of_a_long_paragraph_is_read():
+    tokens = rows_of([100] * 20)
+    found = sentence_pairs(tokens, np.zeros(20, int), 43, 0)  # passages of twenty tokens, of paragraphs of a hundred
+    firsts = np.concatenate([parts(found, number)[0] for number in range(len(found))])
+    assert len(firsts) > 0.8 * 1000  # half of the text stands first in a pair
+    assert np.bincount((firsts - 10) // 100, minlength=20).min() > 20
+    assert found.row.tolist() == sorted(found.row.tolist()) and set(found.row.tolist()) <= set(tokens.row.tolist())
+
+
 def test_the_same_seed_gives_the_same_pairs_and_another_one_others():
     tokens, one = rows_of([5] * 60), np.zeros(60, int)
     first, again, other = (sentence_pairs(tokens, one, 23, seed) for seed in (1, 1, 2))

@@ -14,7 +14,9 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
+import labkit as lk
 from labkit.base.errors import ConfigError, WeightsError
+from labkit.data.text import Tokenizer
 from labkit.models import gpt_layout as layout
 from labkit.models import weights
 from labkit.models.gpt import Gpt, GptConfig
@@ -130,6 +132,27 @@ def test_logits_are_those_of_the_reference(config, model, read, folder):
     for row, ids, mask in zip(found, IDS, MASK, strict=True):
         expected = {"gpt2": gpt2, "llama": llama}[config.family](folder, ids[mask])
         np.testing.assert_allclose(row[mask], expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.samples
+@pytest.mark.slow
+def test_real_weights_give_the_logits_of_the_reference_and_write_sense():
+    config = GptConfig(preset="smollm2-135m")
+    model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
+    config.load(model)
+    ids = Tokenizer.load(config.folder()).encode(["The capital of France is"]).ids[1:-1]
+    expected = llama(config.folder(), ids)
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def logits(state: Any, ids: jax.Array) -> jax.Array:
+        model = nnx.merge(graph, state)
+        return model.logits(model(ids, jnp.ones_like(ids, bool)).hidden)
+
+    found = logits(state, jnp.asarray(ids)[None])[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    told = lk.Generator("smollm2-135m").generate(["The capital of France is", "Two plus two equals"], max_new_tokens=12)
+    assert told[0].startswith(" Paris.") and "four" in told[1], told
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +12,8 @@ from flax import nnx
 from scipy.signal import correlate
 
 from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError
-from labkit.models import models
+from labkit.base.errors import ConfigError, WeightsError
+from labkit.models import models, weights
 from labkit.models.vgg import PRESETS, VggConfig
 
 TINY = {"preset": "vgg-13", "base_width": 3, "input_shape": (32, 64, 2)}
@@ -161,6 +163,99 @@ def test_what_is_wrong_is_said():
         VggConfig(preset="vgg-12")
     with pytest.raises(ConfigError, match=r"stages = \(1, 0\) must be one to five"):
         VggConfig(stages=(1, 0))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A folder of convolutions and the model they are of."""
+    folder = tmp_path_factory.mktemp("vgg")
+    model = filled(VggConfig(stages=(1, 2), base_width=3, head_width=0, pixels="imagenet", input_shape=(8, 8, 3)))
+    params = {"/".join(path): np.asarray(leaf) for path, leaf in weights.flatten(model).items()}
+    pixels = {"range": [0, 255], "channels": "BGR", "mean": [104.007, 116.669, 122.679], "scale": 1.0}
+    said = {"model_type": "vgg", "stages": [1, 2], "base_width": 3, "head_width": 0, "pixels": pixels}
+    weights.save_own(params, folder, said)
+    return folder, model
+
+
+def test_stored_convolutions_and_their_pixels_are_taken_from_a_folder(stored):
+    folder, model = stored
+    config = VggConfig(weights=str(folder), input_shape=(8, 8, 3))
+    assert (config.stages, config.base_width, config.head_width, config.pixels) == ((1, 2), 3, 0, "imagenet")
+    again = config.build(nnx.Rngs(5))
+    assert not config.load(again).missing
+    picture = np.random.default_rng(2).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+    seen = picture[..., ::-1].astype(np.float64) - (104.007, 116.669, 122.679)
+    expected = reference(model, config.stages, seen).mean((1, 2))
+    for x in (picture, (picture / 255).astype(np.float32)):
+        np.testing.assert_allclose(again(jnp.asarray(x)).pooled, expected, rtol=1e-4)
+    grey = config.replace(input_shape=(8, 8, 1)).build(nnx.Rngs(0))
+    config.load(grey)
+    three = again(jnp.asarray(picture[..., :1].repeat(3, -1))).pooled
+    np.testing.assert_allclose(grey(jnp.asarray(picture[..., :1])).pooled, three, rtol=1e-6)
+    loaded = loads(VggConfig, dumps(config).replace(str(folder), "/nowhere"))  # the folder is needed once
+    assert loaded == config.replace(weights="/nowhere")
+
+
+def test_the_first_stages_serve_alone_and_dense_layers_start_fresh(stored):
+    folder, model = stored
+    config = VggConfig(weights=str(folder), stages=(1,), head_width=5, input_shape=(2, 2, 3))
+    part = config.build(nnx.Rngs(5))
+    before = np.array(part.dense[0].kernel[...])
+    report = config.load(part)
+    assert report.loaded == ("convs/0/kernel", "convs/0/bias") and len(report.missing) == len(report.ignored) == 4
+    np.testing.assert_array_equal(part.convs[0].kernel[...], model.convs[0].kernel[...])
+    np.testing.assert_array_equal(part.dense[0].kernel[...], before)
+
+
+def test_weights_that_do_not_fit_are_refused(stored, tmp_path):
+    folder, _ = stored
+    config = VggConfig(weights=str(folder), base_width=4, input_shape=(8, 8, 3))
+    with pytest.raises(WeightsError, match=r"convs/0/kernel: file \[3, 3, 3, 3\], model \[3, 3, 3, 4\]"):
+        config.load(config.build(nnx.Rngs(0)))
+    with pytest.raises(WeightsError, match="names no weights"):
+        VggConfig(input_shape=(32, 32, 3)).load(config.build(nnx.Rngs(0)))
+    with pytest.raises(ConfigError, match="stored convolutions have none"):
+        VggConfig(weights=str(folder), batch_norm=True)
+    with pytest.raises(ConfigError, match="grey or coloured pictures, not 2 channels"):
+        VggConfig(pixels="imagenet", input_shape=(32, 32, 2)).build(nnx.Rngs(0))
+    said = json.loads((folder / "config.json").read_text())
+    for change, message in (
+        ({"model_type": "resnet"}, "type 'resnet'; supported here: 'vgg'"),
+        ({"pixels": {"channels": "RGB"}}, "trained on pixels = {'channels': 'RGB'}"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(said | change))
+        with pytest.raises(WeightsError) as error:
+            VggConfig(weights=str(tmp_path))
+        assert message in str(error.value)
+
+
+@pytest.mark.samples
+def test_the_published_convolutions_see_a_real_picture_as_an_independent_program_does():
+    from sklearn.datasets import load_sample_image
+
+    picture = load_sample_image("china.jpg")[200:232, 300:348]
+    config = VggConfig(preset="vgg16-trunk", input_shape=picture.shape)
+    model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
+    assert not config.load(model).missing and config.count() == 14_714_688
+    assert config == VggConfig(weights="vgg16-trunk", input_shape=picture.shape).replace(preset="vgg16-trunk")
+    seen = picture[None, ..., ::-1].astype(np.float64) - (104.007, 116.669, 122.679)
+    expected = many(model, config.stages, seen)
+    found = np.asarray(jax.jit(lambda x: model(x).pooled)(jnp.asarray(picture[None])))
+    assert np.abs(expected).max() > 1 and (expected > 0).mean() > 0.2  # the features say something
+    np.testing.assert_allclose(found, expected.mean((1, 2)), rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def many(model, stages, pictures):
+    """As :func:`reference` for many channels: every convolution as nine products of shifted pictures, in float64."""
+    x, layers = pictures, iter(model.convs)
+    for times in stages:
+        for layer in [next(layers) for _ in range(times)]:
+            kernel, bias = np.asarray(layer.kernel[...], np.float64), np.asarray(layer.bias[...], np.float64)
+            wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            parts = (wide[:, i : i + x.shape[1], j : j + x.shape[2]] @ kernel[i, j] for i in range(3) for j in range(3))
+            x = np.maximum(sum(parts) + bias, 0)
+        x = x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).max((2, 4))
+    return x
 
 
 def test_mixed_is_float32_but_for_products_of_bfloat16():
