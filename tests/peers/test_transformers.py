@@ -197,13 +197,19 @@ def test_a_model_of_theirs_here(name: str, torch: Any, theirs: Any, tmp_path: Pa
         equal(seen.hidden, peer(**given).last_hidden_state, REAL, f"{name} of theirs, hidden states")
 
 
-def test_a_run_is_used_there_with_its_tokenizer_and_its_classes(
-    torch: Any, theirs: Any, reviews: Any, settings: dict, tmp_path: Path
-) -> None:
-    model = lk.models["bert"](preset="tiny", width=16, depth=2, heads=2, mlp_width=32, max_length=64)
-    run = lk.fit(reviews, model, folder=tmp_path / "lab", background=False, **{**settings, "epochs": 10})
+def test_a_run_is_used_there_with_its_tokenizer_and_its_classes(torch: Any, theirs: Any, tmp_path: Path) -> None:
+    random, words = np.random.default_rng(0), {"bad": ("awful", "dull", "poor"), "good": ("fine", "great", "lovely")}
+    rows = [
+        {"text": f"{random.choice(words[label])} film , number {number} .", "label": label}
+        for number, label in enumerate(["bad", "good"] * 80)
+    ]
+    model = lk.models["bert"](preset="tiny", width=32, depth=2, heads=2, mlp_width=64, max_length=64)
+    run = lk.fit(
+        rows, model, folder=tmp_path / "lab", background=False, epochs=6, batch_size=16, max_length=32,
+        vocabulary=200, learning_rate=5e-3, buckets=1,
+    )  # fmt: skip
     folder = run.export(tmp_path / "out")
-    texts = ["A fine film, and a long one.", "dull", "Not for the faint of heart."]
+    texts = ["A fine film, and a long one.", "dull", "A great, awful, lovely film."]
     ours = run.predictor.probabilities(texts)
     assert np.ptp(ours[:, 0]) > 0.05, "it has learnt something"
     cut = theirs.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), pad_token="[PAD]")

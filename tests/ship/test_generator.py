@@ -37,7 +37,7 @@ def test_a_talk_has_the_tokens_of_its_form_and_gets_an_answer():
         {"role": "assistant", "content": "No."},
         {"role": "user", "content": "What is the capital of France?"},
     ]
-    # The reference: the form as one text, its special tokens found by the Rust tokenizer; what a user writes stays text.
+    # The form as one text, its special tokens found by the Rust tokenizer. What a user writes stays text.
     rust = tokenizers.Tokenizer.from_file(str(samples.folder("smollm2-135m") / "tokenizer.json"))
     parts = [f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in talk]
     expected = [rust.encode(part).ids for part in (*parts, "<|im_start|>assistant\n")]

@@ -1,0 +1,94 @@
+"""Every architecture of the registry: one training step moves all of it, its layers are scanned where they are alike,
+and it packs texts or says that it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import labkit as lk
+from labkit.base.errors import ConfigError
+from labkit.models import models
+from labkit.planning import experiment_of
+from labkit.train.setup import prepare, shapes_of
+
+TEXT = {"width": 16, "heads": 2, "mlp_width": 24, "max_length": 24}
+SMALL = {
+    "bert": {**TEXT, "depth": 2},
+    "gpt": {**TEXT, "depth": 2},
+    "transformer": {**TEXT, "encoder_depth": 2, "decoder_depth": 2},
+    "textcnn": {"embedding": 8, "filters": 8, "max_length": 24},
+    "mlp": {"widths": (8, 8)},
+    "cnn": {"widths": (4, 8), "blocks": (1, 1), "input_shape": (8, 8, 1)},
+    "vgg": {"stages": (1, 1), "base_width": 4, "head_width": 8, "input_shape": (8, 8, 1)},
+}
+#: Those whose layers are alike: a scan runs them. The others' layers differ in width or in the size of the picture.
+DEEPER = {
+    "bert": {"depth": 5},
+    "gpt": {"depth": 5},
+    "transformer": {"encoder_depth": 5, "decoder_depth": 5},
+}
+OPTIONS = {"batch_size": 8, "learning_rate": 1e-2, "warmup": 0.0, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    random, words = np.random.default_rng(0), ["one", "two", "three", "four", "five", "six"]
+    texts = [{"text": " ".join(random.choice(words, 4)), "other": " ".join(random.choice(words, 3)), "label": n % 2}
+             for n in range(60)]  # fmt: skip
+    return {
+        "text": lk.load(texts, text="text", label="label"),
+        "pair": lk.load(texts, text=("text", "other"), label=False),
+        "image": lk.load("digits").sample(100),
+        "features": lk.load("digits").sample(100),
+    }
+
+
+def planned(name, rows, folder, sizes=None, **more):
+    """A run made ready, not begun."""
+    config = models[name](**{**SMALL[name], **(sizes or {})})
+    options = {**OPTIONS, "task": "seq2seq" if name == "transformer" else "classify", **more}
+    if config.reads in ("text", "pair"):
+        options |= {"max_length": 24, "vocabulary": 300, "buckets": 1}
+    data, experiment = experiment_of(rows[config.reads], config, True, options)
+    data.save(folder / "data")
+    return prepare(experiment, folder, lambda message: None)
+
+
+def test_the_table_above_is_whole():
+    assert set(SMALL) == set(models)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_one_step_moves_every_parameter(name, rows, tmp_path):
+    plan = planned(name, rows, tmp_path)
+    state = plan.steps.state(plan.weights(), 0)
+    before = {path: np.array(value) for path, value in state.moving.items()}
+    state, told = plan.steps.train(state, plan.steps.place(plan.batches.at(0)))
+    assert np.isfinite(told["loss"]) and told["loss"] > 0 and not int(told["skipped"])
+    assert set(before) == set(plan.steps.shapes), "nothing is frozen"
+    still = [path for path, value in before.items() if np.array_equal(value, state.moving[path])]
+    assert not still
+    assert all(np.isfinite(value).all() for value in state.moving.values())
+
+
+@pytest.mark.parametrize("name", DEEPER)
+def test_the_program_of_a_step_does_not_grow_with_depth(name, rows, tmp_path):
+    sizes = []
+    for number, deeper in enumerate(({}, DEEPER[name])):
+        plan = planned(name, rows, tmp_path / str(number), deeper)
+        (batch,) = shapes_of(plan.batches, plan.steps)
+        sizes.append(str(plan.steps.trace("train", plan.steps.abstract_state(), batch).jaxpr).count(" = "))
+    assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if models[name].reads in ("text", "pair")])
+def test_it_packs_or_says_that_it_cannot(name, rows, tmp_path):
+    if name == "transformer":  # its rows are pairs, one by one
+        assert not models[name].packs and "a row holds one pair" in planned(name, rows, tmp_path).summary["layout"]
+    elif getattr(models[name], "packs", True):
+        batch = planned(name, rows, tmp_path, packing="always").batches.at(0)
+        assert batch["segment"].max() > 1, "several texts share a row"
+    else:
+        with pytest.raises(ConfigError, match="cannot read several texts in one row"):
+            planned(name, rows, tmp_path, packing="always")
