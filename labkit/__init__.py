@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from labkit.panels.words import choose as language
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
     from labkit.ship.embedder import Embedder
+    from labkit.ship.filler import Filler
     from labkit.ship.generator import Generator
     from labkit.ship.predictor import Predictor
     from labkit.train.optim import Optimizer
@@ -55,6 +56,7 @@ _HOMES = {
     "Report": "labkit.judge.report:Report",
     "Generator": "labkit.ship.generator:Generator",
     "Embedder": "labkit.ship.embedder:Embedder",
+    "Filler": "labkit.ship.filler:Filler",
     "Predictor": "labkit.ship.predictor:Predictor",
     "Optimizer": "labkit.train.optim:Optimizer",
     "language": "labkit.panels.words:choose",
@@ -68,7 +70,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
     "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "Embedder",
-    "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
+    "Filler", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

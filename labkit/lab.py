@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from labkit.judge.explanation import Attention, Explanation
     from labkit.judge.report import Report
     from labkit.ship.answerer import Found
+    from labkit.ship.filler import Guess
     from labkit.ship.predictor import Prediction, Predictor
 
 
@@ -72,6 +73,18 @@ class Run(BaseRun):
         from labkit.ship.generator import Generator
 
         return Generator(self._model()).generate(prompts, **settings)
+
+    def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
+        """What a pretrained encoder puts for every ``[MASK]``; see :meth:`labkit.Filler.fill`."""
+        from labkit.ship.filler import Filler
+
+        return Filler(self._model()).fill(text, pair, top=top)
+
+    def follows(self, first: str, second: str) -> float:
+        """How sure a pretrained encoder is that one text follows the other; see :meth:`labkit.Filler.follows`."""
+        from labkit.ship.filler import Filler
+
+        return Filler(self._model()).follows(first, second)
 
     def embed(self, texts: Sequence[str]) -> Any:
         """Vectors of texts, f32 [n, d], by the trained encoder; see :meth:`labkit.Embedder.embed`."""

@@ -6,9 +6,7 @@ The form is BERT's, whatever the file says: ``[CLS] text [SEP]``, or ``[CLS] tex
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, islice, pairwise
@@ -20,25 +18,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from labkit.base.cache import fingerprint, write_atomic
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data.rows import batches
 from labkit.data.tokens import Tokens
+from labkit.data.vocabulary import ROLES, from_file, learn_bpe, learn_wordpiece
 from labkit.data.words import Words, fits, ranges
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-#: Roles of special tokens and the names they go by, BERT's first. GPT's vocabulary has one for all of them.
-ROLES = {
-    "pad": ("[PAD]", "<pad>", "<|endoftext|>"),
-    "unk": ("[UNK]", "<unk>", "<|endoftext|>"),
-    "cls": ("[CLS]", "<s>", "<|endoftext|>"),
-    "sep": ("[SEP]", "</s>", "<|endoftext|>"),
-    "mask": ("[MASK]", "<mask>", "<|endoftext|>"),
-}
 #: What is read of one text at most, in characters: a bound on time (about a second). Text after it counts as cut.
 READ = 1_000_000
 
@@ -99,7 +89,7 @@ class Tokenizer:
             there = ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else "no such path"
             raise DataError(f"no {' or '.join(names)} in {str(path)!r} ({there or 'it is empty'}).")
         try:
-            rust = tokenizers.Tokenizer.from_file(str(file)) if file.suffix == ".json" else _from_vocabulary(file)
+            rust = tokenizers.Tokenizer.from_file(str(file)) if file.suffix == ".json" else from_file(file)
         except DataError:
             raise
         except Exception as error:  # the Rust library raises bare Exception
@@ -137,8 +127,8 @@ class Tokenizer:
             count, filled = count + len(part), filled or any(text.strip() for text in part)
         if not filled:
             raise DataError(f"there is no text to learn a vocabulary from ({count} rows, all empty).")
-        learn = _learn_wordpiece if kind == "wordpiece" else _learn_bpe
-        return cls(learn(texts, vocab_size, lowercase, min_frequency))
+        learn = learn_wordpiece if kind == "wordpiece" else learn_bpe
+        return cls(learn(lambda: _portions(texts), vocab_size, lowercase, min_frequency))
 
     def save(self, folder: str | Path) -> Path:
         """Write ``tokenizer.json`` into a folder (made if need be), whole or not at all; returns the file's path."""
@@ -203,6 +193,10 @@ class Tokenizer:
         found = self._rust.encode(_well_formed(_checked([text])[0][:READ]), add_special_tokens=False)
         ids = (self.unk_id if self._reserved[number] else number for number in found.ids)
         return list(zip(found.tokens, ids, found.offsets, strict=True))
+
+    def names(self, ids: Iterable[int]) -> list[str]:
+        """The pieces of some ids as the vocabulary spells them, special tokens too."""
+        return [self._rust.id_to_token(int(number)) for number in ids]
 
     def special(self, name: str) -> int | None:
         """The id of the special token of this name, such as "<|im_end|>"; None where the vocabulary has none."""
@@ -361,95 +355,3 @@ def _head(text: str, limit: int) -> str:
     head = text[:limit]
     whole = head.rsplit(None, 1)[:1]
     return _well_formed(whole[0] if whole and len(whole[0]) > limit // 2 else head)
-
-
-def _from_vocabulary(file: Path) -> tokenizers.Tokenizer:
-    # "\n" only: splitlines() would also split at the U+2028 or U+0085 that a vocabulary may hold
-    lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    vocab = {line.rstrip("\r"): number for number, line in enumerate(lines)}
-    beside = file.parent / "tokenizer_config.json"
-    options: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    words = (piece for piece in vocab if not (piece.startswith("[") and piece.endswith("]")))
-    lowercase = options.get("do_lower_case")
-    if lowercase is None:
-        lowercase = all(word == word.lower() for word in words)  # not isupper(): "ᴬ" is upper but has no lower case
-    return _wordpiece(vocab, lowercase, options.get("strip_accents"), options.get("tokenize_chinese_chars", True))
-
-
-def _wordpiece(
-    vocab: dict[str, int], lowercase: bool, strip_accents: bool | None = None, chinese: bool = True
-) -> tokenizers.Tokenizer:
-    """BERT's WordPiece over a vocabulary; accents go with the case unless told otherwise."""
-    unknown = next((name for name in ROLES["unk"] if name in vocab), ROLES["unk"][0])
-    rust = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=100))
-    rust.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=chinese, strip_accents=strip_accents, lowercase=lowercase
-    )
-    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    rust.decoder = decoders.WordPiece()
-    return _with_special(rust)
-
-
-def _with_special(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Declare the special tokens and the BERT form, so that a saved file is whole for other programs too."""
-    known = {role: name for role, names in ROLES.items() for name in names if rust.token_to_id(name) is not None}
-    rust.add_special_tokens(list(known.values()))
-    if "cls" in known and "sep" in known:
-        cls, sep = known["cls"], known["sep"]
-        numbers = [(name, rust.token_to_id(name)) for name in (cls, sep)]
-        rust.post_processor = processors.TemplateProcessing(
-            single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1", special_tokens=numbers
-        )
-    return rust
-
-
-def _learn_wordpiece(texts: Any, vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
-    special = [names[0] for names in ROLES.values()]
-    rust = _wordpiece({name: number for number, name in enumerate(special)}, lowercase)
-    alphabet = _alphabet(texts, rust, least, vocab_size - len(special))
-    letters = [piece for piece in alphabet if len(piece) == 1]
-    # The trainer numbers continuation characters in the order of a hash table, which differs from one process to the
-    # next, and breaks ties by number. Handed in as special tokens they have fixed numbers; `_wordpiece` forgets that.
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, min_frequency=least, special_tokens=special + alphabet, show_progress=False,
-        initial_alphabet=letters, limit_alphabet=len(letters),
-    )  # fmt: skip
-    rust.train_from_iterator(_portions(texts), trainer)
-    return _wordpiece(rust.get_vocab(), lowercase)
-
-
-def _alphabet(texts: Any, rust: tokenizers.Tokenizer, least: int, room: int) -> list[str]:
-    """Characters, most frequent first, each followed by ``##`` and itself where it can go on a word."""
-    raw = np.zeros(0x110000, np.int64)  # of each code point
-    for part in _portions(texts):
-        found = np.bincount(np.frombuffer("".join(part).encode("utf-32-le"), np.uint32))
-        raw[: len(found)] += found
-    seen: Counter[str] = Counter()
-    inner: set[str] = set()
-    for code in np.flatnonzero(raw).tolist():
-        char, count = chr(code), int(raw[code])
-        words = [word for word, _ in rust.pre_tokenizer.pre_tokenize_str(rust.normalizer.normalize_str("a" + char))]
-        inner.update(words[0][1:])
-        for letter in "".join(words)[1:]:
-            seen[letter] += count
-    chosen: list[str] = []
-    for letter in sorted((one for one in seen if seen[one] >= least), key=lambda one: (-seen[one], one)):
-        forms = [letter, f"##{letter}"] if letter in inner else [letter]
-        if len(chosen) + len(forms) > room:
-            break
-        chosen += forms
-    return chosen
-
-
-def _learn_bpe(texts: Any, vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
-    rust = tokenizers.Tokenizer(models.BPE())
-    if lowercase:
-        rust.normalizer = normalizers.Lowercase()
-    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    rust.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, min_frequency=least, special_tokens=[names[0] for names in ROLES.values()],
-        show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
-    rust.train_from_iterator(_portions(texts), trainer)
-    return _with_special(rust)

@@ -13,6 +13,7 @@ from flax import nnx
 from labkit.base.config import loads
 from labkit.base.errors import WeightsError
 from labkit.data.text import Tokenizer
+from labkit.judge.explanation import Attention
 from labkit.models import models, weights
 from labkit.models.bert import BertConfig
 from labkit.train.compilation import use_compilation_cache
@@ -57,7 +58,11 @@ class Embedder:
         def pooled(state: Any, batch: dict[str, Any]) -> jax.Array:
             return nnx.merge(graph, state)(batch["ids"], batch["mask"], batch["types"]).pooled
 
-        self._pooled = pooled
+        @jax.jit
+        def looked(state: Any, batch: dict[str, Any]) -> jax.Array:
+            return nnx.merge(graph, state).attention(batch["ids"], batch["mask"], batch["types"])
+
+        self._pooled, self._looked = pooled, looked
 
     def __repr__(self) -> str:
         return f"<embedder: vectors of {self.width}>"
@@ -82,6 +87,13 @@ class Embedder:
         """Cosines of the vectors of n texts with those of m others (or with their own), f32 [n, m]."""
         ours = self.embed(texts)
         return ours @ (ours if others is None else self.embed(others)).T
+
+    def attention(self, text: str, pair: str | None = None) -> Attention:
+        """The attention of every layer and head over the tokens of a text, or of two read together."""
+        (batch,) = self._inputs.to_predict([text], None if pair is None else [pair])
+        count = int(batch["mask"][0].sum())
+        weights = jax.device_get(self._looked(self._state, batch))[0, :, :, :count, :count]
+        return Attention(tuple(self._inputs.tokenizer.names(batch["ids"][0, :count])), weights)
 
 
 def _loaded(config: BertConfig) -> nnx.Module:

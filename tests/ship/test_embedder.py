@@ -26,6 +26,11 @@ def test_vectors_of_a_run_are_what_its_encoder_pools(finished, tmp_path):
         pooled = np.asarray(jax.jit(lambda ids: model(ids, ids >= 0).pooled)(ids)[0])
         np.testing.assert_allclose(vector, pooled / np.linalg.norm(pooled), atol=1e-5)
     np.testing.assert_array_equal(finished.embed(TEXTS), found)
+    seen, tokenizer = lk.Embedder(folder).attention(TEXTS[0], "dull"), lk.Tokenizer.load(folder)
+    asked = tokenizer.encode(TEXTS[:1], ["dull"])
+    assert list(seen.tokens) == tokenizer.names(asked.ids) and seen.tokens[0] == "[CLS]"
+    assert seen.weights.shape == (2, 2, len(seen.tokens), len(seen.tokens))
+    np.testing.assert_allclose(seen.weights.sum(-1), 1, atol=1e-5)
     assert repr(lk.Embedder(folder)) == "<embedder: vectors of 16>" and lk.Embedder(folder).embed([]).shape == (0, 16)
     with pytest.raises(TypeError, match=r"takes a list of texts: embed\(\['a fine film'\]\)"):
         lk.Embedder(folder).embed(TEXTS[0])

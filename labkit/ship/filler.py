@@ -1,0 +1,143 @@
+"""A pretrained encoder as it was taught: it tells hidden words, and whether one text follows another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.base.config import loads
+from labkit.base.errors import ConfigError, DataError, WeightsError
+from labkit.base.shapes import Array
+from labkit.data.text import Tokenizer
+from labkit.models import bert_heads, models, weights
+from labkit.tasks import tasks
+from labkit.tasks.pretrain import Pretrain, Pretrained
+from labkit.train.compilation import use_compilation_cache
+from labkit.train.experiment import Experiment
+from labkit.train.setup import load_model
+
+#: What stands for a hidden word in a text that is given; rows are filled up to a multiple of so many tokens.
+HIDDEN, STEP = "[MASK]", 16
+
+
+class Guess(NamedTuple):
+    """A piece that may be the hidden one, and its probability, 0 … 1."""
+
+    piece: str
+    probability: float
+
+
+class Filler:
+    """A model of the task "pretrain" that a run has written, or pretrained weights with their heads.
+
+    Args:
+        source: a folder of labkit's; or weights as an architecture takes them: a sample ("bert-tiny"), a folder in the
+            Hugging Face layout, or "org/name@revision".
+
+    Raises:
+        WeightsError: there are no such weights, or they have no head for hidden words.
+    """
+
+    def __init__(self, source: str | Path):
+        use_compilation_cache()
+        folder = Path(source)
+        if (folder / "labkit.toml").exists():
+            experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
+            if not isinstance(experiment.task, Pretrain):
+                learnt = tasks.name_of(experiment.task)
+                raise WeightsError(
+                    f"{folder.name!r} has learnt {learnt!r}; only the task 'pretrain' tells hidden words."
+                )
+            module, _, inputs = load_model(experiment, folder)
+            self.tokenizer, self._next = inputs.tokenizer, experiment.task.next_sentence
+        else:
+            module, self._next = _with_heads(str(source))
+            self.tokenizer = Tokenizer.load(weights.find(str(source)))
+        self._longest = module.trunk.config.max_length
+        graph, self._state = nnx.split(module)
+
+        @jax.jit
+        def read(state: Any, ids: Array, types: Array, real: Array) -> tuple[Array, Array]:
+            module = nnx.merge(graph, state)
+            seen = module.trunk(ids, real, types)
+            table = module.trunk.embeddings.word.embedding[...]
+            words = jax.nn.softmax(module.head.mlm_logits(seen.hidden, table))
+            return words, jax.nn.softmax(module.head.nsp_logits(seen.pooled)) if self._next else words[:, 0, :2]
+
+        self._read = read
+
+    def __repr__(self) -> str:
+        return f"<filler: {self.tokenizer.vocab_size} pieces>"
+
+    def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
+        """The ``top`` likeliest pieces at every ``[MASK]`` of a text (and of a second one behind it), in their order.
+
+        Raises:
+            DataError: nothing is hidden, or the texts are longer than the model reads.
+        """
+        ids, types = self._row(text, pair)
+        hidden = np.flatnonzero(ids == self.tokenizer.mask_id)
+        if not len(hidden):
+            raise DataError(f"nothing is hidden in {text[:40]!r}: write {HIDDEN} where a word is to be told.")
+        chances = self._asked(ids, types)[0][hidden].copy()
+        chances[:, self.tokenizer.reserved] = 0.0
+        best = np.argsort(-chances, axis=1)[:, :top]
+        return [
+            [Guess(name, float(row[number])) for name, number in zip(self.tokenizer.names(places), places, strict=True)]
+            for row, places in zip(chances, best, strict=True)
+        ]
+
+    def follows(self, first: str, second: str) -> float:
+        """The probability, 0 … 1, that ``second`` follows ``first`` in a text.
+
+        Raises:
+            ConfigError: the model was not taught to tell.
+        """
+        if not self._next:
+            raise ConfigError("this model was pretrained without next sentences (next_sentence = False).")
+        return float(self._asked(*self._row(first, second))[1][0])
+
+    def _row(self, text: str, pair: str | None) -> tuple[np.ndarray, np.ndarray]:
+        """``[CLS] text [SEP]``, or ``[CLS] text [SEP] pair [SEP]`` with types 0 and 1, hidden words in their places."""
+        tokenizer = self.tokenizer
+        parts = [np.array([tokenizer.cls_id]), self._pieces(text)]
+        kinds = [0] * (2 + len(parts[1]))
+        if pair is not None:
+            parts += [np.array([tokenizer.sep_id]), self._pieces(pair)]
+            kinds += [1] * (1 + len(parts[3]))
+        ids = np.concatenate([*parts, np.array([tokenizer.sep_id])])
+        if len(ids) > self._longest:
+            raise DataError(f"a row of {len(ids)} tokens is longer than the {self._longest} that this model reads.")
+        return ids.astype(np.int32), np.array(kinds, np.int32)
+
+    def _pieces(self, text: str) -> np.ndarray:
+        told: list[int] = []
+        for number, part in enumerate(text.split(HIDDEN)):
+            told += [self.tokenizer.mask_id] * bool(number)
+            told += self.tokenizer.encode([part], max_length=self._longest + 2).ids[1:-1].tolist()
+        return np.array(told, np.int32)
+
+    def _asked(self, ids: np.ndarray, types: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities [t, v] of every piece at every place, and [2] of following and not."""
+        wide = min(-(-len(ids) // STEP) * STEP, self._longest)
+        row = np.full((1, wide), self.tokenizer.pad_id, np.int32)
+        kinds, real = np.zeros_like(row), np.arange(wide)[None] < len(ids)
+        row[0, : len(ids)], kinds[0, : len(ids)] = ids, types
+        words, follows = jax.device_get(self._read(self._state, *map(jnp.asarray, (row, kinds, real))))
+        return words[0, : len(ids)], follows[0]
+
+
+def _with_heads(name: str) -> tuple[Pretrained, bool]:
+    """Weights with the heads of their pretraining, and whether there is one for the next sentence."""
+    config = models["bert"](weights=name)
+    module = Pretrained(config.build(nnx.Rngs(0)), config, nnx.Rngs(0))
+    without_pooler = config.load(module.trunk).missing
+    missing = bert_heads.load(module.head, weights.find(name)).missing
+    if any("seq_relationship" not in each for each in missing):
+        raise WeightsError(f"weights {name!r} have no head that tells hidden words: {', '.join(missing)} are missing.")
+    return module, not missing and not without_pooler and config.layout == "bert"
