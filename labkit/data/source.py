@@ -89,6 +89,24 @@ def load(
     return make_rows(_read(_memory_parts(x), wanted), choice, {"source": "", **_plain(said)})
 
 
+def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, list[Any]]:
+    """The columns of a file or folder with their first ``n`` values, before it is known what they mean.
+
+    Args:
+        path: of what :func:`load` reads.
+        file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a CSV file.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise DataError(f"there is no file or folder {os.fspath(path)!r}.")
+    parts = _path_parts(place, Dialect(**file))
+    table = next(iter(parts.values()))().table
+    return table.remove_columns([ROW]).with_format(None)[:n] if len(table) else {}
+
+
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """Options as TOML and JSON hold them."""
     return {

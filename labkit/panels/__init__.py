@@ -6,16 +6,25 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit.panels.state import State
+    from labkit.panels.data import Data as Data
+    from labkit.panels.lab import Lab as Lab
+    from labkit.panels.picker import Model as Model
+    from labkit.panels.prepare import Prepare as Prepare
+    from labkit.panels.state import State as State
 
 _HOMES = {
+    "Lab": "labkit.panels.lab:Lab",
+    "Data": "labkit.panels.data:Data",
+    "Prepare": "labkit.panels.prepare:Prepare",
+    "Model": "labkit.panels.picker:Model",
     "State": "labkit.panels.state:State",
 }
 
-__all__ = ["State"]
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a panel shows its errors itself
 
 
 def __getattr__(name: str) -> Any:

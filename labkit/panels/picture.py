@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 PERIOD = 1.0
 
 _LOG = logging.getLogger("labkit.panels")
-_LOG.addHandler(logging.NullHandler())
 
 
 class PicturePanel:

@@ -72,3 +72,26 @@ def scrolled(content: Html, label: str) -> Html:
 def joined(*parts: Html | str) -> Html:
     """Pieces one after the other; plain text is escaped."""
     return Html("".join(safe(part) for part in parts))
+
+
+def side_by_side(*parts: Html) -> Html:
+    """Pieces beside each other where there is room."""
+    return Html(f'<div class="lk-beside">{"".join(f"<div>{part}</div>" for part in parts)}</div>')
+
+
+def short(name: str, values: Sequence[Any], most: int = 48) -> str:
+    """A name with the first value it stands for, as plain text for a list of choices."""
+    first = next((" ".join(str(value).split()) for value in values if value not in (None, "")), "")
+    text = visible(f"{name}: {first}" if first else name)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def marked(text: str, other: str) -> Html:
+    """A text with what differs from ``other`` marked: all between their common beginning and end."""
+    start = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
+    least = min(len(text), len(other)) - start
+    end = next((i for i in range(least) if text[-1 - i] != other[-1 - i]), least)
+    middle = text[start : len(text) - end]
+    return Html(
+        f"{safe(text[:start])}<mark>{safe(middle)}</mark>{safe(text[len(text) - end :])}" if middle else safe(text)
+    )

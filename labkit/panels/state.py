@@ -68,6 +68,7 @@ class State(traitlets.HasTraits):
         self.file: Path | None = None
         self._lock = threading.RLock()
         self._made: tuple[Any, Rows] | None = None
+        self._split_rows: tuple[Any, Rows] | None = None
 
     @traitlets.default("task")
     def _task(self) -> Config:
@@ -114,9 +115,18 @@ class State(traitlets.HasTraits):
                 self._made = (key, rows)
             return self._made[1]
 
+    def prepared(self) -> Rows:
+        """The rows as training needs them, split; for a thread. Raises :class:`DataError` as its parts do."""
+        with self._lock:
+            cleaned = self.cleaned()
+            key = (id(cleaned), tasks.name_of(self.task), self.task.form, self.accept_leakage)
+            if self._split_rows is None or self._split_rows[0] != key:
+                self._split_rows = (key, ready(cleaned, self.task, self.accept_leakage))
+            return self._split_rows[1]
+
     def ready(self) -> tuple[Rows, Experiment]:
-        """Rows as training needs them, and the experiment; for a thread. Raises as its parts do."""
-        rows = ready(self.cleaned(), self.task, self.accept_leakage)
+        """:meth:`prepared`, and the experiment; for a thread. Raises as its parts do."""
+        rows = self.prepared()
         return rows, self.experiment.replace(data=Data.of(rows, self.accept_leakage))
 
     # --- experiment -------------------------------------------------------------------------------------------

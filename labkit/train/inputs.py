@@ -195,17 +195,20 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
     """What a run reads its rows with; a tokenizer is that kept from before, or of the pretrained model, or learnt."""
     if rows.spec.kind != "text":
         return Numbers(rows.spec.kind)
-    task, source, kept = experiment.task, experiment.model.folder(), folder / "tokenizer"
-    if (kept / "tokenizer.json").exists():
-        tokenizer = Tokenizer.load(kept)
-    elif source is not None:
-        tokenizer = Tokenizer.load(source)
-    else:
-        train = rows["train"]
-        texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
-        tokenizer = Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary)
+    kept = folder / "tokenizer"
+    known = (kept / "tokenizer.json").exists()
+    tokenizer = Tokenizer.load(kept) if known else tokenizer_of(experiment.model, experiment.task, rows)
     tokenizer.save(kept)
     return _texts(tokenizer, experiment)
+
+
+def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
+    """The tokenizer of a pretrained model; where there is none (or no model yet), one learnt from the training rows."""
+    if model is not None and (source := model.folder()) is not None:
+        return Tokenizer.load(source)
+    train = rows["train"]
+    texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
+    return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary)
 
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:

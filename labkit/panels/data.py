@@ -1,0 +1,252 @@
+"""The step Data: rows from a sample, a file or a path; what they hold, and what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ipywidgets as widgets
+import numpy as np
+
+from labkit.base.cache import fingerprint, write_atomic
+from labkit.base.errors import DataError
+from labkit.base.samples import SAMPLES, is_cached
+from labkit.data.health import Health, check
+from labkit.data.rows import Rows
+from labkit.data.source import load, peek
+from labkit.panels import charts, pieces
+from labkit.panels.browse import Browser
+from labkit.panels.panel import Panel
+from labkit.panels.state import State
+
+#: Kinds of files that can be uploaded.
+FILES = ".csv,.tsv,.jsonl,.ndjson,.parquet,.pq"
+WAYS = ("sample", "upload", "path")
+
+
+class Data(Panel):
+    """Choose rows and look at them.
+
+    Args:
+        rows: what :func:`labkit.load` returns or takes.
+        state, language: see :class:`labkit.panels.panel.Panel`.
+    """
+
+    title: ClassVar[str] = "data"
+
+    def __init__(self, rows: Any = None, *, state: State | None = None, language: str | None = None):
+        state = state if state is not None else State(language=language)
+        if rows is not None:
+            state.rows = rows if isinstance(rows, Rows) else load(rows)
+        super().__init__(state)
+
+    def build(self) -> None:
+        self.way = widgets.ToggleButtons(options=[(self.word(f"way_{way}"), way) for way in WAYS])
+        self.sample = widgets.Dropdown(options=self._samples(), description=self.word("sample"))
+        self.upload = widgets.FileUpload(accept=FILES, multiple=False, description=self.word("choose_file"))
+        self.path = widgets.Text(description=self.word("path"), placeholder="reviews.csv")
+        self.about = self.html()
+        self.text, self.pair, self.label = (
+            widgets.Dropdown(description=self.word(key)) for key in ("text_column", "pair_column", "label_column")
+        )
+        self.bad = self._choice("on_bad", ("error", "skip"))
+        self.missing = self._choice("missing", ("error", "drop", "keep"))
+        self.columns = widgets.HBox([self.text, self.pair, self.label, self.bad, self.missing])
+        self.load = self.button("load_rows", self._load, primary=True)
+        self.source = widgets.HBox([self.sample, self.upload, self.path, self.load])
+        self.overview, self.problems = self.html(), self.html()
+        self.browser = Browser(self)
+        for box in (self.columns, self.source):
+            box.add_class("lk-form")
+        self.body.children = (
+            self.way, self.source, self.about, self.columns, self.overview, self.problems, self.browser.root,
+        )  # fmt: skip
+        self._listen()
+        self._begin()
+
+    def code(self) -> str:
+        return self.state.code(steps=False, model=False)
+
+    # --- choosing ---------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        self.on_change(self.way, lambda way: self._show_way())
+        self.on_change(self.sample, lambda name: self._show_way())
+        self.on_change(self.upload, lambda files: self._uploaded())
+        self.watch(["rows"], self._rows_came)
+
+    def _begin(self) -> None:
+        """Where the state left off: rows that it knows the source of are read again."""
+        source = self.state.source
+        with self.filling():
+            if source in dict(self.sample.options).values():
+                self.sample.value = source
+            elif source:
+                self.way.value, self.path.value = "path", source
+            for control, name in ((self.bad, "on_bad"), (self.missing, "missing")):
+                control.value = self.state.options.get(name, "error")
+        self._offer({})
+        self._show_way()
+        if self.state.rows is not None:
+            self._rows_came()
+        elif source:
+            self.later("rows", lambda: self._read(source, dict(self.state.options)), self._loaded)
+
+    def _samples(self) -> list[tuple[str, str]]:
+        """The data samples as (shown, name); those in the cache come without a size."""
+        shown = []
+        for sample in SAMPLES.values():
+            if sample.kind == "data":
+                size = "" if is_cached(sample.name) else f" ({sample.size / 1e6:.1f} MB)"
+                shown.append((f"{sample.name}{size}", sample.name))
+        return shown
+
+    def _choice(self, key: str, choices: tuple[str, ...]) -> widgets.Dropdown:
+        options = [(self.word(f"{key}_{choice}"), choice) for choice in choices]
+        return widgets.Dropdown(options=options, description=self.word(key), tooltip=self.word(f"{key}_help"))
+
+    def _show_way(self) -> None:
+        way = self.way.value
+        for name in WAYS:
+            getattr(self, name).layout.display = "" if name == way else "none"
+        self.load.layout.display = "none" if way == "upload" and not self._chosen() else ""
+        about = SAMPLES[self.sample.value].about if way == "sample" else self.word(f"about_{way}")
+        self.about.value = pieces.paragraph(about, "quiet")
+
+    def _chosen(self) -> str:
+        """The source that the controls name; empty without one."""
+        if self.way.value == "upload":
+            return self._file if getattr(self, "_file", "") else ""
+        return self.sample.value if self.way.value == "sample" else self.path.value.strip()
+
+    def _uploaded(self) -> None:
+        """Keep the file in the lab folder, under its own name and by its content, and read it."""
+        if not self.upload.value:
+            return
+        file = self.upload.value[0]
+        content = bytes(file["content"])
+        name = re.sub(r"[^\w.-]+", "_", Path(file["name"]).name).strip(".") or "upload"
+        place = self.state.store.folder / "uploads" / fingerprint(content)[:8] / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(place, content)
+        here = Path.cwd()
+        self._file = os.fspath(place.relative_to(here) if place.is_relative_to(here) else place)
+        with self.filling():
+            self._offer({})
+        self._show_way()
+        self._load()
+
+    # --- loading ----------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        if not (source := self._chosen()):
+            raise DataError(self.word("no_source"))
+        options = self._options()
+        self.later("rows", lambda: self._read(source, options), self._loaded)
+
+    def _options(self) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        if self.text.value:
+            given["text"] = (self.text.value, self.pair.value) if self.pair.value else self.text.value
+        if self.label.value is not None and self.label.value != "":
+            given["label"] = self.label.value
+        for name, control in (("on_bad", self.bad), ("missing", self.missing)):
+            if control.value != "error":
+                given[name] = control.value
+        return given
+
+    def _read(self, source: str, options: dict[str, Any]) -> tuple[Rows | None, dict[str, Any], Exception | None]:
+        """The rows; or the columns there are and why the rows could not be read. In a thread."""
+        columns = {} if source in SAMPLES and not Path(source).exists() else _peeked(source)
+        try:
+            return load(source, **options), columns, None
+        except Exception as error:
+            return None, columns, error
+
+    def _loaded(self, found: tuple[Rows | None, dict[str, Any], Exception | None]) -> None:
+        rows, columns, error = found
+        self._offer(columns)
+        if error is not None:
+            raise error
+        self.problem = None
+        if rows is not None and rows.source.get("source") != self.state.source:
+            self.state.steps = ()
+        self.state.rows = rows
+
+    def _offer(self, columns: dict[str, Any]) -> None:
+        """Columns to choose from, each with its first value; what was chosen stays where it can."""
+        found = self.word("found_out")
+        shown = [(pieces.short(name, values), name) for name, values in columns.items()]
+        with self.filling():
+            for control, first in (
+                (self.text, [(found, "")]),
+                (self.pair, [(self.word("none"), "")]),
+                (self.label, [(found, ""), (self.word("no_label"), False)]),
+            ):
+                before = control.value
+                control.options = [*first, *shown]
+                control.value = before if before in [value for _, value in control.options] else ""
+        for control in (self.text, self.pair, self.label):
+            control.layout.display = "" if columns else "none"
+
+    # --- looking ----------------------------------------------------------------------------------------------
+
+    def _rows_came(self) -> None:
+        rows = self.state.rows
+        if rows is None:
+            return
+        self.browser.look_at(rows)
+        self.later("health", lambda: (rows, check(rows)), self._show_health)
+
+    def _show_health(self, found: tuple[Rows, Health]) -> None:
+        rows, health = found
+        facts = [(self.word("rows"), f"{health.rows:,}")]
+        facts += [
+            (self.word("rows_of", split=split), f"{n:,}") for split, n in rows.counts().items() if n != health.rows
+        ]
+        facts += [(self.word("classes"), f"{len(health.classes):,}")] if health.classes else []
+        if rows.spec.lengths:
+            sizes = rows.spec.lengths.values()
+            facts.append((self.word("median_length"), f"{np.median([one.median for one in sizes]):,.0f}"))
+            facts.append((self.word("longest"), f"{max(one.max for one in sizes):,}"))
+        self.overview.value = pieces.joined(pieces.cards(facts), self._charts(health))
+        self.problems.value = self._problem_list(health)
+
+    def _charts(self, health: Health) -> pieces.Html:
+        drawn = []
+        if health.classes:
+            total = max(sum(health.classes.values()), 1)
+            most = sorted(health.classes.items(), key=lambda item: -item[1])[:20]
+            shown = [f"{count:,} ({count / total:.0%})" for _, count in most]
+            title = pieces.heading(self.word("class_balance"), 4)
+            drawn.append(pieces.joined(title, charts.bars(most, self.word("class_balance"), shown)))
+        if health.lengths is not None:
+            title = pieces.heading(self.word("text_lengths"), 4)
+            chart = charts.histogram(
+                health.lengths, self.word("text_lengths"), self.word("characters"), self.word("rows")
+            )
+            drawn.append(pieces.joined(title, chart))
+        return pieces.side_by_side(*drawn)
+
+    def _problem_list(self, health: Health) -> pieces.Html:
+        title = pieces.heading(self.word("problems"), 4)
+        if not health.problems:
+            return pieces.joined(title, pieces.note(self.word("no_problems"), "good"))
+        tones = {"bad": "bad", "warn": "warn", "info": "info"}
+        lines = []
+        for problem in health.problems:
+            numbers = ", ".join(map(str, problem.rows[:12])) + (" …" if problem.count > 12 and problem.rows else "")
+            what = self.word(f"problem_{problem.kind}", what=problem.what, share=f"{problem.count / health.rows:.1%}")
+            level = pieces.chip(self.word(f"level_{problem.level}"), tones[problem.level])
+            lines.append((level, what, f"{problem.count:,}", numbers))
+        head = [self.word(key) for key in ("level", "problem", "count", "row_numbers")]
+        return pieces.joined(title, pieces.scrolled(pieces.table(head, lines, numeric=(2,)), self.word("problems")))
+
+
+def _peeked(source: str) -> dict[str, Any]:
+    try:
+        return peek(source)
+    except DataError:  # loading tells it better
+        return {}
