@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from labkit.lab import fit, open_run, runs
     from labkit.lesson import check, scale
     from labkit.models import models
+    from labkit.panels.lab import Lab
     from labkit.panels.still import picture
     from labkit.panels.words import choose as language
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
@@ -61,6 +62,7 @@ _HOMES = {
     "Optimizer": "labkit.train.optim:Optimizer",
     "language": "labkit.panels.words:choose",
     "panels": "labkit.panels:",
+    "Lab": "labkit.panels.lab:Lab",
     "picture": "labkit.panels.still:picture",
     "scale": "labkit.lesson:scale",
     "check": "labkit.lesson:check",
@@ -69,8 +71,13 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
+<<<<<<< HEAD
     "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "Embedder",
     "Filler", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
+=======
+    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "Lab",
+    "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
+>>>>>>> ed9f9af (The bench: lk.Lab() with Data, Prepare and Model; what rows suffer from; what a run would cost while settings change)
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -249,5 +250,7 @@ def _reporting(progress: Progress, title: str) -> Iterator[Report]:
 
 
 def _somebody_sees() -> bool:
-    """A terminal, or a notebook that is not run unattended."""
+    """A terminal, or a notebook that is not run unattended; what a thread writes would stand below any cell."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
     return sys.stderr.isatty() or ("ipykernel" in sys.modules and os.environ.get("LABKIT_FOREGROUND", "0") in ("", "0"))

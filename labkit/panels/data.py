@@ -43,6 +43,7 @@ class Data(Panel):
         super().__init__(state)
 
     def build(self) -> None:
+        self._file = ""  # what was uploaded last
         self.way = widgets.ToggleButtons(options=[(self.word(f"way_{way}"), way) for way in WAYS])
         self.sample = widgets.Dropdown(options=self._samples(), description=self.word("sample"))
         self.upload = widgets.FileUpload(accept=FILES, multiple=False, description=self.word("choose_file"))
@@ -51,8 +52,14 @@ class Data(Panel):
         self.text, self.pair, self.label = (
             widgets.Dropdown(description=self.word(key)) for key in ("text_column", "pair_column", "label_column")
         )
-        self.bad = self._choice("on_bad", ("error", "skip"))
-        self.missing = self._choice("missing", ("error", "drop", "keep"))
+        self.bad = widgets.Dropdown(
+            options=[(self.word(f"on_bad_{choice}"), choice) for choice in ("error", "skip")],
+            description=self.word("on_bad"), tooltip=self.word("on_bad_help"),
+        )  # fmt: skip
+        self.missing = widgets.Dropdown(
+            options=[(self.word(f"missing_{choice}"), choice) for choice in ("error", "drop", "keep")],
+            description=self.word("missing"), tooltip=self.word("missing_help"),
+        )  # fmt: skip
         self.columns = widgets.HBox([self.text, self.pair, self.label, self.bad, self.missing])
         self.load = self.button("load_rows", self._load, primary=True)
         self.source = widgets.HBox([self.sample, self.upload, self.path, self.load])
@@ -79,20 +86,24 @@ class Data(Panel):
 
     def _begin(self) -> None:
         """Where the state left off: rows that it knows the source of are read again."""
+        self._offer({})
+        self._show_source()
+        if self.state.rows is not None:
+            self._rows_came()
+        elif source := self.state.source:
+            self.later("rows", lambda: self._read(source, dict(self.state.options)), self._loaded)
+
+    def _show_source(self) -> None:
+        """The controls as the state's source has it."""
         source = self.state.source
         with self.filling():
             if source in dict(self.sample.options).values():
-                self.sample.value = source
-            elif source:
+                self.way.value, self.sample.value = "sample", source
+            elif source and source != self._file:
                 self.way.value, self.path.value = "path", source
             for control, name in ((self.bad, "on_bad"), (self.missing, "missing")):
                 control.value = self.state.options.get(name, "error")
-        self._offer({})
         self._show_way()
-        if self.state.rows is not None:
-            self._rows_came()
-        elif source:
-            self.later("rows", lambda: self._read(source, dict(self.state.options)), self._loaded)
 
     def _samples(self) -> list[tuple[str, str]]:
         """The data samples as (shown, name); those in the cache come without a size."""
@@ -102,10 +113,6 @@ class Data(Panel):
                 size = "" if is_cached(sample.name) else f" ({sample.size / 1e6:.1f} MB)"
                 shown.append((f"{sample.name}{size}", sample.name))
         return shown
-
-    def _choice(self, key: str, choices: tuple[str, ...]) -> widgets.Dropdown:
-        options = [(self.word(f"{key}_{choice}"), choice) for choice in choices]
-        return widgets.Dropdown(options=options, description=self.word(key), tooltip=self.word(f"{key}_help"))
 
     def _show_way(self) -> None:
         way = self.way.value
@@ -118,7 +125,7 @@ class Data(Panel):
     def _chosen(self) -> str:
         """The source that the controls name; empty without one."""
         if self.way.value == "upload":
-            return self._file if getattr(self, "_file", "") else ""
+            return self._file
         return self.sample.value if self.way.value == "sample" else self.path.value.strip()
 
     def _uploaded(self) -> None:
@@ -197,6 +204,7 @@ class Data(Panel):
         rows = self.state.rows
         if rows is None:
             return
+        self._show_source()
         self.browser.look_at(rows)
         self.later("health", lambda: (rows, check(rows)), self._show_health)
 

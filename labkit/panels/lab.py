@@ -12,7 +12,9 @@ from labkit.panels.panel import Panel
 from labkit.panels.state import State
 
 #: The steps in their order, with their classes in :mod:`labkit.panels`.
-STEPS = {"data": "Data", "prepare": "Prepare", "model": "Model", "train": "Train", "judge": "Judge", "use": "Use"}
+STEPS = {
+    name.lower(): name for name in ("Data", "Prepare", "Model", "Train", "Judge", "Use") if name in dir(steps)
+}  # fmt: skip
 LANGUAGES = (("English", "en"), ("中文", "zh"))
 
 
@@ -40,6 +42,7 @@ class Lab(Panel):
         self.stepper = widgets.ToggleButtons()
         self.stepper.add_class("lk-steps")
         self.next = self.button("next_step", self._next, primary=True)
+        self.next.add_class("lk-next")
         self.shown = widgets.VBox()
         head = widgets.HBox([name, self.stepper, self.language])
         head.add_class("lk-head-row")

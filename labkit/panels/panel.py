@@ -239,11 +239,7 @@ class Panel:
         """Show what the work in the background has found; called by the ticker's thread."""
         if self.closed:
             return False
-        for job in self.jobs.take():
-            if job.error is None:
-                job.deliver(job.result)
-            else:
-                self.fail(job.error)
+        self.jobs.take(lambda job: job.deliver(job.result) if job.error is None else self.fail(job.error))
         self._show_busy()
         if self._stale:
             self._show_code()

@@ -95,3 +95,27 @@ def marked(text: str, other: str) -> Html:
     return Html(
         f"{safe(text[:start])}<mark>{safe(middle)}</mark>{safe(text[len(text) - end :])}" if middle else safe(text)
     )
+
+
+def scaled(number: float) -> str:
+    """A count in short: 22.7 M."""
+    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= max(size, 1e4):
+            return f"{number / size:.3g} {unit}"
+    return f"{number:,.0f}"
+
+
+def sized(size: float) -> str:
+    """Bytes in short: 1.2 GB."""
+    for least, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= least:
+            return f"{size / least:.3g} {unit}"
+    return f"{size:.0f} B"
+
+
+def timed(seconds: float) -> str:
+    """A short time: 12 ms."""
+    for least, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= least:
+            return f"{seconds / least:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"

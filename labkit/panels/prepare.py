@@ -122,7 +122,7 @@ class Prepare(Panel):
         self.cleaning.layout.display = "" if texts else "none"
         self.split_form.layout.display = "none" if whole else ""
         self.split_note.value = pieces.paragraph(self.word("split_given"), "quiet") if whole else ""
-        split = {**_SPLIT, "group": None, **done.get("split", {})}
+        split = {**_SPLIT, "group": "", **done.get("split", {})}
         own = ("text", "text_pair", "label", "row")
         columns = [name for name in rows.splits[next(iter(rows.splits))].column_names if name not in own]
         with self.filling():
@@ -131,8 +131,8 @@ class Prepare(Panel):
             options = [each for each in self.copies.options if each[1] != "near" or texts]
             self.copies.options = options
             self.copies.value = "keep" if "dedupe" not in done else "near" if done["dedupe"].get("near") else "exact"
-            self.group.options = [(self.word("none"), None), *((name, name) for name in columns)]
-            self.group.value = split["group"] if split["group"] in columns else None
+            self.group.options = [(self.word("none"), ""), *((name, name) for name in columns)]
+            self.group.value = split["group"] if split["group"] in columns else ""
             self.validation.value, self.test.value = split["validation"], split["test"]
             self.stratify.value, self.seed.value = split["stratify"], split["seed"]
             self.leak.value = self.state.accept_leakage

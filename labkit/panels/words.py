@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import locale
 import os
 
 from labkit.base.errors import ConfigError, nearest
 from labkit.panels import words_bench, words_judge
+from labkit.panels.words_fields import FIELDS
 
 LANGUAGES = ("en", "zh")
 
@@ -114,3 +116,13 @@ def word(key: str, language: str = "en", **places: object) -> str:
     if key not in TABLE:
         raise KeyError(f"no words for {key!r}.{nearest(key, TABLE)}")
     return TABLE[key][LANGUAGES.index(language)].format(**places)
+
+
+def label_of(field: str, language: str = "en") -> str:
+    """What a setting is called."""
+    return FIELDS[field][LANGUAGES.index(language)] if field in FIELDS else field.replace("_", " ")
+
+
+def help_of(field: dataclasses.Field, language: str = "en") -> str:
+    """What a setting does, in a sentence: in English as its config says it."""
+    return FIELDS[field.name][2] if language == "zh" and field.name in FIELDS else field.metadata.get("help", "")

@@ -35,13 +35,13 @@ class Jobs:
         self._waiting: dict[str, Job] = {}
         self._newest: dict[str, int] = {}
         self._done: list[Job] = []
-        self._open = 0  # asked for, and neither taken nor replaced
+        self._open = 0  # asked for, and neither used nor replaced
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to do or to take."""
+        """Whether there is something to do or to use."""
         return self._open > 0
 
     def put(self, name: str, work: Callable[[], Any], deliver: Callable[[Any], None], wait: float = 0.0) -> None:
@@ -58,12 +58,17 @@ class Jobs:
                 self._thread.start()
             self._lock.notify_all()
 
-    def take(self) -> list[Job]:
-        """What is done; results that a newer job will replace are left out."""
+    def take(self, use: Callable[[Job], None]) -> None:
+        """Give what is done to ``use``; results that a newer job will replace are dropped."""
         with self._lock:
             done, self._done = self._done, []
-            self._open -= len(done)
-            return [job for job in done if self._newest[job.name] == job.number and not self._closed]
+        for job in done:
+            try:
+                if self._newest[job.name] == job.number and not self._closed:
+                    use(job)
+            finally:
+                with self._lock:
+                    self._open -= 1
 
     def close(self) -> None:
         """Drop what waits and what comes; a job that is being done is not stopped."""

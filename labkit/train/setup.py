@@ -74,16 +74,29 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], pa
     Raises:
         DataError, ConfigError, WeightsError: as their texts say.
     """
-    train = experiment.train
     rows = Rows.open(folder / "data")
     for split in ("train", "validation"):
         if not len(rows.splits.get(split, ())):
             raise DataError(f"there are no rows of {split}; the rows have {dict(rows.counts())}.")
     check_reads(experiment.model, rows, experiment.task)
-    placement = Placement.of(train.devices, train.model_parallel, train.sharded)
     say("tokenising" if rows.spec.kind == "text" else "reading")
     inputs = inputs_of(experiment, folder, rows)
     examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
+    return plan_of(experiment, rows, inputs, examples, say, parts)
+
+
+def plan_of(
+    experiment: Experiment,
+    rows: Rows,
+    inputs: Any,
+    examples: dict[str, Any],
+    say: Callable[[str], None] = lambda text: None,
+    parts: int | None = None,
+) -> Plan:
+    """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
+    :func:`prepare`."""
+    train = experiment.train
+    placement = Placement.of(train.devices, train.model_parallel, train.sharded)
     sized = inputs.sized(experiment.model)
     model = with_precision(sized)
     parts = parts or (placement.data if placement else 1)

@@ -1,0 +1,72 @@
+"""The bench as a whole: it goes from step to step, and comes back where it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import labkit as lk
+from labkit.base.config import dumps
+from labkit.panels.lab import Lab
+
+REVIEWS = str(Path(__file__).parents[1] / "reviews.csv")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def settle(lab: Lab) -> None:
+    for step in lab.steps.values():
+        step.settle(120)
+
+
+def test_it_goes_on_and_marks_what_is_done():
+    lab = lk.Lab(language="en")
+    assert [name for name, _ in lab.stepper.options][:2] == ["1 Data", "2 Prepare"]
+    data = lab.steps["data"]
+    data.way.value, data.path.value = "path", REVIEWS
+    data.load.click()
+    settle(lab)
+    assert [name for name, _ in lab.stepper.options][:2] == ["1 Data ✓", "2 Prepare ✓"]
+    lab.next.click()
+    assert lab.stepper.value == lab.state.step == "prepare"
+    assert lab.shown.children == (lab.steps["prepare"].root,)
+    lab.stepper.value = "data"
+    assert lab.shown.children == (data.root,)
+    settle(lab)
+    lab.close()
+    assert data.closed
+
+
+def test_it_comes_back_after_a_restart(tiny):
+    lab = lk.Lab(language="en")
+    lab.state.rows = lk.load(REVIEWS)
+    lab.state.model = tiny
+    lab.show("prepare")
+    lab.steps["prepare"].usual.click()
+    lab.steps["prepare"].copies.value = "exact"
+    lab.language.value = "zh"
+    settle(lab)
+    told = dumps(lab.state.experiment)
+    lab.close()
+    again = lk.Lab()
+    settle(again)
+    assert (again.state.step, again.state.language, again.language.value) == ("prepare", "zh", "zh")
+    assert again.steps["prepare"].copies.value == "exact" and again.steps["prepare"].boxes["html"].value
+    assert dumps(again.state.experiment) == told
+    again.close()
+
+
+def test_a_source_that_is_gone_is_told_in_the_step(tmp_path: Path):
+    (tmp_path / "gone.csv").write_text("text,label\na b,x\nc d,y\n")
+    lab = lk.Lab(language="en")
+    lab.state.rows = lk.load("gone.csv")
+    lab.close()
+    (tmp_path / "gone.csv").unlink()
+    again = lk.Lab()
+    settle(again)
+    assert "gone.csv" in again.steps["data"]._error.value and again.state.rows is None
+    again.close()
