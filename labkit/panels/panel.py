@@ -154,8 +154,9 @@ class Panel:
         self._watched.append((self.state, callback, list(names)))
 
     def html(self, text: str = "") -> widgets.HTML:
-        """A piece of HTML, not read as TeX."""
+        """A piece of HTML, not read as TeX; it takes no room while it is empty."""
         made = widgets.HTML(text)
+        traitlets.dlink((made, "value"), (made.layout, "display"), lambda value: None if value else "none")
         for name in static.LITERAL.split():
             made.add_class(name)
         return made
