@@ -152,11 +152,12 @@ def read_as(tokenizer: Tokenizer, texts: list[str], limit: int) -> list[tuple[st
 
     The kind is "special", "unknown", "first" or "second" (text), or "cut" for what lies beyond ``limit`` tokens.
     """
-    found: list[tuple[str, int, str, str]] = [(tokenizer.name(tokenizer.cls_id), tokenizer.cls_id, "", "special")]
+    special = [tokenizer.piece(number) for number in (tokenizer.cls_id, tokenizer.sep_id)]
+    found: list[tuple[str, int, str, str]] = [(special[0], tokenizer.cls_id, "", "special")]
     for text, kind in zip(texts, ("first", "second"), strict=False):
         for piece, number, (start, end) in tokenizer.pieces(text)[:SHOWN]:
             found.append((piece, number, f"{start}–{end}", "unknown" if number == tokenizer.unk_id else kind))
-        found.append((tokenizer.name(tokenizer.sep_id), tokenizer.sep_id, "", "special"))
+        found.append((special[1], tokenizer.sep_id, "", "special"))
     if len(texts) > 1 or len(found) <= limit:  # of a pair the longer text is cut: which, the histogram counts
         return found
     kept, cut = found[: limit - 1], found[limit - 1 : -1]
