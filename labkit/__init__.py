@@ -71,13 +71,8 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
-<<<<<<< HEAD
     "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "Embedder",
-    "Filler", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
-=======
-    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "Lab",
-    "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
->>>>>>> ed9f9af (The bench: lk.Lab() with Data, Prepare and Model; what rows suffer from; what a run would cost while settings change)
+    "Filler", "Lab", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def read_as(tokenizer: Tokenizer, texts: list[str], limit: int) -> list[tuple[st
 
     The kind is "special", "unknown", "first" or "second" (text), or "cut" for what lies beyond ``limit`` tokens.
     """
-    special = [tokenizer.piece(number) for number in (tokenizer.cls_id, tokenizer.sep_id)]
+    special = tokenizer.names([tokenizer.cls_id, tokenizer.sep_id])
     found: list[tuple[str, int, str, str]] = [(special[0], tokenizer.cls_id, "", "special")]
     for text, kind in zip(texts, ("first", "second"), strict=False):
         for piece, number, (start, end) in tokenizer.pieces(text)[:SHOWN]:
