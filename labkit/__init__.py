@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     import labkit.panels as panels
     from labkit.base.errors import LabkitError
     from labkit.base.samples import SAMPLES as samples
+    from labkit.data.batch import Batches, choose_buckets
     from labkit.data.clean import Pipeline
     from labkit.data.rows import Rows
     from labkit.data.source import load
+    from labkit.data.split import leakage
     from labkit.data.text import Tokenizer
+    from labkit.data.tokens import encode
     from labkit.judge.report import Report
+    from labkit.judge.sizing import right_size
+    from labkit.judge.thresholds import Thresholds
     from labkit.judging import compare
     from labkit.lab import fit, open_run, runs
     from labkit.lesson import check, scale
@@ -45,7 +50,11 @@ _HOMES = {
     "Rows": "labkit.data.rows:Rows",
     "samples": "labkit.base.samples:SAMPLES",
     "Pipeline": "labkit.data.clean:Pipeline",
+    "leakage": "labkit.data.split:leakage",
     "Tokenizer": "labkit.data.text:Tokenizer",
+    "encode": "labkit.data.tokens:encode",
+    "Batches": "labkit.data.batch:Batches",
+    "choose_buckets": "labkit.data.batch:choose_buckets",
     "estimate": "labkit.planning:estimate",
     "largest_batch": "labkit.planning:largest_batch",
     "find_rate": "labkit.planning:find_rate",
@@ -55,6 +64,8 @@ _HOMES = {
     "open_run": "labkit.lab:open_run",
     "compare": "labkit.judging:compare",
     "Report": "labkit.judge.report:Report",
+    "right_size": "labkit.judge.sizing:right_size",
+    "Thresholds": "labkit.judge.thresholds:Thresholds",
     "Generator": "labkit.ship.generator:Generator",
     "Embedder": "labkit.ship.embedder:Embedder",
     "Filler": "labkit.ship.filler:Filler",
@@ -70,9 +81,10 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
-    "load", "Rows", "samples", "Pipeline", "Tokenizer", "models", "estimate", "largest_batch", "find_rate",
-    "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare", "Report", "Predictor", "Generator", "Embedder",
-    "Filler", "Lab", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
+    "load", "Rows", "samples", "Pipeline", "leakage", "Tokenizer", "encode", "Batches", "choose_buckets", "models",
+    "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare",
+    "right_size", "Report", "Thresholds", "Predictor", "Generator", "Embedder", "Filler", "Lab", "panels", "language",
+    "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

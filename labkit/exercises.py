@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from labkit.lesson import Exercise, computes, equals
+import numpy as np
+
+from labkit.lesson import Exercise, computes, equals, holds
 
 EXERCISES: dict[str, Exercise] = {
     # 00 the tour
@@ -15,6 +17,25 @@ EXERCISES: dict[str, Exercise] = {
         computes(((0.9, 0.6, 200), 60), ((0.5, 0.5, 80), 0), ((0.25, 0.5, 100), -25)),
         "an accuracy is a share of the rows; times n it is a number of rows.",
         "准确率是答对的行所占的比例；乘以 n 就是行数。",
+    ),
+    # 01 preprocessing
+    "01.1": Exercise(
+        computes(((2, 3, 3), 2.0), ((1, 1, 1000), 7.907755), ((0, 5, 9), 0.0)),
+        "tf times 1 plus the natural logarithm of n / df.",
+        "tf 乘以（1 加上 n / df 的自然对数）。",
+    ),
+    "01.2": Exercise(
+        equals(150 / 270, 6e-3),
+        "the batch has 3 x 90 places, of which 10 + 20 + 90 hold a token.",
+        "这一批有 3 × 90 个位置，其中 10 + 20 + 90 个放着词元。",
+    ),
+    "01.3": Exercise(
+        computes(
+            ((np.array([[1.0], [3.0]]), np.array([[2.0], [5.0]])), np.array([[0.0], [3.0]])),
+            ((np.array([[1.0, 4.0], [3.0, 4.0]]), np.array([[3.0, 4.0]])), np.array([[1.0, 0.0]])),
+        ),
+        "mean and deviation are those of train, by column (axis 0); a deviation of 0 must be replaced by 1.",
+        "均值和标准差都取自 train，按列计算（axis 0）；标准差为 0 时换成 1。",
     ),
     # 02 the mathematics
     "02.1": Exercise(
@@ -31,5 +52,53 @@ EXERCISES: dict[str, Exercise] = {
         computes(((1.0, 2.0, 0.5, 0.1, 0.9), 0.77), ((0.0, -1.0, 1.0, 0.5, 0.0), -0.5)),
         "first the new velocity, mu times the old one plus the gradient; then the weights go rate times that way down.",
         "先算新的速度：mu 乘旧速度再加梯度；然后权重减去学习率乘这个速度。",
+    ),
+    # 03 architectures
+    "03.1": Exercise(
+        equals((5 * 5 * 3 + 1) * 16),
+        "a filter has a weight for every value in its window, over all channels, and one bias.",
+    ),
+    "03.2": Exercise(
+        computes(((1,), 3), ((2,), 5), ((5,), 11)),
+        "every further window of 3 sees one pixel more on each side.",
+    ),
+    "03.3": Exercise(
+        holds(
+            lambda model: len(model.widths) >= 3 and model.replace(input_shape=(28, 28, 1)).count() < 3000,
+            "it needs three stages or more, and fewer than 3,000 parameters.",
+        ),
+        'lk.models["cnn"](widths=(…, …, …), input_shape=(28, 28, 1)).count() counts them; halve the widths.',
+    ),
+    # 04 training
+    "04.1": Exercise(equals(96), "a pass over the rows has 1000 / 32 batches, rounded up."),
+    "04.2": Exercise(
+        computes(((0, 10, 100), 0.1), ((9, 10, 100), 1.0), ((10, 10, 100), 1.0), ((55, 10, 100), 0.5)),
+        "before `rise` it is (step + 1) / rise; after it (total - step) / (total - rise).",
+    ),
+    "04.3": Exercise(
+        computes((([(32, 64), (32, 64), (16, 64), (32, 64)],), 2), (([(8, 8)],), 1), (([(1, 2), (2, 1), (1, 2)],), 2)),
+        "a program is kept: a shape that was there before is not compiled again.",
+    ),
+    # 05 evaluation
+    "05.1": Exercise(
+        computes(((8, 2, 4), 16 / 22), ((0, 3, 0), 0.0), ((0, 0, 0), 0.0)),
+        "F1 = 2 TP / (2 TP + FP + FN); look out for 0 / 0.",
+    ),
+    "05.2": Exercise(
+        equals(0.005 * 0.99 / (0.005 * 0.99 + 0.995 * 0.02), 2e-3),
+        "the formula of section 4, with a share of 1 / 200, a recall of 0.99 and false alarms of 0.02.",
+    ),
+    "05.3": Exercise(
+        equals(4500), "the width shrinks with the root of the rows: a third of it needs nine times as many."
+    ),
+    # 11 the right size
+    "11.1": Exercise(equals(1.76, 6e-3), "four numbers a weight, of four bytes each."),
+    "11.2": Exercise(
+        computes(
+            (({"a": 1, "b": 5, "c": 9}, {"a": 0.05, "b": 0.01, "c": 0.0}, 0.02), "b"),
+            (({"a": 1, "b": 5, "c": 9}, {"a": 0.05, "b": 0.01, "c": 0.0}, 0.0), "c"),
+            (({"a": 7, "b": 5}, {"a": 0.0, "b": 0.0}, 0.0), "b"),
+        ),
+        "keep the names that lose no more than is allowed; of these take the one of least cost: min(names, key=...).",
     ),
 }

@@ -11,13 +11,39 @@ import labkit as lk
 from labkit.exercises import EXERCISES
 from labkit.lesson import computes, equals, holds
 
+
+def standardise(train: np.ndarray, new: np.ndarray) -> np.ndarray:
+    deviation = train.std(0)
+    return (new - train.mean(0)) / np.where(deviation == 0, 1, deviation)
+
+
 #: Exercise → a right answer, a wrong one.
 ANSWERS: dict[str, tuple[Any, Any]] = {
     "00.1": (2400, 3000),
     "00.2": (lambda accuracy, baseline, n: n * (accuracy - baseline), lambda accuracy, baseline, n: accuracy),
+    "01.1": (lambda tf, df, n: tf * (1 + np.log(n / df)), lambda tf, df, n: tf * np.log(n / df)),
+    "01.2": (150 / 270, 120 / 270),
+    "01.3": (standardise, lambda train, new: (new - new.mean(0)) / new.std(0)),
     "02.1": (lambda h: 1 - h**2, lambda h: h * (1 - h)),
     "02.2": (2410, 2368),
     "02.3": (lambda w, v, g, rate, mu: w - rate * (mu * v + g), lambda w, v, g, rate, mu: w - rate * g),
+    "03.1": (1216, 1200),
+    "03.2": (lambda n: 2 * n + 1, lambda n: 3 * n),
+    "03.3": (lk.models["cnn"](widths=(4, 8, 16)), lk.models["cnn"](widths=(16, 32, 64))),
+    "04.1": (96, 94),
+    "04.2": (
+        lambda step, rise, total: (step + 1) / rise if step < rise else (total - step) / (total - rise),
+        lambda step, rise, total: 1 - step / total,
+    ),
+    "04.3": (lambda shapes: len(set(shapes)), len),
+    "05.1": (lambda tp, fp, fn: 2 * tp / max(2 * tp + fp + fn, 1), lambda tp, fp, fn: tp / max(tp + fp, 1)),
+    "05.2": (0.199, 0.99),
+    "05.3": (4500, 1500),
+    "11.1": (1.76, 0.44),
+    "11.2": (
+        lambda cost, behind, allowed: min((name for name in cost if behind[name] <= allowed), key=cost.get),
+        lambda cost, behind, allowed: min(cost, key=cost.get),
+    ),
 }
 
 

@@ -14,10 +14,10 @@ from labkit.exercises import EXERCISES
 from .lessons import LESSONS, METADATA, cells, execute, exercises, problems, read, source, tags
 
 #: Written next.
-COMING = {f"{name}.ipynb" for name in ("01_preprocessing.zh", "02_mathematics.zh", "03_architectures")}
+COMING = {f"{name}.ipynb" for name in ("06_attention", "12_from_lab_to_use")}
 BESIDE = {path.name for path in LESSONS} | COMING
-#: From before the course: 01 is being rewritten, the other becomes 08.
-OLD = ("01_preprocessing.ipynb", "02_finetune_bert.ipynb")
+#: From before the course; it becomes 08.
+OLD = ("02_finetune_bert.ipynb",)
 CHINESE = [path for path in LESSONS if path.name.endswith(".zh.ipynb")]
 ENGLISH = [path for path in LESSONS if path not in CHINESE and path.name not in OLD]
 
@@ -37,7 +37,12 @@ def test_the_exercises_asked_are_the_exercises_there_are() -> None:
 #: Lesson → the cell of a claim, what its code or that of a cell before it says, and what makes the claim wrong.
 WRONG = {
     "00_tour": ("00-05", "sample(lk.scale(700,", "sample(lk.scale(690,"),
+    "01_preprocessing": ("01-05", '{"review": "", "stars": "bad"}', '{"review": "x", "stars": "bad"}'),
     "02_mathematics": ("02-13", "* h * (1 - h)  # step 4", "* h  # step 4"),
+    "03_architectures": ("03-05", "return (inputs + 1) * neurons", "return inputs * neurons"),
+    "04_training": ("04-07", "2 * 96 * 256 * 64", "96 * 256 * 64"),
+    "05_evaluation": ("05-03", "2 * TP / (2 * TP + FP + FN)", "TP / (TP + FP + FN)"),
+    "11_the_right_size": ("11-05", "widths=(512, 512)", "widths=(4,)"),
 }
 
 

@@ -124,9 +124,12 @@ def _plot(figure: go.Figure, xaxis: str, yaxis: str, width: int, height: int) ->
     bottom, top = (height * (1 - share) for share in up.domain or (0, 1))
     pictures = all(trace.type == "heatmap" for trace, _ in traces)
     bare = across.showticklabels is False
-    before, after, below = (2, 2, 2) if bare else (_LEFT, _RIGHT, _BOTTOM)
+    before, after, below = (2, 2, 2) if bare else _margins(traces)
     x = _axis(across, [trace.x for trace, _ in traces], left + before, right - after, traces, "x")
-    y = _axis(up, [trace.y for trace, _ in traces], bottom - below, top + _TOP, traces, "y")
+    above = _TOP + (10 if figure.layout.annotations and _named(figure) else 0)
+    y = _axis(up, [trace.y for trace, _ in traces], bottom - below, top + above, traces, "y")
+    if figure.layout[f"yaxis{(up.matches or 'y')[1:]}"].autorange == "reversed" or up.autorange == "reversed":
+        y = replace(y, start=y.end, end=y.start)
     if pictures and (bare or up.scaleanchor):
         x, y = _square(x, y)
     if not bare:
@@ -143,11 +146,33 @@ def _plot(figure: go.Figure, xaxis: str, yaxis: str, width: int, height: int) ->
         yield from draw(trace, colour, x, y)
 
 
+def _margins(traces: list[tuple[Any, str]]) -> tuple[float, float, float]:
+    """Room for the numbers or the names left, right and below."""
+    left, below = (_names(traces, [getattr(trace, side) for trace, _ in traces], side) for side in ("y", "x"))
+    longest = max(map(len, below), default=0)
+    return (
+        max(_LEFT, 12 + 6 * max(map(len, left), default=0)),
+        _RIGHT,
+        _BOTTOM + (2.5 * longest if _turned(below) else 0),
+    )
+
+
+def _names(traces: list[tuple[Any, str]], values: list[Any], side: str) -> tuple[str, ...]:
+    """The categories along one side, in the order in which they first occur; none where it shows numbers."""
+    known = [_known(trace, v, side) for (trace, _), v in zip(traces, values, strict=True)]
+    return tuple(dict.fromkeys(str(v) for part in known for v in part if isinstance(v, str)))
+
+
+def _turned(names: tuple[str, ...]) -> bool:
+    """Whether names below an axis stand aslant, as there is no room for them side by side."""
+    return len(names) > 6 and max(map(len, names)) > 4
+
+
 def _axis(axis: Any, values: list[Any], start: float, end: float, traces: list[Any], side: str) -> _Axis:
     """The range that an axis shows: its own, or that of the values; bars begin at 0."""
     kinds = {trace.type for trace, _ in traces}
     known = [_known(trace, v, side) for (trace, _), v in zip(traces, values, strict=True)]
-    names = tuple(dict.fromkeys(str(v) for part in known for v in part if isinstance(v, str)))
+    names = _names(traces, values, side)
     log = axis.type == "log"
     if names:
         low, high = -0.5, len(names) - 0.5
@@ -167,8 +192,6 @@ def _axis(axis: Any, values: list[Any], start: float, end: float, traces: list[A
     elif not names and not kinds & {"heatmap"}:
         pad = 0.03 * ((high - low) or abs(high) or 1.0)
         low, high = low - pad * (low != 0 or log), high + pad
-    if axis.autorange == "reversed" or ("heatmap" in kinds and side == "y"):
-        start, end = end, start
     return _Axis(low, high, start, end, log, names)
 
 
@@ -213,16 +236,21 @@ def _scales(x: _Axis, y: _Axis, across: str, up: str, grid: bool) -> Iterator[st
     if grid:
         lines = "".join(f"M{left:.1f} {at:.1f}H{right:.1f}" for at, _ in y.marks())
         yield f"<path d='{lines}' stroke='#ddd' fill='none'/>"
-    turned = len(x.names) > 6 and max(map(len, x.names)) > 4
     for at, name in x.marks():
-        how = f"text-anchor='end' transform='rotate(-35 {at:.1f} {low + 12:.1f})'" if turned else "text-anchor='middle'"
+        how = (
+            f"text-anchor='end' transform='rotate(-35 {at:.1f} {low + 12:.1f})'"
+            if _turned(x.names)
+            else "text-anchor='middle'"
+        )
         yield f"<text x='{at:.1f}' y='{low + 14:.1f}' {how}>{_text(name)}</text>"
     for at, name in y.marks():
         yield f"<text x='{left - 6:.1f}' y='{at + 4:.1f}' text-anchor='end'>{_text(name)}</text>"
     if across:
-        yield f"<text x='{(left + right) / 2:.1f}' y='{low + 32:.1f}' text-anchor='middle'>{_text(across)}</text>"
+        under = low + 32 + (2.5 * max(map(len, x.names)) if _turned(x.names) else 0)
+        yield f"<text x='{(left + right) / 2:.1f}' y='{under:.1f}' text-anchor='middle'>{_text(across)}</text>"
     if up:
-        yield f"<text x='{left - 44:.1f}' y='{min(y.start, y.end) - 10:.1f}' font-weight='bold'>{_text(up)}</text>"
+        above = min(y.start, y.end) - 10
+        yield f"<text x='{max(left - 44, 4):.1f}' y='{above:.1f}' font-weight='bold'>{_text(up)}</text>"
 
 
 # --- traces ---------------------------------------------------------------------------------------------------------
@@ -318,14 +346,19 @@ def _png(rgb: np.ndarray) -> str:
     return base64.b64encode(whole).decode()
 
 
-def _legend(figure: go.Figure, width: int) -> str:
-    """The names of the traces, from the right end of the first line to the left."""
+def _named(figure: go.Figure) -> list[tuple[Any, str]]:
+    """The traces that the legend names, with their colours; none where there is no legend."""
+    if figure.layout.showlegend is False:
+        return []
     named = [(trace, colour) for place in _places(figure) for trace, colour in _traces(figure, place)
              if trace.name and trace.showlegend is not False and trace.type != "heatmap"]  # fmt: skip
-    if len(named) < 2 or figure.layout.showlegend is False:
-        return ""
+    return named if len(named) > 1 else []
+
+
+def _legend(figure: go.Figure, width: int) -> str:
+    """The names of the traces, from the right end of the first line to the left."""
     parts, right = [], width - _RIGHT
-    for trace, colour in reversed(named):
+    for trace, colour in reversed(_named(figure)):
         name = _plain(trace.name)
         right -= 36 + 7 * len(name)
         dash = trace.type in _DRAWN[:2] and trace.line.dash in _DASHES and _DASHES[trace.line.dash]

@@ -75,6 +75,13 @@ def test_a_heatmap_is_an_image_of_a_pixel_a_cell_with_its_numbers() -> None:
     assert {"0", "2", "3", "40"} <= set(texts(figure))
 
 
+def test_the_first_row_of_a_matrix_is_above_and_that_of_a_map_below() -> None:
+    for origin, first in (("upper", min), ("lower", max)):
+        figure = px.imshow(np.zeros((2, 2)), y=["one", "two"], origin=origin)
+        heights = {t.text: float(t.get("y", 0)) for t in parts(figure, "text") if t.text in ("one", "two")}
+        assert first(heights, key=lambda name: heights[name]) == "one"
+
+
 def test_subplots_stay_side_by_side_and_pictures_square() -> None:
     figure = px.imshow(np.zeros((4, 8, 8)), facet_col=0).update_xaxes(showticklabels=False)
     images = parts(figure.update_yaxes(showticklabels=False), "image", height=120)
