@@ -14,7 +14,7 @@ from labkit.exercises import EXERCISES
 from .lessons import LESSONS, METADATA, cells, execute, exercises, problems, read, source, tags
 
 #: Written next.
-COMING = {f"{name}.ipynb" for name in ("06_attention", "12_from_lab_to_use")}
+COMING = {f"{name}.ipynb" for name in ("06_attention_and_bert", "12_from_lab_to_use")}
 BESIDE = {path.name for path in LESSONS} | COMING
 #: From before the course; it becomes 08.
 OLD = ("02_finetune_bert.ipynb",)
