@@ -93,6 +93,20 @@ def lab(
     raise typer.Exit(launch.start(folder, options))
 
 
+@app.command("app", context_settings={"ignore_unknown_options": True})
+def serve(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[DIR] [VOILA OPTIONS]", help="Folder to work in (default: here).")
+    ] = None,
+) -> None:
+    """Serve the bench as a web application, on this machine only and behind a token (needs labkit[app])."""
+    from labkit import app as application
+    from labkit import launch
+
+    folder, options = launch.split_arguments(arguments or [], ".")
+    raise typer.Exit(application.start(folder, options))
+
+
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine offers, what is wrong and what to do."""

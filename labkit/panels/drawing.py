@@ -87,6 +87,8 @@ def _group(name: str) -> tuple[int, str, int, int]:
     for part in parts[:-1]:
         for known, rank, key, colour in _PARTS:
             if re.match(known, part):
+                if key == "block_layers" and place >= 0:  # a perceptron's: not one stack, but each of its own shape
+                    key, colour = "block_dense", 4
                 return rank, key, place if rank not in (1, 9) else -1, colour
     return _OTHER[0], _OTHER[1], place, _OTHER[2]
 

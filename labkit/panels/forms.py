@@ -83,7 +83,7 @@ class Form:
             return widgets.Checkbox(value, indent=False, **said)
         if kind is int and name in SLIDERS and value is not None:
             least, most, step = SLIDERS[name]
-            span = {"min": min(least, value), "max": max(most, value), "step": step}
+            span = {"min": min(max(least, int(low or least)), value), "max": max(most, value), "step": step}
             return widgets.IntSlider(value, continuous_update=False, **span, **said)
         if kind is int and value is not None:
             return widgets.BoundedIntText(value, int(low if low is not None else -_MOST), int(high or _MOST), **said)
@@ -96,7 +96,7 @@ class Form:
         if not isinstance(self.controls[name], widgets.Text):
             return value
         kind, text = self.hints[name], value.strip()
-        if not text and self.fields[name].default is None:
+        if not text and self.fields[name].default is None and typing.get_origin(kind) is not tuple:
             return None
         try:
             if typing.get_origin(kind) is tuple:

@@ -46,6 +46,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "base_width": ("Base width", "基础宽度", "第一级的通道数；其后为 2、4、8、8 倍"),
     "head_width": ("Dense width", "全连接宽度", "两个全连接层的宽度；0：没有，对像素取平均"),
     "batch_norm": ("Batch norm", "批归一化", "每次卷积后按批归一化：训练更快更稳"),
+    "pixels": ("Pixels", "像素", "像素值的读法：0 到 1，或按 ImageNet 的均值标准化"),
     "input_shape": ("Input shape", "输入形状", "单个样本的形状；留空则由数据决定"),
     # tasks
     "class_weights": ("Class weights", "类别权重", "让每个类别的损失同等重要，无论多么稀少"),
@@ -91,7 +92,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "ema": ("Weight average", "权重平均", "参数平均的衰减，评判和保留的是平均值；0：无"),
     "tune": ("What is trained", "训练范围", "模型的哪些部分参与训练"),
     "lora_rank": ("LoRA rank", "LoRA 秩", "低秩附加矩阵的秩"),
-    "lora_alpha": ("LoRA alpha", "LoRA α", "附加部分乘以 α ÷ 秩"),
+    "lora_alpha": ("LoRA alpha", "LoRA 系数 α", "附加部分乘以 α ÷ 秩"),
     "lora_targets": ("LoRA targets", "LoRA 目标层", "按名称模式指定哪些线性层"),
     "layer_decay": ("Layer decay", "逐层衰减", "每层学习率与上一层之比"),
     "unfreeze": ("Gradual unfreezing", "逐步解冻", "从输出层往下逐层解冻所占的训练比例；0：一次全部"),
