@@ -128,6 +128,14 @@ class Training(Config):
     keep: str = option("best", "Which state becomes the model.", choices=("best", "last"))
     patience: int = option(0, "Evaluations without improvement after which the run ends; 0: never.", low=0)
     save_minutes: float = option(5.0, "Longest time between checkpoints (one is saved at every evaluation too).", low=0)
+    unsaved: str = option(
+        "continue", "What a run does when a checkpoint cannot be saved (disk full).", choices=("continue", "pause")
+    )
+    watchdog: float = option(
+        60.0,
+        "Seconds without a step (and 20 usual steps) after which a process of its own is begun anew; 0: never.",
+        low=0,
+    )
     optimizer: Optimizer = option(help="The optimizer and its schedule.", factory=Optimizer)
 
 

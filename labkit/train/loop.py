@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,14 +16,18 @@ import numpy as np
 
 from labkit.base.config import loads
 from labkit.base.errors import LabkitError, RunError
+from labkit.data.rows import Rows, numbers
 from labkit.train.checkpoint import Checkpoints, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.feed import Feed, Portion
+from labkit.train.health import Health, NotFinite, blamed, is_finite, listed
 from labkit.train.machine import memory_in_use
+from labkit.train.peers import ALONE, Listener, Peers
 from labkit.train.setup import prepare, save_model, shapes_of
 from labkit.train.step import State
 from labkit.train.store import Record, Store
+from labkit.train.teller import Teller, say_at_last, told
 
 #: Seconds between two looks at the clock's business: flushing records, heartbeat.
 FLUSH = 0.25
@@ -34,53 +37,71 @@ WATCH = 1.0
 AHEAD = 2
 #: Seconds that one call may take where it makes several updates: commands are obeyed between calls.
 CALL = 0.05
-#: Updates in a row that may be left out for a gradient that is not finite.
-MOST_SKIPPED = 5
+#: Seconds after which a checkpoint that could not be saved is tried again.
+AGAIN = 30.0
+#: The same for a run that is held until it can be.
+HOLD = 2.0
 
 
 class Stopped(Exception):
     """Somebody asked the run to stop."""
 
 
-def work(store: Store, run_id: str) -> None:
+def work(store: Store, run_id: str, peers: Peers = ALONE) -> None:
     """Do a run to its end and leave its status in the store; nothing is raised for a failure of the run itself.
+
+    Args:
+        store: where the run lives.
+        run_id: its id.
+        peers: the processes that work on it together; each calls this.
 
     Raises:
         RunError: another process works on this run.
     """
     info = store.run(run_id)
-    with writer_lock(info.folder):
+    if not peers.lead:
+        store = Listener(store.folder)
+    with writer_lock(info.folder) if peers.lead else contextlib.nullcontext():
         begun = {"started": info.started or time.time(), "ended": None, "error": "", "traceback": "", "cure": ""}
         store.update(run_id, status="preparing", **begun)
+        loop = None
         try:
             use_compilation_cache()
-            status = _Loop(store, run_id, loads(Experiment, info.experiment)).run()
-            store.update(run_id, status=status, ended=time.time(), message="")
+            loop = _Loop(store, run_id, loads(Experiment, info.experiment), peers)
+            end = {"status": loop.run(), "message": ""}
         except Exception as error:
-            store.update(run_id, status="failed", ended=time.time(), **_told(error))
+            if peers.count > 1 and not isinstance(error, LabkitError):
+                raise  # the others wait for this process: it ends, and all begin again
+            end = {"status": "failed", **told(error, loop.train.batch_size if loop else 0, loop.shape if loop else "")}
+        say_at_last(store, run_id, {**end, "ended": time.time()})
 
 
 class _Loop:
-    def __init__(self, store: Store, run_id: str, experiment: Experiment):
-        self.store, self.id, self.experiment = store, run_id, experiment
+    def __init__(self, store: Store, run_id: str, experiment: Experiment, peers: Peers = ALONE):
+        self.store, self.id, self.experiment, self.peers = store, run_id, experiment, peers
         self.train = experiment.train
         self.folder = store.run(run_id).folder
-        self.records: list[tuple[int, str, str, float]] = []
+        self.teller = Teller(store, run_id)
+        self.unsaved = ""  # why the last checkpoint is not there
         self.pending: list[tuple[int, int, dict[str, Any]]] = []  # step reached, updates of the call, what it told
         self.pace = 1  # updates in one call; adapted to their speed where the compiled step makes several
         self.flushed = self.saved = time.monotonic()
         self.clock = self.watched = (time.monotonic(), 0)  # since when, and from which step, the speed is measured
-        self.step = self.skipped = self.skipped_in_a_row = 0
+        self.step = 0
+        self.shape = ""  # of the last batch
+        self.due = False  # whether it is time for a checkpoint
 
     def run(self) -> str:
         """Prepare, train and keep the model; returns the final status."""
         parts = self.store.run(self.id).summary.get("parts")
-        self.setup = prepare(self.experiment, self.folder, lambda message: self._say("preparing", message), parts)
+        self.setup = prepare(
+            self.experiment, self.folder, lambda message: self._say("preparing", message), parts, self.peers
+        )
         self.steps, self.batches = self.setup.steps, self.setup.batches
         self.total = self.steps.total
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
-        self.store.update(self.id, steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
-        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        self.teller.tell(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.peers)
         try:
             self._begin()
             try:
@@ -89,6 +110,8 @@ class _Loop:
                 status = "finished"
             except Stopped:
                 status = "stopped"
+            except NotFinite as error:
+                raise self._rolled_back(error) from error
             self._end()
             return status
         finally:
@@ -100,9 +123,12 @@ class _Loop:
     def _begin(self) -> None:
         """Start from the newest checkpoint, or from the parameters that were prepared."""
         self.state = self.steps.state(self.setup.weights(), self.train.seed)
-        if (step := self.checkpoints.latest) is not None:
+        step = self.peers.agree(self.checkpoints.newest() if self.peers.lead else None)
+        self._tell_damage()
+        if step is not None:
             self.state = self.checkpoints.restore(step, self.state)
-            self.step, self.skipped = step, int(self.state.skipped)
+            self.step = step
+        self.health = Health(int(self.state.skipped))
         self.evaluated = self.step if self.step and self.step % self.every == 0 else -1
         self.store.forget_after(self.id, self.step)
         self.settings = self.store.settings(self.id, self.step)  # obeyed before, but later than the checkpoint
@@ -124,7 +150,7 @@ class _Loop:
             steps.compile("evaluate", self.state.params, steps.everywhere(steps.zeros()), batch)
         seconds = round(steps.compile_seconds, 3)
         summary = {"compilations_from_cache": steps.from_cache, "compiled_because": steps.reasons}
-        self.store.update(self.id, compilations=steps.compilations, compile_seconds=seconds, summary=summary)
+        self.teller.tell(compilations=steps.compilations, compile_seconds=seconds, summary=summary)
 
     def _end(self) -> None:
         """Keep the newest state, and write the model of the best one where the predictor finds it."""
@@ -134,11 +160,47 @@ class _Loop:
         self._say("saving", "the last checkpoint and the model")
         self._save()
         self._settle()
-        params, step, best = self.state.params, self.step, self._best()
-        if self.train.keep == "best" and best and best[0] != self.step and best[0] in self.checkpoints.steps:
-            params, step = self.checkpoints.restore(best[0], self.state).params, best[0]
-        save_model(self.setup, jax.device_get(params), self.folder / "model")
-        self.store.update(self.id, summary={"model_step": step, **self._scores(step)})
+        params, step = self.state.params, self.step
+        if (best := self.peers.agree(self._better())) is not None:
+            params, step = self.checkpoints.restore(best, self.state).params, best
+        params = self.steps.on_host(params)
+        if self.peers.lead:
+            save_model(self.setup, params, self.folder / "model")
+        self.teller.tell(summary={"model_step": step, **self._scores(step)})
+
+    def _better(self) -> int | None:
+        """The step of the best evaluation, where that is the one to keep, is not this one, and is still whole."""
+        best = self._best() if self.train.keep == "best" and self.peers.lead else None
+        if not best or best[0] == self.step or best[0] not in self.checkpoints.steps:
+            return None
+        sound = self.checkpoints.sound(best[0])
+        self._tell_damage()
+        return best[0] if sound else None
+
+    def _rolled_back(self, error: NotFinite) -> RunError:
+        """Go back to the newest checkpoint of finite numbers, and say which rows the steps had."""
+        while (step := self.peers.agree(self.checkpoints.newest() if self.peers.lead else None)) is not None:
+            if is_finite(state := self.checkpoints.restore(step, self.state)):
+                self.state, self.step, self.pending = state, step, []
+                break
+            if self.peers.lead:
+                self.checkpoints.set_aside(step, "its numbers are not finite")
+        self._tell_damage()
+        examples = {str(step): self._rows_of(step) for step in error.steps}
+        back = f"the run is back at step {step}" if step is not None else "there is no checkpoint to go back to"
+        rows = listed(sorted({row for rows in examples.values() for row in rows}))
+        self.teller.tell(step=self.step, summary={"not_finite": examples, "rolled_back_to": step})
+        return RunError(
+            f"{error} They had the rows {rows}; {back}. Lower the learning rate (it was "
+            f"{self.train.optimizer.learning_rate}) and begin again, or look at these rows."
+        )
+
+    def _rows_of(self, step: int) -> list[int]:
+        """The rows that the update to ``step`` learnt from, as numbered in their source; of windows, their places."""
+        rows = None
+        if getattr(self.experiment.task, "form", "rows") in ("rows", "two texts"):
+            rows = numbers(Rows.open(self.folder / "data")["train"], "row", np.int64)
+        return blamed(self.batches.at(step - 1), rows)
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
@@ -159,10 +221,13 @@ class _Loop:
                 count = then
                 if self.step % self.every == 0 or self.step == self.total:
                     self._evaluate()
-                if self.evaluated == self.step or time.monotonic() - self.saved > 60 * self.train.save_minutes:
+                if self.evaluated == self.step or self.due:
                     self._save()
+                elif self.checkpoints.written:
+                    self._settle()
 
     def _call(self, portion: Portion) -> tuple[State, dict[str, Any]]:
+        self.shape = " × ".join(map(str, max((x.shape for x in portion.batch.values()), key=np.prod)))
         if self.setup.most == 1:
             return self.steps.train(self.state, portion.batch)
         return self.steps.many(self.state, portion.batch, portion.count)
@@ -181,6 +246,8 @@ class _Loop:
         for _, value in (past for past in self.settings if past[0] == self.step):
             self._set(value)
         paused = self._take(False)
+        if self.unsaved and self.train.unsaved == "pause":
+            self._hold()
         if not paused:
             return
         self._read(0)
@@ -192,18 +259,41 @@ class _Loop:
             paused = self._take(True)
         self._resume_clock()
 
-    def _take(self, paused: bool) -> bool:
-        for command in self.store.take(self.id, self.step):
-            if command.name == "stop":
-                raise Stopped
-            if command.name == "set":
-                self.settings = []  # what is asked for now outweighs what was asked for then
-                self._set(command.value)
-            elif command.name == "save":
+    def _hold(self) -> None:
+        """Stay here until a checkpoint can be saved, or somebody resumes the run without one."""
+        self._read(0)
+        self._flush(force=True)
+        self._say("paused", self.unsaved)
+        while self.unsaved:
+            tried = time.monotonic()
+            while self.unsaved and not self.peers.agree(time.monotonic() - tried > HOLD):
+                time.sleep(0.05)
+                self._flush()
+                if not self._take(True):
+                    self.unsaved = ""
+            if self.unsaved:
                 self._save()
-            elif command.name in ("pause", "resume"):
-                paused = command.name == "pause"
+                self._settle()
+        self._resume_clock()
+
+    def _take(self, paused: bool) -> bool:
+        """Do what somebody asked for; with several processes, what the leading one decides by its clock as well."""
+        here = [self.teller.waiting(self.step), self._is_due(), self.pace, self.unsaved[:300]]
+        commands, self.due, self.pace, self.unsaved = self.peers.agree(here)
+        for name, value in commands:
+            if name == "stop":
+                raise Stopped
+            if name == "set":
+                self.settings = []  # what is asked for now outweighs what was asked for then
+                self._set(value)
+            elif name == "save":
+                self._save()
+            elif name in ("pause", "resume"):
+                paused = name == "pause"
         return paused
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self.saved > 60 * self.train.save_minutes
 
     def _set(self, value: dict[str, float]) -> None:
         self.state.learning_rate = self.steps.everywhere(np.float32(value["learning_rate"]))
@@ -221,11 +311,16 @@ class _Loop:
             for place in range(count):
                 step = end - count + 1 + place
                 for name in ("loss", "learning_rate", "gradient_norm"):
-                    self.records.append((step, "train", name, float(np.atleast_1d(told[name])[place])))
-                self._watch_skipped(step, int(np.atleast_1d(told["skipped"])[place]))
+                    self.teller.records.append((step, "train", name, float(np.atleast_1d(told[name])[place])))
+                norm, skipped = self.teller.records[-1][-1], int(np.atleast_1d(told["skipped"])[place])
+                before = self.health.skipped
+                if alarm := self.health.see(step, norm, skipped):
+                    self.teller.note(summary={"gradient_alarms": self.health.alarms, "gradient_alarm": alarm})
+                if skipped > before:
+                    self.teller.note(summary={"skipped": skipped})
             if report:
                 scores = self.setup.task.scores(told["sums"])
-                self.records += [(end, "train", name, scores[name]) for name in self.setup.task.told]
+                self.teller.records += [(end, "train", name, scores[name]) for name in self.setup.task.told]
             self._find_pace(end)
 
     def _find_pace(self, step: int) -> None:
@@ -235,15 +330,6 @@ class _Loop:
         if self.setup.most > 1 and now - begin > CALL and step > first:
             self.pace = max(1, min(self.setup.most, int(CALL * (step - first) / (now - begin))))
             self.paced = (now, step)
-
-    def _watch_skipped(self, step: int, skipped: int) -> None:
-        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped > self.skipped else 0
-        self.skipped = skipped
-        if self.skipped_in_a_row >= MOST_SKIPPED:
-            raise RunError(
-                f"the gradient was not finite in {MOST_SKIPPED} steps in a row, the last of them step {step}. "
-                f"Lower the learning rate (it was {self.train.optimizer.learning_rate}) and begin again."
-            )
 
     def _evaluate(self) -> None:
         """Score the validation rows; the records are in the store before the checkpoint of this step is."""
@@ -255,8 +341,9 @@ class _Loop:
             for step in range(count := len(self.setup.validation)):
                 batch = feed.take(step, 1, int(step + 1 < count)).batch
                 sums = self.steps.evaluate(params, sums, batch)
+                self._flush()
         scores = self.setup.task.scores(jax.device_get(sums))
-        self.records += [(self.step, "validation", name, scores[name]) for name in self.setup.task.reported]
+        self.teller.records += [(self.step, "validation", name, scores[name]) for name in self.setup.task.reported]
         self._flush(force=True)
         self.evaluated = self.step
         self._resume_clock()
@@ -266,7 +353,7 @@ class _Loop:
             return False
         best = self._best()
         later = {r.step for r in self._validation() if best and r.step > best[0]}
-        return len(later) >= self.train.patience
+        return self.peers.agree(len(later) >= self.train.patience)
 
     def _validation(self) -> list[Record]:
         return self.store.records(self.id, split="validation")
@@ -285,7 +372,7 @@ class _Loop:
     # --- talking to the store ---------------------------------------------------------------------------------
 
     def _say(self, status: str, message: str = "") -> None:
-        self.store.update(self.id, status=status, message=message, heartbeat=time.time())
+        self.teller.tell(status=status, message=message)
 
     def _flush(self, force: bool = False) -> None:
         now = time.monotonic()
@@ -302,16 +389,15 @@ class _Loop:
                 "examples_per_second": round(speed * self.batches.examples_per_step, 2),
             }
         self._watch_machine(now, read)
-        records, self.records = self.records, []
-        self.store.write(self.id, records, **values)
+        self.teller.tell(**values)
 
     def _watch_machine(self, now: float, read: int) -> None:
         """Record the speed since the last look and the memory in use, of the split "machine"."""
         begin, first = self.watched
         if now - begin >= WATCH and read > first:
             speed = (read - first) / (now - begin) * self.batches.examples_per_step
-            self.records.append((read, "machine", "examples_per_second", speed))
-            self.records.append((read, "machine", "memory", memory_in_use()))
+            self.teller.records.append((read, "machine", "examples_per_second", speed))
+            self.teller.records.append((read, "machine", "memory", memory_in_use()))
             self.watched = (now, read)
 
     def _save(self) -> None:
@@ -319,32 +405,33 @@ class _Loop:
         self._read(0)
         self._flush(force=True)
         self._settle()
-        best = self._best()
+        best = self._best() if self.peers.lead else None
+        if self.peers.count > 1:
+            self._say("saving", f"step {self.step}")  # all wait for it
         with self._told_if_unsaved():
-            self.checkpoints.save(self.state, self.step, best[0] if best else None)
-        self.saved = time.monotonic()
+            self.saved = time.monotonic()
+            self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush)
+        if self.peers.count > 1:
+            self._settle()
+            self._resume_clock()
 
     def _settle(self) -> None:
-        """Learn whether the last save succeeded."""
+        """Learn whether the last save succeeded: only then it is told as saved."""
         with self._told_if_unsaved():
-            if (step := self.checkpoints.settle()) is not None:
-                self.store.update(self.id, summary={"saved_step": step})
+            if (step := self.checkpoints.settle(self._flush)) is not None:
+                self.unsaved = ""
+                self.teller.tell(summary={"saved_step": step, "unsaved": ""})
 
     @contextlib.contextmanager
     def _told_if_unsaved(self) -> Iterator[None]:
-        """A save that fails is told, and training goes on."""
+        """A save that fails is told and soon tried again; training goes on, or waits, as its settings say."""
         try:
             yield
         except RunError as error:
-            self.store.update(self.id, message=str(error))
+            self.unsaved = str(error)
+            self.saved = min(time.monotonic(), time.monotonic() + AGAIN - 60 * self.train.save_minutes)
+            self.teller.tell(message=self.unsaved, summary={"unsaved": self.unsaved})
 
-
-def _told(error: Exception) -> dict[str, str]:
-    """An exception as fields of the run: what, where and, as far as known, the cure."""
-    text = str(error)
-    cure = ""
-    if "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError):
-        cure = "Out of memory. Try half the batch_size, a smaller max_length, or a smaller model; then resume."
-    elif not isinstance(error, LabkitError):
-        cure = "This is not an error labkit knows. The traceback says where it arose; the run can be resumed."
-    return {"error": f"{type(error).__name__}: {text}", "cure": cure, "traceback": traceback.format_exc()}
+    def _tell_damage(self) -> None:
+        if self.checkpoints.damaged:
+            self.teller.tell(summary={"quarantined": self.checkpoints.damaged})

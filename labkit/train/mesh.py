@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from labkit.base.errors import ConfigError
@@ -94,6 +95,22 @@ class Placement:
                 axes[max(free, key=lambda i: shape[i])] = "data"
         return PartitionSpec(*axes)
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes have some of the devices."""
+        return any(device.process_index != jax.process_index() for device in self.mesh.devices.flat)
+
+    def put(self, tree: Any, where: Any) -> Any:
+        """Arrays of this process on the devices; of devices that are shared, each process fills its own.
+
+        Args:
+            tree: the same arrays in every process.
+            where: their shardings, a tree like it.
+        """
+        if not self.shared:
+            return jax.device_put(tree, where)
+        return jax.tree.map(_filled, tree, where)
+
     def state(self, shapes: Any) -> Any:
         """The sharding of every array of a state: what is named like a parameter, and shaped so, lies like it."""
         return jax.tree_util.tree_map_with_path(
@@ -107,6 +124,11 @@ class Placement:
 
     def _sharding(self, spec: PartitionSpec) -> NamedSharding:
         return NamedSharding(self.mesh, spec)
+
+
+def _filled(array: Any, where: NamedSharding) -> jax.Array:
+    host = np.asarray(array)
+    return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
 
 
 def _name(path: tuple[Any, ...]) -> str:

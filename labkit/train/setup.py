@@ -26,6 +26,7 @@ from labkit.train.inputs import Numbers, Texts, inputs_of, opened
 from labkit.train.machine import mixed_pays
 from labkit.train.mesh import Placement
 from labkit.train.optim import Optimizer
+from labkit.train.peers import ALONE, Peers
 from labkit.train.step import Params, Steps, flatten
 
 #: Train metrics are reported about this many times an epoch.
@@ -61,7 +62,9 @@ class Plan:
         return flatten(nnx.to_pure_dict(nnx.split(module)[1]))
 
 
-def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], parts: int | None = None) -> Plan:
+def prepare(
+    experiment: Experiment, folder: Path, say: Callable[[str], None], parts: int | None = None, peers: Peers = ALONE
+) -> Plan:
     """Read the rows of a run folder and make the steps.
 
     Args:
@@ -70,6 +73,7 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], pa
         say: called with a sentence at the start of every part.
         parts: what batches must be divisible into. A run that is taken up again keeps those it began with
             (``summary["parts"]``), so that its batches stay the same whatever devices there are now.
+        peers: the processes that do so together.
 
     Raises:
         DataError, ConfigError, WeightsError: as their texts say.
@@ -80,9 +84,10 @@ def prepare(experiment: Experiment, folder: Path, say: Callable[[str], None], pa
             raise DataError(f"there are no rows of {split}; the rows have {dict(rows.counts())}.")
     check_reads(experiment.model, rows, experiment.task)
     say("tokenising" if rows.spec.kind == "text" else "reading")
-    inputs = inputs_of(experiment, folder, rows)
-    examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
-    return plan_of(experiment, rows, inputs, examples, say, parts)
+    with peers.in_turn():
+        inputs = inputs_of(experiment, folder, rows)
+        examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
+    return plan_of(experiment, rows, inputs, examples, say, parts, peers)
 
 
 def plan_of(
@@ -92,13 +97,14 @@ def plan_of(
     examples: dict[str, Any],
     say: Callable[[str], None] = lambda text: None,
     parts: int | None = None,
+    peers: Peers = ALONE,
 ) -> Plan:
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
     train = experiment.train
     placement = Placement.of(train.devices, train.model_parallel, train.sharded)
     sized = inputs.sized(experiment.model)
-    model = with_precision(sized)
+    model = sized.replace(dtype=peers.agree(with_precision(sized).dtype)) if peers.count > 1 else with_precision(sized)
     parts = parts or (placement.data if placement else 1)
     batches, layout = inputs.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
     validation, _ = inputs.batches(examples["validation"], train, model, parts, shuffle=False)

@@ -114,8 +114,14 @@ class Steps:
 
     def state(self, params: Params, seed: int) -> State:
         """The state before the first step; ``params`` become its own (they are donated by the first step)."""
-        state = self._state(params, seed)
-        return state if self.placement is None else jax.device_put(state, self.placement.state(state))
+        if self.placement is None:
+            return self._state(params, seed)
+        if not self.placement.shared:
+            state = self._state(params, seed)
+            return jax.device_put(state, self.placement.state(state))
+        host = {name: np.asarray(leaf) for name, leaf in params.items()}
+        where = self.placement.state(jax.eval_shape(lambda params: self._state(params, seed), host))
+        return jax.jit(lambda params: self._state(params, seed), out_shardings=where)(host)
 
     def abstract_state(self) -> State:
         """Shapes, data types and, on several devices, shardings of the state; nothing is allocated."""
@@ -149,11 +155,22 @@ class Steps:
 
     def place(self, batch: dict[str, Any], stacked: bool = False) -> dict[str, Any]:
         """Put a batch of NumPy arrays (``stacked``: several, on a first axis) on the devices; returns at once."""
-        return jax.device_put(batch, None if self.placement is None else self.placement.batch(batch, stacked))
+        if self.placement is None:
+            return jax.device_put(batch)
+        return self.placement.put(batch, self.placement.batch(batch, stacked))
 
     def everywhere(self, value: Any) -> Any:
-        """Put a number on every device."""
-        return jax.device_put(value, None if self.placement is None else self.placement.everywhere)
+        """Put numbers on every device."""
+        if self.placement is None:
+            return jax.device_put(value)
+        return self.placement.put(value, jax.tree.map(lambda _: self.placement.everywhere, value))
+
+    def on_host(self, params: Params) -> Params:
+        """Parameters as NumPy arrays, in every process whole."""
+        if self.placement and self.placement.shared:
+            everywhere = jax.tree.map(lambda _: self.placement.everywhere, params)
+            params = jax.jit(lambda tree: tree, out_shardings=everywhere)(params)
+        return jax.device_get(params)
 
     def abstract_batch(self, batch: dict[str, Any], stacked: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
         """A batch (arrays or their shapes) as :meth:`place` would place it; above 1, so many on a first axis."""
@@ -199,7 +216,7 @@ class Steps:
             skipped=state.skipped + ~finite,
         )
         new = self._in_place(new)
-        told = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "sums": sums, "skipped": new.skipped}
+        told = {"loss": loss, "learning_rate": rate, "gradient_norm": norm, "sums": new.sums, "skipped": new.skipped}
         return new, told
 
     def _factor(self, name: str, step: Int[Array, ""]) -> Any:
@@ -274,7 +291,10 @@ class Steps:
         return jax.lax.with_sharding_constraint(state, self.placement.state(state))
 
     def _evaluate(self, params: Params, sums: Any, batch: dict[str, Array]) -> Any:
-        return _merge(sums, self.task.loss(self.module(params), batch, None)[2])
+        sums = _merge(sums, self.task.loss(self.module(params), batch, None)[2])
+        if self.placement is None:
+            return sums
+        return jax.lax.with_sharding_constraint(sums, self.placement.everywhere)
 
     # --- compiling and calling --------------------------------------------------------------------------------
 

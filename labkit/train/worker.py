@@ -1,49 +1,94 @@
-"""A process of its own for one run: it outlives the notebook that started it.
+"""A process of its own for one run, or one of several for it: it outlives the notebook that started it.
 
-``python -m labkit.train.worker LAB_FOLDER RUN_ID``. Everything it has to say goes to the run store.
+``python -m labkit.train.worker LAB_FOLDER RUN_ID``, usually started by :mod:`labkit.train.supervisor`. Everything it
+has to say goes to the run store. Of several processes each is told by its environment which one it is
+(:mod:`labkit.train.peers`).
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from labkit.base.pages import with_huge_pages
 from labkit.train.store import RunInfo, Store
 
+#: Exit code of a run that SIGTERM has stopped under a cluster's scheduler: begin it again (sysexits' EX_TEMPFAIL).
+AGAIN = 75
+#: The most memory that a worker may take, in bytes, where somebody has set it; else what is free when it starts.
+MEMORY = "LABKIT_MEMORY"
+
 
 def start(store: Store, info: RunInfo) -> int:
-    """Start a detached worker for a run; returns its process id."""
+    """Start a detached worker for a run, and the process that watches over it; returns the latter's process id."""
     with open(info.folder / "worker.log", "ab") as log:
-        options = {"creationflags": 0x00000208} if sys.platform == "win32" else {"start_new_session": True}
         process = subprocess.Popen(
-            [sys.executable, "-m", "labkit.train.worker", str(store.folder), info.id],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True, env=with_huge_pages(), **options,
+            [sys.executable, "-m", "labkit.train.supervisor", str(store.folder), info.id],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True, env=with_huge_pages(), **apart(),
         )  # fmt: skip
     threading.Thread(target=process.wait, daemon=True).start()  # or it would stay as a zombie when it has ended
     return process.pid
+
+
+def apart() -> dict[str, Any]:
+    """How a process is started that no terminal and no notebook takes with it."""
+    return {"creationflags": 0x00000208} if sys.platform == "win32" else {"start_new_session": True}
 
 
 def main() -> int:
     """Do the run named on the command line. SIGTERM ends it at the next step, saved, with exit code 0."""
     folder, run_id = sys.argv[1:3]
     store = Store(folder)
+    asked: list[int] = []
+    if hasattr(signal, "SIGUSR1"):
+        stacks = open(store.run(run_id).folder / "stacks.txt", "a", encoding="utf-8")  # noqa: SIM115 (open to the end)
+        faulthandler.register(signal.SIGUSR1, stacks, all_threads=True)
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        store.command(run_id, "stop")
+        asked.append(signum)  # in a thread: the signal may come in the middle of a transaction of this one
+        threading.Thread(target=store.command, args=(run_id, "stop")).start()
 
-    signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from labkit.train.loop import work
+    from labkit.train.peers import CLUSTER, join
     from labkit.train.run import process_of
 
-    store.update(run_id, pid=os.getpid(), **process_of())
-    work(store, run_id)
-    return 1 if store.run(run_id).status == "failed" else 0
+    peers = join()
+    # Of several processes the leading one alone listens: what it is told, it tells the others.
+    signal.signal(signal.SIGTERM, stop if peers.lead else signal.SIG_IGN)
+    limit_memory()
+    if peers.lead:
+        store.update(run_id, pid=os.getpid(), **process_of())
+    work(store, run_id, peers)
+    status = store.run(run_id).status
+    if status == "stopped" and asked and os.environ.get(CLUSTER):
+        return AGAIN
+    return 1 if status == "failed" else 0
+
+
+def limit_memory() -> None:
+    """Have the system refuse this process more memory than there is, which JAX raises as an error; without a limit it
+    would end the process without a word. Not with accelerators, whose drivers reserve without using."""
+    import jax
+    import psutil
+
+    if sys.platform != "linux" or jax.default_backend() != "cpu":
+        return
+    import resource
+
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    now = 1024 * int(status.partition("VmData:")[2].split()[0])
+    free = float(os.environ.get(MEMORY) or psutil.virtual_memory().available)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    most = now + int(free)
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -154,7 +152,7 @@ def test_the_model_is_that_of_the_best_evaluation(reviews, tiny, settings, tmp_p
 
 
 def test_a_gradient_that_is_not_finite_is_left_out_and_ends_the_run_when_it_lasts(reviews, tiny, settings, tmp_path):
-    with pytest.raises(lk.LabkitError, match=r"not finite in 5 steps in a row.*Lower the learning rate"):
+    with pytest.raises(lk.LabkitError, match=r"not finite in 5 steps in a row.*the rows \d+.*Lower the learning rate"):
         lk.fit(reviews, tiny, folder=tmp_path, background=False, **{**settings, "learning_rate": 1e30, "clip": 0.0})
     run = lk.runs(tmp_path)[0]
     assert run.status == "failed" and run.info.traceback
@@ -179,62 +177,6 @@ def test_a_learning_rate_set_after_the_last_checkpoint_is_set_again_at_its_step(
     work(run.store, run.id)
     rates = {r.step: r.value for r in run.store.records(run.id) if r.name == "learning_rate"}
     assert rates[5] > 1e-3 and rates[6] <= 1e-4
-
-
-# Step, seconds after its start, minutes between checkpoints: before the first checkpoint, where every step has one,
-# between two; and anywhere.
-KILLS = [(3, 0.0, 5.0), (12, 0.0, 0.0), (20, 0.0, 5.0)]
-RANDOM = np.random.default_rng(0)
-ANYWHERE = [(int(RANDOM.integers(24)), float(RANDOM.uniform(0, 0.3)), float(i % 2)) for i in range(20)]
-
-
-@pytest.mark.parametrize(
-    ("step", "seconds", "save_minutes"), [*KILLS, *(pytest.param(*kill, marks=pytest.mark.soak) for kill in ANYWHERE)]
-)
-@pytest.mark.parametrize("way", ["finished", "packed"])
-def test_killed_and_resumed_is_never_killed(way, reviews, tmp_path, request, step, seconds, save_minutes):
-    from labkit.lab import Run
-    from labkit.train.experiment import Experiment
-
-    finished, store = request.getfixturevalue(way), Store(tmp_path)
-    experiment: Experiment = finished.experiment.replace(
-        train=finished.experiment.train.replace(save_minutes=save_minutes)
-    )
-    run = Run.create(store, experiment, reviews)
-    worker = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(store.folder), run.id, str(step), str(seconds)], stderr=subprocess.PIPE
-    )
-    _, problem = worker.communicate(timeout=300)
-    assert worker.returncode == -signal.SIGKILL, problem.decode()[-2000:]
-    store.update(run.id, heartbeat=1.0)  # long ago
-    if run.status != "finished":  # a late kill may find it finished
-        assert run.status == "lost"
-        run.resume()
-        run.wait(300)
-    for split, name in (("train", "loss"), ("train", "f1"), ("validation", "f1"), ("validation", "loss")):
-        assert series(run, split, name) == series(finished, split, name)
-    ours, theirs = (load_file(r.info.folder / "model" / "model.safetensors") for r in (run, finished))
-    assert all(ours[name].tobytes() == theirs[name].tobytes() for name in theirs) and set(ours) == set(theirs)
-
-
-KILLED = """
-import os, signal, sys, threading, time
-from labkit.train.loop import _Loop, work
-from labkit.train.run import process_of
-from labkit.train.store import Store
-store, run, at, seconds = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-call, killing = _Loop._call, []
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-def killed(self, portion):
-    if self.step + portion.steps > at and not killing:
-        killing.append(threading.Timer(seconds, kill).start() if seconds else kill())
-    return call(self, portion)
-_Loop._call = killed
-store.update(run, pid=os.getpid(), **process_of())
-work(store, run)
-time.sleep(30)
-"""
 
 
 def test_a_detached_worker_outlives_its_starter_and_ends_well_on_sigterm(reviews, tiny, settings, tmp_path):

@@ -166,6 +166,7 @@ for devices, model, sharded in ((8, 1, False), (8, 1, True), (8, 2, True)):
     found[name] = dict(losses=losses, layouts=len(layouts), compilations=steps.compilations, part=part)
 checkpoints = Checkpoints(folder)
 checkpoints.save(state, 5, None)
+checkpoints.settle()
 checkpoints.close()
 print(json.dumps(found))
 """

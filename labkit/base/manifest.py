@@ -1,0 +1,86 @@
+"""A folder sealed: SHA-256 and size of every file, written last, so that damage is noticed before it is believed.
+
+Neither safetensors nor Orbax's storage has a checksum over its content: a flipped bit is read as another number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from labkit.base.cache import fingerprint, sha256_file, sync_folder, write_atomic
+
+NAME = "labkit-manifest.json"
+
+
+def seal(folder: Path, **facts: Any) -> None:
+    """Bring every file of a folder to the disk, hash what lies there and write the manifest, with ``facts`` (JSON).
+
+    Raises:
+        OSError: a file cannot be read, or the manifest not be written; then the folder is not sealed.
+    """
+    (folder / NAME).unlink(missing_ok=True)
+    files = {}
+    for path in _files(folder):
+        _to_disk(path)
+        files[path.relative_to(folder).as_posix()] = {"sha256": sha256_file(path), "size": path.stat().st_size}
+    for inner in {path.parent for path in _files(folder)}:
+        sync_folder(inner)
+    content = {"files": files, **facts}
+    write_atomic(folder / NAME, json.dumps({**content, "seal": fingerprint(content)}, indent=1) + "\n")
+
+
+def open_seal(folder: Path) -> None:
+    """Take the manifest away before files of the folder are replaced."""
+    (folder / NAME).unlink(missing_ok=True)
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """What the manifest says; None where there is none that is whole."""
+    try:
+        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        return content if content.pop("seal") == fingerprint(content) else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return None
+
+
+def damage(folder: Path, only: Collection[str] | None = None) -> list[str]:
+    """What is not as it was when the folder was sealed, a phrase a file; empty when all is well.
+
+    Args:
+        folder: with a manifest or without, which is damage too.
+        only: look at these files alone, where the manifest names them.
+    """
+    if (content := read(folder)) is None:
+        state = "is damaged" if (folder / NAME).exists() else "is missing"
+        return [f"{NAME} {state}"]
+    found = []
+    for name, told in content["files"].items():
+        if only is None or name in only:
+            found += _difference(folder / name, name, told)
+    return found
+
+
+def _difference(path: Path, name: str, told: dict[str, Any]) -> list[str]:
+    try:
+        size = path.stat().st_size
+        if size != told["size"]:
+            return [f"{name} has {size:,} bytes, not {told['size']:,}"]
+        return [] if sha256_file(path) == told["sha256"] else [f"{name} has another content (SHA-256)"]
+    except OSError as error:
+        return [f"{name} cannot be read ({error.strerror})"]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file is on the disk, and let the system forget it, so that it is read back from there."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,0 +1,220 @@
+"""A process that watches over those that work on a run: it notices death and hanging, and has them begin again.
+
+``python -m labkit.train.supervisor LAB_FOLDER RUN_ID [PROCESSES]``. It knows the run store and its child processes and
+never loads JAX: whatever happens in there, it can still tell. A run begins again from its newest checkpoint, at most
+:data:`MOST` times in a row without a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import psutil
+
+from labkit.base.pages import with_huge_pages
+from labkit.train.peers import COORDINATOR, COUNT, INDEX
+from labkit.train.store import Store
+
+#: Times that a run is begun again without having saved anything new.
+MOST = 3
+#: Usual steps without a sign of life after which a run hangs, if they last longer than the experiment's ``watchdog``.
+STEPS = 20
+#: That of an experiment that names none.
+WATCHDOG = 60.0
+#: Seconds between two looks, and for which processes may write their stacks or end by themselves.
+LOOK, GRACE = 0.2, 15.0
+#: What is watched; compiling and reading data take as long as they take.
+WATCHED = ("running", "evaluating")
+
+
+class End(NamedTuple):
+    """How the processes of a run ended: "done", "died" or "hung"; and what is told of it."""
+
+    how: str
+    code: int
+    text: str = ""
+
+
+class Supervisor:
+    """Starts the processes of a run and watches them.
+
+    Args:
+        store: where the run lives.
+        run_id: its id.
+        processes: how many work on it together, on this machine.
+        command: what starts one of them, by its index.
+    """
+
+    def __init__(
+        self, store: Store, run_id: str, processes: int = 1, command: Callable[[int], list[str]] | None = None
+    ):
+        self.store, self.id, self.count = store, run_id, processes
+        self.folder = store.run(run_id).folder
+        self.command = command or self._worker
+        self.stopping = False
+        self._told_to_stop = False
+
+    def run(self) -> int:
+        """Work on the run until it is over; returns the exit code of its leading process."""
+        tries, saved = 0, None
+        while True:
+            end = self._once()
+            info = self.store.run(self.id)
+            if end.how == "done" or self.stopping:
+                return end.code
+            if (now := info.summary.get("saved_step")) != saved:
+                tries, saved = 0, now
+            tries += 1
+            restarts = int(info.summary.get("restarts", 0))
+            if tries > MOST or not self._may_begin_again(end):
+                self._give_up(end, tries - 1)
+                return 1
+            self.store.update(
+                self.id, status="preparing", message=f"{end.text}: begun again", pid=os.getpid(), environment={},
+                summary={"restarts": restarts + 1, "restarted_because": end.text},
+            )  # fmt: skip
+
+    def stop(self, *_: object) -> None:
+        """End the run at its next step (the second time: at once)."""
+        if self.stopping:
+            raise KeyboardInterrupt
+        self.stopping = True
+
+    def _may_begin_again(self, end: End) -> bool:
+        """A process alone that was killed most likely asked for more memory than there is: it would do so again."""
+        return end.how == "hung" or self.count > 1
+
+    def _give_up(self, end: End, tries: int) -> None:
+        times = f" It was begun again {tries} times without getting further." if tries else ""
+        cure = f"The run can be resumed from its last checkpoint: lk.open_run({self.id!r}).resume()."
+        if end.how == "died" and end.code == -signal.SIGKILL:
+            cure = f"The system kills what takes too much memory: try half the batch_size, or accumulate=2. {cure}"
+        self.store.update(
+            self.id, status="failed", error=f"RunError: {end.text}.{times}", cure=cure, ended=time.time()
+        )  # fmt: skip
+
+    # --- one attempt ------------------------------------------------------------------------------------------
+
+    def _once(self) -> End:
+        port = _free_port() if self.count > 1 else 0
+        started = [self._start(index, port) for index in range(self.count)]
+        try:
+            return self._watch(started)
+        finally:
+            for process in started:
+                with contextlib.suppress(OSError):
+                    process.kill()
+                process.wait()
+
+    def _worker(self, index: int) -> list[str]:
+        return [sys.executable, "-m", "labkit.train.worker", str(self.store.folder), self.id]
+
+    def _start(self, index: int, port: int) -> subprocess.Popen[bytes]:
+        environment = with_huge_pages()
+        if self.count > 1:
+            environment |= {COORDINATOR: f"127.0.0.1:{port}", COUNT: str(self.count), INDEX: str(index)}
+        with open(self._log(index), "ab") as log:
+            return subprocess.Popen(
+                self.command(index), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            )
+
+    def _log(self, index: int) -> Path:
+        return self.folder / (f"worker-{index}.log" if index else "worker.log")
+
+    def _watch(self, started: list[subprocess.Popen[bytes]]) -> End:
+        heard, since, most = None, time.monotonic(), 0
+        watchdog = self._watchdog()
+        while True:
+            time.sleep(LOOK)
+            most = max(most, _memory(started[0].pid))
+            for index, process in enumerate(started):
+                if process.poll() is not None and (end := self._ended(index, process.returncode, most, started)):
+                    return end
+            self._pass_on_stop()
+            info = self.store.run(self.id)
+            if info.status not in WATCHED or info.heartbeat != heard:
+                heard, since = info.heartbeat, time.monotonic()
+                continue
+            patience = max(watchdog, STEPS / max(info.summary.get("steps_per_second", 1.0), 1e-6))
+            if watchdog and time.monotonic() - since > patience:
+                where = self._dump(started)
+                return End("hung", 1, f"no step for {time.monotonic() - since:.0f} s; the stacks are in {where.name}")
+
+    def _watchdog(self) -> float:
+        train = tomllib.loads(self.store.run(self.id).experiment).get("train", {})
+        return float(train.get("watchdog", WATCHDOG))
+
+    def _ended(self, index: int, code: int, most: int, started: list[subprocess.Popen[bytes]]) -> End | None:
+        """What it means that a process has ended; None while a good end is followed by the others'."""
+        if code in (0, 1) and self.store.run(self.id).over:
+            until = time.monotonic() + GRACE
+            while any(process.poll() is None for process in started) and time.monotonic() < until:
+                time.sleep(LOOK)
+            return End("done", started[0].poll() or 0)
+        if code == 0 and index:
+            return None
+        how = f"was killed by {_signal(-code)}" if code < 0 else f"ended with code {code}"
+        which = f"process {index} of {len(started)}" if len(started) > 1 else "the process"
+        memory = f", its memory {most / 1e9:.1f} GB at most" if index == 0 and most else ""
+        return End("died", code, f"{which} {how}{memory}")
+
+    def _dump(self, started: list[subprocess.Popen[bytes]]) -> Path:
+        """Have every process write what each of its threads is at."""
+        for process in started:
+            if hasattr(signal, "SIGUSR1"):
+                process.send_signal(signal.SIGUSR1)
+        time.sleep(1.0)
+        return self.folder / "stacks.txt"
+
+    def _pass_on_stop(self) -> None:
+        if self.stopping and not self._told_to_stop:
+            self._told_to_stop = True
+            self.store.command(self.id, "stop")
+
+
+def _memory(pid: int) -> int:
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def main() -> int:
+    """Watch over the run named on the command line. SIGTERM ends it at the next step, saved."""
+    folder, run_id, *rest = sys.argv[1:]
+    supervisor = Supervisor(Store(folder), run_id, int(rest[0]) if rest else 1)
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        supervisor.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return supervisor.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

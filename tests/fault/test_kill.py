@@ -1,0 +1,88 @@
+"""Runs that are killed, hang or run out of memory, and go on: every number as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import labkit as lk
+from labkit.train.store import Store
+
+
+@pytest.fixture(scope="module")
+def packed(reviews, tiny, settings, tmp_path_factory):
+    """A run on packed rows, several updates in a call, that has ended by itself."""
+    folder = tmp_path_factory.mktemp("packed")
+    return lk.fit(reviews, tiny, folder=folder, background=False, packing="always", **settings)
+
+
+# Step, seconds after its start, minutes between checkpoints: before the first checkpoint, where every step has one,
+# between two; and anywhere.
+KILLS = [(3, 0.0, 5.0), (12, 0.0, 0.0), (20, 0.0, 5.0)]
+RANDOM = np.random.default_rng(0)
+ANYWHERE = [(int(RANDOM.integers(24)), float(RANDOM.uniform(0, 0.3)), float(i % 2)) for i in range(20)]
+
+KILLED = """
+import os, signal, sys, threading, time
+from labkit.train.loop import _Loop, work
+from labkit.train.run import process_of
+from labkit.train.store import Store
+store, run, at, seconds = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+call, killing = _Loop._call, []
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+def killed(self, portion):
+    if self.step + portion.steps > at and not killing:
+        killing.append(threading.Timer(seconds, kill).start() if seconds else kill())
+    return call(self, portion)
+_Loop._call = killed
+store.update(run, pid=os.getpid(), **process_of())
+work(store, run)
+time.sleep(30)
+"""
+
+
+def copy_of(finished, store, reviews, **changes):
+    """A run of the same experiment, not begun."""
+    from labkit.lab import Run
+
+    experiment = finished.experiment.replace(train=finished.experiment.train.replace(**changes))
+    return Run.create(store, experiment, reviews)
+
+
+def kill(run, step, seconds=0.0):
+    """Work on a run in a process that is killed at a step."""
+    command = [sys.executable, "-c", KILLED, str(run.store.folder), run.id, str(step), str(seconds)]
+    worker = subprocess.Popen(command, stderr=subprocess.PIPE)
+    _, problem = worker.communicate(timeout=600)
+    assert worker.returncode == -signal.SIGKILL, problem.decode()[-2000:]
+    run.store.update(run.id, heartbeat=1.0)  # long ago
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds", "save_minutes"), [*KILLS, *(pytest.param(*kill, marks=pytest.mark.soak) for kill in ANYWHERE)]
+)
+@pytest.mark.parametrize("way", ["finished", "packed"])
+def test_kill_step_and_resume_is_never_killed(way, reviews, tmp_path, tools, request, step, seconds, save_minutes):
+    finished = request.getfixturevalue(way)
+    run = copy_of(finished, Store(tmp_path), reviews, save_minutes=save_minutes)
+    kill(run, step, seconds)
+    if run.status != "finished":  # a late kill may find it finished
+        assert run.status == "lost"
+        run.resume()
+        run.wait(600)
+    tools.same_run(run, finished)
+
+
+def test_resume_twice_and_again_at_once(finished, reviews, tmp_path, tools):
+    run = copy_of(finished, Store(tmp_path), reviews, save_minutes=0.0)
+    for step in (5, 6, 13):  # the second kill comes in the first step after a resume; the third in another epoch
+        kill(run, step)
+    run.resume()
+    run.wait(600)
+    tools.same_run(run, finished)
+    assert int(run.info.summary["saved_step"]) == run.info.steps
