@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from labkit.base.errors import ConfigError, DataError, LabkitError, nearest
 from labkit.base.pages import with_huge_pages
+from labkit.cluster import Folder, launch_app
 
 if TYPE_CHECKING:
     from labkit.ship.predictor import Predictor
@@ -50,10 +51,10 @@ runs_app = typer.Typer(help="List, show and steer runs.")
 samples_app = typer.Typer(help="The named data sets and models.")
 app.add_typer(runs_app, name="runs")
 app.add_typer(samples_app, name="samples")
+app.add_typer(launch_app, name="launch")
 
 #: A row of a table: column name → cell.
 Row = dict[str, str]
-Folder = Annotated[Path | None, typer.Option(help="The lab folder (default: .labkit here, or LABKIT_FOLDER).")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a run.")]
 SampleNames = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of samples.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -61,7 +62,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Entry point of the command. What computes begins once more, with memory in huge pages."""
-    computes = sys.argv[1:2] in (["train"], ["bench"]) and "--help" not in sys.argv
+    computes = sys.argv[1:2] in (["train"], ["bench"], ["launch"]) and "--help" not in sys.argv
     if computes and with_huge_pages() != dict(os.environ):
         os.execve(sys.executable, [sys.executable, "-m", "labkit", *sys.argv[1:]], with_huge_pages())
     app()

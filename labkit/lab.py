@@ -234,6 +234,7 @@ def fit(
     name: str = "",
     folder: str | Path | None = None,
     detach: bool = False,
+    processes: int = 1,
     background: bool | None = None,
     accept_leakage: bool = False,
     **options: Any,
@@ -247,6 +248,7 @@ def fit(
         name: a name for the run.
         folder: the lab folder; by default ``.labkit`` in the working directory.
         detach: train in a process of its own, which outlives this one.
+        processes: how many such processes train together, the batches divided among their devices.
         background: return at once while a thread trains. By default True where a front end can show it live, else
             False: then ``fit`` returns when the run is over, and an interrupt ends the run at the next step.
         accept_leakage: train although more than 1 % of the test or validation rows also stand in the training rows.
@@ -264,7 +266,7 @@ def fit(
     """
     rows, experiment = experiment_of(rows, model, accept_leakage, options, name)
     run = Run.create(Store(folder), experiment, rows)
-    return _go(run, detach, background)
+    return _go(run, detach or processes > 1, background, processes)
 
 
 def train(
@@ -273,6 +275,7 @@ def train(
     resume: str | None = None,
     name: str | None = None,
     folder: str | Path | None = None,
+    processes: int = 1,
 ) -> Run:
     """Run an experiment file in the foreground, or take up a run again.
 
@@ -281,10 +284,18 @@ def train(
         resume: id or name of a run to take up from its newest checkpoint, instead of an experiment.
         name: a name for the run, instead of the one in the file.
         folder: the lab folder.
+        processes: above 1, so many processes of their own work on it together, and this one watches.
     """
-    store = Store(folder)
-    if resume is not None:
-        return _go(Run(store, resume), detach=False, background=False)
+    run = Run(Store(folder), resume) if resume is not None else create(experiment, name=name, folder=folder)
+    _go(run, detach=processes > 1, background=True, processes=processes)
+    _foreground(run)
+    return run
+
+
+def create(
+    experiment: Experiment | str | Path | None, *, name: str | None = None, folder: str | Path | None = None
+) -> Run:
+    """Enter a run of an experiment (or of its TOML file), with its rows; it does nothing until it is started."""
     if not isinstance(experiment, Experiment):
         if experiment is None:
             raise ConfigError("give an experiment file, or a run to resume.")
@@ -294,7 +305,7 @@ def train(
         experiment = loads(Experiment, path.read_text(encoding="utf-8"))
     if name:
         experiment = experiment.replace(name=name)
-    return _go(Run.create(store, experiment, experiment.data.load(experiment.task)), detach=False, background=False)
+    return Run.create(Store(folder), experiment, experiment.data.load(experiment.task))
 
 
 def runs(folder: str | Path | None = None) -> Runs:
@@ -316,12 +327,12 @@ def predictor(run: str | Path, folder: str | Path | None = None) -> Predictor:
     return open_run(str(run), folder).predictor
 
 
-def _go(run: Run, detach: bool, background: bool | None) -> Run:
+def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:
     if background is None:
         from labkit.panels.frontend import is_live
 
         background = is_live()
-    run.start(detach=detach)
+    run.start(detach=detach, processes=processes)
     if not (detach or background):
         _foreground(run)
     return run

@@ -68,6 +68,12 @@ def facts_of(info: RunInfo, language: str = "en") -> list[str]:
         facts.append(word("speed", language, number=f"{examples:.3g}" if examples < 100 else f"{examples:.0f}"))
     if info.compilations:
         facts.append(word("compilations", language, number=info.compilations))
+    troubles = ("skipped", "gradient_alarms", "restarts", "quarantined")
+    for key in (key for key in troubles if info.summary.get(key)):
+        told = info.summary[key]
+        facts.append(word(key, language, number=len(told) if isinstance(told, list) else told))
+    if info.summary.get("unsaved"):
+        facts.append(word("unsaved", language))
     return facts
 
 

@@ -126,8 +126,10 @@ class Run:
 
     # --- starting and waiting ---------------------------------------------------------------------------------
 
-    def start(self, detach: bool = False) -> Self:
+    def start(self, detach: bool = False, processes: int = 1) -> Self:
         """Work on the run, from its newest checkpoint if it has one: in a thread, or in a process of its own.
+
+        Several ``processes``, each with its own devices, work on it together on this machine, detached.
 
         Raises:
             RunError: it is being worked on, or has finished.
@@ -137,10 +139,10 @@ class Run:
             raise RunError(f"run {info.name!r} is {info.status}; it cannot be started.")
         self.store.take(self.id, info.step)  # commands to the past
         self.store.update(self.id, status="preparing", message="", heartbeat=time.time(), pid=None)
-        if detach:
+        if detach or processes > 1:
             from labkit.train.worker import start
 
-            self.store.update(self.id, environment={}, pid=start(self.store, info))
+            self.store.update(self.id, environment={}, pid=start(self.store, info, processes))
         else:
             from labkit.train.loop import work
 

@@ -113,6 +113,8 @@ def plan_of(
             f"this run began with batches in {parts} part(s), which {train.devices} devices cannot share: "
             "set devices = 0 to take it up on as many as can."
         )
+    if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
+        raise ConfigError(f"{placement.mesh.size} devices leave some of the {peers.count} processes without work.")
     task = experiment.task.bind(rows.spec.classes, examples["train"].label, getattr(inputs, "tokenizer", None))
     say("making the model")
     module = nnx.eval_shape(lambda: _adapt(task.module(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))

@@ -167,7 +167,13 @@ class Supervisor:
         how = f"was killed by {_signal(-code)}" if code < 0 else f"ended with code {code}"
         which = f"process {index} of {len(started)}" if len(started) > 1 else "the process"
         memory = f", its memory {most / 1e9:.1f} GB at most" if index == 0 and most else ""
-        return End("died", code, f"{which} {how}{memory}")
+        last = self._last_line(index) if code > 0 else ""
+        return End("died", code, f"{which} {how}{memory}{last}")
+
+    def _last_line(self, index: int) -> str:
+        """What the log of a process ends with: the error, where Python has raised one."""
+        lines = self._log(index).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return f": {lines[-1][:300]}" if lines else ""
 
     def _dump(self, started: list[subprocess.Popen[bytes]]) -> Path:
         """Have every process write what each of its threads is at."""

@@ -26,11 +26,11 @@ AGAIN = 75
 MEMORY = "LABKIT_MEMORY"
 
 
-def start(store: Store, info: RunInfo) -> int:
-    """Start a detached worker for a run, and the process that watches over it; returns the latter's process id."""
+def start(store: Store, info: RunInfo, processes: int = 1) -> int:
+    """Start so many detached workers for a run, and the process that watches over them; returns the latter's id."""
     with open(info.folder / "worker.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "labkit.train.supervisor", str(store.folder), info.id],
+            [sys.executable, "-m", "labkit.train.supervisor", str(store.folder), info.id, str(processes)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True, env=with_huge_pages(), **apart(),
         )  # fmt: skip
     threading.Thread(target=process.wait, daemon=True).start()  # or it would stay as a zombie when it has ended

@@ -231,7 +231,7 @@ def test_two_writers_the_second_learns_at_once_and_changes_no_byte(two):
         assert time.monotonic() - begin < 1.0 and tree(two) == before
     finally:
         holder.kill()
-        holder.wait()
+        holder.communicate()
     with writer_lock(two):  # the system has freed it
         pass
 
@@ -260,21 +260,21 @@ def test_kill_save_loses_nothing_promised(tmp_path, tools, kills):
     drawn, promised = np.random.default_rng(kills), 0
     for number in range(kills):
         command = [sys.executable, "-c", SAVER, str(tmp_path), str(Path(__file__).parent)]
-        saver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert saver.stdout
-        begun, duration, begin = 0, 0.1, 0.0
-        for line in saver.stdout:
-            word, step = line.split()
-            if word == "newest":
-                assert int(step) >= promised, f"kill {number}: {promised} was promised, {step} is there"
-            elif word == "begun":
-                begun, begin = begun + 1, time.monotonic()
-                if begun == 3:  # the duration of a save is known by now
-                    time.sleep(float(drawn.uniform(0, duration)))
-                    os.kill(saver.pid, signal.SIGKILL)
-            else:
-                promised, duration = int(step), time.monotonic() - begin
-        assert saver.wait() == -signal.SIGKILL
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as saver:
+            assert saver.stdout
+            begun, duration, begin = 0, 0.1, 0.0
+            for line in saver.stdout:
+                word, step = line.split()
+                if word == "newest":
+                    assert int(step) >= promised, f"kill {number}: {promised} was promised, {step} is there"
+                elif word == "begun":
+                    begun, begin = begun + 1, time.monotonic()
+                    if begun == 3:  # the duration of a save is known by now
+                        time.sleep(float(drawn.uniform(0, duration)))
+                        os.kill(saver.pid, signal.SIGKILL)
+                else:
+                    promised, duration = int(step), time.monotonic() - begin
+        assert saver.returncode == -signal.SIGKILL
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     newest = checkpoints.newest()
     assert newest is not None and newest >= promised and checkpoints.damaged == []

@@ -1,0 +1,211 @@
+"""Several processes at one run: the numbers of one, whoever of them dies, and files for those who start them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+import labkit as lk
+from labkit.base.config import dumps
+from labkit.base.errors import ConfigError, RunError
+from labkit.cli import app
+from labkit.train import scripts
+from labkit.train.peers import CLUSTER, COORDINATOR, COUNT, INDEX, Peers, _asked, join
+from labkit.train.store import RunInfo, Store
+
+TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+
+
+def labkit(*words: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "labkit", *words], env={**os.environ, **environment}, capture_output=True, text=True,
+        timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def experiment(finished, tmp_path_factory):
+    """The file of an experiment of six epochs."""
+    path = tmp_path_factory.mktemp("experiment") / "experiment.toml"
+    changed = finished.experiment.replace(train=finished.experiment.train.replace(epochs=6, keep="last"))
+    path.write_text(dumps(changed), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(experiment, tmp_path_factory):
+    """The run of one process on two devices."""
+    folder = tmp_path_factory.mktemp("reference")
+    labkit("train", str(experiment), "--folder", str(folder), **TWO_DEVICES)
+    run = lk.runs(folder)[0]
+    assert run.status == "finished" and run.info.summary["devices"] == 2
+    return run
+
+
+def rank(run, index: int) -> psutil.Process:
+    """The worker process of this number."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if "labkit.train.worker" in words and run.id in words and process.environ().get(INDEX) == str(index):
+                return process
+    raise AssertionError(f"no process {index}")
+
+
+def begun(run) -> str:
+    """What the logs of the processes say, for a failed assertion."""
+    logs = sorted(run.info.folder.glob("worker*.log"))
+    return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
+
+
+def test_dp_equal_and_a_dead_rank_is_overcome(experiment, reference, tmp_path, tools):
+    """Two processes with a device each, one of them killed after the first checkpoint: the numbers of one process with
+    two devices, to the last bit."""
+    from labkit.lab import create
+
+    run = create(experiment, folder=tmp_path)
+    run.start(processes=2)
+    try:
+        tools.wait_for(lambda: run.info.summary.get("saved_step") or run.info.over)
+        assert not run.info.over, run.info.error + begun(run)
+        rank(run, 1).kill()
+        death = time.monotonic()
+        tools.wait_for(lambda: run.info.summary.get("restarts") or run.info.over)
+        assert time.monotonic() - death < 10 and not run.info.over, run.info.error
+        run.wait(600)
+    finally:
+        if not run.info.over:
+            os.kill(run.info.pid, signal.SIGKILL)
+    info = run.info
+    assert info.status == "finished" and info.summary["restarts"] == 1, begun(run)
+    assert "process 1 of 2 was killed by SIGKILL" in info.summary["restarted_because"]
+    assert info.summary["devices"] == 2 and info.summary["parts"] == 2
+    tools.same_run(run, reference)
+    assert tools.series(run, "train", "gradient_norm") == tools.series(reference, "train", "gradient_norm")
+
+
+@pytest.mark.soak
+def test_elastic_two_processes_then_one_then_two(experiment, reference, tmp_path, tools):
+    from labkit.lab import create
+
+    run = create(experiment, folder=tmp_path)
+    run.start(processes=2)
+    tools.wait_for(lambda: run.info.step > 15 or run.info.over)
+    supervisor = psutil.Process(rank(run, 0).ppid())
+    begin = time.monotonic()
+    supervisor.terminate()
+    run.wait(120)
+    assert run.status == "stopped" and time.monotonic() - begin < 30, begun(run)
+    first = run.info.step
+    code = "import sys, labkit as lk; run = lk.open_run(sys.argv[1], sys.argv[2]); run.start(); import time\n"
+    code += "while run.info.step < int(sys.argv[3]) + 10: time.sleep(.01)\nrun.stop(); run.wait()"
+    command = [sys.executable, "-c", code, run.id, str(tmp_path), str(first)]
+    subprocess.run(command, env={**os.environ, **TWO_DEVICES}, check=True, timeout=600)
+    assert run.status == "stopped" and run.info.step > first and run.info.summary["devices"] == 2
+    labkit("launch", "local", "-n", "2", "--resume", run.id, "--folder", str(tmp_path))
+    assert run.status == "finished"
+    tools.same_run(run, reference)
+
+
+# --- agreeing -----------------------------------------------------------------------------------------------------
+
+
+def test_one_process_agrees_with_itself():
+    peers = Peers()
+    assert peers.lead and peers.agree({"a": [1, None]}) == {"a": [1, None]} and join({}) == peers
+    with peers.in_turn():
+        pass
+
+
+def test_what_a_launcher_says_is_passed_on_to_jax():
+    told = {COORDINATOR: "127.0.0.1:123", COUNT: "2", INDEX: "1"}
+    local = _asked(None, told[COORDINATOR], told)
+    assert local["coordinator_bind_address"] == "127.0.0.1:123"  # not on every interface
+    assert (local["num_processes"], local["process_id"], local["cluster_detection_method"]) == (2, 1, "deactivate")
+    assert "coordinator_bind_address" not in _asked(None, "pod-0.set:8476", {**told, COORDINATOR: "pod-0.set:8476"})
+    assert _asked("slurm", None, {})["cluster_detection_method"] == "slurm"
+    with pytest.raises(RunError, match=f"{COORDINATOR} is set, but not {COUNT}"):
+        _asked(None, "127.0.0.1:1", {COORDINATOR: "127.0.0.1:1"})
+
+
+# --- files for schedulers -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def entered(tmp_path):
+    return Store(tmp_path), RunInfo("20260101-000000-abc123", "Films & series", tmp_path / "20260101-000000-abc123")
+
+
+def test_the_file_for_sbatch(entered, tmp_path):
+    store, info = entered
+    text = scripts.slurm(store, info, nodes=2, tasks=4, time="1-00:00:00", gpus=4)
+    assert text.replace(sys.executable, "PYTHON").replace(str(tmp_path), "LAB") == SBATCH
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+    with pytest.raises(ConfigError, match=r"time = '4h; rm' is none of SLURM's forms"):
+        scripts.slurm(store, info, 2, time="4h; rm")
+
+
+SBATCH = """\
+#!/bin/bash
+#SBATCH --job-name=labkit-films-series
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --time=1-00:00:00
+#SBATCH --gpus-per-node=4
+#SBATCH --signal=TERM@120
+#SBATCH --output=LAB/20260101-000000-abc123/slurm-%j.log
+#SBATCH --requeue
+#SBATCH --open-mode=append
+
+export LABKIT_CLUSTER=slurm
+srun --kill-on-bad-exit=1 PYTHON -m labkit.train.worker LAB 20260101-000000-abc123
+code=$?
+# 75: stopped by the signal and saved; it goes on in the next job.
+[ "$code" -eq 75 ] && scontrol requeue "$SLURM_JOB_ID"
+exit "$code"
+"""
+
+
+def test_the_script_for_mpirun(entered, tmp_path):
+    text = scripts.mpi(*entered, processes=3)
+    run = f"exec mpirun -n 3 {sys.executable} -m labkit.train.worker {tmp_path} 20260101-000000-abc123"
+    assert text == f"#!/bin/bash\nexport {CLUSTER}=mpi4py\n{run}\n"
+
+
+def test_the_jobset_for_kubernetes(entered):
+    text = scripts.jobset(entered[1], 3, "registry.example/labkit:1", "lab-claim")
+    found = yaml.safe_load(text)
+    assert (found["apiVersion"], found["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+    name = found["metadata"]["name"]
+    assert name == "labkit-films-series-abc123" and found["spec"]["failurePolicy"] == {"maxRestarts": 3}
+    job = found["spec"]["replicatedJobs"][0]["template"]["spec"]
+    assert (job["parallelism"], job["completions"], job["completionMode"]) == (3, 3, "Indexed")
+    pod = job["template"]["spec"]["containers"][0]
+    assert pod["command"] == ["python", "-m", "labkit.train.worker", "/lab", "20260101-000000-abc123"]
+    told = {item["name"]: item.get("value") for item in pod["env"]}
+    assert told == {COORDINATOR: f"{name}-worker-0-0.{name}:8476", COUNT: "3", INDEX: None}
+    with pytest.raises(ConfigError, match="is no name of Kubernetes"):
+        scripts.jobset(entered[1], 3, "x: [y]", "claim")
+
+
+def test_the_commands_write_these_files(experiment, tmp_path):
+    from typer.testing import CliRunner
+
+    words = ["launch", "slurm", str(experiment), "--folder", str(tmp_path), "--out", str(tmp_path / "job.sh")]
+    done = CliRunner().invoke(app, words)
+    run = lk.runs(tmp_path)[0]
+    assert done.exit_code == 0 and run.status == "created", done.output
+    assert f"labkit.train.worker {tmp_path} {run.id}" in Path(tmp_path / "job.sh").read_text()
+    assert json.loads(json.dumps(run.info.summary)) == {}
