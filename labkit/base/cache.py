@@ -28,8 +28,10 @@ def cache_dir(*parts: str) -> Path:
     """Make and return a folder of the cache, readable by its owner only (compiled programs are native code)."""
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = root.joinpath(*parts)
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = root
+    for part in parts:  # one by one: with parents=True the folders between would be everybody's
+        path = path / part
+        path.mkdir(exist_ok=True, mode=0o700)
     return path
 
 

@@ -27,6 +27,7 @@ from typing import IO, ClassVar, NamedTuple
 
 from labkit.base.cache import sha256_file
 from labkit.base.errors import SampleError
+from labkit.base.guard import inside
 
 Report = Callable[[int, int], None]  # (bytes that arrived, bytes in all)
 
@@ -276,7 +277,7 @@ def extract(archive: Path, take: Mapping[str, str], members: Mapping[str, Member
                 apart = target.endswith("/*")  # files of their own
                 target = target[:-1] + PurePosixPath(name).name if apart else target
                 limit = members[target].size if target in members else NESTED_LIMIT
-                _append(stream, _inside(into, target), limit, line="*" in pattern and not apart)
+                _append(stream, inside(into, target, SampleError), limit, line="*" in pattern and not apart)
             break  # a stream can be read once
 
 
@@ -324,19 +325,12 @@ def _append(stream: IO[bytes], target: Path, limit: int, line: bool = False) -> 
             file.write(b"\n")
 
 
-def _inside(folder: Path, name: str) -> Path:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise SampleError(f"the member {name!r} would be written outside of its folder")
-    return path
-
-
 def _copy(folder: Path, take: Mapping[str, str], members: Mapping[str, Member], into: Path) -> None:
     for target, path in take.items():
         if not (found := folder / path).is_file():
             raise SampleError(f"{path} is not there")
         with open(found, "rb") as stream:
-            _append(stream, _inside(into, target), members[target].size)
+            _append(stream, inside(into, target, SampleError), members[target].size)
 
 
 @contextmanager

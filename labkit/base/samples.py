@@ -10,7 +10,6 @@ checked alike); ``LABKIT_OFFLINE=1`` forbids the network.
 
 from __future__ import annotations
 
-import html
 import importlib.util
 import json
 import lzma
@@ -31,6 +30,8 @@ from labkit.base.cache import cache_dir, cache_root, sha256_file
 from labkit.base.catalog import TABLE, Sample
 from labkit.base.errors import SampleError, nearest
 from labkit.base.fetch import Carrier, Report, Several, Source
+from labkit.base.guard import offline
+from labkit.base.shown import escape
 
 Progress = Callable[[int, int], None] | bool | None
 _UNREADABLE = (EOFError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
@@ -50,7 +51,7 @@ class Samples(dict[str, Sample]):
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{name}</th>" for name in _HEAD)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in _cells())
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in _cells())
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -186,9 +187,8 @@ def _ways(sample: Sample, reasons: list[str]) -> Iterator[tuple[Source, Path | N
             wanted = " or ".join(" and ".join(source.files) for source in known)
             reasons.append(f"{name} (LABKIT_SAMPLES): has no {wanted}")
         yield from found
-    offline = os.environ.get("LABKIT_OFFLINE", "0") not in ("", "0")
     for source in sample.sources:
-        if source.network and offline:
+        if source.network and offline():
             reasons.append(f"{source.label}: not tried, LABKIT_OFFLINE forbids the network")
         else:
             yield source, None

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from labkit.base.cache import fingerprint, sha256_file
 from labkit.base.errors import DataError, nearest
+from labkit.base.guard import UNSAFE, kind_of
 from labkit.data.csvfile import Dialect, named, note_encoding, read_csv
 from labkit.data.decode import LOST, detect
 from labkit.data.spool import PORTION, ROW, Part, Reading, cached, plain, table_of, with_features
@@ -22,13 +23,6 @@ SPLITS = {
     "train": "train", "training": "train",
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
     "test": "test", "testing": "test",
-}  # fmt: skip
-UNSAFE = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".dill", ".npy", ".npz", ".ckpt", ".h5", ".rds", ".mat")
-MAGIC = {
-    b"\x80\x02": "a pickle", b"\x80\x03": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
-    b"\x93NUMPY": "a NumPy file", b"\x89HDF": "an HDF5 file",
-    b"PK\x03\x04": "a ZIP archive", b"\x1f\x8b": "a gzip archive", b"BZh": "a bzip2 archive",
-    b"\xfd7zXZ": "an xz archive", b"\x28\xb5\x2f\xfd": "a zstandard archive", b"PAR1": "a Parquet file",
 }  # fmt: skip
 
 
@@ -46,8 +40,7 @@ def read_file(path: Path, dialect: Dialect) -> Part:
 def _reader(path: Path) -> Callable[[Path, Dialect, Reading], Iterator[pa.Table]]:
     suffix = path.suffix.lower()
     with open(path, "rb") as file:
-        head = file.read(8)
-    kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
+        kind = kind_of(file.read(64), text=True)
     if suffix in UNSAFE or kind == "a pickle":
         raise DataError(
             f"{path.name!r} is {kind or f'a {suffix} file'}, a format that can run code when it is opened or is no "

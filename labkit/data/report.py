@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
+
+from labkit.base.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ACTIONS = ("refused", "repaired", "counted")
 CAP = 10_000  # notes kept for one reason; the counts stay exact beyond it
-
-# C0 and C1 controls, soft hyphen, zero-width and bidirectional characters, line separators, lone surrogates, tags
-HIDDEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
-    "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
-)
-
-
-def visible(text: str, limit: int | None = None) -> str:
-    """``text`` for the eye: what would not show, or would reorder what shows, is written out; cut at ``limit``.
-
-    Controls become their Unicode pictures (NUL is ``␀``), other hidden characters ``\\u202e``. This is not HTML
-    escaping: pass the result through :func:`html.escape` before it goes into a page.
-    """
-    if limit is not None and len(text) > limit:
-        text = text[:limit] + "…"
-    return HIDDEN.sub(lambda found: _shown(found.group()), text)
-
-
-def _shown(char: str) -> str:
-    code = ord(char)
-    if code < 0x20 or code == 0x7F:
-        return chr(0x2421 if code == 0x7F else 0x2400 + code)
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError, nearest
+from labkit.base.shown import escape
 from labkit.data import disk
 from labkit.data.report import Note, Report, visible
 
@@ -386,8 +386,8 @@ class Rows:
         return [*facts, *repr(self.report).splitlines()]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        facts = "".join(f"<li>{html.escape(fact.strip())}</li>" for fact in self._facts())
-        page = f"<div><b>{html.escape(self._title())}</b><ul>{facts}</ul>{_html_table(self.head())}</div>"
+        facts = "".join(f"<li>{escape(fact.strip())}</li>" for fact in self._facts())
+        page = f"<div><b>{escape(self._title())}</b><ul>{facts}</ul>{_html_table(self.head())}</div>"
         return {"text/plain": repr(self), "text/html": page}
 
 
@@ -400,9 +400,9 @@ def write_arrow(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> No
 
 def _html_table(frame: pd.DataFrame) -> str:
     """A table whose every cell is escaped text."""
-    head = "".join(f"<th>{html.escape(visible(str(name), 60))}</th>" for name in frame.columns)
+    head = "".join(f"<th>{escape(visible(str(name), 60))}</th>" for name in frame.columns)
     cells = (
-        "".join(f"<td style='text-align:left'>{html.escape(visible(str(value), 300))}</td>" for value in line)
+        "".join(f"<td style='text-align:left'>{escape(visible(str(value), 300))}</td>" for value in line)
         for line in frame.itertuples(index=False)
     )
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>"

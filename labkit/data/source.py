@@ -12,6 +12,8 @@ import numpy as np
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from labkit.base.errors import ConfigError, DataError, SampleError, nearest
+from labkit.base.guard import offline
+from labkit.base.web import fetched
 from labkit.data import disk
 from labkit.data.admit import make_rows
 from labkit.data.columns import Choice
@@ -50,7 +52,8 @@ def load(
         x: a list of dicts; a pandas frame; a ``datasets.Dataset`` or ``DatasetDict``; the path of a CSV, TSV, JSON
             lines or Parquet file; of a folder with such a file for each split (train.csv, test.csv, …), with a folder
             of .txt files for each class (pos/, neg/; also inside train/, test/), or written by :meth:`Rows.save`; the
-            name of a sample (``labkit samples``); or a hub name, "organisation/name". A path wins over a sample.
+            address of such a file (https://…); the name of a sample (``labkit samples``); or a hub name,
+            "organisation/name". A path wins over a sample.
         text: column of the text, or two columns for pairs. Left out: the one with a usual name, else the longest.
         label: column of the label; False for none. Left out: the one with a usual name, else one with few values.
         classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``). Left out:
@@ -127,6 +130,9 @@ def _from_name(
 ) -> Rows:  # fmt: skip
     from labkit.base.samples import SAMPLES
 
+    if "://" in name:
+        _no_use({**hub, **options}, f"the address {name[:200]!r}")
+        return make_rows(_read(_path_parts(fetched(name), Dialect(**file)), wanted), choice, source)
     path = Path(name).expanduser()
     if path.exists():
         _no_use({**hub, **options}, f"the path {name!r}")
@@ -273,7 +279,7 @@ def _hub_parts(name: str, revision: str | None, subset: str | None) -> Parts:
         )
     from datasets import load_dataset
 
-    if os.environ.get("LABKIT_OFFLINE", "0") not in ("", "0"):
+    if offline():
         raise SampleError(f"LABKIT_OFFLINE forbids the network, so {name!r} cannot be fetched from the hub.")
     try:
         found = load_dataset(name, subset, revision=revision)

@@ -7,7 +7,6 @@ section 4.2. It changes no prediction, only how sure the model says it is.
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from labkit.base.errors import DataError
+from labkit.base.shown import escape
 from labkit.judge.report import Report
 
 _COLDEST, _HOTTEST = 0.02, 50.0
@@ -87,7 +87,7 @@ class Calibration:
         return f"<{text}>"
 
     def _repr_html_(self) -> str:
-        return f"{html.escape(repr(self)[1:-1])}{self.table().to_html(index=False, float_format='{:.3f}'.format)}"
+        return f"{escape(repr(self)[1:-1])}{self.table().to_html(index=False, float_format='{:.3f}'.format)}"
 
 
 def calibrate(validation: Report, judged: Report, bins: int = 15) -> Calibration:

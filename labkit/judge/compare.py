@@ -8,7 +8,6 @@ each was as likely to be the one's as the other's.
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from labkit.base.errors import DataError
+from labkit.base.shown import escape
 from labkit.judge.intervals import Interval, difference
 from labkit.judge.report import Report
 from labkit.judge.slices import part_of
@@ -102,7 +102,7 @@ class Comparison:
         return f"{self.table().to_string(float_format='{:.3f}'.format)}\n{self._said()}"
 
     def _repr_html_(self) -> str:
-        return f"{self.table().to_html(float_format='{:.3f}'.format)}<div>{html.escape(self._said())}</div>"
+        return f"{self.table().to_html(float_format='{:.3f}'.format)}<div>{escape(self._said())}</div>"
 
 
 def compare(first: Report, second: Report, names: tuple[str, str] = ("first", "second"), seed: int = 0) -> Comparison:

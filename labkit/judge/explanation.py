@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from labkit.base.shown import escape
 
 #: Red, green, blue of what speaks for a class, and against it: Okabe and Ito's blue and vermilion.
 FOR, AGAINST = "0,114,178", "213,94,0"
@@ -78,14 +79,14 @@ class Explanation:
             colour = f"rgba({FOR if value > 0 else AGAINST},{0.6 * share:.2f})"
             under = "solid" if value > 0 else "dashed"
             edge = f"border-bottom:2px {under} rgba({FOR if value > 0 else AGAINST},{share:.2f})"
-            text = html.escape(word.text)
+            text = escape(word.text)
             pieces.append(f'<span style="background:{colour};{edge}" title="{value:+.4f}">{text}</span>')
         return f'<span class="mathjax_ignore tex2jax_ignore" style="line-height:2">{"".join(pieces)}</span>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         bundle = {"text/plain": repr(self)}
         if self.words:
-            chance = f"{html.escape(self.target)} {self.probability[self.target]:.3f}"
+            chance = f"{escape(self.target)} {self.probability[self.target]:.3f}"
             gap = "" if np.isnan(self.gap) else f", gap {self.gap:+.2g}"
             bundle["text/html"] = f"<div>{chance}{gap}</div><div>{self.marked()}</div>"
         return bundle

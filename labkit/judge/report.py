@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.base.errors import DataError
+from labkit.base.shown import escape, one_line
 from labkit.judge.intervals import Interval, bootstrap, difference
 from labkit.tasks.metrics import per_class, scores
 
@@ -203,7 +202,7 @@ class Report:
 
     def _classes(self) -> list[list[str]]:
         lines = [
-            [_visible(name, 40), *(f"{rate:.3f}" for rate in rates), f"{support:,.0f}"]
+            [one_line(name, 40), *(f"{rate:.3f}" for rate in rates), f"{support:,.0f}"]
             for name, (*rates, support) in zip(self.classes[:_WIDEST], self.per_class.to_numpy(), strict=False)
         ]
         more = len(self.classes) - _WIDEST
@@ -222,17 +221,17 @@ class Report:
 
     def _html(self) -> str:
         wrong = [
-            [str(row), _visible(str(text), 160), _visible(truth, 40), _visible(predicted, 40), f"{confidence:.3f}"]
+            [str(row), one_line(str(text), 160), one_line(truth, 40), one_line(predicted, 40), f"{confidence:.3f}"]
             for row, text, truth, predicted, confidence, _ in self.mistakes(5).itertuples(index=False)
         ]
         parts = [
-            f"<b>{html.escape(self._heading())}</b>",
+            f"<b>{escape(self._heading())}</b>",
             _table(["score", "", "95 % interval"], self._headlines()),
             *([_table(_COMPARED, self._compared())] if self.baselines else []),
             _table(_PER_CLASS, self._classes()),
         ]
         if len(self.classes) <= _WIDEST:
-            names = [_visible(name, 20) for name in self.classes]
+            names = [one_line(name, 20) for name in self.classes]
             body = [[name, *map(str, line)] for name, line in zip(names, self.confusion.to_numpy(), strict=True)]
             parts.append(_table(["truth \\ predicted", *names], body))
         if wrong:
@@ -252,16 +251,6 @@ def _json(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _visible(text: str, longest: int) -> str:
-    """One line of at most ``longest`` characters, in which what has no shape of its own is written as its code."""
-    cut = text if len(text) <= longest else text[: longest - 1] + "…"
-    shown = (
-        " " if char in "\n\r\t" else f"\\u{ord(char):04x}" if unicodedata.category(char) in ("Cc", "Cf", "Cs") else char
-        for char in cut
-    )
-    return "".join(shown)
-
-
 def _columns(header: list[str], body: list[list[str]]) -> list[str]:
     """Lines of text, the first column aligned left, the others right."""
     wide = [max(map(len, column)) for column in zip(header, *body, strict=True)]
@@ -275,7 +264,7 @@ def _table(header: list[str], body: list[list[str]], left: tuple[int, ...] = (0,
     def line(tag: str, cells: list[str]) -> str:
         sides = ("left" if i in left else "right" for i in range(len(cells)))
         cell = (
-            f'<{tag} style="{_RULE};text-align:{side}">{html.escape(text)}</{tag}>'
+            f'<{tag} style="{_RULE};text-align:{side}">{escape(text)}</{tag}>'
             for text, side in zip(cells, sides, strict=True)
         )
         return f"<tr>{''.join(cell)}</tr>"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,14 @@ from flax import nnx, traverse_util
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from labkit.base import samples
+from labkit.base import manifest, samples
 from labkit.base.cache import write_atomic
 from labkit.base.errors import WeightsError, nearest
+from labkit.base.guard import UNSAFE, check_safetensors, kind_of
 
 Names = tuple[str, ...]
 SHOWN = 10  # of each kind of mismatch in a message
 CAST = {"F16": "float16", "BF16": "bfloat16"}
-REFUSED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".hdf5", ".msgpack", ".npz", ".gguf", ".onnx")
-MAGIC = {
-    rb"PK\x03\x04": "a zip archive, as torch.save writes (pickle inside)",
-    rb"\x80[\x02-\x05][(-\xff]": "a pickle",
-    rb"\x89HDF": "an HDF5 file",
-    rb"GGUF": "a GGUF file",
-    rb"version https://git-lfs": "a Git LFS pointer, not the weights; run `git lfs pull` in that folder",
-}
 CURE = (
     "Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite it with "
     "`AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of transformers."
@@ -148,7 +141,10 @@ class Tensors(Mapping[str, np.ndarray]):
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        opened = [_open(file) for file in _files(self.folder)]
+        files = _files(self.folder)
+        if (self.folder / manifest.NAME).exists():  # labkit's own folders have one
+            check_sealed(self.folder, [file.name for file in files])
+        opened = [_open(file) for file in files]
         self._where = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -164,6 +160,15 @@ class Tensors(Mapping[str, np.ndarray]):
         """Shape and dtype ("F32", "BF16", …) of a tensor, without reading it."""
         piece = self._where[name].get_slice(name)
         return tuple(piece.get_shape()), piece.get_dtype()
+
+
+def check_sealed(folder: Path, only: Collection[str] | None = None) -> None:
+    """Raise :class:`WeightsError` where files of a sealed folder (``only``: of these) are not as they were sealed."""
+    if problems := manifest.damage(folder, only):
+        raise WeightsError(
+            f"the model in {folder} is damaged: {'; '.join(problems[:SHOWN])}. Copy or export it again; where you "
+            f"changed the file yourself, remove {manifest.NAME}."
+        )
 
 
 def flatten(tree: Any) -> dict[Names, Any]:
@@ -287,6 +292,7 @@ def save_from(
 
 def _write(folder: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str], config: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    manifest.open_seal(folder)  # it is of what was there before
     part = folder / f".model.safetensors.{os.getpid()}"
     try:
         save_file(tensors, part, metadata=metadata)
@@ -333,7 +339,7 @@ def find(name: str) -> Path:
         return samples.folder(name)
     if (path := Path(name).expanduser()).is_dir():
         return path
-    if path.suffix.lower() in (*REFUSED, ".safetensors"):
+    if path.suffix.lower() in (*UNSAFE, ".safetensors"):
         raise WeightsError(f"weights {name!r}: give the folder that holds config.json and model.safetensors. {CURE}")
     if not (hub := HUB.fullmatch(name)):
         raise WeightsError(
@@ -379,7 +385,7 @@ def _files(folder: Path) -> list[Path]:
             raise WeightsError(f"{index} names files that are not in the folder: {', '.join(bad)}. Fetch it again.")
         return [folder / name for name in names]
     there = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
-    if refused := [name for name in there if name.lower().endswith(REFUSED)]:
+    if refused := [name for name in there if name.lower().endswith(tuple(UNSAFE))]:
         raise WeightsError(f"{folder} holds {', '.join(refused)} and no model.safetensors. {CURE}")
     raise WeightsError(f"{folder} holds no model.safetensors; it has: {', '.join(there) or 'nothing'}.")
 
@@ -390,14 +396,17 @@ def _lies_in(folder: Path, name: Any) -> bool:
 
 def _open(file: Path) -> Any:
     try:
+        check_safetensors(file)
         return safe_open(file, "np")
-    except SafetensorError as error:
+    except (WeightsError, SafetensorError) as error:
         with open(file, "rb") as raw:
             start = raw.read(32)
         # Looked at only now: the length that opens a sound file may begin with any byte.
-        for magic, what in MAGIC.items():
-            if re.match(magic, start):
-                raise WeightsError(f"{file} is {what}. {CURE}") from None
+        if what := kind_of(start):
+            inside = ", as torch.save writes (pickle inside)" if what == "a ZIP archive" else ""
+            raise WeightsError(f"{file} is {what}{inside}. {CURE}") from None
+        if isinstance(error, WeightsError):
+            raise WeightsError(f"{error} Fetch or copy it again.") from None
         raise WeightsError(f"{file} is damaged or not safetensors ({error}). Fetch or copy it again.") from None
 
 

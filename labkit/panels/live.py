@@ -12,7 +12,6 @@ import time
 import tomllib
 import traceback
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import ipywidgets as widgets
 import traitlets
 
 from labkit.base.errors import ConfigError
+from labkit.base.shown import escape
 from labkit.panels import static
 from labkit.panels.controls import close_all, hear_while_busy
 from labkit.panels.frontend import frontend

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any, Literal
 
+from labkit.base.shown import escape
 from labkit.data.report import visible
 
 Tone = Literal["plain", "good", "warn", "bad", "info", "quiet"]

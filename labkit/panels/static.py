@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import tomllib
-from html import escape
 from typing import NamedTuple
 from urllib.parse import quote
 
+from labkit.base.shown import escape
 from labkit.panels.series import DRAWN, Series, second, thin, ticks
 from labkit.panels.words import word
 from labkit.train.store import RunInfo

@@ -14,13 +14,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from html import escape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from labkit.base.errors import ConfigError
+from labkit.base.shown import escape
 from labkit.panels.figures import PALETTE
 from labkit.panels.series import thin, ticks
 

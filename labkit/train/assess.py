@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from flax import nnx
 
 from labkit.base.config import loads
 from labkit.base.errors import DataError
+from labkit.base.shown import escape
 from labkit.data.rows import Rows
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
@@ -28,8 +28,8 @@ class Scores(dict[str, float]):
         return f"<{self.split}: {', '.join(f'{name} {value:.4g}' for name, value in self.items())}>"
 
     def _repr_html_(self) -> str:
-        cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{value:.4g}</td></tr>" for name, value in self.items())
-        return f"<table><caption>{html.escape(self.split)}</caption>{cells}</table>"
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{value:.4g}</td></tr>" for name, value in self.items())
+        return f"<table><caption>{escape(self.split)}</caption>{cells}</table>"
 
 
 def assess(folder: Path, rows: Rows, split: str) -> Scores:

@@ -5,7 +5,6 @@ Nothing is allocated and nothing compiled: the step is traced once for each batc
 
 from __future__ import annotations
 
-import html
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ import jax
 import psutil
 
 from labkit.base.errors import RunError
+from labkit.base.shown import escape
 from labkit.train import machine as hardware
 from labkit.train.flops import Work, work_of
 from labkit.train.machine import ACCELERATORS, Accelerator, Machine, roofline
@@ -87,9 +87,9 @@ class Estimate:
         return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), self.notes()])
 
     def _repr_html_(self) -> str:
-        lines = [(html.escape(name), html.escape(value)) for name, value in self.rows()]
+        lines = [(escape(name), escape(value)) for name, value in self.rows()]
         rows = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in lines)
-        return f"<table><tbody>{rows}</tbody></table><p>{html.escape(self.notes())}</p>"
+        return f"<table><tbody>{rows}</tbody></table><p>{escape(self.notes())}</p>"
 
 
 def estimate(

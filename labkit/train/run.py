@@ -13,6 +13,7 @@ from collections.abc import Generator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Self
 
+from labkit.base import guard
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, RunError
 from labkit.train.experiment import Data, Experiment
@@ -43,7 +44,7 @@ class Run:
         """Enter a new run and keep its rows and its experiment; it does nothing until it is started."""
         from labkit.models import models
 
-        name = experiment.name or models.name_of(experiment.model)
+        name = guard.title(experiment.name or models.name_of(experiment.model))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         info = store.create(run_id, name, experiment=dumps(experiment))
         rows.save(info.folder / "data")

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from labkit.base import manifest
 from labkit.base.cache import write_atomic
 from labkit.base.config import dumps
 from labkit.base.errors import ConfigError, DataError, WeightsError
@@ -210,6 +211,7 @@ def save_model(setup: Plan, params: Params, folder: Path) -> None:
         weights.save_own(merged, folder, {"labkit_reads": setup.inputs.kind, "labkit_shape": shape, **task.described()})
     setup.inputs.save(folder)
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
+    manifest.seal(folder)
 
 
 def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | Numbers]:
@@ -218,6 +220,8 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | 
     Raises:
         WeightsError: a file is missing or damaged, or the weights do not fit.
     """
+    if (folder / manifest.NAME).exists():
+        weights.check_sealed(folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         named = config["id2label"] if experiment.task.labelled else {}

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from labkit.base import guard
 from labkit.base.errors import RunError, nearest
 
 #: What a run can be doing. The last four are final, unless the run is resumed.
@@ -137,7 +138,7 @@ class Store:
 
     def create(self, run_id: str, name: str, **values: Any) -> RunInfo:
         """Enter a new run; its folder is ``<lab folder>/<id>``. Raises :class:`RunError` if the id is taken."""
-        now = time.time()
+        now, run_id = time.time(), guard.run_id(run_id)
         with self._write() as db:
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
             info = json.dumps({"name": name, "status": "created", **values})

@@ -271,7 +271,7 @@ def as_zip(file: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "text"),
     [
-        (as_zip, "is a zip archive, as torch.save writes"),
+        (as_zip, "is a ZIP archive, as torch.save writes"),
         (lambda file: file.write_bytes(pickle.dumps(Canary(file.parent / "escaped"))), "is a pickle"),
         (lambda file: file.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64)), "is an HDF5 file"),
         (lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00"), "git lfs pull"),

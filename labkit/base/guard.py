@@ -1,0 +1,166 @@
+"""What comes from outside is looked at here before it is used: kinds of files, safetensors, places, names, addresses.
+
+Archives are unpacked by :mod:`labkit.base.fetch` alone, which asks here where a member may lie; addresses are fetched
+by :mod:`labkit.base.web` alone, which asks here whom it may talk to.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import os
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from labkit.base.errors import ConfigError, DataError, LabkitError, WeightsError
+
+# --- kinds of files -----------------------------------------------------------------------------------------------
+
+#: Endings of formats that can run code when they are opened, or that hold what cannot be checked.
+UNSAFE = frozenset({
+    ".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pyc", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz",
+    ".h5", ".hdf5", ".keras", ".pb", ".onnx", ".gguf", ".msgpack", ".model", ".mlmodel", ".mat", ".rds", ".rdata",
+})  # fmt: skip
+#: First bytes → what a file is. A pickle of protocol 2 and later begins with its number, an older one with an opcode.
+_FIRST: tuple[tuple[bytes, str], ...] = (
+    (rb"\x80[\x02-\x05]", "a pickle"),
+    (rb"(?:\(|c[\w.]+\n[\w.]+\n|\]q|\}q)", "a pickle"),
+    (rb"PK\x03\x04", "a ZIP archive"),
+    (rb"\x93NUMPY", "a NumPy file"),
+    (rb"\x89HDF", "an HDF5 file"),
+    (rb"GGUF", "a GGUF file"),
+    (rb"\x1f\x8b", "a gzip archive"),
+    (rb"BZh", "a bzip2 archive"),
+    (rb"\xfd7zXZ", "an xz archive"),
+    (rb"\x28\xb5\x2f\xfd", "a zstandard archive"),
+    (rb"PAR1", "a Parquet file"),
+    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull` in that folder"),
+)
+
+
+def kind_of(head: bytes, text: bool = False) -> str | None:
+    """What a file is by its first bytes; None for anything that is not known.
+
+    Args:
+        head: 32 bytes or more, where there are so many.
+        text: whether text may be expected there: then the opcodes of old pickles, which are letters, say nothing.
+    """
+    for number, (pattern, kind) in enumerate(_FIRST):
+        if not (text and number == 1) and re.match(pattern, head):
+            return kind
+    return None
+
+
+# --- safetensors --------------------------------------------------------------------------------------------------
+
+#: Bytes of a header, tensors, and dimensions of one, at most: beyond them a file is made to cost, not to be read.
+HEADER, TENSORS, DIMENSIONS = 32 << 20, 100_000, 16
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64,
+}  # fmt: skip
+
+
+def check_safetensors(path: Path) -> None:
+    """Raise :class:`WeightsError` for a file whose header lies or asks for too much; no tensor is read.
+
+    The header is a length (u64), then JSON: name → dtype, shape, begin and end in the rest of the file.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+        if length > size - 8:
+            raise WeightsError(f"{path} is damaged or not safetensors: it ends within its header.")
+        if length > HEADER:
+            raise WeightsError(f"{path}: its header has {length:,} bytes; at most {HEADER:,} are read.")
+        text = file.read(length)
+    try:
+        header = json.loads(text)
+        tensors = {name: told for name, told in header.items() if name != "__metadata__"}
+        if len(tensors) > TENSORS:
+            raise WeightsError(f"{path} holds {len(tensors):,} tensors; at most {TENSORS:,} are read.")
+        places = sorted(_place(path, name, told) for name, told in tensors.items())
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, LabkitError):
+            raise
+        raise WeightsError(f"{path} is damaged or not safetensors: its header cannot be read ({error}).") from None
+    end = 0
+    for begin, stop in places:
+        if begin != end:
+            raise WeightsError(
+                f"{path} is damaged or not safetensors: its tensors overlap or leave gaps at byte {end:,}."
+            )
+        end = stop
+    if end != size - 8 - length:
+        raise WeightsError(f"{path} is damaged or not safetensors: {size - 8 - length:,} bytes for tensors of {end:,}.")
+
+
+def _place(path: Path, name: str, told: dict[str, Any]) -> tuple[int, int]:
+    shape, (begin, end) = told["shape"], told["data_offsets"]
+    if len(shape) > DIMENSIONS or any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
+        raise WeightsError(f"{path}: the tensor {name[:80]!r} has an impossible shape or place.")
+    if told["dtype"] in _BITS and math.prod(shape) * _BITS[told["dtype"]] // 8 != end - begin:
+        raise WeightsError(f"{path}: the tensor {name[:80]!r} has {end - begin:,} bytes, which are not its shape's.")
+    return begin, end
+
+
+# --- places and names ---------------------------------------------------------------------------------------------
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+#: What Windows takes for devices, whatever the ending.
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+LONGEST_NAME = 120
+
+
+def inside(folder: Path, name: str, kind: type[LabkitError] = DataError) -> Path:
+    """The place of ``name`` in a folder, links followed; raises an error of this ``kind`` where it lies outside."""
+    try:
+        path = (folder / name).resolve()
+        if path.is_relative_to(folder.resolve()) and "\0" not in name:
+            return path
+    except (OSError, ValueError):
+        pass
+    raise kind(f"{name[:200]!r} would be written outside of its folder.")
+
+
+def run_id(name: str) -> str:
+    """``name`` where it is fit to be a run's folder on every system. Raises :class:`ConfigError` otherwise."""
+    if not _ID.fullmatch(name) or _DEVICES.fullmatch(name) or name.endswith("."):
+        raise ConfigError(f"{name[:80]!r} cannot be the id of a run: a-z, 0-9, '.', '_' and '-', 64 at most.")
+    return name
+
+
+def title(name: str) -> str:
+    """``name`` where it can be shown as a run's: any language, on one line. Raises :class:`ConfigError` otherwise."""
+    if len(name) > LONGEST_NAME:
+        raise ConfigError(f"the name {name[:40]!r}… has {len(name)} characters; at most {LONGEST_NAME}.")
+    if found := _CONTROL.search(name):
+        raise ConfigError(f"the name {name[:80]!r} holds the control character {found[0]!r}; leave it out.")
+    return name
+
+
+# --- addresses ----------------------------------------------------------------------------------------------------
+
+
+def public_address(address: str) -> bool:
+    """Whether an IP address is one of the open internet: not this machine, its network, or a cloud's metadata."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    inner = [getattr(found, name, None) for name in ("ipv4_mapped", "sixtofour")]
+    teredo = getattr(found, "teredo", None)
+    if found.version == 6 and found in ipaddress.ip_network("64:ff9b::/96"):  # NAT64 carries any IPv4 address
+        inner.append(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
+    inner = [each for each in (*inner, *(teredo or ())) if each is not None]
+    return all(each.is_global and not each.is_multicast for each in (inner or [found]))
+
+
+def offline() -> bool:
+    """Whether ``LABKIT_OFFLINE`` forbids the network."""
+    return os.environ.get("LABKIT_OFFLINE", "0") not in ("", "0")
