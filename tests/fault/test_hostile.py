@@ -283,7 +283,7 @@ class _Server(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", where[self.path])
             self.end_headers()
             return
-        self.send_response(200 if self.path.endswith(".csv") else 404)
+        self.send_response(200 if ".csv" in self.path else 404)
         self.end_headers()
         self.wfile.write(b"text,label\ngood,a\nbad,b\n" * (40_000 if "big" in self.path else 1))
 
@@ -380,11 +380,11 @@ def test_no_text_of_the_data_is_in_what_a_run_writes_beside_it(tiny, settings, t
     letters = np.random.default_rng(0).choice(list("abcdefghijklmnopqrstuvwxyz"), (60, 14))
     canaries = ["".join(word) for word in letters]  # too different for the tokenizer to learn one whole
     rows = lk.load([{"text": f"{word} a film", "label": "ab"[i % 2]} for i, word in enumerate(canaries)])
-    lk.fit(rows, tiny, folder=tmp_path, background=False, **{**settings, "epochs": 1})
-    failing = {**settings, "epochs": 1, "learning_rate": 1e30, "clip": 0.0, "batch_size": 4}
+    settings = {**settings, "buckets": 1, "packing": "never"}
+    failing = {**settings, "learning_rate": 1e30, "clip": 0.0}
     with pytest.raises(LabkitError, match="not finite"):
         lk.fit(rows, tiny, folder=tmp_path, background=False, **failing)
-    run = lk.fit(rows, tiny, folder=tmp_path, detach=True, **{**settings, "epochs": 1}).wait(300)
+    run = lk.fit(rows, tiny, folder=tmp_path, detach=True, **settings).wait(300)
     assert (run.info.folder / "worker.log").exists()
     seen = 0
     for path in tmp_path.rglob("*"):
