@@ -7,7 +7,6 @@ are judged on the same resampled rows, so what is hard for both cancels.
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.base.shown import escape
 from labkit.judge.report import Report
 
 SCORES = ("f1", "accuracy")
@@ -54,7 +54,7 @@ class Sizing:
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(repr(self)[1:-1])}</p>{self.table.to_html(float_format='{:.4g}'.format)}"
+        return f"<p>{escape(repr(self)[1:-1])}</p>{self.table.to_html(float_format='{:.4g}'.format)}"
 
 
 def right_size(

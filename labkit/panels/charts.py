@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 
+from labkit.base.shown import escape
 from labkit.data.health import Histogram
 from labkit.data.report import visible
 from labkit.panels.pieces import Html

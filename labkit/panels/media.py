@@ -7,10 +7,10 @@ import io
 import struct
 import wave
 import zlib
-from html import escape
 
 import numpy as np
 
+from labkit.base.shown import escape
 from labkit.data.report import visible
 from labkit.panels.pieces import Html
 
