@@ -1,0 +1,231 @@
+"""The bench in a real JupyterLab and a real Chromium: the steps Data, Prepare and Model by clicks alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .jupyter import Lab, Page
+
+pytestmark = pytest.mark.browser
+
+REVIEWS = Path(__file__).parents[1] / "reviews.csv"
+#: Bytes that opening a panel may send.
+MOST = 1_000_000
+_CELL = "window.jupyterapp.shell.currentWidget.content.model.cells.get(%d).sharedModel"
+
+
+@pytest.fixture(scope="module")
+def notebook(lab: Lab) -> Iterator[Page]:
+    """One notebook and kernel for all tests of this module."""
+    shutil.copy(REVIEWS, lab.folder)
+    made = lab.open(lab.notebook("bench.ipynb", ["1 + 1", "2 + 2"]))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(notebook: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The notebook with a new bench in its first cell, whose lab folder is empty."""
+    source(notebook, 0, f"import labkit as lk\nbench = lk.Lab({request.node.name!r}, language='en')\nbench")
+    notebook.received.clear()
+    notebook.run_cell(0)
+    notebook.find(".labkit-bench").first.wait_for()
+    yield notebook
+    assert notebook.dialogs == notebook.errors == notebook.far_requests() == []
+
+
+def source(page: Page, index: int, code: str) -> None:
+    """Write another code into a cell."""
+    page.page.evaluate(f"(code) => {{ {_CELL % index}.setSource(code) }}", code)
+
+
+def press(page: Page, name: str) -> None:
+    page.page.get_by_role("button", name=name, exact=True).locator("visible=true").first.click()
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.page.get_by_label(label, exact=True).locator("visible=true").first.select_option(option)
+
+
+def see(page: Page, text: str) -> None:
+    page.find(f".labkit-bench :text({text!r})").locator("visible=true").first.wait_for()
+
+
+def settled(page: Page) -> str:
+    """Wait for the work in the background; returns the problems that steps have."""
+    return page.execute(
+        "[step.settle(120) for step in list(bench.steps.values())]\n"
+        "answer = ' '.join(step.problem.text for step in list(bench.steps.values()) if step.problem)"
+    )
+
+
+def upload(page: Page, file: Path) -> None:
+    press(page, "Upload a file")
+    with page.page.expect_file_chooser() as chooser:
+        page.find(".jupyter-widgets-upload, .widget-upload").locator("visible=true").first.click()
+    chooser.value.set_files(str(file))
+
+
+def test_from_a_file_to_a_model_by_clicks(page: Page):
+    upload(page, REVIEWS)
+    see(page, "130 (50%)")
+    see(page, "copies of another row")
+    assert sum(len(data) for _, data in page.received) < MOST
+    press(page, "Next step")
+    press(page, "Usual repairs")
+    see(page, "Rows changed, of 260")
+    choose(page, "Copies", "remove equal texts")
+    see(page, "259 rows are left")
+    page.page.get_by_label("or your own", exact=True).fill("Terrific!")
+    page.page.keyboard.press("Enter")
+    see(page, "[CLS]")
+    press(page, "Next step")
+    press(page, "Text CNN")
+    see(page, "steps in all")
+    assert settled(page) == ""
+    # the code on the clipboard does the same
+    page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    press(page, "Copy code")
+    press(page, "Copied")
+    copied = page.page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == page.execute("answer = bench.state.code()") and "lk.models['textcnn']" in copied
+    press(page, "Save experiment")
+    see(page, "Saved as experiment.toml")
+    assert page.execute("from pathlib import Path; answer = Path('experiment.toml').read_text()").count("[model]") == 1
+
+
+def test_it_comes_back_after_a_reload_and_a_restart(page: Page):
+    upload(page, REVIEWS)
+    see(page, "130 (50%)")
+    press(page, "2 Prepare ✓")
+    press(page, "Usual repairs")
+    see(page, "Rows changed")
+    page.save()
+    page.reload()
+    see(page, "Rows changed")  # the same widgets, from the kernel that went on
+    press(page, "Nothing")
+    see(page, "The texts stay as they are")
+    press(page, "Usual repairs")
+    settled(page)
+    page.page.evaluate(
+        "async () => await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+    )
+    page._ready()
+    page.run_cell(0)
+    see(page, "Rows changed")
+    assert page.execute("answer = [bench.state.step, len(bench.state.rows), bench.state.steps[0]['do']]") == [
+        "prepare", 260, "clean",
+    ]  # fmt: skip
+
+
+def test_by_the_keyboard_in_chinese_with_a_mistake(page: Page):
+    box = page.page
+    box.get_by_role("button", name="中文").focus()
+    box.keyboard.press("Enter")
+    box.get_by_role("button", name="本机文件或文件夹").focus()
+    box.keyboard.press("Enter")
+    box.get_by_label("路径", exact=True).fill("nothing.csv")
+    box.keyboard.press("Tab")
+    assert box.evaluate("() => document.activeElement.textContent") == "加载"
+    box.keyboard.press("Enter")
+    alert = page.find('.labkit-bench [role="alert"]').first
+    alert.wait_for()
+    assert "nothing.csv" in alert.inner_text() and "错误堆栈" in alert.inner_text()
+    box.get_by_label("路径", exact=True).fill("reviews.csv")
+    box.keyboard.press("Tab")
+    box.keyboard.press("Enter")
+    see(page, "训练前需要注意的问题")
+    assert page.find('.labkit-bench [role="alert"]').count() == 0
+
+
+def test_buttons_work_while_a_cell_runs_and_re_runs_leave_nothing(page: Page):
+    count = "import threading; from ipywidgets.widgets.widget import _instances\n"
+    count += "answer = [len(_instances), sum(t.name.startswith('labkit') for t in threading.enumerate())]"
+    settled(page)
+    page.run_cell(0)
+    settled(page)
+    before = page.execute(count)
+    for _ in range(10):
+        page.run_cell(0)
+        settled(page)
+    after = page.execute(count)
+    assert after[0] == before[0] and after[1] <= before[1] + 1
+    busy = "import time\nend = time.monotonic() + 60\nwhile bench.state.step != 'prepare' and time.monotonic() < end:\n"
+    source(page, 1, busy + "    time.sleep(0.05)\nbench.state.step")
+    page.run_cell(1, wait=False)
+    page.wait_for("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")
+    press(page, "2 Prepare")
+    page.wait_idle()
+    assert page.text(1) == "'prepare'"
+
+
+HOSTILE = """import sys; sys.path.insert(0, '{here}')
+from hostile import HOSTILE
+rows = lk.load([{{HOSTILE[0]: t, HOSTILE[1]: HOSTILE[2 + i % 2], HOSTILE[4]: t}} for i, t in enumerate(HOSTILE * 2)],
+               text=HOSTILE[0], label=HOSTILE[1], on_bad='skip')
+bench.state.accept_leakage = True
+bench.state.rows = rows
+answer = len(rows)"""
+
+
+def test_hostile_rows_run_nothing_and_fetch_nothing(page: Page):
+    assert page.execute(HOSTILE.format(here=REVIEWS.parent / "panels")) > 60
+    see(page, "<script>window.pwned=1</script>")
+    for _ in range(13):
+        press(page, "On")
+    for step in ("2 Prepare ✓", "3 Model"):
+        press(page, step)
+        settled(page)
+    press(page, "2 Prepare ✓")
+    for number in (0, 7, 20, 38):
+        page.execute(f"bench.steps['prepare'].reading.own.value = HOSTILE[{number}]; answer = 1")
+        settled(page)
+    page.page.wait_for_timeout(500)
+    assert page.page.evaluate("() => window.pwned") is None
+    assert (
+        page.page.evaluate("() => document.querySelectorAll('.labkit-bench iframe, .labkit-bench script').length") == 0
+    )
+
+
+def test_text_has_enough_contrast_in_both_themes(page: Page):
+    page.execute("bench.state.rows = lk.load('reviews.csv'); answer = 1")
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        page.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        page.wait_for("(theme) => document.body.dataset.jpThemeName === theme", theme)
+        for step in ("data", "prepare", "model"):
+            page.execute(f"bench.show('{step}'); answer = 1")
+            assert settled(page) == ""
+            page.page.wait_for_timeout(300)
+            assert page.page.evaluate(CONTRAST) == []
+
+
+#: Texts in the bench whose contrast with what lies behind them is below 4.5.
+CONTRAST = """() => {
+  const value = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const over = (top, under) => {
+    const a = top[3] === undefined ? 1 : top[3];
+    return [0, 1, 2].map((i) => top[i] * a + under[i] * (1 - a));
+  };
+  const behind = (node) => {
+    const found = [];
+    for (let at = node; at; at = at.parentElement) found.push(value(getComputedStyle(at).backgroundColor));
+    return found.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+  };
+  const light = (c) => c.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const low = [];
+  for (const node of document.querySelectorAll('.labkit-bench *')) {
+    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+    if (!own || !node.checkVisibility() || node.closest(':disabled') || node.matches('option, style')) continue;
+    const style = getComputedStyle(node), back = behind(node);
+    if (node.closest('svg') && style.fill === 'none') continue;
+    const front = over(value(node.closest('svg') ? style.fill : style.color), back);
+    const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) low.push([node.textContent.trim().slice(0, 40), style.color, back.join()]);
+  }
+  return low;
+}"""
