@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from labkit.judge.sizing import right_size
     from labkit.judge.thresholds import Thresholds
     from labkit.judging import compare
-    from labkit.lab import fit, open_run, runs
+    from labkit.lab import fit, open_run, runs, serve
     from labkit.lesson import check, scale
     from labkit.models import models
     from labkit.panels.lab import Lab
@@ -62,6 +62,7 @@ _HOMES = {
     "fit": "labkit.lab:fit",
     "runs": "labkit.lab:runs",
     "open_run": "labkit.lab:open_run",
+    "serve": "labkit.lab:serve",
     "compare": "labkit.judging:compare",
     "Report": "labkit.judge.report:Report",
     "right_size": "labkit.judge.sizing:right_size",
@@ -83,8 +84,8 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "leakage", "Tokenizer", "encode", "Batches", "choose_buckets", "models",
     "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare",
-    "right_size", "Report", "Thresholds", "Predictor", "Generator", "Embedder", "Filler", "Lab", "panels", "language",
-    "picture", "scale", "check", "LabkitError", "__version__",
+    "right_size", "Report", "Thresholds", "Predictor", "serve", "Generator", "Embedder", "Filler", "Lab", "panels",
+    "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

@@ -203,6 +203,26 @@ def predict(
     typer.echo(f"{count} rows in {out}", err=True)
 
 
+@app.command("serve")
+def endpoint(
+    model: Annotated[str, typer.Argument(metavar="RUN_OR_FOLDER", help="A run, or a folder it was exported to.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default is for this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8000,
+    rate: Annotated[float, typer.Option(help="Requests a second, at most.")] = 10.0,
+    folder: Folder = None,
+) -> None:
+    """Answer over HTTP with a classifier: POST /predict. Clients show the token, that of LABKIT_TOKEN or a new one."""
+    from labkit import lab as front
+
+    with front.serve(
+        model, host=host, port=port, token=os.environ.get("LABKIT_TOKEN", ""), rate=rate, folder=folder
+    ) as served:
+        typer.echo(f"{served.url}/predict\ntoken {served.token}\nCtrl-C ends it.", err=True)
+        served.wait()
+
+
 @runs_app.callback(invoke_without_command=True)
 def _runs(ctx: typer.Context, as_json: AsJson = False, folder: Folder = None) -> None:
     """List the runs of a lab folder, newest first."""

@@ -101,4 +101,13 @@ EXERCISES: dict[str, Exercise] = {
         ),
         "keep the names that lose no more than is allowed; of these take the one of least cost: min(names, key=...).",
     ),
+    # 12 from lab to use
+    "12.1": Exercise(
+        computes(((0, 0), True), ((9, 199), True), ((10, 50), False), ((0, 200), False)),
+        "both limits must hold: fewer than 10 of this client, and fewer than 200 of all.",
+    ),
+    "12.2": Exercise(equals(422), "it is let in, so it is not 401; the table of section 4 says the rest."),
+    "12.3": Exercise(
+        equals(64 * 32, 0.5), "letter by letter, at most 64 tries for each of the 32; not 64 to the power of 32."
+    ),
 }

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from labkit.ship.answerer import Found
     from labkit.ship.filler import Guess
     from labkit.ship.predictor import Prediction, Predictor
+    from labkit.ship.server import Endpoint
 
 
 class Run(BaseRun):
@@ -325,6 +326,31 @@ def predictor(run: str | Path, folder: str | Path | None = None) -> Predictor:
     if (Path(run) / "labkit.toml").exists():
         return Predictor(run)
     return open_run(str(run), folder).predictor
+
+
+def serve(
+    model: Run | Predictor | str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    token: str = "",
+    rate: float = 10.0,
+    folder: str | Path | None = None,
+) -> Endpoint:
+    """Answer over HTTP with a classifier, in a thread, until ``close()``: see :class:`labkit.ship.server.Endpoint`.
+
+    Args:
+        model: a run, its id or name, a folder that ``run.export`` has written, or a predictor.
+        host, port, token, rate: where it listens, what clients must show, requests a second at most.
+        folder: the lab folder, for a run by name.
+    """
+    from labkit.ship.predictor import Predictor
+    from labkit.ship.server import Endpoint
+
+    if isinstance(model, Run):
+        model = model.predictor
+    found = model if isinstance(model, Predictor) else predictor(model, folder)
+    return Endpoint(found, host, port, token, rate)
 
 
 def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:

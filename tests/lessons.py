@@ -184,17 +184,22 @@ def execute(notebook: dict[str, Any], last: str, old: str = "", new: str = "") -
             exec(made, names)
 
 
-def renew(path: Path) -> None:
-    """Run a notebook in a kernel and write it with the outputs that are to stay, and no others."""
+def ran(path: Path, folder: Path) -> Any:
+    """A notebook as nbformat has it, run in a kernel whose working directory is ``folder``."""
     import nbformat
     from nbclient import NotebookClient
 
     book = nbformat.read(path, as_version=4)
-    NotebookClient(book, timeout=1800, resources={"metadata": {"path": str(path.parent)}}).execute()
+    return NotebookClient(book, timeout=7200, resources={"metadata": {"path": str(folder)}}).execute()
+
+
+def renew(path: Path) -> None:
+    """Run a notebook in a kernel and write it with the outputs that are to stay, and no others."""
+    book = ran(path, path.parent)
     notebook = read(path)
-    for cell, ran in zip(notebook["cells"], book.cells, strict=True):
+    for cell, done in zip(notebook["cells"], book.cells, strict=True):
         if cell["cell_type"] == "code":
-            kept = [_kept(output) for output in ran.outputs] if tags(cell) & KEPT else []
+            kept = [_kept(output) for output in done.outputs] if tags(cell) & KEPT else []
             cell |= {"outputs": [output for output in kept if output], "execution_count": None}
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

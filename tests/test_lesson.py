@@ -44,6 +44,9 @@ ANSWERS: dict[str, tuple[Any, Any]] = {
         lambda cost, behind, allowed: min((name for name in cost if behind[name] <= allowed), key=cost.get),
         lambda cost, behind, allowed: min(cost, key=cost.get),
     ),
+    "12.1": (lambda of_client, of_all: of_client < 10 and of_all < 200, lambda of_client, of_all: of_client < 10),
+    "12.2": (422, 401),
+    "12.3": (2048, 64.0**32),
 }
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from labkit.exercises import EXERCISES
 
-from .lessons import LESSONS, METADATA, cells, execute, exercises, problems, read, source, tags
+from .lessons import LESSONS, METADATA, cells, execute, exercises, problems, ran, read, source, tags
 
 #: Written next.
-COMING = {f"{name}.ipynb" for name in ("06_attention_and_bert", "12_from_lab_to_use")}
+COMING = {"06_attention_and_bert.ipynb"}
 BESIDE = {path.name for path in LESSONS} | COMING
 #: From before the course; it becomes 08.
 OLD = ("02_finetune_bert.ipynb",)
@@ -42,6 +42,7 @@ WRONG = {
     "03_architectures": ("03-05", "return (inputs + 1) * neurons", "return inputs * neurons"),
     "04_training": ("04-07", "2 * 96 * 256 * 64", "96 * 256 * 64"),
     "05_evaluation": ("05-03", "2 * TP / (2 * TP + FP + FN)", "TP / (TP + FP + FN)"),
+    "12_from_lab_to_use": ("12-03", '"html", "width", "whitespace"', '"html", "whitespace"'),
     "11_the_right_size": ("11-05", "widths=(512, 512)", "widths=(4,)"),
 }
 
@@ -64,6 +65,13 @@ def test_a_change_that_is_not_in_one_place_is_refused() -> None:
     for old in ("a = 1", "b"):
         with pytest.raises(ValueError, match="not in one"):
             execute(notebook, "x", old, "c")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("path", ENGLISH, ids=lambda path: path.name)
+def test_a_lesson_runs_at_its_real_size(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_SCALE", "full")
+    ran(path, tmp_path)
 
 
 # --- Chinese editions -------------------------------------------------------------------------------------------------

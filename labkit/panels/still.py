@@ -12,7 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,15 +21,15 @@ import plotly.graph_objects as go
 
 from labkit.base.errors import ConfigError
 from labkit.base.shown import escape
+from labkit.panels.axes import Axis, axis_of, known_of, margins, plain, scales, square, written
 from labkit.panels.figures import PALETTE
-from labkit.panels.series import thin, ticks
+from labkit.panels.series import thin
 
 #: Most points of a line, most cells of a heatmap that have their number written in them.
 MOST, WRITTEN = 240, 150
 _DRAWN = ("scatter", "scattergl", "bar", "heatmap")
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 40
+_RIGHT, _TOP = 14, 26
 _DASHES = {"dash": "6 3", "dot": "2 3", "dashdot": "6 3 2 3", "longdash": "10 4"}
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Picture:
@@ -56,7 +56,7 @@ def picture(figure: go.Figure, title: str = "", *, width: int = 720, height: int
     Raises:
         ConfigError: the figure has a trace of another kind.
     """
-    title = title or _plain(figure.layout.title.text) or "figure"
+    title = title or plain(figure.layout.title.text) or "figure"
     parts = [part for place in _places(figure) for part in _plot(figure, *place, width, height)]
     svg = (
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' height='{height}' "
@@ -90,33 +90,6 @@ def _traces(figure: go.Figure, place: tuple[str, str]) -> Iterator[tuple[Any, st
 # --- one subplot ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """Values to pixels along one side. ``names`` are categories, which stand at 0, 1, …"""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-    names: tuple[str, ...] = ()
-
-    def __call__(self, value: float) -> float:
-        if self.log:
-            value = math.log10(value) if value > 0 else self.low
-        return self.start + (self.end - self.start) * (value - self.low) / ((self.high - self.low) or 1.0)
-
-    def marks(self) -> list[tuple[float, str]]:
-        """Where a number or a name is written, in pixels."""
-        if self.names:
-            return [(self(place), name) for place, name in enumerate(self.names)]
-        if self.log:
-            powers = range(math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9) + 1)
-            return [(self(10.0**p), f"10{str(p).translate(_SUPERSCRIPT)}") for p in powers]
-        inside = (t for t in ticks(self.low, self.high) if self.low - 1e-9 <= t <= self.high + 1e-9 * abs(self.high))
-        return [(self(tick), f"{tick:,g}") for tick in inside]
-
-
 def _plot(figure: go.Figure, xaxis: str, yaxis: str, width: int, height: int) -> Iterator[str]:
     across, up = (figure.layout[name[0] + "axis" + name[1:]] for name in (xaxis, yaxis))
     traces = list(_traces(figure, (xaxis, yaxis)))
@@ -124,94 +97,26 @@ def _plot(figure: go.Figure, xaxis: str, yaxis: str, width: int, height: int) ->
     bottom, top = (height * (1 - share) for share in up.domain or (0, 1))
     pictures = all(trace.type == "heatmap" for trace, _ in traces)
     bare = across.showticklabels is False
-    before, after, below = (2, 2, 2) if bare else _margins(traces)
-    x = _axis(across, [trace.x for trace, _ in traces], left + before, right - after, traces, "x")
+    before, after, below = (2, 2, 2) if bare else margins(traces)
+    x = axis_of(across, [trace.x for trace, _ in traces], left + before, right - after, traces, "x")
     above = _TOP + (10 if figure.layout.annotations and _named(figure) else 0)
-    y = _axis(up, [trace.y for trace, _ in traces], bottom - below, top + above, traces, "y")
+    y = axis_of(up, [trace.y for trace, _ in traces], bottom - below, top + above, traces, "y")
     if figure.layout[f"yaxis{(up.matches or 'y')[1:]}"].autorange == "reversed" or up.autorange == "reversed":
         y = replace(y, start=y.end, end=y.start)
     if pictures and (bare or up.scaleanchor):
-        x, y = _square(x, y)
+        x, y = square(x, y)
     if not bare:
-        yield from _scales(x, y, _plain(across.title.text), _plain(up.title.text), grid=not pictures)
+        yield from scales(x, y, plain(across.title.text), plain(up.title.text), grid=not pictures)
     for shape in figure.layout.shapes:
         if shape.type == "line" and _own(shape, xaxis, yaxis):
             yield _guide(shape, x, y)
     for note in figure.layout.annotations:
         if note.text and note.xref == "paper" and across.domain and abs(note.x - sum(across.domain) / 2) < 1e-3:
             middle, above = (x.start + x.end) / 2, min(y.start, y.end) - 6
-            yield f"<text x='{middle:.1f}' y='{above:.1f}' text-anchor='middle'>{_text(note.text)}</text>"
+            yield f"<text x='{middle:.1f}' y='{above:.1f}' text-anchor='middle'>{written(note.text)}</text>"
     for trace, colour in traces:
         draw = {"bar": _bars, "heatmap": partial(_heat, figure)}.get(trace.type, _scatter)
         yield from draw(trace, colour, x, y)
-
-
-def _margins(traces: list[tuple[Any, str]]) -> tuple[float, float, float]:
-    """Room for the numbers or the names left, right and below."""
-    left, below = (_names(traces, [getattr(trace, side) for trace, _ in traces], side) for side in ("y", "x"))
-    longest = max(map(len, below), default=0)
-    return (
-        max(_LEFT, 12 + 6 * max(map(len, left), default=0)),
-        _RIGHT,
-        _BOTTOM + (2.5 * longest if _turned(below) else 0),
-    )
-
-
-def _names(traces: list[tuple[Any, str]], values: list[Any], side: str) -> tuple[str, ...]:
-    """The categories along one side, in the order in which they first occur; none where it shows numbers."""
-    known = [_known(trace, v, side) for (trace, _), v in zip(traces, values, strict=True)]
-    return tuple(dict.fromkeys(str(v) for part in known for v in part if isinstance(v, str)))
-
-
-def _turned(names: tuple[str, ...]) -> bool:
-    """Whether names below an axis stand aslant, as there is no room for them side by side."""
-    return len(names) > 6 and max(map(len, names)) > 4
-
-
-def _axis(axis: Any, values: list[Any], start: float, end: float, traces: list[Any], side: str) -> _Axis:
-    """The range that an axis shows: its own, or that of the values; bars begin at 0."""
-    kinds = {trace.type for trace, _ in traces}
-    known = [_known(trace, v, side) for (trace, _), v in zip(traces, values, strict=True)]
-    names = _names(traces, values, side)
-    log = axis.type == "log"
-    if names:
-        low, high = -0.5, len(names) - 0.5
-    else:
-        found = np.concatenate([np.asarray(part, float) for part in known]) if known else np.zeros(1)
-        found = found[np.isfinite(found) & ((found > 0) | (not log))]
-        low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
-        if "bar" in kinds and side == "y":
-            low = min(0.0, low)
-        if kinds & {"bar", "heatmap"} and (side == "x" or "heatmap" in kinds):
-            low, high = low - 0.5, high + 0.5
-        low, high = (math.log10(low), math.log10(high)) if log else (low, high)
-        if axis.rangemode == "tozero":
-            low = min(low, 0.0)
-    if axis.range is not None:
-        low, high = map(float, axis.range)
-    elif not names and not kinds & {"heatmap"}:
-        pad = 0.03 * ((high - low) or abs(high) or 1.0)
-        low, high = low - pad * (low != 0 or log), high + pad
-    return _Axis(low, high, start, end, log, names)
-
-
-def _known(trace: Any, values: Any, side: str) -> list[Any]:
-    """The positions of a trace along one side; where it names none they are 0, 1, …"""
-    if values is None:
-        shape = np.shape(trace.z) if trace.type == "heatmap" else np.shape(trace.y if side == "x" else trace.x)
-        return list(range(shape[1] if trace.type == "heatmap" and side == "x" else shape[0]))
-    return list(values)
-
-
-def _square(x: _Axis, y: _Axis) -> tuple[_Axis, _Axis]:
-    """Both axes with as many pixels to a cell."""
-    size = min(abs(x.end - x.start) / (x.high - x.low), abs(y.end - y.start) / (y.high - y.low))
-    made = []
-    for axis in (x, y):
-        half = math.copysign(size * (axis.high - axis.low) / 2, axis.end - axis.start)
-        middle = (axis.start + axis.end) / 2
-        made.append(replace(axis, start=middle - half, end=middle + half))
-    return made[0], made[1]
 
 
 def _own(shape: Any, xaxis: str, yaxis: str) -> bool:
@@ -219,8 +124,8 @@ def _own(shape: Any, xaxis: str, yaxis: str) -> bool:
     return names <= {xaxis, yaxis, "paper"}
 
 
-def _guide(shape: Any, x: _Axis, y: _Axis) -> str:
-    def at(value: Any, axis: _Axis, reference: str) -> float:
+def _guide(shape: Any, x: Axis, y: Axis) -> str:
+    def at(value: Any, axis: Axis, reference: str) -> float:
         if "domain" in reference or reference == "paper":
             return axis.start + (axis.end - axis.start) * float(value)
         return axis(float(value))
@@ -230,43 +135,20 @@ def _guide(shape: Any, x: _Axis, y: _Axis) -> str:
     return "<path d='M{:.1f} {:.1f}L{:.1f} {:.1f}' stroke='#777' stroke-dasharray='4 3' fill='none'/>".format(*ends)
 
 
-def _scales(x: _Axis, y: _Axis, across: str, up: str, grid: bool) -> Iterator[str]:
-    """Grid, numbers and the names of the axes."""
-    low, left, right = max(y.start, y.end), min(x.start, x.end), max(x.start, x.end)
-    if grid:
-        lines = "".join(f"M{left:.1f} {at:.1f}H{right:.1f}" for at, _ in y.marks())
-        yield f"<path d='{lines}' stroke='#ddd' fill='none'/>"
-    for at, name in x.marks():
-        how = (
-            f"text-anchor='end' transform='rotate(-35 {at:.1f} {low + 12:.1f})'"
-            if _turned(x.names)
-            else "text-anchor='middle'"
-        )
-        yield f"<text x='{at:.1f}' y='{low + 14:.1f}' {how}>{_text(name)}</text>"
-    for at, name in y.marks():
-        yield f"<text x='{left - 6:.1f}' y='{at + 4:.1f}' text-anchor='end'>{_text(name)}</text>"
-    if across:
-        under = low + 32 + (2.5 * max(map(len, x.names)) if _turned(x.names) else 0)
-        yield f"<text x='{(left + right) / 2:.1f}' y='{under:.1f}' text-anchor='middle'>{_text(across)}</text>"
-    if up:
-        above = min(y.start, y.end) - 10
-        yield f"<text x='{max(left - 44, 4):.1f}' y='{above:.1f}' font-weight='bold'>{_text(up)}</text>"
-
-
 # --- traces ---------------------------------------------------------------------------------------------------------
 
 
-def _points(trace: Any, x: _Axis, y: _Axis) -> list[tuple[float, float]]:
+def _points(trace: Any, x: Axis, y: Axis) -> list[tuple[float, float]]:
     """A trace in pixels; NaN where a value is not finite."""
     place = {name: number for number, name in enumerate(x.names)}
-    across = [place[str(v)] if place else float(v) for v in _known(trace, trace.x, "x")]
+    across = [place[str(v)] if place else float(v) for v in known_of(trace, trace.x, "x")]
     up = [float(v) if v is not None else math.nan for v in trace.y]
     if trace.type in _DRAWN[:2] and not place and across == sorted(across):
         across, up = thin(across, up, MOST) if len(across) > MOST and float(across[0]).is_integer() else (across, up)
     return [(x(a), y(b) if math.isfinite(b) else math.nan) for a, b in zip(across, up, strict=True)]
 
 
-def _scatter(trace: Any, colour: str, x: _Axis, y: _Axis) -> Iterator[str]:
+def _scatter(trace: Any, colour: str, x: Axis, y: Axis) -> Iterator[str]:
     points, mode = _points(trace, x, y), trace.mode or "lines"
     if "lines" in mode:
         commands, pen = [], "M"
@@ -284,10 +166,10 @@ def _scatter(trace: Any, colour: str, x: _Axis, y: _Axis) -> Iterator[str]:
                 yield f"<circle cx='{a:.1f}' cy='{b:.1f}' r='3' fill='{escape(own)}' fill-opacity='.75'/>"
     if "text" in mode and trace.text is not None:
         for (a, b), text in zip(points, trace.text, strict=True):
-            yield f"<text x='{a:.1f}' y='{b - 7:.1f}' text-anchor='middle'>{_text(str(text))}</text>"
+            yield f"<text x='{a:.1f}' y='{b - 7:.1f}' text-anchor='middle'>{written(str(text))}</text>"
 
 
-def _bars(trace: Any, colour: str, x: _Axis, y: _Axis) -> Iterator[str]:
+def _bars(trace: Any, colour: str, x: Axis, y: Axis) -> Iterator[str]:
     wide = 0.8 * abs(x(1) - x(0))
     for a, b in _points(trace, x, y):
         if math.isfinite(b):
@@ -298,7 +180,7 @@ def _bars(trace: Any, colour: str, x: _Axis, y: _Axis) -> Iterator[str]:
             )
 
 
-def _heat(figure: go.Figure, trace: Any, colour: str, x: _Axis, y: _Axis) -> Iterator[str]:
+def _heat(figure: go.Figure, trace: Any, colour: str, x: Axis, y: Axis) -> Iterator[str]:
     """One pixel a cell, enlarged; the numbers over it where there are few."""
     z = np.asarray(trace.z, float)
     bar = figure.layout[trace.coloraxis] if trace.coloraxis else trace
@@ -359,19 +241,10 @@ def _legend(figure: go.Figure, width: int) -> str:
     """The names of the traces, from the right end of the first line to the left."""
     parts, right = [], width - _RIGHT
     for trace, colour in reversed(_named(figure)):
-        name = _plain(trace.name)
+        name = plain(trace.name)
         right -= 36 + 7 * len(name)
         dash = trace.type in _DRAWN[:2] and trace.line.dash in _DASHES and _DASHES[trace.line.dash]
         style = f" stroke-dasharray='{dash}'" if dash else ""
         parts.append(f"<path d='M{right:.0f} 9h18' stroke='{escape(colour)}' stroke-width='3'{style}/>")
         parts.append(f"<text x='{right + 22:.0f}' y='13'>{escape(name)}</text>")
     return "".join(parts)
-
-
-def _plain(text: str | None) -> str:
-    """What Plotly would write, without its tags."""
-    return re.sub(r"<[^<>]*>", " ", text or "").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").strip()
-
-
-def _text(text: str) -> str:
-    return escape(_plain(text))
