@@ -87,7 +87,7 @@ def stack(blocks: Sequence[tuple[str, str, str, int]], label: str) -> Html:
             f'<rect x="1" y="{y + 1}" width="{wide - 2}" height="{high - 2}" rx="5" fill="var(--lk-raised)"'
             f' stroke="var(--lk-fill-{kind})" stroke-width="1.5"/>'
             f'<rect x="1" y="{y + 1}" width="5" height="{high - 2}" rx="2" fill="var(--lk-fill-{kind})"/>'
-            f'<text x="16" y="{y + 15}" font-weight="600">{escape(_cut(name, 46))}</text>'
+            f'<text x="16" y="{y + (15 if shape else 21)}" font-weight="600">{escape(_cut(name, 46))}</text>'
             f'<text x="16" y="{y + 28}" opacity="0.85">{escape(_cut(shape, 44))}</text>'
             f'<text x="{wide - 10}" y="{y + 21}" text-anchor="end">{escape(count)}</text>'
         )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 
 from labkit.panels import pieces
-from labkit.panels.static import duration
 from labkit.train.machine import ACCELERATORS
 from labkit.train.outlook import Expected
 
@@ -44,7 +43,7 @@ class Costs:
             (word("memory_of", limit=pieces.sized(one.limit_bytes)), pieces.sized(one.memory_bytes)),
             (word("step_time"), "–" if one.step_seconds is None else pieces.timed(one.step_seconds)),
             (word("steps_in_all"), f"{found.steps:,}"),
-            (word("run_time"), "–" if seconds is None else duration(seconds)),
+            (word("run_time"), "–" if seconds is None else pieces.lasting(seconds)),
         ]
         verdict = pieces.note(word("memory_verdict", verdict=fits), "good" if one.fits else "bad")
         padding = pieces.paragraph(
@@ -63,7 +62,7 @@ class Costs:
             price = self.prices.get(one.name)
             cost = "" if price is None else f"{price * seconds / 3600:,.2f}"
             fits = pieces.chip(word("fits"), "good") if one.fits else pieces.chip(word("does_not_fit"), "bad")
-            lines.append((one.name, fits, pieces.timed(one.seconds), duration(seconds), cost))
+            lines.append((one.name, fits, pieces.timed(one.seconds), pieces.lasting(seconds), cost))
         head = [word(key) for key in ("accelerator", "memory", "step_time", "run_time", "cost")]
         table = pieces.scrolled(pieces.table(head, lines, numeric=(2, 3, 4)), word("costs"))
         self.table.value = pieces.joined(

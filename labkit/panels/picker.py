@@ -24,6 +24,8 @@ from labkit.train.outlook import Expected, Outlook
 
 #: The preset that a newcomer is given of an architecture.
 FIRST = {"bert": "minilm-l6", "gpt": "micro", "textcnn": "tiny", "transformer": "tiny", "mlp": "small", "cnn": "small"}
+#: The architecture that a newcomer is given, by what the rows hold.
+USUAL = {"text": "bert", "image": "cnn", "features": "mlp"}
 #: Fields at the front; the others are folded away.
 SIZES = (
     "family", "width", "depth", "encoder_depth", "decoder_depth", "heads", "mlp_width", "widths", "blocks", "stages",
@@ -125,7 +127,8 @@ class Model(Panel):
         rows, task = self.state.rows, self.state.task
         assert rows is not None
         reasons = {name: _reason(name, rows, task) for name in models}
-        fit = [name for name, why in reasons.items() if not why]
+        usual = USUAL.get(rows.basis.kind)
+        fit = sorted((name for name, why in reasons.items() if not why), key=lambda name: name != usual)
         with self.filling():
             self.task.value = tasks.name_of(task)
             self.which.options = [(self.word(f"model_{name}"), name) for name in fit]

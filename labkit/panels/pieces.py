@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from labkit.base.shown import escape
 from labkit.data.report import visible
+from labkit.panels.static import duration
 
 Tone = Literal["plain", "good", "warn", "bad", "info", "quiet"]
 
@@ -119,3 +120,8 @@ def timed(seconds: float) -> str:
         if seconds >= least:
             return f"{seconds / least:.3g} {unit}"
     return f"{seconds * 1e6:.3g} µs"
+
+
+def lasting(seconds: float) -> str:
+    """A time that may be long: 12 ms, 8.2 s, 1:05:00."""
+    return timed(seconds) if seconds < 60 else duration(seconds)

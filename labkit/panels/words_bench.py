@@ -263,7 +263,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "schedule_title": ("Learning rate over the run", "学习率变化"),
     "costs": ("What training would cost", "训练开销估计"),
     "parameters": ("parameters", "参数"),
-    "trained": ("of them trainable parameters", "可训练参数占比"),
+    "trained": ("of them trainable", "可训练参数占比"),
     "flops_example": ("FLOPs for an example", "每个样本的浮点运算"),
     "memory_of": ("memory, of {limit}", "内存（可用 {limit}）"),
     "memory": ("memory", "内存"),

@@ -76,6 +76,8 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "keep": ("Keep", "保留", "哪个状态成为最终模型"),
     "patience": ("Patience", "耐心", "连续多少次评估无改进后结束；0：从不"),
     "save_minutes": ("Save every (minutes)", "保存间隔（分钟）", "两次检查点之间的最长时间（每次评估也会保存）"),
+    "unsaved": ("If it cannot save", "无法保存时", "检查点无法保存（磁盘已满）时：继续训练，或暂停"),
+    "watchdog": ("Watchdog (seconds)", "看门狗（秒）", "多少秒没有进展就重启训练进程；0：从不"),
     "seed": ("Seed", "随机种子", "新权重、丢弃与样本顺序的种子"),
     # optimizer
     "learning_rate": ("Learning rate", "学习率", "预热之后达到的最大学习率"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from .clicks import choose, press, see, upload
 from .jupyter import Lab, Page
 
 pytestmark = pytest.mark.browser
@@ -43,18 +44,6 @@ def source(page: Page, index: int, code: str) -> None:
     page.page.evaluate(f"(code) => {{ {_CELL % index}.setSource(code) }}", code)
 
 
-def press(page: Page, name: str) -> None:
-    page.page.get_by_role("button", name=name, exact=True).locator("visible=true").first.click()
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    page.page.get_by_label(label, exact=True).locator("visible=true").first.select_option(option)
-
-
-def see(page: Page, text: str) -> None:
-    page.find(f".labkit-bench :text({text!r})").locator("visible=true").first.wait_for()
-
-
 def settled(page: Page) -> str:
     """Wait for the work in the background; returns the problems that steps have."""
     return page.execute(
@@ -63,60 +52,53 @@ def settled(page: Page) -> str:
     )
 
 
-def upload(page: Page, file: Path) -> None:
-    press(page, "Upload a file")
-    with page.page.expect_file_chooser() as chooser:
-        page.find(".jupyter-widgets-upload, .widget-upload").locator("visible=true").first.click()
-    chooser.value.set_files(str(file))
-
-
 def test_from_a_file_to_a_model_by_clicks(page: Page):
-    upload(page, REVIEWS)
-    see(page, "130 (50%)")
-    see(page, "copies of another row")
+    upload(page.page, REVIEWS)
+    see(page.page, "130 (50%)")
+    see(page.page, "copies of another row")
     assert sum(len(data) for _, data in page.received) < MOST
-    press(page, "Next step")
-    press(page, "Usual repairs")
-    see(page, "Rows changed, of 260")
-    choose(page, "Copies", "remove equal texts")
-    see(page, "259 rows are left")
+    press(page.page, "Next step")
+    press(page.page, "Usual repairs")
+    see(page.page, "Rows changed, of 260")
+    choose(page.page, "Copies", "remove equal texts")
+    see(page.page, "259 rows are left")
     page.page.get_by_label("or your own", exact=True).fill("Terrific!")
     page.page.keyboard.press("Enter")
-    see(page, "[CLS]")
-    press(page, "Next step")
-    press(page, "Text CNN")
-    see(page, "steps in all")
+    see(page.page, "[CLS]")
+    press(page.page, "Next step")
+    press(page.page, "Text CNN")
+    see(page.page, "steps in all")
     assert settled(page) == ""
     # the code on the clipboard does the same
     page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    press(page, "Copy code")
-    press(page, "Copied")
+    press(page.page, "Copy code")
+    press(page.page, "Copied")
     copied = page.page.evaluate("() => navigator.clipboard.readText()")
     assert copied == page.execute("answer = bench.state.code()") and "lk.models['textcnn']" in copied
-    press(page, "Save experiment")
-    see(page, "Saved as experiment.toml")
+    press(page.page, "Save experiment")
+    see(page.page, "Saved as experiment.toml")
     assert page.execute("from pathlib import Path; answer = Path('experiment.toml').read_text()").count("[model]") == 1
 
 
 def test_it_comes_back_after_a_reload_and_a_restart(page: Page):
-    upload(page, REVIEWS)
-    see(page, "130 (50%)")
-    press(page, "2 Prepare ✓")
-    press(page, "Usual repairs")
-    see(page, "Rows changed")
+    upload(page.page, REVIEWS)
+    see(page.page, "130 (50%)")
+    press(page.page, "2 Prepare ✓")
+    press(page.page, "Usual repairs")
+    see(page.page, "Rows changed")
     page.save()
     page.reload()
-    see(page, "Rows changed")  # the same widgets, from the kernel that went on
-    press(page, "Nothing")
-    see(page, "The texts stay as they are")
-    press(page, "Usual repairs")
+    see(page.page, "Rows changed")  # the same widgets, from the kernel that went on
+    press(page.page, "Nothing")
+    see(page.page, "The texts stay as they are")
+    press(page.page, "Usual repairs")
     settled(page)
     page.page.evaluate(
         "async () => await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
     )
     page._ready()
     page.run_cell(0)
-    see(page, "Rows changed")
+    see(page.page, "Rows changed")
     assert page.execute("answer = [bench.state.step, len(bench.state.rows), bench.state.steps[0]['do']]") == [
         "prepare", 260, "clean",
     ]  # fmt: skip
@@ -138,7 +120,7 @@ def test_by_the_keyboard_in_chinese_with_a_mistake(page: Page):
     box.get_by_label("路径", exact=True).fill("reviews.csv")
     box.keyboard.press("Tab")
     box.keyboard.press("Enter")
-    see(page, "训练前需要注意的问题")
+    see(page.page, "训练前需要注意的问题")
     assert page.find('.labkit-bench [role="alert"]').count() == 0
 
 
@@ -158,7 +140,7 @@ def test_buttons_work_while_a_cell_runs_and_re_runs_leave_nothing(page: Page):
     source(page, 1, busy + "    time.sleep(0.05)\nbench.state.step")
     page.run_cell(1, wait=False)
     page.wait_for("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")
-    press(page, "2 Prepare")
+    press(page.page, "2 Prepare")
     page.wait_idle()
     assert page.text(1) == "'prepare'"
 
@@ -174,13 +156,13 @@ answer = len(rows)"""
 
 def test_hostile_rows_run_nothing_and_fetch_nothing(page: Page):
     assert page.execute(HOSTILE.format(here=REVIEWS.parent / "panels")) > 60
-    see(page, "<script>window.pwned=1</script>")
+    see(page.page, "<script>window.pwned=1</script>")
     for _ in range(13):
-        press(page, "On")
+        press(page.page, "On")
     for step in ("2 Prepare ✓", "3 Model"):
-        press(page, step)
+        press(page.page, step)
         settled(page)
-    press(page, "2 Prepare ✓")
+    press(page.page, "2 Prepare ✓")
     for number in (0, 7, 20, 38):
         page.execute(f"bench.steps['prepare'].reading.own.value = HOSTILE[{number}]; answer = 1")
         settled(page)

@@ -266,3 +266,4 @@ def test_numbers_in_short():
     assert [pieces.scaled(n) for n in (7, 9999, 22_600_000, 1.3e12)] == ["7", "9,999", "22.6 M", "1.3 T"]
     assert [pieces.sized(n) for n in (7, 2e3, 3.21e9)] == ["7 B", "2 kB", "3.21 GB"]
     assert [pieces.timed(n) for n in (2, 0.0123, 1e-5)] == ["2 s", "12.3 ms", "10 µs"]
+    assert [pieces.lasting(n) for n in (0.5, 65, 3900)] == ["500 ms", "1:05", "1:05:00"]

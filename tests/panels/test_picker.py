@@ -127,8 +127,8 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
 
 
 def test_what_fits_the_rows_is_offered_and_of_the_rest_it_is_said_why(model: Model):
-    assert [name for _, name in model.which.options] == [
-        name for name in models if name in Classify.models and models[name].reads == "text"
+    assert sorted(name for _, name in model.which.options) == [
+        name for name in sorted(models) if name in Classify.models and models[name].reads == "text"
     ]
     assert "reads pictures" in model.unfit.value
     assert [name for _, name in model.task.options][:2] == ["classify", "lm"]
@@ -222,11 +222,9 @@ def test_pictures_get_networks_for_pictures():
     model = Model(lk.load("digits").sample(60), language="en")
     model.settle(120)
     assert model.problem is None, model.problem
-    assert [name for _, name in model.which.options] == ["mlp", "cnn", "vgg"]
+    assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg"]
     assert "augment" in model.forms["task"].controls and "max_length" not in model.forms["task"].controls
-    model.which.value = "cnn"
-    model.settle(120)
-    assert model.problem is None and "3 × 3, 1 → 32" in model.drawing.value and "Convolution 3" in model.drawing.value
+    assert "3 × 3, 1 → 32" in model.drawing.value and "Convolution 3" in model.drawing.value
     model.close()
 
 
