@@ -181,18 +181,22 @@ def predict(
     encoding: Annotated[str, typer.Option(help="Encoding of the file.")] = "utf-8-sig",
     folder: Folder = None,
 ) -> None:
-    """Classify texts, or every row of a table: it gets columns predicted, confidence and probability of each class."""
+    """Answer for texts, or for every row of a table, which gets the answer's columns: predicted, confidence and
+    probability of each class; or the predicted numbers."""
     if bool(texts) == (file is not None):
         raise ConfigError("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv")
     from labkit import lab as front
 
     if file is None:
         for text, answer in zip(texts or [], front.predictor(model, folder=folder).predict(texts or []), strict=True):
-            typer.echo(f"{answer.label}\t{answer.confidence:.4f}\t{_printable(text)}")
+            typer.echo(f"{answer}\t{_printable(text)}")
         return
-    rows = _read_table(file, encoding)
-    first, second = _columns(rows, file, column, pair)
-    answers = _answers(front.predictor(model, folder=folder), rows, first, second)
+    rows, predictor = _read_table(file, encoding), front.predictor(model, folder=folder)
+    if predictor.inputs.kind == "features":
+        next(rows)  # the header: every row brings its names
+        answers = _answers(predictor, rows)
+    else:
+        answers = _answers(predictor, rows, *_columns(rows, file, column, pair))
     if out is None:
         typer.echo(f"{_write_table(sys.stdout, answers)} rows", err=True)
         return
@@ -364,13 +368,16 @@ def _columns(rows: Iterator[Row], path: Path, column: str | None, pair: str | No
     return column, pair
 
 
-def _answers(predictor: Predictor, rows: Iterator[Row], first: str, second: str | None) -> Iterator[Row]:
-    """Every row with its answer; a column of the table with the name of an answer is replaced."""
+def _answers(
+    predictor: Predictor, rows: Iterator[Row], first: str | None = None, second: str | None = None
+) -> Iterator[Row]:
+    """Every row with its answer; a column of the table with the name of an answer is replaced. Without ``first``, the
+    column of the text, the whole row is what the model reads."""
     while chunk := list(itertools.islice(rows, CHUNK)):
         pairs = {} if second is None else {"pairs": [row[second] for row in chunk]}
-        for row, answer in zip(chunk, predictor.predict([row[first] for row in chunk], **pairs), strict=True):
-            chances = {f"probability {name}": f"{chance:.6f}" for name, chance in answer.probability.items()}
-            yield {**row, "predicted": answer.label, "confidence": f"{answer.confidence:.6f}", **chances}
+        asked = chunk if first is None else [row[first] for row in chunk]
+        for row, answer in zip(chunk, predictor.predict(asked, **pairs), strict=True):
+            yield {**row, **answer.cells()}
 
 
 def _write_table(target: IO[str], rows: Iterator[Row]) -> int:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from labkit.judge.calibration import Calibration
     from labkit.judge.compare import Comparison
     from labkit.judge.explanation import Attention, Explanation
-    from labkit.judge.report import Report
+    from labkit.judge.verdict import Verdict
     from labkit.ship.answerer import Found
     from labkit.ship.filler import Guess
     from labkit.ship.predictor import Prediction, Predictor
@@ -99,15 +99,14 @@ class Run(BaseRun):
 
         return Answerer(self._model()).answer(questions, paragraphs)
 
-    def evaluate(self, split: str = "test", baselines: bool = True) -> Report | Scores:
+    def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
         """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it.
 
         A model that does not classify is judged by the scores of its task: loss, perplexity, accuracy … Beside a
         language model stand n-grams of its training rows (:mod:`labkit.judge.ngram`).
         """
         from labkit.judge import ngram
-        from labkit.judge.baseline import baselines as make_baselines
-        from labkit.judge.report import Report
+        from labkit.judge.verdict import judged
         from labkit.ship.answerer import Answerer
 
         rows = self.rows
@@ -124,12 +123,8 @@ class Run(BaseRun):
         predictor = self.predictor
         if not len(rows.splits.get(split, ())):
             raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
-        part, seen = rows[split], sorted(set(rows["train"]["label"]) - {-1})
-        texts = part["text"] if rows.spec.kind == "text" else None
-        probability = predictor.judge(part)
-        report = Report(predictor.classes, part["label"], probability, texts, part["row"], split=split, seen=seen)
-        if baselines:
-            report.beside(make_baselines(rows["train"], part, predictor.classes, rows.spec, split=split))
+        answers = predictor.judge(rows[split])
+        report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
         self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
 
@@ -240,7 +235,7 @@ def fit(
     accept_leakage: bool = False,
     **options: Any,
 ) -> Run:
-    """Train ``model`` on ``rows``: to classify them, unless ``task`` says otherwise.
+    """Train ``model`` to tell what is known of ``rows`` (a class, labels, a number), unless ``task`` says otherwise.
 
     Args:
         rows: what :func:`labkit.load` returns or takes. Without a validation or a test split, one is made (10 % each,
@@ -253,7 +248,8 @@ def fit(
         background: return at once while a thread trains. By default True where a front end can show it live, else
             False: then ``fit`` returns when the run is over, and an interrupt ends the run at the next step.
         accept_leakage: train although more than 1 % of the test or validation rows also stand in the training rows.
-        **options: ``task``, a name ("classify", "lm", "pretrain", "qa", "seq2seq", "embed") or its settings; settings
+        **options: ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "seq2seq", "embed")
+            or its settings; settings
             of the task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``, ``seed``,
             ``patience`` …) and the optimizer (``learning_rate``, ``warmup``, ``freeze`` …); see
             :mod:`labkit.train.experiment`.

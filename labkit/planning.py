@@ -12,6 +12,7 @@ from labkit.base.config import Config
 from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.models import models
+from labkit.tasks import BY_AIM
 from labkit.train.experiment import Data, Experiment, check_reads, ready, settings
 from labkit.train.finder import RateSearch as BaseSearch
 from labkit.train.finder import find_rate as search
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
 def experiment_of(
     rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any], name: str = ""
 ) -> tuple[Rows, Experiment]:
-    """Rows ready for training, and the experiment that a call of ``fit`` asks for."""
+    """Rows ready for training, and the experiment that a call of ``fit`` asks for.
+
+    Without ``task`` it is the one that learns what is known of the rows: a class, several labels or a number.
+    """
+    options = dict(options)
     rows = rows if isinstance(rows, Rows) else load(rows)
     if isinstance(model, str):
         model = models[model]()
-    task, train = settings(**options)
+    task, train = settings(options.pop("task", None) or BY_AIM[rows.basis.aim], **options)
     check_reads(model, rows, task)
     rows = ready(rows, task, accept_leakage)
     return rows, Experiment(model=model, data=Data.of(rows, accept_leakage), task=task, train=train, name=name)

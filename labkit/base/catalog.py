@@ -118,6 +118,35 @@ TABLE = (
         sources=(Installed(package="sklearn", take=_under("datasets/data/", "digits.csv.gz")),),
     ),
     Sample(
+        name="breast-cancer",
+        kind="data",
+        about="569 tumours by 30 measures of their cells, benign or malignant",
+        licence="CC-BY-4.0",
+        origin="Wolberg, Mangasarian, Street and Street, Breast Cancer Wisconsin (Diagnostic), UCI",
+        members={"tumours.csv": Member("fed3eb72d0575ef6192293f5093c6e801b1476b577d0386bf4455504522172ed", 119913)},
+        sources=(Installed(package="sklearn", take={"tumours.csv": "datasets/data/breast_cancer.csv"}),),
+    ),
+    Sample(
+        name="diabetes",
+        kind="data",
+        about="442 patients by ten measures, and how far their diabetes had gone a year later: a number",
+        licence="BSD-3-Clause, as scikit-learn has it",
+        origin="Efron, Hastie, Johnstone and Tibshirani, Least Angle Regression, Annals of Statistics 2004",
+        members={
+            "measures.gz": Member("7fc0ded571454b1982210d3bb43f0aca44eae01a0b8654a3b24022bdb6b38009", 7073),
+            "progression.gz": Member("8e53f65eb811df43c206f3534bb3af0e5fed213bc37ed6ba36310157d6023803", 1050),
+        },
+        sources=(
+            Installed(
+                package="sklearn",
+                take={
+                    "measures.gz": "datasets/data/diabetes_data_raw.csv.gz",
+                    "progression.gz": "datasets/data/diabetes_target.csv.gz",
+                },
+            ),
+        ),
+    ),
+    Sample(
         name="fashion-mnist",
         kind="data",
         about="70,000 grey pictures of clothes, 28 x 28, ten kinds; 60,000 to train, 10,000 to test",

@@ -17,13 +17,14 @@ from labkit.data.labels import Labels, choose_classes, near_class, present, read
 from labkit.data.report import Note, Report, visible
 from labkit.data.rows import Rows, Spec, batches, numbers
 from labkit.data.spool import ROW, Part, as_text
+from labkit.data.tabular import tabular
+from labkit.data.targets import OUTSIDE, read_targets, wants_targets, with_targets
 
 LONG = 1_000_000  # characters
 HIDDEN = r"[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}]"
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
 ODD = {"control characters": CONTROL, "zero-width or bidirectional characters": HIDDEN}
-OUTSIDE = "label outside classes"
-RESERVED = ("text", "text_pair", "label", "row")
+RESERVED = ("text", "text_pair", "label", "row", "target")
 
 
 def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any], settled: Iterable[Note] = ()) -> Rows:
@@ -50,15 +51,25 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     for name, part in parts.items():
         check_columns(part.table, (*text, *([label] if name == "train" and label else [])), name)
         texts[name], bad[name] = _read_texts(part.table, text, rows[name], name, report)
-    ids, classes = _class_ids(parts, label, rows, choice, report, bad)
+    aim, values = "class", dict.fromkeys(parts)
+    if wants_targets(parts, choice, label):
+        found = read_targets(parts, choice, label, rows, report, bad)
+        aim, classes, used, ids, values = found.aim, found.names, found.columns, found.known, found.values
+    else:
+        ids, classes = _class_ids(parts, label, rows, choice, report, bad)
+        used = (label,) if label else ()
+    if choice.features:
+        parts = tabular(parts, choice.features, used, rows, report, bad)
     _raise_refused(report, choice, parts)
-    _settle_missing(ids, rows, bad, label, choice, report)
+    told = ", ".join(used) or None
+    _settle_missing(ids, rows, bad, told, choice, report)
     splits = {
-        name: _finished(part.table, text, label, texts[name], ids[name], rows[name], bad[name], report)
+        name: _finished(part.table, text, used, texts[name], ids[name], values[name], rows[name], bad[name], report)
         for name, part in parts.items()
     }
-    _check_left(splits, classes, report)
-    return Rows(splits, Spec(text=text, label=label, classes=classes, kind=choice.kind), report.merge(settled), source)
+    _check_left(splits, classes if aim == "class" else (), report)
+    spec = Spec(text=text, label=told, classes=classes, aim=aim, kind=choice.kind)
+    return Rows(splits, spec, report.merge(settled), source)
 
 
 def _row_numbers(table: Dataset, start: int) -> np.ndarray:
@@ -233,18 +244,19 @@ def _missing(label: str, gone: dict[str, np.ndarray], rows: dict[str, np.ndarray
 
 
 def _finished(
-    table: Dataset, text: tuple[str, ...], label: str | None, texts: dict[str, pa.Array], ids: np.ndarray,
-    rows: np.ndarray, bad: np.ndarray, report: Report,
+    table: Dataset, text: tuple[str, ...], used: tuple[str, ...], texts: dict[str, pa.Array], ids: np.ndarray,
+    targets: np.ndarray | None, rows: np.ndarray, bad: np.ndarray, report: Report,
 ) -> Dataset:  # fmt: skip
     """The split with the normalised columns in front, without the bad rows; other columns are only renamed."""
-    table = table.remove_columns([*texts, *([label] if label in table.column_names else [])])
+    table = table.remove_columns([*texts, *(name for name in used if name in table.column_names)])
     names = dict(zip(text, RESERVED, strict=False))
     table = table.rename_columns(_moved_away(table.column_names, names, report))
     table = table.rename_columns({name: new for name, new in names.items() if name not in texts and name != new})
     for name, values in texts.items():
         table = table.add_column(names[name], values)
-    table = disk.with_column(disk.with_column(table, "label", ids), "row", rows)
-    first = [*names.values(), "label", "row"]
+    table = disk.with_column(table, "label", ids) if targets is None else with_targets(table, targets, ids)
+    table = disk.with_column(table, "row", rows)
+    first = [*names.values(), "label", *([] if targets is None else ["target"]), "row"]
     table = table.select_columns([*first, *(name for name in table.column_names if name not in (*first, ROW))])
     return disk.chosen(table, np.flatnonzero(~bad)) if bad.any() else table
 

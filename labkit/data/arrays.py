@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError
-from labkit.data.batch import Batch, checked_rows, checked_weights, mixed
+from labkit.data.batch import Batch, checked_rows, checked_weights, mixed, targeted
 from labkit.data.rows import Spec, batches, column
+from labkit.data.targets import targets_of
 
 if TYPE_CHECKING:
     import datasets
 
-_OWN = ("label", "row")  # columns of every split that are no input
+_OWN = ("label", "row")  # columns of every split
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +32,14 @@ class Arrays:
         label: i32[n], class ids, -1 where there is none.
         row: i64[n], row numbers in the source.
         names: of the features, in their order; empty for pictures.
+        target: f32[n, k], several labels or numbers; None where each example has one class.
     """
 
     inputs: np.ndarray
     label: np.ndarray
     row: np.ndarray
     names: tuple[str, ...] = ()
+    target: np.ndarray | None = None
 
     @classmethod
     def unlabelled(cls, inputs: np.ndarray, names: tuple[str, ...] = ()) -> Arrays:
@@ -67,7 +70,9 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
     """
     if spec.kind == "text":
         raise DataError("these rows hold texts, not pictures or features: encode them (labkit.data.tokens.encode).")
-    types = {name: _storage(kind) for name, kind in zip(*_schema(dataset), strict=True) if name not in _OWN}
+    types = {
+        name: _storage(kind) for name, kind in zip(*_schema(dataset), strict=True) if name not in (*_OWN, "target")
+    }
     nested = [name for name, kind in types.items() if _is_list(kind)]
     flat = [name for name, kind in types.items() if _is_number(kind)] if spec.kind == "features" else []
     if len(nested) + bool(flat) != 1:
@@ -82,7 +87,7 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
         raise DataError(f"pictures have two or three axes; those of {nested[0]!r} have {inputs.ndim - 1}.")
     elif inputs.ndim == 3:
         inputs = inputs[..., None]
-    return Arrays(inputs, label.astype(np.int32), row.astype(np.int64), tuple(flat))
+    return Arrays(inputs, label.astype(np.int32), row.astype(np.int64), tuple(flat), targets_of(dataset))
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Standard(Config):
     A feature that never changes is only centred; a missing value (NaN) becomes the mean, which is 0.
     """
 
+    names: tuple[str, ...] = option((), "Names of the features, where they have any.")
     mean: tuple[float, ...] = option((), "Mean of every feature.")
     scale: tuple[float, ...] = option((), "Standard deviation of every feature; 1 where it never changes.")
 
@@ -109,7 +115,7 @@ class Standard(Config):
         scale = np.sqrt(np.sum(off * off, 0) / count)
         # A constant column's deviation is rounding error of its mean, not exactly 0.
         still = scale <= 1e-7 * np.maximum(1e-30, np.abs(mean))
-        return cls(tuple(mean.tolist()), tuple(np.where(still, 1.0, scale).tolist()))
+        return cls(train.names, tuple(mean.tolist()), tuple(np.where(still, 1.0, scale).tolist()))
 
     def __call__(self, arrays: Arrays) -> Arrays:
         """The same examples, standardised, float32."""
@@ -122,7 +128,8 @@ class Standard(Config):
 class ArrayBatches:
     """An endless sequence of batches in which every example appears exactly once an epoch.
 
-    A batch is ``{"inputs": [b, …] of the arrays' data type, "label": i32[b], "weight": f32[b], "index": i32[b]}``.
+    A batch is ``{"inputs": [b, …] of the arrays' data type, "label": i32[b], "weight": f32[b], "index": i32[b]}``, with
+    ``"target": f32[b, k]`` where the arrays have targets.
     ``index`` is the position in ``arrays``. The last batch is filled up with examples of index -1, weight 0, label 0
     and inputs 0. The order is that of :class:`labkit.data.batch.Batches`: a pure function of seed and step.
 
@@ -196,6 +203,7 @@ class ArrayBatches:
             "label": np.maximum(self.arrays.label.take(index, mode="clip"), 0) * real,
             "weight": weight.astype(np.float32),
             "index": index.copy(),
+            **targeted(self.arrays, index),
         }
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -64,9 +65,10 @@ class Batches:
     """An endless sequence of batches in which every example appears exactly once an epoch.
 
     A batch has one of ``shapes`` and is ``{"ids": i32[b, t], "types": i32[b, t], "mask": bool[b, t], "label": i32[b],
-    "weight": f32[b], "index": i32[b]}``. ``mask`` is True on tokens and ``index`` is the position in ``tokens``. The
-    last batch of every bucket is filled up with examples of index -1, weight 0, label 0 and nothing but padding, whose
-    first place is unmasked so that a softmax over it stays finite.
+    "weight": f32[b], "index": i32[b]}``, with ``"target": f32[b, k]`` where the tokens have targets. ``mask`` is True
+    on tokens and ``index`` is the position in ``tokens``. The last batch of every bucket is filled up with examples of
+    index -1, weight 0, label 0 and nothing but padding, whose first place is unmasked so that a softmax over it stays
+    finite.
 
     Args:
         tokens: the rows.
@@ -179,7 +181,15 @@ class Batches:
             "label": np.maximum(tokens.label.take(index, mode="clip"), 0) * real,
             "weight": weight.astype(np.float32),
             "index": index.copy(),
+            **targeted(tokens, index),
         }
+
+
+def targeted(examples: Any, index: np.ndarray) -> Batch:
+    """``target`` f32[…, k] of some examples (-1: none, 0), where they have any."""
+    if examples.target is None:
+        return {}
+    return {"target": examples.target.take(index, 0, mode="clip") * (index >= 0)[..., None].astype(np.float32)}
 
 
 def gathered(tokens: Tokens, index: np.ndarray, width: int) -> Batch:

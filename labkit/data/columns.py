@@ -24,8 +24,11 @@ class Choice:
     """What the caller says about columns and bad rows: see :func:`labkit.data.source.load`."""
 
     text: str | tuple[str, ...] | None = None
-    label: str | bool | None = None
+    label: str | tuple[str, ...] | bool | None = None
     classes: Classes | None = None
+    number: tuple[str, ...] = ()
+    separator: str | None = None
+    features: bool | tuple[str, ...] = False
     on_bad: str = "error"
     missing: str = "error"
     kind: str = "text"
@@ -35,6 +38,10 @@ class Choice:
             if (value := getattr(self, name)) not in known:
                 listed = ", ".join(map(repr, known))
                 raise ConfigError(f"{name} = {value!r} is not one of {listed}.{nearest(str(value), known)}")
+        if self.number and self.label:
+            raise ConfigError(f"give number = {self.number!r} or label = {self.label!r}: rows have one kind of target.")
+        if self.features and self.text is not None:
+            raise ConfigError(f"give text = {self.text!r} or features = {self.features!r}: an example is one or other.")
 
 
 def names_of(table: Dataset) -> list[str]:
@@ -68,7 +75,7 @@ def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, .
 
 
 def label_column(parts: Mapping[str, Part], text: tuple[str, ...], choice: Choice, report: Report) -> str | None:
-    if choice.label is False:
+    if choice.label is False or choice.number or isinstance(choice.label, tuple):
         return None
     if choice.label is True:
         raise DataError('label=True says nothing: name the column, label="…", or pass label=False for none.')

@@ -83,7 +83,7 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
         index[done : done + len(chunk)] = known[np.asarray(pc.fill_null(chunk.indices, -1))]
         done += len(chunk)
     _report_repairs(raw, index, rows, name, report)
-    return _merged(index, [_name(value) for value in raw])
+    return _merged(index, [class_name(value) for value in raw])
 
 
 def _is_scalar(kind: pa.DataType) -> bool:
@@ -105,20 +105,20 @@ def too_many(name: str, found: int, total: int) -> DataError:
     """The error for a column with too many different values to be classes."""
     return DataError(
         f"column {name!r} has {found:,} different values in {total:,} rows: classification needs few classes, each "
-        "with many rows. Name another column with label=…, or list the classes with classes=(…). For a number to "
-        "predict, first cut it into ranges."
+        "with many rows. Name another column with label=…, or list the classes with classes=(…). A number to "
+        f"predict is named by number={name!r} instead."
     )
 
 
 def _is_label(value: Any, keep: Sequence[str]) -> bool:
     if value is None or value != value:
         return False
-    name = _name(value)
+    name = class_name(value)
     return name in keep or name.casefold() not in BLANK
 
 
-def _name(value: Any) -> str:
-    """A label as a class name: no white space around it, whole numbers without a fraction."""
+def class_name(value: Any) -> str:
+    """A label as the name of its class: no white space around it, whole numbers without a fraction."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     name = str(value).strip()
@@ -127,7 +127,7 @@ def _name(value: Any) -> str:
 
 def _report_repairs(raw: list[Any], index: np.ndarray, rows: np.ndarray, name: str, report: Report) -> None:
     for position, value in enumerate(raw):
-        if isinstance(value, str) and value != (better := _name(value)):
+        if isinstance(value, str) and value != (better := class_name(value)):
             reason = "white space around a label" if value.strip() == better else "label 1.0 became 1"
             detail = f"{visible(value, 60)!r} became {visible(better, 60)!r}"
             report.add("repaired", reason, rows[index == position], column=name, detail=detail)
@@ -161,7 +161,7 @@ def choose_classes(labels: Mapping[str, Labels], classes: Classes | None, name: 
         DataError: the splits bring different classes, or there are far too many.
     """
     if classes is not None:
-        return _given(classes)
+        return given_classes(classes)
     fixed = {found.fixed for found in labels.values() if found.fixed}
     if len(fixed) > 1:
         raise DataError(f"the splits name the classes of {name!r} differently: pass classes=(…).")
@@ -172,7 +172,7 @@ def choose_classes(labels: Mapping[str, Labels], classes: Classes | None, name: 
     total = sum(int((found.index >= 0).sum()) for found in seen)
     if len(names) > MOST or (len(names) > 10 and 2 * len(names) > total) or _is_measured(names, total):
         raise too_many(name, len(names), total)
-    return tuple(sorted(names, key=_order(names)))
+    return tuple(sorted(names, key=order_of(names)))
 
 
 def _is_measured(names: set[str], total: int) -> bool:
@@ -189,12 +189,12 @@ def _number(name: str) -> float | None:
         return None
 
 
-def _order(names: set[str]) -> Any:
+def order_of(names: set[str]) -> Any:
     numeric = all(_number(name) is not None for name in names)
     return (lambda name: (_number(name), name)) if numeric else (lambda name: name)
 
 
-def _given(classes: Classes) -> tuple[str, ...]:
+def given_classes(classes: Classes) -> tuple[str, ...]:
     if isinstance(classes, str):
         raise DataError(f"classes = {classes!r} must be several names: classes=({classes!r}, …).")
     names = [str(name) for name in (classes.values() if isinstance(classes, Mapping) else classes)]
@@ -210,7 +210,7 @@ def renamed(labels: Labels, classes: Classes | None) -> Labels:
     """The labels under the class names of ``classes={"0": "negative", "1": "positive"}``."""
     if not isinstance(classes, Mapping):
         return labels
-    called = {_name(value): str(name) for value, name in classes.items()}
+    called = {class_name(value): str(name) for value, name in classes.items()}
     return _merged(labels.index, [called.get(name, f"{name} (not in classes)") for name in labels.names])
 
 

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from labkit.base.errors import ConfigError, DataError, nearest
-from labkit.data.batch import Batch, checked_rows, checked_weights, choose_buckets, mixed
+from labkit.data.batch import Batch, checked_rows, checked_weights, choose_buckets, mixed, targeted
 from labkit.data.disk import array, by_kind, histogram, portions, take
 from labkit.data.tokens import Tokens
 
@@ -276,9 +276,10 @@ class PackedBatches:
     """As :class:`labkit.data.batch.Batches`, with several examples in a row; every example exactly once an epoch.
 
     A batch is ``{"ids", "types", "segment", "position": i32[b, t]; "start", "label", "index": i32[b, s]; "weight":
-    f32[b, s]}``. ``segment`` is 0 at padding and 1 … s at the tokens of a row's examples, ``position`` counts from 0
-    in each, ``start`` is the column of its first token and ``index`` its position in ``tokens``. An empty slot has
-    start 0, label 0, weight 0 and index -1. The last batch is filled up with rows of empty slots.
+    f32[b, s]}``, with ``"target": f32[b, s, k]`` where the tokens have targets. ``segment`` is 0 at padding and 1 … s
+    at the tokens of a row's examples, ``position`` counts from 0 in each, ``start`` is the column of its first token
+    and ``index`` its position in ``tokens``. An empty slot has start 0, label 0, weight 0 and index -1. The last batch
+    is filled up with rows of empty slots.
 
     Args:
         tokens: the examples.
@@ -429,4 +430,5 @@ class PackedBatches:
             "label": label.astype(np.int32, copy=False),
             "weight": weight.astype(np.float32),
             "index": index.astype(np.int32),
+            **targeted(tokens, index),
         }

@@ -35,6 +35,11 @@ BATCH = 10_000
 _OFTEN = 8  # tables after which Arrow gives the memory back that it does not use
 
 
+#: What an example can be, and what can be known of it.
+KINDS = ("text", "image", "features", "audio")
+AIMS = ("class", "labels", "number")
+
+
 @dataclass(frozen=True)
 class Lengths(Config):
     """Lengths of texts in characters (of both texts together for pairs)."""
@@ -52,8 +57,10 @@ class Spec(Config):
 
     text: tuple[str, ...] = option((), "Source columns of the text; two for pairs.")
     label: str | None = option(None, "Source column of the label.")
-    classes: tuple[str, ...] = option((), "Class names in the order of their ids.")
-    kind: str = option("text", "What an example is.", choices=("text", "image", "features"))
+    classes: tuple[str, ...] = option((), "Class names in the order of their ids; or names of the numbers.")
+    aim: str = option("class", "What is known of a row: a class, several labels, or numbers.", choices=AIMS)
+    kind: str = option("text", "What an example is.", choices=KINDS)
+    sizes: dict[str, int] = option(help="Split → rows.", factory=dict)
     counts: dict[str, dict[str, int]] = option(help="Split → class name → rows.", factory=dict)
     unlabelled: dict[str, int] = option(help="Split → rows without a label (-1).", factory=dict)
     lengths: dict[str, Lengths] = option(help="Split → lengths of its texts.", factory=dict)
@@ -66,19 +73,22 @@ class Spec(Config):
     @property
     def rows(self) -> dict[str, int]:
         """Split → rows."""
-        return {split: sum(classes.values()) + self.unlabelled.get(split, 0) for split, classes in self.counts.items()}
+        return dict(self.sizes)
 
     def class_counts(self) -> dict[str, int]:
         """Class → rows in all splits."""
         return {name: sum(counts[name] for counts in self.counts.values()) for name in self.classes}
 
     def check_trainable(self) -> None:
-        """Raise :class:`DataError` unless the training rows (all rows before a split) show two classes or more."""
+        """Raise :class:`DataError` unless the training rows (all rows before a split) have targets, of two classes or
+        more where each has one."""
         counts = self.counts.get("train", self.class_counts())
         shown = [name for name, count in counts.items() if count]
         if not self.label and not shown:
             raise DataError('the rows have no labels: name the column of the label, lk.load(..., label="...").')
-        if len(shown) < 2:
+        if not shown:
+            raise DataError(f"no training row has a target in {self.label}.")
+        if self.aim == "class" and len(shown) < 2:
             raise DataError(
                 f"a classifier needs training rows of two classes or more; these have {', '.join(shown) or 'none'}: "
                 f"{dict(counts)}."
@@ -90,14 +100,28 @@ def describe(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
     counts, unlabelled, lengths = {}, {}, {}
     for name, dataset in splits.items():
         ids = numbers(dataset, "label")
-        found = np.zeros(len(spec.classes), np.int64)
-        for part in disk.portions(len(ids)):
-            found += np.bincount(ids[part][ids[part] >= 0], minlength=len(found))
-        counts[name] = dict(zip(spec.classes, found.tolist(), strict=True))
-        unlabelled[name] = len(ids) - int(found.sum())
+        known = sum(int(np.count_nonzero(ids[part] >= 0)) for part in disk.portions(len(ids)))
+        counts[name] = dict(zip(spec.classes, _counted(dataset, ids, spec, known), strict=True))
+        unlabelled[name] = len(ids) - known
         if spec.text and len(dataset):
             lengths[name] = _lengths(dataset)
-    return spec.replace(counts=counts, unlabelled=unlabelled, lengths=lengths)
+    sizes = {name: len(dataset) for name, dataset in splits.items()}
+    return spec.replace(sizes=sizes, counts=counts, unlabelled=unlabelled, lengths=lengths)
+
+
+def _counted(dataset: Dataset, ids: np.ndarray, spec: Spec, known: int) -> list[int]:
+    """Rows of every class; rows that have the number, where there are numbers."""
+    if spec.aim == "number":
+        return [known] * len(spec.classes)
+    found = np.zeros(len(spec.classes), np.int64)
+    if spec.aim == "labels":
+        for part in batches(dataset, ["target"]):
+            values = np.asarray(part.column(0).combine_chunks().flatten()).reshape(len(part), -1)
+            found += values.sum(0).astype(np.int64)
+        return found.tolist()
+    for part in disk.portions(len(ids)):
+        found += np.bincount(ids[part][ids[part] >= 0], minlength=len(found))
+    return found.tolist()
 
 
 def _lengths(dataset: Dataset) -> Lengths:
@@ -217,14 +241,17 @@ class Rows:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over split names, class names, texts and labels, in order, as 64 hexadecimal digits."""
-        digest = hashlib.sha256(json.dumps([self.basis.kind, self.basis.classes]).encode())
+        about = [self.basis.kind, self.basis.classes, *([self.basis.aim] if self.basis.aim != "class" else [])]
+        digest = hashlib.sha256(json.dumps(about).encode())
         for name, dataset in self.splits.items():
             digest.update(json.dumps([name, len(dataset)]).encode())
             digest.update(numbers(dataset, "label", "<i4"))
             for part in text_columns(dataset):
                 digest.update(_digest_text(dataset, part))
-            if self.basis.kind != "text":
-                digest.update(_digest_values(dataset))
+            rest = [name for name in dataset.column_names if name not in ("label", "row")]
+            if self.basis.kind == "text":
+                rest = [name for name in rest if name == "target"]
+            digest.update(_digest_values(dataset, rest) if rest else b"")
         return digest.hexdigest()
 
     def with_splits(
@@ -242,10 +269,12 @@ class Rows:
         """
         basis = spec or self.basis
         needed = ["label", "row", *("text", "text_pair")[: len(basis.text)]]
+        needed += ["target"] if basis.aim != "class" else []
         for name, dataset in splits.items():
             if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
                 raise DataError(f"split {name!r} lacks the columns {', '.join(missing)}.")
-            if len(dataset) and (top := int(numbers(dataset, "label").max())) >= max(len(basis.classes), 0):
+            top = int(numbers(dataset, "label").max()) if len(dataset) and basis.aim == "class" else -1
+            if top >= len(basis.classes):
                 raise DataError(f"split {name!r} has the label {top}; there are {len(basis.classes)} classes.")
         return Rows(dict(splits), basis, self.report.merge(notes), self.source)
 
@@ -300,11 +329,20 @@ class Rows:
 
         dataset = self[split or next(iter(self.splits))]
         frame = pd.DataFrame(dataset.select(range(min(n, len(dataset)))).with_format(None).to_list())
-        frame["label"] = [self.basis.classes[int(i)] if i >= 0 else None for i in frame["label"]]
+        targets = frame.pop("target") if "target" in frame else [None] * len(frame)
+        frame["label"] = [self._target(*line) for line in zip(frame["label"], targets, strict=True)]
         for name in frame.columns:
             frame[name] = [visible(value, 300) if isinstance(value, str) else value for value in frame[name]]
         first = [*text_columns(dataset), "label", "row"]
         return frame[[*first, *(name for name in frame.columns if name not in first)]]
+
+    def _target(self, label: int, target: Any) -> Any:
+        """What is known of a row, for reading: the name of its class, its labels, its number; None where nothing is."""
+        if label < 0 or self.basis.aim == "class":
+            return self.basis.classes[int(label)] if label >= 0 else None
+        if self.basis.aim == "labels":
+            return ", ".join(name for name, there in zip(self.basis.classes, target, strict=True) if there)
+        return target[0] if len(target) == 1 else list(target)
 
     def save(self, folder: str | Path) -> Path:
         """Write an Arrow file for each split and ``rows.json`` into ``folder``, whole or not at all.
@@ -420,9 +458,9 @@ def _digest_text(dataset: Dataset, name: str) -> bytes:
     return sizes.digest() + content.digest()
 
 
-def _digest_values(dataset: Dataset) -> bytes:
+def _digest_values(dataset: Dataset, names: list[str]) -> bytes:
     digest = hashlib.sha256()
-    for table in batches(dataset, [name for name in dataset.column_names if name not in ("label", "row")]):
+    for table in batches(dataset, names):
         for values in table.to_pylist():
             digest.update(repr(values).encode("utf-8", "surrogatepass"))
     return digest.digest()

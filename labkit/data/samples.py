@@ -44,6 +44,7 @@ class RawTable:
     classes: tuple[str, ...]
     kind: str = "text"
     notes: list[Note] = field(default_factory=list)
+    number: tuple[str, ...] = ()  # columns of numbers to predict, where there is no label
 
 
 def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
@@ -59,6 +60,8 @@ def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
             reviews-zh    negative, positive             Chinese
             spam          ham, spam                      ``subject``, ``group``
             digits        0 … 9                          ``image``: uint8 [8, 8], 0 to 16
+            breast-cancer benign, malignant              30 numbers
+            diabetes      ``progression``: a number      ten numbers
             fashion-mnist ten kinds of clothes           ``image``: uint8 [28, 28]; splits ``train`` and ``test``
             austen        six novels                     a paragraph a row in reading order; ``chapter``
             brown         15 genres                      a sentence a row in reading order; ``document``,
@@ -142,6 +145,40 @@ def _digits(place: Path) -> RawTable:
     return RawTable({"train": data}, "image", "label", classes, kind="image")
 
 
+#: What of a cell nucleus is measured; each as mean, standard error and the mean of the three greatest.
+_NUCLEUS = (
+    "radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave points", "symmetry",
+    "fractal dimension",
+)  # fmt: skip
+#: tc: cholesterol; ldl, hdl: lipoproteins; tch: tc ÷ hdl; ltg: log of triglycerides; glu: blood sugar.
+_PATIENT = ("age", "sex", "bmi", "blood pressure", "tc", "ldl", "hdl", "tch", "ltg", "glu")
+
+
+def _breast_cancer(place: Path) -> RawTable:
+    """A line of counts and names, then 30 numbers and 0 (malignant) or 1 (benign)."""
+    values = np.loadtxt(place / "tumours.csv", delimiter=",", skiprows=1)
+    names = [f"{kind} {what}" for kind in ("mean", "error", "worst") for what in _NUCLEUS]
+    label = np.where(values[:, -1] > 0, "benign", "malignant").tolist()
+    data = _numbers(dict(zip(names, values.T, strict=False)), label=label)
+    return RawTable({"train": data}, "", "label", ("benign", "malignant"), kind="features")
+
+
+def _diabetes(place: Path) -> RawTable:
+    """Ten numbers a line, and the number to predict in a file of its own."""
+    values = np.loadtxt(place / "measures.gz")
+    columns = dict(zip(_PATIENT, values.T, strict=True))
+    data = _numbers({**columns, "progression": np.loadtxt(place / "progression.gz")})
+    return RawTable({"train": data}, "", "", (), kind="features", number=("progression",))
+
+
+def _numbers(columns: dict[str, np.ndarray], **more: list[str]) -> Dataset:
+    from datasets import Dataset
+
+    count = len(next(iter(columns.values())))
+    floats = {name: np.asarray(values, np.float32) for name, values in columns.items()}
+    return Dataset.from_dict({"row": np.arange(count), **floats, **more})
+
+
 def _fashion(place: Path) -> RawTable:
     """IDX files: a header of a magic number and the sizes of the axes, then bytes."""
     splits = {
@@ -179,6 +216,8 @@ _READERS: dict[str, Callable[..., RawTable]] = {
     "reviews-zh": _reviews_zh,
     "spam": _spam,
     "digits": _digits,
+    "breast-cancer": _breast_cancer,
+    "diabetes": _diabetes,
     "fashion-mnist": _fashion,
     "austen": _austen,
     "brown": _brown,

@@ -33,8 +33,11 @@ def load(
     x: Any,
     *,
     text: str | Sequence[str] | None = None,
-    label: str | bool | None = None,
+    label: str | Sequence[str] | bool | None = None,
     classes: Classes | None = None,
+    number: str | Sequence[str] | None = None,
+    separator: str | None = None,
+    features: bool | Sequence[str] = False,
     split: str | Sequence[str] | None = None,
     on_bad: str = "error",
     missing: str = "error",
@@ -55,9 +58,14 @@ def load(
             address of such a file (https://…); the name of a sample (``labkit samples``); or a hub name,
             "organisation/name". A path wins over a sample.
         text: column of the text, or two columns for pairs. Left out: the one with a usual name, else the longest.
-        label: column of the label; False for none. Left out: the one with a usual name, else one with few values.
+        label: column of the label; False for none. Left out: the one with a usual name, else one with few values. A
+            column of lists gives a row several labels; so do several columns of 0 and 1, one for each label.
         classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``). Left out:
             those that the column brings (``ClassLabel``), else the labels of train, sorted (numbers as numbers).
+        number: instead of ``label``: the column of the number to predict, or several.
+        separator: what stands between the labels of a row in one column of texts: "comedy;drama".
+        features: instead of ``text``: the columns of numbers and categories that an example is made of; True for all
+            that can be used. A category becomes a column of 0 and 1 for each of its words.
         split: read only this split or these; for a single table, what to call it (else "train").
         on_bad: rows that cannot be used (ragged, not JSON, empty text, label outside ``classes``): "error" raises with
             their numbers, "skip" leaves them out.
@@ -79,9 +87,15 @@ def load(
     file = {"names": names and tuple(names), "delimiter": delimiter, "encoding": encoding, "quotes": quotes}
     file = {name: value for name, value in file.items() if value not in (None, True)}
     hub = {name: value for name, value in (("revision", revision), ("subset", subset)) if value is not None}
-    choice = Choice(text=text, label=label, classes=classes, on_bad=on_bad, missing=missing)
+    label = label if label is None or isinstance(label, str | bool) else tuple(label)
+    columns = features if isinstance(features, bool) else (features,) if isinstance(features, str) else tuple(features)
+    choice = Choice(
+        text=text, label=label, classes=classes, on_bad=on_bad, missing=missing, separator=separator, features=columns,
+        number=() if number is None else (number,) if isinstance(number, str) else tuple(number),
+        kind="features" if features else "text",
+    )  # fmt: skip
     usual = Choice()
-    said = {name: value for name, value in vars(choice).items() if value != getattr(usual, name)}
+    said = {name: value for name, value in vars(choice).items() if value != getattr(usual, name) and name != "kind"}
     wanted = split if split is None or isinstance(split, str) else tuple(split)
     said |= {} if wanted is None else {"split": wanted}
     if isinstance(x, str | os.PathLike):
@@ -266,7 +280,8 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
     }
     told = Choice(**{
         **vars(choice), "kind": raw.kind, "text": choice.text or (raw.text if raw.kind == "text" else None),
-        "label": raw.label if choice.label is None else choice.label, "classes": choice.classes or raw.classes,
+        "label": raw.label or None if choice.label is None else choice.label, "classes": choice.classes or raw.classes,
+        "number": choice.number or raw.number,
     })  # fmt: skip
     return make_rows(_read(parts, wanted), told, source, notes)
 

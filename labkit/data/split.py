@@ -217,7 +217,7 @@ def _carved(
     train = rows.splits["train"]
     labels = numbers(train, "label")
     labelled = sum(int(np.count_nonzero(labels[part] >= 0)) for part in disk.portions(len(labels)))
-    strata = labels
+    strata, stratify = labels, stratify and rows.basis.aim == "class"
     if not (stratify and labelled):
         strata = disk.array(len(labels), np.int8)
         for part in disk.portions(len(labels)):
@@ -227,7 +227,8 @@ def _carved(
     sizes = _sizes(wanted, labelled or len(labels))
     names = ("train", *sizes)
     where = units.assign(sizes)
-    counts = np.zeros((len(names), 1 + len(rows.basis.classes)), np.int64)  # split → rows without a label, of a class
+    kinds = len(rows.basis.classes) if rows.basis.aim == "class" else 1
+    counts = np.zeros((len(names), 1 + kinds), np.int64)  # split → rows without a label, of a class
     for part in disk.portions(len(where)):
         cells = where[part].astype(np.int64) * counts.shape[1] + np.maximum(labels[part], -1) + 1
         counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
@@ -243,7 +244,8 @@ def _carved(
     shown = ", ".join(f"{name} {held[name]:,}" for name in order)
     how = f"by {group!r}" if group else "stratified" if stratify else "at random"
     notes = [Note(None, None, "counted", "split", f"{shown} rows; {how}, seed {seed}")]
-    notes += _absent(rows, {name: counts[names.index(name), 1:] for name in order})
+    if rows.basis.aim == "class":
+        notes += _absent(rows, {name: counts[names.index(name), 1:] for name in order})
     drawn_for = {} if group else {name: disk.take(draws, there) for name, there in places.items()}
     return rows.with_splits(splits, notes), drawn_for
 

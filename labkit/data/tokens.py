@@ -49,6 +49,7 @@ class Tokens:
         row: i64[n], row numbers in the source.
         pad_id: what to fill up with.
         truncated: how many rows were cut to the greatest length.
+        target: f32[n, k], several labels or numbers; None where each row has one class. Not kept in the cache.
     """
 
     ids: np.ndarray
@@ -58,6 +59,7 @@ class Tokens:
     row: np.ndarray
     pad_id: int
     truncated: int = 0
+    target: np.ndarray | None = None
 
     @classmethod
     def unlabelled(

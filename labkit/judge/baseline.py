@@ -30,7 +30,7 @@ from labkit.judge.report import Report
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
-_LONGEST = 20_000  # characters of a text that are read, far beyond what an encoder sees
+LONGEST = 20_000  # characters of a text that are read, far beyond what an encoder sees
 _STRENGTHS = (1.0, 4.0, 16.0, 64.0)  # inverse regularisation tried; TF-IDF rows have length 1 and want little of it
 _SEARCHED = 600_000  # feature values times (classes - 1) at most in the search for it: seconds, however long the texts
 
@@ -47,7 +47,7 @@ def baselines(
     label, truth = (np.asarray(_column(part, "label"), np.int64) for part in (train, test))
     judged = None
     if spec is None or spec.kind == "text":
-        texts, judged = _texts(train), _texts(test)
+        texts, judged = texts_of(train), texts_of(test)
         linear = {"TF-IDF + logistic regression": tfidf_logistic(texts, label, judged, classes, seed)}
     else:
         known, asked = (stack(part, spec).inputs for part in (train, test))
@@ -98,17 +98,17 @@ def tfidf_logistic(
     class, no word), it falls back to :func:`majority`.
     """
     kept, label = _labelled(train_labels, classes)
-    known = [train_texts[i][:_LONGEST] for i in kept]
+    known = [train_texts[i][:LONGEST] for i in kept]
     if not len(texts) or len(np.unique(label)) < 2:
         return majority(label, len(texts), classes)
-    vectorizer = _vectorizer(known, len(classes))
+    weigh = vectorizer(known, len(classes))
     try:
-        features = vectorizer.fit_transform(known)
+        features = weigh.fit_transform(known)
     except ValueError:  # scikit-learn's word for an empty vocabulary
         return majority(label, len(texts), classes)
     model = _model(_strength(features, label, seed), seed).fit(features, label)
     probability = np.zeros((len(texts), len(classes)), np.float32)
-    probability[:, model.classes_] = model.predict_proba(vectorizer.transform([text[:_LONGEST] for text in texts]))
+    probability[:, model.classes_] = model.predict_proba(weigh.transform([text[:LONGEST] for text in texts]))
     return probability
 
 
@@ -123,7 +123,7 @@ def _labelled(labels: Iterable[int], classes: Sequence[str]) -> tuple[np.ndarray
     return kept, label[kept]
 
 
-def _vectorizer(texts: Sequence[str], classes: int) -> TfidfVectorizer:
+def vectorizer(texts: Sequence[str], classes: int) -> TfidfVectorizer:
     unspaced = letters = 0
     for text in texts[:1000]:
         start = text[:1000]
@@ -161,7 +161,7 @@ def _strength(features: Any, label: np.ndarray, seed: int) -> float:
     return max(guess, key=lambda strength: f1_score(label, guess[strength], average="macro"))
 
 
-def _texts(split: Any) -> list[str]:
+def texts_of(split: Any) -> list[str]:
     columns = getattr(split, "column_names", None) or list(split.keys())
     first = _column(split, "text")
     if "text_pair" not in columns:

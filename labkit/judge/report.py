@@ -212,9 +212,9 @@ class Report:
         return f"Report({self._heading()}, f1 {self.scores['f1']:.3f})"
 
     def __str__(self) -> str:
-        scored = _columns(["score", "", "95 % interval"], self._headlines())
-        beside = ["", *_columns(_COMPARED, self._compared())] if self.baselines else []
-        return "\n".join([self._heading(), *scored, *beside, "", *_columns(_PER_CLASS, self._classes())])
+        scored = columns_of_text(["score", "", "95 % interval"], self._headlines())
+        beside = ["", *columns_of_text(_COMPARED, self._compared())] if self.baselines else []
+        return "\n".join([self._heading(), *scored, *beside, "", *columns_of_text(_PER_CLASS, self._classes())])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._html()}
@@ -226,23 +226,23 @@ class Report:
         ]
         parts = [
             f"<b>{escape(self._heading())}</b>",
-            _table(["score", "", "95 % interval"], self._headlines()),
-            *([_table(_COMPARED, self._compared())] if self.baselines else []),
-            _table(_PER_CLASS, self._classes()),
+            html_table(["score", "", "95 % interval"], self._headlines()),
+            *([html_table(_COMPARED, self._compared())] if self.baselines else []),
+            html_table(_PER_CLASS, self._classes()),
         ]
         if len(self.classes) <= _WIDEST:
             names = [one_line(name, 20) for name in self.classes]
             body = [[name, *map(str, line)] for name, line in zip(names, self.confusion.to_numpy(), strict=True)]
-            parts.append(_table(["truth \\ predicted", *names], body))
+            parts.append(html_table(["truth \\ predicted", *names], body))
         if wrong:
-            parts.append(_table(["row", "worst mistakes", "truth", "predicted", "confidence"], wrong, left=(1,)))
+            parts.append(html_table(["row", "worst mistakes", "truth", "predicted", "confidence"], wrong, left=(1,)))
         # mathjax_ignore: a "$" in somebody's text is money, not mathematics
-        return f'<div class="mathjax_ignore" style="{_BLOCK}">{"".join(parts)}</div>'
+        return f'<div class="mathjax_ignore" style="{BLOCK}">{"".join(parts)}</div>'
 
 
 _COMPARED = ["", "f1 (95 % interval)", "gain of the model"]
 _PER_CLASS = ["class", "precision", "recall", "f1", "support"]
-_BLOCK = "color:inherit;font-size:var(--jp-ui-font-size1,13px);font-family:var(--jp-ui-font-family,sans-serif)"
+BLOCK = "color:inherit;font-size:var(--jp-ui-font-size1,13px);font-family:var(--jp-ui-font-family,sans-serif)"
 _GRID = "border-collapse:collapse;margin:6px 0;color:inherit;font-size:inherit"
 _RULE = "border-bottom:1px solid var(--jp-border-color2,rgba(128,128,128,0.4));padding:2px 8px;background:none"
 
@@ -251,14 +251,14 @@ def _json(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _columns(header: list[str], body: list[list[str]]) -> list[str]:
+def columns_of_text(header: list[str], body: list[list[str]]) -> list[str]:
     """Lines of text, the first column aligned left, the others right."""
     wide = [max(map(len, column)) for column in zip(header, *body, strict=True)]
     lines = ([line[0].ljust(wide[0]), *map(str.rjust, line[1:], wide[1:])] for line in [header, *body])
     return ["  ".join(line).rstrip() for line in lines]
 
 
-def _table(header: list[str], body: list[list[str]], left: tuple[int, ...] = (0,)) -> str:
+def html_table(header: list[str], body: list[list[str]], left: tuple[int, ...] = (0,)) -> str:
     """An HTML table; every cell is escaped here, and nowhere else."""
 
     def line(tag: str, cells: list[str]) -> str:

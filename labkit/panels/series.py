@@ -10,8 +10,9 @@ import numpy as np
 
 from labkit.train.store import Record
 
-#: What is drawn, in this order: (split, name). Accuracy is, where a run has no F1.
-DRAWN = tuple((split, name) for name in ("loss", "f1", "accuracy") for split in ("train", "validation"))
+#: What is drawn, in this order: (split, name); of what stands beside the loss the first that a run has.
+BESIDE = ("f1", "r2", "accuracy")
+DRAWN = tuple((split, name) for name in ("loss", *BESIDE) for split in ("train", "validation"))
 #: Most points of a series that a panel is opened with.
 MOST = 2000
 
@@ -25,18 +26,18 @@ def gather(records: Iterable[Record]) -> Series:
     for record in records:
         if (points := found.get(f"{record.split}/{record.name}")) is not None:
             points[record.step] = record.value
-    left = "accuracy" if any(found[f"{split}/f1"] for split in ("train", "validation")) else ""
+    shown = ("loss", second(key for key, points in found.items() if points))
     return {
         key: (sorted(points), [points[step] for step in sorted(points)])
         for key, points in found.items()
-        if points and not (left and key.endswith(left))
+        if points and key.split("/")[-1] in shown
     }
 
 
 def second(series: Iterable[str]) -> str:
-    """What the chart beside the loss shows, by the keys of a run's series: "f1", or "accuracy" where there is no F1."""
+    """What the chart beside the loss shows, by the keys of a run's series: F1, R² or accuracy, the first there is."""
     names = {key.split("/")[-1] for key in series}
-    return "accuracy" if "accuracy" in names and "f1" not in names else "f1"
+    return next((name for name in BESIDE if name in names), "f1")
 
 
 def thin(steps: Sequence[int], values: Sequence[float], most: int = MOST) -> tuple[list[int], list[float]]:

@@ -85,9 +85,10 @@ def duration(seconds: float) -> str:
 
 
 def measure(info: RunInfo) -> str:
-    """What a run is shown by beside its loss, known before it has any number: F1 of classes, accuracy of the rest."""
+    """What a run is shown by beside its loss, known before it has any number: F1 of classes, R² of numbers, accuracy of
+    the rest."""
     task = tomllib.loads(info.experiment).get("task", {}).get("name", "classify") if info.experiment else "classify"
-    return "f1" if task == "classify" else "accuracy"
+    return {"classify": "f1", "multilabel": "f1", "regress": "r2"}.get(task, "accuracy")
 
 
 class Problem(NamedTuple):

@@ -57,7 +57,8 @@ class ProgressBar:
         parts = [
             f"{label} {self.shown[key]:.3f}"
             for key, label in (("train loss", "loss"), ("train f1", "F1"), ("validation loss", "val loss"),
-                               ("validation f1", "val F1"), ("validation accuracy", "val accuracy"))
+                               ("validation f1", "val F1"), ("validation r2", "val R²"),
+                               ("validation accuracy", "val accuracy"))
             if key in self.shown and not (key.endswith("accuracy") and "validation f1" in self.shown)
         ]  # fmt: skip
         if speed:

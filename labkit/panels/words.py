@@ -30,6 +30,7 @@ RUNS: dict[str, tuple[str, str]] = {
     "loss": ("Loss", "损失"),
     "f1": ("F1", "F1 值"),
     "accuracy": ("Accuracy", "准确率"),
+    "r2": ("R²", "R²"),
     "train": ("train", "训练"),
     "validation": ("validation", "验证"),
     "step": ("step", "步"),

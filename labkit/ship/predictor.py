@@ -16,7 +16,7 @@ from labkit.base.errors import WeightsError
 from labkit.judge.explain import Explainer
 from labkit.judge.explanation import Attention, Explanation
 from labkit.tasks import tasks
-from labkit.tasks.classify import Classify
+from labkit.tasks.classify import Supervised
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.inputs import Texts
@@ -25,11 +25,43 @@ from labkit.train.setup import load_model
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one example: the likeliest class, its probability, and the probability of every class."""
+    """The answer for one example: the likeliest class, its probability, and the probability of every class.
+
+    Of several labels at once (:attr:`labels`) ``label`` names those that apply, and ``confidence`` is the probability
+    that all of this is right, the labels taken to be independent.
+    """
 
     label: str
     confidence: float
     probability: dict[str, float]
+    labels: tuple[str, ...] = ()  # those that apply, of a multi-label model
+
+    def cells(self) -> dict[str, str]:
+        """The answer as cells of a table, by their columns."""
+        chances = {f"probability {name}": f"{chance:.6f}" for name, chance in self.probability.items()}
+        return {"predicted": self.label, "confidence": f"{self.confidence:.6f}", **chances}
+
+    def __str__(self) -> str:
+        return f"{self.label}\t{self.confidence:.4f}"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The answer of a regression for one example: each number under its name."""
+
+    value: dict[str, float]
+
+    def __float__(self) -> float:
+        """The number, where there is one."""
+        (number,) = self.value.values()
+        return number
+
+    def cells(self) -> dict[str, str]:
+        """The answer as cells of a table, by their columns."""
+        return {f"predicted {name}": f"{number:.7g}" for name, number in self.value.items()}
+
+    def __str__(self) -> str:
+        return "\t".join(f"{name} {number:.7g}" for name, number in self.value.items())
 
 
 class Predictor:
@@ -48,9 +80,10 @@ class Predictor:
             raise WeightsError(f"{self.folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
         use_compilation_cache()
         self.experiment: Experiment = loads(Experiment, (self.folder / "labkit.toml").read_text(encoding="utf-8"))
-        if not isinstance(self.experiment.task, Classify):
+        if not isinstance(self.experiment.task, Supervised):
             learnt = tasks.name_of(self.experiment.task)
             raise WeightsError(f"{self.folder.name!r} has learnt {learnt!r} and tells no classes; it cannot predict.")
+        self.aim = self.experiment.task.aim
         module, task, self.inputs = load_model(self.experiment, self.folder)
         self.classes = task.classes
         self.explainer = Explainer(module, task.classes, self.inputs)
@@ -66,14 +99,21 @@ class Predictor:
             text = pipeline(text)
         return text
 
-    def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Prediction]:
-        """Classify new texts (or pairs of texts), pictures [n, height, width (, channels)] or features [n, f]."""
-        found = []
-        for row in self.probabilities(examples, pairs):
+    def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Any]:
+        """What the model says of new texts (or pairs of texts), pictures [n, height, width (, channels)] or features
+        (an array [n, f], a pandas frame or a list of dicts): a :class:`Prediction` each, or an :class:`Estimate`."""
+        return [self._told(row) for row in self.probabilities(examples, pairs)]
+
+    def _told(self, row: np.ndarray) -> Prediction | Estimate:
+        named = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
+        if self.aim == "number":
+            return Estimate(named)
+        if self.aim == "class":
             best = int(row.argmax())
-            chances = {name: float(chance) for name, chance in zip(self.classes, row, strict=True)}
-            found.append(Prediction(self.classes[best], float(row[best]), chances))
-        return found
+            return Prediction(self.classes[best], float(row[best]), named)
+        given = row >= self.experiment.task.threshold
+        labels = tuple(name for name, there in zip(self.classes, given, strict=True) if there)
+        return Prediction(", ".join(labels), float(np.where(given, row, 1 - row).prod()), named, labels)
 
     def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
         """What speaks for and against a class in a new example; see :meth:`labkit.judge.explain.Explainer.explain`."""
@@ -87,7 +127,8 @@ class Predictor:
         return tuple(self.clean(text) if isinstance(text, str) else text for text in texts)
 
     def probabilities(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
-        """Probability of every class, f32[n, c]; ``clean=False`` for texts that were cleaned before.
+        """Probability of every class, or the numbers of a regression, f32[n, c]; ``clean=False`` for texts that were
+        cleaned before.
 
         Raises:
             TypeError: one string where a list of strings is needed.

@@ -6,6 +6,8 @@ tasks = Registry(
     "task",
     {
         "classify": "labkit.tasks.classify:Classify",
+        "multilabel": "labkit.tasks.multilabel:MultiLabel",
+        "regress": "labkit.tasks.regress:Regress",
         "lm": "labkit.tasks.lm:LanguageModel",
         "seq2seq": "labkit.tasks.seq2seq:Seq2Seq",
         "qa": "labkit.tasks.qa:Answer",
@@ -13,3 +15,6 @@ tasks = Registry(
         "pretrain": "labkit.tasks.pretrain:Pretrain",
     },
 )
+
+#: The task that learns what is known of rows, by :attr:`labkit.data.rows.Spec.aim`.
+BY_AIM = {"class": "classify", "labels": "multilabel", "number": "regress"}

@@ -1,10 +1,10 @@
-"""Classification of texts: one label of a fixed set for each example (or pair)."""
+"""Classification: one label of a fixed set for each example (or pair of texts)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,31 +24,32 @@ SINGLE = 20
 
 
 @dataclass(frozen=True)
-class Classify(Config):
-    """Settings of a classification task."""
+class Supervised(Config):
+    """Settings of every task that learns what is known of each row from one vector of it."""
 
-    labelled: ClassVar[bool] = True  # rows without a label are of no use
+    labelled: ClassVar[bool] = True  # rows of which nothing is known are of no use
     form: ClassVar[str] = "rows"  # a row is an example
-    reads: ClassVar[tuple[str, ...]] = ("text", "image", "features")
-    models: ClassVar[tuple[str, ...]] = (
-        "bert",
-        "gpt",
-        "textcnn",
-        "mlp",
-        "cnn",
-        "vgg",
-    )  # architectures that can learn it
+    reads: ClassVar[tuple[str, ...]] = ("text", "image", "features", "audio")
+    models: ClassVar[tuple[str, ...]] = ("bert", "gpt", "textcnn", "mlp", "cnn", "vgg")  # that can learn it
 
     max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
-    class_weights: str = option(
-        "none", "Weigh the loss of every class alike, however rare it is.", choices=("none", "balanced")
-    )
-    label_smoothing: float = option(0.0, "Share of the aim that is spread over all classes.", low=0.0, high=0.9)
     augment: str = option("none", "What chance does to pictures while training.", choices=KINDS)
     mixup: float = option(0.0, "Mix examples in pairs by a share from Beta(mixup, mixup); 0: never.", low=0.0)
     head_dropout: float = option(0.1, "Dropout before the last layer.", low=0.0, high=0.9)
     vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
+
+
+@dataclass(frozen=True)
+class Classify(Supervised):
+    """Settings of a classification task."""
+
+    aim: ClassVar[str] = "class"  # what must be known of a row
+
+    class_weights: str = option(
+        "none", "Weigh the loss of every class alike, however rare it is.", choices=("none", "balanced")
+    )
+    label_smoothing: float = option(0.0, "Share of the aim that is spread over all classes.", low=0.0, high=0.9)
 
     def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Classification:
         """Join the settings to the data.
@@ -103,7 +104,7 @@ class Classifier(nnx.Module):
 class Classification:
     """A classification task joined to its data: what the compiled step calls."""
 
-    config: Classify
+    config: Any  # Classify, or the settings of a task made from it
     classes: tuple[str, ...]
     class_weights: np.ndarray  # f32[c]
 
@@ -117,7 +118,7 @@ class Classification:
         return ("loss", "accuracy", "precision", "recall", *each, "f1")
 
     @classmethod
-    def of(cls, config: Classify, classes: tuple[str, ...]) -> Classification:
+    def of(cls, config: Any, classes: tuple[str, ...]) -> Classification:
         """The task for a model that is trained already: every class weighs 1."""
         return cls(config, classes, np.ones(len(classes), np.float32))
 
@@ -164,18 +165,12 @@ class Classification:
         counts are then of the mixed examples by their own labels.
         """
         label, weight = batch["label"].reshape(-1), batch["weight"].reshape(-1)
-        partner, share = label, None
-        if key is not None and "inputs" in batch:
-            key, changes, mixes = jax.random.split(key, 3)
-            if self.config.augment != "none":
-                batch = {**batch, "inputs": augment(batch["inputs"], self.config.augment, changes)}
-            if self.config.mixup:
-                mixed, other, share = mixup(batch["inputs"], weight, self.config.mixup, mixes)
-                batch, partner = {**batch, "inputs": mixed}, label[other]
+        batch, key, mix = changed(self.config, batch, key)
         logits = module(batch, key=key)
         logits = logits.reshape(-1, logits.shape[-1])
-        plain = _cross_entropy(logits, label)
-        losses = plain if share is None else share * plain + (1 - share) * _cross_entropy(logits, partner)
+        losses = _cross_entropy(logits, label)
+        if mix is not None:
+            losses = mix.share * losses + (1 - mix.share) * _cross_entropy(logits, label[mix.partner])
         if key is not None and (smooth := self.config.label_smoothing):
             losses = (1 - smooth) * losses + smooth * (jax.nn.logsumexp(logits, -1) - logits.mean(-1))
         weighed = weight * jnp.asarray(self.class_weights)[label]
@@ -184,6 +179,26 @@ class Classification:
     def probabilities(self, module: Classifier, batch: Batch) -> Float[Array, "b c"] | Float[Array, "b s c"]:
         """Softmax over the classes."""
         return jax.nn.softmax(module(batch))
+
+
+class Mix(NamedTuple):
+    """How the examples of a batch were mixed in pairs."""
+
+    partner: Int[Array, " b"]  # the other example
+    share: Float[Array, ""]  # of the example itself
+
+
+def changed(config: Supervised, batch: Batch, key: jax.Array | None) -> tuple[Batch, jax.Array | None, Mix | None]:
+    """A batch of pictures as chance changes it while training, a key for what comes after, and how it was mixed."""
+    if key is None or "inputs" not in batch:
+        return batch, key, None
+    key, changes, mixes = jax.random.split(key, 3)
+    if config.augment != "none":
+        batch = {**batch, "inputs": augment(batch["inputs"], config.augment, changes)}
+    if not config.mixup:
+        return batch, key, None
+    mixed, partner, share = mixup(batch["inputs"], batch["weight"].reshape(-1), config.mixup, mixes)
+    return {**batch, "inputs": mixed}, key, Mix(partner, share)
 
 
 def _cross_entropy(logits: Float[Array, "b c"], label: Int[Array, " b"]) -> Float[Array, " b"]:

@@ -81,7 +81,7 @@ def scores(counts: Counts | Any) -> dict[str, float]:
 def per_class(confusion: Any) -> dict[str, np.ndarray]:
     """``precision``, ``recall``, ``f1`` (float64 [c]) and ``support`` (int64 [c], true examples) of every class."""
     hit, support, predicted = margins(confusion)
-    return {**_rates(hit, support, predicted), "support": support}
+    return {**rates(hit, support, predicted), "support": support}
 
 
 def margins(confusion: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,27 +98,28 @@ def summary(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict
 
     ``hit``: rightly predicted, ``support``: true, ``predicted``: predicted examples of each class.
     """
-    rates = _rates(hit, support, predicted)
+    found = rates(hit, support, predicted)
     present = (support + predicted) > 0
     total = support.sum(-1)
-    accuracy = _ratio(hit.sum(-1), total, np.nan)
+    accuracy = ratio(hit.sum(-1), total, np.nan)
     result = {"accuracy": accuracy}
-    for name, value in rates.items():
-        result[name] = _ratio((value * present).sum(-1), present.sum(-1), np.nan)
+    for name, value in found.items():
+        result[name] = ratio((value * present).sum(-1), present.sum(-1), np.nan)
         result[f"{name}_micro"] = accuracy  # one label an example: pooled precision = pooled recall = accuracy
-        result[f"{name}_weighted"] = _ratio((value * support).sum(-1), total, np.nan)
+        result[f"{name}_weighted"] = ratio((value * support).sum(-1), total, np.nan)
     return result
 
 
-def _rates(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+def rates(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of every class from its counts [..., c]; 0 where there is nothing to divide by."""
     return {
-        "precision": _ratio(hit, predicted, 0.0),
-        "recall": _ratio(hit, support, 0.0),
-        "f1": _ratio(2 * hit, support + predicted, 0.0),
+        "precision": ratio(hit, predicted, 0.0),
+        "recall": ratio(hit, support, 0.0),
+        "f1": ratio(2 * hit, support + predicted, 0.0),
     }
 
 
-def _ratio(top: Any, bottom: Any, empty: float) -> np.ndarray:
+def ratio(top: Any, bottom: Any, empty: float) -> np.ndarray:
     """``top / bottom``, and ``empty`` where ``bottom`` is 0."""
     top, bottom = np.asarray(top, np.float64), np.asarray(bottom, np.float64)
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), empty)

@@ -13,7 +13,7 @@ from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.data.split import check_leakage
 from labkit.models import models
-from labkit.tasks import tasks
+from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.optim import RULES, Optimizer
 
@@ -76,6 +76,11 @@ def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
         raise DataError(f"these rows hold {_KINDS[kind]}; {type(task).__name__} learns from {reads}.")
     if task.labelled:
         rows.spec.check_trainable()
+        if rows.spec.aim != task.aim:
+            raise ConfigError(
+                f"{_AIMS[rows.spec.aim]} is known of each of these rows; {tasks.name_of(task)!r} learns "
+                f"{_AIMS[task.aim]}. The task for them is {BY_AIM[rows.spec.aim]!r}."
+            )
     if task.form in ("stream", "pairs"):
         whole = {"validation", "test"} <= set(rows.splits)
         return rows if whole else rows.split(in_order=True, accept_leakage=True)
@@ -101,7 +106,8 @@ def check_reads(model: Any, rows: Rows, task: Any) -> None:
         )
 
 
-_KINDS = {"text": "texts", "pair": "pairs of texts", "image": "pictures", "features": "features"}
+_KINDS = {"text": "texts", "pair": "pairs of texts", "image": "pictures", "features": "features", "audio": "sounds"}
+_AIMS = {"class": "one class", "labels": "any number of labels", "number": "a number"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Training(Config):
     metric: str = option(
         "",
         "What makes one checkpoint better than another; empty: what the task is judged by (F1, or the loss).",
-        choices=("", "f1", "accuracy", "precision", "recall", "loss"),
+        choices=("", "f1", "accuracy", "precision", "recall", "r2", "loss"),
     )
     keep: str = option("best", "Which state becomes the model.", choices=("best", "last"))
     patience: int = option(0, "Evaluations without improvement after which the run ends; 0: never.", low=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
 from labkit.data.rows import Rows, Spec
 from labkit.data.spans import WindowBatches, Windows, answers_of, windows
+from labkit.data.tabular import features_of
+from labkit.data.targets import targets_of
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
 from labkit.train.experiment import Experiment, Training
@@ -66,7 +69,7 @@ class Texts:
     def encode(self, dataset: Any) -> Tokens | TextPairs | Windows:
         """Token numbers of every example; those of rows come from the cache where they were made before."""
         if self.form == "rows":
-            return encode(dataset, self.tokenizer, self.max_length)
+            return replace(encode(dataset, self.tokenizer, self.max_length), target=targets_of(dataset))
         if self.form == "two texts":
             return self._two(dataset)
         if self.form == "spans":
@@ -173,7 +176,14 @@ class Numbers:
         return ArrayBatches(examples, train.batch_size, train.seed, shuffle), "all examples have one shape"
 
     def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
-        """Batches of new examples [n, …], in their order. Raises :class:`DataError` for another shape."""
+        """Batches of new examples [n, …], in their order; features also as a pandas frame or a list of dicts.
+
+        Raises:
+            DataError: they have another shape, or a column is missing.
+        """
+        named = hasattr(values, "columns") or (isinstance(values, list) and values and isinstance(values[0], dict))
+        if named and self.standard and self.standard.names:
+            values = features_of(values, self.standard.names)
         inputs = np.asarray(values)
         if self.kind == "image" and inputs.ndim == 3:
             inputs = inputs[..., None]

@@ -116,7 +116,9 @@ def plan_of(
         )
     if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
         raise ConfigError(f"{placement.mesh.size} devices leave some of the {peers.count} processes without work.")
-    task = experiment.task.bind(rows.spec.classes, examples["train"].label, getattr(inputs, "tokenizer", None))
+    known = {} if (target := getattr(examples["train"], "target", None)) is None else {"target": target}
+    classes, tokenizer = rows.spec.classes, getattr(inputs, "tokenizer", None)
+    task = experiment.task.bind(classes, examples["train"].label, tokenizer, **known)
     say("making the model")
     module = nnx.eval_shape(lambda: _adapt(task.module(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
     steps = steps_of(experiment, task, module, batches, placement)
@@ -182,7 +184,9 @@ def shapes_of(batches: Any, steps: Steps, stacked: int = 1) -> list[dict[str, ja
     for shape in batches.shapes:
         several = len(batches.shapes) > 1  # then they are buckets [b, t]
         batch = {
-            name: jax.ShapeDtypeStruct(tuple(shape) if several and x.ndim == 2 else x.shape, x.dtype)
+            name: jax.ShapeDtypeStruct(
+                tuple(shape) if several and x.ndim == 2 and name != "target" else x.shape, x.dtype
+            )
             for name, x in first.items()
         }
         found.append(steps.abstract_batch(batch, stacked))
@@ -202,6 +206,7 @@ def save_model(setup: Plan, params: Params, folder: Path) -> None:
     says what was done."""
     optimizer, task = setup.experiment.train.optimizer, setup.task
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
+    merged = task.finished(merged) if hasattr(task, "finished") else merged
     if hasattr(setup.model, "save"):
         trunk = {tuple(name.split("/")[1:]): value for name, value in merged.items() if name.startswith("trunk/")}
         tensors, config = task.head(merged, setup.model)

@@ -1,0 +1,139 @@
+"""Multi-label classification: each class applies to an example, or not, whatever the others do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from labkit.base.config import option
+from labkit.base.errors import DataError
+from labkit.base.shapes import Array, Float, Int
+from labkit.tasks.classify import Batch, Classification, Classifier, Classify, changed
+from labkit.tasks.metrics import rates, ratio
+
+
+@dataclass(frozen=True)
+class MultiLabel(Classify):
+    """Settings of a multi-label task."""
+
+    aim: ClassVar[str] = "labels"
+
+    threshold: float = option(0.5, "Probability from which a class applies.", low=0.0, high=1.0)
+
+    def bind(
+        self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None, *, target: np.ndarray
+    ) -> Tagging:
+        """Join the settings to the data.
+
+        Args:
+            classes: their names, in the order of the targets.
+            train_labels: i32[n], -1 for a training row that is passed over.
+            target: f32[n, c], 1 where a class applies.
+
+        Raises:
+            DataError: no class has training rows with it and without it.
+        """
+        known = target[train_labels >= 0]
+        with_it = known.sum(0)
+        if not ((with_it > 0) & (with_it < len(known))).any():
+            found = {name: int(count) for name, count in zip(classes, with_it, strict=True)}
+            raise DataError(f"no class tells the {len(known)} training rows apart; rows that have each: {found}.")
+        weights = np.ones(len(classes), np.float32)
+        if self.class_weights == "balanced":
+            weights = ((len(known) - with_it) / np.maximum(with_it, 1)).clip(1e-2, 1e2).astype(np.float32)
+        return Tagging(self, classes, weights)
+
+    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Tagging:
+        """The task for a model that is trained already."""
+        return Tagging.of(self, classes)
+
+
+class TagCounts(NamedTuple):
+    """Mergeable sums over examples."""
+
+    loss_sum: Float[Array, ""]  # sum of weight * loss
+    weight: Float[Array, ""]  # sum of weights
+    hit: Int[Array, " c"]  # examples that have a class and were given it
+    support: Int[Array, " c"]  # that have it
+    predicted: Int[Array, " c"]  # that were given it
+    exact: Int[Array, ""]  # examples with all classes right
+    examples: Int[Array, ""]
+
+
+@dataclass(frozen=True, eq=False)
+class Tagging(Classification):
+    """A multi-label task joined to its data. ``class_weights`` are those of the examples that have a class."""
+
+    def described(self) -> dict[str, Any]:
+        """What config.json says of the task."""
+        return {**super().described(), "problem_type": "multi_label_classification"}
+
+    def zeros(self) -> TagCounts:
+        """Empty metric sums."""
+        each, one = jnp.zeros(len(self.classes), jnp.int32), jnp.zeros((), jnp.int32)
+        return TagCounts(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), each, each, each, one, one)
+
+    def loss(
+        self, module: Classifier, batch: Batch, key: jax.Array | None
+    ) -> tuple[Float[Array, ""], Float[Array, ""], TagCounts]:
+        """Binary cross-entropy of a batch, the mean over the classes of each example; see :class:`Classification`.
+
+        Smoothed labels go from 0 and 1 to s/2 and 1 - s/2.
+        """
+        weight = batch["weight"].reshape(-1)
+        truth = batch["target"].reshape(-1, len(self.classes))
+        batch, key, mix = changed(self.config, batch, key)
+        aim = truth if mix is None else mix.share * truth + (1 - mix.share) * truth[mix.partner]
+        if key is not None and (smooth := self.config.label_smoothing):
+            aim = (1 - smooth) * aim + smooth / 2
+        logits = module(batch, key=key).reshape(-1, len(self.classes))
+        positive = jnp.asarray(self.class_weights) * aim * jax.nn.softplus(-logits)
+        losses = jnp.mean(positive + (1 - aim) * jax.nn.softplus(logits), axis=-1)
+        given = jax.nn.sigmoid(logits) >= self.config.threshold
+        return jnp.sum(losses * weight), jnp.sum(weight), count(given, truth > 0.5, weight, losses)
+
+    def scores(self, counts: TagCounts) -> dict[str, float]:
+        """Numbers from the sums; see :func:`tag_scores`."""
+        host = jax.device_get(counts)
+        loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else float("nan")
+        return {"loss": loss, **tag_scores(host.hit, host.support, host.predicted, host.exact, host.examples)}
+
+    def probabilities(self, module: Classifier, batch: Batch) -> Float[Array, "b c"] | Float[Array, "b s c"]:
+        """Probability of every class by itself."""
+        return jax.nn.sigmoid(module(batch))
+
+
+def count(given: Array, truth: Array, weight: Float[Array, " b"], losses: Float[Array, " b"]) -> TagCounts:
+    """The sums over one batch; ``given`` and ``truth`` are bool[b, c]. An example of weight 0 adds nothing."""
+    real = weight > 0
+    given, truth = given & real[:, None], truth & real[:, None]
+    each = lambda found: jnp.sum(found, axis=0, dtype=jnp.int32)  # noqa: E731
+    exact = jnp.sum(real & (given == truth).all(-1), dtype=jnp.int32)
+    loss = jnp.sum(jnp.where(real, losses * weight, 0))
+    return TagCounts(
+        loss, jnp.sum(weight), each(given & truth), each(truth), each(given), exact, jnp.sum(real, dtype=jnp.int32)
+    )
+
+
+def tag_scores(hit: Any, support: Any, predicted: Any, exact: Any, examples: Any) -> dict[str, Any]:
+    """Scores from counts of every class [..., c] and of examples [...], as scikit-learn has them.
+
+    ``accuracy``: examples with all classes right; ``hamming``: share of wrong decisions; ``precision``, ``recall`` and
+    ``f1`` as means over all classes, with ``_micro`` beside them. NaN where nothing was counted.
+    """
+    hit, support, predicted = (np.asarray(part, np.int64) for part in (hit, support, predicted))
+    examples = np.asarray(examples, np.int64)
+    wrong = (support + predicted - 2 * hit).sum(-1)
+    found = {
+        "accuracy": ratio(exact, examples, np.nan),
+        "hamming": ratio(wrong, examples * hit.shape[-1], np.nan),
+    }
+    pooled = rates(*(part.sum(-1, keepdims=True) for part in (hit, support, predicted)))
+    for name, each in rates(hit, support, predicted).items():
+        found[name] = np.where(examples > 0, each.mean(-1), np.nan)
+        found[f"{name}_micro"] = np.where(examples > 0, pooled[name][..., 0], np.nan)
+    return {name: float(value) if np.ndim(value) == 0 else value for name, value in found.items()}

@@ -1,0 +1,116 @@
+"""Several labels or numbers of a row, and tables of features."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import labkit as lk
+from labkit.base.errors import ConfigError, DataError
+from labkit.data.arrays import Standard, stack
+from labkit.data.tabular import features_of
+from labkit.data.targets import targets_of
+
+
+def rows_of(texts=("one", "two", "three"), **columns):
+    return [dict(zip(("text", *columns), line, strict=True)) for line in zip(texts, *columns.values(), strict=True)]
+
+
+def test_a_column_of_lists_gives_a_row_any_number_of_labels():
+    rows = lk.load(rows_of(tags=[["b", "a"], [], ["b"]]), label="tags")
+    assert (rows.spec.aim, rows.spec.classes) == ("labels", ("a", "b"))
+    assert targets_of(rows["train"]).tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert rows.spec.counts == {"train": {"a": 1, "b": 2}} and rows.spec.rows == {"train": 3}
+    assert list(rows.head()["label"]) == ["a, b", "", "b"]
+
+
+def test_labels_in_one_text_are_cut_at_the_separator(tmp_path):
+    path = tmp_path / "films.csv"
+    path.write_text("text,genre\nx,drama; comedy\ny,\nz,comedy\n")
+    rows = lk.load(path, label="genre", separator=";")
+    assert rows.spec.classes == ("comedy", "drama")
+    assert targets_of(rows["train"]).tolist() == [[1, 1], [0, 0], [1, 0]]
+
+
+def test_a_column_of_0_and_1_for_each_label():
+    rows = lk.load(rows_of(rude=[0, 1, 1], long=["no", "Yes", "false"]), label=("rude", "long"))
+    assert rows.spec.classes == ("rude", "long") and rows.spec.label == "rude, long"
+    assert targets_of(rows["train"]).tolist() == [[0, 0], [1, 1], [1, 0]]
+    with pytest.raises(DataError, match=r"neither 0 nor 1 \(1\): row 2 of train \(3\)"):
+        lk.load(rows_of(rude=[0, 1, 3]), label=("rude",))
+
+
+def test_labels_outside_the_given_classes_are_refused_by_row_and_unseen_ones_counted():
+    with pytest.raises(DataError, match=r"label outside classes \(1\): row 1 of train \('c' is none of a, b"):
+        lk.load(rows_of(tags=[["a"], ["c"], ["b"]]), label="tags", classes=("a", "b"))
+    tables = {"train": rows_of(tags=[["a"], ["b"], []]), "test": rows_of(tags=[["a", "z"], [], None])}
+    from datasets import Dataset, DatasetDict
+
+    data = DatasetDict({name: Dataset.from_list(part) for name, part in tables.items()})
+    rows = lk.load(data, label="tags", missing="keep")
+    assert rows.report.counts()["counted"]["unseen label"] == 1
+    assert targets_of(rows["test"]).tolist() == [[1, 0], [0, 0], [0, 0]]
+    assert list(rows["test"]["label"]) == [0, 0, -1] and rows.spec.unlabelled["test"] == 1
+
+
+def test_numbers_are_read_and_what_is_no_number_is_refused_by_row(tmp_path):
+    rows = lk.load(rows_of(price=[1.5, 2, -3]), number="price")
+    assert (rows.spec.aim, rows.spec.classes) == ("number", ("price",))
+    assert targets_of(rows["train"])[:, 0].tolist() == [1.5, 2, -3] and list(rows.head()["label"]) == [1.5, 2, -3]
+    path = tmp_path / "prices.csv"
+    path.write_text("text,price,size\na,1e3,2\nb,,3\nc,cheap,4\n")
+    with pytest.raises(DataError, match=r"not a number \(1\): row 2 of train \(cheap\)"):
+        lk.load(path, number=("price", "size"))
+    with pytest.raises(DataError, match=r"missing in column 'price, size': 1 of 3 in train \(rows 1\)"):
+        lk.load(path, number=("price", "size"), on_bad="skip")
+    kept = lk.load(path, number=("price", "size"), on_bad="skip", missing="drop")
+    assert targets_of(kept["train"]).tolist() == [[1000, 2]]
+
+
+def test_rows_with_targets_are_saved_split_and_told_apart(tmp_path):
+    given = rows_of([f"text {n}" for n in range(40)], price=np.arange(40.0))
+    rows = lk.load(given, number="price")
+    again = type(rows).open(rows.save(tmp_path / "rows"))
+    assert again.spec == rows.spec and again.fingerprint == rows.fingerprint
+    assert np.array_equal(targets_of(again["train"]), targets_of(rows["train"]))
+    parts = rows.split(seed=1)
+    assert parts.counts() == {"train": 32, "validation": 4, "test": 4}
+    assert sorted(np.concatenate([targets_of(part)[:, 0] for part in parts.splits.values()])) == list(range(40))
+    other = lk.load([{**row, "price": row["price"] + 1} for row in given], number="price")
+    assert other.fingerprint != rows.fingerprint
+    assert len(rows.dedupe()) == 40
+
+
+def test_a_table_becomes_features_with_a_column_for_each_word(tmp_path):
+    path = tmp_path / "houses.csv"
+    lines = ["id,size,town,heated,price"]
+    lines += [f"house no. {n} of the long list,{'' if n == 3 else n}.5,{'AB'[n % 2]},{n % 2},{n}" for n in range(1, 13)]
+    path.write_text("\n".join(lines).replace(",.5,", ",,"))
+    rows = lk.load(path, features=True, number="price")
+    assert rows.spec.kind == "features"
+    arrays = stack(rows["train"], rows.spec)
+    assert arrays.names == ("size", "town=A", "town=B", "heated")
+    assert arrays.inputs[0].tolist() == [1.5, 0, 1, 1] and np.isnan(arrays.inputs[2, 0])
+    assert arrays.target[:, 0].tolist() == list(range(1, 13))
+    left = rows.report.counts()["counted"]
+    assert left["column left out"] == 1 and left["missing value"] == 1
+    standard = Standard.fit(arrays)
+    new = pd.DataFrame({"heated": [1], "size": ["2.5"], "town": ["A"]})
+    assert features_of(new, standard.names).tolist() == [[2.5, 1, 0, 1]]
+    with pytest.raises(DataError, match="no column 'town'"):
+        features_of(new.drop(columns="town"), standard.names)
+
+
+def test_columns_that_cannot_be_used_are_said(tmp_path):
+    given = [{"a": n, "b": f"words that never come again {n}", "y": n % 2} for n in range(8)]
+    with pytest.raises(DataError, match="'b' holds neither numbers nor a few words"):
+        lk.load(given, features=("a", "b"), label="y")
+    with pytest.raises(ConfigError, match=r"give number = \('a',\) or label = 'y'"):
+        lk.load(given, features=True, label="y", number="a")
+    with pytest.raises(DataError, match=r"no column 'c'\. Did you|no column 'c'"):
+        lk.load(given, features=("a", "c"), label="y")
+    messy = [{"a": str(n) if n != 5 else "five", "y": n % 2} for n in range(40)]
+    with pytest.raises(DataError, match=r"not a number \(1\): row 5 of train"):
+        lk.load(messy, features=True, label="y")
+    assert len(lk.load(messy, features=True, label="y", on_bad="skip")) == 39
