@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from labkit.judge.calibration import Calibration
     from labkit.judge.compare import Comparison
     from labkit.judge.explanation import Attention, Explanation
+    from labkit.judge.report import Report
     from labkit.judge.verdict import Verdict
     from labkit.ship.answerer import Found
     from labkit.ship.filler import Guess

@@ -12,10 +12,11 @@ from datasets import Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
+from labkit.data.arrow import batches, numbers
 from labkit.data.columns import Choice, check_columns, label_column, text_columns
 from labkit.data.labels import Labels, choose_classes, near_class, present, read_labels, renamed
 from labkit.data.report import Note, Report, visible
-from labkit.data.rows import Rows, Spec, batches, numbers
+from labkit.data.rows import Rows, Spec
 from labkit.data.spool import ROW, Part, as_text
 from labkit.data.tabular import tabular
 from labkit.data.targets import OUTSIDE, read_targets, wants_targets, with_targets

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError
+from labkit.data.arrow import batches, column
 from labkit.data.batch import Batch, checked_rows, checked_weights, mixed, targeted
-from labkit.data.rows import Spec, batches, column
+from labkit.data.rows import Spec
 from labkit.data.targets import targets_of
 
 if TYPE_CHECKING:

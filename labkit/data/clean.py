@@ -22,8 +22,9 @@ from labkit.base.cache import cache_dir, fingerprint
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data import disk
+from labkit.data.arrow import batches, column, text_columns
 from labkit.data.report import Note, Report, visible
-from labkit.data.rows import Rows, batches, column, text_columns
+from labkit.data.rows import Rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from datasets import Dataset, Value
 
 from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.data.arrow import batches, column
 from labkit.data.labels import Classes
 from labkit.data.report import Report, visible
-from labkit.data.rows import batches, column
 from labkit.data.spool import ROW, Part
 
 TEXT = ("text", "sentence", "review", "content", "comment", "message", "body", "tweet", "文本", "内容", "评论", "正文")

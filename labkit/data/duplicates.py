@@ -20,8 +20,9 @@ from scipy import sparse
 
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data import disk
+from labkit.data.arrow import batches, column, numbers, text_columns
 from labkit.data.report import Note
-from labkit.data.rows import Rows, batches, column, numbers, text_columns
+from labkit.data.rows import Rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from labkit.data import duplicates
-from labkit.data.rows import Rows, batches, numbers, text_columns
+from labkit.data.arrow import batches, numbers, text_columns
+from labkit.data.rows import Rows
 from labkit.data.split import leakage
 
 #: Row numbers that a problem names, at most; its count is exact.

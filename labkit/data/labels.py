@@ -14,8 +14,8 @@ from datasets import ClassLabel, Dataset
 
 from labkit.base.errors import DataError, nearest
 from labkit.data import disk
+from labkit.data.arrow import column, numbers
 from labkit.data.report import Report, visible
-from labkit.data.rows import column, numbers
 
 MOST = 1000  # classes; beyond it a column is no label
 BLANK = frozenset({"", "nan", "<na>", "na", "n/a", "#n/a", "null"})  # what tables write for "no label", lower case

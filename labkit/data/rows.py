@@ -7,10 +7,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +21,7 @@ from labkit.base.config import Config, option
 from labkit.base.errors import DataError, nearest
 from labkit.base.shown import escape
 from labkit.data import disk
+from labkit.data.arrow import batches, numbers, text_columns
 from labkit.data.report import Note, Report, visible
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from labkit.data.clean import Pipeline
 
 MARK = "rows.json"  # the file that tells a saved folder from any other
-BATCH = 10_000
-_OFTEN = 8  # tables after which Arrow gives the memory back that it does not use
 
 
 #: What an example can be, and what can be known of it.
@@ -133,81 +131,6 @@ def _lengths(dataset: Dataset) -> Lengths:
     least, mean, most = int(size.min()), round(float(size.mean()), 2), int(size.max())
     middle, high = np.quantile(size, [0.5, 0.95], overwrite_input=True)
     return Lengths(least, float(middle), mean, float(high), most)
-
-
-def text_columns(dataset: Dataset) -> list[str]:
-    """The normalised text columns that ``dataset`` has: none, ``text``, or ``text`` and ``text_pair``."""
-    return [name for name in ("text", "text_pair") if name in dataset.column_names]
-
-
-def batches(dataset: Dataset, columns: list[str] | None = None, size: int = BATCH) -> Iterator[pa.Table]:
-    """Arrow tables of up to ``size`` rows, in order; what is mapped from the disk is read no further than that."""
-    for number, table in enumerate(_batches(dataset, columns, size), start=1):
-        yield table
-        if number % _OFTEN == 0:
-            pa.default_memory_pool().release_unused()  # else it keeps several times what is needed at once
-
-
-def _batches(dataset: Dataset, columns: list[str] | None, size: int) -> Iterator[pa.Table]:
-    table = dataset.data.table
-    table = table.select(dataset.column_names if columns is None else columns)
-    if dataset._indices is None:
-        yield from _grouped(table, size)
-        return
-    parts = table.to_batches()
-    ends = np.cumsum([0, *map(len, parts)])
-    for chosen in dataset._indices.table.column(0).chunks:
-        for start in range(0, len(chosen), size):
-            yield _taken(parts, ends, chosen[start : start + size].to_numpy().astype(np.int64), table.schema)
-
-
-def _grouped(table: pa.Table, size: int) -> Iterator[pa.Table]:
-    """A table as it is stored, nothing copied; only small pieces are put together."""
-    held: list[pa.RecordBatch] = []
-    for part in filter(len, table.to_batches(max_chunksize=size)):
-        if held and (sum(map(len, held)) + len(part) > size or len(part) >= size // 10):
-            yield pa.Table.from_batches(held)
-            held = []
-        held.append(part)
-        if len(part) >= size // 10:
-            yield pa.Table.from_batches(held)
-            held = []
-    if held:
-        yield pa.Table.from_batches(held)
-
-
-def _taken(parts: list[pa.RecordBatch], ends: np.ndarray, rows: np.ndarray, schema: pa.Schema) -> pa.Table:
-    """Some rows of a table in pieces that end at ``ends``; datasets itself would take them one by one, in Python."""
-    order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
-    rows = rows if order is None else rows[order]
-    which = np.searchsorted(ends, rows, side="right") - 1
-    cuts = np.flatnonzero(np.diff(which, prepend=-1, append=len(parts)))
-    found = [
-        parts[which[start]].take(pa.array(rows[start:end] - ends[which[start]]))
-        for start, end in pairwise(cuts.tolist())
-    ]
-    table = pa.Table.from_batches(found, schema)
-    return table if order is None else table.combine_chunks().take(pa.array(np.argsort(order)))
-
-
-def column(dataset: Dataset, name: str) -> pa.ChunkedArray:
-    """One column as Arrow."""
-    if dataset._indices is None:
-        return dataset.data.table.column(name)
-    tables = [part.column(0) for part in batches(dataset, [name])]
-    kind = dataset.data.table.schema.field(name).type
-    return pa.chunked_array([chunk for part in tables for chunk in part.chunks], kind)
-
-
-def numbers(dataset: Dataset, name: str, kind: Any = None) -> np.ndarray:
-    """One column of whole numbers, out of memory (:mod:`labkit.data.disk`); nulls are -1."""
-    kind = kind or dataset.data.table.schema.field(name).type.to_pandas_dtype()
-    out, done = disk.array(len(dataset), kind), 0
-    for part in batches(dataset, [name]):
-        values = part.column(0)
-        out[done : done + len(part)] = np.asarray(values.fill_null(-1) if values.null_count else values)
-        done += len(part)
-    return out
 
 
 @dataclass(frozen=True, eq=False, repr=False)

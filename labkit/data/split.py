@@ -16,9 +16,10 @@ import pandas as pd
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data import disk
+from labkit.data.arrow import batches, numbers
 from labkit.data.duplicates import conflicts, dedupe, digests, drawn, exact_duplicates, near_duplicates, norms
 from labkit.data.report import Note
-from labkit.data.rows import Rows, batches, numbers
+from labkit.data.rows import Rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -13,10 +13,10 @@ from datasets import Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
+from labkit.data.arrow import column
 from labkit.data.columns import check_columns, names_of
 from labkit.data.labels import class_name
 from labkit.data.report import Report, visible
-from labkit.data.rows import column
 from labkit.data.spool import ROW, Part
 from labkit.data.targets import NOT_NUMBER, numbers_in
 

@@ -13,10 +13,10 @@ from datasets import Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
+from labkit.data.arrow import batches, column
 from labkit.data.columns import Choice, check_columns
 from labkit.data.labels import MOST, class_name, given_classes, near_class, order_of
 from labkit.data.report import Report, visible
-from labkit.data.rows import batches, column
 from labkit.data.spool import Part
 
 #: What stands for yes and no in a column of its own for each label.

@@ -21,7 +21,7 @@ import tokenizers
 
 from labkit.base.cache import fingerprint, write_atomic
 from labkit.base.errors import ConfigError, DataError, nearest
-from labkit.data.rows import batches
+from labkit.data.arrow import batches
 from labkit.data.tokens import Tokens
 from labkit.data.vocabulary import ROLES, from_file, learn_bpe, learn_wordpiece
 from labkit.data.words import Words, fits, ranges

@@ -21,7 +21,7 @@ import numpy as np
 from labkit.base.cache import cache_dir, fingerprint
 from labkit.base.errors import DataError
 from labkit.data import disk
-from labkit.data.rows import batches
+from labkit.data.arrow import batches
 
 if TYPE_CHECKING:
     import datasets

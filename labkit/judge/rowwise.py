@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.base.errors import DataError
-from labkit.data.report import visible
+from labkit.base.shown import escape, one_line
 from labkit.judge.intervals import Interval
 from labkit.judge.report import BLOCK, columns_of_text, html_table
 
@@ -162,7 +161,7 @@ class RowReport:
             tables.append((["", f"{self.main} (95 % interval)", "gain of the model"], lines))
         frame = self.per_name.head(20)
         each = [
-            [visible(str(name), 40), *(f"{value:.4g}" for value in line)]
+            [one_line(str(name), 40), *(f"{value:.4g}" for value in line)]
             for name, line in zip(frame.index, frame.to_numpy(), strict=True)
         ]
         return [*tables, ([str(frame.index.name or ""), *map(str, frame.columns)], each)]
@@ -176,15 +175,13 @@ class RowReport:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         wrong = self.mistakes(5)
         shown = [
-            [visible(value, 160) if isinstance(value, str) else f"{value:.4g}" for value in line]
+            [one_line(value, 160) if isinstance(value, str) else f"{value:.4g}" for value in line]
             for line in wrong.astype(object).itertuples(index=False)
         ]
         tables = [html_table(*table) for table in self._tables()]
         if shown:
             tables.append(html_table(list(wrong.columns), shown, left=(1,)))
-        page = (
-            f'<div class="mathjax_ignore" style="{BLOCK}"><b>{html.escape(self._heading())}</b>{"".join(tables)}</div>'
-        )
+        page = f'<div class="mathjax_ignore" style="{BLOCK}"><b>{escape(self._heading())}</b>{"".join(tables)}</div>'
         return {"text/plain": str(self), "text/html": page}
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import numpy as np
 
-from labkit.data.rows import Rows, numbers, text_columns
+from labkit.data.arrow import numbers, text_columns
+from labkit.data.rows import Rows
 from labkit.panels import media, pieces
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import numpy as np
 
+from labkit.data.arrow import text_columns
 from labkit.data.health import Histogram
 from labkit.data.report import visible
-from labkit.data.rows import Rows, text_columns
+from labkit.data.rows import Rows
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import encode
 from labkit.models import models

@@ -12,7 +12,7 @@ import numpy as np
 from labkit.base.config import option
 from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
-from labkit.tasks.classify import Batch, Classification, Classifier, Classify, changed
+from labkit.tasks.classify import SINGLE, Batch, Classification, Classifier, Classify, changed
 from labkit.tasks.metrics import rates, ratio
 
 
@@ -97,10 +97,12 @@ class Tagging(Classification):
         return jnp.sum(losses * weight), jnp.sum(weight), count(given, truth > 0.5, weight, losses)
 
     def scores(self, counts: TagCounts) -> dict[str, float]:
-        """Numbers from the sums; see :func:`tag_scores`."""
+        """Numbers from the sums, see :func:`tag_scores`, and F1 of the first classes."""
         host = jax.device_get(counts)
         loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else float("nan")
-        return {"loss": loss, **tag_scores(host.hit, host.support, host.predicted, host.exact, host.examples)}
+        each = rates(host.hit, host.support, host.predicted)["f1"][:SINGLE]
+        found = tag_scores(host.hit, host.support, host.predicted, host.exact, host.examples)
+        return {"loss": loss, **found, **{f"f1/{number}": float(value) for number, value in enumerate(each)}}
 
     def probabilities(self, module: Classifier, batch: Batch) -> Float[Array, "b c"] | Float[Array, "b s c"]:
         """Probability of every class by itself."""

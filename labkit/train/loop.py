@@ -16,7 +16,8 @@ import numpy as np
 
 from labkit.base.config import loads
 from labkit.base.errors import LabkitError, RunError
-from labkit.data.rows import Rows, numbers
+from labkit.data.arrow import numbers
+from labkit.data.rows import Rows
 from labkit.train.checkpoint import Checkpoints, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 import labkit as lk
 from labkit.base.errors import DataError
 from labkit.data import disk
+from labkit.data.arrow import numbers
 from labkit.data.batch import Batches, mixed
 from labkit.data.duplicates import dedupe, digests, exact_duplicates, normalise
 from labkit.data.pack import PackedBatches, choose, plan_rows
-from labkit.data.rows import Rows, Spec, numbers
+from labkit.data.rows import Rows, Spec
 from labkit.data.tokens import Tokens
 
 

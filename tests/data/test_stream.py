@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.data.rows import _grouped, batches, column
+from labkit.data.arrow import batches, column
+from labkit.data.rows import _grouped
 from labkit.data.split import leakage
 
 

@@ -1,0 +1,93 @@
+"""Data sets read as Arrow, a portion at a time and in order, without what is slow in ``datasets`` itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit.data import disk
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+BATCH = 10_000  # rows in a table, at most
+_OFTEN = 8  # tables after which Arrow gives the memory back that it does not use
+
+
+def text_columns(dataset: Dataset) -> list[str]:
+    """The normalised text columns that ``dataset`` has: none, ``text``, or ``text`` and ``text_pair``."""
+    return [name for name in ("text", "text_pair") if name in dataset.column_names]
+
+
+def batches(dataset: Dataset, columns: list[str] | None = None, size: int = BATCH) -> Iterator[pa.Table]:
+    """Arrow tables of up to ``size`` rows, in order; what is mapped from the disk is read no further than that."""
+    for number, table in enumerate(_batches(dataset, columns, size), start=1):
+        yield table
+        if number % _OFTEN == 0:
+            pa.default_memory_pool().release_unused()  # else it keeps several times what is needed at once
+
+
+def _batches(dataset: Dataset, columns: list[str] | None, size: int) -> Iterator[pa.Table]:
+    table = dataset.data.table
+    table = table.select(dataset.column_names if columns is None else columns)
+    if dataset._indices is None:
+        yield from _grouped(table, size)
+        return
+    parts = table.to_batches()
+    ends = np.cumsum([0, *map(len, parts)])
+    for chosen in dataset._indices.table.column(0).chunks:
+        for start in range(0, len(chosen), size):
+            yield _taken(parts, ends, chosen[start : start + size].to_numpy().astype(np.int64), table.schema)
+
+
+def _grouped(table: pa.Table, size: int) -> Iterator[pa.Table]:
+    """A table as it is stored, nothing copied; only small pieces are put together."""
+    held: list[pa.RecordBatch] = []
+    for part in filter(len, table.to_batches(max_chunksize=size)):
+        if held and (sum(map(len, held)) + len(part) > size or len(part) >= size // 10):
+            yield pa.Table.from_batches(held)
+            held = []
+        held.append(part)
+        if len(part) >= size // 10:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _taken(parts: list[pa.RecordBatch], ends: np.ndarray, rows: np.ndarray, schema: pa.Schema) -> pa.Table:
+    """Some rows of a table in pieces that end at ``ends``; datasets itself would take them one by one, in Python."""
+    order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
+    rows = rows if order is None else rows[order]
+    which = np.searchsorted(ends, rows, side="right") - 1
+    cuts = np.flatnonzero(np.diff(which, prepend=-1, append=len(parts)))
+    found = [
+        parts[which[start]].take(pa.array(rows[start:end] - ends[which[start]]))
+        for start, end in pairwise(cuts.tolist())
+    ]
+    table = pa.Table.from_batches(found, schema)
+    return table if order is None else table.combine_chunks().take(pa.array(np.argsort(order)))
+
+
+def column(dataset: Dataset, name: str) -> pa.ChunkedArray:
+    """One column as Arrow."""
+    if dataset._indices is None:
+        return dataset.data.table.column(name)
+    tables = [part.column(0) for part in batches(dataset, [name])]
+    kind = dataset.data.table.schema.field(name).type
+    return pa.chunked_array([chunk for part in tables for chunk in part.chunks], kind)
+
+
+def numbers(dataset: Dataset, name: str, kind: Any = None) -> np.ndarray:
+    """One column of whole numbers, out of memory (:mod:`labkit.data.disk`); nulls are -1."""
+    kind = kind or dataset.data.table.schema.field(name).type.to_pandas_dtype()
+    out, done = disk.array(len(dataset), kind), 0
+    for part in batches(dataset, [name]):
+        values = part.column(0)
+        out[done : done + len(part)] = np.asarray(values.fill_null(-1) if values.null_count else values)
+        done += len(part)
+    return out
