@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.data.arrow import batches, column
-from labkit.data.rows import _grouped
+from labkit.data.arrow import _grouped, batches, column
 from labkit.data.split import leakage
 
 
