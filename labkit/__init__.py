@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from labkit.judge.report import Report
     from labkit.judge.sizing import right_size
     from labkit.judge.thresholds import Thresholds
-    from labkit.judging import compare
     from labkit.lab import fit, open_run, runs, serve
     from labkit.lesson import check, scale
     from labkit.models import models
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from labkit.ship.embedder import Embedder
     from labkit.ship.filler import Filler
     from labkit.ship.generator import Generator
+    from labkit.ship.judging import compare
     from labkit.ship.predictor import Predictor
     from labkit.train.optim import Optimizer
 
@@ -63,7 +63,7 @@ _HOMES = {
     "runs": "labkit.lab:runs",
     "open_run": "labkit.lab:open_run",
     "serve": "labkit.lab:serve",
-    "compare": "labkit.judging:compare",
+    "compare": "labkit.ship.judging:compare",
     "Report": "labkit.judge.report:Report",
     "right_size": "labkit.judge.sizing:right_size",
     "Thresholds": "labkit.judge.thresholds:Thresholds",

@@ -131,19 +131,19 @@ class Run(BaseRun):
 
     def compare(self, other: Run | Report, split: str = "test") -> Comparison:
         """This run beside another on the same rows: both scores, the gain with its interval, McNemar's exact test."""
-        from labkit import judging
+        from labkit.ship import judging
 
         return judging.compare(self, other, split)
 
     def calibration(self, split: str = "test", bins: int = 15) -> Calibration:
         """How sure the model is against how often it is right, as it is and at a temperature fitted on validation."""
-        from labkit import judging
+        from labkit.ship import judging
 
         return judging.calibration(self, split, bins)
 
     def slices(self, by: Any = "length", split: str = "test") -> pd.DataFrame:
         """Scores of parts of a split, by a column or by the length of the texts, weakest first."""
-        from labkit import judging
+        from labkit.ship import judging
 
         return judging.slices(self, by, split)
 

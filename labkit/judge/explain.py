@@ -96,13 +96,18 @@ class Explainer:
             values, whole, empty, float(values.sum() - (whole - empty)), words, shown,
         )  # fmt: skip
 
+    @property
+    def attends(self) -> bool:
+        """Whether the model has attention to show."""
+        return hasattr(self._merged(self._state).trunk, "attention")
+
     def attention(self, text: str, pair: str | None = None) -> Attention:
         """The attention of every layer and head over the tokens of one text.
 
         Raises:
             ConfigError: the model has no attention to show; BERT, RoBERTa and DistilBERT have.
         """
-        if not hasattr(self._merged(self._state).trunk, "attention"):
+        if not self.attends:
             raise ConfigError("this model has no attention maps; BERT, RoBERTa and DistilBERT have.")
         batch = self._one(text, pair)
         tokens: list[str] = ["[CLS]"]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from labkit.base.shown import escape
+from labkit.base.shown import escape, visible
 
 #: Red, green, blue of what speaks for a class, and against it: Okabe and Ito's blue and vermilion.
 FOR, AGAINST = "0,114,178", "213,94,0"
@@ -79,7 +79,7 @@ class Explanation:
             colour = f"rgba({FOR if value > 0 else AGAINST},{0.6 * share:.2f})"
             under = "solid" if value > 0 else "dashed"
             edge = f"border-bottom:2px {under} rgba({FOR if value > 0 else AGAINST},{share:.2f})"
-            text = escape(word.text)
+            text = escape(visible(word.text))
             pieces.append(f'<span style="background:{colour};{edge}" title="{value:+.4f}">{text}</span>')
         return f'<span class="mathjax_ignore tex2jax_ignore" style="line-height:2">{"".join(pieces)}</span>'
 

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.panels.data import Data as Data
+    from labkit.panels.judge import Judge as Judge
     from labkit.panels.lab import Lab as Lab
     from labkit.panels.picker import Model as Model
     from labkit.panels.prepare import Prepare as Prepare
     from labkit.panels.state import State as State
+    from labkit.panels.train import Train as Train
+    from labkit.panels.use import Use as Use
 
 _HOMES = {
     "Lab": "labkit.panels.lab:Lab",
     "Data": "labkit.panels.data:Data",
     "Prepare": "labkit.panels.prepare:Prepare",
     "Model": "labkit.panels.picker:Model",
+    "Train": "labkit.panels.train:Train",
+    "Judge": "labkit.panels.judge:Judge",
+    "Use": "labkit.panels.use:Use",
     "State": "labkit.panels.state:State",
 }
 

@@ -1,14 +1,15 @@
-// The live curves: loss and F1 over steps, drawn as SVG from a history and what comes after it.
+// The live curves: what a run measures over its steps, drawn as SVG from a history and what comes after it.
 //
-// kernel → page: snapshot {seq, series, info} | append {from, seq, series, info} | over {data}
+// kernel → page: snapshot {seq, series, info} | append {from, seq, series, info} | over {data, beside}
 // page → kernel: hello | ack {seq}
-// A series is [steps, values] under "split/name"; null is a value that is not finite. What the page shows is a pure
+// The trait `charts` says what is drawn: {name, title, lines: [{key, label, fill, dashed}], range, log, small}.
+// A series is [steps, values] under its key; null is a value that is not finite. What the page shows is a pure
 // function of the records up to `seq`; a gap, a reload or a second page says hello again and is told everything.
 
 const NS = "http://www.w3.org/2000/svg";
-const SPLITS = ["train", "validation"];
-const HEIGHT = 230, LEFT = 48, RIGHT = 12, TOP = 10, BOTTOM = 24;
+const LEFT = 48, RIGHT = 12, TOP = 10, BOTTOM = 24;
 const MOST = 4000; // points kept of a series; more are thinned to half
+const FEW = 40; // points up to which each is marked
 const PATIENCE = 4000; // ms until hello is said again
 const GRACE = 1500; // ms the kernel has to replace the output itself when a run ends
 
@@ -46,7 +47,21 @@ function thin([x, y]) {
   return [kept.map((i) => x[i]), kept.map((i) => y[i])];
 }
 
-const shown = (value) => (value === null ? "–" : value.toPrecision(4));
+const shown = (value) => {
+  if (value === null) return "–";
+  const size = Math.abs(value);
+  return size >= 1e4 ? brief(value) : size && size < 1e-3 ? value.toExponential(2) : value.toPrecision(4);
+};
+const brief = (value) => {
+  const size = Math.abs(value);
+  if (size >= 1e4) return `${+(value / (size >= 1e6 ? 1e6 : 1e3)).toPrecision(4)}${size >= 1e6 ? "M" : "k"}`;
+  return size && size < 1e-3 ? value.toExponential(0) : String(+value.toPrecision(6));
+};
+const paint = (node, { fill, dashed }) => {
+  node.style.setProperty("--lk-mine", `var(--lk-fill-${fill})`);
+  node.classList.toggle("lk-dashed", dashed);
+  return node;
+};
 
 function append(series, news) {
   for (const [key, [x, y]] of Object.entries(news)) {
@@ -59,22 +74,42 @@ function append(series, news) {
   }
 }
 
-// One plot: axes, a line a split, and a cursor that the pointer or the arrow keys move.
+// Powers of ten, each with its double and fivefold where there are few, that cover low to high.
+function powers(low, high) {
+  const [first, last] = [Math.floor(Math.log10(low)), Math.max(Math.ceil(Math.log10(high)), Math.floor(Math.log10(low)) + 1)];
+  const steps = last - first > 3 ? [1] : [1, 2, 5];
+  const all = [];
+  for (let k = first; k <= last; k++) for (const m of steps) all.push(m * 10 ** k);
+  const begin = all.findLastIndex((v) => v <= low * 1.0001), end = all.findIndex((v) => v >= high * 0.9999);
+  return all.slice(Math.max(begin, 0), Math.max(end < 0 ? all.length : end, begin + 1) + 1);
+}
+
+// A running mean whose beginning is not drawn to zero (Kingma and Ba's correction); gaps stay gaps.
+function smooth(y, weight) {
+  let mean = 0, seen = 0;
+  return y.map((v) => {
+    if (v === null) return null;
+    mean = mean * weight + v * (1 - weight);
+    return mean / (1 - weight ** ++seen);
+  });
+}
+
+// One plot: axes, its lines, and a cursor that the pointer or the arrow keys move. `view` is how all plots are shown.
 class Plot {
-  constructor(parent, name, words) {
-    this.name = name;
-    this.cursor = null;
-    this.lines = {};
-    this.words = words;
-    this.labels = {};
-    const figure = make("figure", parent);
-    const caption = make("figcaption", figure, {}, words[name]);
-    for (const split of SPLITS) {
-      const key = make("svg", caption, { width: 26, height: 10, class: `lk-${split}`, "aria-hidden": "true" });
-      make("path", key, { d: "M0 5H26", class: "lk-line" });
-      this.labels[split] = make("span", caption, {}, words[split]);
-    }
-    this.svg = make("svg", figure, { height: HEIGHT, role: "img", tabindex: 0 });
+  constructor(parent, chart, view) {
+    Object.assign(this, { chart, view, cursor: null, height: chart.small ? 150 : 230, series: {} });
+    const figure = make("figure", parent, { class: chart.small ? "lk-small" : "" });
+    const caption = make("figcaption", figure);
+    make("b", caption, {}, chart.title);
+    this.lines = chart.lines.map((line) => {
+      const label = make("span", caption);
+      if (line.label) {
+        const key = make("svg", label, { width: 26, height: 10, "aria-hidden": "true" });
+        paint(make("path", key, { d: "M0 5H26", class: "lk-line" }), line);
+      }
+      return { ...line, said: make("span", label, {}, line.label) };
+    });
+    this.svg = make("svg", figure, { height: this.height, role: "img", tabindex: 0, "aria-label": chart.title });
     this.tip = make("div", figure, { class: "lk-tip", hidden: "" });
     this.svg.addEventListener("pointermove", (event) => {
       this.point((event.offsetX - LEFT) / (this.width - LEFT - RIGHT));
@@ -85,19 +120,31 @@ class Plot {
   }
 
   draw(series) {
-    this.series = Object.fromEntries(SPLITS.map((s) => [s, series[`${s}/${this.name}`] ?? [[], []]]));
+    const weight = this.chart.range ? 0 : this.view.smoothing;
+    this.log = Boolean(this.view.log && this.chart.log);
+    this.series = {};
+    for (const { key } of this.lines) {
+      const [x, y] = series[key] ?? [[], []];
+      const raw = this.log ? y.map((v) => (v > 0 ? v : null)) : y;
+      this.series[key] = { x, raw, y: weight ? smooth(raw, weight) : raw };
+    }
     this.width = this.svg.clientWidth || 380;
-    const values = SPLITS.flatMap((s) => this.series[s][1]).filter((v) => v !== null);
+    const values = Object.values(this.series).flatMap(({ raw }) => raw).filter((v) => v !== null);
     const least = values.reduce((a, b) => Math.min(a, b), Infinity);
     const most = values.reduce((a, b) => Math.max(a, b), -Infinity);
     const last = Math.max(1, ...Object.values(series).map(([x]) => x.at(-1) ?? 1));
     const xs = ticks(0, last);
-    const ys = this.name !== "loss" ? [0, 0.25, 0.5, 0.75, 1] : values.length ? ticks(least, most) : [0, 1];
+    const ys = this.chart.range ? [0, 0.25, 0.5, 0.75, 1] : !values.length ? [0, 1]
+      : this.log ? powers(least, most) : most > least ? ticks(least, most) : ticks(least - Math.abs(least) / 9, most + Math.abs(most) / 9);
     this.right = xs.at(-1);
-    [this.low, this.high] = [ys[0], ys.at(-1)];
+    [this.low, this.high] = [this.at(ys[0]), this.at(ys.at(-1))];
     this.grid(xs, ys);
-    for (const split of SPLITS) this.line(split);
+    for (const line of this.lines) this.line(line);
     if (this.cursor !== null) this.show();
+  }
+
+  at(value) {
+    return this.log ? Math.log10(value) : value;
   }
 
   x(step) {
@@ -105,43 +152,51 @@ class Plot {
   }
 
   y(value) {
-    return HEIGHT - BOTTOM - ((HEIGHT - TOP - BOTTOM) * (value - this.low)) / (this.high - this.low || 1);
+    const inside = this.height - TOP - BOTTOM;
+    return this.height - BOTTOM - (inside * (this.at(value) - this.low)) / (this.high - this.low || 1);
   }
 
   grid(xs, ys) {
-    const stamp = [this.width, ...xs, ...ys].join();
+    const stamp = [this.width, this.log, ...xs, ...ys].join();
     if (stamp === this.stamp) return;
     this.stamp = stamp;
     this.axes?.remove();
     this.axes = make("g", null, { class: "lk-axes" });
     this.svg.prepend(this.axes);
-    const end = this.width - RIGHT;
-    make("path", this.axes, { d: ys.map((y) => `M${LEFT} ${this.y(y).toFixed(1)}H${end}`).join("") });
-    for (const y of ys) make("text", this.axes, { x: LEFT - 6, y: this.y(y) + 4, "text-anchor": "end" }, String(y));
-    for (const x of xs) make("text", this.axes, { x: this.x(x), y: HEIGHT - 8, "text-anchor": "middle" }, String(x));
+    make("path", this.axes, { d: ys.map((y) => `M${LEFT} ${this.y(y)}H${this.width - RIGHT}`).join("") });
+    for (const y of ys) make("text", this.axes, { x: LEFT - 6, y: this.y(y) + 4, "text-anchor": "end" }, brief(y));
+    for (const x of xs) {
+      make("text", this.axes, { x: this.x(x), y: this.height - 6, "text-anchor": "middle" }, brief(x));
+    }
   }
 
-  line(split) {
-    const [x, y] = this.series[split];
-    const [line, marks] = (this.lines[split] ??= ["line", "marks"].map((part) =>
-      make("path", this.svg, { class: `lk-${part} lk-${split}`, "data-series": `${split}/${this.name}` }),
-    ));
-    const mark = split === "train" ? "m-2.5 0a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0" : "m-3 -3h6v6h-6z";
-    let path = "", dots = "", pen = "M";
-    for (let i = 0; i < x.length; i++) {
-      if (y[i] === null) {
-        pen = "M";
-        continue;
-      }
-      const at = `${this.x(x[i]).toFixed(1)} ${this.y(y[i]).toFixed(1)}`;
-      path += pen + at;
-      pen = "L";
-      if (x.length <= 40) dots += `M${at}${mark}`;
+  line(line) {
+    const { x, y, raw } = this.series[line.key];
+    if (!line.drawn) {
+      line.faint = paint(make("path", this.svg, { class: "lk-line lk-faint" }), line);
+      line.drawn = paint(make("path", this.svg, { class: "lk-line", "data-series": line.key }), line);
+      line.marks = paint(make("path", this.svg, { class: "lk-marks" }), line);
     }
-    line.setAttribute("d", path);
-    line.setAttribute("data-points", x.length);
-    marks.setAttribute("d", dots);
-    this.labels[split].textContent = x.length ? `${this.words[split]} ${shown(y.at(-1))}` : this.words[split];
+    line.drawn.setAttribute("d", this.path(x, y));
+    line.drawn.setAttribute("data-points", x.length);
+    line.faint.setAttribute("d", y === raw ? "" : this.path(x, raw));
+    const mark = line.dashed ? "m-3 -3h6v6h-6z" : "m-2.5 0a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0";
+    const dots = x.length > FEW ? [] : x.map((step, i) => (y[i] === null ? "" : `M${this.place(step, y[i])}${mark}`));
+    line.marks.setAttribute("d", dots.join(""));
+    line.said.textContent = x.length ? `${line.label} ${shown(y.at(-1))}`.trim() : line.label;
+  }
+
+  place(step, value) {
+    return `${this.x(step).toFixed(1)} ${this.y(value).toFixed(1)}`;
+  }
+
+  path(x, y) {
+    let path = "", pen = "M";
+    for (let i = 0; i < x.length; i++) {
+      if (y[i] !== null) path += pen + this.place(x[i], y[i]);
+      pen = y[i] === null ? "M" : "L";
+    }
+    return path;
   }
 
   point(share) {
@@ -154,27 +209,58 @@ class Plot {
     if (!move) return;
     event.preventDefault();
     event.stopPropagation(); // not the notebook's command mode
-    const steps = [...new Set(SPLITS.flatMap((s) => this.series[s][0]))].sort((a, b) => a - b);
+    const steps = [...new Set(Object.values(this.series).flatMap(({ x }) => x))].sort((a, b) => a - b);
     const here = steps.findIndex((step) => step >= (this.cursor ?? Infinity));
     this.cursor = steps.at(Math.min(Math.max((here < 0 ? steps.length : here) + move, 0), steps.length - 1)) ?? null;
     this.show();
   }
 
   show() {
-    this.hair ??= make("line", this.svg, { class: "lk-hair", y1: TOP, y2: HEIGHT - BOTTOM });
+    this.hair ??= make("line", this.svg, { class: "lk-hair", y1: TOP, y2: this.height - BOTTOM });
     const said = [];
-    for (const split of this.cursor === null ? [] : SPLITS) {
-      const [x, y] = this.series[split];
+    for (const { key, label } of this.cursor === null ? [] : this.lines) {
+      const { x, raw } = this.series[key] ?? { x: [] };
       if (!x.length) continue;
       let best = 0;
       for (let i = 1; i < x.length; i++) if (Math.abs(x[i] - this.cursor) < Math.abs(x[best] - this.cursor)) best = i;
-      said.push(`${this.words[split]} ${x[best]}: ${shown(y[best])}`);
+      said.push(`${label} ${x[best]}: ${shown(raw[best])}`.trim());
     }
     this.tip.hidden = !said.length;
-    this.tip.textContent = said.join("   ");
+    this.tip.textContent = said.join(said.length > 2 ? "\n" : "   ");
     this.hair.style.display = said.length ? "" : "none";
     if (said.length) for (const end of ["x1", "x2"]) this.hair.setAttribute(end, this.x(this.cursor));
   }
+}
+
+// Smoothing and logarithmic scale: how the plots are shown, kept in the model so that a reload does not lose it.
+function tools(parent, model, words, view, redraw) {
+  const line = make("div", parent, { class: "lk-tools" });
+  const label = make("label", line, {}, `${words.smoothing} `);
+  const slider = make("input", label, { type: "range", min: 0, max: 0.99, step: 0.01 });
+  const amount = make("output", label);
+  const other = make("label", line);
+  const box = make("input", other, { type: "checkbox" });
+  make("span", other, {}, ` ${words.log_scale}`);
+  const read = () => {
+    Object.assign(view, { smoothing: model.get("smoothing"), log: model.get("log") });
+    slider.value = view.smoothing;
+    amount.textContent = view.smoothing.toFixed(2);
+    box.checked = view.log;
+    redraw();
+  };
+  const write = () => {
+    model.set({ smoothing: +slider.value, log: box.checked });
+    read();
+  };
+  slider.addEventListener("input", write);
+  box.addEventListener("input", write);
+  for (const control of [slider, box]) {
+    control.addEventListener("change", () => model.save_changes());
+    control.addEventListener("keydown", (event) => event.stopPropagation());
+  }
+  model.on("change:smoothing change:log", read);
+  read();
+  return () => model.off("change:smoothing change:log", read);
 }
 
 // Name, state, progress and facts; the state is announced, and only when it changes.
@@ -201,16 +287,19 @@ class Head {
   }
 }
 
-// Put the static result where the panel was in the notebook, so that it is saved. The kernel does so too, but a page
-// that was reloaded does not know the output's display id. Only JupyterLab and Notebook let a widget reach the cells.
-function keep(model, data) {
-  const root = model.get("root");
+// Put the static result where the panel was in the notebook, or beside it, so that it is saved. The kernel does so too,
+// but a page that was reloaded does not know the output's display id. Only JupyterLab and Notebook let a widget reach the
+// cells.
+function keep(model, { data, beside }) {
+  const root = model.get("root"), output = { output_type: "display_data", data, metadata: {} };
   for (const cell of model.widget_manager?.context?.model?.cells ?? []) {
-    const outputs = cell.outputs;
-    for (let i = 0; i < (outputs?.length ?? 0); i++) {
-      const view = outputs.get(i).data?.["application/vnd.jupyter.widget-view+json"];
-      if (view?.model_id === root) outputs.set(i, { output_type: "display_data", data, metadata: {} });
-    }
+    const outputs = cell.outputs, all = Array.from({ length: outputs?.length ?? 0 }, (_, i) => outputs.get(i));
+    const mine = all.findIndex((one) => one.data?.["application/vnd.jupyter.widget-view+json"]?.model_id === root);
+    if (mine < 0) continue;
+    const old = all.findIndex((one) => String(one.data?.["text/html"] ?? "").includes("labkit-kept"));
+    if (!beside) outputs.set(mine, output);
+    else if (old >= 0) outputs.set(old, output);
+    else outputs.add(output);
   }
 }
 
@@ -218,19 +307,28 @@ function render({ model, el }) {
   const words = model.get("words");
   el.classList.add("labkit-live");
   const head = new Head(el, words);
-  const charts = make("div", el, { class: "lk-charts" });
-  const plots = ["loss", words.second].map((name) => new Plot(charts, name, words));
-  let seq = -1, series = {}, timer, ending, asked = 0;
+  const bar = make("div", el);
+  const box = make("div", el, { class: "lk-charts" });
+  const view = { smoothing: 0, log: false };
+  let plots = [], seq = -1, series = {}, info, timer, ending, asked = 0;
 
   const draw = () => plots.forEach((plot) => plot.draw(series));
+  const build = () => {
+    box.replaceChildren();
+    plots = model.get("charts").map((chart) => new Plot(box, chart, view));
+    if (info) tell();
+    draw();
+  };
   const hello = () => {
     clearTimeout(timer);
     model.send({ type: "hello" });
     timer = setTimeout(() => ++asked < 5 && hello(), PATIENCE);
   };
-  const tell = (info) => {
+  const tell = () => {
     head.draw(info);
-    for (const plot of plots) plot.svg.setAttribute("aria-label", `${words[plot.name]}. ${info.spoken}`);
+    for (const plot of plots) {
+      plot.svg.setAttribute("aria-label", plot.chart.small ? plot.chart.title : `${plot.chart.title}. ${info.spoken}`);
+    }
   };
   const heard = (message) => {
     if (message.type === "snapshot") {
@@ -244,24 +342,29 @@ function render({ model, el }) {
       seq = message.seq;
     } else if (message.type === "over") {
       clearTimeout(ending);
-      ending = setTimeout(() => keep(model, message.data), GRACE);
+      ending = setTimeout(() => keep(model, message), GRACE);
       return;
     } else return;
     el.dataset.seq = seq;
-    tell(message.info);
+    info = message.info;
+    tell();
     draw();
   };
 
   const resized = new ResizeObserver(() => seq >= 0 && draw());
-  resized.observe(charts);
+  resized.observe(box);
   model.on("msg:custom", heard);
-  draw();
+  model.on("change:charts", build);
+  build();
+  const untool = model.get("tools") ? tools(bar, model, words, view, draw) : () => {};
   hello();
   return () => {
     clearTimeout(timer);
     clearTimeout(ending);
     resized.disconnect();
+    untool();
     model.off("msg:custom", heard);
+    model.off("change:charts", build);
   };
 }
 

@@ -11,7 +11,7 @@ import secrets
 import time
 import tomllib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +25,20 @@ from labkit.panels import static
 from labkit.panels.controls import close_all, hear_while_busy
 from labkit.panels.frontend import frontend
 from labkit.panels.picture import PERIOD, PicturePanel, bundle, code_of, publish
-from labkit.panels.series import MOST, gather, packed
+from labkit.panels.series import MOST, Series, gather, packed
+from labkit.panels.tail import Tail, charts
 from labkit.panels.ticker import TICKER
 from labkit.panels.words import language as language_of
 from labkit.panels.words import word
 
 if TYPE_CHECKING:
     from labkit.train.run import Run
-    from labkit.train.store import Record, RunInfo
+    from labkit.train.store import RunInfo
 
-#: Most points of a series in one update; a run of thousands of steps a second still sends less than 20 kB.
-MOST_NEWS = 200
+#: Most points of all series in one update: a run of thousands of steps a second still sends less than 20 kB.
+MOST_NEWS = 800
+#: Most points of all series that a page is opened with: less than 500 kB.
+MOST_WHOLE = 24_000
 #: Seconds without an answer from the page's script after which the curves are shown without it.
 DEAF = 6.0
 #: Panels of finished runs that are kept, for pages that are opened again before they were saved.
@@ -62,10 +65,19 @@ class Curves(anywidget.AnyWidget):
     _css = Path(__file__).with_name("live.css")
     words = traitlets.Dict().tag(sync=True)
     root = traitlets.Unicode().tag(sync=True)
+    charts = traitlets.List().tag(sync=True)
+    tools = traitlets.Bool(False).tag(sync=True)
+    smoothing = traitlets.Float(0.0).tag(sync=True)
+    log = traitlets.Bool(False).tag(sync=True)
 
 
 class LivePanel:
     """Curves, numbers, buttons and errors of a run. ``root`` is the widget; :func:`show` is the usual way to one.
+
+    Args:
+        run: the run.
+        language: "en" or "zh".
+        full: draw more than loss and F1, and stay when the run is over: the step Train does. ``ended`` is then called.
 
     Everything is sent by the ticker's thread. What the page asks for sets a flag or writes a command, and so may be
     handled in any thread.
@@ -73,16 +85,17 @@ class LivePanel:
 
     _open: dict[tuple[Path, str, str], LivePanel] = {}  # noqa: RUF012 (one registry a process)
 
-    def __init__(self, run: Run, language: str | None = None):
-        self.run, self.language = run, language_of(language)
+    def __init__(
+        self, run: Run, language: str | None = None, full: bool = False, ended: Callable[[], None] | None = None
+    ):
+        self.run, self.language, self.full, self._told_end = run, language_of(language), full, ended
         self.display_id = secrets.token_hex(8)
-        self.seen = 0  # the last record that was sent
+        self.tails = [Tail(run, full=full)]  # of the run, and of those that are laid over it
         self.problem: static.Problem | None = None
         self._ended: static.Problem | None = None
         self._asked: dict[int, str] = {}  # commands that wait: number → what was asked
-        self._latest: dict[str, tuple[int, float]] = {}
         self._told: dict[str, Any] = {}
-        self._hello = self._heard = self._over = self._closed = False
+        self._hello = self._heard = self._over = self._closed = self._filling = False
         self._since = self._drawn = time.monotonic()
         self._build()
 
@@ -121,8 +134,8 @@ class LivePanel:
 
     def _build(self) -> None:
         self.second = static.measure(self.run.info)
-        names = ("loss", self.second, "train", "validation", "progress")
-        self.curves = Curves(words={**{name: self._word(name) for name in names}, "second": self.second})
+        words = {name: self._word(name) for name in ("progress", "smoothing", "log_scale")}
+        self.curves = Curves(words=words, charts=self._charts(self.run.info), tools=self.full)
         self.curves.on_msg(self._guarded(self._message))
         self.pause = self._button("pause", self._pause)
         self.stop = self._button("stop", lambda: self._ask("stop", self.run.stop()))
@@ -131,7 +144,11 @@ class LivePanel:
         self.rate.style.description_width = self.rate.layout.width = "auto"
         self.set = self._button("set", self._set)
         self.note, self.picture, self.error, self.code = (widgets.HTML() for _ in range(4))
-        row = widgets.HBox([self.pause, self.stop, self.save, self.rate, self.set])
+        self.keep = widgets.Checkbox(True, description=self._word("keep_best"), tooltip=self._word("keep_best_help"))
+        self.keep.indent, self.keep.layout.width = False, "auto"
+        self.keep.observe(self._guarded(self._keep), "value")
+        self.keep.layout.display = None if self.full else "none"
+        row = widgets.HBox([self.pause, self.stop, self.save, self.rate, self.set, self.keep])
         row.layout.flex_flow = "row wrap"
         self.root = widgets.VBox([self.curves, self.picture, row, self.note, self.error, self.code])
         self.root.add_class("labkit-panel")
@@ -169,7 +186,7 @@ class LivePanel:
         TICKER.add(self)
 
     def _pause(self) -> None:
-        if self.run.info.status == "paused":
+        if (info := self.run.info).over or info.status == "paused":
             self._ask("resume", self.run.resume())
         else:
             self._ask("pause", self.run.pause())
@@ -180,6 +197,10 @@ class LivePanel:
         except ValueError:
             raise ConfigError(self._word("not_a_number", value=repr(self.rate.value))) from None
         self._ask("set", self.run.set(learning_rate=rate))
+
+    def _keep(self, change: dict[str, Any]) -> None:
+        if not self._filling:
+            self._pressed(lambda: self._ask("keep_best", self.run.set(keep="best" if change["new"] else "last")))
 
     def _ask(self, key: str, command: object) -> None:
         if isinstance(command, int):
@@ -213,50 +234,72 @@ class LivePanel:
             self.picture.value = ""
         if info.over:
             self._finish()
+        else:
+            self._over = False
+
+    def overlay(self, runs: Sequence[Run]) -> None:
+        """Lay the loss and the F1 of other runs over those of this one."""
+        self.tails[1:] = [Tail(run, f"{number}:") for number, run in enumerate(runs, 1)]
+        self._hello = True
+        TICKER.add(self)
+
+    def _charts(self, info: RunInfo) -> list[dict[str, Any]]:
+        others = [(tail.prefix, tail.run.name) for tail in self.tails[1:]]
+        return charts(info, self.language, self.full, others)
 
     def _curves(self, info: RunInfo) -> None:
         """The history to a page that said hello, else what came since."""
         hello, self._hello = self._hello, False
-        begin = 0 if hello else self.seen
-        records = self.run.store.records(self.run.id, begin)
-        if not hello and self._went_back(records):  # resumed from an earlier checkpoint
-            hello, records = True, self.run.store.records(self.run.id)
-        if hello:
-            self._latest.clear()
-        for record in records:
-            self._latest[f"{record.split}/{record.name}"] = (record.step, record.value)
-        seen = records[-1].seq if records else self.seen
+        seen = self._seen
+        parts = [tail.read(hello) for tail in self.tails]
+        if not hello and any(whole for _, whole in parts):
+            hello, parts = True, [tail.read(True) for tail in self.tails]
+        series: Series = {}
+        for tail, (records, _) in zip(self.tails, parts, strict=True):
+            series |= tail.series(records)
+        if (described := self._charts(info)) != self.curves.charts:
+            self.curves.charts = described
         told = self._info(info)
         if hello:
-            message = {"type": "snapshot", "seq": seen, "series": packed(gather(records), MOST)}
-        elif records or told != self._told:
-            message = {"type": "append", "from": self.seen, "seq": seen, "series": packed(gather(records), MOST_NEWS)}
+            message = {"type": "snapshot", "seq": self._seen, "series": _packed(series, MOST, MOST_WHOLE)}
+        elif series or told != self._told or self._seen != seen:
+            news = _packed(series, MOST_NEWS // 2, MOST_NEWS)
+            message = {"type": "append", "from": seen, "seq": self._seen, "series": news}
         else:
             return
         self.curves.send({**message, "info": told})
-        self.seen, self._told = seen, told
+        self._told = told
 
-    def _went_back(self, records: list[Record]) -> bool:
-        return any(record.step < self._latest.get(f"{record.split}/{record.name}", (-1,))[0] for record in records)
+    @property
+    def _seen(self) -> int:
+        """How far all that is drawn was read: it grows with every record of any of the runs."""
+        return sum(tail.seen for tail in self.tails)
 
     def _info(self, info: RunInfo) -> dict[str, Any]:
         facts = static.facts_of(info, self.language)
-        if rate := self._latest.get("train/learning_rate"):
+        latest = self.tails[0].latest
+        if rate := latest.get("train/learning_rate"):
             facts.append(self._word("rate", number=f"{rate[1]:.3g}"))
-        drawn = {k: ([s], [v]) for k, (s, v) in self._latest.items() if k.endswith(("/loss", f"/{self.second}"))}
+        drawn = {k: ([s], [v]) for k, (s, v) in latest.items() if k.endswith(("/loss", f"/{self.second}"))}
         told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": info.message}
         return {**told, "step": info.step, "steps": info.steps, "facts": facts,
                 "spoken": static.spoken(drawn, self.language)}  # fmt: skip
 
     def _controls(self, info: RunInfo) -> None:
-        key = "resume" if info.status == "paused" else "pause"
+        again = self.full and info.status in ("stopped", "failed", "lost")
+        key = "resume" if again or info.status == "paused" else "pause"
         self.pause.description, self.pause.tooltip = self._word(key), self._word(f"{key}_help")
-        for widget in (self.pause, self.stop, self.save, self.rate, self.set):
+        for widget in (self.pause, self.stop, self.save, self.rate, self.set, self.keep):
             widget.disabled = info.over
+        self.pause.disabled = info.over and not again
+        self._filling = True
+        if not self._asked:
+            self.keep.value = _kept_state(info) == "best"
+        self._filling = False
         for command in [c for c in list(self._asked) if info.over or self.run.store.taken(c) is not None]:
             del self._asked[command]
         self.note.value = "<br>".join(escape(self._word("asked", what=what)) for what in list(self._asked.values()))
-        if not self.code.value:
+        if not self.code.value and not self.full:
             self.code.value = code_of(self.run, self.language)
 
     def _draw_picture(self, info: RunInfo) -> None:
@@ -267,17 +310,44 @@ class LivePanel:
 
     def _finish(self) -> None:
         """Leave the static result in the notebook: by the display id, and by the page that no longer knows it."""
-        data = bundle(self.run, self.language)
-        self.curves.send({"type": "over", "data": data})
+        data = kept(self.run, self.language) if self.full else bundle(self.run, self.language)
+        self.curves.send({"type": "over", "data": data, "beside": self.full})
         if not self._over:
             publish(data, self.display_id, update=True)
         self._over = True
+        if self._told_end is not None:
+            self._told_end()
+
+
+def kept(run: Run, language: str) -> dict[str, str]:
+    """The static result of a run that stands beside its panel, and is seen where the panel is not."""
+    data = bundle(run, language)
+    style = ".jp-OutputArea:has(.labkit-kept) .jp-OutputArea-output.jupyter-widgets:not(:has(*)){display:none}"
+    # what stands there then only says that a model was not found
+    return {**data, "text/html": f'<div class="labkit-kept"><style>{style}</style>{data["text/html"]}</div>'}
+
+
+def _packed(series: Series, most: int, all: int) -> dict[str, list[list[float | None]]]:
+    """Series of at most ``most`` points each and ``all`` together; long ones give way to short ones."""
+    rest, left, found = all, len(series), {}
+    for key, points in sorted(series.items(), key=lambda item: len(item[1][0])):
+        found |= packed({key: points}, max(4, min(most, rest // left)))
+        rest, left = rest - len(found[key][0]), left - 1
+    return {key: found[key] for key in series}
 
 
 def _rate(info: RunInfo) -> str:
     """The greatest learning rate of the experiment, as text; empty when it is the optimizer's own."""
+    return str(_training(info).get("optimizer", {}).get("learning_rate", ""))
+
+
+def _kept_state(info: RunInfo) -> str:
+    """Which state becomes the model: what was asked for last, else what the experiment says."""
+    return info.summary.get("keep") or _training(info).get("keep", "best")
+
+
+def _training(info: RunInfo) -> dict[str, Any]:
     try:
-        train = tomllib.loads(info.experiment).get("train", {})
+        return tomllib.loads(info.experiment).get("train", {})
     except tomllib.TOMLDecodeError:
-        return ""
-    return str(train.get("optimizer", {}).get("learning_rate", ""))
+        return {}

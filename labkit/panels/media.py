@@ -21,8 +21,14 @@ def picture(pixels: np.ndarray, label: str, size: int = 72) -> Html:
     uint8 with a greatest value of 16 or less, as of the digits, is spread over the whole range; floats too.
     """
     name = escape(visible(label, 80))
-    address = "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
-    return Html(f'<img src="{address}" alt="{name}" title="{name}" width="{size}" height="{size}" class="lk-picture"/>')
+    return Html(
+        f'<img src="{address(pixels)}" alt="{name}" title="{name}" width="{size}" height="{size}" class="lk-picture"/>'
+    )
+
+
+def address(pixels: np.ndarray) -> str:
+    """The address of a picture that holds it whole; pixels as of :func:`png`."""
+    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
 
 
 def gallery(pictures: list[tuple[np.ndarray, str]], size: int = 72) -> Html:
@@ -41,7 +47,7 @@ def sound(samples: np.ndarray, rate: int, label: str) -> Html:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A PNG file of grey [h, w], [h, w, 1] or coloured [h, w, 3] pixels."""
+    """A PNG file of grey [h, w], [h, w, 1] or coloured [h, w, 3] pixels, or of those with opacity [h, w, 4]."""
     values = np.asarray(pixels)
     values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
@@ -50,7 +56,8 @@ def png(pixels: np.ndarray) -> bytes:
     tall, wide = values.shape[:2]
     lines = np.zeros((tall, 1 + values[0].size), np.uint8)  # every line begins with its filter, none
     lines[:, 1:] = values.reshape(tall, -1)
-    head = struct.pack(">2I5B", wide, tall, 8, 2 if values.ndim == 3 else 0, 0, 0, 0)
+    colour = 0 if values.ndim == 2 else {3: 2, 4: 6}[values.shape[-1]]
+    head = struct.pack(">2I5B", wide, tall, 8, colour, 0, 0, 0)
     parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines.tobytes())), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts

@@ -22,16 +22,18 @@ Series = dict[str, tuple[list[int], list[float]]]
 
 def gather(records: Iterable[Record]) -> Series:
     """The drawn series of a run's records; of several values for one step the last one written counts."""
-    found: dict[str, dict[int, float]] = {f"{split}/{name}": {} for split, name in DRAWN}
+    found = pick(records, DRAWN)
+    shown = ("loss", second(found))
+    return {key: points for key, points in found.items() if key.split("/")[-1] in shown}
+
+
+def pick(records: Iterable[Record], wanted: Iterable[tuple[str, str]]) -> Series:
+    """The series of these (split, name), as far as there are any."""
+    found: dict[str, dict[int, float]] = {f"{split}/{name}": {} for split, name in wanted}
     for record in records:
         if (points := found.get(f"{record.split}/{record.name}")) is not None:
             points[record.step] = record.value
-    shown = ("loss", second(key for key, points in found.items() if points))
-    return {
-        key: (sorted(points), [points[step] for step in sorted(points)])
-        for key, points in found.items()
-        if points and key.split("/")[-1] in shown
-    }
+    return {key: (sorted(points), [points[step] for step in sorted(points)]) for key, points in found.items() if points}
 
 
 def second(series: Iterable[str]) -> str:

@@ -91,6 +91,7 @@ class _Loop:
         self.step = 0
         self.shape = ""  # of the last batch
         self.due = False  # whether it is time for a checkpoint
+        self.keep = store.run(run_id).summary.get("keep", self.train.keep)
 
     def run(self) -> str:
         """Prepare, train and keep the model; returns the final status."""
@@ -171,7 +172,7 @@ class _Loop:
 
     def _better(self) -> int | None:
         """The step of the best evaluation, where that is the one to keep, is not this one, and is still whole."""
-        best = self._best() if self.train.keep == "best" and self.peers.lead else None
+        best = self._best() if self.keep == "best" and self.peers.lead else None
         if not best or best[0] == self.step or best[0] not in self.checkpoints.steps:
             return None
         sound = self.checkpoints.sound(best[0])
@@ -180,7 +181,6 @@ class _Loop:
 
     def _rolled_back(self, error: NotFinite) -> RunError:
         """Go back to the newest checkpoint of finite numbers, and say which rows the steps had."""
-        self._settle()
         while (step := self.peers.agree(self.checkpoints.newest() if self.peers.lead else None)) is not None:
             if is_finite(state := self.checkpoints.restore(step, self.state)):
                 self.state, self.step, self.pending = state, step, []
@@ -286,7 +286,8 @@ class _Loop:
             if name == "stop":
                 raise Stopped
             if name == "set":
-                self.settings = []  # what is asked for now outweighs what was asked for then
+                if "learning_rate" in value:
+                    self.settings = []  # what is asked for now outweighs what was asked for then
                 self._set(value)
             elif name == "save":
                 self._save()
@@ -297,8 +298,12 @@ class _Loop:
     def _is_due(self) -> bool:
         return time.monotonic() - self.saved > 60 * self.train.save_minutes
 
-    def _set(self, value: dict[str, float]) -> None:
-        self.state.learning_rate = self.steps.everywhere(np.float32(value["learning_rate"]))
+    def _set(self, value: dict[str, Any]) -> None:
+        if "learning_rate" in value:
+            self.state.learning_rate = self.steps.everywhere(np.float32(value["learning_rate"]))
+        if "keep" in value:
+            self.keep = value["keep"]
+            self.teller.tell(summary={"keep": self.keep})
 
     def _resume_clock(self) -> None:
         self._say("running")

@@ -112,11 +112,19 @@ class Run:
         """Write a checkpoint before the next step."""
         return self._command("save")
 
-    def set(self, *, learning_rate: float) -> int:
-        """Change the greatest learning rate from the next step on; the schedule keeps its shape."""
-        if not isinstance(learning_rate, int | float) or not 0 <= learning_rate < float("inf"):
+    def set(self, *, learning_rate: float | None = None, keep: str | None = None) -> int:
+        """Change a running run: the greatest learning rate from the next step on (the schedule keeps its shape), or
+        which state becomes the model, "best" or "last"."""
+        if learning_rate is not None and (
+            not isinstance(learning_rate, int | float) or not 0 <= learning_rate < float("inf")
+        ):
             raise ConfigError(f"learning_rate = {learning_rate!r}; it must be a number of 0 or more.")
-        return self._command("set", {"learning_rate": float(learning_rate)})
+        if keep not in (None, "best", "last"):
+            raise ConfigError(f"keep = {keep!r}; it must be 'best' or 'last'.")
+        if learning_rate is None and keep is None:
+            raise ConfigError("set changes learning_rate or keep; give one of them.")
+        values = {"learning_rate": None if learning_rate is None else float(learning_rate), "keep": keep}
+        return self._command("set", {name: value for name, value in values.items() if value is not None})
 
     def _command(self, name: str, value: Any = None) -> int:
         info = self.info

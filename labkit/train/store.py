@@ -56,7 +56,8 @@ class Record(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What somebody asked a run to do: pause, resume, stop, save, or set (value ``{"learning_rate": x}``)."""
+    """What somebody asked a run to do: pause, resume, stop, save, or set (value ``{"learning_rate": x}``,
+    ``{"keep": "last"}``)."""
 
     seq: int
     name: str

@@ -48,7 +48,8 @@ def start(
 def _work(store: Store, run: str, steps: int, pace: float, every: int, error: str) -> None:
     rate, status = 3e-5, "finished"
     store.update(run, status="compiling", started=time.time())
-    store.update(run, status="running", compilations=2, summary={"steps_per_second": 1 / pace})
+    summary = {"steps_per_second": 1 / pace, "classes": ["negative", "positive"]}
+    store.update(run, status="running", compilations=2, summary=summary)
     for step in range(1, steps + 1):
         rate, stopped = _obey(store, run, step - 1, rate)
         if stopped:
@@ -65,7 +66,10 @@ def _work(store: Store, run: str, steps: int, pace: float, every: int, error: st
 def _measure(step: int, steps: int, every: int, rate: float) -> list[tuple[int, str, str, float]]:
     fall = math.exp(-3 * step / steps)
     found = [(step, "train", "loss", 0.7 * fall + 0.03 * math.sin(step)), (step, "train", "learning_rate", rate)]
+    found.append((step, "train", "gradient_norm", 1 + fall * (1 + math.sin(step))))
     if step % every == 0:
+        found += [(step, "validation", f"f1/{k}", 0.95 - (0.4 + 0.2 * k) * fall) for k in (0, 1)]
+        found += [(step, "machine", "examples_per_second", 300 + 20 * math.cos(step)), (step, "machine", "memory", 5e8)]
         found += [(step, "train", "f1", 1 - 0.6 * fall), (step, "validation", "loss", 0.7 * fall + 0.05)]
         found += [(step, "validation", "f1", 0.95 - 0.6 * fall)]
     return found
@@ -79,7 +83,7 @@ def _obey(store: Store, run: str, step: int, rate: float) -> tuple[float, bool]:
             if command.name == "stop":
                 return rate, True
             if command.name == "set":
-                rate = command.value["learning_rate"]
+                rate = command.value.get("learning_rate", rate)
             if command.name in ("pause", "resume"):
                 paused = command.name == "pause"
                 store.update(run, status="paused" if paused else "running", message="")

@@ -267,7 +267,7 @@ def test_the_last_values_come_before_the_end_and_the_result_replaces_the_panel(r
     news, over = messages(panel)
     assert news["series"]["train/loss"][0][-1] == 10 and news["info"]["word"] == "finished"
     data, display_id, update = published[1]
-    assert over == {"type": "over", "data": data} and update and display_id == published[0][1]
+    assert over == {"type": "over", "data": data, "beside": False} and update and display_id == published[0][1]
     assert "data:image/svg+xml," in data["text/html"] and "lk.fit(rows)" in data["text/html"]
     assert run.id not in data["text/plain"]
     assert all(button.disabled for button in (panel.pause, panel.stop, panel.save, panel.set))

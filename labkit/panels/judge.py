@@ -1,0 +1,236 @@
+"""The step Judge: what a run is worth, where it errs and why, how sure it is, and whether another is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+
+from labkit.base.errors import RunError
+from labkit.data.report import visible
+from labkit.judge.calibration import Calibration, calibrate
+from labkit.judge.report import Report
+from labkit.judge.thresholds import Thresholds
+from labkit.panels import pieces, verdicts
+from labkit.panels.examples import Examples
+from labkit.panels.grid import Grid
+from labkit.panels.panel import Panel
+from labkit.panels.runs import choices, opened, state_of
+from labkit.panels.state import State
+from labkit.ship import judging
+from labkit.ship.predictor import Predictor
+from labkit.train.run import Run
+
+#: Mistakes that are offered.
+MISTAKES = 60
+TABS = ("tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab_slices")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the panel shows of a run: made in a thread, and then looked at."""
+
+    run: Run
+    report: Report
+    validation: Report
+    calibration: Calibration
+    predictor: Predictor
+    part: Any  # the split of the rows
+
+
+def judged(run: Run, split: str) -> Judged | None:
+    """Judge a run on a split of its rows; None while it has no model.
+
+    Raises:
+        DataError, WeightsError: the run does not tell one of several classes, or has no such rows.
+    """
+    try:
+        predictor = judging.predictor_of(run)
+    except RunError:
+        return None
+    report = judging.report_of(run, split)
+    validation = report if split == "validation" else judging.report_of(run, "validation")
+    part = judging.rows_of(run)[split]
+    return Judged(run, report, validation, calibrate(validation, report), predictor, part)
+
+
+class Judge(Panel):
+    """Judges a run of a classifier on its test or validation rows.
+
+    Args:
+        run: the run.
+        state, language: see :class:`labkit.panels.panel.Panel`.
+    """
+
+    title = "judge"
+
+    def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
+        self.now: Judged | None = None
+        super().__init__(state if state is not None else state_of(run, language))
+
+    def build(self) -> None:
+        self.split = widgets.Dropdown(
+            options=[(self.word("test"), "test"), (self.word("validation"), "validation")],
+            description=self.word("judge_on"),
+        )
+        self.go = self.button("judge_now", self._ask, primary=True)
+        self.on_change(self.split, lambda _: self._ask())
+        top = widgets.HBox([self.split, self.go])
+        top.add_class("lk-form")
+        self.empty, self.scores = self.html(), self.html()
+        self.tabs = widgets.Tab(
+            [self._mistakes(), self._thresholds(), self._calibration(), self._compare(), self._slices()]
+        )
+        self.tabs.titles = tuple(self.word(name) for name in TABS)
+        self.body.children = (top, self.empty, self.scores, self.tabs)
+        self.watch(["run"], self._ask)
+        self._ask()
+
+    def code(self) -> str:
+        run = self.state.run
+        if run is None:
+            return ""
+        lines = ["import labkit as lk", "", opened(run, "run", self.state), f"run.evaluate({self.split.value!r})"]
+        if self.other.value:
+            other = Run(run.store, self.other.value)
+            lines += [opened(other, "other", self.state), f"run.compare(other, {self.split.value!r})"]
+        return "\n".join(lines) + "\n"
+
+    # --- judging ------------------------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        run, split = self.state.run, self.split.value
+        self.go.disabled = run is None
+        self._show(None)
+        if run is not None:
+            self.later("judge", lambda: judged(run, split), self._show)
+
+    def _show(self, found: Judged | None) -> None:
+        self.now = found
+        self.tabs.layout.display = self.scores.layout.display = "none" if found is None else ""
+        self.empty.value = pieces.paragraph(self.word("judge_first"), "quiet") if found is None else ""
+        if found is None:
+            return
+        self.scores.value = verdicts.headline(found.report, found.calibration.error, self.state.language)
+        self.examples.judge(found.report, found.part, found.predictor)
+        self.grid.show(found.report.confusion.to_numpy(), found.report.classes, self.word("truth_by_answer"))
+        self.each.value = verdicts.by_class(found.report, self.state.language)
+        self.drawn.value = verdicts.calibration(found.calibration, self.state.language)
+        with self.filling():
+            self.which.options = [(visible(name, 60), name) for name in found.report.classes]
+            self.which.value = found.report.classes[-1]
+            self._fill_others()
+            columns = [name for name in found.part.column_names if name not in ("text", "text_pair", "label", "image")]
+            self.column.options = ["length", *columns] if "text" in found.part.column_names else columns
+            self.column.value = next(iter(self.column.options), None)
+        self.compared.value = self.sliced.value = ""
+        self._worst()
+        self._cut()
+        self._slice(self.column.value)
+
+    # --- mistakes -----------------------------------------------------------------------------------------------
+
+    def _mistakes(self) -> widgets.Widget:
+        self.grid = Grid(label=self.word("confusion"))
+        self.examples, self.each = Examples(self), self.html()
+        self.worst = self.button("worst", self._worst)
+        self.on_change(self.grid, lambda _: self._select(), "selected")
+        hint = self.html(pieces.paragraph(self.word("confusion_hint"), "quiet"))
+        left = widgets.VBox(
+            [self.html(pieces.heading(self.word("confusion"), 4)), self.grid, hint, self.worst, self.each]
+        )
+        both = widgets.HBox([left, widgets.VBox([self.examples.top, self.examples.root])])
+        both.add_class("lk-two")
+        return both
+
+    def _worst(self) -> None:
+        if self.now is None:
+            return
+        with self.filling():
+            self.grid.selected = []
+        place = {int(row): number for number, row in enumerate(self.now.report.rows)}
+        wrong = self.now.report.mistakes(MISTAKES)["row"]
+        self.examples.offer(self.word("worst_mistakes"), np.asarray([place[int(row)] for row in wrong], np.int64))
+
+    def _select(self) -> None:
+        if self.now is None or (cell := self.grid.chosen) is None:
+            return self._worst()
+        report, names = self.now.report, self.now.report.classes
+        here = report.counted & (report.truth == cell[0]) & (report.predicted == cell[1])
+        places = np.flatnonzero(here)
+        places = places[np.argsort(-report.probability[places, cell[1]], kind="stable")]
+        title = self.word(
+            "cell", truth=visible(names[cell[0]], 40), answer=visible(names[cell[1]], 40), count=len(places)
+        )
+        return self.examples.offer(title, places)
+
+    # --- thresholds ---------------------------------------------------------------------------------------------
+
+    def _thresholds(self) -> widgets.Widget:
+        self.which = widgets.Dropdown(description=self.word("class"))
+        self.threshold = widgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.005, description=self.word("threshold"))
+        self.threshold.readout_format, self.threshold.layout.width = ".3f", "420px"
+        self.best = self.button("best_threshold", self._best)
+        self.worth, self.plots = self.html(), self.html()
+        self.on_change(self.which, lambda _: self._cut())
+        self.on_change(self.threshold, lambda _: self._cut())
+        row = widgets.HBox([self.which, self.threshold, self.best])
+        row.add_class("lk-form")
+        return widgets.VBox([row, self.worth, self.plots])
+
+    def _cut(self) -> None:
+        if self.now is None:
+            return
+        found, language = Thresholds.of(self.now.report, self.which.value), self.state.language
+        self.worth.value = verdicts.at_threshold(found, self.threshold.value, language)
+        self.plots.value = verdicts.curves(found, self.threshold.value, language)
+
+    def _best(self) -> None:
+        if self.now is not None:
+            best = Thresholds.of(self.now.validation, self.which.value).best()
+            with self.filling():
+                self.threshold.value = best if np.isfinite(best) else 0.5
+            self._cut()
+
+    # --- calibration, comparison, slices --------------------------------------------------------------------------
+
+    def _calibration(self) -> widgets.Widget:
+        self.drawn = self.html()
+        return self.drawn
+
+    def _compare(self) -> widgets.Widget:
+        self.other = widgets.Dropdown(description=self.word("other_run"), options=[("", "")], value="")
+        self.compared = self.html()
+        self.on_change(self.other, self._versus)
+        return widgets.VBox([self.other, self.compared])
+
+    def _fill_others(self) -> None:
+        run, before = self.state.run, self.other.value
+        others = [(name, key) for name, key in choices(self.state) if run is None or key != run.id]
+        self.other.options = [(self.word("choose_run"), ""), *others]
+        self.other.value = before if before in dict((key, name) for name, key in others) else ""
+
+    def _versus(self, run_id: str) -> None:
+        self._changed()
+        self.compared.value = ""
+        if run_id and self.now is not None:
+            mine, other, split = self.now, Run(self.now.run.store, run_id), self.split.value
+            self.later("compare", lambda: judging.compare(mine.run, other, split), self._told)
+
+    def _told(self, found: Any) -> None:
+        self.compared.value = verdicts.comparison(found, self.state.language)
+
+    def _slices(self) -> widgets.Widget:
+        self.column, self.sliced = widgets.Dropdown(description=self.word("slice_by")), self.html()
+        self.on_change(self.column, self._slice)
+        return widgets.VBox([self.column, self.sliced])
+
+    def _slice(self, column: str | None) -> None:
+        if column and self.now is not None:
+            now = self.now
+            self.later("slices", lambda: judging.sliced(now.report, now.part, column), self._cut_up)
+
+    def _cut_up(self, found: Any) -> None:
+        self.sliced.value = verdicts.slices(found, self.state.language)

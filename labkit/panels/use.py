@@ -1,0 +1,259 @@
+"""The step Use: give a text, a picture or numbers; see what the model answers and why; take the model away."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import ipywidgets as widgets
+import numpy as np
+import traitlets
+
+from labkit.base.errors import DataError, RunError
+from labkit.data.report import visible
+from labkit.panels import explained, media, pieces
+from labkit.panels.controls import hear_while_busy
+from labkit.panels.examples import Why
+from labkit.panels.panel import Panel
+from labkit.panels.runs import opened, state_of
+from labkit.panels.state import State
+from labkit.ship import judging
+from labkit.ship.predictor import Prediction, Predictor
+from labkit.train.run import Run
+
+_HERE = Path(__file__).parent
+#: What a text model is given at most, in characters.
+LONGEST = 100_000
+#: Training pictures that tell the range of their pixels.
+SEEN = 256
+
+
+class Drop(anywidget.AnyWidget):
+    """A place to drop a picture; its pixels arrive as bytes RGBA of ``size`` [height, width]."""
+
+    _esm = _HERE / "drop.js"
+    label = traitlets.Unicode().tag(sync=True)
+    size = traitlets.List([28, 28]).tag(sync=True)
+
+
+class Link(anywidget.AnyWidget):
+    """A link to ``file``, a path from the notebook's folder."""
+
+    _esm = _HERE / "link.js"
+    file = traitlets.Unicode().tag(sync=True)
+    label = traitlets.Unicode().tag(sync=True)
+
+
+class Use(Panel):
+    """Predicts with a run's model, explains the answer, and exports the model.
+
+    Args:
+        run: the run.
+        state, language: see :class:`labkit.panels.panel.Panel`.
+    """
+
+    title = "use"
+
+    def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
+        self.predictor: Predictor | None = None
+        self.example: tuple[Any, str | None] | None = None
+        super().__init__(state if state is not None else state_of(run, language))
+
+    def build(self) -> None:
+        self.text, self.pair = (
+            widgets.Textarea(description=self.word(key), rows=3, layout={"width": "100%"})
+            for key in ("your_text", "second_text")
+        )
+        self.numbers = widgets.Text(description=self.word("your_features"), layout={"width": "100%"})
+        self.drop = Drop(label=self.word("drop_picture"))
+        self.drop.on_msg(self.guarded(self._dropped))
+        hear_while_busy(self.drop)
+        self.go = self.button("predict", self._predict, primary=True)
+        self.any = self.button("from_test", self._draw)
+        self.reopen = self.button("open_model", self._open)
+        self.export = self.button("export", self._export)
+        self.link = Link(label=self.word("download"))
+        self.empty, self.answer = self.html(), self.html()
+        self.why = Why(self)
+        buttons = widgets.HBox([self.go, self.any, self.reopen])
+        buttons.add_class("lk-form")
+        left = widgets.VBox([self.text, self.pair, self.numbers, self.drop, buttons, self.answer])
+        both = widgets.HBox([left, self.why.root])
+        both.add_class("lk-two")
+        last = widgets.HBox([self.export, self.link])
+        self.body.children = (self.empty, both, last)
+        self.watch(["run"], self._open)
+        self._open()
+
+    def code(self) -> str:
+        run = self.state.run
+        if run is None:
+            return ""
+        lines = ["import labkit as lk", "", opened(run, "run", self.state)]
+        if self.example is not None and isinstance(self.example[0], str):
+            text, pair = self.example
+            lines.append(f"run.predict([{text!r}]{'' if pair is None else f', [{pair!r}]'})")
+            lines.append(f"run.explain({text!r}{'' if pair is None else f', {pair!r}'})")
+        elif self.example is not None:
+            lines += [
+                "",
+                "# x: a picture, or numbers, as the model was trained on",
+                "run.predict(x[None])",
+                "run.explain(x)",
+            ]
+        return "\n".join([*lines, 'run.export("my-model")']) + "\n"
+
+    # --- the model ----------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        run = self.state.run
+        self._opened(None)
+        if run is not None:
+            self.later("open", lambda: _model(run), self._opened)
+
+    def _opened(self, found: tuple[Predictor, tuple[Any, float]] | None) -> None:
+        self.predictor, self._range = found or (None, (np.uint8, 255.0))
+        predictor = self.predictor
+        kind = "" if predictor is None else predictor.inputs.kind
+        pairs = predictor is not None and self._pairs()
+        for widget, shown in ((self.text, kind == "text"), (self.pair, pairs), (self.numbers, kind == "features"),
+                              (self.drop, kind == "image")):  # fmt: skip
+            widget.layout.display = "" if shown else "none"
+        for button in (self.go, self.any, self.export):
+            button.disabled = predictor is None
+        self.go.layout.display = "none" if kind == "image" else ""
+        self.empty.value = "" if predictor else pieces.paragraph(self.word("use_first"), "quiet")
+        self.answer.value, self.link.file, self.example = "", "", None
+        self.why.clear()
+        if kind == "image":
+            self.drop.size = list(predictor.inputs.shape[:2])
+        elif kind == "features":
+            self.numbers.placeholder = self.word("features_hint", count=predictor.inputs.shape[0])
+
+    def _pairs(self) -> bool:
+        run = self.state.run
+        return run is not None and judging.rows_of(run).basis.pairs
+
+    # --- an example ---------------------------------------------------------------------------------------------
+
+    def _predict(self) -> None:
+        predictor = self._ready()
+        if predictor.inputs.kind == "text":
+            text = predictor.clean(self.text.value[:LONGEST])
+            shown = self.pair.layout.display != "none"
+            self._ask(text, predictor.clean(self.pair.value[:LONGEST]) if shown else None)
+        else:
+            self._ask(_numbers(self.numbers.value, predictor.inputs.shape[0]), None)
+
+    def _dropped(self, _: Any, content: dict[str, Any], buffers: Any = None) -> None:
+        if content.get("type") == "refused":
+            raise DataError(f"{content.get('name')!r} is no picture that this page can read: {content.get('error')}.")
+        if content.get("type") != "picture" or not buffers:
+            return
+        predictor = self._ready()
+        tall, wide = predictor.inputs.shape[:2]
+        pixels = np.frombuffer(buffers[0], np.uint8).reshape(tall, wide, 4)
+        self._ask(as_read(pixels, predictor.inputs.shape[2], *self._range), None)
+
+    def _draw(self) -> None:
+        """A row of the test split, by chance."""
+        predictor, run = self._ready(), self.state.run
+        assert run is not None
+        rows = judging.rows_of(run)
+        part = rows[next(name for name in ("test", "validation", "train") if len(rows.splits.get(name, ())))]
+        place = int(np.random.default_rng().integers(len(part)))
+        row = part[place]
+        if predictor.inputs.kind == "text":
+            self.text.value, self.pair.value = row["text"], row.get("text_pair") or ""
+            return self._predict()
+        values = predictor.inputs.raw(part.select([place])).inputs[0]
+        if predictor.inputs.kind == "features":
+            self.numbers.value = ", ".join(f"{value:.6g}" for value in values)
+        return self._ask(values, None)
+
+    def _ready(self) -> Predictor:
+        if self.predictor is None:
+            raise RunError(self.word("use_first"))
+        return self.predictor
+
+    def _ask(self, example: Any, pair: str | None) -> None:
+        """Answer an example that is clean already."""
+        predictor = self._ready()
+        self.example = (example, pair)
+        self._changed()
+
+        def work() -> Prediction:
+            given = [example] if isinstance(example, str) else np.asarray(example)[None]
+            row = predictor.probabilities(given, None if pair is None else [pair], clean=False)[0]
+            chances = dict(zip(predictor.classes, map(float, row), strict=True))
+            best = int(row.argmax())
+            return Prediction(predictor.classes[best], float(row[best]), chances)
+
+        self.later("predict", work, self._answered)
+
+    def _answered(self, found: Prediction) -> None:
+        assert self.example is not None and self.predictor is not None
+        example, pair = self.example
+        parts = [pieces.cards([(self.word("answer"), visible(found.label, 60)),
+                               (self.word("probability"), f"{100 * found.confidence:.1f} %")])]  # fmt: skip
+        if not isinstance(example, str) and np.ndim(example) == 3:
+            parts.append(media.picture(example, found.label, 168))
+        parts.append(explained.probabilities(found.probability, self.state.language))
+        self.answer.value = pieces.joined(*parts)
+        self.why.ask(self.predictor, example, pair, found.label)
+
+    # --- taking it away -----------------------------------------------------------------------------------------
+
+    def _export(self) -> None:
+        run = self.state.run
+        assert run is not None
+        self.later("export", lambda: archive(run), self._exported)
+
+    def _exported(self, path: Path) -> None:
+        self.link.file = path.name
+        self.say(self.word("exported", file=path.name, size=f"{path.stat().st_size / 1e6:.1f}"))
+
+
+def archive(run: Run) -> Path:
+    """The model of a run as a zip file in the working directory, named after the run."""
+    judging.predictor_of(run)  # says so where there is none, or it is damaged
+    name = re.sub(r"[^\w-]+", "-", run.name).strip("-")[:60] or run.id
+    return Path(shutil.make_archive(f"{name}-model", "zip", run.info.folder / "model"))
+
+
+def as_read(pixels: np.ndarray, channels: int, kind: Any = np.uint8, most: float = 255.0) -> np.ndarray:
+    """Pixels RGBA [h, w, 4] on white as a model reads them, [h, w, c] of data type ``kind`` from 0 to ``most``: grey as
+    ITU-R BT.601 weighs the colours."""
+    share = pixels[..., 3:].astype(np.float64) / 255
+    colour = pixels[..., :3] * share + 255 * (1 - share)
+    if channels == 1:
+        colour = (colour @ [0.299, 0.587, 0.114])[..., None]
+    colour = colour * (most / 255)
+    return (np.rint(colour) if np.issubdtype(kind, np.integer) else colour).astype(kind)
+
+
+def _model(run: Run) -> tuple[Predictor, tuple[Any, float]] | None:
+    """The model, and of pictures the data type and the greatest value that it was trained on."""
+    try:
+        predictor = judging.predictor_of(run)
+    except RunError:
+        return None
+    if predictor.inputs.kind != "image":
+        return predictor, (np.uint8, 255.0)
+    part = judging.rows_of(run)["train"]
+    seen = predictor.inputs.raw(part.select(range(min(len(part), SEEN)))).inputs
+    peak = float(seen.max(initial=1))
+    return predictor, (seen.dtype, peak if peak <= 16 or seen.dtype != np.uint8 else 255.0)
+
+
+def _numbers(text: str, count: int) -> np.ndarray:
+    try:
+        values = [float(part) for part in re.split(r"[,;\s]+", text.strip()) if part]
+    except ValueError as error:
+        raise DataError(f"{error}: give {count} numbers with commas between them.") from None
+    if len(values) != count:
+        raise DataError(f"these are {len(values)} numbers; the model reads {count}.")
+    return np.asarray(values, np.float32)

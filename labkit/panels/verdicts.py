@@ -1,0 +1,129 @@
+"""Judgements as HTML: scores with intervals, curves with a threshold, calibration, comparison, slices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labkit.judge.calibration import Calibration
+from labkit.judge.compare import Comparison
+from labkit.judge.report import Report
+from labkit.judge.thresholds import Thresholds
+from labkit.panels import pieces, plots
+from labkit.panels.pieces import Html
+from labkit.panels.words import word
+
+#: Rows of a table of disagreements or of slices.
+LINES = 30
+
+
+def headline(report: Report, error: float, language: str) -> Html:
+    """Scores in large type, each with its interval."""
+    cards = []
+    for score in ("f1", "accuracy", "precision", "recall"):
+        low, high = report.intervals[score]
+        cards.append((f"{word(score, language)} ({low:.3f} – {high:.3f})", f"{report.scores[score]:.3f}"))
+    cards.append((word("loss", language), f"{report.scores['loss']:.3f}"))
+    cards.append((word("calibration_error", language), f"{error:.3f}"))
+    cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
+    return pieces.joined(pieces.cards(cards), pieces.paragraph(word("intervals_are", language), "quiet"))
+
+
+def by_class(report: Report, language: str) -> Html:
+    """Precision, recall and F1 of every class."""
+    head = [word(key, language) for key in ("class", "precision", "recall", "f1", "rows")]
+    lines = [
+        [name, *(f"{rate:.3f}" for rate in rates), f"{support:,.0f}"]
+        for name, (*rates, support) in zip(report.classes[:LINES], report.per_class.to_numpy(), strict=False)
+    ]
+    return pieces.table(head, lines, numeric=(1, 2, 3, 4), limit=60)
+
+
+def curves(found: Thresholds, threshold: float, language: str) -> Html:
+    """Precision over recall and the ROC curve, the threshold marked in both."""
+    at = found.at(threshold)
+    alarms = (at["found"] - at["hit"]) / found.negatives if found.negatives else float("nan")
+    precision, recall = word("precision", language), word("recall", language)
+    return plots.side_by_side(
+        plots.unit(
+            [plots.Line(found.recall, found.precision)], word("pr_curve", language), recall, precision,
+            f"{word('average_precision', language)} {found.average_precision:.3f}",
+            point=(at["recall"], at["precision"]),
+        ),
+        plots.unit(
+            [plots.Line(np.append(0.0, found.false_alarms), np.append(0.0, found.recall))], "ROC",
+            word("false_alarms", language), recall, f"{word('roc_area', language)} {found.roc_auc:.3f}",
+            point=(alarms, at["recall"]), diagonal=True,
+        ),
+    )  # fmt: skip
+
+
+def at_threshold(found: Thresholds, threshold: float, language: str) -> Html:
+    """What a threshold is worth."""
+    at = found.at(threshold)
+    cards = [(word(score, language), f"{at[score]:.3f}") for score in ("precision", "recall", "f1")]
+    cards.append((word("found_of", language, positives=f"{found.positives:,}"), f"{at['hit']:,.0f}"))
+    cards.append((word("false_ones", language), f"{at['found'] - at['hit']:,.0f}"))
+    cards.append((word("roc_area", language), f"{found.roc_auc:.3f}"))
+    cards.append((word("average_precision", language), f"{found.average_precision:.3f}"))
+    return pieces.cards(cards)
+
+
+def calibration(found: Calibration, language: str) -> Html:
+    """Confidence against accuracy, as it is and at the fitted temperature."""
+    lines, most = [], max(int(found.count.max(initial=0)), 1)
+    for number, each in enumerate((found, found.scaled)):
+        if each is not None:
+            kept = each.count > 0
+            lines.append(plots.Line(each.confidence[kept], each.accuracy[kept], 1 + number, bool(number), True))
+    drawn = plots.unit(
+        lines, word("calibration", language), word("confidence", language), word("accuracy", language),
+        f"{word('calibration_error', language)} {found.error:.3f}", diagonal=True, bars=(found.count / most).tolist(),
+    )  # fmt: skip
+    cards = [
+        (word("calibration_error", language), f"{found.error:.3f}"),
+        (word("worst_bin", language), f"{found.greatest:.3f}"),
+    ]
+    said = [pieces.paragraph(word("calibration_said", language), "quiet")]
+    if (scaled := found.scaled) is not None:
+        cards.append((word("temperature", language), f"{scaled.temperature:.2f}"))
+        cards.append((word("error_scaled", language), f"{scaled.error:.3f}"))
+        said.append(pieces.paragraph(word("temperature_said", language), "quiet"))
+    return pieces.joined(pieces.cards(cards), plots.side_by_side(drawn), *said)
+
+
+def comparison(found: Comparison, language: str) -> Html:
+    """Two runs on the same rows: scores, gains with intervals, the paired test, and where they differ."""
+    a, b = found.names
+    head = [word("score", language), a, b, word("gain", language), word("interval", language)]
+    lines = [
+        [word(score, language), f"{x:.3f}", f"{y:.3f}", f"{gain:+.3f}", f"{low:+.3f} … {high:+.3f}"]
+        for score, (x, y, gain, low, high) in zip(found.table().index, found.table().to_numpy(), strict=True)
+    ]
+    low, high = found.gains["f1"]
+    verdict = "better" if low > 0 else "worse" if high < 0 else "no_difference"
+    tone: Any = {"better": "good", "worse": "bad", "no_difference": "info"}[verdict]
+    test = word("mcnemar", language, a=a, b=b, first=found.only_first, second=found.only_second, p=f"{found.p:.3g}")
+    differ = found.disagreements.drop(columns="row").head(LINES)
+    head_of = [word("text", language), word("truth", language), a, b]
+    parts = [
+        pieces.note(word(verdict, language, a=a, b=b), tone), pieces.table(head, lines, numeric=(1, 2, 3, 4), limit=40),
+        pieces.paragraph(test),
+    ]  # fmt: skip
+    if len(differ):
+        table = pieces.table(head_of, differ.to_numpy().tolist(), word("one_is_right", language), limit=160)
+        parts.append(pieces.scrolled(table, word("one_is_right", language)))
+    return pieces.joined(*parts)
+
+
+def slices(found: pd.DataFrame, language: str) -> Html:
+    """Scores of parts, weakest first; what lies below the whole is marked."""
+    head = [word(key, language) for key in ("slice", "rows", "accuracy", "interval", "f1")] + [""]
+    lines = [
+        [name, f"{line.rows:,}", f"{line.accuracy:.3f}", f"{line.accuracy_low:.3f} – {line.accuracy_high:.3f}",
+         f"{line.f1:.3f}", pieces.chip(word("weak", language), "warn") if line.below else ""]
+        for name, line in zip(found.index[:LINES], found.itertuples(index=False), strict=False)
+    ]  # fmt: skip
+    return pieces.table(head, lines, numeric=(1, 2, 3, 4), limit=60)

@@ -1,0 +1,108 @@
+"""After a run: its report, how it compares with another, how sure it is and how right, and where it is weak."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pandas as pd
+
+from labkit.base.errors import DataError, RunError, nearest
+from labkit.data.rows import Rows
+from labkit.judge.calibration import Calibration, calibrate
+from labkit.judge.compare import Comparison
+from labkit.judge.compare import compare as of_reports
+from labkit.judge.report import Report
+from labkit.judge.slices import by_length
+from labkit.judge.slices import slices as of_groups
+from labkit.judge.verdict import judged
+from labkit.ship.predictor import Predictor
+from labkit.train.run import Run
+
+
+def predictor_of(run: Run) -> Predictor:
+    """The trained model of a run; kept until there is a newer one. Raises :class:`RunError` while there is none."""
+    info = run.info
+    folder = info.folder / "model"
+    if not (folder / "labkit.toml").exists():
+        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
+    return _opened(str(folder), (folder / "model.safetensors").stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=3)
+def _opened(folder: str, stamp: int) -> Predictor:
+    return Predictor(folder)
+
+
+def rows_of(run: Run) -> Rows:
+    """The rows that the run was given: cleaned, and split."""
+    return Rows.open(run.info.folder / "data")
+
+
+def report_of(run: Run, split: str = "test") -> Report:
+    """The report of a run on a split of its rows, without baselines.
+
+    Raises:
+        RunError: there is no model yet.
+        DataError: there are no such rows, or the run does not tell one of several classes.
+    """
+    rows, predictor = rows_of(run), predictor_of(run)
+    if not len(rows.splits.get(split, ())):
+        raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
+    answers, task = predictor.judge(rows[split]), predictor.experiment.task
+    report = judged(rows, split, predictor.classes, answers, task, baselines=False)
+    if not isinstance(report, Report):
+        raise DataError(f"run {run.name!r} does not tell one of several classes; run.evaluate() judges what it tells.")
+    return report
+
+
+def compare(first: Run | Report, second: Run | Report, split: str = "test") -> Comparison:
+    """Compare two runs (or reports) of classifiers on the rows of ``split`` that both were judged on.
+
+    Both scores, what the first gains with a paired 95 % bootstrap interval, and McNemar's exact test; the runs may
+    have been trained in any way on the same data.
+
+    Raises:
+        DataError: the runs share no rows, tell other classes, or do not classify.
+    """
+    names = [
+        f"{each.split} {n}" if isinstance(each, Report) else each.name for n, each in enumerate((first, second), 1)
+    ]
+    sources = [rows_of(each).source.get("source", "") for each in (first, second) if not isinstance(each, Report)]
+    if len(sources) == 2 and all(sources) and sources[0] != sources[1]:
+        raise DataError(f"{names[0]!r} learned from {sources[0]!r} and {names[1]!r} from {sources[1]!r}: other rows.")
+    reports = [each if isinstance(each, Report) else report_of(each, split) for each in (first, second)]
+    return of_reports(*reports, names=(names[0], names[1]))
+
+
+def calibration(run: Run, split: str = "test", bins: int = 15) -> Calibration:
+    """Confidence against accuracy on ``split``; ``.scaled`` is the same at the temperature fitted on validation."""
+    return calibrate(report_of(run, "validation"), report_of(run, split), bins)
+
+
+def slices(run: Run, by: Any = "length", split: str = "test") -> pd.DataFrame:
+    """Scores of parts of a split, weakest first.
+
+    Args:
+        run: a run that classifies.
+        by: a column of the rows, "length" (of the texts, in four parts), or a group for every row of the split.
+        split: which rows.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    return sliced(report_of(run, split), rows_of(run)[split], by)
+
+
+def sliced(report: Report, part: Any, by: Any) -> pd.DataFrame:
+    """The same for a report and the split that it is of."""
+    if not isinstance(by, str):
+        groups = list(by)
+    elif by in part.column_names:
+        groups = list(part[by])
+    elif by == "length" and "text" in part.column_names:
+        groups = by_length(part["text"])
+    else:
+        names = [*part.column_names, "length"]
+        raise DataError(f"the rows have no column {by!r}.{nearest(by, names)} They have {', '.join(names)}.")
+    return of_groups(report, groups)
