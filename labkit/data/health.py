@@ -71,16 +71,18 @@ class Health:
     problems: tuple[Problem, ...] = ()
     lengths: Histogram | None = None  # of texts, in characters; None where there are none
     classes: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, Histogram] = field(default_factory=dict)  # of what is to be predicted, where that is numbers
 
 
 def check(rows: Rows) -> Health:
     """Look rows over. Nothing is changed; it takes as long as hashing every text."""
-    counts = rows.spec.class_counts()
+    counts = {} if rows.basis.aim == "number" else rows.spec.class_counts()
     found = [*_reported(rows), *_copied(rows), *_leaked(rows), *_labels(rows, counts), *_far(rows)]
     order = {"bad": 0, "warn": 1, "info": 2}
     ranked = sorted(found, key=lambda problem: order[problem.level])
     sizes = _lengths(rows)
-    return Health(len(rows), tuple(ranked), None if sizes is None else Histogram.of(sizes), counts)
+    lengths = None if sizes is None else Histogram.of(sizes)
+    return Health(len(rows), tuple(ranked), lengths, counts, _numbers(rows))
 
 
 def _reported(rows: Rows) -> Iterator[Problem]:
@@ -133,6 +135,16 @@ def _far(rows: Rows) -> Iterator[Problem]:
     if (far := np.flatnonzero(sizes > limit)).size:
         order = np.concatenate([numbers(part, "row") for part in rows.splits.values()])
         yield Problem("far", "info", far.size, _first(order[far]), f"{limit:.0f}")
+
+
+def _numbers(rows: Rows) -> dict[str, Histogram]:
+    """The numbers to be predicted, by name, of the rows that have them."""
+    if rows.basis.aim != "number":
+        return {}
+    parts = [np.asarray(split.with_format("numpy")["target"])[numbers(split, "label") >= 0]
+             for split in rows.splits.values() if len(split)]  # fmt: skip
+    values = np.concatenate(parts).reshape(-1, len(rows.basis.classes)).astype(np.float64)
+    return {name: Histogram.of(values[:, place]) for place, name in enumerate(rows.basis.classes)}
 
 
 def _lengths(rows: Rows) -> np.ndarray | None:

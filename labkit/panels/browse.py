@@ -92,7 +92,7 @@ def page(rows: Rows, split: str, chosen: np.ndarray, panel: Panel) -> pieces.Htm
         head = [panel.word("row"), panel.word("class"), *rows.basis.text]
         lines = list(zip(order, names, *columns, strict=True))
     else:
-        shown = [name for name in part.column_names if name not in ("label", "row")][:WIDE]
+        shown = [name for name in part.column_names if name not in ("label", "row", "target")][:WIDE]
         head = [panel.word("row"), panel.word("class"), *shown]
         lines = list(zip(order, names, *(map(_number, part[name]) for name in shown), strict=True))
     return pieces.scrolled(pieces.table(head, lines, numeric=(0,), limit=400), panel.word("look_at_rows"))

@@ -43,6 +43,7 @@ class Data(Panel):
         super().__init__(state)
 
     def build(self) -> None:
+        self._peeked = False  # whether there are columns to choose from
         self._file = ""  # what was uploaded last
         self.way = widgets.ToggleButtons(options=[(self.word(f"way_{way}"), way) for way in WAYS])
         self.sample = widgets.Dropdown(options=self._samples(), description=self.word("sample"))
@@ -60,7 +61,17 @@ class Data(Panel):
             options=[(self.word(f"missing_{choice}"), choice) for choice in ("error", "drop", "keep")],
             description=self.word("missing"), tooltip=self.word("missing_help"),
         )  # fmt: skip
-        self.columns = widgets.HBox([self.text, self.pair, self.label, self.bad, self.missing])
+        self.goal = widgets.Dropdown(
+            options=[(self.word(f"goal_{goal}"), goal) for goal in ("class", "labels", "number")],
+            description=self.word("goal"), tooltip=self.word("goal_help"),
+        )  # fmt: skip
+        self.separator = widgets.Text(
+            ";", description=self.word("separator"), tooltip=self.word("separator_help"), layout={"display": "none"}
+        )
+        self.features = widgets.Checkbox(False, description=self.word("features"), indent=False)
+        self.columns = widgets.HBox(
+            [self.text, self.pair, self.label, self.goal, self.separator, self.features, self.bad, self.missing]
+        )
         self.load = self.button("load_rows", self._load, primary=True)
         self.source = widgets.HBox([self.sample, self.upload, self.path, self.load])
         self.overview, self.problems = self.html(), self.html()
@@ -82,6 +93,8 @@ class Data(Panel):
         self.on_change(self.way, lambda way: self._show_way())
         self.on_change(self.sample, lambda name: self._show_way())
         self.on_change(self.upload, lambda files: self._uploaded())
+        for control in (self.goal, self.features):
+            self.on_change(control, lambda _: self._show_columns())
         self.watch(["rows"], self._rows_came)
 
     def _begin(self) -> None:
@@ -155,10 +168,15 @@ class Data(Panel):
 
     def _options(self) -> dict[str, Any]:
         given: dict[str, Any] = {}
-        if self.text.value:
+        if self._peeked and self.features.value:
+            given["features"] = True
+        elif self.text.value:
             given["text"] = (self.text.value, self.pair.value) if self.pair.value else self.text.value
+        number = self._peeked and self.goal.value == "number"
         if self.label.value is not None and self.label.value != "":
-            given["label"] = self.label.value
+            given["number" if number else "label"] = self.label.value
+        if self._peeked and self.goal.value == "labels" and self.separator.value.strip():
+            given["separator"] = self.separator.value
         for name, control in (("on_bad", self.bad), ("missing", self.missing)):
             if control.value != "error":
                 given[name] = control.value
@@ -195,8 +213,16 @@ class Data(Panel):
                 before = control.value
                 control.options = [*first, *shown]
                 control.value = before if before in [value for _, value in control.options] else ""
-        for control in (self.text, self.pair, self.label):
-            control.layout.display = "" if columns else "none"
+        self._peeked = bool(columns)
+        self._show_columns()
+
+    def _show_columns(self) -> None:
+        """Controls for columns, where there are columns to choose from."""
+        for control in (self.label, self.goal, self.features):
+            control.layout.display = "" if self._peeked else "none"
+        for control in (self.text, self.pair):
+            control.layout.display = "" if self._peeked and not self.features.value else "none"
+        self.separator.layout.display = "" if self._peeked and self.goal.value == "labels" else "none"
 
     # --- looking ----------------------------------------------------------------------------------------------
 
@@ -230,6 +256,10 @@ class Data(Panel):
             shown = [f"{count:,} ({count / total:.0%})" for _, count in most]
             title = pieces.heading(self.word("class_balance"), 4)
             drawn.append(pieces.joined(title, charts.bars(most, self.word("class_balance"), shown)))
+        for name, found in health.numbers.items():
+            said = self.word("numbers_of", name=name)
+            chart = charts.histogram(found, said, name, self.word("rows"))
+            drawn.append(pieces.joined(pieces.heading(said, 4), chart))
         if health.lengths is not None:
             title = pieces.heading(self.word("text_lengths"), 4)
             chart = charts.histogram(

@@ -119,7 +119,7 @@ class Model(Panel):
         if rows.basis.kind not in kind.reads:
             return True
         if kind.labelled:
-            return len(rows.basis.classes) < 2
+            return kind.aim != rows.basis.aim or len(rows.basis.classes) < (2 if kind.aim == "class" else 1)
         return name in ("seq2seq", "qa") and not rows.basis.pairs
 
     def _offer(self) -> None:
@@ -253,7 +253,9 @@ class Model(Panel):
         self.costs.show(found)
         rows, shapes = self.state.rows, {name: x.shape for name, x in found.plan.steps.shapes.items()}
         into = self.word(f"into_{rows.basis.kind}") if rows is not None else ""
-        out = self.word("out_classes", count=self._classes()) if self.state.task.labelled else self.word("out_other")
+        aim = getattr(self.state.task, "aim", "")
+        out = self.word("out_classes", count=self._classes()) if aim in ("class", "labels") else self.word("out_other")
+        out = self.word("out_number") if aim == "number" else out
         title = pieces.heading(self.word("drawing"))
         picture = drawing.drawn(drawing.blocks(shapes), self.word, (into, out))
         self.drawing.value = pieces.joined(title, pieces.scrolled(picture, self.word("drawing")))

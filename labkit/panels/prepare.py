@@ -193,7 +193,7 @@ class Prepare(Panel):
         before, left = len(self.state.rows or ()), len(cleaned)
         gone = self.word("rows_left", left=f"{left:,}", gone=f"{before - left:,}")
         self.copied.value = pieces.paragraph(gone, "quiet") if before != left else ""
-        spec, classes = rows.spec, rows.basis.classes[:24]
+        spec, classes = rows.spec, rows.basis.classes[:24] if rows.basis.aim != "number" else ()
         lines = []
         for name, part in rows.splits.items():
             counts = [f"{spec.counts[name].get(each, 0):,}" for each in classes]

@@ -18,7 +18,7 @@ from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.models import models
 from labkit.panels.words import language as language_of
-from labkit.tasks import tasks
+from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Data, Experiment, Training, ready
 from labkit.train.run import Run, code_of, data_code
@@ -83,6 +83,9 @@ class State(traitlets.HasTraits):
         if change["new"] is not None:
             given = {key: value for key, value in change["new"].source.items() if key != "steps"}
             self.source, self.options = given.pop("source", ""), given
+            usual = usual_task(change["new"])
+            if self.task.labelled and tasks.name_of(self.task) != usual:
+                self.task = tasks[usual]()
 
     @property
     def store(self) -> Store:
@@ -226,6 +229,14 @@ class _Kept(Config):
     model: dict[str, Any] = option(factory=dict)
     task: dict[str, Any] = option(factory=dict)
     train: dict[str, Any] = option(factory=dict)
+
+
+def usual_task(rows: Rows) -> str:
+    """The task that learns what is known of the rows; of texts of which nothing is known, what comes next."""
+    basis = rows.basis
+    if basis.classes or basis.kind != "text":
+        return BY_AIM[basis.aim]
+    return "lm"
 
 
 def _done(rows: Rows, step: dict[str, Any]) -> Rows:

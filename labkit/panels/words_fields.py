@@ -62,6 +62,8 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "chosen": ("Masked share", "掩码比例", "需要预测的词元比例"),
     "whole_words": ("Whole words", "整词掩码", "选择整词而非单个词元"),
     "next_sentence": ("Next sentence", "下一句预测", "同时判断第二段是否紧接第一段"),
+    "threshold": ("Threshold", "阈值", "概率达到多少时认为类别成立"),
+    "loss": ("Loss", "损失", "最小化什么；huber：一个标准差以内为平方"),
     # training
     "epochs": ("Epochs", "轮数", "每条训练数据被看到的次数"),
     "batch_size": ("Batch size", "批大小", "每步的样本数（文本共享行时为平均值）"),

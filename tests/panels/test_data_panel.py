@@ -267,3 +267,32 @@ def test_numbers_in_short():
     assert [pieces.sized(n) for n in (7, 2e3, 3.21e9)] == ["7 B", "2 kB", "3.21 GB"]
     assert [pieces.timed(n) for n in (2, 0.0123, 1e-5)] == ["2 s", "12.3 ms", "10 µs"]
     assert [pieces.lasting(n) for n in (0.5, 65, 3900)] == ["500 ms", "1:05", "1:05:00"]
+
+
+# --- what is to be learned --------------------------------------------------------------------------------------
+
+
+def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Path):
+    lines = "".join(f"words number {i},{'red;blue' if i % 3 else 'green'},{i / 7:.2f},{i}\n" for i in range(60))
+    (tmp_path / "goals.csv").write_text("text,tags,stars,size\n" + lines)
+    data.way.value, data.path.value = "path", "goals.csv"
+    assert data.goal.layout.display == data.separator.layout.display == "none"
+    data.load.click()
+    data.settle()
+    data.text.value, data.label.value, data.goal.value = "text", "tags", "labels"
+    assert data.separator.layout.display == ""
+    data.load.click()
+    data.settle()
+    assert data.problem is None and data.state.rows.basis.aim == "labels"
+    assert type(data.state.task).__name__ == "MultiLabel" and "red" in data.overview.value
+    data.label.value, data.goal.value = "stars", "number"
+    data.load.click()
+    data.settle()
+    assert data.problem is None and data.state.rows.basis.aim == "number"
+    assert type(data.state.task).__name__ == "Regress" and "Values of stars" in data.overview.value
+    data.features.value = True
+    assert data.text.layout.display == "none"
+    data.load.click()
+    data.settle()
+    assert data.problem is None and data.state.rows.basis.kind == "features"
+    assert loaded(data.code()).fingerprint == data.state.rows.fingerprint
