@@ -107,7 +107,12 @@ def test_a_file_can_be_read_in_one_sitting(file: str) -> None:
 def test_every_outside_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
     declared = project["dependencies"] + project["optional-dependencies"]["convert"]
-    names = {"orbax": "orbax-checkpoint", "sklearn": "scikit-learn", "charset_normalizer": "charset-normalizer"}
+    names = {
+        "orbax": "orbax-checkpoint",
+        "sklearn": "scikit-learn",
+        "charset_normalizer": "charset-normalizer",
+        "PIL": "pillow",
+    }
     through = {"traitlets", "IPython", "jupyter_core"}  # belong to ipywidgets, ipykernel and jupyterlab
     modules = {name for file in FILES for name in imports(ast.parse((PACKAGE / file).read_text("utf-8")))}
     outside = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"labkit"} - through

@@ -69,7 +69,7 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
         for name, part in parts.items()
     }
     _check_left(splits, classes if aim == "class" else (), report)
-    spec = Spec(text=text, label=told, classes=classes, aim=aim, kind=choice.kind)
+    spec = Spec(text=text, label=told, classes=classes, aim=aim, kind=choice.kind, rate=choice.rate)
     return Rows(splits, spec, report.merge(settled), source)
 
 

@@ -63,8 +63,9 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
     """The examples of one split as arrays, copied once out of the Arrow buffers; no value becomes a Python object.
 
     Pictures are one column of nested lists (``Array2D``, ``Array3D``; grey ones get an axis of one channel). Features
-    are all numeric columns in their order, or one column of lists; a missing value becomes NaN. What is held in memory
-    is the result and one portion of 10,000 rows; bytes stay bytes.
+    are all numeric columns in their order, or one column of lists; a missing value becomes NaN. Sounds are one column
+    of lists of int16, and become f32[n, samples] from -1 to 1. What is held in memory is the result and one portion of
+    10,000 rows; bytes stay bytes.
 
     Raises:
         DataError: there is no such column or more than one, values that are no numbers, or examples of several shapes.
@@ -78,12 +79,18 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
     flat = [name for name, kind in types.items() if _is_number(kind)] if spec.kind == "features" else []
     if len(nested) + bool(flat) != 1:
         shown = ", ".join(f"{name} ({kind})" for name, kind in types.items()) or "none"
-        wanted = "one column of nested lists" if spec.kind == "image" else "numeric columns, or one column of lists"
+        wanted = (
+            "one column of nested lists"
+            if spec.kind in ("image", "audio")
+            else "numeric columns, or one column of lists"
+        )
         raise DataError(f"an example of kind {spec.kind!r} is {wanted}; the columns are {shown}.")
     label, row = (np.asarray(column(dataset, name)) for name in _OWN)
     inputs = _columns(dataset, flat) if flat else _lists(dataset, nested[0], types[nested[0]])
     if spec.kind == "features":
         inputs = inputs.reshape(len(inputs), math.prod(inputs.shape[1:]))
+    elif spec.kind == "audio":
+        inputs = inputs.reshape(len(inputs), -1) / np.float32(32767)
     elif inputs.ndim not in (3, 4):
         raise DataError(f"pictures have two or three axes; those of {nested[0]!r} have {inputs.ndim - 1}.")
     elif inputs.ndim == 3:

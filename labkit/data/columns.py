@@ -29,6 +29,7 @@ class Choice:
     number: tuple[str, ...] = ()
     separator: str | None = None
     features: bool | tuple[str, ...] = False
+    rate: int = 0
     on_bad: str = "error"
     missing: str = "error"
     kind: str = "text"

@@ -141,7 +141,7 @@ def norms(split: Dataset) -> Iterator[str]:
     """What is equal in exact copies: the normalised texts; without texts the values of all source columns."""
     names = text_columns(split)
     norm = normalise if names else repr
-    names = names or [name for name in split.column_names if name not in ("label", "row", "target")]
+    names = names or [name for name in split.column_names if name not in ("label", "row", "target", "file")]
     if not names:
         yield from [""] * len(split)
         return

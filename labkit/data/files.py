@@ -17,6 +17,7 @@ from labkit.base.errors import DataError, nearest
 from labkit.base.guard import UNSAFE, kind_of
 from labkit.data.csvfile import Dialect, named, note_encoding, read_csv
 from labkit.data.decode import LOST, detect
+from labkit.data.media import Shape, class_files, medium_of, read_folder, settled
 from labkit.data.spool import PORTION, ROW, Part, Reading, cached, plain, table_of, with_features
 
 SPLITS = {
@@ -139,6 +140,24 @@ def in_order(splits: dict[str, Any]) -> dict[str, Any]:
     return {name: splits[name] for name in (*first, *sorted(set(splits) - set(first))) if name in splits}
 
 
+def media_parts(folder: Path, shape: Shape) -> tuple[str, Shape, dict[str, Callable[[], Part]]] | None:
+    """For a folder of pictures or sounds by class: their kind, the shape they are brought to, and split → a function
+    that reads it; else None.
+
+    Raises:
+        DataError: it holds both.
+    """
+    inner = {canonical(child.name): child for child in _folders(folder) if child.name.lower() in SPLITS}
+    found = {name: files for name, child in inner.items() if (files := class_files(child))}
+    if not found and (files := class_files(folder)):
+        inner, found = {"train": folder}, {"train": files}
+    if not found:
+        return None
+    shape = settled(found.get("train") or next(iter(found.values())), shape)
+    parts = {name: partial(read_folder, inner[name], files, shape) for name, files in in_order(found).items()}
+    return medium_of([files[0] for files in found.values()]), shape, parts
+
+
 def folder_parts(folder: Path, dialect: Dialect) -> dict[str, Callable[[], Part]]:
     """Split → a function that reads it, for a folder of files by split or of texts by class.
 
@@ -148,15 +167,16 @@ def folder_parts(folder: Path, dialect: Dialect) -> dict[str, Callable[[], Part]
     if found := _split_files(folder):
         return {name: partial(_read_files, files, dialect) for name, files in in_order(found).items()}
     inner = {canonical(child.name): child for child in _folders(folder) if child.name.lower() in SPLITS}
-    inner = {name: child for name, child in inner.items() if _class_files(child)}
-    if not inner and _class_files(folder):
+    inner = {name: child for name, child in inner.items() if class_files(child, (".txt",))}
+    if not inner and class_files(folder, (".txt",)):
         inner = {"train": folder}
     if inner:
         return {name: partial(_read_classes, child, dialect) for name, child in in_order(inner).items()}
     listed = ", ".join(sorted(child.name for child in folder.iterdir())[:12]) or "nothing"
     raise DataError(
         f"the folder {folder.name!r} holds {listed}. Give it a file for each split (train.csv, validation.csv, "
-        "test.csv; or .tsv, .jsonl, .parquet) or a folder of .txt files for each class (pos/, neg/)."
+        "test.csv; or .tsv, .jsonl, .parquet) or a folder of files for each class (pos/, neg/): texts (.txt), pictures "
+        "(.png, .jpg …) or sounds (.wav)."
     )
 
 
@@ -198,14 +218,9 @@ def _read_files(files: list[Path], dialect: Dialect) -> Part:
     return Part(concatenate_datasets(tables), report, start)
 
 
-def _class_files(folder: Path) -> list[Path]:
-    """The .txt files one folder down, by folder and name."""
-    return [path for child in _folders(folder) for path in sorted(child.glob("*.txt")) if path.is_file()]
-
-
 def _read_classes(folder: Path, dialect: Dialect) -> Part:
     """Texts named by their folder: columns ``text``, ``label`` and ``file``."""
-    files = _class_files(folder)
+    files = class_files(folder, (".txt",))
     names = [path.relative_to(folder).as_posix() for path in files]
     key = [fingerprint(names, [sha256_file(path) for path in files]), dialect.encoding]
     return cached(key, lambda reading: _texts(files, names, dialect, reading))

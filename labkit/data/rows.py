@@ -58,6 +58,7 @@ class Spec(Config):
     classes: tuple[str, ...] = option((), "Class names in the order of their ids; or names of the numbers.")
     aim: str = option("class", "What is known of a row: a class, several labels, or numbers.", choices=AIMS)
     kind: str = option("text", "What an example is.", choices=KINDS)
+    rate: int = option(0, "Samples a second, of sounds.", low=0)
     sizes: dict[str, int] = option(help="Split → rows.", factory=dict)
     counts: dict[str, dict[str, int]] = option(help="Split → class name → rows.", factory=dict)
     unlabelled: dict[str, int] = option(help="Split → rows without a label (-1).", factory=dict)
@@ -252,12 +253,18 @@ class Rows:
 
         dataset = self[split or next(iter(self.splits))]
         frame = pd.DataFrame(dataset.select(range(min(n, len(dataset)))).with_format(None).to_list())
-        targets = frame.pop("target") if "target" in frame else [None] * len(frame)
-        frame["label"] = [self._target(*line) for line in zip(frame["label"], targets, strict=True)]
+        frame["label"] = self.known_of(dataset.select(range(len(frame))))
+        frame = frame.drop(columns="target", errors="ignore")
         for name in frame.columns:
             frame[name] = [visible(value, 300) if isinstance(value, str) else value for value in frame[name]]
         first = [*text_columns(dataset), "label", "row"]
         return frame[[*first, *(name for name in frame.columns if name not in first)]]
+
+    def known_of(self, dataset: Dataset) -> list[Any]:
+        """What is known of each row of (a part of) a split, for reading; None where nothing is."""
+        dataset = dataset.with_format(None)
+        targets = dataset["target"] if "target" in dataset.column_names else [None] * len(dataset)
+        return [self._target(*line) for line in zip(dataset["label"], targets, strict=True)]
 
     def _target(self, label: int, target: Any) -> Any:
         """What is known of a row, for reading: the name of its class, its labels, its number; None where nothing is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from labkit.data import disk
 from labkit.data.admit import make_rows
 from labkit.data.columns import Choice
 from labkit.data.csvfile import Dialect, named
-from labkit.data.files import canonical, folder_parts, in_order, read_file
+from labkit.data.files import canonical, folder_parts, in_order, media_parts, read_file
 from labkit.data.labels import Classes
+from labkit.data.media import shape_of
 from labkit.data.report import Note, Report
 from labkit.data.rows import MARK, Rows
 from labkit.data.spool import PORTION, ROW, Part, Reading, column_of, in_memory, plain, table_of
@@ -47,6 +49,9 @@ def load(
     delimiter: str | None = None,
     encoding: str | None = None,
     quotes: bool = True,
+    size: int | Sequence[int] | None = None,
+    seconds: float | None = None,
+    rate: int | None = None,
     **options: Any,
 ) -> Rows:
     """Read labelled texts. Nothing is changed or left out in silence: ``rows.report`` lists it by row number.
@@ -54,7 +59,8 @@ def load(
     Args:
         x: a list of dicts; a pandas frame; a ``datasets.Dataset`` or ``DatasetDict``; the path of a CSV, TSV, JSON
             lines or Parquet file; of a folder with such a file for each split (train.csv, test.csv, …), with a folder
-            of .txt files for each class (pos/, neg/; also inside train/, test/), or written by :meth:`Rows.save`; the
+            of texts (.txt), pictures (.png, .jpg …) or sounds (.wav) for each class (pos/, neg/; also inside train/,
+            test/), or written by :meth:`Rows.save`; the
             address of such a file (https://…); the name of a sample (``labkit samples``); or a hub name,
             "organisation/name". A path wins over a sample.
         text: column of the text, or two columns for pairs. Left out: the one with a usual name, else the longest.
@@ -76,6 +82,10 @@ def load(
         names: column names of a CSV file without a header line.
         delimiter, encoding: of a CSV file; found out when left out (encoding also for JSON lines and .txt).
         quotes: False where ``"`` is plain text in a CSV file.
+        size: of a folder of pictures: the side in pixels, or (height, width), that all are brought to. Left out: their
+            own where they have one, else the usual shorter side, at most 128.
+        seconds, rate: of a folder of sounds: the length that all are brought to (left out: what 95 % do not exceed, at
+            most 10) and the samples a second (16,000).
         options: of a sample, such as ``min_score`` of movie-reviews.
 
     Raises:
@@ -86,6 +96,8 @@ def load(
     text = text if text is None or isinstance(text, str) else tuple(text)
     file = {"names": names and tuple(names), "delimiter": delimiter, "encoding": encoding, "quotes": quotes}
     file = {name: value for name, value in file.items() if value not in (None, True)}
+    shape = {"size": size, "seconds": seconds, "rate": rate}
+    media = {name: value for name, value in shape.items() if value is not None}
     hub = {name: value for name, value in (("revision", revision), ("subset", subset)) if value is not None}
     label = label if label is None or isinstance(label, str | bool) else tuple(label)
     columns = features if isinstance(features, bool) else (features,) if isinstance(features, str) else tuple(features)
@@ -100,9 +112,15 @@ def load(
     said |= {} if wanted is None else {"split": wanted}
     if isinstance(x, str | os.PathLike):
         given = os.fspath(x)
-        source = {"source": given, **_plain({**said, **file, **hub, **options})}
+        source = {"source": given, **_plain({**said, **file, **media, **hub, **options})}
+        if Path(given).is_dir() and (found := media_parts(Path(given), shape_of(**shape))):
+            _no_use({**file, **hub, **options}, f"the folder {given!r} of files by class")
+            kind, made, parts = found
+            told = replace(choice, kind=kind, rate=made.rate if kind == "audio" else 0)
+            return make_rows(_read(dict(parts), wanted), told, source)
+        _no_use(media, f"{given!r}, which is no folder of pictures or sounds")
         return _from_name(given, choice, wanted, file, hub, options, source)
-    _no_use({**file, **hub, **options}, f"rows in memory ({type(x).__name__})")
+    _no_use({**file, **media, **hub, **options}, f"rows in memory ({type(x).__name__})")
     return make_rows(_read(_memory_parts(x), wanted), choice, {"source": "", **_plain(said)})
 
 

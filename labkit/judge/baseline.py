@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from labkit.base.errors import DataError
 from labkit.data.arrays import stack
 from labkit.data.rows import Spec
+from labkit.data.sound import log_mel
 from labkit.judge.report import Report
 
 # Thai to Lao, Burmese, Khmer, kana, Han: scripts that put no space between words
@@ -50,13 +51,23 @@ def baselines(
         texts, judged = texts_of(train), texts_of(test)
         linear = {"TF-IDF + logistic regression": tfidf_logistic(texts, label, judged, classes, seed)}
     else:
-        known, asked = (stack(part, spec).inputs for part in (train, test))
+        known, asked = (plain_inputs(part, spec) for part in (train, test))
         linear = {"logistic regression": logistic(known, label, asked, classes)}
     seen, rows = np.unique(label[label >= 0]).tolist(), _column(test, "row")
     return {
         name: Report(classes, truth, probability, judged, rows, split=split, seed=seed, seen=seen)
         for name, probability in {"majority class": majority(label, len(truth), classes), **linear}.items()
     }
+
+
+def plain_inputs(dataset: Any, spec: Spec) -> np.ndarray:
+    """What a linear model reads of pictures, features or sounds [n, …]; of sounds the mean and deviation of each band
+    of frequencies."""
+    inputs = stack(dataset, spec).inputs
+    if spec.kind != "audio":
+        return inputs
+    seen = log_mel(inputs, spec.rate, window=round(0.025 * spec.rate), hop=round(0.01 * spec.rate))
+    return np.concatenate([seen.mean(1), seen.std(1)], axis=1)
 
 
 def logistic(known: np.ndarray, train_labels: Iterable[int], asked: np.ndarray, classes: Sequence[str]) -> np.ndarray:

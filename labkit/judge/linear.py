@@ -13,10 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from labkit.base.errors import DataError
-from labkit.data.arrays import stack
 from labkit.data.rows import Spec
 from labkit.data.targets import targets_of
-from labkit.judge.baseline import LONGEST, texts_of, vectorizer
+from labkit.judge.baseline import LONGEST, plain_inputs, texts_of, vectorizer
 
 #: Strengths of the penalty that ridge regression chooses from, by leaving one row out at a time.
 PENALTIES = np.logspace(-3, 4, 15)
@@ -53,7 +52,7 @@ def answers(train: Any, test: Any, spec: Spec) -> dict[str, np.ndarray]:
 def _features(train: Any, test: Any, spec: Spec, kept: np.ndarray) -> tuple[Any, Any]:
     """What both linear models read, of the kept training rows and of the rows asked for; None without any word."""
     if spec.kind != "text":
-        flat = [stack(part, spec).inputs.reshape(len(part), -1).astype(np.float64) for part in (train, test)]
+        flat = [plain_inputs(part, spec).reshape(len(part), -1).astype(np.float64) for part in (train, test)]
         ready = make_pipeline(StandardScaler(), SimpleImputer(keep_empty_features=True)).fit(flat[0][kept])
         return ready.transform(flat[0][kept]), ready.transform(flat[1])
     texts = texts_of(train)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from labkit.panels.panel import Panel
 
 #: Rows on a page.
-PAGE = {"text": 6, "image": 24, "features": 8}
+PAGE = {"text": 6, "image": 24, "features": 8, "audio": 6}
 #: Columns of features that are shown.
 WIDE = 8
 
@@ -45,7 +45,7 @@ class Browser:
             self.split.options = list(rows.splits)
             self.label.options = [
                 (self.panel.word("all"), -1),
-                *((name, i) for i, name in enumerate(rows.basis.classes)),
+                *((name, i) for i, name in enumerate(rows.basis.classes if rows.basis.aim == "class" else ())),
             ]
             self.split.value, self.label.value = next(iter(rows.splits)), -1
         self.root.layout.display = ""
@@ -83,10 +83,15 @@ class Browser:
 def page(rows: Rows, split: str, chosen: np.ndarray, panel: Panel) -> pieces.Html:
     """Some rows of a split, by position, as HTML."""
     part = rows[split].select(chosen.tolist())
-    names = [rows.basis.classes[i] if i >= 0 else "–" for i in numbers(part, "label").tolist()]
+    names = ["–" if told is None else str(told) for told in rows.known_of(part)]
     order = numbers(part, "row").tolist()
     if rows.basis.kind == "image":
         return _pictures(part, names, order)
+    if rows.basis.kind == "audio":
+        heard = [media.sound(np.asarray(wave, np.float32) / 32767, rows.basis.rate, name)
+                 for wave, name in zip(part["sound"], names, strict=True)]  # fmt: skip
+        lines = list(zip(order, names, heard, strict=True))
+        return pieces.table([panel.word("row"), panel.word("class"), panel.word("sound")], lines, numeric=(0,))
     if texts := text_columns(part):
         columns = [part[name] for name in texts]
         head = [panel.word("row"), panel.word("class"), *rows.basis.text]

@@ -25,7 +25,7 @@ from labkit.train.outlook import Expected, Outlook
 #: The preset that a newcomer is given of an architecture.
 FIRST = {"bert": "minilm-l6", "gpt": "micro", "textcnn": "tiny", "transformer": "tiny", "mlp": "small", "cnn": "small"}
 #: The architecture that a newcomer is given, by what the rows hold.
-USUAL = {"text": "bert", "image": "cnn", "features": "mlp"}
+USUAL = {"text": "bert", "image": "cnn", "features": "mlp", "audio": "cnn"}
 #: Fields at the front; the others are folded away.
 SIZES = (
     "family", "width", "depth", "encoder_depth", "decoder_depth", "heads", "mlp_width", "widths", "blocks", "stages",
@@ -213,7 +213,7 @@ class Model(Panel):
     def _idle(self) -> tuple[str, ...]:
         """Settings of the task that say nothing for these rows."""
         kind = "" if self.state.rows is None else self.state.rows.basis.kind
-        return {"text": ("augment", "mixup"), "image": TEXTS, "features": (*TEXTS, "augment")}.get(kind, TEXTS)
+        return {"text": ("augment", "mixup"), "features": (*TEXTS, "augment")}.get(kind, TEXTS)
 
     def _fill_training(self) -> None:
         task, train = self.state.task, self.state.train

@@ -255,6 +255,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "not_a_value": ("{value} is no value for {name}.", "{value} 不是“{name}”的有效值。"),
     "drawing": ("What it is made of, from below", "模型结构（自下而上）"),
     "into_text": ("text: ids of its pieces", "文本：词元编号"),
+    "sound": ("sound", "声音"),
+    "into_audio": ("sound: its log-mel spectrum", "声音：对数梅尔谱"),
     "into_image": ("picture: its pixels", "图像：像素"),
     "into_features": ("numbers: standardised", "数值：标准化"),
     "out_classes": ("probabilities of {count} classes", "{count} 个类别的概率"),

@@ -97,7 +97,9 @@ def check_reads(model: Any, rows: Rows, task: Any) -> None:
         able = ", ".join(task.models)
         raise ConfigError(f"{name} cannot learn {tasks.name_of(task)!r}. Architectures that can: {able}.")
     kind = rows.spec.kind
-    readers = {"image": ("image", "features"), "text": ("text", "pair")}.get(kind, (kind,))
+    readers = {"image": ("image", "features"), "audio": ("image", "features"), "text": ("text", "pair")}.get(
+        kind, (kind,)
+    )
     if model.reads not in readers:
         fit = ", ".join(name for name in models if models[name].reads in readers)
         raise DataError(

@@ -18,6 +18,7 @@ from labkit.data.corpus import sentence_pairs, stream
 from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
 from labkit.data.rows import Rows, Spec
+from labkit.data.sound import Sound, as_wave, read_wav
 from labkit.data.spans import WindowBatches, Windows, answers_of, windows
 from labkit.data.tabular import features_of
 from labkit.data.targets import targets_of
@@ -29,7 +30,7 @@ from labkit.train.experiment import Experiment, Training
 BATCH = 32
 #: Tokens of a row of running text, at most.
 WHOLE = 2**20
-_STANDARD = "standard.toml"
+_STANDARD, _SOUND = "standard.toml", "sound.toml"
 
 
 class Inputs(Protocol):
@@ -201,8 +202,41 @@ class Numbers:
             write_atomic(folder / _STANDARD, dumps(self.standard))
 
 
+class Sounds(Numbers):
+    """Sounds as pictures of their frequencies (:mod:`labkit.data.sound`), ``rate`` samples a second."""
+
+    def __init__(self, rate: int = 0, sound: Sound | None = None, shape: tuple[int, ...] | None = None):
+        super().__init__("audio", None, shape)
+        self.rate, self.sound = rate, sound
+
+    def encode(self, dataset: Any) -> Arrays:
+        """The sounds as pictures; the first call, with the training rows, fits."""
+        waves = self.raw(dataset)
+        if self.sound is None:
+            self.sound = Sound.fit(waves, self.rate)
+        arrays = self.sound(waves)
+        self.shape = self.shape or arrays.shape
+        return arrays
+
+    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
+        """Batches of new sounds, in their order: paths of WAV files, or arrays [samples] at the model's rate."""
+        assert self.sound is not None
+        rate, waves = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32)
+        for place, value in enumerate(values):
+            wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
+            waves[place, : len(wave)] = wave[: self.sound.samples]
+        return ArrayBatches(self.sound(Arrays.unlabelled(waves)), BATCH, shuffle=False, labelled_only=False)
+
+    def save(self, folder: Path) -> None:
+        """``sound.toml``."""
+        assert self.sound is not None
+        write_atomic(folder / _SOUND, dumps(self.sound))
+
+
 def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbers:
     """What a run reads its rows with; a tokenizer is that kept from before, or of the pretrained model, or learnt."""
+    if rows.spec.kind == "audio":
+        return Sounds(rows.spec.rate)
     if rows.spec.kind != "text":
         return Numbers(rows.spec.kind)
     kept = folder / "tokenizer"
@@ -225,6 +259,9 @@ def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ..
     """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
     if kind == "text":
         return _texts(Tokenizer.load(folder), experiment)
+    if kind == "audio":
+        sound = loads(Sound, (folder / _SOUND).read_text(encoding="utf-8"))
+        return Sounds(sound.rate, sound, shape)
     place = folder / _STANDARD
     standard = loads(Standard, place.read_text(encoding="utf-8")) if place.exists() else None
     return Numbers(kind, standard, shape)

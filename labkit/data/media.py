@@ -1,0 +1,263 @@
+"""Pictures and sounds from files: a folder for each class, brought to one shape; what is damaged is refused by row."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit.base.cache import fingerprint, sha256_file
+from labkit.base.errors import ConfigError, DataError
+from labkit.data.sound import RATE, read_wav
+from labkit.data.spool import ROW, Part, Reading, cached
+
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+SOUNDS = (".wav",)
+#: Pixels of a file at most: a small file can hold more than any memory.
+MOST_PIXELS = 50_000_000
+#: Sides that pictures of several sizes are brought to, unless ``size`` says which: at most.
+LARGEST = 128
+#: Seconds of a sound that are kept, unless ``seconds`` says how many: at most.
+LONGEST = 10.0
+_PORTION = 64  # files decoded at a time
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the files of a folder are brought to.
+
+    ``size``: (height, width) of pictures, ``grey``: without colours; ``seconds``: length of sounds, and ``rate``: their
+    samples a second. What is None is found out.
+    """
+
+    size: tuple[int, int] | None = None
+    grey: bool | None = None
+    seconds: float | None = None
+    rate: int = RATE
+
+
+def shape_of(size: int | Sequence[int] | None, seconds: float | None, rate: int | None) -> Shape:
+    """The arguments of ``load``, checked. Raises :class:`ConfigError`."""
+    both = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
+    if both is not None and (len(both) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in both)):
+        raise ConfigError(f"size = {size!r} must be a number of pixels from 1 to 4096, or (height, width).")
+    if seconds is not None and not 0 < seconds <= 600:
+        raise ConfigError(f"seconds = {seconds!r} must be above 0 and at most 600.")
+    if rate is not None and not 1000 <= rate <= 192_000:
+        raise ConfigError(f"rate = {rate!r} must be from 1,000 to 192,000 samples a second.")
+    return Shape(both, None, seconds, rate or RATE)
+
+
+def medium_of(files: Sequence[Path]) -> str:
+    """ "image" or "audio", by the endings. Raises :class:`DataError` where there are both."""
+    kinds = {"image" if path.suffix.lower() in PICTURES else "audio" for path in files}
+    if len(kinds) > 1:
+        raise DataError("the folder holds pictures and sounds; give each kind a folder of its own.")
+    return kinds.pop()
+
+
+def class_files(folder: Path, endings: Sequence[str] = (*PICTURES, *SOUNDS)) -> list[Path]:
+    """The files with these endings one folder down, by folder and name."""
+    inside = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return [
+        path
+        for child in inside
+        for path in sorted(child.iterdir())
+        if path.is_file() and path.suffix.lower() in endings
+    ]
+
+
+def settled(files: Sequence[Path], shape: Shape) -> Shape:
+    """``shape`` with what these files say of it; they are looked at, pictures by their heads alone."""
+    if medium_of(files) == "audio":
+        return shape if shape.seconds else replace(shape, seconds=_usual_length(files, shape.rate))
+    sizes, grey = Counter[tuple[int, int]](), True
+    for path in files:
+        if (seen := _looked_at(path)) is not None:
+            sizes[seen[0]] += 1
+            grey = grey and seen[1]
+    return replace(shape, size=shape.size or _common_size(sizes), grey=grey if shape.grey is None else shape.grey)
+
+
+def read_folder(folder: Path, files: list[Path], shape: Shape) -> Part:
+    """The files of a folder, brought to a settled ``shape``.
+
+    Pictures (column ``image``, uint8 [height, width, 1 or 3]) or sounds (column ``sound``, int16 [samples]), with
+    ``label``, the name of the folder that a file lies in, and ``file``.
+
+    Raises:
+        DataError: none of the files can be read.
+    """
+    names = [path.relative_to(folder).as_posix() for path in files]
+    key = ["pictures and sounds", repr(shape), fingerprint(names, [sha256_file(path) for path in files])]
+    reader = _pictures if medium_of(files) == "image" else _sounds
+    return cached(key, lambda reading: reader(files, names, shape, reading))
+
+
+def _tables(
+    files: list[Path], names: list[str], column: str, shape: tuple[int, ...],
+    values: Callable[[int], np.ndarray | None], reading: Reading,
+) -> Iterator[pa.Table]:  # fmt: skip
+    """Tables of the files that ``values`` could decode, a portion at a time."""
+    from datasets import Array3D, Features, List, Value
+
+    kind: Any = Array3D(shape, "uint8") if column == "image" else List(Value("int16"), length=shape[0])
+    features = Features({column: kind, "label": Value("string"), "file": Value("string"), ROW: Value("int64")})
+    schema, found = features.arrow_schema, 0
+    for start in range(0, len(files), _PORTION):
+        some = [(number, values(number)) for number in range(start, min(start + _PORTION, len(files)))]
+        kept = [(number, array) for number, array in some if array is not None]
+        reading.records = start + len(some)
+        if not kept:
+            continue
+        found += len(kept)
+        flat = np.stack([array for _, array in kept])
+        made: pa.Array = pa.array(flat.reshape(-1))
+        if column == "image":
+            for length in reversed(shape):
+                ends = np.arange(0, len(made) + 1, length, dtype=np.int32)
+                made = pa.ListArray.from_arrays(pa.array(ends), made)
+            made = pa.ExtensionArray.from_storage(schema.field(column).type, made)
+        else:
+            made = pa.FixedSizeListArray.from_arrays(made, shape[0])
+        labels = pa.array([files[number].parent.name for number, _ in kept], pa.string())
+        told = pa.array([names[number] for number, _ in kept], pa.string())
+        rows = pa.array([number for number, _ in kept], pa.int64())
+        yield pa.table([made, labels, told, rows], schema=schema)
+    if not found:
+        raise DataError(f"none of the {len(files)} files can be read; the first is {names[0]!r}.")
+
+
+def _refuse(reading: Reading, number: int, name: str, reason: str) -> None:
+    reading.report.add("refused", reason, [number], column="file", detail=name)
+
+
+# --- pictures ------------------------------------------------------------------------------------------------------
+
+
+def _pictures(files: list[Path], names: list[str], shape: Shape, reading: Reading) -> Iterator[pa.Table]:
+    assert shape.size is not None and shape.grey is not None
+    size, grey, resized = shape.size, shape.grey, 0
+
+    def values(number: int) -> np.ndarray | None:
+        nonlocal resized
+        try:
+            pixels = decode(files[number].read_bytes(), size, grey)
+        except DataError as error:
+            _refuse(reading, number, names[number], str(error))
+            return None
+        seen = _looked_at(files[number])
+        resized += seen is not None and seen[0] != size
+        return pixels
+
+    yield from _tables(files, names, "image", (*size, 1 if grey else 3), values, reading)
+    if resized:
+        detail = f"{resized:,} of other sizes, now {size[0]} x {size[1]} (size=… says another)"
+        reading.report.add("counted", "pictures brought to one size", detail=detail)
+
+
+def _looked_at(path: Path) -> tuple[tuple[int, int], bool] | None:
+    """(height, width) of a picture and whether it is grey, from its head alone; None where it is none."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                wide, high = picture.size
+                return (high, wide), picture.mode in ("1", "L", "I", "I;16", "I;16B", "F")
+    except Exception:  # whatever a decoder raises for a damaged file
+        return None
+
+
+def _common_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
+    if len(sizes) == 1 and max(next(iter(sizes))) <= 4 * LARGEST:
+        return next(iter(sizes))
+    short = sorted(min(size) for size in sizes.elements())
+    side = min(LARGEST, short[len(short) // 2] if short else LARGEST)
+    return side, side
+
+
+def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False) -> np.ndarray:
+    """A picture file as uint8 [height, width, 1 or 3], upright, on white where it is transparent.
+
+    It is scaled so that it covers ``size`` and then cut to it from the middle; 16 bits become 8.
+
+    Raises:
+        DataError: it is no whole picture, or has more than 50 million pixels.
+    """
+    import io
+
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the size is checked here
+            with Image.open(io.BytesIO(data)) as picture:
+                if picture.size[0] * picture.size[1] > MOST_PIXELS:
+                    raise Image.DecompressionBombError
+                upright = ImageOps.exif_transpose(picture)
+                upright = _eight_bits(upright)
+                if "A" in upright.getbands() or "transparency" in upright.info:
+                    upright = upright.convert("RGBA")
+                    upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+                upright = upright.convert("L" if grey else "RGB")
+                if size is not None and (upright.size[1], upright.size[0]) != tuple(size):
+                    upright = ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.BILINEAR)
+                pixels = np.asarray(upright, np.uint8)
+    except Image.DecompressionBombError:  # Pillow's own limit is higher
+        raise DataError(f"picture above {MOST_PIXELS // 1_000_000} million pixels") from None
+    except Exception as error:  # decoders raise whatever their formats bring
+        raise DataError(f"no whole picture ({type(error).__name__})") from error
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _eight_bits(picture: Any) -> Any:
+    """A picture of 16 or 32 bits as one of 8, which Pillow would clip."""
+    from PIL import Image
+
+    if picture.mode not in ("I", "I;16", "I;16B", "F"):
+        return picture
+    values = np.asarray(picture, np.float64)
+    top = 65535 if values.max(initial=0) > 255 else 255
+    return Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
+
+
+# --- sounds --------------------------------------------------------------------------------------------------------
+
+
+def _usual_length(files: Sequence[Path], rate: int) -> float:
+    """Seconds that 95 % of the sounds do not exceed, at most :data:`LONGEST`."""
+    lengths = []
+    for path in files:
+        try:
+            lengths.append(len(read_wav(path, rate)))
+        except DataError:
+            continue
+    return min(LONGEST, max(float(np.quantile(lengths, 0.95)) / rate, 0.1)) if lengths else 1.0
+
+
+def _sounds(files: list[Path], names: list[str], shape: Shape, reading: Reading) -> Iterator[pa.Table]:
+    assert shape.seconds is not None
+    samples = round(shape.seconds * shape.rate)
+
+    def values(number: int) -> np.ndarray | None:
+        try:
+            wave = read_wav(files[number], shape.rate)
+        except DataError as error:
+            _refuse(reading, number, names[number], str(error))
+            return None
+        if len(wave) > samples:
+            detail = f"{len(wave) / shape.rate:.2f} s; {samples / shape.rate:.2f} s are kept (seconds=… says how many)"
+            reading.report.add("counted", "sound cut", [number], column="file", detail=detail)
+        kept = np.zeros(samples, np.float32)
+        kept[: min(samples, len(wave))] = wave[:samples]
+        return np.rint(kept * 32767).astype(np.int16)
+
+    yield from _tables(files, names, "sound", (samples,), values, reading)

@@ -1,0 +1,131 @@
+"""Sounds as numbers: WAV files read, brought to one rate, and seen as log-mel spectra."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from labkit.base.config import Config, option
+from labkit.base.errors import DataError
+from labkit.data.arrays import Arrays
+
+RATE = 16_000  # samples a second, enough for speech
+
+
+def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
+    """A WAV file as f32[samples] from -1 to 1 at ``rate`` samples a second, its channels averaged.
+
+    Raises:
+        DataError: it is no whole WAV file, has no samples, or holds numbers that are not finite.
+    """
+    import warnings
+
+    from scipy.io import wavfile
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", wavfile.WavFileWarning)
+            warnings.filterwarnings("ignore", "Chunk .non-data. not understood")
+            given, values = wavfile.read(path)
+    except Exception as error:  # the reader raises whatever its parts raise
+        raise DataError(f"no whole WAV file ({type(error).__name__})") from error
+    return as_wave(values, int(given), rate)
+
+
+def as_wave(values: np.ndarray, given: int, rate: int = RATE) -> np.ndarray:
+    """Samples [n] or [n, channels] of any kind, ``given`` a second, as f32[samples] from -1 to 1.
+
+    Raises:
+        DataError: there are none, or some are not finite.
+    """
+    from scipy.signal import resample_poly
+
+    values = np.asarray(values)
+    if values.ndim not in (1, 2) or not len(values) or not given:
+        raise DataError("sound without samples")
+    wave = values.astype(np.float64)
+    if values.dtype == np.uint8:
+        wave = (wave - 128) / 128
+    elif values.dtype.kind == "i":
+        wave /= -float(np.iinfo(values.dtype).min)
+    wave = wave.mean(-1) if wave.ndim == 2 else wave
+    if not np.isfinite(wave).all():
+        raise DataError("sound with samples that are not finite")
+    if given != rate:
+        shared = math.gcd(given, rate)
+        wave = resample_poly(wave, rate // shared, given // shared)
+    return wave.clip(-1, 1).astype(np.float32)
+
+
+def mel_filters(rate: int, window: int, bands: int) -> np.ndarray:
+    """Triangles over the frequencies of a Fourier transform, f64[window // 2 + 1, bands], as HTK has them.
+
+    The mel of f hertz is 2595 log10(1 + f / 700) (O'Shaughnessy 1987); the bands lie evenly on it from 0 to rate / 2.
+    """
+    mel = lambda hertz: 2595 * np.log10(1 + hertz / 700)  # noqa: E731
+    edges = 700 * (10 ** (np.linspace(0, mel(rate / 2), bands + 2) / 2595) - 1)
+    hertz = np.fft.rfftfreq(window, 1 / rate)[:, None]
+    up = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    down = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
+    return np.maximum(0, np.minimum(up, down))
+
+
+def log_mel(
+    waves: np.ndarray, rate: int = RATE, *, window: int = 400, hop: int = 160, bands: int = 64
+) -> np.ndarray:  # fmt: skip
+    """The logarithm of the energy in mel bands, f32[n, frames, bands].
+
+    Args:
+        waves: f32[n, samples] from -1 to 1; shorter ones than a window are filled up with silence.
+        rate: samples a second.
+        window: samples of a frame, under a Hann window (400: 25 ms at 16 kHz).
+        hop: samples from one frame to the next (10 ms).
+        bands: mel bands.
+    """
+    waves = np.atleast_2d(np.asarray(waves, np.float32))
+    if waves.shape[1] < window:
+        waves = np.pad(waves, ((0, 0), (0, window - waves.shape[1])))
+    frames = np.lib.stride_tricks.sliding_window_view(waves, window, axis=1)[:, ::hop]
+    filters = mel_filters(rate, window, bands)
+    shape = np.hanning(window + 1)[:-1]
+    found = np.empty((*frames.shape[:2], bands), np.float32)
+    for number, each in enumerate(frames):
+        power = np.abs(np.fft.rfft(each * shape, axis=-1)) ** 2
+        found[number] = np.log(power @ filters + 1e-6)
+    return found
+
+
+@dataclass(frozen=True)
+class Sound(Config):
+    """How sounds become pictures, fitted on the training rows and kept with the model."""
+
+    rate: int = option(RATE, "Samples a second.", low=1)
+    samples: int = option(
+        RATE, "Samples of every sound; what is longer is cut, what is shorter ends in silence.", low=1
+    )
+    bands: int = option(64, "Mel bands.", low=1)
+    mean: float = option(0.0, "Mean of the log-mel values of the training rows.")
+    scale: float = option(1.0, "Their deviation.")
+
+    @classmethod
+    def fit(cls, train: Arrays, rate: int) -> Self:
+        """From sounds f32[n, samples]."""
+        seen = log_mel(train.inputs, rate, **_frames(rate))
+        return cls(rate, train.inputs.shape[1], mean=float(seen.mean()), scale=max(float(seen.std()), 1e-6))
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        """The same sounds as pictures, f32[n, frames, bands, 1], of mean 0 and deviation 1."""
+        waves = np.zeros((len(arrays), self.samples), np.float32)
+        kept = min(self.samples, arrays.inputs.shape[1])
+        waves[:, :kept] = arrays.inputs[:, :kept]
+        seen = log_mel(waves, self.rate, bands=self.bands, **_frames(self.rate))
+        return replace(arrays, inputs=((seen - self.mean) / self.scale)[..., None].astype(np.float32))
+
+
+def _frames(rate: int) -> dict[str, int]:
+    """Frames of 25 ms, one every 10 ms."""
+    return {"window": round(0.025 * rate), "hop": round(0.01 * rate)}
