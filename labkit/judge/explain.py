@@ -38,10 +38,13 @@ class Explainer:
         module: the model with its head; it is not changed.
         classes: names of the classes.
         inputs: what examples are read with, :class:`labkit.train.inputs.Texts` or ``Numbers``.
+        aim: what the model tells: one "class", several "labels" (F is then a label's own log-odds, its logit), or a
+            "number" (F is the number itself, as the last layer gives it: in standard deviations of the training rows).
     """
 
-    def __init__(self, module: Any, classes: tuple[str, ...], inputs: Any):
-        self.classes, self.inputs = classes, inputs
+    def __init__(self, module: Any, classes: tuple[str, ...], inputs: Any, aim: str = "class"):
+        self.classes, self.inputs, self.aim = classes, inputs, aim
+        self._score = log_odds if aim == "class" else _logit
         self._graph, self._state = nnx.split(module)
         self._answer = jax.jit(lambda state, batch: self._merged(state)(batch))
         self._paths = {"ids": jax.jit(self._path_of_words), "inputs": jax.jit(self._path_of_numbers)}
@@ -83,18 +86,23 @@ class Explainer:
         if method == "integrated":
             values, whole, empty = self._integrated(batch, number, points)
         else:
-            whole, empty = float(log_odds(logits, number)), float("nan")
+            whole, empty = float(self._score(logits, number)), float("nan")
             values = (
                 self._occluded(batch, number, spans, whole) if method == "occlusion" else self._steep(batch, number)
             )
         if text:
             values = np.asarray([values[word.tokens].sum() for word in words], np.float64)
-        chances = np.exp(logits - np.logaddexp.reduce(logits))
+        chances = self._chances(logits)
         shown = None if text else np.asarray(batch["inputs"][0])
         return Explanation(
             method, self.classes[number], dict(zip(self.classes, map(float, chances), strict=True)),
             values, whole, empty, float(values.sum() - (whole - empty)), words, shown,
         )  # fmt: skip
+
+    def _chances(self, logits: np.ndarray) -> np.ndarray:
+        if self.aim == "class":
+            return np.exp(logits - np.logaddexp.reduce(logits))
+        return np.exp(-np.logaddexp(0, -logits)) if self.aim == "labels" else logits
 
     @property
     def attends(self) -> bool:
@@ -178,16 +186,16 @@ class Explainer:
             _table(module.trunk).embedding = nnx.Param(vectors)
             return module({**batch, "ids": jnp.arange(len(vectors))[None]})[0]
 
-        values, *ends = _path(logits, table[batch["ids"][0]], table[blank[0]], *rest)
+        values, *ends = _path(self._score, logits, table[batch["ids"][0]], table[blank[0]], *rest)
         return values.sum(-1), *ends
 
     def _path_of_numbers(self, state: Any, batch: Batch, blank: Any, *rest: Any) -> Any:
         """:func:`_path` over a picture or features."""
-        return _path(self._numbers(state, batch), batch["inputs"][0], blank[0], *rest)
+        return _path(self._score, self._numbers(state, batch), batch["inputs"][0], blank[0], *rest)
 
     def _slope_of_numbers(self, state: Any, batch: Batch, target: Any) -> Any:
         logits = self._numbers(state, batch)
-        return jax.grad(lambda values: log_odds(logits(values), target))(batch["inputs"][0])
+        return jax.grad(lambda values: self._score(logits(values), target))(batch["inputs"][0])
 
     def _numbers(self, state: Any, batch: Batch) -> Callable[[Any], Any]:
         return lambda values: self._merged(state)({**batch, "inputs": values[None]})[0]
@@ -213,7 +221,7 @@ class Explainer:
             for number, span in enumerate(chosen):
                 covered[number][span] = cover[span]
             logits = self._answer(self._state, {**rest, kind: covered})
-            falls = whole - np.asarray(log_odds(logits, target), np.float64)
+            falls = whole - np.asarray(self._score(logits, target), np.float64)
             for number, span in enumerate(chosen):
                 total[span] += falls[number] / total[span].size
                 times[span] += 1
@@ -221,12 +229,18 @@ class Explainer:
 
 
 def _path(
-    logits: Callable[[Any], Any], end: Any, start: Any, target: Any, nodes: Any, weights: Any
+    of: Callable[[Any, Any], Any],
+    logits: Callable[[Any], Any],
+    end: Any,
+    start: Any,
+    target: Any,
+    nodes: Any,
+    weights: Any,
 ) -> tuple[Any, Any, Any]:
     """Integrated gradients from ``start`` to ``end``, of their shape, and F at the end and at the start."""
 
     def score(values: Any) -> Any:
-        return log_odds(logits(values), target)
+        return of(logits(values), target)
 
     slope = jax.grad(score)
     slopes = jax.lax.map(lambda node: slope(start + node * (end - start)), nodes, batch_size=AT_ONCE)
@@ -237,6 +251,10 @@ def log_odds(logits: Any, target: Any) -> Any:
     """log p / (1 - p) of a class, from logits [..., c]."""
     others = jnp.where(jnp.arange(logits.shape[-1]) == target, -jnp.inf, logits)
     return jnp.take(logits, target, axis=-1) - jax.nn.logsumexp(others, -1)
+
+
+def _logit(logits: Any, target: Any) -> Any:
+    return jnp.take(logits, target, axis=-1)
 
 
 def _table(trunk: Any) -> Any:

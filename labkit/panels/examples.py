@@ -91,7 +91,7 @@ class Examples:
     def __init__(self, panel: Panel):
         self.panel = panel
         self.title, self.text = panel.html(), panel.html()
-        self.list = widgets.Select(rows=9, layout={"width": "100%"})
+        self.list = widgets.Select(rows=9, layout={"width": "98%"})
         self.list.tooltip = panel.word("choose_example")
         self.why = Why(panel)
         self.top = widgets.VBox([self.title, self.list])

@@ -13,6 +13,7 @@ from labkit.data.report import visible
 from labkit.judge.calibration import Calibration, calibrate
 from labkit.judge.report import Report
 from labkit.judge.thresholds import Thresholds
+from labkit.judge.verdict import Verdict
 from labkit.panels import pieces, verdicts
 from labkit.panels.examples import Examples
 from labkit.panels.grid import Grid
@@ -40,16 +41,18 @@ class Judged:
     part: Any  # the split of the rows
 
 
-def judged(run: Run, split: str) -> Judged | None:
-    """Judge a run on a split of its rows; None while it has no model.
+def judged(run: Run, split: str) -> Judged | Verdict | None:
+    """Judge a run on a split of its rows; None while it has no model, only a report where it does not classify.
 
     Raises:
-        DataError, WeightsError: the run does not tell one of several classes, or has no such rows.
+        DataError, WeightsError: there are no such rows, or no labels were learnt.
     """
     try:
         predictor = judging.predictor_of(run)
     except RunError:
         return None
+    if predictor.aim != "class":
+        return judging.verdict_of(run, split)
     report = judging.report_of(run, split)
     validation = report if split == "validation" else judging.report_of(run, "validation")
     part = judging.rows_of(run)[split]
@@ -107,7 +110,12 @@ class Judge(Panel):
         if run is not None:
             self.later("judge", lambda: judged(run, split), self._show)
 
-    def _show(self, found: Judged | None) -> None:
+    def _show(self, found: Judged | Verdict | None) -> None:
+        if found is not None and not isinstance(found, Judged):
+            self._show(None)
+            self.empty.value, self.scores.layout.display = "", ""
+            self.scores.value = pieces.Html(found._repr_mimebundle_()["text/html"])
+            return
         self.now = found
         self.tabs.layout.display = self.scores.layout.display = "none" if found is None else ""
         self.empty.value = pieces.paragraph(self.word("judge_first"), "quiet") if found is None else ""
@@ -136,6 +144,7 @@ class Judge(Panel):
         self.grid = Grid(label=self.word("confusion"))
         self.examples, self.each = Examples(self), self.html()
         self.worst = self.button("worst", self._worst)
+        self.worst.layout.align_self = "flex-start"
         self.on_change(self.grid, lambda _: self._select(), "selected")
         hint = self.html(pieces.paragraph(self.word("confusion_hint"), "quiet"))
         left = widgets.VBox(

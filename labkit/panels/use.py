@@ -21,7 +21,7 @@ from labkit.panels.panel import Panel
 from labkit.panels.runs import opened, state_of
 from labkit.panels.state import State
 from labkit.ship import judging
-from labkit.ship.predictor import Prediction, Predictor
+from labkit.ship.predictor import Estimate, Prediction, Predictor
 from labkit.train.run import Run
 
 _HERE = Path(__file__).parent
@@ -64,10 +64,10 @@ class Use(Panel):
 
     def build(self) -> None:
         self.text, self.pair = (
-            widgets.Textarea(description=self.word(key), rows=3, layout={"width": "100%"})
+            widgets.Textarea(description=self.word(key), rows=3, layout={"width": "98%"})
             for key in ("your_text", "second_text")
         )
-        self.numbers = widgets.Text(description=self.word("your_features"), layout={"width": "100%"})
+        self.numbers = widgets.Text(description=self.word("your_features"), layout={"width": "98%"})
         self.drop = Drop(label=self.word("drop_picture"))
         self.drop.on_msg(self.guarded(self._dropped))
         hear_while_busy(self.drop)
@@ -185,25 +185,30 @@ class Use(Panel):
         self.example = (example, pair)
         self._changed()
 
-        def work() -> Prediction:
+        def work() -> Prediction | Estimate:
             given = [example] if isinstance(example, str) else np.asarray(example)[None]
-            row = predictor.probabilities(given, None if pair is None else [pair], clean=False)[0]
-            chances = dict(zip(predictor.classes, map(float, row), strict=True))
-            best = int(row.argmax())
-            return Prediction(predictor.classes[best], float(row[best]), chances)
+            return predictor.told(predictor.probabilities(given, None if pair is None else [pair], clean=False)[0])
 
         self.later("predict", work, self._answered)
 
-    def _answered(self, found: Prediction) -> None:
+    def _answered(self, found: Prediction | Estimate) -> None:
         assert self.example is not None and self.predictor is not None
-        example, pair = self.example
-        parts = [pieces.cards([(self.word("answer"), visible(found.label, 60)),
-                               (self.word("probability"), f"{100 * found.confidence:.1f} %")])]  # fmt: skip
+        (example, pair), language = self.example, self.state.language
+        if isinstance(found, Estimate):
+            parts, target = (
+                [pieces.cards((visible(name, 60), f"{value:.5g}") for name, value in found.value.items())],
+                None,
+            )
+        else:
+            label = visible(found.label, 60) or self.word("none")
+            chance = f"{100 * found.confidence:.1f} %"
+            parts = [pieces.cards([(self.word("answer"), label), (self.word("probability"), chance)])]
+            parts.append(explained.probabilities(found.probability, language))
+            target = None if self.predictor.aim == "labels" else found.label
         if not isinstance(example, str) and np.ndim(example) == 3:
-            parts.append(media.picture(example, found.label, 168))
-        parts.append(explained.probabilities(found.probability, self.state.language))
+            parts.insert(1, media.picture(example, self.word("answer"), 168))
         self.answer.value = pieces.joined(*parts)
-        self.why.ask(self.predictor, example, pair, found.label)
+        self.why.ask(self.predictor, example, pair, target)
 
     # --- taking it away -----------------------------------------------------------------------------------------
 
@@ -214,7 +219,7 @@ class Use(Panel):
 
     def _exported(self, path: Path) -> None:
         self.link.file = path.name
-        self.say(self.word("exported", file=path.name, size=f"{path.stat().st_size / 1e6:.1f}"))
+        self.say(self.word("exported", file=path.name, size=f"{path.stat().st_size / 1e6:.2f}"))
 
 
 def archive(run: Run) -> Path:

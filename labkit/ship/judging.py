@@ -15,7 +15,7 @@ from labkit.judge.compare import compare as of_reports
 from labkit.judge.report import Report
 from labkit.judge.slices import by_length
 from labkit.judge.slices import slices as of_groups
-from labkit.judge.verdict import judged
+from labkit.judge.verdict import Verdict, judged
 from labkit.ship.predictor import Predictor
 from labkit.train.run import Run
 
@@ -39,18 +39,23 @@ def rows_of(run: Run) -> Rows:
     return Rows.open(run.info.folder / "data")
 
 
-def report_of(run: Run, split: str = "test") -> Report:
-    """The report of a run on a split of its rows, without baselines.
+def verdict_of(run: Run, split: str = "test") -> Verdict:
+    """The report of a run on a split of its rows, without baselines, whatever kind it is of.
 
     Raises:
         RunError: there is no model yet.
-        DataError: there are no such rows, or the run does not tell one of several classes.
+        DataError: there are no such rows.
     """
     rows, predictor = rows_of(run), predictor_of(run)
     if not len(rows.splits.get(split, ())):
         raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
     answers, task = predictor.judge(rows[split]), predictor.experiment.task
-    report = judged(rows, split, predictor.classes, answers, task, baselines=False)
+    return judged(rows, split, predictor.classes, answers, task, baselines=False)
+
+
+def report_of(run: Run, split: str = "test") -> Report:
+    """The same of a run that classifies. Raises :class:`DataError` for one that tells no single class."""
+    report = verdict_of(run, split)
     if not isinstance(report, Report):
         raise DataError(f"run {run.name!r} does not tell one of several classes; run.evaluate() judges what it tells.")
     return report

@@ -86,7 +86,7 @@ class Predictor:
         self.aim = self.experiment.task.aim
         module, task, self.inputs = load_model(self.experiment, self.folder)
         self.classes = task.classes
-        self.explainer = Explainer(module, task.classes, self.inputs)
+        self.explainer = Explainer(module, task.classes, self.inputs, self.aim)
         graph, self._state = nnx.split(module)
         self._answer = jax.jit(lambda state, batch: task.probabilities(nnx.merge(graph, state), batch))
 
@@ -102,9 +102,10 @@ class Predictor:
     def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Any]:
         """What the model says of new texts (or pairs of texts), pictures [n, height, width (, channels)] or features
         (an array [n, f], a pandas frame or a list of dicts): a :class:`Prediction` each, or an :class:`Estimate`."""
-        return [self._told(row) for row in self.probabilities(examples, pairs)]
+        return [self.told(row) for row in self.probabilities(examples, pairs)]
 
-    def _told(self, row: np.ndarray) -> Prediction | Estimate:
+    def told(self, row: np.ndarray) -> Prediction | Estimate:
+        """What a row of :meth:`probabilities` says, f32[c]."""
         named = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
         if self.aim == "number":
             return Estimate(named)
