@@ -89,7 +89,7 @@ def test_there_are_always_two_and_the_best_stays(tmp_path, tools):
     checkpoints.close()
 
 
-def test_a_state_of_other_shapes_or_types_is_refused_with_the_paths(two, tools):
+def test_wrong_arch_or_type_of_a_state_is_refused_with_the_paths(two, tools):
     checkpoints = Checkpoints(two)
     with pytest.raises(
         RunError, match=r"(?s)does not fit.*trunk/a/kernel.*saved float32\[64, 64\], asked float32\[8, 8\]"

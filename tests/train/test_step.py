@@ -142,6 +142,15 @@ def test_an_abstract_state_has_the_shapes_of_the_real_one():
 # --- several devices ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_of_no_weight_weighs_nothing(accumulate):
+    steps, state = made(accumulate=accumulate)
+    batch = {**batches(1)[0], "weight": np.zeros(8, np.float32)}
+    state, told = steps.train(state, steps.place(batch))
+    assert float(told["loss"]) == 0 and float(told["gradient_norm"]) == 0 and int(told["skipped"]) == 0
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in state.moving.values())
+
+
 SCRIPT = """
 import json, sys, jax, numpy as np
 sys.path.insert(0, {folder!r})
