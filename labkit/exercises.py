@@ -6,6 +6,18 @@ import numpy as np
 
 from labkit.lesson import Exercise, computes, equals, holds
 
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    odds = np.exp(x - x.max(-1, keepdims=True))
+    return odds / odds.sum(-1, keepdims=True)
+
+
+def _attended(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return _softmax(q @ k.T / np.sqrt(q.shape[1])) @ v
+
+
+_Q, _K, _V = np.random.default_rng(6).normal(size=(3, 3, 4)).round(2)
+
 EXERCISES: dict[str, Exercise] = {
     # 00 the tour
     "00.1": Exercise(
@@ -91,6 +103,101 @@ EXERCISES: dict[str, Exercise] = {
     "05.3": Exercise(
         equals(4500), "the width shrinks with the root of the rows: a third of it needs nine times as many."
     ),
+    # 06 attention and BERT
+    "06.1": Exercise(
+        computes(((_Q, _K, _V), _attended(_Q, _K, _V))),
+        "scores are q @ k.T divided by the root of d; every row goes through a softmax; then times v.",
+        "分数是 q @ k.T 除以 d 的平方根；每一行过 softmax，再乘 v。",
+    ),
+    "06.2": Exercise(
+        equals(4 * (384 * 384 + 384) + (384 * 1536 + 1536) + (1536 * 384 + 384) + 2 * 2 * 384),
+        "query, key, value and out are 384 x 384 with a bias each; a norm has a scale and a bias of 384.",
+        "query、key、value、out 各是 384 x 384 加偏置；一个归一化层有 384 个缩放和 384 个偏置。",
+    ),
+    "06.3": Exercise(
+        computes(
+            ((_Q, _K, _V, [True, True, True]), _attended(_Q, _K, _V)),
+            ((_Q, _K, _V, [True, True, False]), _attended(_Q, _K[:2], _V[:2])),
+        ),
+        "before the softmax, the scores in the columns of padding must be minus infinity.",
+        "在 softmax 之前，填充所在的列的分数要设为负无穷。",
+    ),
+    # 07 pretraining
+    "07.1": Exercise(
+        equals(400 * 0.15 * 0.8),
+        "15 % are chosen, and of the chosen ones 80 % become [MASK].",
+        "选中 15%，其中 80% 变成 [MASK]。",
+    ),
+    "07.2": Exercise(
+        computes((([2.0],), float(np.exp(2.0))), (([1.0, 3.0],), float(np.exp(2.0))), (([0.0, 0.0],), 1.0)),
+        "first the mean of the losses, then the exponential; not the other way round.",
+        "先求损失的平均，再取指数，不能反过来。",
+    ),
+    "07.3": Exercise(
+        computes(
+            ((["he", "token", "##ize", "##s"], [False, True, False, False]), [0, 1, 1, 1]),
+            ((["un", "##do", "it"], [False, True, True]), [0, 0, 1]),
+            ((["a", "##b", "c", "##d"], [True, False, False, True]), [1, 1, 0, 0]),
+        ),
+        "go through the pieces in their order and carry the decision of the last first piece along.",
+        "按顺序走过每一片，把最近一个词首片的决定带下去。",
+    ),
+    # 08 fine-tuning
+    "08.1": Exercise(
+        computes(((384, 384, 8), 6144), ((768, 3072, 4), 15360), ((10, 20, 1), 30)),
+        "the addition is a product of an n x r and an r x m matrix.",
+        "低秩增量是 n x r 与 r x m 两个矩阵的乘积。",
+    ),
+    "08.2": Exercise(
+        computes(
+            (([[1.0, 0.0], [0.0, 1.0]], [[1.0], [2.0]], [[3.0, 4.0]], 2.0), [[7.0, 8.0], [12.0, 17.0]]),
+            (([[1.0, 2.0]], [[0.5]], [[2.0, 0.0]], 1.0), [[2.0, 2.0]]),
+        ),
+        "the merged kernel is kernel + scale times a @ b.",
+        "合并后的矩阵是 kernel + scale 乘 a @ b。",
+    ),
+    # 09 question answering
+    "09.1": Exercise(
+        computes(
+            (("the old mill", "old mill"), 1.0),
+            (("in the old mill", "old mill"), 0.8),
+            (("harbour", "old mill"), 0.0),
+            (("mill mill", "old mill"), 0.5),
+        ),
+        "without articles; common words are counted as often as both have them; F1 = 2 common / (length + length).",
+        "先去掉冠词；共同的词按两边都有的次数算；F1 = 2 x 共同数 / (长度之和)。",
+    ),
+    "09.2": Exercise(
+        computes(
+            (([0.0, 2.0, 1.0], [0.0, 1.0, 3.0]), (1, 2)),
+            (([1.0, 5.0], [4.0, 0.0]), (1, 1)),
+            (([3.0, 0.0, 1.0], [0.0, 1.0, 0.5]), (0, 1)),
+        ),
+        "try every pair of a beginning and an end that is not before it; the greatest sum wins.",
+        "试遍每一对起点和不早于它的终点，和最大的获胜。",
+    ),
+    # 10 GPT
+    "10.1": Exercise(
+        computes(
+            (([2.0, 1.0, 0.0], 1.0), _softmax(np.array([2.0, 1.0, 0.0]))),
+            (([2.0, 1.0, 0.0], 0.5), _softmax(np.array([4.0, 2.0, 0.0]))),
+        ),
+        "divide the scores by the temperature, then take the softmax.",
+        "先把分数除以温度，再做 softmax。",
+    ),
+    "10.2": Exercise(
+        computes(
+            (([0.5, 0.3, 0.15, 0.05], 0.7), [0, 1]),
+            (([0.1, 0.6, 0.3], 0.5), [1]),
+            (([0.25, 0.25, 0.4, 0.1], 0.65), [0, 2]),
+        ),
+        "sort by probability, take pieces until their sum reaches p; the one that reaches it is in.",
+        "按概率排序，一直取到总和达到 p 为止；使总和达到 p 的那一片也算在内。",
+    ),
+    "10.3": Exercise(
+        equals(round(2 * 30 * 3 * 64 * 2048 * 2 / 2**20)),
+        "keys and values, of every layer, of every head that has its own, 64 numbers of 2 bytes, at each place.",
+        "键和值，每一层、每个自有的头，64 个数、每数 2 字节，每个位置都要。",
     # 11 the right size
     "11.1": Exercise(equals(1.76, 6e-3), "four numbers a weight, of four bytes each."),
     "11.2": Exercise(

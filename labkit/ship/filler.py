@@ -93,14 +93,15 @@ class Filler:
         ]
 
     def follows(self, first: str, second: str) -> float:
-        """The probability, 0 … 1, that ``second`` follows ``first`` in a text.
+        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends.
 
         Raises:
             ConfigError: the model was not taught to tell.
         """
         if not self._next:
             raise ConfigError("this model was pretrained without next sentences (next_sentence = False).")
-        return float(self._asked(*self._row(first, second))[1][0])
+        row = self.tokenizer.encode([first], [second], max_length=self._longest)
+        return float(self._asked(row.ids, row.types)[1][0])
 
     def _row(self, text: str, pair: str | None) -> tuple[np.ndarray, np.ndarray]:
         """``[CLS] text [SEP]``, or ``[CLS] text [SEP] pair [SEP]`` with types 0 and 1, hidden words in their places."""

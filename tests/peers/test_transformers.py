@@ -205,7 +205,7 @@ def test_a_run_is_used_there_with_its_tokenizer_and_its_classes(torch: Any, thei
     ]
     model = lk.models["bert"](preset="tiny", width=32, depth=2, heads=2, mlp_width=64, max_length=64)
     run = lk.fit(
-        rows, model, folder=tmp_path / "lab", background=False, epochs=30, batch_size=16, max_length=32,
+        rows, model, folder=tmp_path / "lab", background=False, epochs=20, batch_size=16, max_length=32, keep="last",
         vocabulary=200, learning_rate=2e-3, buckets=1,
     )  # fmt: skip
     folder = run.export(tmp_path / "out")

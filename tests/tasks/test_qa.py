@@ -91,6 +91,11 @@ def test_answers_are_compared_by_the_published_rules():
     assert exact("the Eiffel tower.", ["Paris", "Eiffel Tower"]) == 1 and exact("tower", ["Eiffel Tower"]) == 0
     assert overlap("in the old mill", ["old mill"]) == pytest.approx(0.8)
     assert overlap("mill mill", ["old mill", "mill"]) == pytest.approx(2 / 3)
+    assert exact("", [""]) == overlap("", [""]) == 1 and exact("x", [""]) == overlap("x", [""]) == 0  # unanswerable
+    assert exact("x", []) == overlap("x", []) == 0
+    assert (
+        exact("B-52's", ["the b52s"]) == 1 and exact("an answer", ["answer", "x"]) == 1 and normalised("another") != ""
+    )
     assert overlap("the", ["a"]) == 1 and overlap("", ["mill"]) == 0 and overlap("x", ["mill"]) == 0
 
 

@@ -193,3 +193,19 @@ def test_a_model_with_statistics_or_without_a_foreign_layout_is_kept_whole(rows,
     )  # fmt: skip
     report = run.evaluate("validation", baselines=False)
     assert report.scores["f1"] == pytest.approx(run.info.summary["validation_f1"], abs=1e-6)
+
+
+def test_training_begins_at_stored_convolutions(tmp_path):
+    config = lk.models["vgg"](stages=(1, 1), base_width=4, head_width=0, pixels="imagenet", input_shape=(8, 8, 1))
+    stored = {"/".join(path): np.asarray(leaf) for path, leaf in weights.flatten(config.build(nnx.Rngs(3))).items()}
+    pixels = {"range": [0, 255], "channels": "BGR", "mean": [104.007, 116.669, 122.679], "scale": 1.0}
+    said = {"model_type": "vgg", "stages": [1, 1], "base_width": 4, "head_width": 0, "pixels": pixels}
+    weights.save_own(stored, tmp_path / "stored", said)
+    run = lk.fit(
+        lk.load("digits").sample(100), lk.models["vgg"](weights=str(tmp_path / "stored")), folder=tmp_path / "lab",
+        background=False, epochs=1, batch_size=16, learning_rate=1e-2, tune="head",
+    )  # fmt: skip
+    kept = weights.Tensors(run.info.folder / "model")
+    for name, value in stored.items():
+        np.testing.assert_array_equal(kept[f"trunk/{name}"], value)
+    assert run.info.summary["trainable"] == 8 * 10 + 10 and len(run.predict(np.zeros((2, 8, 8), np.uint8))) == 2
