@@ -44,7 +44,7 @@ def test_hidden_words_and_next_sentences_are_told_better_than_by_chance(novels, 
 def test_a_classifier_begins_better_from_the_checkpoint(novels, pretrained, lab, tmp_path, tell, over_seeds):
     """Which novel is a paragraph from? 300 labelled paragraphs; the same model and tokenizer from random weights."""
     folder = pretrained.export(tmp_path / "pretrained")
-    config, few = lk.models["bert"](weights=str(folder)), {**novels.splits}
+    config, few = lk.models["bert"](weights=str(folder), pooling="mean"), {**novels.splits}
     few["train"] = novels.sample(300, seed=0)["train"]
     rows, found = novels.with_splits(few), {"pretrained": [], "random": []}
     for seed in SEEDS:
@@ -52,9 +52,10 @@ def test_a_classifier_begins_better_from_the_checkpoint(novels, pretrained, lab,
         config.save(config.build(nnx.Rngs(seed)), random)
         lk.Tokenizer.load(folder).save(random)
         for name, weights in (("pretrained", folder), ("random", random)):
+            model = lk.models["bert"](weights=str(weights), pooling="mean")
             run = lk.fit(
-                rows, lk.models["bert"](weights=str(weights)), folder=lab, background=False, epochs=15, batch_size=16,
-                max_length=64, buckets=1, packing="never", learning_rate=1e-3, seed=seed, accept_leakage=True,
+                rows, model, folder=lab, background=False, epochs=15, batch_size=16, max_length=64, buckets=1,
+                packing="never", learning_rate=2e-3, seed=seed, accept_leakage=True,
             )  # fmt: skip
             report = run.evaluate("test", baselines=seed == 0)
             found[name].append(report.scores["f1"])
