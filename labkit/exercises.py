@@ -198,6 +198,7 @@ EXERCISES: dict[str, Exercise] = {
         equals(round(2 * 30 * 3 * 64 * 2048 * 2 / 2**20)),
         "keys and values, of every layer, of every head that has its own, 64 numbers of 2 bytes, at each place.",
         "键和值，每一层、每个自有的头，64 个数、每数 2 字节，每个位置都要。",
+    ),
     # 11 the right size
     "11.1": Exercise(equals(1.76, 6e-3), "four numbers a weight, of four bytes each."),
     "11.2": Exercise(
