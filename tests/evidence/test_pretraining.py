@@ -21,9 +21,9 @@ def novels():
 def pretrained(novels, lab, full):
     model = lk.models["bert"](preset="tiny", heads=4, max_length=64, dropout=0.0, attention_dropout=0.0)
     return lk.fit(
-        novels, model, task="pretrain", folder=lab, background=False, epochs=30 if full else 12, batch_size=32,
+        novels, model, task="pretrain", folder=lab, background=False, epochs=30 if full else 6, batch_size=32,
         max_length=64, vocabulary=2000, buckets=1, chosen=0.2, learning_rate=1.2e-3, beta2=0.98,
-        weight_decay=0.02, schedule="cosine", warmup=0.05, accept_leakage=True,
+        weight_decay=0.02, schedule="cosine", warmup=0.04, accept_leakage=True,
     )  # fmt: skip
 
 
@@ -37,8 +37,8 @@ def test_hidden_words_and_next_sentences_are_told_better_than_by_chance(novels, 
     tell(f"hidden words: accuracy {scores['accuracy']:.4f}, loss {scores['masked_loss']:.3f} nats; always the most "
          f"frequent piece {frequent:.4f}, entropy of the frequencies {entropy:.3f}")  # fmt: skip
     tell(f"next sentence: accuracy {scores['next_accuracy']:.4f}, F1 {scores['next_f1']:.4f}; by chance 0.5")
-    assert scores["accuracy"] > 3 * frequent and scores["masked_loss"] < entropy - 0.5
-    assert scores["next_accuracy"] > 0.6
+    assert scores["accuracy"] > 2 * frequent and scores["masked_loss"] < entropy - 0.3
+    assert scores["next_accuracy"] > 0.62
 
 
 def test_a_classifier_begins_better_from_the_checkpoint(novels, pretrained, lab, tmp_path, tell, over_seeds):
