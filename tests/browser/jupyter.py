@@ -84,14 +84,15 @@ class Lab:
         nbformat.write(book, path)
         return path
 
-    def open(self, notebook: Path | str, dark: bool = False) -> Page:
-        """Open a notebook of the folder in a new page of its own and wait until its kernel is idle."""
+    def open(self, notebook: Path | str, dark: bool = False, idle: bool = True) -> Page:
+        """Open a notebook of the folder in a new page of its own and wait until it is there, with ``idle`` also until
+        its kernel has nothing to do."""
         self._pages += 1
         name = (self.folder / notebook).relative_to(self.folder).as_posix()
         self._theme(dark)
         context = self.browser.new_context(viewport={"width": 1200, "height": 900})
         page = Page(context.new_page())
-        page.load(f"{self.url}lab/workspaces/page{self._pages}/tree/{name}?token={self.token}")
+        page.load(f"{self.url}lab/workspaces/page{self._pages}/tree/{name}?token={self.token}", idle)
         return page
 
     def close(self) -> None:
@@ -207,10 +208,10 @@ class Page:
 
     # --- page -------------------------------------------------------------------------------------------------
 
-    def load(self, url: str) -> None:
-        """Go to an address of the server and wait until the notebook's kernel is idle."""
+    def load(self, url: str, idle: bool = True) -> None:
+        """Go to an address of the server and wait until the notebook is there, with ``idle`` also for its kernel."""
         self.page.goto(url, wait_until="commit")
-        self._ready()
+        self._ready(idle)
 
     def reload(self) -> None:
         """Reload the page, as a reader would with F5, and wait until the notebook's kernel is idle."""
@@ -221,11 +222,10 @@ class Page:
         """Close the page; the kernel goes on."""
         self.page.context.close()
 
-    def _ready(self) -> None:
-        self.page.wait_for_function(
-            f"() => window.jupyterapp && {_PANEL}?.context?.isReady"
-            f" && {_PANEL}.content.widgets.length && {_PANEL}.sessionContext.session?.kernel?.status === 'idle'"
-        )
+    def _ready(self, idle: bool = True) -> None:
+        there = f"window.jupyterapp && {_PANEL}?.context?.isReady && {_PANEL}.content.widgets.length"
+        status = f" && {_PANEL}.sessionContext.session?.kernel?.status === 'idle'" if idle else ""
+        self.page.wait_for_function(f"() => {there}{status}")
 
     def far_requests(self) -> list[str]:
         """Addresses asked for that are not on this machine's loopback."""
