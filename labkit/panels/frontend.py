@@ -25,14 +25,18 @@ def frontend() -> Literal["widgets", "html", "none"]:
     if os.environ.get("LABKIT_FOREGROUND", "0") not in ("", "0"):
         return "html"
     server = "JPY_SESSION_NAME" in os.environ  # jupyter_server names the notebook to the kernels it starts for one
-    voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
     vscode = "__vsc_ipynb_file__" in shell.user_ns
-    return "widgets" if server or voila or vscode else "html"
+    return "widgets" if server or is_app() or vscode else "html"
 
 
 def is_live() -> bool:
     """True where a person watches and can press buttons, so that training belongs into the background."""
     return frontend() == "widgets"
+
+
+def is_app() -> bool:
+    """Whether Voilà serves this kernel, which ends with the page."""
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def cell() -> int | None:

@@ -12,9 +12,7 @@ from labkit.panels.panel import Panel
 from labkit.panels.state import State
 
 #: The steps in their order, with their classes in :mod:`labkit.panels`.
-STEPS = {
-    name.lower(): name for name in ("Data", "Prepare", "Model", "Train", "Judge", "Use") if name in dir(steps)
-}  # fmt: skip
+STEPS = {name.lower(): name for name in ("Data", "Prepare", "Model", "Train", "Judge", "Use")}
 LANGUAGES = (("English", "en"), ("中文", "zh"))
 
 

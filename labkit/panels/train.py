@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from labkit.base.errors import ConfigError
+from labkit.panels.frontend import is_app
 from labkit.panels.live import LivePanel, kept
 from labkit.panels.panel import Panel
 from labkit.panels.picture import publish
@@ -115,7 +116,9 @@ class Train(Panel):
         if self.state.rows is None:
             self.state.rows = self.state.load()
         rows, experiment = self.state.ready()
-        return Run.create(self.state.store, experiment, rows).start()
+        return Run.create(self.state.store, experiment, rows).start(
+            detach=is_app()
+        )  # an app's kernel ends with its page
 
     def _began(self, run: Run) -> None:
         self.state.run = run
