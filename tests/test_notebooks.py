@@ -153,7 +153,9 @@ def test_unfit_code_is_found(code: str, said: str) -> None:
 def test_an_unfit_output_is_found(output: dict[str, Any], said: str) -> None:
     notebook = lesson()
     notebook["cells"][1] |= {"outputs": [output], "metadata": {"tags": ["kept"]}}
-    assert said in found(notebook)
+    assert said in found(notebook) and "outputs without a count" in found(notebook)
+    notebook["cells"][1]["execution_count"] = 1
+    assert "outputs without a count" not in found(notebook)
     notebook["cells"][1]["metadata"] = {}
     assert "99-01 has outputs without a tag of kept" in found(notebook)
 
@@ -167,7 +169,7 @@ def test_an_unfit_frame_is_found() -> None:
     assert "does not end with ## Exercises" in found(lesson(closing=ANSWERS[:1]))
     assert "they must be 99.1, 99.2" in found(lesson(closing=ANSWERS[::-1]))
     for place, what, value, said in (
-        (1, "execution_count", 3, "99-01 has an execution count"),
+        (1, "execution_count", 3, "99-01 has an execution count without outputs"),
         (0, "id", "other", "ids of cells other than 99-00"),
         (0, "metadata", {"trusted": True}, "metadata of cells beside tags"),
         (1, "metadata", {"tags": ["nbval-check-output"]}, "99-01 is to keep outputs and has none"),
