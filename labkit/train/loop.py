@@ -150,6 +150,7 @@ class _Loop:
         for batch in shapes_of(self.setup.validation, steps):
             self._obey()
             steps.compile("evaluate", self.state.params, steps.everywhere(steps.zeros()), batch)
+        self.peers.agree(None)  # the slowest compiler is waited for here, where nobody takes it for hanging
         seconds = round(steps.compile_seconds, 3)
         summary = {"compilations_from_cache": steps.from_cache, "compiled_because": steps.reasons}
         self.teller.tell(compilations=steps.compilations, compile_seconds=seconds, summary=summary)

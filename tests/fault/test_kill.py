@@ -63,10 +63,15 @@ def kill(run, step, seconds=0.0):
     run.store.update(run.id, heartbeat=1.0)  # long ago
 
 
-@pytest.mark.parametrize(
-    ("step", "seconds", "save_minutes"), [*KILLS, *(pytest.param(*kill, marks=pytest.mark.soak) for kill in ANYWHERE)]
-)
-@pytest.mark.parametrize("way", ["finished", "packed"])
+LONG = pytest.mark.soak
+CASES = [
+    *(pytest.param(way, *kill) for way, kill in (("finished", KILLS[0]), ("finished", KILLS[1]), ("packed", KILLS[1]))),
+    pytest.param("packed", *KILLS[2]),
+    *(pytest.param(way, *kill, marks=LONG) for way in ("finished", "packed") for kill in ANYWHERE),
+]
+
+
+@pytest.mark.parametrize(("way", "step", "seconds", "save_minutes"), CASES)
 def test_kill_step_and_resume_is_never_killed(way, reviews, tmp_path, tools, request, step, seconds, save_minutes):
     finished = request.getfixturevalue(way)
     run = copy_of(finished, Store(tmp_path), reviews, save_minutes=save_minutes)
