@@ -144,17 +144,21 @@ class LivePanel:
         self.rate.style.description_width = self.rate.layout.width = "auto"
         self.set = self._button("set", self._set)
         self.note, self.picture, self.error, self.code = (widgets.HTML() for _ in range(4))
-        self.keep = widgets.Checkbox(True, description=self._word("keep_best"), tooltip=self._word("keep_best_help"))
-        self.keep.indent, self.keep.layout.width = False, "auto"
-        self.keep.observe(self._guarded(self._keep), "value")
-        self.keep.layout.display = None if self.full else "none"
-        row = widgets.HBox([self.pause, self.stop, self.save, self.rate, self.set, self.keep])
+        row = widgets.HBox([self.pause, self.stop, self.save, self.rate, self.set])
+        if self.full:
+            row.children += (self._keeping(),)
         row.layout.flex_flow = "row wrap"
         self.root = widgets.VBox([self.curves, self.picture, row, self.note, self.error, self.code])
         self.root.add_class("labkit-panel")
         self.curves.root = self.root.model_id
         for widget in (self.curves, *row.children):
             hear_while_busy(widget)
+
+    def _keeping(self) -> widgets.Checkbox:
+        self.keep = widgets.Checkbox(True, description=self._word("keep_best"), tooltip=self._word("keep_best_help"))
+        self.keep.indent, self.keep.layout.width = False, "auto"
+        self.keep.observe(self._guarded(self._keep), "value")
+        return self.keep
 
     def _button(self, key: str, action: Callable[[], None]) -> widgets.Button:
         button = widgets.Button(description=self._word(key), tooltip=self._word(f"{key}_help"))
@@ -289,13 +293,15 @@ class LivePanel:
         again = self.full and info.status in ("stopped", "failed", "lost")
         key = "resume" if again or info.status == "paused" else "pause"
         self.pause.description, self.pause.tooltip = self._word(key), self._word(f"{key}_help")
-        for widget in (self.pause, self.stop, self.save, self.rate, self.set, self.keep):
+        for widget in (self.pause, self.stop, self.save, self.rate, self.set):
             widget.disabled = info.over
         self.pause.disabled = info.over and not again
-        self._filling = True
-        if not self._asked:
-            self.keep.value = _kept_state(info) == "best"
-        self._filling = False
+        if self.full:
+            self.keep.disabled = info.over
+            self._filling = True
+            if not self._asked:
+                self.keep.value = _kept_state(info) == "best"
+            self._filling = False
         for command in [c for c in list(self._asked) if info.over or self.run.store.taken(c) is not None]:
             del self._asked[command]
         self.note.value = "<br>".join(escape(self._word("asked", what=what)) for what in list(self._asked.values()))
