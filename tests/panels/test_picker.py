@@ -14,6 +14,7 @@ import pytest
 import labkit as lk
 from labkit.base.cache import fingerprint
 from labkit.base.config import Config, dumps, loads
+from labkit.data.rows import KINDS
 from labkit.models import models
 from labkit.panels import drawing
 from labkit.panels.forms import LEFT_OUT, Form
@@ -73,6 +74,7 @@ def test_every_setting_has_a_name_and_help_in_both_languages(config: Config):
 def test_no_name_is_left_over():
     used = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
     assert set(FIELDS) - used == set()
+    assert {f"into_{kind}" for kind in KINDS} <= set(TABLE)
     assert {f"model_{name}" for name in models} | {f"task_{name}" for name in tasks} <= set(TABLE)
 
 
