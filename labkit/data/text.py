@@ -196,7 +196,7 @@ class Tokenizer:
 
     def names(self, ids: Iterable[int]) -> list[str]:
         """The pieces of some ids as the vocabulary spells them, special tokens too."""
-        return [self._rust.id_to_token(int(number)) for number in ids]
+        return [self._rust.id_to_token(int(number)) or "" for number in ids]
 
     def special(self, name: str) -> int | None:
         """The id of the special token of this name, such as "<|im_end|>"; None where the vocabulary has none."""
