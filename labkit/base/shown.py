@@ -40,5 +40,5 @@ def one_line(text: str, limit: int) -> str:
 
 
 def escape(text: object) -> str:
-    """``text`` as HTML that shows it, between tags and inside quoted attributes."""
-    return html.escape(str(text))
+    """``text`` as HTML that shows it, between tags and inside quoted attributes; what hides is written out."""
+    return html.escape(HIDDEN.sub(lambda found: found[0] if found[0] in "\n\r\t" else _shown(found[0]), str(text)))

@@ -182,6 +182,7 @@ class _Loop:
 
     def _rolled_back(self, error: NotFinite) -> RunError:
         """Go back to the newest checkpoint of finite numbers, and say which rows the steps had."""
+        self._settle()
         while (step := self.peers.agree(self.checkpoints.newest() if self.peers.lead else None)) is not None:
             if is_finite(state := self.checkpoints.restore(step, self.state)):
                 self.state, self.step, self.pending = state, step, []

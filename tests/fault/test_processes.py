@@ -37,9 +37,9 @@ def labkit(*words: str, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def experiment(finished, tmp_path_factory):
-    """The file of an experiment of six epochs."""
+    """The file of an experiment of four epochs."""
     path = tmp_path_factory.mktemp("experiment") / "experiment.toml"
-    changed = finished.experiment.replace(train=finished.experiment.train.replace(epochs=6, keep="last"))
+    changed = finished.experiment.replace(train=finished.experiment.train.replace(epochs=4, keep="last"))
     path.write_text(dumps(changed), encoding="utf-8")
     return path
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 import time
 
 import numpy as np
@@ -177,12 +175,3 @@ def test_a_learning_rate_set_after_the_last_checkpoint_is_set_again_at_its_step(
     work(run.store, run.id)
     rates = {r.step: r.value for r in run.store.records(run.id) if r.name == "learning_rate"}
     assert rates[5] > 1e-3 and rates[6] <= 1e-4
-
-
-def test_a_detached_worker_outlives_its_starter_and_ends_well_on_sigterm(reviews, tiny, settings, tmp_path):
-    run = lk.fit(reviews, tiny, folder=tmp_path, detach=True, **{**settings, "epochs": 500})
-    wait_for(lambda: run.info.step > 2 or run.info.over)
-    assert run.info.pid != os.getpid() and run.status in ("running", "evaluating", "saving"), run.info.error
-    os.kill(run.info.pid, signal.SIGTERM)
-    run.wait(300)
-    assert run.status == "stopped" and run.predict(["dull"])[0].confidence > 0.5 - 1e-6
