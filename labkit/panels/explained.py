@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 
+from labkit.base.shown import escape
 from labkit.data.report import visible
 from labkit.judge.explanation import AGAINST, FOR, Attention, Explanation
 from labkit.panels import media, pieces

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
 
+from labkit.base.shown import escape
 from labkit.data.report import visible
 from labkit.panels.pieces import Html
 
