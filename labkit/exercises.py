@@ -170,7 +170,7 @@ EXERCISES: dict[str, Exercise] = {
     "09.2": Exercise(
         computes(
             (([0.0, 2.0, 1.0], [0.0, 1.0, 3.0]), (1, 2)),
-            (([1.0, 5.0], [4.0, 0.0]), (1, 1)),
+            (([1.0, 5.5], [4.0, 0.0]), (1, 1)),
             (([3.0, 0.0, 1.0], [0.0, 1.0, 0.5]), (0, 1)),
         ),
         "try every pair of a beginning and an end that is not before it; the greatest sum wins.",

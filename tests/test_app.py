@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from labkit import app, cli
 from labkit.base.errors import LabkitError
+from labkit.launch import LARGEST
 
 
 def test_the_notebook_works_in_the_users_folder(tmp_path: Path) -> None:
@@ -32,9 +33,10 @@ def test_it_listens_here_only_and_asks_for_a_token(tmp_path: Path) -> None:
     notebook = app.write_files(tmp_path)
     call = app.command(notebook)
     assert call[:4] == [sys.executable, "-m", "voila", str(notebook)]
-    assert set(call[4:]) == {"--Voila.ip=127.0.0.1", "--template=labkit", "--token"}
+    size = f"--Voila.tornado_settings={{'websocket_max_message_size': {LARGEST}}}"
+    assert call[4:] == ["--Voila.ip=127.0.0.1", "--template=labkit", "--token", size]
     mine = app.command(notebook, ["--token=abc", "--port=1", "--Voila.ip=0.0.0.0"])
-    assert mine[4:] == ["--template=labkit", "--token=abc", "--port=1", "--Voila.ip=0.0.0.0"]
+    assert mine[4:] == ["--template=labkit", size, "--token=abc", "--port=1", "--Voila.ip=0.0.0.0"]
     assert app.environment(notebook)["JUPYTER_PATH"].split(os.pathsep)[0] == str(notebook.parent)
 
 

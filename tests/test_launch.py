@@ -133,7 +133,8 @@ def test_jupyter_keeps_its_defaults(tmp_path) -> None:
     command = lab_command(tmp_path, ["--no-browser"])
     assert command == [
         sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={tmp_path.resolve()}",
-        "--LabApp.default_url=/lab/tree/00_tour.ipynb", "--no-browser",
+        "--LabApp.default_url=/lab/tree/00_tour.ipynb",
+        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {launch.LARGEST}}}", "--no-browser",
     ]  # fmt: skip
     words = " ".join(lab_command(tmp_path))
     assert not re.search(r"token|password|ip=|allow|xsrf|config", words, re.IGNORECASE)
@@ -141,8 +142,8 @@ def test_jupyter_keeps_its_defaults(tmp_path) -> None:
 
 def test_an_option_of_the_user_wins(tmp_path) -> None:
     command = lab_command(tmp_path, ["--LabApp.default_url=/lab", "--ServerApp.root_dir=/data"])
-    assert [word for word in command if "default_url" in word or "root_dir" in word] == command[3:]
-    assert command[3:] == ["--LabApp.default_url=/lab", "--ServerApp.root_dir=/data"]
+    assert [word for word in command if "default_url" in word or "root_dir" in word] == command[4:]
+    assert command[4:] == ["--LabApp.default_url=/lab", "--ServerApp.root_dir=/data"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,47 @@ def standardise(train: np.ndarray, new: np.ndarray) -> np.ndarray:
     return (new - train.mean(0)) / np.where(deviation == 0, 1, deviation)
 
 
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, real: list[bool] | None = None) -> np.ndarray:
+    scores = q @ k.T / np.sqrt(q.shape[-1])
+    return softmax(scores if real is None else np.where(real, scores, -np.inf)) @ v
+
+
+def whole_words(pieces: list[str], chosen: list[bool], carry: bool = True) -> list[int]:
+    """Which pieces are hidden where a word is hidden whole: what its first piece says."""
+    said, last = [], 0
+    for piece, mine in zip(pieces, chosen, strict=True):
+        last = last if carry and piece.startswith("##") else int(mine)
+        said.append(last)
+    return said
+
+
+def overlap(answer: str, truth: str, articles: bool = True) -> float:
+    """SQuAD's F1 of two answers in plain words."""
+    from collections import Counter
+
+    a, b = (
+        [word for word in text.split() if not articles or word not in ("a", "an", "the")] for text in (answer, truth)
+    )
+    common = sum((Counter(a) & Counter(b)).values())
+    return 2 * common / (len(a) + len(b))
+
+
+def best_span(begin: list[float], end: list[float]) -> tuple[int, int]:
+    pairs = [(i, j) for i in range(len(begin)) for j in range(i, len(end))]
+    return max(pairs, key=lambda pair: begin[pair[0]] + end[pair[1]])
+
+
+def nucleus(chances: list[float], p: float) -> list[int]:
+    order = sorted(range(len(chances)), key=lambda place: -chances[place])
+    sums = np.cumsum([chances[place] for place in order])
+    return sorted(order[: int(np.searchsorted(sums, p - 1e-9)) + 1])
+
+
 #: Exercise → a right answer, a wrong one.
 ANSWERS: dict[str, tuple[Any, Any]] = {
     "00.1": (2400, 3000),
@@ -39,6 +80,25 @@ ANSWERS: dict[str, tuple[Any, Any]] = {
     "05.1": (lambda tp, fp, fn: 2 * tp / max(2 * tp + fp + fn, 1), lambda tp, fp, fn: tp / max(tp + fp, 1)),
     "05.2": (0.199, 0.99),
     "05.3": (4500, 1500),
+    "06.1": (attention, lambda q, k, v: softmax(q @ k.T) @ v),
+    "06.2": (1774464, 1769472),
+    "06.3": (attention, lambda q, k, v, real: attention(q, k, v * np.array(real)[:, None])),
+    "07.1": (48, 60),
+    "07.2": (lambda losses: np.exp(np.mean(losses)), lambda losses: np.mean(np.exp(losses))),
+    "07.3": (whole_words, lambda pieces, chosen: whole_words(pieces, chosen, carry=False)),
+    "08.1": (lambda n, m, r: r * (n + m), lambda n, m, r: n * m),
+    "08.2": (
+        lambda kernel, a, b, scale: np.array(kernel) + scale * np.array(a) @ np.array(b),
+        lambda kernel, a, b, scale: np.array(kernel) + np.array(a) @ np.array(b),
+    ),
+    "09.1": (overlap, lambda answer, truth: overlap(answer, truth, articles=False)),
+    "09.2": (best_span, lambda begin, end: (int(np.argmax(begin)), int(np.argmax(end)))),
+    "10.1": (
+        lambda scores, temperature: softmax(np.array(scores) / temperature),
+        lambda scores, temperature: softmax(np.array(scores)) / temperature,
+    ),
+    "10.2": (nucleus, lambda chances, p: [place for place, chance in enumerate(chances) if chance > p]),
+    "10.3": (45, 90),
     "11.1": (1.76, 0.44),
     "11.2": (
         lambda cost, behind, allowed: min((name for name in cost if behind[name] <= allowed), key=cost.get),

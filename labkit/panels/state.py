@@ -66,7 +66,7 @@ class State(traitlets.HasTraits):
         super().__init__(language=language_of(language), **traits)
         self.folder = folder
         self.file: Path | None = None
-        self._lock = threading.RLock()
+        self._lock, self._writing = threading.RLock(), threading.Lock()
         self._made: tuple[Any, Rows] | None = None
         self._split_rows: tuple[Any, Rows] | None = None
 
@@ -213,7 +213,7 @@ class State(traitlets.HasTraits):
         run = self.run.id if self.run is not None else ""
         kept = _Kept(self.language, self.step, self.name, run, data.to_dict(), model, task, self.train.to_dict())
         assert self.file is not None
-        with self._lock:
+        with self._writing:
             write_atomic(self.file, dumps(kept))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -118,7 +118,7 @@ class Classification:
         return ("loss", "accuracy", "precision", "recall", *each, "f1")
 
     @classmethod
-    def of(cls, config: Any, classes: tuple[str, ...]) -> Classification:
+    def of(cls, config: Any, classes: tuple[str, ...]) -> Self:
         """The task for a model that is trained already: every class weighs 1."""
         return cls(config, classes, np.ones(len(classes), np.float32))
 
