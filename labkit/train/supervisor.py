@@ -157,7 +157,7 @@ class Supervisor:
 
     def _ended(self, index: int, code: int, most: int, started: list[subprocess.Popen[bytes]]) -> End | None:
         """What it means that a process has ended; None while a good end is followed by the others'."""
-        if code in (0, 1) and self.store.run(self.id).over:
+        if code in (0, 1) and (self.store.run(self.id).over or self._taken_up(started)):
             until = time.monotonic() + GRACE
             while any(process.poll() is None for process in started) and time.monotonic() < until:
                 time.sleep(LOOK)
@@ -169,6 +169,13 @@ class Supervisor:
         memory = f", its memory {most / 1e9:.1f} GB at most" if index == 0 and most else ""
         last = self._last_line(index) if code > 0 else ""
         return End("died", code, f"{which} {how}{memory}{last}")
+
+    def _taken_up(self, started: list[subprocess.Popen[bytes]]) -> bool:
+        """Whether the run, over for these processes, was begun again by others before this one looked."""
+        ours, until = {os.getpid(), *(process.pid for process in started)}, time.monotonic() + GRACE
+        while (pid := self.store.run(self.id).pid) is None and time.monotonic() < until:
+            time.sleep(LOOK)
+        return pid is not None and pid not in ours
 
     def _last_line(self, index: int) -> str:
         """What the log of a process ends with: the error, where Python has raised one."""

@@ -158,6 +158,10 @@ def test_oom_is_a_message_and_nobody_else_dies(tmp_path, monkeypatch):
     info = run.info
     assert "RESOURCE_EXHAUSTED" in info.error, info.traceback
     assert "at a batch of 1024 × 8 × 8 × 1. Try batch_size=512; or accumulate=2" in info.cure and "smaller" in info.cure
+    monkeypatch.delenv("LABKIT_MEMORY")
+    run.start(detach=True)  # with the memory it needs the same run goes on
+    run.wait(300)
+    assert run.status == "finished" and run.predict(lk.load("digits")["train"]["image"][:2])
 
 
 def fake(code: str):

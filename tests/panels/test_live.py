@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from labkit.panels import live, picture
 from labkit.panels.controls import tree
 from labkit.panels.live import LivePanel
 from labkit.panels.picture import PicturePanel
+from labkit.panels.ticker import Ticker
 from labkit.train.run import Run
 from labkit.train.store import Store
 
@@ -149,6 +151,29 @@ def test_opening_and_updates_are_small_whatever_the_length(run: FakeRun, sent: l
     news = messages(panel)
     assert len(news) == 1 and len(json.dumps(news)) < 20_000
     assert news[0]["series"]["train/loss"][0][-1] == 25_000  # the last value is never lost
+
+
+def test_flood_ten_thousand_records_a_second_cost_ten_messages(run: FakeRun, sent: list[dict[str, Any]]):
+    """Two seconds of it, under the ticker that panels really have."""
+    panel, ticker, step = LivePanel.of(run), Ticker(), 0
+    hello(panel)
+    ticker.add(panel)
+    time.sleep(0.3)
+    sent.clear()  # what opens the panel
+    begun = time.monotonic()
+    while (now := time.monotonic() - begun) < 2:
+        if (wanted := int(10_000 * now)) > step:
+            run.store.write(run.id, [(s, "train", "loss", 1 / s) for s in range(step + 1, wanted + 1)], step=wanted)
+            step = wanted
+        time.sleep(0.02)
+    flooded = len(sent)
+    time.sleep(1.5)  # two refreshes more
+    ticker.discard(panel)
+    assert step > 9_000 and flooded <= 2 * 10
+    news = [m["data"]["content"] for m in sent if m["data"].get("method") == "custom"]
+    assert max(len(json.dumps(message)) for message in news) < 20_000
+    last = [message["series"]["train/loss"] for message in news if "train/loss" in message.get("series", {})][-1]
+    assert last[0][-1] == step and last[1][-1] == pytest.approx(1 / step, rel=1e-3)
 
 
 def test_words_and_numbers_are_json_even_if_a_value_is_not_finite(run: FakeRun):
