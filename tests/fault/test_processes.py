@@ -124,6 +124,21 @@ def test_elastic_two_processes_then_one_then_two(experiment, reference, tmp_path
     assert ours == theirs
 
 
+@pytest.mark.soak
+def test_sigterm_ends_two_processes_saved_and_with_code_0(experiment, tmp_path, tools):
+    words = [sys.executable, "-m", "labkit", "launch", "local", "-n", "2", str(experiment), "--folder", str(tmp_path)]
+    with open(tmp_path / "said.txt", "w") as said:
+        process = subprocess.Popen(words, stdout=said, stderr=said)
+    tools.wait_for(
+        lambda: process.poll() is not None or (len(lk.runs(tmp_path)) and lk.runs(tmp_path)[0].info.step > 8)
+    )
+    run, begin = lk.runs(tmp_path)[0], time.monotonic()
+    process.terminate()
+    assert process.wait(60) == 0, (tmp_path / "said.txt").read_text()
+    assert time.monotonic() - begin < 30
+    assert run.status == "stopped" and run.info.summary["saved_step"] == run.info.step
+
+
 # --- agreeing -----------------------------------------------------------------------------------------------------
 
 
