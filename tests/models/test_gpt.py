@@ -140,8 +140,9 @@ def test_real_weights_give_the_logits_of_the_reference_and_write_sense():
     config = GptConfig(preset="smollm2-135m")
     model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
     config.load(model)
-    ids = Tokenizer.load(config.folder()).encode(["The capital of France is"]).ids[1:-1]
-    expected = llama(config.folder(), ids)
+    tokenizer = Tokenizer.load(config.folder())
+    ids, more = (tokenizer.encode([text]).ids[1:-1] for text in ("The capital of France is", "Two plus two equals"))
+    expected, other = (llama(config.folder(), each) for each in (ids, more))
     graph, state = nnx.split(model)
 
     @jax.jit
@@ -152,7 +153,8 @@ def test_real_weights_give_the_logits_of_the_reference_and_write_sense():
     found = logits(state, jnp.asarray(ids)[None])[0]
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
     told = lk.Generator("smollm2-135m").generate(["The capital of France is", "Two plus two equals"], max_new_tokens=12)
-    assert told[0].startswith(" Paris.") and "four" in told[1], told
+    # Of two plus two it is unsure: "five" is a hair before "four", in both programs.
+    assert told[0].startswith(" Paris.") and told[1].startswith(tokenizer.decode([int(other[-1].argmax())])), told
 
 
 @pytest.mark.parametrize(
