@@ -116,7 +116,8 @@ def plan_of(
         )
     if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
         raise ConfigError(f"{placement.mesh.size} devices leave some of the {peers.count} processes without work.")
-    known = {} if (target := getattr(examples["train"], "target", None)) is None else {"target": target}
+    aims = getattr(experiment.task, "aim", "class") != "class"  # several labels or numbers, rather than one class
+    known = {"target": examples["train"].target} if aims else {}
     classes, tokenizer = rows.spec.classes, getattr(inputs, "tokenizer", None)
     task = experiment.task.bind(classes, examples["train"].label, tokenizer, **known)
     say("making the model")
