@@ -22,13 +22,7 @@ from labkit import cli, doctor, launch
 from labkit.base.errors import RunError
 from labkit.cli import app
 from labkit.doctor import Finding
-
-
-@dataclass
-class Answer:
-    label: str
-    confidence: float
-    probability: dict[str, float]
+from labkit.ship.predictor import Prediction
 
 
 @dataclass
@@ -68,9 +62,9 @@ def front(monkeypatch) -> SimpleNamespace:
     """Stands in for labkit.lab; ``calls`` lists what the command line asked for."""
     fake = SimpleNamespace(run=FakeRun(), calls=[], batches=[])
 
-    def predict(texts: list[str], pairs: list[str] | None = None) -> list[Answer]:
+    def predict(texts: list[str], pairs: list[str] | None = None) -> list[Prediction]:
         fake.batches.append(texts if pairs is None else list(zip(texts, pairs, strict=True)))
-        return [Answer("pos", 0.75, {"neg": 0.25, "=pos": 0.75}) for _ in texts]
+        return [Prediction("pos", 0.75, {"neg": 0.25, "=pos": 0.75}) for _ in texts]
 
     def entry(name: str, result):
         def call(*args, **options):
@@ -81,9 +75,10 @@ def front(monkeypatch) -> SimpleNamespace:
 
         return call
 
+    model = SimpleNamespace(predict=predict, inputs=SimpleNamespace(kind="text"))
     module = ModuleType("labkit.lab")
     module.train, module.open_run = entry("train", fake.run), entry("open_run", fake.run)
-    module.runs, module.predictor = entry("runs", Table()), entry("predictor", SimpleNamespace(predict=predict))
+    module.runs, module.predictor = entry("runs", Table()), entry("predictor", model)
     fake.entry, fake.module = entry, module
     monkeypatch.setitem(sys.modules, "labkit.lab", module)
     monkeypatch.setattr(labkit, "lab", module, raising=False)
