@@ -114,7 +114,7 @@ class Sound(Config):
     @classmethod
     def fit(cls, train: Arrays, rate: int) -> Self:
         """From sounds f32[n, samples]."""
-        seen = log_mel(train.inputs, rate, **_frames(rate))
+        seen = log_mel(train.inputs, rate, **frames_of(rate))
         return cls(rate, train.inputs.shape[1], mean=float(seen.mean()), scale=max(float(seen.std()), 1e-6))
 
     def __call__(self, arrays: Arrays) -> Arrays:
@@ -122,10 +122,10 @@ class Sound(Config):
         waves = np.zeros((len(arrays), self.samples), np.float32)
         kept = min(self.samples, arrays.inputs.shape[1])
         waves[:, :kept] = arrays.inputs[:, :kept]
-        seen = log_mel(waves, self.rate, bands=self.bands, **_frames(self.rate))
+        seen = log_mel(waves, self.rate, bands=self.bands, **frames_of(self.rate))
         return replace(arrays, inputs=((seen - self.mean) / self.scale)[..., None].astype(np.float32))
 
 
-def _frames(rate: int) -> dict[str, int]:
+def frames_of(rate: int) -> dict[str, int]:
     """Frames of 25 ms, one every 10 ms."""
     return {"window": round(0.025 * rate), "hop": round(0.01 * rate)}

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from labkit.base.errors import DataError
 from labkit.data.arrays import stack
 from labkit.data.rows import Spec
-from labkit.data.sound import log_mel
+from labkit.data.sound import frames_of, log_mel
 from labkit.judge.report import Report
 
 # Thai to Lao, Burmese, Khmer, kana, Han: scripts that put no space between words
@@ -66,7 +66,7 @@ def plain_inputs(dataset: Any, spec: Spec) -> np.ndarray:
     inputs = stack(dataset, spec).inputs
     if spec.kind != "audio":
         return inputs
-    seen = log_mel(inputs, spec.rate, window=round(0.025 * spec.rate), hop=round(0.01 * spec.rate))
+    seen = log_mel(inputs, spec.rate, **frames_of(spec.rate))
     return np.concatenate([seen.mean(1), seen.std(1)], axis=1)
 
 
