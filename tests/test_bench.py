@@ -175,6 +175,15 @@ def test_lengths_of_examples_in_rows_of_their_own_and_in_shared_rows() -> None:
     assert real({"inputs": np.zeros((2, 4)), "index": np.array([0, -1])}) == (0, 1)
 
 
+@pytest.mark.samples
+@pytest.mark.parametrize(("name", "shape"), [("mlp", (32, 8, 8, 1)), ("cnn", (32, 32, 32, 3))])
+def test_a_case_is_prepared_as_a_run_would_be(name: str, shape: tuple[int, ...]) -> None:
+    cases = bench.module("cases")
+    with cases.prepared(name) as case:
+        assert cases.width(case.batches.at(0)) == shape and cases.real(case.batches.at(0)) == (0, 32)
+        assert "head" in " ".join(case.params)
+
+
 # --- figures, table, command --------------------------------------------------------------------------------
 
 

@@ -77,7 +77,8 @@ class Case:
 
 def rows_of(case: str) -> Any:
     """The rows of a case that trains on a sample."""
-    return ready(lk.load({"bert": "movie-reviews", "mlp": "digits"}[case]), accept_leakage=True)
+    rows = lk.load({"bert": "movie-reviews", "mlp": "digits"}[case])
+    return ready(rows, experiment(case).task, accept_leakage=True)
 
 
 def experiment(case: str, model: dict[str, Any] | None = None, **changes: Any) -> Experiment:
