@@ -34,6 +34,10 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text("utf-8"))
 
 
+def write(path: Path, notebook: dict[str, Any]) -> None:
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
 def source(cell: dict[str, Any]) -> str:
     return "".join(cell["source"])
 
@@ -194,7 +198,10 @@ def ran(path: Path, folder: Path) -> Any:
 
 
 def renew(path: Path) -> None:
-    """Run a notebook in a kernel and write it with the outputs that are to stay, and no others."""
+    """Run a notebook in a kernel and write it with the outputs that are to stay, and no others.
+
+    Its Chinese edition, where it has one, gets the same code and outputs.
+    """
     book = ran(path, path.parent)
     notebook = read(path)
     for cell, done in zip(notebook["cells"], book.cells, strict=True):
@@ -202,7 +209,11 @@ def renew(path: Path) -> None:
             kept = [_kept(output) for output in done.outputs] if tags(cell) & KEPT else []
             kept = [output for output in kept if output]
             cell |= {"outputs": kept, "execution_count": done.execution_count if kept else None}
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write(path, notebook)
+    chinese = path.with_suffix(".zh.ipynb")
+    if chinese.exists():
+        code, other = {cell["id"]: cell for cell in cells(notebook, "code")}, read(chinese)
+        write(chinese, other | {"cells": [code.get(cell["id"], cell) for cell in other["cells"]]})
 
 
 def _kept(output: Any) -> dict[str, Any]:
