@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,6 +155,14 @@ bench.state.rows = rows
 answer = len(rows)"""
 
 
+def assert_nothing_ran(page: Page) -> None:
+    """No string of the rows has become more than text; the fixture looks at what the page asked for."""
+    page.page.wait_for_timeout(500)
+    assert page.page.evaluate("() => window.pwned") is None
+    alive = ".labkit-bench :is(iframe, script, object, embed, video, link, form, img:not([src^='data:image/']))"
+    assert page.page.locator(alive).count() == 0
+
+
 def test_hostile_rows_run_nothing_and_fetch_nothing(page: Page):
     assert page.execute(HOSTILE.format(here=REVIEWS.parent / "panels")) > 60
     see(page.page, "<script>window.pwned=1</script>")
@@ -166,11 +175,72 @@ def test_hostile_rows_run_nothing_and_fetch_nothing(page: Page):
     for number in (0, 7, 20, 38):
         page.execute(f"bench.steps['prepare'].reading.own.value = HOSTILE[{number}]; answer = 1")
         settled(page)
-    page.page.wait_for_timeout(500)
-    assert page.page.evaluate("() => window.pwned") is None
-    assert (
-        page.page.evaluate("() => document.querySelectorAll('.labkit-bench iframe, .labkit-bench script').length") == 0
-    )
+    assert_nothing_ran(page)
+
+
+#: Two runs of forty classes that are named by the strings, on texts that hold them, and one that failed by them.
+TRAINED = """import sys; sys.path.insert(0, '{here}')
+from hostile import HOSTILE
+from labkit.tasks.classify import Classify
+from labkit.train.experiment import Training
+from labkit.train.optim import Optimizer
+table = [{{'text': f'{{t[:150]}} {{n}}', 'label': t, HOSTILE[0]: HOSTILE[n]}} for n in range(5) for t in HOSTILE]
+state, store = bench.state, bench.state.store
+state.rows = lk.load(table, text='text', label='label', on_bad='skip').split(validation=0.2, test=0.4)
+state.model, state.task = lk.models['bert'](**{tiny!r}), Classify(max_length=16, vocabulary=300)
+state.train = Training(epochs=1, batch_size=40, buckets=1, optimizer=Optimizer(learning_rate=1e-3))
+runs = []
+for name in HOSTILE[1:3]:
+    state.name = name
+    bench.steps['train'].begin.click(); bench.steps['train'].settle(120); runs.append(state.run.wait())
+for n, text in enumerate(HOSTILE):
+    store.create(f'bad-{{n}}', text, status='failed', error=text, cure=text, traceback=text, message=text,
+                 experiment='', summary={{'classes': [text, text[::-1]], 'quarantined': [text]}})
+    store.write(f'bad-{{n}}', [(1, 'train', 'loss', 1.0), (1, 'validation', 'f1/0', 0.5)], step=1)
+answer = [run.status for run in runs] + [len(state.rows.basis.classes)]"""
+
+
+def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(page: Page, tiny: Any):
+    press(page.page, "4 Train")
+    see(page.page, "Start training")
+    made = page.execute(TRAINED.format(here=REVIEWS.parent / "panels", tiny=tiny.to_dict()))
+    assert made[:2] == ["finished"] * 2 and made[2] >= 38
+    assert page.find(".lk-head strong").first.text_content().startswith("<svg onload")
+    for number in range(0, 40, 6):  # what failed by a string, and five others laid over
+        over = tuple(f"bad-{number + each}" for each in range(1, 6) if number + each < 40)
+        page.execute(
+            f"bench.state.run = lk.open_run('bad-{number}', store.folder)\n"
+            f"bench.steps['train'].over.value = {over!r}; answer = 1"
+        )
+        page.wait_for(
+            "(id) => document.querySelector('.labkit-bench .labkit-error')?.textContent.includes(id)", f"bad-{number}"
+        )
+    page.execute("bench.state.run = runs[1]; answer = 1")
+    press(page.page, "5 Judge")
+    see(page.page, "Confusion matrix")
+    assert settled(page) == ""
+    page.find(".lk-matrix td button").first.click()
+    for number in range(4):
+        page.execute(f"j = bench.steps['judge']; j._worst(); j.examples.list.index = {number}; answer = 1")
+        assert settled(page) == ""
+    page.find(".jupyter-widget-Collapse-header").first.click()  # attention
+    for name in ("Thresholds", "Calibration", "Compare", "Parts"):
+        page.page.get_by_role("tab", name=name).locator("visible=true").click()
+        if name == "Compare":
+            page.execute("j.other.value = runs[0].id; answer = 1")
+        if name == "Parts":
+            page.execute("j.column.value = HOSTILE[0]; answer = 1")
+        assert settled(page) == ""
+    press(page.page, "6 Use")
+    see(page.page, "An example")
+    assert settled(page) == ""
+    for number in range(0, 40, 5):
+        page.execute(f"u = bench.steps['use']; u.text.value = HOSTILE[{number}]; u.go.click(); answer = 1")
+        assert settled(page) == ""
+    see(page.page, "Probability")
+    press(page.page, "Export the model")
+    assert settled(page) == ""
+    assert_nothing_ran(page)
 
 
 def test_text_has_enough_contrast_in_both_themes(page: Page):
