@@ -374,19 +374,23 @@ def _foreground(run: Run) -> None:
 
 
 def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """What renews and what closes the display of a run in the foreground: a picture in a notebook, else a bar."""
-    from labkit.panels.frontend import cell, frontend
+    """What renews and what closes the display of a run in the foreground: the live panel where its buttons are heard
+    all the same, else a picture in a notebook, else a bar."""
+    from labkit.panels.frontend import cell, frontend, hears_while_busy
 
     if frontend() == "none":
         from labkit.panels.terminal import ProgressBar
 
         bar = ProgressBar(run.store, run.id)
         return bar.update, bar.close
+    run._shown = cell()
+    if hears_while_busy():
+        run.show()  # and a thread renews it
+        return (lambda: None), (lambda: None)
     from labkit.panels.picture import PicturePanel
 
     panel = PicturePanel(run)
     panel.display(follow=False)
-    run._shown = cell()
     return panel.refresh, panel.refresh
 
 

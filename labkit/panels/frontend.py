@@ -34,6 +34,13 @@ def is_live() -> bool:
     return frontend() == "widgets"
 
 
+def hears_while_busy() -> bool:
+    """Whether buttons are heard while a cell runs: where the kernel has subshells, as ipykernel has from 7 on."""
+    if frontend() != "widgets" or "JPY_SESSION_NAME" not in os.environ:
+        return False
+    return getattr(_shell().kernel, "shell_channel_thread", None) is not None  # type: ignore[union-attr]
+
+
 def is_app() -> bool:
     """Whether Voilà serves this kernel, which ends with the page."""
     return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")

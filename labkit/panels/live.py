@@ -28,6 +28,7 @@ from labkit.panels.picture import PERIOD, PicturePanel, bundle, code_of, publish
 from labkit.panels.series import MOST, Series, gather, packed
 from labkit.panels.tail import Tail, charts
 from labkit.panels.ticker import TICKER
+from labkit.panels.usher import usher
 from labkit.panels.words import language as language_of
 from labkit.panels.words import word
 
@@ -119,6 +120,7 @@ class LivePanel:
         text = self._word("placeholder", name=self.run.info.name)
         data = {"application/vnd.jupyter.widget-view+json": view, "text/plain": text}
         publish(data, self.display_id)
+        usher()
         self._since = time.monotonic()
         TICKER.add(self)
 

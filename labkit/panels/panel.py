@@ -21,6 +21,7 @@ from labkit.panels import frontend, pieces, static
 from labkit.panels.controls import close_all, hear_while_busy
 from labkit.panels.state import State
 from labkit.panels.ticker import TICKER
+from labkit.panels.usher import usher
 from labkit.panels.words import word
 from labkit.panels.work import Jobs
 
@@ -281,6 +282,7 @@ class Panel:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.root.model_id}
         text = self.word("placeholder_step", name=self.word(f"step_{self.title}"))
         display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
+        usher()
 
     def close(self) -> None:
         """Give back the panel's widgets and its thread; what it was about stays in the state."""

@@ -19,6 +19,8 @@ UNTIL_PAUSED = """end = time.monotonic() + 60
 while run.status != "paused" and time.monotonic() < end:
     time.sleep(0.05)
 run.status"""
+#: Whether a cell works.
+BUSY = "(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.executionState === 'running'"
 HOSTILE = "<img src=x onerror=alert(1)><b>$x$"
 
 
@@ -137,8 +139,7 @@ def test_a_click_is_heard_while_another_cell_works(steered: Page):
     if steered.execute("import ipykernel; answer = ipykernel.version_info[0]") < 7:
         pytest.skip("ipykernel < 7 has no subshells: a busy cell keeps every button waiting")
     steered.run_cell(3, wait=False)
-    busy = "(i) => window.jupyterapp.shell.currentWidget.content.widgets[i].model.executionState === 'running'"
-    steered.wait_for(busy, 3)
+    steered.wait_for(BUSY, 3)
     pressed(steered, "Pause")
     wait_status(steered, "paused")
     steered.wait_idle()
@@ -147,7 +148,7 @@ def test_a_click_is_heard_while_another_cell_works(steered: Page):
     wait_status(steered, "running")
 
 
-def test_a_reload_and_a_second_page_show_the_whole_history(lab: Lab, steered: Page):
+def test_a_reload_shows_the_whole_history(steered: Page):
     pressed(steered, "Pause")
     wait_status(steered, "paused")
     steered.save()
@@ -156,9 +157,23 @@ def test_a_reload_and_a_second_page_show_the_whole_history(lab: Lab, steered: Pa
     want = recorded(steered)
     assert want["train/loss"] > 60
     until(lambda: drawn(steered) == want, "the history after a reload")
-    second = lab.open("steered.ipynb")
+    pressed(steered, "Resume")
+    wait_status(steered, "running")
+
+
+def test_a_page_that_is_opened_while_another_cell_works_shows_the_run_and_steers_it(lab: Lab, steered: Page):
+    subshells = steered.execute("import ipykernel; answer = ipykernel.version_info[0]") >= 7
+    if subshells:
+        steered.run_cell(3, wait=False)
+        steered.wait_for(BUSY, 3)
+    second = lab.open("steered.ipynb", idle=not subshells)
+    wait_status(second, "running")
+    pressed(second, "Pause")
     wait_status(second, "paused")
-    until(lambda: drawn(second) == want, "the history in a second page")
+    steered.wait_idle()
+    assert not subshells or steered.text(3) == "'paused'"  # the cell worked until then
+    want = recorded(steered)
+    until(lambda: drawn(second) == want, "the whole history in a second page")
     pressed(second, "Resume")
     wait_status(steered, "running")
     wait_status(second, "running")

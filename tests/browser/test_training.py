@@ -118,3 +118,34 @@ def test_a_run_of_another_process_is_shown_whole_and_obeys(lab: Lab, reviews: An
     assert "worker" in assert_static(lab, page, "stopped")
     assert run.wait(60).predict(["a fine film"])
     page.close()
+
+
+@pytest.mark.soak
+def test_a_run_in_the_foreground_is_steered_too_and_on_a_page_that_is_opened_then(
+    lab: Lab, tiny: Any, settings: dict[str, Any]
+):
+    fit = f"lk.fit(rows, lk.models['bert'](**{tiny.to_dict()!r}), name='fore', **{ {**settings, 'epochs': 9000}!r}"
+    cells = [
+        f"import ipykernel, labkit as lk\nrows = lk.load({str(REVIEWS)!r}).split(validation=0.15, test=0.15, seed=0)",
+        f"run = {fit}, background=False)\nrun",
+    ]
+    page = lab.open(lab.notebook("foreground.ipynb", cells))
+    page.run_cell(0)
+    if page.execute("answer = ipykernel.version_info[0]") < 7:
+        pytest.skip("ipykernel < 7 has no subshells: there the cell keeps every button waiting")
+    page.run_cell(1, wait=False)
+    wait_status(page, "running")
+    pressed(page, "Pause")
+    wait_status(page, "paused")
+    page.save()
+    cold = lab.open("foreground.ipynb", idle=False)
+    wait_status(cold, "paused")
+    pressed(cold, "Resume")
+    wait_status(page, "running")
+    pressed(cold, "Stop")
+    page.wait_idle()
+    assert "fore" in assert_static(lab, page, "stopped")
+    assert page.execute("answer = run.predict(['a fine film'])[0].label") in ("negative", "positive")
+    for each in (page, cold):
+        assert_clean(each)
+        each.close()
