@@ -32,16 +32,7 @@ OUTSIDE = {
     "train": {*_JAX, "orbax", "pandas", "psutil", "safetensors"},
     "judge": {"sklearn", "scipy", "pandas", "fairlearn", "jax", "flax"},
     "ship": {*_JAX, "safetensors", "pandas", "fastapi"},
-    "panels": {
-        "ipywidgets",
-        "anywidget",
-        "plotly",
-        "IPython",
-        "ipykernel",
-        "jupyter_client",
-        "traitlets",
-        "pandas",
-    },  # fmt: skip
+    "panels": {"ipywidgets", "anywidget", "plotly", "IPython", "ipykernel", "jupyter_client", "traitlets", "pandas"},
     "": {"typer", "rich", "pandas", "packaging", "psutil", "jupyter_core"},
 }
 #: One file of the ground floor names array types and so loads JAX; only floors that have JAX may import it.
