@@ -22,10 +22,9 @@ DRAWN = {
     PANEL: ".labkit-live, .labkit-panel, .jupyter-widgets",
     "image/svg+xml": ".jp-RenderedSVG svg, .jp-RenderedSVG img",
 }
-ENGLISH = [path for path in LESSONS if ".zh." not in path.name]
 
 
-@pytest.mark.parametrize("path", ENGLISH, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_runs_from_the_top(path: Path, lab: Lab, tmp_path: Path) -> None:
     shutil.copy(path, lab.folder)
     page = lab.open(path.name)
