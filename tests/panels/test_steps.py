@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import pytest
+from ipywidgets.widgets.widget import _instances
 
 import labkit as lk
 import labkit.panels
@@ -182,24 +185,39 @@ def test_hostile_text_is_text_in_every_view(tiny, tmp_path: Path, monkeypatch: p
     lab.close()
 
 
-def test_fifty_runs_of_the_cell_leave_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    from ipywidgets.widgets.widget import _instances
-
+@pytest.mark.parametrize("times", [10, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("name", [*STEPS.values(), "Lab"])
+def test_runs_of_the_cell_again_leave_no_widget_and_no_thread(
+    name: str, times: int, finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     from labkit.panels import frontend
+    from labkit.panels.runs import state_of
 
     monkeypatch.setattr(frontend, "cell_id", lambda: "cell")
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LABKIT_FOLDER", str(tmp_path))
-    counts = []
-    for execution in range(50):
+    shared, counts = state_of(finished, "en"), []
+    for execution in range(times):
         monkeypatch.setattr(frontend, "cell", lambda execution=execution: execution)
-        lab = Lab(language="en")
-        lab.show("prepare")
-        settle(lab)
-        counts.append(len(_instances))
-    assert counts[-1] == counts[1]
-    lab.close()
+        panel = lk.Lab(language="en") if name == "Lab" else getattr(lk.panels, name)(state=shared)
+        if name == "Lab":
+            panel.show("prepare")
+            settle(panel)
+        if execution in (1, times - 1):  # what was begun in between is dropped, or done and forgotten
+            panel.settle(120)
+            counts.append((len(_instances), sum(thread.name.startswith("labkit") for thread in quiet())))
+    assert counts[0] == counts[1]
+    assert len(Panel._open[type(panel), "cell"][1]) == 1
+    panel.close()
     Panel._open.clear()
+    assert not [one for one in shared._trait_notifiers.get("run", {}).get("change", ()) if isinstance(one, Callback)]
+
+
+def quiet() -> list[threading.Thread]:
+    """The threads there are once those that only have something to end have ended."""
+    end = time.monotonic() + 20
+    while any(t.name == "labkit work" for t in threading.enumerate()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return threading.enumerate()
 
 
 def test_the_steps_stand_in_their_order():
