@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import labkit as lk
+from labkit.base.cache import fingerprint
 from labkit.base.config import dumps
+from labkit.cli import app
 from labkit.panels.lab import Lab
+from labkit.panels.state import State
+from labkit.tasks.classify import Classify
+from labkit.train.experiment import Training
 
 REVIEWS = str(Path(__file__).parents[1] / "reviews.csv")
 
@@ -70,3 +77,43 @@ def test_a_source_that_is_gone_is_told_in_the_step(tmp_path: Path):
     settle(again)
     assert "gone.csv" in again.steps["data"]._error.value and again.state.rows is None
     again.close()
+
+
+@pytest.mark.slow
+def test_what_is_copied_and_what_is_saved_make_the_same_run_without_a_page(
+    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    training = Training(epochs=1, batch_size=16, buckets=2, evaluate_every=4)
+    lab = Lab(state=State(
+        rows=lk.load(REVIEWS), model=tiny, task=Classify(max_length=32, vocabulary=300), train=training, folder="here",
+        name="clicked", language="en",
+    ))  # fmt: skip
+    lab.show("prepare")
+    lab.steps["prepare"].usual.click()
+    lab.steps["prepare"].copies.value = "exact"
+    settle(lab)
+    lab.show("train")
+    panel = lab.steps["train"]
+    panel.begin.click()
+    panel.settle(60)
+    run = lab.state.run.wait(120)
+    panel.settle(60)
+    monkeypatch.setenv("LABKIT_FOREGROUND", "1")
+    monkeypatch.setenv("LABKIT_FOLDER", "again")
+    scope: dict[str, Any] = {}
+    exec(panel.copy.text, scope)
+    panel.save.click()
+    assert "experiment.toml" in panel._note.value
+    told = CliRunner().invoke(app, ["train", "experiment.toml", "--folder", "third"])
+    assert told.exit_code == 0, told.output
+    (third,) = lk.runs("third")
+    for other in (scope["run"], third):
+        assert fingerprint(other.info.experiment) == fingerprint(run.info.experiment)
+        assert measured(other) == measured(run)
+    assert any(name == "f1" for _, _, name, _ in measured(run))
+    lab.close()
+
+
+def measured(run: lk.Run) -> list[tuple[int, str, str, float]]:
+    """All that was recorded of a run but its speed and its memory."""
+    return [(r.step, r.split, r.name, r.value) for r in run.store.records(run.id) if r.split != "machine"]
