@@ -86,6 +86,11 @@ def test_a_chinese_edition_has_the_code_of_the_english_one(path: Path) -> None:
     for ours, theirs in zip(cells(notebook, "markdown"), cells(other, "markdown"), strict=True):
         assert re.search("[\u4e00-\u9fff]", source(ours)), f"{ours['id']} is not in Chinese"
         assert formulas(ours) == formulas(theirs), ours["id"]
+        assert not re.search(f"{WIDE}\n{WIDE}", source(ours)), f"{ours['id']}: a line ends where no space may be seen"
+
+
+#: What is written without spaces.
+WIDE = "[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 
 
 def formulas(cell: dict[str, Any]) -> list[str]:
