@@ -101,8 +101,8 @@ def choose(name: str | None = None) -> str:
 
 
 def language(name: str | None = None) -> str:
-    """The language of panels: ``name``, else the one chosen, else LABKIT_LANGUAGE, else the locale's if there is a
-    table for it.
+    """The language of panels: ``name``, else the one chosen, else LABKIT_LANGUAGE, else Chinese in a notebook that is
+    called NAME.zh.ipynb, else the locale's if there is a table for it.
 
     Raises:
         ConfigError: a language was named that there is no table for.
@@ -113,6 +113,8 @@ def language(name: str | None = None) -> str:
         if short not in LANGUAGES:
             raise ConfigError(f"no words in language {asked!r}; there are {', '.join(LANGUAGES)}.")
         return short
+    if os.environ.get("JPY_SESSION_NAME", "").endswith(".zh.ipynb"):  # the notebook's path, as Jupyter tells its kernel
+        return "zh"
     known = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
     return "zh" if known.lower().startswith(("zh", "chinese")) else "en"
 

@@ -90,6 +90,8 @@ def test_the_language_is_named_or_found(monkeypatch: pytest.MonkeyPatch):
     assert language() == "zh"
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     assert language() == "en"
+    monkeypatch.setenv("JPY_SESSION_NAME", "/lab/08_finetuning_bert.zh.ipynb")
+    assert (language(), language("en")) == ("zh", "en")
     with pytest.raises(ConfigError, match="'fr'"):
         language("fr")
 
