@@ -79,13 +79,12 @@ def test_a_source_that_is_gone_is_told_in_the_step(tmp_path: Path):
     again.close()
 
 
-@pytest.mark.slow
-def test_what_is_copied_and_what_is_saved_make_the_same_run_without_a_page(
-    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    training = Training(epochs=1, batch_size=16, buckets=2, evaluate_every=4)
+@pytest.mark.soak
+def test_what_is_copied_and_what_is_saved_make_the_same_run_without_a_page(monkeypatch: pytest.MonkeyPatch):
+    model = lk.models["textcnn"](preset="tiny", embedding=8, filters=8)
+    training = Training(epochs=1, batch_size=16, buckets=1, evaluate_every=8)
     lab = Lab(state=State(
-        rows=lk.load(REVIEWS), model=tiny, task=Classify(max_length=32, vocabulary=300), train=training, folder="here",
+        rows=lk.load(REVIEWS), model=model, task=Classify(max_length=32, vocabulary=300), train=training, folder="here",
         name="clicked", language="en",
     ))  # fmt: skip
     lab.show("prepare")
