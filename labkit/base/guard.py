@@ -1,7 +1,7 @@
 """What comes from outside is looked at here before it is used: kinds of files, safetensors, places, names, addresses.
 
-Archives are unpacked by :mod:`labkit.base.fetch` alone, which asks here where a member may lie; addresses are fetched
-by :mod:`labkit.base.web` alone, which asks here whom it may talk to.
+Archives are unpacked by :mod:`labkit.base.fetch` and :mod:`labkit.base.archive` alone, which ask here where a member
+may lie; addresses are fetched by :mod:`labkit.base.web` alone, which asks here whom it may talk to.
 """
 
 from __future__ import annotations

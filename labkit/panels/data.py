@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
 import numpy as np
 
+from labkit.base.archive import unpack
 from labkit.base.cache import fingerprint, write_atomic
 from labkit.base.errors import DataError
 from labkit.base.samples import SAMPLES, is_cached
 from labkit.data.health import Health, check
+from labkit.data.media import PICTURES, SOUNDS
 from labkit.data.rows import Rows
 from labkit.data.source import load, peek
 from labkit.panels import charts, pieces
@@ -21,8 +24,9 @@ from labkit.panels.browse import Browser
 from labkit.panels.panel import Panel
 from labkit.panels.state import State
 
-#: Kinds of files that can be uploaded.
-FILES = ".csv,.tsv,.jsonl,.ndjson,.parquet,.pq"
+#: Kinds of files that can be uploaded; a zip file holds others of them, or what READ names beside.
+FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq", ".zip")
+READ = (*FILES[:-1], *PICTURES, *SOUNDS, ".txt")
 WAYS = ("sample", "upload", "path")
 
 
@@ -47,7 +51,7 @@ class Data(Panel):
         self._file = ""  # what was uploaded last
         self.way = widgets.ToggleButtons(options=[(self.word(f"way_{way}"), way) for way in WAYS])
         self.sample = widgets.Dropdown(options=self._samples(), description=self.word("sample"))
-        self.upload = widgets.FileUpload(accept=FILES, multiple=False, description=self.word("choose_file"))
+        self.upload = widgets.FileUpload(accept=",".join(FILES), multiple=False, description=self.word("choose_file"))
         self.path = widgets.Text(description=self.word("path"), placeholder="reviews.csv")
         self.about = self.html()
         self.text, self.pair, self.label = (
@@ -148,23 +152,28 @@ class Data(Panel):
         file = self.upload.value[0]
         content = bytes(file["content"])
         name = re.sub(r"[^\w.-]+", "_", Path(file["name"]).name).strip(".") or "upload"
-        place = self.state.store.folder / "uploads" / fingerprint(content)[:8] / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(place, content)
+        place = self.state.store.folder / "uploads" / fingerprint(content)[:8] / name.removesuffix(".zip")
         here = Path.cwd()
         self._file = os.fspath(place.relative_to(here) if place.is_relative_to(here) else place)
         with self.filling():
             self._offer({})
         self._show_way()
-        self._load()
+        self._load(lambda: _kept(content, place, name.endswith(".zip")))
 
     # --- loading ----------------------------------------------------------------------------------------------
 
-    def _load(self) -> None:
+    def _load(self, first: Callable[[], None] | None = None) -> None:
+        """Read what was chosen; in the thread that does so, ``first`` goes before."""
         if not (source := self._chosen()):
             raise DataError(self.word("no_source"))
         options = self._options()
-        self.later("rows", lambda: self._read(source, options), self._loaded)
+
+        def work() -> tuple[Rows | None, dict[str, Any], Exception | None]:
+            if first is not None:
+                first()
+            return self._read(source, options)
+
+        self.later("rows", work, self._loaded)
 
     def _options(self) -> dict[str, Any]:
         given: dict[str, Any] = {}
@@ -281,6 +290,18 @@ class Data(Panel):
             lines.append((level, what, f"{problem.count:,}", numbers))
         head = [self.word(key) for key in ("level", "problem", "count", "row_numbers")]
         return pieces.joined(title, pieces.scrolled(pieces.table(head, lines, numeric=(2,)), self.word("problems")))
+
+
+def _kept(content: bytes, place: Path, packed: bool) -> None:
+    """Write what was uploaded; what is packed becomes a folder. The place is named by the content, so what is there
+    already is the same."""
+    if place.exists():
+        return
+    if packed:
+        unpack(content, place, READ)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(place, content)
 
 
 def _peeked(source: str) -> dict[str, Any]:

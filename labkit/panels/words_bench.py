@@ -41,10 +41,12 @@ TABLE: dict[str, tuple[str, str]] = {
     "way_upload": ("Upload a file", "上传文件"),
     "way_path": ("A file or folder here", "本机文件或文件夹"),
     "about_upload": (
-        "CSV, TSV, JSON lines or Parquet, with a line for each example. The file is kept in the lab folder. Above "
-        "10 MB, begin with `labkit lab` or `labkit app`, or put the file beside the notebook and give its path.",
-        "CSV、TSV、JSON Lines 或 Parquet，每行一个样本。文件会保存在实验文件夹中。超过 10 MB 时，"
-        "请用 `labkit lab` 或 `labkit app` 启动，或把文件放在笔记本旁边并填写路径。",
+        "CSV, TSV, JSON lines or Parquet, with a line for each example; or a zip file of pictures, sounds or texts, "
+        "with a folder for each class. It is kept in the lab folder. Above 10 MB, begin with `labkit lab` or "
+        "`labkit app`, or put the file beside the notebook and give its path.",
+        "CSV、TSV、JSON Lines 或 Parquet，每行一个样本；或图片、声音、文本的 zip 文件，每个类别一个文件夹。"
+        "文件会保存在实验文件夹中。超过 10 MB 时，请用 `labkit lab` 或 `labkit app` 启动，"
+        "或把文件放在笔记本旁边并填写路径。",
     ),
     "about_path": (
         "A CSV, TSV, JSON lines or Parquet file, a folder with a file for each split, or a folder for each class.",

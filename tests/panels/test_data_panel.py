@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,15 +52,51 @@ def loaded(code: str) -> lk.Rows:
 
 def test_an_uploaded_file_is_kept_and_read(data: Data, tmp_path: Path):
     content = REVIEWS.read_bytes()
-    data.way.value = "upload"
-    file = {"name": "../my reviews.csv", "type": "text/csv", "size": len(content), "last_modified": datetime.now(UTC)}
-    data.upload.value = ({**file, "content": memoryview(content)},)
-    data.settle()
+    uploaded(data, "../my reviews.csv", content)
     assert data.problem is None and len(data.state.rows) == 260
     kept = list((tmp_path / ".labkit" / "uploads").rglob("*.csv"))
     assert [path.name for path in kept] == ["my_reviews.csv"] and kept[0].read_bytes() == content
     assert loaded(data.code()).fingerprint == data.state.rows.fingerprint
     assert data.state.source.startswith(".labkit")
+
+
+def uploaded(data: Data, name: str, content: bytes) -> None:
+    data.way.value = "upload"
+    told = {"name": name, "type": "", "size": len(content), "last_modified": datetime.now(UTC)}
+    data.upload.value = ({**told, "content": memoryview(content)},)
+    data.settle()
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return made.getvalue()
+
+
+def test_a_zip_of_pictures_in_folders_by_class_is_unpacked_and_read(data: Data):
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 6, 6), np.uint8)
+    pictures = {f"pets/{'cat' if n % 2 else 'dog'}/{n}.png": media.png(pixels[n]) for n in range(12)}
+    uploaded(data, "my pets.zip", packed({**pictures, "pets/notes.pkl": b"", "__MACOSX/._x.png": b""}))
+    assert data.problem is None and data.state.rows.spec.classes == ("cat", "dog")
+    assert data.browser.page.value.count("data:image/png;base64,") == len(data.state.rows) == 12
+    assert sorted(path.suffix for path in Path(data.state.source).rglob("*.*")) == [".png"] * 12
+    assert loaded(data.code()).fingerprint == data.state.rows.fingerprint
+    uploaded(data, "my pets.zip", packed({**pictures, "pets/notes.pkl": b"", "__MACOSX/._x.png": b""}))
+    assert data.problem is None  # the same again
+
+
+def test_a_zip_that_would_do_harm_is_refused_in_the_panel(data: Data, tmp_path: Path, monkeypatch):
+    uploaded(data, "evil.zip", packed({"a/1.png": b"", "../../../../evil.png": b""}))
+    assert "would be written outside of its folder" in data._error.value and data.state.rows is None
+    monkeypatch.setattr("labkit.base.archive.MOST_BYTES", 1 << 20)
+    uploaded(data, "bomb.zip", packed({"a/1.png": bytes(2 << 20)}))
+    assert "at most" in data._error.value and data.state.rows is None
+    uploaded(data, "code.zip", packed({"a/model.pkl": b""}))
+    assert "no file that labkit reads" in data._error.value
+    assert not (tmp_path.parent / "evil.png").exists()
+    assert [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.zip")] == []
 
 
 def test_what_the_rows_hold_is_told(data: Data):

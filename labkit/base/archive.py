@@ -1,0 +1,77 @@
+"""Zip files that a person gives: unpacked whole or not at all, with what is read of them and nothing else."""
+
+from __future__ import annotations
+
+import io
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+
+from labkit.base.errors import DataError
+from labkit.base.guard import inside
+
+#: Files of a zip file, and bytes of all of them, at most.
+MOST_FILES, MOST_BYTES = 50_000, 1 << 30
+_PORTION = 1 << 20
+
+
+def unpack(content: bytes, into: Path, endings: Collection[str]) -> None:
+    """Unpack a zip file into the new folder ``into``.
+
+    Files with these endings are kept; hidden ones, links, and what macOS adds are passed over. Where all lies in one
+    folder within another, as when a folder of folders was packed, the outer one is left out.
+
+    Raises:
+        DataError: it is no whole zip file, or has a password; it holds none of these files; one of them would be
+            written outside of the folder, or twice; there are more or larger ones than are unpacked.
+    """
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into.parent, prefix=".unpacking-") as work:
+        place = Path(work) / "files"
+        place.mkdir()
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as file:
+                _keep(file, place, endings)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise DataError(f"{into.name!r} is no zip file that can be unpacked: {error}.") from error
+        except OSError as error:  # names that this system cannot have, a full disk
+            raise DataError(f"{into.name!r} cannot be unpacked here: {error}.") from error
+        _inner(place).rename(into)
+
+
+def _keep(file: zipfile.ZipFile, place: Path, endings: Collection[str]) -> None:
+    wanted = [info for info in file.infolist() if _is_wanted(info, endings)]
+    if not wanted:
+        raise DataError(f"the zip file holds no file that labkit reads ({', '.join(endings)}).")
+    size = sum(info.file_size for info in wanted)  # no more comes out of a file than it says, or it is damaged
+    if len(wanted) > MOST_FILES or size > MOST_BYTES:
+        raise DataError(
+            f"the zip file holds {len(wanted):,} files of {size:,} bytes; at most {MOST_FILES:,} files of "
+            f"{MOST_BYTES:,} bytes are unpacked. Unpack it beside the notebook, and give the folder's path."
+        )
+    for info in wanted:
+        target = inside(place, info.filename)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            raise DataError(f"the zip file holds {info.filename[:200]!r} twice.")
+        with file.open(info) as stream, open(target, "xb") as out:
+            while portion := stream.read(_PORTION):
+                out.write(portion)
+
+
+def _is_wanted(info: zipfile.ZipInfo, endings: Collection[str]) -> bool:
+    path = PurePosixPath(info.filename)
+    hidden = any((part.startswith(".") and part not in ("..", ".")) or part == "__MACOSX" for part in path.parts)
+    link = stat.S_ISLNK(info.external_attr >> 16)
+    return not (info.is_dir() or hidden or link) and path.suffix.lower() in endings
+
+
+def _inner(folder: Path) -> Path:
+    """The folder, or the only one in it that itself holds folders, or tables."""
+    children = list(folder.iterdir())
+    if len(children) == 1 and children[0].is_dir() and any(child.is_dir() for child in children[0].iterdir()):
+        return _inner(children[0])
+    return folder
