@@ -205,7 +205,7 @@ def _plot(series: Series, name: str, language: str) -> str:
     frame = _Frame(xs[-1], ys[0], ys[-1])
     parts = [_grid(frame, xs, ys), f"<text x='{_LEFT}' y='15' font-weight='bold'>{escape(word(name, language))}</text>"]
     for number, (split, points) in enumerate(lines.items()):
-        at = 85 + 155 * number
+        at = 105 + 145 * number  # clear of "Accuracy", the longest of the titles
         stroke = f"stroke='{COLOURS[split]}' stroke-width='1.6' fill='none'{_DASHES[split]}"
         parts.append(f"<path d='M{at} 11h22' {stroke}/>")
         parts.append(f"<text x='{at + 26}' y='15'>{escape(word(split, language))} {points[1][-1]:#.4g}</text>")

@@ -50,8 +50,8 @@ def test_a_lesson_runs_from_the_top(path: Path, lab: Lab, tmp_path: Path) -> Non
             if cell["cell_type"] == "code":
                 page.run_cell(index)
             if (path.stem, index) == LIVE:
-                page.find(".labkit-live").first.wait_for()
-                page.screenshot(place(tmp_path) / f"{path.stem}-live.png")
+                page.find(".labkit-live .lk-line[data-series]").first.wait_for(state="attached")
+                page.screenshot(place(tmp_path) / f"{path.stem}-live.png", ".labkit-panel")
         page.wait_idle()
         seen, language = set[str](), "zh" if ".zh." in path.name else "en"
         for index, cell in enumerate(lesson):
