@@ -17,9 +17,10 @@ from labkit.base.errors import DataError
 from labkit.base.samples import SAMPLES, is_cached
 from labkit.data.health import Health, check
 from labkit.data.media import PICTURES, SOUNDS
+from labkit.data.report import ACTIONS
 from labkit.data.rows import Rows
 from labkit.data.source import load, peek
-from labkit.panels import charts, pieces
+from labkit.panels import charts, pieces, words_said
 from labkit.panels.browse import Browser
 from labkit.panels.panel import Panel
 from labkit.panels.state import State
@@ -136,7 +137,11 @@ class Data(Panel):
         for name in WAYS:
             getattr(self, name).layout.display = "" if name == way else "none"
         self.load.layout.display = "none" if way == "upload" and not self._chosen() else ""
-        about = SAMPLES[self.sample.value].about if way == "sample" else self.word(f"about_{way}")
+        about = (
+            self.word(f"about_{way}")
+            if way != "sample"
+            else words_said.sample(self.sample.value, SAMPLES[self.sample.value].about, self.state.language)
+        )
         self.about.value = pieces.paragraph(about, "quiet")
 
     def _chosen(self) -> str:
@@ -285,7 +290,10 @@ class Data(Panel):
         lines = []
         for problem in health.problems:
             numbers = ", ".join(map(str, problem.rows[:12])) + (" …" if problem.count > 12 and problem.rows else "")
-            what = self.word(f"problem_{problem.kind}", what=problem.what, share=f"{problem.count / health.rows:.1%}")
+            found = problem.what
+            if problem.kind in ACTIONS:
+                found = words_said.reason(found, self.state.language)
+            what = self.word(f"problem_{problem.kind}", what=found, share=f"{problem.count / health.rows:.1%}")
             level = pieces.chip(self.word(f"level_{problem.level}"), tones[problem.level])
             lines.append((level, what, f"{problem.count:,}", numbers))
         head = [self.word(key) for key in ("level", "problem", "count", "row_numbers")]

@@ -211,6 +211,7 @@ class Judge(Panel):
 
     def _compare(self) -> widgets.Widget:
         self.other = widgets.Dropdown(description=self.word("other_run"), options=[("", "")], value="")
+        self.other.layout.width = "420px"
         self.compared = self.html()
         self.on_change(self.other, self._versus)
         return widgets.VBox([self.other, self.compared])

@@ -149,7 +149,7 @@ class LivePanel:
         row = widgets.HBox([self.pause, self.stop, self.save, self.rate, self.set])
         if self.full:
             row.children += (self._keeping(),)
-        row.layout.flex_flow = "row wrap"
+        row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 8px"
         self.root = widgets.VBox([self.curves, self.picture, row, self.note, self.error, self.code])
         self.root.add_class("labkit-panel")
         self.curves.root = self.root.model_id

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from labkit.base.shown import escape
+from labkit.panels import words_said
 from labkit.panels.series import DRAWN, Series, second, thin, ticks
 from labkit.panels.words import word
 from labkit.train.store import RunInfo
@@ -110,10 +111,11 @@ def error_box(problem: Problem | None, run_id: str, language: str = "en") -> str
     """A problem as a red box of HTML, with its traceback to copy and the run it is of; empty where there is none."""
     if problem is None:
         return ""
-    cure = f"<div>{escape(word('cure', language))}: {escape(problem.cure)}</div>" if problem.cure else ""
+    said = escape(words_said.sentences(problem.cure, language))
+    cure = f"<div>{escape(word('cure', language))}: {said}</div>" if problem.cure else ""
     trace = details(word("traceback", language), problem.traceback) if problem.traceback else ""
     run = f"<div><small>{escape(word('run_id', language))} {escape(run_id)}</small></div>" if run_id else ""
-    text = f"<strong>{escape(problem.text)}</strong>"
+    text = f"<strong>{escape(words_said.error(problem.text, language))}</strong>"
     return f'<div class="labkit-error {LITERAL}" role="alert">{text}{cure}{trace}{run}</div>'
 
 

@@ -55,13 +55,14 @@ class Train(Panel):
             description=self.word("compare_with"), tooltip=self.word("compare_with_help"), rows=3
         )
         self.shown.style.description_width = self.over.style.description_width = "auto"
+        self.shown.layout.width = self.over.layout.width = "360px"
         self.on_change(self.shown, self._choose)
         self.on_change(self.over, self._overlay)
         self.empty, self.place = self.html(), widgets.VBox()
         first = widgets.HBox([self.begin, self.name, self.epochs, self.batch, self.rate])
         second = widgets.HBox([self.shown, self.over])
         for row in (first, second):
-            row.layout.flex_flow = "row wrap"
+            row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 12px"
         self.body.children = (first, second, self.empty, self.place)
         self.watch(["name", "train", "model", "rows", "source"], self._fill)
         self.watch(["run"], self._show)

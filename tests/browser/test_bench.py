@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from .clicks import choose, press, see, upload
+from .contrast import hard_to_read, themes
 from .jupyter import Lab, Page
 
 pytestmark = pytest.mark.browser
@@ -245,39 +246,9 @@ def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(pag
 
 def test_text_has_enough_contrast_in_both_themes(page: Page):
     page.execute("bench.state.rows = lk.load('reviews.csv'); answer = 1")
-    for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        page.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
-        page.wait_for("(theme) => document.body.dataset.jpThemeName === theme", theme)
+    for _ in themes(page):
         for step in ("data", "prepare", "model"):
             page.execute(f"bench.show('{step}'); answer = 1")
             assert settled(page) == ""
             page.page.wait_for_timeout(300)
-            assert page.page.evaluate(CONTRAST) == []
-
-
-#: Texts in the bench whose contrast with what lies behind them is below 4.5.
-CONTRAST = """() => {
-  const value = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
-  const over = (top, under) => {
-    const a = top[3] === undefined ? 1 : top[3];
-    return [0, 1, 2].map((i) => top[i] * a + under[i] * (1 - a));
-  };
-  const behind = (node) => {
-    const found = [];
-    for (let at = node; at; at = at.parentElement) found.push(value(getComputedStyle(at).backgroundColor));
-    return found.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
-  };
-  const light = (c) => c.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const low = [];
-  for (const node of document.querySelectorAll('.labkit-bench *')) {
-    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-    if (!own || !node.checkVisibility() || node.closest(':disabled') || node.matches('option, style')) continue;
-    const style = getComputedStyle(node), back = behind(node);
-    if (node.closest('svg') && style.fill === 'none') continue;
-    const front = over(value(node.closest('svg') ? style.fill : style.color), back);
-    const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) low.push([node.textContent.trim().slice(0, 40), style.color, back.join()]);
-  }
-  return low;
-}"""
+            assert hard_to_read(page) == []

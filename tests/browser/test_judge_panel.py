@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from .contrast import hard_to_read, themes
 from .jupyter import Lab, Page, until
 from .test_live import assert_clean, pressed
 
@@ -21,9 +22,10 @@ def judged(lab: Lab, finished: Any) -> Any:
         f"import labkit as lk\nrun = lk.open_run({finished.id!r}, {folder!r})",
         "judge = lk.panels.Judge(run)\njudge",
         "use = lk.panels.Use(run)\nuse",
+        "train = lk.panels.Train(run)\ntrain",
     ]
     page = lab.open(lab.notebook("judged.ipynb", cells))
-    for cell in range(3):
+    for cell in range(4):
         page.run_cell(cell)
     yield page
     page.close()
@@ -87,3 +89,16 @@ def test_a_typed_text_is_answered_and_explained_and_the_model_taken_away(lab: La
     assert (lab.folder / "finished-model.zip").exists()
     judged.find(".labkit-bench").nth(1).screenshot(path=str(tmp_path / "use.png"))
     assert_clean(judged)
+
+
+def test_text_has_enough_contrast_in_both_themes(judged: Page):
+    judged.execute(
+        "judge.settle(120); use.settle(120)\n"
+        "judge.examples.list.index = 0; use.text.value = 'a truly good film'; use.go.click()\n"
+        "judge.settle(120); use.settle(120); answer = 1"
+    )
+    for theme in themes(judged):
+        for number in range(5):
+            judged.execute(f"judge.tabs.selected_index = {number}; answer = 1")
+            judged.page.wait_for_timeout(300)
+            assert hard_to_read(judged) == [], (theme, number)
