@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -18,12 +20,13 @@ def novels():
 
 
 @pytest.fixture(scope="module")
-def pretrained(novels, lab, full):
+def pretrained(novels, lab):
+    """Attention finds the neighbours after some 1,300 steps; before, no more than frequencies is learnt."""
     model = lk.models["bert"](preset="tiny", heads=4, max_length=64, dropout=0.0, attention_dropout=0.0)
     return lk.fit(
-        novels, model, task="pretrain", folder=lab, background=False, epochs=30 if full else 6, batch_size=32,
-        max_length=64, vocabulary=2000, buckets=1, chosen=0.2, learning_rate=1.2e-3, beta2=0.98,
-        weight_decay=0.02, schedule="cosine", warmup=0.04, accept_leakage=True,
+        novels, model, task="pretrain", folder=lab, background=False, epochs=9, batch_size=32, max_length=64,
+        vocabulary=6000, buckets=1, chosen=0.2, rule="muon", learning_rate=3e-3, beta2=0.98, weight_decay=0.02,
+        schedule="cosine", warmup=0.04, accept_leakage=True,
     )  # fmt: skip
 
 
@@ -37,19 +40,30 @@ def test_hidden_words_and_next_sentences_are_told_better_than_by_chance(novels, 
     tell(f"hidden words: accuracy {scores['accuracy']:.4f}, loss {scores['masked_loss']:.3f} nats; always the most "
          f"frequent piece {frequent:.4f}, entropy of the frequencies {entropy:.3f}")  # fmt: skip
     tell(f"next sentence: accuracy {scores['next_accuracy']:.4f}, F1 {scores['next_f1']:.4f}; by chance 0.5")
-    assert scores["accuracy"] > 2 * frequent and scores["masked_loss"] < entropy - 0.3
-    assert scores["next_accuracy"] > 0.62
+    assert scores["accuracy"] > 4 * frequent and scores["masked_loss"] < entropy - 1.2
+    assert scores["next_accuracy"] > 0.6
 
 
-@pytest.mark.xfail(
-    strict=True, reason="measured after 2,670 steps: F1 0.45 from the checkpoint, 0.51 from random weights"
-)
+def sentences(part, count: int) -> list[dict[str, str]]:
+    """Sentences without capitals and stops, every other one with its words in an order by chance."""
+    random = np.random.default_rng(0)
+    found = [re.findall(r"[a-z']+", each.lower()) for text in part["text"] for each in re.split(r"(?<=[.!?])\s+", text)]
+    found = [words for words in found if 6 <= len(words) <= 25]
+    chosen = [found[number] for number in random.permutation(len(found))[:count]]
+    return [
+        {"text": " ".join(random.permutation(words) if place % 2 else words), "label": ("kept", "shuffled")[place % 2]}
+        for place, words in enumerate(chosen)
+    ]
+
+
 def test_a_classifier_begins_better_from_the_checkpoint(novels, pretrained, lab, tmp_path, tell, over_seeds):
-    """Which novel is a paragraph from? 300 labelled paragraphs; the same model and tokenizer from random weights."""
+    """Are the words of a sentence in their order? 400 labelled sentences; the same model and tokenizer from random
+    weights. Bags of words cannot tell; what pretraining has learnt of neighbours can."""
     folder = pretrained.export(tmp_path / "pretrained")
-    config, few = lk.models["bert"](weights=str(folder), pooling="mean"), {**novels.splits}
-    few["train"] = novels.sample(300, seed=0)["train"]
-    rows, found = novels.with_splits(few), {"pretrained": [], "random": []}
+    config, found = lk.models["bert"](weights=str(folder), pooling="mean"), {"pretrained": [], "random": []}
+    parts = {name: lk.load(sentences(novels[name], count), text="text", label="label")["train"]
+             for name, count in (("train", 400), ("validation", 600), ("test", 1200))}  # fmt: skip
+    rows = lk.load(sentences(novels["train"], 400), text="text", label="label").with_splits(parts)
     for seed in SEEDS:
         random = tmp_path / f"random-{seed}"
         config.save(config.build(nnx.Rngs(seed)), random)
@@ -57,8 +71,8 @@ def test_a_classifier_begins_better_from_the_checkpoint(novels, pretrained, lab,
         for name, weights in (("pretrained", folder), ("random", random)):
             model = lk.models["bert"](weights=str(weights), pooling="mean")
             run = lk.fit(
-                rows, model, folder=lab, background=False, epochs=15, batch_size=16, max_length=64, buckets=1,
-                packing="never", learning_rate=2e-3, seed=seed, accept_leakage=True,
+                rows, model, folder=lab, background=False, epochs=10, batch_size=16, max_length=32, buckets=1,
+                packing="never", learning_rate=1e-3, seed=seed,
             )  # fmt: skip
             report = run.evaluate("test", baselines=seed == 0)
             found[name].append(report.scores["f1"])
