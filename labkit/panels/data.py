@@ -23,7 +23,7 @@ from labkit.data.source import load, peek
 from labkit.panels import charts, pieces, words_said
 from labkit.panels.browse import Browser
 from labkit.panels.panel import Panel
-from labkit.panels.state import State
+from labkit.panels.state import State, state_with
 
 #: Kinds of files that can be uploaded; a zip file holds others of them, or what READ names beside.
 FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq", ".zip")
@@ -42,10 +42,7 @@ class Data(Panel):
     title: ClassVar[str] = "data"
 
     def __init__(self, rows: Any = None, *, state: State | None = None, language: str | None = None):
-        state = state if state is not None else State(language=language)
-        if rows is not None:
-            state.rows = rows if isinstance(rows, Rows) else load(rows)
-        super().__init__(state)
+        super().__init__(state_with(rows, state, language))
 
     def build(self) -> None:
         self._peeked = False  # whether there are columns to choose from

@@ -14,7 +14,7 @@ from labkit.panels import charts, drawing, pieces
 from labkit.panels.costs import Costs
 from labkit.panels.forms import LEFT_OUT, Form
 from labkit.panels.panel import Panel
-from labkit.panels.state import State
+from labkit.panels.state import State, state_with
 from labkit.panels.words import label_of
 from labkit.tasks import tasks
 from labkit.train.estimate import device_limit
@@ -56,15 +56,10 @@ class Model(Panel):
     title: ClassVar[str] = "model"
 
     def __init__(self, rows: Any = None, *, state: State | None = None, language: str | None = None):
-        state = state if state is not None else State(language=language)
-        if rows is not None:
-            from labkit.data.source import load
-
-            state.rows = rows if isinstance(rows, Rows) else load(rows)
         self.outlook = Outlook()
         self.forms: dict[str, Form] = {}
         self._made: dict[str, Any] = {}
-        super().__init__(state)
+        super().__init__(state_with(rows, state, language))
 
     def build(self) -> None:
         self.none = self.html()

@@ -11,7 +11,7 @@ from labkit.data.rows import Rows
 from labkit.data.split import leakage
 from labkit.panels import pieces
 from labkit.panels.panel import Panel
-from labkit.panels.state import State
+from labkit.panels.state import State, state_with
 from labkit.panels.tokens import Reading
 
 #: Rows that previews and counts look at, at most.
@@ -33,12 +33,7 @@ class Prepare(Panel):
     title: ClassVar[str] = "prepare"
 
     def __init__(self, rows: Any = None, *, state: State | None = None, language: str | None = None):
-        state = state if state is not None else State(language=language)
-        if rows is not None:
-            from labkit.data.source import load
-
-            state.rows = rows if isinstance(rows, Rows) else load(rows)
-        super().__init__(state)
+        super().__init__(state_with(rows, state, language))
 
     def build(self) -> None:
         self.none = self.html()

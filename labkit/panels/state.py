@@ -217,6 +217,15 @@ class State(traitlets.HasTraits):
             write_atomic(self.file, dumps(kept))
 
 
+def state_with(rows: Any, state: State | None, language: str | None) -> State:
+    """The state of a step: ``state`` or a new one, with ``rows`` in it where they are given: what :func:`labkit.load`
+    returns or takes."""
+    state = state if state is not None else State(language=language)
+    if rows is not None:
+        state.rows = rows if isinstance(rows, Rows) else load(rows)
+    return state
+
+
 @dataclass(frozen=True)
 class _Kept(Config):
     """What the file holds."""
