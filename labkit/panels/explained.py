@@ -23,7 +23,7 @@ def probabilities(chances: dict[str, float], language: str) -> Html:
     lines = []
     for name, chance in sorted(chances.items(), key=lambda item: -item[1])[:CLASSES]:
         bar = f'<div style="width:{100 * chance:.1f}%;height:10px;border-radius:3px;background:var(--lk-fill-1)"></div>'
-        lines.append([name, Html(f'<div style="width:160px">{bar}</div>'), f"{100 * chance:.1f} %"])
+        lines.append([name, Html(f'<div style="width:160px;padding-top:4px">{bar}</div>'), f"{100 * chance:.1f} %"])
     return pieces.table([word("class", language), "", word("probability", language)], lines, numeric=(2,), limit=60)
 
 
@@ -90,7 +90,9 @@ def _features(found: Explanation, language: str) -> Html:
         colour = "var(--lk-fill-1)" if value > 0 else "var(--lk-fill-2)"
         wide = 100 * abs(value) / most
         bar = f'<div style="width:{wide:.0f}%;height:10px;border-radius:3px;background:{colour}"></div>'
-        lines.append([int(place), f"{given:.3g}", Html(f'<div style="width:140px">{bar}</div>'), f"{value:+.3f}"])
+        lines.append(
+            [int(place), f"{given:.3g}", Html(f'<div style="width:140px;padding-top:4px">{bar}</div>'), f"{value:+.3f}"]
+        )
     head = [word("feature", language), word("value", language), "", word("effect", language)]
     return pieces.table(head, lines, numeric=(0, 1, 3))
 

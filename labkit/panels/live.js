@@ -7,7 +7,7 @@
 // function of the records up to `seq`; a gap, a reload or a second page says hello again and is told everything.
 
 const NS = "http://www.w3.org/2000/svg";
-const LEFT = 48, RIGHT = 12, TOP = 10, BOTTOM = 24;
+const LEFT = 48, RIGHT = 20, TOP = 10, BOTTOM = 24;
 const MOST = 4000; // points kept of a series; more are thinned to half
 const FEW = 40; // points up to which each is marked
 const PATIENCE = 4000; // ms until hello is said again
@@ -96,8 +96,8 @@ function smooth(y, weight) {
 
 // One plot: axes, its lines, and a cursor that the pointer or the arrow keys move. `view` is how all plots are shown.
 class Plot {
-  constructor(parent, chart, view) {
-    Object.assign(this, { chart, view, cursor: null, height: chart.small ? 150 : 230, series: {} });
+  constructor(parent, chart, view, nothing) {
+    Object.assign(this, { chart, view, nothing, cursor: null, height: chart.small ? 150 : 230, series: {} });
     const figure = make("figure", parent, { class: chart.small ? "lk-small" : "" });
     const caption = make("figcaption", figure);
     make("b", caption, {}, chart.title);
@@ -139,6 +139,9 @@ class Plot {
     this.right = xs.at(-1);
     [this.low, this.high] = [this.at(ys[0]), this.at(ys.at(-1))];
     this.grid(xs, ys);
+    this.none ??= make("text", this.svg, { class: "lk-none", y: this.height / 2, "text-anchor": "middle" }, this.nothing);
+    this.none.setAttribute("x", (this.width + LEFT - RIGHT) / 2);
+    this.none.style.display = values.length ? "none" : "";
     for (const line of this.lines) this.line(line);
     if (this.cursor !== null) this.show();
   }
@@ -315,7 +318,7 @@ function render({ model, el }) {
   const draw = () => plots.forEach((plot) => plot.draw(series));
   const build = () => {
     box.replaceChildren();
-    plots = model.get("charts").map((chart) => new Plot(box, chart, view));
+    plots = model.get("charts").map((chart) => new Plot(box, chart, view, words.nothing));
     if (info) tell();
     draw();
   };

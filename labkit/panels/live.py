@@ -136,7 +136,7 @@ class LivePanel:
 
     def _build(self) -> None:
         self.second = static.measure(self.run.info)
-        words = {name: self._word(name) for name in ("progress", "smoothing", "log_scale")}
+        words = {name: self._word(name) for name in ("progress", "smoothing", "log_scale", "nothing")}
         self.curves = Curves(words=words, charts=self._charts(self.run.info), tools=self.full)
         self.curves.on_msg(self._guarded(self._message))
         self.pause = self._button("pause", self._pause)
