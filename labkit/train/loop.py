@@ -32,7 +32,7 @@ from labkit.train.teller import Teller, say_at_last, told
 
 #: Seconds between two looks at the clock's business: flushing records, heartbeat.
 FLUSH = 0.25
-#: Seconds between two records of the machine: speed and memory.
+#: Seconds between two records of the machine, speed and memory; where training halts, one comes before.
 WATCH = 1.0
 #: Calls of the step that may be under way on the device before the host waits for the oldest.
 AHEAD = 2
@@ -397,14 +397,14 @@ class _Loop:
                 "steps_per_second": round(speed, 3),
                 "examples_per_second": round(speed * self.batches.examples_per_step, 2),
             }
-        self._watch_machine(now, read)
+        self._watch_machine(now, read, 0.0 if force else WATCH)
         self.teller.tell(**values)
 
-    def _watch_machine(self, now: float, read: int) -> None:
-        """Record the speed since the last look and the memory in use, of the split "machine"."""
+    def _watch_machine(self, now: float, read: int, least: float) -> None:
+        """Record the speed since the last look, of ``least`` seconds ago, and the memory in use, as of "machine"."""
         begin, first = self.watched
-        if now - begin >= WATCH and read > first:
-            speed = (read - first) / (now - begin) * self.batches.examples_per_step
+        if read > first and now - begin >= least:
+            speed = (read - first) / max(now - begin, 1e-9) * self.batches.examples_per_step
             self.teller.records.append((read, "machine", "examples_per_second", speed))
             self.teller.records.append((read, "machine", "memory", memory_in_use()))
             self.watched = (now, read)

@@ -44,6 +44,8 @@ def test_a_run_learns_and_tells(finished):
     assert [step for step, _ in series(finished, "validation", "f1")] == [info.steps // 2, info.steps]
     assert {"loss", "f1", "accuracy", "precision", "recall"} <= set(finished.history.columns)
     assert len(series(finished, "train", "f1")) >= 2
+    for name in ("memory", "examples_per_second"):  # also of a run that halts before a second is over
+        assert {info.steps // 2, info.steps} <= {step for step, _ in series(finished, "machine", name)}
     assert info.environment["jax"] and info.summary["parameters"] > 0
 
 
