@@ -68,7 +68,8 @@ def facts_of(info: RunInfo, language: str = "en") -> list[str]:
     if examples := info.summary.get("examples_per_second"):
         facts.append(word("speed", language, number=f"{examples:.3g}" if examples < 100 else f"{examples:.0f}"))
     if info.compilations:
-        facts.append(word("compilations", language, number=info.compilations))
+        kind = "compilations" if info.compilations > 1 else "compilation"
+        facts.append(word(kind, language, number=info.compilations))
     troubles = ("skipped", "gradient_alarms", "restarts", "quarantined")
     for key in (key for key in troubles if info.summary.get(key)):
         told = info.summary[key]

@@ -39,6 +39,7 @@ RUNS: dict[str, tuple[str, str]] = {
     "left": ("{time} left", "剩余 {time}"),
     "took": ("took {time}", "用时 {time}"),
     "speed": ("{number} examples/s", "{number} 样本/秒"),
+    "compilation": ("1 compilation", "编译 1 次"),
     "compilations": ("{number} compilations", "编译 {number} 次"),
     "skipped": ("{number} updates left out", "跳过 {number} 次更新"),
     "gradient_alarms": ("{number} gradient alarms", "梯度警报 {number} 次"),

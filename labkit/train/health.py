@@ -18,7 +18,9 @@ from labkit.train.step import State
 MOST_SKIPPED = 5
 #: A gradient so many times the running median is an alarm …
 ALARM = 10.0
-#: … of so many steps at most, and so many at least.
+#: … and so many times the largest of the same steps: where some are always far above the others, that is usual.
+_ABOVE = 2.0
+#: Of so many steps at most, and so many at least.
 _WINDOW, _ENOUGH = 101, 20
 #: Rows named in a message.
 _SHOWN = 12
@@ -55,8 +57,9 @@ class Health:
         if not math.isfinite(norm):
             return ""
         usual = statistics.median(self._norms) if len(self._norms) >= _ENOUGH else math.inf
+        alarming = max(ALARM * usual, _ABOVE * max(self._norms, default=0.0))
         self._norms.append(norm)
-        if norm <= ALARM * usual:
+        if norm <= alarming:
             return ""
         self.alarms += 1
         return f"step {step}: the gradient is {norm / max(usual, 1e-30):.3g} times the usual"

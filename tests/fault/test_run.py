@@ -83,7 +83,9 @@ def test_nan_and_alarms_by_the_numbers():
     for step in range(1, 31):
         assert health.see(step, 1.0 + step % 3, 0) == ""
     assert health.see(31, 19.9, 0) == ""  # ten times the median of 2 is 20
-    assert health.see(32, 21.0, 0) == "step 32: the gradient is 10.5 times the usual" and health.alarms == 1
+    assert health.see(32, 41.0, 0) == "step 32: the gradient is 20.5 times the usual" and health.alarms == 1
+    assert [health.see(32, norm, 0) for norm in (25.0, 81.0)] == ["", ""]  # where there are such, they are usual
+    assert health.see(32, 170.0, 0).endswith(": the gradient is 85 times the usual") and health.alarms == 2
     assert [health.see(33 + n, math.inf, 1 + n) for n in range(4)] == [""] * 4
     assert health.see(37, 2.0, 4) == ""  # applied again: what was before does not count
     with pytest.raises(NotFinite, match="in 5 steps in a row, the last of them step 42"):
