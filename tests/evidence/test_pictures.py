@@ -35,9 +35,11 @@ def linear(clothes, lab, tell):
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_convolutions_beat_a_linear_model(name, clothes, linear, lab, full, tell):
     model = lk.models[name](**CONVOLUTIONAL[name])
+    usual = {"epochs": 12, "learning_rate": 4e-3, "weight_decay": 0.05, "warmup": 0.25} if full else {
+        "epochs": 8, "learning_rate": 6e-3, "warmup": 0.3}  # fmt: skip
     run = lk.fit(
-        clothes, model, folder=lab, background=False, epochs=5 if full else 8, batch_size=64, learning_rate=6e-3,
-        schedule="one-cycle", warmup=0.3, augment="shift-flip" if full else "flip", accept_leakage=True,
+        clothes, model, folder=lab, background=False, batch_size=64, schedule="one-cycle", augment="flip",
+        accept_leakage=True, **usual,
     )  # fmt: skip
     report = run.evaluate("test", baselines=False)
     error, (low, high) = 1 - report.scores["accuracy"], report.intervals["accuracy"]
