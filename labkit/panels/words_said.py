@@ -181,6 +181,8 @@ def _whole(text: str, table: Mapping[str, str]) -> str:
 
 
 def _line(text: str) -> str:
+    if len(text) > _LONGEST:
+        return text
     if listed := _ROWS.fullmatch(text):
         blank, why, count, rows = listed.groups()
         rows = _ROW.sub(r"第 \1 行", rows)
@@ -192,6 +194,8 @@ def _line(text: str) -> str:
     return text
 
 
+#: A line with more characters stays as it is: to look for sentences in it takes time with the square of its length.
+_LONGEST = 1_000
 #: A line of the rows that were refused, and a row in it.
 _ROWS, _ROW = re.compile(r"( +)(.+?) \(([\d,]+)\): (row .*)"), re.compile(r"\brow (\d+)")
 
