@@ -13,7 +13,7 @@ from pathlib import Path
 from labkit.base.cache import write_atomic
 from labkit.base.errors import LabkitError
 from labkit.base.pages import with_huge_pages
-from labkit.launch import LARGEST
+from labkit.launch import ADMITTING
 
 #: Where its files lie, in the user's folder.
 PLACE = ".labkit/app"
@@ -59,8 +59,7 @@ def command(notebook: Path, arguments: Sequence[str] = ()) -> list[str]:
 
     An option that ``arguments`` set themselves is left to them.
     """
-    size = f"--Voila.tornado_settings={{'websocket_max_message_size': {LARGEST}}}"
-    ours = ["--Voila.ip=127.0.0.1", "--template=labkit", "--token", size]
+    ours = ["--Voila.ip=127.0.0.1", "--template=labkit", "--token", f"--Voila.tornado_settings={ADMITTING}"]
     given = {argument.partition("=")[0].rpartition(".")[2].lstrip("-") for argument in arguments}
     options = [one for one in ours if one.partition("=")[0].rpartition(".")[2].lstrip("-") not in given]
     return [sys.executable, "-m", "voila", str(notebook), *options, *arguments]

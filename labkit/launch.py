@@ -17,6 +17,8 @@ from labkit.base.pages import with_huge_pages
 TOUR = "00_tour.ipynb"
 #: Bytes of a file that can be uploaded in a panel; Tornado alone lets 10 MB through.
 LARGEST = 2**28
+#: What tells a server of Tornado's that.
+ADMITTING = f"{{'websocket_max_message_size': {LARGEST}}}"
 #: What was put into the user's folder: {relative name: SHA-256 of the version installed or offered last}.
 MANIFEST = ".labkit-notebooks.json"
 
@@ -87,7 +89,7 @@ def lab_command(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
     """The command that :func:`start` runs. An option that ``arguments`` set themselves is left to them."""
     ours = {
         "--ServerApp.root_dir": str(folder.resolve()), "--LabApp.default_url": f"/lab/tree/{TOUR}",
-        "--ServerApp.tornado_settings": f"{{'websocket_max_message_size': {LARGEST}}}",
+        "--ServerApp.tornado_settings": ADMITTING,
     }  # fmt: skip
     given = {argument.partition("=")[0].rpartition(".")[2] for argument in arguments}
     options = [f"{name}={value}" for name, value in ours.items() if name.rpartition(".")[2] not in given]
