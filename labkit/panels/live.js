@@ -107,7 +107,8 @@ class Plot {
         const key = make("svg", label, { width: 26, height: 10, "aria-hidden": "true" });
         paint(make("path", key, { d: "M0 5H26", class: "lk-line" }), line);
       }
-      return { ...line, said: make("span", label, {}, line.label) };
+      make("span", label, {}, line.label);
+      return { ...line, said: make("span", label, { class: "lk-value" }) };
     });
     this.svg = make("svg", figure, { height: this.height, role: "img", tabindex: 0, "aria-label": chart.title });
     this.tip = make("div", figure, { class: "lk-tip", hidden: "" });
@@ -186,7 +187,7 @@ class Plot {
     const mark = line.dashed ? "m-3 -3h6v6h-6z" : "m-2.5 0a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0";
     const dots = x.length > FEW ? [] : x.map((step, i) => (y[i] === null ? "" : `M${this.place(step, y[i])}${mark}`));
     line.marks.setAttribute("d", dots.join(""));
-    line.said.textContent = x.length ? `${line.label} ${shown(y.at(-1))}`.trim() : line.label;
+    line.said.textContent = x.length ? shown(y.at(-1)) : "";
   }
 
   place(step, value) {
@@ -275,7 +276,7 @@ class Head {
     this.message = make("span", line, { class: "lk-message" });
     this.bar = make("div", parent, { class: "lk-bar", role: "progressbar", "aria-valuemin": 0, "aria-label": words.progress });
     this.done = make("div", this.bar);
-    this.facts = make("div", parent, { class: "lk-facts" });
+    this.facts = make("div", make("div", parent, { class: "lk-known" }), { class: "lk-facts" });
   }
 
   draw(info) {

@@ -146,6 +146,7 @@ class LivePanel:
         self.rate.style.description_width = self.rate.layout.width = "auto"
         self.set = self._button("set", self._set)
         self.note, self.picture, self.error, self.code = (widgets.HTML() for _ in range(4))
+        self.note.add_class("lk-asked")
         row = widgets.HBox([self.pause, self.stop, self.save, self.rate, self.set])
         if self.full:
             row.children += (self._keeping(),)

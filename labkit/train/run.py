@@ -43,10 +43,12 @@ class Run:
     def create(cls, store: Store, experiment: Experiment, rows: Rows) -> Self:
         """Enter a new run and keep its rows and its experiment; it does nothing until it is started."""
         from labkit.models import models
+        from labkit.tasks.classify import SINGLE
 
         name = guard.title(experiment.name or models.name_of(experiment.model))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        info = store.create(run_id, name, experiment=dumps(experiment))
+        classes = list(rows.spec.classes[:SINGLE]) if experiment.task.labelled else []
+        info = store.create(run_id, name, experiment=dumps(experiment), summary={"classes": classes})
         rows.save(info.folder / "data")
         (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
         return cls(store, run_id)

@@ -20,7 +20,6 @@ from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.data.rows import Rows
 from labkit.models import lora, weights
 from labkit.models.parts import compute_dtype
-from labkit.tasks.classify import SINGLE
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.flops import work_of
 from labkit.train.inputs import Numbers, Texts, inputs_of, opened
@@ -130,7 +129,6 @@ def plan_of(
     summary = {
         "parameters": sum(sizes.values()),
         "reported": list(task.reported),
-        "classes": list(rows.spec.classes[:SINGLE]) if experiment.task.labelled else [],
         "trainable": sum(sizes[name] for name in steps.moving),
         "shapes": [list(shape) for shape in batches.shapes],
         "padding_share": round(batches.padding_share, 4),

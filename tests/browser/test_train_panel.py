@@ -19,6 +19,15 @@ CURVES = (
     "train/loss", "validation/loss", "train/f1", "validation/f1", "validation/f1/0", "validation/f1/1",
     "train/learning_rate", "train/gradient_norm", "machine/examples_per_second", "machine/memory",
 )  # fmt: skip
+#: Notes every change of the panel's height and everything that moved in it without a click, with the run's state then.
+WATCH = """() => {
+  const panel = document.querySelector('.labkit-bench'), moved = (window.moved = []);
+  const note = (what) => moved.push([panel.querySelector('.lk-status')?.dataset.status ?? '', ...what]);
+  new ResizeObserver(() => note(['height', panel.offsetHeight])).observe(panel);
+  new PerformanceObserver((list) => list.getEntries().forEach(({ sources }) => sources.forEach(({ node }) => {
+    if (panel.contains(node)) note(['shift', node.className?.baseVal ?? node.className ?? node.nodeName]);
+  }))).observe({ type: 'layout-shift' });
+}"""
 
 
 def points(page: Page) -> dict[str, int]:
@@ -141,9 +150,15 @@ def test_a_run_is_begun_by_a_click_and_keeps_its_model(lab: Lab, tiny: Any, tmp_
     page.run_cell(1)
     page.page.get_by_label("Epochs").fill("2")
     page.page.get_by_label("Epochs").press("Tab")
+    page.page.evaluate(WATCH)
     pressed(page, "Start training")
+    wait_status(page, "running")
+    pressed(page, "Save now")
     wait_status(page, "finished")
     until(lambda: points(page).get("validation/f1") == 2, "two evaluations")
+    moved = page.page.evaluate("() => window.moved")
+    assert any(what == "height" for _, what, _ in moved)
+    assert [note for note in moved if note[0]] == []  # once the run is there, nothing moves until it has ended
     assert page.execute("answer = state.run.info.step == state.run.info.steps > 20")
     assert page.execute("answer = (state.run.info.folder / 'model' / 'model.safetensors').exists()")
     page.screenshot(tmp_path / "dark.png", ".labkit-bench")
