@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from labkit.base.errors import DataError
 from labkit.judge.report import Report
@@ -28,7 +29,8 @@ def slices(report: Report, groups: Sequence[Any]) -> pd.DataFrame:
     """F1 and accuracy of every group of rows, with 95 % intervals; the weakest group first.
 
     ``f1`` is the macro average over the classes that occur in the group, so a group of one class is judged by that
-    class alone. ``below`` is True where the whole interval of accuracy lies below the accuracy of all rows.
+    class alone; its interval is the bootstrap's. That of accuracy is Wilson's (1927), which is honest for few rows:
+    0 right of 1 gives 0 to 0.79. ``below`` is True where all of it lies below the accuracy of all rows.
 
     Args:
         report: the whole.
@@ -45,9 +47,13 @@ def slices(report: Report, groups: Sequence[Any]) -> pd.DataFrame:
     lines = {}
     for name in found[np.argsort(-counts, kind="stable")][:_MOST]:
         part = part_of(report, names == name)
-        line: dict[str, Any] = {"rows": int(part.counted.sum())}
-        for score in ("f1", "accuracy"):
-            low, high = part.intervals[score]
+        rows = int(part.counted.sum())
+        right = round(part.scores["accuracy"] * rows)
+        line: dict[str, Any] = {"rows": rows}
+        for score, (low, high) in (
+            ("f1", part.intervals["f1"]),
+            ("accuracy", binomtest(right, rows).proportion_ci(method="wilson")),
+        ):
             line |= {score: part.scores[score], f"{score}_low": low, f"{score}_high": high}
         lines[str(name)] = {**line, "below": bool(line["accuracy_high"] < report.scores["accuracy"])}
     table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("slice")
@@ -56,11 +62,20 @@ def slices(report: Report, groups: Sequence[Any]) -> pd.DataFrame:
 
 def by_length(texts: Sequence[str], parts: int = 4) -> list[str]:
     """A group for every text by its length in characters, the groups being about equally large."""
-    lengths = np.asarray([len(text) for text in texts], np.int64)
-    if not len(lengths):
-        return []
-    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, parts + 1)).astype(np.int64))
-    place = np.clip(np.searchsorted(edges, lengths, side="left") - 1, 0, max(len(edges) - 2, 0))
-    names = [f"{lengths[place == number].min()}–{lengths[place == number].max()}" if (place == number).any() else ""
-             for number in range(max(len(edges) - 1, 1))]  # fmt: skip
-    return [names[number] for number in place]
+    return by_size([len(text) for text in texts], parts)
+
+
+def by_size(numbers: Sequence[float], parts: int = 4) -> list[str]:
+    """A group for every number, named by its least and greatest one; the groups are about equally large. What is no
+    number (NaN) has the group "nan"."""
+    values = np.asarray(numbers, np.float64)
+    known = np.isfinite(values)
+    if not known.any():
+        return ["nan"] * len(values)
+    edges = np.unique(np.quantile(values[known], np.linspace(0, 1, parts + 1), method="inverted_cdf"))
+    place = np.clip(np.searchsorted(edges, values, side="left") - 1, 0, max(len(edges) - 2, 0))
+    names = {}
+    for number in np.unique(place[known]):
+        inside = values[known & (place == number)]
+        names[number] = f"{inside.min():.6g}–{inside.max():.6g}"
+    return [names[number] if there else "nan" for number, there in zip(place, known, strict=True)]

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from labkit.base.errors import RunError
+from labkit.data.parting import parting
 from labkit.data.report import visible
 from labkit.judge.calibration import Calibration, calibrate
 from labkit.judge.report import Report
@@ -130,8 +131,7 @@ class Judge(Panel):
             self.which.options = [(visible(name, 60), name) for name in found.report.classes]
             self.which.value = found.report.classes[-1]
             self._fill_others()
-            columns = [name for name in found.part.column_names if name not in ("text", "text_pair", "label", "image")]
-            self.column.options = ["length", *columns] if "text" in found.part.column_names else columns
+            self.column.options = parting(found.part)
             self.column.value = next(iter(self.column.options), None)
         self.compared.value = self.sliced.value = ""
         self._worst()

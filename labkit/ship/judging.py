@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from labkit.base.errors import DataError, RunError, nearest
+from labkit.data.parting import measured
 from labkit.data.rows import Rows
 from labkit.judge.calibration import Calibration, calibrate
 from labkit.judge.compare import Comparison
 from labkit.judge.compare import compare as of_reports
 from labkit.judge.report import Report
-from labkit.judge.slices import by_length
+from labkit.judge.slices import by_length, by_size
 from labkit.judge.slices import slices as of_groups
 from labkit.judge.verdict import Verdict, judged
 from labkit.ship.predictor import Predictor
@@ -90,7 +91,8 @@ def slices(run: Run, by: Any = "length", split: str = "test") -> pd.DataFrame:
 
     Args:
         run: a run that classifies.
-        by: a column of the rows, "length" (of the texts, in four parts), or a group for every row of the split.
+        by: a column of the rows (one of many numbers is cut into four parts), "length" (of the texts, in four parts
+            too), or a group for every row of the split.
         split: which rows.
 
     Raises:
@@ -104,7 +106,7 @@ def sliced(report: Report, part: Any, by: Any) -> pd.DataFrame:
     if not isinstance(by, str):
         groups = list(by)
     elif by in part.column_names:
-        groups = list(part[by])
+        groups = by_size(part[by]) if measured(part, by) else list(part[by])
     elif by == "length" and "text" in part.column_names:
         groups = by_length(part["text"])
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from math import comb
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from labkit.base.errors import DataError
 from labkit.judge.compare import compare, mcnemar
 from labkit.judge.report import Report
-from labkit.judge.slices import by_length, slices
+from labkit.judge.slices import by_length, by_size, slices
 
 from .test_report import noisy, sharp
 
@@ -79,6 +80,24 @@ def test_slices_find_the_weak_part():
     assert found["rows"].sum() == 400 and found.loc["hard", "f1_low"] < found.loc["hard", "f1"]
     with pytest.raises(DataError, match="1 groups for 400 rows"):
         slices(whole, ["x"])
+
+
+def test_few_rows_do_not_look_weak():
+    truth = np.asarray([0] * 7 + [1] * 3)
+    found = slices(report(np.zeros(10, int), truth), ["a"] * 9 + ["b"])
+    assert found.loc["b", "accuracy"] == 0.0 and not found["below"].any()
+    assert found.loc["b", "accuracy_high"] == pytest.approx(0.793, abs=1e-3)  # Wilson's, of 0 out of 1
+
+
+def test_numbers_make_groups_of_about_one_size():
+    numbers = np.random.default_rng(0).normal(size=200)
+    numbers[7] = np.nan
+    names, counts = np.unique(groups := by_size(numbers.tolist()), return_counts=True)
+    assert len(names) == 5 and groups[7] == "nan" and sorted(counts)[0] == 1 and min(sorted(counts)[1:]) >= 49
+    for number, name in zip(numbers, groups, strict=True):
+        low, high = re.fullmatch(r"(-?[\d.e-]+)–(-?[\d.e-]+)|nan", name).groups()
+        assert np.isnan(number) if low is None else float(low) - 1e-5 <= number <= float(high) + 1e-5
+    assert by_size([np.nan]) == ["nan"] and by_size([]) == [] and by_size([3, 3]) == ["3–3"] * 2
 
 
 def test_lengths_make_groups_of_about_one_size():

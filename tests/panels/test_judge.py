@@ -12,6 +12,7 @@ import pytest
 import sklearn.metrics as sk
 
 import labkit as lk
+from labkit.data.parting import parting
 from labkit.judge.calibration import calibrate
 from labkit.judge.compare import compare
 from labkit.judge.explanation import Attention, Explanation, Word
@@ -97,8 +98,7 @@ def test_calibration_slices_and_another_split(panel: Judge, finished):
     found = lk.Report and calibrate(judging.report_of(finished, "validation"), judging.report_of(finished, "test"))
     assert f"<b>{found.error:.3f}</b>" in panel.drawn.value and f"{found.scaled.temperature:.2f}" in panel.drawn.value
     assert panel.sliced.value.count("<tr>") >= 3
-    panel.column.value = "row"
-    panel.settle(60)
+    assert panel.column.options == ("length",)  # the reviews have no other column than a text and a label
     panel.split.value = "validation"
     panel.settle(60)
     assert panel.now.report.split == "validation" and "'validation'" in panel.code()
@@ -220,3 +220,11 @@ def test_pictures_and_features_are_explained():
     assert "data:image/png" in explained.explanation(found, "en")
     flat = Explanation("integrated", "x", {"x": 1.0}, np.asarray([0.1, -2.0]), 1.0, 0.0, 0.0, inputs=np.ones(2))
     assert explained.explanation(flat, "zh").index("-2.000") < explained.explanation(flat, "zh").index("+0.100")
+
+
+def test_rows_are_parted_by_what_they_share_only():
+    cells = [{"text": f"text {n}", "label": "ab"[n % 2], "topic": "xyz"[n % 3], "size": n / 7, "key": f"k{n}", "one": 1}
+             for n in range(24)]  # fmt: skip
+    part = lk.load(cells, text="text", label="label")["train"]
+    assert parting(part) == ["length", "topic", "size"]
+    assert parting(lk.load("digits").sample(30)["train"]) == []

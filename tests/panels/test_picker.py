@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 import pytest
 
 import labkit as lk
@@ -16,7 +17,7 @@ from labkit.base.cache import fingerprint
 from labkit.base.config import Config, dumps, loads
 from labkit.data.rows import KINDS
 from labkit.models import models
-from labkit.panels import drawing
+from labkit.panels import drawing, media
 from labkit.panels.forms import LEFT_OUT, Form
 from labkit.panels.panel import Panel
 from labkit.panels.picker import Model
@@ -227,6 +228,23 @@ def test_pictures_get_networks_for_pictures():
     assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg"]
     assert "augment" in model.forms["task"].controls and "max_length" not in model.forms["task"].controls
     assert "3 × 3, 1 → 32" in model.drawing.value and "Convolution 3" in model.drawing.value
+    model.close()
+
+
+def test_sounds_get_networks_for_their_spectra(tmp_path: Path):
+    random = np.random.default_rng(0)
+    for name, hertz in (("low", 300), ("high", 1500)):
+        (tmp_path / "sounds" / name).mkdir(parents=True)
+        for number in range(6):
+            wave = np.sin(2 * np.pi * hertz * random.uniform(0.8, 1.2) * np.arange(2000) / 8000)
+            (tmp_path / "sounds" / name / f"{number}.wav").write_bytes(media.wav(wave, 8000))
+    rows = lk.load(tmp_path / "sounds").split(validation=0.34, test=0, seed=0)
+    model = Model(rows, language="en")
+    model.settle(120)
+    assert model.problem is None, model.problem
+    assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg"]
+    assert "its log-mel spectrum" in text_of(model.drawing.value) and "steps in all" in text_of(model.costs.facts.value)
+    assert "'cnn'" in model.state.code()
     model.close()
 
 
