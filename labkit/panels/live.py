@@ -21,7 +21,7 @@ import traitlets
 
 from labkit.base.errors import ConfigError
 from labkit.base.shown import escape
-from labkit.panels import static
+from labkit.panels import static, words_said
 from labkit.panels.controls import close_all, hear_while_busy
 from labkit.panels.frontend import frontend
 from labkit.panels.picture import PERIOD, PicturePanel, bundle, code_of, publish
@@ -288,7 +288,8 @@ class LivePanel:
         if rate := latest.get("train/learning_rate"):
             facts.append(self._word("rate", number=f"{rate[1]:.3g}"))
         drawn = {k: ([s], [v]) for k, (s, v) in latest.items() if k.endswith(("/loss", f"/{self.second}"))}
-        told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": info.message}
+        said = words_said.message(info.message, self.language)
+        told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": said}
         return {**told, "step": info.step, "steps": info.steps, "facts": facts,
                 "spoken": static.spoken(drawn, self.language)}  # fmt: skip
 

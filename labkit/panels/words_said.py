@@ -1,14 +1,18 @@
 """What other floors say in English and panels show: data samples, what was found in rows, errors and their cures.
 
 Those floors know no languages; a panel asks here for the Chinese of a sentence or phrase. What is not in the tables
-stays English.
+stays English. The sentences of errors stand in words_errors*.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import cache
+
+from labkit.panels import words_errors, words_errors_data, words_errors_train
+from labkit.panels.phrases import Phrases
+from labkit.panels.words import RUNS
+from labkit.panels.words_fields import FIELDS
+from labkit.train.store import STATUSES
 
 #: Data sample → what it is.
 SAMPLES: dict[str, str] = {
@@ -73,43 +77,137 @@ REASONS: dict[str, str] = {
     "kept * as it came": "* 保持原样",
 }
 
-#: Errors and cures, or parts of them → the same.
-SENTENCES: dict[str, str] = {
-    "there are no rows yet: choose some in the step Data.": "尚无数据：请先在“数据”步骤中选择。",
-    "no model was chosen yet: do so in the step Model.": "尚未选择模型：请在“模型”步骤中选择。",
-    "the rows were made in Python and are gone with the kernel: give them again.": (
-        "数据是用 Python 创建的，已随内核消失：请重新提供。"
+#: What stands within sentences in the place of a value → the same.
+PARTS: dict[str, str] = {
+    # what rows hold, models read and tasks learn
+    "texts": "文本",
+    "pairs of texts": "文本对",
+    "pictures": "图像",
+    "features": "数值特征",
+    "sounds": "声音",
+    "one class": "一个类别",
+    "any number of labels": "任意多个标签",
+    "a number": "一个数值",
+    "architecture": "架构",
+    "task": "任务",
+    "text": "文本",
+    "label": "标签",
+    "none": "无",
+    "nothing": "（空）",
+    "none, it came empty": "无，本来就是空的",
+    "it is empty": "空文件夹",
+    "no such path": "没有此路径",
+    # kinds of files
+    "a pickle": "pickle 文件",
+    "a ZIP archive": "ZIP 压缩包",
+    "a ZIP archive, as torch.save writes (pickle inside)": "ZIP 压缩包，由 torch.save 写入（内含 pickle）",
+    "a NumPy file": "NumPy 文件",
+    "an HDF5 file": "HDF5 文件",
+    "a GGUF file": "GGUF 文件",
+    "a gzip archive": "gzip 压缩包",
+    "a bzip2 archive": "bzip2 压缩包",
+    "an xz archive": "xz 压缩包",
+    "a zstandard archive": "zstandard 压缩包",
+    "a Parquet file": "Parquet 文件",
+    "a * file": "* 文件",
+    "a Git LFS pointer, not the file itself; run `git lfs pull` in that folder": (
+        "Git LFS 指针，而非文件本身；请在该文件夹中运行 `git lfs pull`"
     ),
-    "* is no file or folder here, no sample (*) and no hub name (organisation/name).": (
-        "* 不是此处的文件或文件夹，不是示例数据（*），也不是 hub 名称（组织/名称）。"
+    # places and reasons
+    "* of * in * (rows *)": "* 行（共 * 行，属 *；行号 *）",
+    "* of * rows of * (* %) are also in train": "* 行（共 * 行，属 *；* %）也在训练集",
+    "* of * rows of * (* %) are also in train (row = row in train: *)": (
+        "* 行（共 * 行，属 *；* %）也在训练集（行号 = 训练集中的行号：*）"
     ),
-    " Did you mean *?": " 是否指 *？",
-    "there is no file or folder *.": "没有文件或文件夹 *。",
-    "several columns could be the text: *. Pass *.": "有多列可能是文本：*。请在“文本列”中选择。",
-    "several columns could be the label: *. Pass *.": "有多列可能是标签：*。请在“标签列”中选择。",
-    "* of * rows cannot be used:": "*（共 * 行）无法使用：",
-    'Mend them in the source, or pass on_bad="skip" to leave them out; rows.report then lists each.': (
-        "请在源文件中修正，或将“无效行”设为“跳过”。"
-    ),
-    "Up to * % is let pass. Remove the copies from train with `rows.dedupe()`, or go on with accept_leakage=True and "
-    "read the scores with that in mind.": (
-        "最多允许 * %。请在“预处理”中去除重复行，或勾选“即使测试集的行出现在训练集也训练”，但得分会偏高。"
-    ),
-    "* rows are too few to be cut into *.": "* 行太少，无法划分为 *。",
-    "no rows are left for *: *, too few or too uneven for these sizes.": "没有剩余的行可作 *：*，行数太少或分布不均。",
-    "these are * numbers; the model reads *.": "输入了 * 个数值；模型需要 * 个。",
-    "* is no picture that this page can read: *.": "* 不是此页面能读取的图片：*。",
-    "* would be written outside of its folder.": "* 会被写到其文件夹之外，已拒绝。",
-    "* is no zip file that can be unpacked: *.": "* 不是可以解压的 zip 文件：*。",
-    "the zip file holds no file that labkit reads (*).": "zip 文件中没有 labkit 能读取的文件（*）。",
-    "the zip file holds * files of * bytes; at most * files of * bytes are unpacked. Unpack it beside the notebook, "
-    "and give the folder's path.": (
-        "zip 文件含 * 个文件，共 * 字节；最多解压 * 个文件、* 字节。请在笔记本旁边解压，并填写文件夹的路径。"
-    ),
-    "* is of no kind that labkit reads (*).": "* 的类型 labkit 无法读取（*）。",
-    "* has 0 rows: it is empty.": "* 有 0 行：文件为空。",
-    "run * has no model yet*": "运行 * 尚无模型*",
-    # cures of runs
+    "validation = *": "验证集 *",
+    "test = *": "测试集 *",
+    "* has * values": "* 有 * 个不同的值",
+    "train has * different texts": "训练集有 * 条不同的文本",
+    "* at character *": "*（第 * 个字符处）",
+    "the address *": "地址 *",
+    "the path *": "路径 *",
+    "the sample *": "示例 *",
+    "the hub name *": "hub 名称 *",
+    "saved rows": "已保存的数据",
+    "*, which is no file here": "*，它不是此处的文件",
+    "*, or text=(*) for pairs of texts": "*；文本对用 text=(*)",
+    "*, or label=False for none": "*；没有标签用 label=False",
+    ", by process * on *": "（进程 *，主机 *）",
+    "the run is back at step *": "运行已回到第 * 步",
+    "there is no checkpoint to go back to": "没有可以回到的检查点",
+    " `run.resume()` takes it up again.": "可用 `run.resume()` 继续。",
+    "* MB are needed, * MB are free in *": "需要 * MB，而可用 * MB（* 中）",
+    "* is damaged": "* 已损坏",
+    "* is missing": "缺少 *",
+    "* has * bytes, not *": "* 有 * 字节，而不是 *",
+    "* has another content (SHA-256)": "* 的内容不同（SHA-256）",
+    "* cannot be read (*)": "无法读取 *（*）",
+}
+
+#: What stands behind the colon of a reason → the same.
+DETAILS: dict[str, str] = {
+    "it is called * now": "现名 *",
+    "*; a classifier needs two": "*；分类至少需要两个类别",
+    "rows are numbered by position; reset_index() keeps it": "行按位置编号；reset_index() 可保留索引",
+    "neither numbers nor words that repeat": "既不是数值，也不是重复出现的词",
+    'pass encoding="…" if texts look wrong': '若文本显示不正确，请在代码中给出 encoding="…"',
+    "has the file no header? pass names=": "文件没有表头吗？可在代码中给出 names=",
+    'name it with text="…"': "可在“文本列”中另选",
+    'name it with label="…"': "可在“标签列”中另选",
+    "line *": "第 * 行",
+    "line *: *": "第 * 行：†",
+    "lines * to *, read as one record": "第 * 至 * 行，读作一条记录",
+    "lines * to *, read as one record: *": "第 * 至 * 行，读作一条记录：†",
+    "* fields, not *": "* 个字段，而不是 * 个",
+    "a *, not an object": "是 *，不是对象",
+    "the key * stands there twice": "键 * 出现了两次",
+    "<unseen>: * is not among the labels of train": "<unseen>：* 不在训练集的标签之内",
+    "* is none of *.*": "* 不在 * 之内。†",
+    "train has no row of *": "训练集中没有 * 的行",
+    "* of * rows, seed *": "* 行（共 * 行），随机种子 *",
+    "* rows; in their order": "* 行；按原有顺序",
+    "* rows; *, seed *": "* 行；†，随机种子 *",
+    "stratified": "各类别比例一致",
+    "at random": "随机",
+    "by *": "按 * 分组",
+    "* rows": "* 行",
+    "* has * row": "* 有 * 行",
+    "* has * rows": "* 有 * 行",
+    "* here, another label elsewhere": "此处为 *，别处标签不同",
+    "* here, * there; *": "此处为 *，彼处为 *；†",
+    "similarity *; *": "相似度 *；†",
+    "kept: row * in *": "保留：第 * 行（* 中）",
+    "* became *": "* 变为 *",
+    "* of other sizes, now * x * (size=… says another)": "* 张尺寸不同，现为 * x *（代码中 size=… 可另定）",
+    "* s; * s are kept (seconds=… says how many)": "* 秒；保留 * 秒（代码中 seconds=… 可另定）",
+    "by the sample *": "由示例 * 给出",
+}
+
+#: Words of a run on what it does now → the same.
+MESSAGES: dict[str, str] = {
+    "tokenising": "切分词元",
+    "reading": "读取数据",
+    "making the model": "创建模型",
+    "step * of *: *": "第 * / * 种形状：*",
+    "step *": "第 * 步",
+    "after step *": "第 * 步之后",
+    "the last checkpoint and the model": "最后的检查点与模型",
+    "*: begun again": "†：重新开始",
+}
+
+#: What the operating system says → the same.
+SYSTEM: dict[str, str] = {
+    "No space left on device": "磁盘空间不足",
+    "Disk quota exceeded": "超出磁盘配额",
+    "Read-only file system": "文件系统只读",
+    "File too large": "文件过大",
+    "Permission denied": "没有权限",
+    "Input/output error": "输入输出错误",
+    "No such file or directory": "没有此文件或文件夹",
+}
+
+#: Cures of runs → the same. The marks are those of :mod:`labkit.panels.phrases`.
+CURES: dict[str, str] = {
     "Out of memory. Try *; or *, which computes a batch in two parts; or a smaller max_length or model. When other "
     "programs have given memory back, the run can be resumed as it is.": (
         "内存不足。请尝试 *；或 *（将一批分两次计算）；或更小的最大长度或模型。其他程序释放内存后，可直接继续此运行。"
@@ -144,17 +242,47 @@ KINDS = {
 }
 
 
+def _setting(field: str) -> str:
+    """A setting, such as ``Training.epochs``, by its name in the form."""
+    place, dot, name = field.rpartition(".")
+    return f"“{FIELDS[name][1]}”（{field}）" if dot and place.isidentifier() and name in FIELDS else field
+
+
+_COUNTED = {f"{why} *": f"{said} *" for why, said in REASONS.items() if "*" not in why}
+_WITHIN = Phrases(PARTS | _COUNTED | SYSTEM | {name: RUNS[name][1] for name in STATUSES})
+_KNOWN = Phrases(
+    words_errors.SENTENCES | words_errors_data.SENTENCES | words_errors_train.SENTENCES | CURES | SYSTEM,
+    _WITHIN, _setting,
+)  # fmt: skip
+_DETAILS, _REASONS = Phrases(DETAILS, _KNOWN), Phrases(REASONS)
+_MESSAGES = Phrases(MESSAGES, _KNOWN)
+#: A line with more characters stays as it is: errors are not that long, unless somebody means them to be.
+_LONGEST = 20_000
+#: The same of a line of rows, of which five are listed: looking into it takes time with the square of its length.
+_LONGEST_ROWS = 4_000
+#: A line of the rows that were refused, a row in it, and what is said of that.
+_ROWS = re.compile(r"( +)(\S.*?) \(([\d,]+)\): (row .*)")
+_ROW = re.compile(r"\brow (\d+)(?: of (\w+))?(?: \((.*?)\)(?=; row |$))?")
+
+
 def sample(name: str, about: str, language: str) -> str:
     """What a data sample is."""
     return SAMPLES.get(name, about) if language == "zh" else about
 
 
 def reason(text: str, language: str) -> str:
-    """What the report of loading found; what stands behind a colon is a detail and stays."""
+    """What the report of loading found, and the detail behind its colon."""
     if language != "zh":
         return text
     head, colon, detail = text.partition(": ")
-    return _whole(head, REASONS) + ("：" if colon else "") + detail
+    return (_REASONS.whole(head) or head) + ("：" if colon else "") + _detail(detail)
+
+
+def message(text: str, language: str) -> str:
+    """What a run says it is doing."""
+    if language != "zh":
+        return text
+    return _MESSAGES.whole(text) or sentences(text, language)
 
 
 def sentences(text: str, language: str) -> str:
@@ -170,42 +298,19 @@ def error(text: str, language: str) -> str:
     return f"{KINDS[kind]} {kind}{colon}{sentences(said, language)}"
 
 
-def _whole(text: str, table: Mapping[str, str]) -> str:
-    """The Chinese of a text that the table has as a whole; else the text."""
-    if text in table:
-        return table[text]
-    for english, chinese in table.items():
-        if "*" in english and (found := _pattern(english).fullmatch(text)):
-            return _filled(chinese, found)
-    return text
-
-
 def _line(text: str) -> str:
     if len(text) > _LONGEST:
         return text
-    if listed := _ROWS.fullmatch(text):
+    if len(text) <= _LONGEST_ROWS and (listed := _ROWS.fullmatch(text)):
         blank, why, count, rows = listed.groups()
-        rows = _ROW.sub(r"第 \1 行", rows)
-        return f"{blank}{reason(why, 'zh')} ({count}): {rows}"
-    if (whole := _whole(text, SENTENCES)) != text:
-        return whole
-    for english, chinese in SENTENCES.items():
-        text = _pattern(english).sub(lambda found, chinese=chinese: _filled(chinese, found), text)
-    return text
+        return f"{blank}{reason(why, 'zh')} ({count}): {_ROW.sub(_row, rows)}"
+    return _KNOWN.whole(text) or _KNOWN.within(text)
 
 
-#: A line with more characters stays as it is: to look for sentences in it takes time with the square of its length.
-_LONGEST = 1_000
-#: A line of the rows that were refused, and a row in it.
-_ROWS, _ROW = re.compile(r"( +)(.+?) \(([\d,]+)\): (row .*)"), re.compile(r"\brow (\d+)")
+def _row(found: re.Match[str]) -> str:
+    number, split, detail = found.groups()
+    return f"{f'{split} ' if split else ''}第 {number} 行{f'（{_detail(detail)}）' if detail else ''}"
 
 
-@cache
-def _pattern(english: str) -> re.Pattern[str]:
-    end = r"(?=\s|$)" if english.endswith(".") else ""
-    return re.compile("(.+?)".join(map(re.escape, english.split("*"))) + end, re.DOTALL)
-
-
-def _filled(chinese: str, found: re.Match[str]) -> str:
-    values = iter(found.groups())
-    return re.sub(r"\*", lambda star: next(values, ""), chinese)
+def _detail(text: str) -> str:
+    return _DETAILS.whole(text) or text

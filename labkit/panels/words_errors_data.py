@@ -1,0 +1,199 @@
+"""What the floor of data finds wrong → the same in Chinese.
+
+The marks in the sentences are those of :mod:`labkit.panels.phrases`.
+"""
+
+from __future__ import annotations
+
+#: Sentence → the same.
+SENTENCES: dict[str, str] = {
+    'labels are missing in column *: *. Pass missing="drop" to leave these rows out, or missing="keep" to keep '
+    "them as unlabelled.": ("标签列 * 中缺少标签：†。请将“缺少标签”设为“丢弃”，或设为“保留为无标签”。"),
+    "column * holds *, not text. Pass text=… with a column of texts.": (
+        "* 列的内容是 *，不是文本。请在“文本列”中选择含文本的列。"
+    ),
+    "0 rows are left in *. Refused: *. Choose other splits with split=… if this one is not needed.": (
+        "* 中没有剩余的行。已排除：†。若不需要此子集，请从数据中去掉，或在代码中用 split=… 选择其他子集。"
+    ),
+    "column * holds *, not numbers.": "* 列的内容是 *，不是数值。",
+    "column * has * missing values. Drop these rows.": "* 列缺少 * 个数值。请删去这些行。",
+    "feature * has no finite value in the training rows. Drop the column.": (
+        "特征 * 在训练数据中没有有限的数值。请删去此列。"
+    ),
+    "column * has * missing examples or lines. Drop these rows.": "* 列缺少 * 个样本或行。请删去这些行。",
+    "column * holds lists of * to * values; all must be of one shape.": "* 列的列表有 * 到 * 个值；应为同一形状。",
+    "pictures have two or three axes; those of * have *.": "图像应有两个或三个轴；* 中的有 * 个。",
+    "column * holds examples of several shapes: * and *.": "* 列的样本形状不一：* 与 *。",
+    "cleaning leaves no text in any row of *; look at `pipeline.preview(rows)`.": (
+        "清洗后 * 的所有行都没有文本；请在“预处理”中少选一些步骤。"
+    ),
+    "cleaning needs texts; * has the columns *.": "清洗需要文本；* 的列为 *。",
+    "no cleaning step *.* Known: *.": "没有清洗步骤 *。†可用的有：*。",
+    "the cleaning step * is named twice; name it once.": "清洗步骤 * 出现了两次；只需一次。",
+    "several columns could be the *: *. Pass *=***.": "有多列可能是†：*。请在面板中选择一列（代码中：*=**†）。",
+    "no column holds texts; the columns are *. Pass text=….": (
+        "没有含文本的列；现有列为 *。请在“文本列”中选择，或勾选“用数值与类别列，而非文本”。"
+    ),
+    "give text = * or features = *: an example is one or other.": (
+        "文本 = * 与特征 = * 只能给出一种：样本是文本，或是数值与类别。"
+    ),
+    "* has no column *.* It has: *.": "* 没有列 *。†可用的有：*。",
+    "text = * must name one column, or two different ones for pairs of texts.": (
+        "文本 = * 应为一列，或为文本对选择两个不同的列。"
+    ),
+    "column * cannot be both the text and the label.": "* 列不能既是文本又是标签。",
+    "a language model needs running text; * rows hold * tokens.": "语言模型需要连续的文本；* 行共有 * 个词元。",
+    "max_length = * leaves no room for two passages; at least 8.": "最大长度 = * 放不下两段文本；至少为 8。",
+    "next-sentence prediction needs four passages of * tokens or more; there are *.": (
+        "下一句预测至少需要四段各 * 个词元的文本；现有 * 段。"
+    ),
+    "* has 0 rows: there is nothing after its header.": "* 有 0 行：表头之后没有内容。",
+    "* could be separated by *: pass delimiter=* or *.": (
+        "* 的分隔符可能是 *：请只用一种分隔符，或在代码中给出 delimiter=* 或 *。"
+    ),
+    "* has 0 rows: it is empty.": "* 有 0 行：文件为空。",
+    "* has several columns called *: rename them.": "* 有多列名为 *：请改名。",
+    "*: a quote opened in the record of line * is never closed, so that all after it would be one field. Mend "
+    "that line, or pass quotes=False if quotes are plain text in this file.": (
+        "*：第 * 行的记录中有引号没有结束，其后的内容都会成为一个字段。请修正此行；若引号只是普通文字，请在代码中"
+        "给出 quotes=False。"
+    ),
+    "the header of * cannot be read (*). Has it an odd quote?": "无法读取 * 的表头（*）。是否有不成对的引号？",
+    "* has one column, *, and its name holds *: pass delimiter=*, or take the quotes around whole lines away.": (
+        "* 只有一列 *，而列名中含有 *：请去掉整行两侧的引号，或在代码中给出 delimiter=*。"
+    ),
+    '* is not text in any known encoding; if it is, pass encoding="…".': (
+        '* 不是任何已知编码的文本；请另存为 UTF-8，或在代码中给出 encoding="…"。'
+    ),
+    "no row of * would be left: each repeats another row, or its copies disagree.": (
+        "* 中不会剩下任何行：每行都与其他行重复，或重复行的标签不一致。"
+    ),
+    "near duplicates are found by text, and these rows have no texts.": "近似重复按文本查找，而这些数据没有文本。",
+    "the folder * holds *. Give it a file for each split (train.csv, validation.csv, test.csv; or .tsv, .jsonl, "
+    ".parquet) or a folder of files for each class (pos/, neg/): texts (.txt), pictures (.png, .jpg …) or sounds "
+    "(.wav).": (
+        "文件夹 * 含有：†。请为每个子集放一个文件（train.csv、validation.csv、test.csv；或 .tsv、.jsonl、.parquet"
+        "），或为每个类别放一个文件夹（pos/、neg/）：文本（.txt）、图片（.png、.jpg 等）或声音（.wav）。"
+    ),
+    "* is *, a format that can run code when it is opened or is no table; labkit never opens it. Save the table "
+    "as Parquet or CSV where it was made.": (
+        "* 是 †，这种格式打开时可能运行代码，或不是表格；labkit 从不打开它。请在原处另存为 Parquet 或 CSV。"
+    ),
+    "* is of no kind that labkit reads (*).*": "* 的类型 labkit 无法读取（*）。†",
+    "* is *, not what its name says; unpack it, or give it the right name.": (
+        "* 是 †，与文件名不符；请解压，或改为正确的文件名。"
+    ),
+    "* is one JSON array; write an object on each line (JSON lines) instead.": (
+        "* 是一个 JSON 数组；请改为每行一个对象（JSON Lines）。"
+    ),
+    "* has 0 rows.": "* 有 0 行。",
+    "* is no whole Parquet file: *.": "* 不是完整的 Parquet 文件：*。",
+    "* and * are both the split *: move one away.": "* 与 * 都是子集 *：请移走其一。",
+    "* has other columns than *.": "* 的列与 * 不同。",
+    "column * has * different values in * rows: classification needs few classes, each with many rows. Name "
+    "another column with label=…, or list the classes with classes=(…). A number to predict is named by number=* "
+    "instead.": (
+        "* 列有 * 个不同的值（共 * 行）：分类需要少数几个类别，每个类别有多行。请在“标签列”中选择另一列；若要预测"
+        "数值，请将“学习目标”设为“一个数值”（代码中：number=*）。"
+    ),
+    "column * holds *, which is no label: one class for each row is needed.": (
+        "* 列的内容是 *，不能作标签：每行需要一个类别。"
+    ),
+    "the splits name the classes of * differently: pass classes=(…).": (
+        "各子集的 * 对类别的命名不同：请统一，或在代码中给出 classes=(…)。"
+    ),
+    "column * holds labels that are not valid UTF-8.": "* 列的标签不是有效的 UTF-8。",
+    "the folder holds pictures and sounds; give each kind a folder of its own.": (
+        "文件夹中既有图片又有声音；请各放一个文件夹。"
+    ),
+    "none of the * files can be read; the first is *.": "* 个文件都无法读取；第一个是 *。",
+    "picture above * million pixels": "图片超过 * 百万像素",
+    "no whole picture (*)": "不是完整的图片（*）",
+    'the rows have no labels: name the column of the label, lk.load(..., label="...").': (
+        '数据没有标签：请在“数据”步骤的“标签列”中选择（代码中：lk.load(..., label="...")）。'
+    ),
+    "no training row has a target in *.": "* 中没有带目标值的训练数据。",
+    "a classifier needs training rows of two classes or more; these have *: *.": (
+        "分类需要至少两个类别的训练数据；现有 * 个：*。"
+    ),
+    "* holds something other than saved rows: give a new folder.": "* 中有不是已保存数据的内容：请换一个新文件夹。",
+    "there is no split *.* There are: *.": "没有子集 *。†现有：*。",
+    "split * lacks the columns *.": "子集 * 缺少列 *。",
+    "split * has the label *; there are * classes.": "子集 * 含标签 *；共有 * 个类别。",
+    "* holds no whole saved rows: *. Save them again.": "* 不是完整的已保存数据：*。请重新保存。",
+    "* is a model, not data. Data samples: *.": "* 是模型而不是数据。示例数据有：*。",
+    "sound without samples": "声音没有采样",
+    "sound with samples that are not finite": "声音中有不是有限数值的采样",
+    "no whole WAV file (*)": "不是完整的 WAV 文件（*）",
+    "there is no file or folder *.": "没有文件或文件夹 *。",
+    "load has no use for * with *; leave it out.": "用不到 *（†）；请去掉。",
+    "the frame has 0 rows.": "数据框有 0 行。",
+    "the data set has 0 rows.": "数据集有 0 行。",
+    '* on the hub can change: pin it, lk.load(*, revision="…") with the commit shown there under Files. (It is '
+    "no file or folder here, and no sample.)": (
+        'hub 上的 * 可能会变：请填写固定的版本，即 组织/名称@版本（代码中：lk.load(*, revision="…")），版本为该页'
+        "面 Files 中显示的提交。（此处没有这个文件或文件夹，也没有此示例。）"
+    ),
+    "LABKIT_OFFLINE forbids the network, so * cannot be fetched from the hub.": (
+        "LABKIT_OFFLINE 禁止使用网络，因此无法从 hub 获取 *。"
+    ),
+    "there is one table, not the splits *: split= can give it one name.": (
+        "只有一个表，没有子集 *：split= 可为它命名。"
+    ),
+    "two splits of * go by one name.": "* 中有两个子集同名。",
+    "the hub data set * at revision * could not be loaded: * Check the name, the revision, subset=… and the "
+    "network (HF_HUB_OFFLINE).": (
+        "无法加载 hub 数据集 *（版本 *）：* 请检查名称、版本、subset=… 与网络（HF_HUB_OFFLINE）。"
+    ),
+    "* questions but * paragraphs.": "有 * 个问题，但有 * 个段落。",
+    "max_length = * has no room for stride = * tokens that windows share: it must be below *.": (
+        "最大长度 = * 容不下窗口共享的步长 = * 个词元：步长应小于 *。"
+    ),
+    "questions need their answers: columns * and *, or 'answers' as in SQuAD. The rows have *.": (
+        "问答需要答案：* 与 * 两列，或 SQuAD 形式的 answers。现有列为 *。"
+    ),
+    "example *: the answer, *, does not stand there in its paragraph.": "样本 *：答案 † 不在其段落的该位置。",
+    "*. Up to * % is let pass. Remove the copies from train with `rows.dedupe()`, or go on with "
+    "accept_leakage=True and read the scores with that in mind.": (
+        "†。最多允许 * %。请在“预处理”中去除重复行，或勾选“即使测试集的行出现在训练集也训练”，但得分会偏高。"
+    ),
+    "only a split named 'train' can be split; there are: *.": "只能划分名为 train 的子集；现有：*。",
+    "* rows are too few to be cut into train, *.": "* 行太少，无法划分为 train、*。",
+    "no rows are left for *: *, too few or too uneven for these sizes.": "没有剩余的行可作 *：†，行数太少或分布不均。",
+    "there is no column * to group by.* Columns: *.": "没有可用来分组的列 *。†现有列：*。",
+    "* = * must be a fraction of the rows below 1 (0.1) or a number of rows (500).": (
+        "* = * 应为小于 1 的占比（0.1）或行数（500）。"
+    ),
+    "* would take * of the * rows of train: ask for less.": "† 会占去 * 行，而 train 共有 * 行：请减少。",
+    "the cache file * cannot be read back. Is the disk full?": "无法读回缓存文件 *。磁盘是否已满？",
+    "column * mixes kinds: row * holds a *.": "* 列混有不同类型：第 * 行是 *。",
+    "column * holds * in some rows and * in others.": "* 列的一些行是 *，另一些行是 *。",
+    "no column can be a feature; the columns are *.": "没有可作特征的列；现有列为 *。",
+    "the new rows have no column *; the model reads *.": "新数据没有列 *；模型需要 *。",
+    "column * holds *, which is no number.": "* 列含有 *，不是数值。",
+    "column * holds neither numbers nor a few words that repeat, so it cannot be a feature.": (
+        "* 列既不是数值，也不是几个重复出现的词，不能作特征。"
+    ),
+    "column * has * different labels; that is no classification any more.": "* 列有 * 个不同的标签；这已不是分类。",
+    "column * holds *, not lists of labels.": "* 列的内容是 *，不是标签的列表。",
+    "the tokenizer's vocabulary (* pieces) has no *.": "分词器的词表（* 个词元）缺少 *。",
+    "unknown kind of tokenizer *.* Known: *.": "未知的分词方式 *。†可用的有：*。",
+    "vocab_size = * is too small for *: at least *.": "词表大小 = * 对 * 来说太小：至少 *。",
+    "there is no text to learn a vocabulary from (* rows, all empty).": "没有可用来学习词表的文本（* 行，全部为空）。",
+    "max_length = * leaves no room for text beside the special tokens.": "最大长度 = * 在特殊词元之外放不下文本。",
+    "* in * is not a tokenizer: *": "*（位于 *）不是分词器：*",
+    "the tokens cannot be kept in *: set LABKIT_CACHE to another folder.": (
+        "词元无法保存在 * 中：请将 LABKIT_CACHE 设为另一文件夹。"
+    ),
+    "example * has no *; drop such rows when loading, or fill them in.": (
+        "样本 * 没有 *；请在加载时丢弃这些行，或补全它们。"
+    ),
+    "* is no file or folder here, no sample (*) and no hub name (organisation/name).*": (
+        "* 不是此处的文件或文件夹，不是示例数据（*），也不是 hub 名称（组织/名称）。†"
+    ),
+    "* of * rows cannot be used:": "* 行（共 * 行）无法使用：",
+    'Mend them in the source, or pass on_bad="skip" to leave them out; rows.report then lists each.': (
+        "请在源文件中修正，或将“无效行”设为“跳过”。"
+    ),
+    "no tokenizer.json or vocab.txt in * (*).": "* 中没有 tokenizer.json 或 vocab.txt（其中有：†）。",
+}
