@@ -84,15 +84,16 @@ class Lab:
         nbformat.write(book, path)
         return path
 
-    def open(self, notebook: Path | str, dark: bool = False, idle: bool = True) -> Page:
+    def open(self, notebook: Path | str, dark: bool = False, idle: bool = True, seven: bool = False) -> Page:
         """Open a notebook of the folder in a new page of its own and wait until it is there, with ``idle`` also until
-        its kernel has nothing to do."""
+        its kernel has nothing to do; with ``seven`` in Notebook 7 instead of JupyterLab, of the same server."""
         self._pages += 1
         name = (self.folder / notebook).relative_to(self.folder).as_posix()
         self._theme(dark)
         context = self.browser.new_context(viewport={"width": 1200, "height": 900})
         page = Page(context.new_page())
-        page.load(f"{self.url}lab/workspaces/page{self._pages}/tree/{name}?token={self.token}", idle)
+        place = "notebooks" if seven else f"lab/workspaces/page{self._pages}/tree"
+        page.load(f"{self.url}{place}/{name}?token={self.token}", idle)
         return page
 
     def close(self) -> None:
@@ -128,7 +129,12 @@ class Lab:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        options = [f"--ServerApp.root_dir={self.folder}", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+        options = [
+            "--JupyterNotebookApp.expose_app_in_browser=True",
+            f"--ServerApp.root_dir={self.folder}",
+            f"--ServerApp.port={port}",
+            "--ServerApp.port_retries=0",
+        ]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             options.append("--allow-root")
         command = [python, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", *options]

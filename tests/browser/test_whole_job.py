@@ -1,4 +1,4 @@
-"""The whole job by clicks alone, from a file to a prediction: in JupyterLab, and through Voilà."""
+"""The whole job by clicks alone, from a file to a prediction: in JupyterLab, in Notebook 7, and through Voilà."""
 
 from __future__ import annotations
 
@@ -54,6 +54,16 @@ def test_in_jupyterlab(lab: Lab):
         "answer = [told(again) == told(run), len(told(run)) > 3, again.info.experiment == run.info.experiment]"
     )
     assert made == [True, True, True]
+    page.close()
+
+
+def test_in_notebook_7(lab: Lab):
+    pytest.importorskip("notebook", minversion="7")
+    page = lab.open(lab.notebook("seven.ipynb", ["import labkit as lk\nlk.Lab('seven', language='en')"]), seven=True)
+    before = list(page.errors)  # Notebook 7.6 has one of its own, on every page
+    page.run_cell(0)
+    whole_job(page.page)
+    assert page.errors == before and page.dialogs == page.far_requests() == []
     page.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 import labkit as lk
 from labkit.judge.intervals import difference
 
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,9 @@ def test_a_text_cnn_beside_tfidf(reviews, lab, tell):
 def test_low_rank_additions_come_near_training_everything(reviews, lab, full, tell, over_seeds):
     rows = reviews if full else reviews.sample(1600, seed=0)
     model = lk.models["bert"](preset="minilm-l6")
-    usual = {"epochs": 2, "batch_size": 32, "max_length": 64, "buckets": 1, "background": False, "folder": lab}
+    # Three passes suit both ways better than two on training rows that are not among these 1,600 (macro F1 over three
+    # seeds: full 0.854 → 0.861, LoRA 0.845 → 0.857); so does a rate of 1e-3 than 2e-3 (0.851) for LoRA.
+    usual = {"epochs": 3, "batch_size": 32, "max_length": 64, "buckets": 1, "background": False, "folder": lab}
     ways = {
         "full": {"learning_rate": 1e-4},
         "lora": {"learning_rate": 1e-3, "tune": "lora", "lora_rank": 8, "lora_alpha": 16.0},
