@@ -42,7 +42,7 @@ class Browser:
         """Show the first page of other rows."""
         self.rows = rows
         with self.panel.filling():
-            self.split.options = list(rows.splits)
+            self.split.options = [(self.panel.split_word(name), name) for name in rows.splits]
             self.label.options = [
                 (self.panel.word("all"), -1),
                 *((name, i) for i, name in enumerate(rows.basis.classes if rows.basis.aim == "class" else ())),

@@ -249,7 +249,9 @@ class Data(Panel):
         rows, health = found
         facts = [(self.word("rows"), f"{health.rows:,}")]
         facts += [
-            (self.word("rows_of", split=split), f"{n:,}") for split, n in rows.counts().items() if n != health.rows
+            (self.word("rows_of", split=self.split_word(split)), f"{n:,}")
+            for split, n in rows.counts().items()
+            if n != health.rows
         ]
         facts += [(self.word("classes"), f"{len(health.classes):,}")] if health.classes else []
         if rows.spec.lengths:

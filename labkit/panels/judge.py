@@ -76,7 +76,7 @@ class Judge(Panel):
 
     def build(self) -> None:
         self.split = widgets.Dropdown(
-            options=[(self.word("test"), "test"), (self.word("validation"), "validation")],
+            options=[(self.split_word(name), name) for name in ("test", "validation")],
             description=self.word("judge_on"),
         )
         self.go = self.button("judge_now", self._ask, primary=True)
@@ -131,8 +131,9 @@ class Judge(Panel):
             self.which.options = [(visible(name, 60), name) for name in found.report.classes]
             self.which.value = found.report.classes[-1]
             self._fill_others()
-            self.column.options = parting(found.part)
-            self.column.value = next(iter(self.column.options), None)
+            columns = parting(found.part)
+            self.column.options = [(self.word("by_length") if name == "length" else name, name) for name in columns]
+            self.column.value = next(iter(columns), None)
         self.compared.value = self.sliced.value = ""
         self._worst()
         self._cut()

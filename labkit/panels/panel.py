@@ -113,6 +113,10 @@ class Panel:
         """Words of the table in the panel's language: plain text."""
         return word(key, self.state.language, **places)
 
+    def split_word(self, name: str) -> str:
+        """What a split is called: the usual three by the table, any other by its name."""
+        return self.word(f"split_{name}") if name in ("train", "validation", "test") else name
+
     def guarded(self, action: Callable[..., Any], person: bool = True) -> Callback:
         """``action`` as a callback whose failure the panel shows; it is listed in ``callbacks``."""
         callback = Callback(self, action, person)

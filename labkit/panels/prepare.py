@@ -192,12 +192,13 @@ class Prepare(Panel):
         lines = []
         for name, part in rows.splits.items():
             counts = [f"{spec.counts[name].get(each, 0):,}" for each in classes]
-            lines.append((name, f"{len(part):,}", f"{len(part) / max(len(rows), 1):.0%}", *counts))
+            lines.append((self.split_word(name), f"{len(part):,}", f"{len(part) / max(len(rows), 1):.0%}", *counts))
         head = [self.word("split"), self.word("rows"), self.word("share"), *classes]
         table = pieces.table(head, lines, numeric=tuple(range(1, len(head))))
         leaked = [part for part in leaks.splits if part.leaked]
         notes = [
-            pieces.note(self.word("leaked", rows=f"{part.leaked:,}", split=part.split), "warn") for part in leaked
+            pieces.note(self.word("leaked", rows=f"{part.leaked:,}", split=self.split_word(part.split)), "warn")
+            for part in leaked
         ] or [pieces.note(self.word("no_leak"), "good")]
         self.parted.value = pieces.joined(pieces.scrolled(table, self.word("split_title")), *notes)
 

@@ -34,7 +34,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "memory_mib": ("Memory (MiB)", "内存（MiB）"),
     "f1_each": ("F1 by class, validation", "各类别 F1 值（验证）"),
     # Judge
-    "test": ("test", "测试"),
     "judge_on": ("Rows", "数据"),
     "judge_now": ("Judge", "评判"),
     "judge_now_help": ("Score the newest model of the run again", "用最新的模型重新评分"),
@@ -129,6 +128,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "text": ("Text", "文本"),
     "truth": ("Truth", "真实"),
     "slice_by": ("Parts by", "分组依据"),
+    "by_length": ("length of the text", "文本长度"),
     "slice": ("Part", "分组"),
     "weak": ("below the whole", "低于整体"),
     # Use

@@ -168,7 +168,7 @@ def test_hostile_rows_run_nothing_and_fetch_nothing(page: Page):
     assert page.execute(HOSTILE.format(here=REVIEWS.parent / "panels")) > 60
     see(page.page, "<script>window.pwned=1</script>")
     for _ in range(13):
-        press(page.page, "On")
+        press(page.page, "Next")
     for step in ("2 Prepare ✓", "3 Model"):
         press(page.page, step)
         settled(page)

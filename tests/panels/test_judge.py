@@ -98,7 +98,9 @@ def test_calibration_slices_and_another_split(panel: Judge, finished):
     found = lk.Report and calibrate(judging.report_of(finished, "validation"), judging.report_of(finished, "test"))
     assert f"<b>{found.error:.3f}</b>" in panel.drawn.value and f"{found.scaled.temperature:.2f}" in panel.drawn.value
     assert panel.sliced.value.count("<tr>") >= 3
-    assert panel.column.options == ("length",)  # the reviews have no other column than a text and a label
+    assert panel.column.options == (
+        ("length of the text", "length"),
+    )  # the reviews have no other column than a text and a label
     panel.split.value = "validation"
     panel.settle(60)
     assert panel.now.report.split == "validation" and "'validation'" in panel.code()
