@@ -13,8 +13,8 @@ from labkit.data.parting import parting
 from labkit.data.report import visible
 from labkit.judge.calibration import Calibration, calibrate
 from labkit.judge.report import Report
+from labkit.judge.rowwise import RowReport
 from labkit.judge.thresholds import Thresholds
-from labkit.judge.verdict import Verdict
 from labkit.panels import pieces, verdicts
 from labkit.panels.examples import Examples
 from labkit.panels.grid import Grid
@@ -42,7 +42,7 @@ class Judged:
     part: Any  # the split of the rows
 
 
-def judged(run: Run, split: str) -> Judged | Verdict | None:
+def judged(run: Run, split: str) -> Judged | RowReport | None:
     """Judge a run on a split of its rows; None while it has no model, only a report where it does not classify.
 
     Raises:
@@ -52,9 +52,9 @@ def judged(run: Run, split: str) -> Judged | Verdict | None:
         predictor = judging.predictor_of(run)
     except RunError:
         return None
-    if predictor.aim != "class":
-        return judging.verdict_of(run, split)
-    report = judging.report_of(run, split)
+    report = judging.verdict_of(run, split)
+    if not isinstance(report, Report):
+        return report
     validation = report if split == "validation" else judging.report_of(run, "validation")
     part = judging.rows_of(run)[split]
     return Judged(run, report, validation, calibrate(validation, report), predictor, part)
@@ -111,11 +111,11 @@ class Judge(Panel):
         if run is not None:
             self.later("judge", lambda: judged(run, split), self._show)
 
-    def _show(self, found: Judged | Verdict | None) -> None:
-        if found is not None and not isinstance(found, Judged):
+    def _show(self, found: Judged | RowReport | None) -> None:
+        if isinstance(found, RowReport):
             self._show(None)
             self.empty.value, self.scores.layout.display = "", ""
-            self.scores.value = pieces.Html(found._repr_mimebundle_()["text/html"])
+            self.scores.value = verdicts.rowwise(found, self.state.language)
             return
         self.now = found
         self.tabs.layout.display = self.scores.layout.display = "none" if found is None else ""

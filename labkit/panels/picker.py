@@ -10,7 +10,7 @@ from labkit.base.config import Config
 from labkit.base.errors import LabkitError
 from labkit.data.rows import Rows
 from labkit.models import models
-from labkit.panels import charts, drawing, pieces
+from labkit.panels import charts, drawing, pieces, words_said
 from labkit.panels.costs import Costs
 from labkit.panels.forms import LEFT_OUT, Form
 from labkit.panels.panel import Panel
@@ -129,7 +129,11 @@ class Model(Panel):
             self.which.options = [(self.word(f"model_{name}"), name) for name in fit]
             mine = "" if self.state.model is None else models.name_of(self.state.model)
             self.which.value = mine if mine in fit else fit[0] if fit else None
-        others = [(self.word(f"model_{name}"), why) for name, why in reasons.items() if why]
+        others = [
+            (self.word(f"model_{name}"), words_said.sentences(why, self.state.language))
+            for name, why in reasons.items()
+            if why
+        ]
         table = pieces.table([], others)
         self.unfit.value = pieces.Html(
             f'<details class="lk-quiet"><summary>{pieces.safe(self.word("do_not_fit"))}: '

@@ -1,4 +1,6 @@
-"""Judgements as HTML: scores with intervals, curves with a threshold, calibration, comparison, slices."""
+"""Judgements as HTML: scores with intervals, labels and numbers, curves with a threshold, calibration, comparison,
+slices.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ import pandas as pd
 
 from labkit.judge.calibration import Calibration
 from labkit.judge.compare import Comparison
+from labkit.judge.quantities import NumberReport
 from labkit.judge.report import Report
+from labkit.judge.rowwise import RowReport
+from labkit.judge.tags import TagReport
 from labkit.judge.thresholds import Thresholds
 from labkit.panels import pieces, plots
 from labkit.panels.pieces import Html
@@ -17,6 +22,11 @@ from labkit.panels.words import word
 
 #: Rows of a table of disagreements or of slices.
 LINES = 30
+#: Rows that are shown of those that were answered worst.
+WORST = 12
+#: Scores of several labels or of numbers, and what is told of each → their words, where these have another name.
+_CALLED = {"accuracy": "exact", "support": "rows"}
+_OWN = ("mae", "rmse", "r2", "mean", "deviation", "f1", "f1_micro", "hamming", "precision", "recall", "loss")
 
 
 def headline(report: Report, error: float, language: str) -> Html:
@@ -39,6 +49,48 @@ def by_class(report: Report, language: str) -> Html:
         for name, (*rates, support) in zip(report.classes[:LINES], report.per_class.to_numpy(), strict=False)
     ]
     return pieces.table(head, lines, numeric=(1, 2, 3, 4), limit=60)
+
+
+def rowwise(report: RowReport, language: str) -> Html:
+    """The judgement of several labels or of numbers: scores in large type, then each label or number, then the rows
+    that were answered worst."""
+    called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
+    cards = []
+    for score in report.headlines:
+        low, high = report.intervals[score]
+        cards.append((f"{called[score]} ({low:.4g} – {high:.4g})", f"{report.scores[score]:.4g}"))
+    cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
+    if left_out := int((~report.counted).sum()):
+        cards.append((word("left_out", language), f"{left_out:,}"))
+    frame = report.per_name.head(LINES)
+    kind = "label" if isinstance(report, TagReport) else "value"
+    each = [
+        [name, *(f"{value:.4g}" for value in line)] for name, line in zip(frame.index, frame.to_numpy(), strict=True)
+    ]
+    head = [word(kind, language), *(called[name] for name in frame.columns)]
+    parts = [
+        pieces.cards(cards), pieces.paragraph(word("intervals_are", language), "quiet"),
+        pieces.table(head, each, numeric=range(1, len(head)), limit=60),
+    ]  # fmt: skip
+    if len(worst := report.mistakes(WORST)):
+        parts += [pieces.heading(word("worst_mistakes", language), 4), _worst(worst, report, language)]
+    return pieces.joined(*parts)
+
+
+def _worst(worst: pd.DataFrame, report: RowReport, language: str) -> Html:
+    if not worst["text"].any():
+        worst = worst.drop(columns="text")
+    words = {name: word(name, language) for name in ("row", "text", "truth", "loss")}
+    words["predicted"] = word("answer", language)
+    if isinstance(report, NumberReport):
+        words |= {f"{name}, answered": word("answered", language, name=name) for name in report.names}
+    numeric = [place for place, kind in enumerate(worst.dtypes) if pd.api.types.is_numeric_dtype(kind)]
+    lines = [
+        [f"{value:.4g}" if isinstance(value, float) else value for value in line]
+        for line in worst.astype(object).itertuples(index=False)
+    ]
+    table = pieces.table([words.get(name, name) for name in worst.columns], lines, numeric=numeric, limit=160)
+    return pieces.scrolled(table, word("worst_mistakes", language))
 
 
 def curves(found: Thresholds, threshold: float, language: str) -> Html:

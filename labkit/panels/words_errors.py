@@ -92,7 +92,7 @@ SENTENCES: dict[str, str] = {
     "there are no rows yet: choose some in the step Data.": "尚无数据：请先在“数据”步骤中选择。",
     "these are * numbers; the model reads *.": "输入了 * 个数值；模型需要 * 个。",
     "* is no picture that this page can read: *.": "* 不是此页面能读取的图片：*。",
-    "*: give * numbers with commas between them.": "*：请给出 * 个以逗号分隔的数值。",
+    "*: give * numbers with commas between them.": "†：请给出 * 个以逗号分隔的数值。",
     "no words in language *; there are *.": "没有语言 * 的文字；可用的有 *。",
     " Did you mean *?": "是否指 *？",
     ": not tried, LABKIT_OFFLINE forbids the network": "：未尝试，LABKIT_OFFLINE 禁止使用网络",

@@ -195,7 +195,7 @@ MESSAGES: dict[str, str] = {
     "*: begun again": "†：重新开始",
 }
 
-#: What the operating system says → the same.
+#: What the operating system and Python say → the same.
 SYSTEM: dict[str, str] = {
     "No space left on device": "磁盘空间不足",
     "Disk quota exceeded": "超出磁盘配额",
@@ -204,6 +204,7 @@ SYSTEM: dict[str, str] = {
     "Permission denied": "没有权限",
     "Input/output error": "输入输出错误",
     "No such file or directory": "没有此文件或文件夹",
+    "could not convert string to float: *": "无法读作数值：*",
 }
 
 #: Cures of runs → the same. The marks are those of :mod:`labkit.panels.phrases`.

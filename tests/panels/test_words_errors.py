@@ -18,6 +18,7 @@ import labkit as lk
 from labkit.base.errors import RunError
 from labkit.models.weights import find
 from labkit.panels import words_errors, words_errors_data, words_errors_train, words_said
+from labkit.panels.use import _numbers
 from labkit.ship.predictor import Predictor
 from labkit.train.checkpoint import unsaved
 from labkit.train.experiment import Experiment, Training
@@ -235,6 +236,7 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     "weights": (lambda: find("minilm"), "权重 'minilm' 不是示例（"),
     "other weights": (lambda: find("a.bin"), "只打开 safetensors，因为其他格式可能运行代码。"),
     "no export": (lambda: Predictor("folder"), "'folder' 中没有 labkit.toml"),
+    "numbers with a word": (lambda: _numbers("1, x", 2), "无法读作数值：'x'：请给出 2 个以逗号分隔的数值。"),
     "no run": (lambda: Store("lab").run("x"), "没有运行 'x'（在 lab 中）"),
     "diverged": (lambda: raised(RunError(str(NotFinite([3, 4])))), "梯度连续 2 步不是有限的数值，最后为第 4 步。"),
     "disk": (
