@@ -13,7 +13,7 @@ SENTENCES: dict[str, str] = {
         "* 列的内容是 *，不是文本。请在“文本列”中选择含文本的列。"
     ),
     "0 rows are left in *. Refused: *. Choose other splits with split=… if this one is not needed.": (
-        "* 中没有剩余的行。已排除：†。若不需要此子集，请从数据中去掉，或在代码中用 split=… 选择其他子集。"
+        "†中没有剩余的行。已排除：†。若不需要此子集，请从数据中去掉，或在代码中用 split=… 选择其他子集。"
     ),
     "column * holds *, not numbers.": "* 列的内容是 *，不是数值。",
     "column * has * missing values. Drop these rows.": "* 列缺少 * 个数值。请删去这些行。",
@@ -37,7 +37,7 @@ SENTENCES: dict[str, str] = {
     "give text = * or features = *: an example is one or other.": (
         "文本 = * 与特征 = * 只能给出一种：样本是文本，或是数值与类别。"
     ),
-    "* has no column *.* It has: *.": "* 没有列 *。†可用的有：*。",
+    "* has no column *.* It has: *.": "†没有列 *。†可用的有：*。",
     "text = * must name one column, or two different ones for pairs of texts.": (
         "文本 = * 应为一列，或为文本对选择两个不同的列。"
     ),
@@ -158,8 +158,8 @@ SENTENCES: dict[str, str] = {
         "†。最多允许 * %。请在“预处理”中去除重复行，或勾选“即使测试集的行出现在训练集也训练”，但得分会偏高。"
     ),
     "only a split named 'train' can be split; there are: *.": "只能划分名为 train 的子集；现有：*。",
-    "* rows are too few to be cut into train, *.": "* 行太少，无法划分为 train、*。",
-    "no rows are left for *: *, too few or too uneven for these sizes.": "没有剩余的行可作 *：†，行数太少或分布不均。",
+    "* rows are too few to be cut into train, *.": "* 行太少，无法划分为训练集、†。",
+    "no rows are left for *: *, too few or too uneven for these sizes.": "没有剩余的行可作†：†，行数太少或分布不均。",
     "there is no column * to group by.* Columns: *.": "没有可用来分组的列 *。†现有列：*。",
     "* = * must be a fraction of the rows below 1 (0.1) or a number of rows (500).": (
         "* = * 应为小于 1 的占比（0.1）或行数（500）。"

@@ -162,7 +162,7 @@ SENTENCES: dict[str, str] = {
     ),
     "a regression needs two training rows or more; there are *.": "回归至少需要两条训练数据；现有 * 条。",
     "* is * in every training row: there is nothing to learn.": "* 在每条训练数据中都是 *：没有可学的内容。",
-    "there are no rows of *; there are *.": "没有 * 的行；现有 *。",
+    "there are no rows of *; there are *.": "没有†的行；现有 *。",
     "checkpoint of step * not saved: *. The checkpoints before it are whole.": (
         "第 * 步的检查点未能保存：†。之前的检查点完好。"
     ),
@@ -216,7 +216,7 @@ SENTENCES: dict[str, str] = {
     "run * is *; it cannot be started.": "运行 * 的状态为†；无法启动。",
     "this run began with batches in * part(s), which * devices cannot share: set devices = 0 to take it up on as "
     "many as can.": ("此运行开始时每批分为 * 份，* 个设备无法均分：请将“设备数”设为 0，使用尽可能多的设备。"),
-    "there are no rows of *; the rows have *.": "没有 * 的行；现有 *。",
+    "there are no rows of *; the rows have *.": "没有†的行；现有 *。",
     "config.json of * names no classes: *. Export the model again.": (
         "* 的 config.json 没有写明类别：*。请重新导出模型。"
     ),
@@ -240,7 +240,7 @@ SENTENCES: dict[str, str] = {
     ),
     "* was judged on other rows or classes (* rows of *) than this report (* rows of *): judge both on the same "
     "split, with the same `seen`.": (
-        "* 所评判的行或类别（* 行，属 *）与本报告（* 行，属 *）不同：请用相同的 `seen` 评判同一子集。"
+        "* 所评判的行或类别（* 行，属†）与本报告（* 行，属†）不同：请用相同的 `seen` 评判同一子集。"
     ),
     "* of * answers are not finite: the training diverged.": "* 个回答（共 * 个）不是有限的数值：训练已发散。",
     "* was judged on other rows than this report: judge both on the same split.": (

@@ -10,7 +10,7 @@ import re
 
 from labkit.panels import words_errors, words_errors_data, words_errors_train
 from labkit.panels.phrases import Phrases
-from labkit.panels.words import RUNS
+from labkit.panels.words import RUNS, word
 from labkit.panels.words_fields import FIELDS
 from labkit.train.store import STATUSES
 
@@ -114,11 +114,12 @@ PARTS: dict[str, str] = {
         "Git LFS 指针，而非文件本身；请在该文件夹中运行 `git lfs pull`"
     ),
     # places and reasons
-    "* of * in * (rows *)": "* 行（共 * 行，属 *；行号 *）",
-    "* of * rows of * (* %) are also in train": "* 行（共 * 行，属 *；* %）也在训练集",
+    "* of * in * (rows *)": "* 行（共 * 行，属†；行号 *）",
+    "* of * rows of * (* %) are also in train": "* 行（共 * 行，属†；* %）也在训练集",
     "* of * rows of * (* %) are also in train (row = row in train: *)": (
-        "* 行（共 * 行，属 *；* %）也在训练集（行号 = 训练集中的行号：*）"
+        "* 行（共 * 行，属†；* %）也在训练集（行号 = 训练集中的行号：*）"
     ),
+    **{name: word(f"split_{name}", "zh") for name in ("train", "validation", "test")},
     "validation = *": "验证集 *",
     "test = *": "测试集 *",
     "* has * values": "* 有 * 个不同的值",
@@ -310,7 +311,7 @@ def _line(text: str) -> str:
 
 def _row(found: re.Match[str]) -> str:
     number, split, detail = found.groups()
-    return f"{f'{split} ' if split else ''}第 {number} 行{f'（{_detail(detail)}）' if detail else ''}"
+    return f"{PARTS.get(split, f'{split} ') if split else ''}第 {number} 行{f'（{_detail(detail)}）' if detail else ''}"
 
 
 def _detail(text: str) -> str:

@@ -201,7 +201,7 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     "numbers": (lambda: lk.load(rows(label=np.linspace(0, 1, 40))), "请将“学习目标”设为“一个数值”"),
     "no label": (
         lambda: lk.load(rows(label=[None, *"ab" * 19, "a"])),
-        "缺少标签：1 行（共 40 行，属 train；行号 0）。请将“缺少标签”",
+        "缺少标签：1 行（共 40 行，属训练集；行号 0）。请将“缺少标签”",
     ),
     "a pickle": (lambda: lk.load("table.csv"), "'table.csv' 是 pickle 文件，这种格式打开时可能运行代码"),
     "kind": (lambda: lk.load("table.xlsz"), "的类型 labkit 无法读取"),
@@ -210,8 +210,8 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     "revision": (lambda: lk.load("some/thing"), "hub 上的 'some/thing' 可能会变"),
     "leakage": (
         lambda: lk.fit(leaking(), small("textcnn", preset="tiny"), folder="lab"),
-        "4 行（共 4 行，属 validation；100.0 %）也在训练集（行号 = 训练集中的行号：0 = 0, 1 = 1, 2 = 2, 3 = 3）；"
-        "4 行（共 4 行，属 test",
+        "4 行（共 4 行，属验证集；100.0 %）也在训练集（行号 = 训练集中的行号：0 = 0, 1 = 1, 2 = 2, 3 = 3）；"
+        "4 行（共 4 行，属测试集",
     ),
     "sizes": (
         lambda: lk.load(rows()).split(validation=30, test=20),

@@ -62,7 +62,7 @@ def test_errors_that_a_person_meets_first_are_in_chinese(tmp_path: Path, monkeyp
     Path("two.csv").write_text("one,two,three,four\n" + lines)
     for call, said in (
         (lambda: lk.load("nothing.csv"), "数据错误 DataError: 'nothing.csv' 不是此处的文件"),
-        (lambda: lk.load("bad.csv"), "文本为空 (1): train 第 2 行"),
+        (lambda: lk.load("bad.csv"), "文本为空 (1): 训练集第 2 行"),
         (lambda: lk.load("two.csv"), "有多列可能是文本"),
         (lambda: State().cleaned(), "尚无数据"),
         (lambda: State().experiment, "设置错误 ConfigError: 尚未选择模型"),
