@@ -97,6 +97,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "tune": ("What is trained", "训练范围", "模型的哪些部分参与训练"),
     "lora_rank": ("LoRA rank", "LoRA 秩", "低秩附加矩阵的秩"),
     "lora_alpha": ("LoRA alpha", "LoRA 系数 α", "附加部分乘以 α ÷ 秩"),
+    "lora_ratio": ("LoRA+ ratio", "LoRA+ 比值", "第二因子与第一因子的学习率之比（LoRA+）"),
     "lora_targets": ("LoRA targets", "LoRA 目标层", "按名称模式指定哪些线性层"),
     "layer_decay": ("Layer decay", "逐层衰减", "每层学习率与上一层之比"),
     "unfreeze": ("Gradual unfreezing", "逐步解冻", "从输出层往下逐层解冻所占的训练比例；0：一次全部"),

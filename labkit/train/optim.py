@@ -40,7 +40,7 @@ class Optimizer(Config):
 
     ``tune``: "full"; "head": the layers above the trunk, a pooler with them; "bitfit": biases and the head (Ben Zaken
     et al., arXiv 2106.10199); "lora": low-rank additions to the linear layers, and the head (Hu et al., arXiv
-    2106.09685).
+    2106.09685); their second factor may learn faster than the first (LoRA+, Hayou et al., arXiv 2402.12354).
 
     ``schedule``: after the warm-up the rate falls in a line, by a half cosine, as 1 / sqrt(step), or not at all; "wsd"
     keeps it and lets it fall in the last part, by 1 - sqrt (Hägele et al., arXiv 2405.18392); "one-cycle" rises and
@@ -67,6 +67,9 @@ class Optimizer(Config):
     tune: str = option("full", "What is trained of a model.", choices=TUNES)
     lora_rank: int = option(8, "Rank of the additions.", low=1)
     lora_alpha: float = option(16.0, "The additions are multiplied by this ÷ rank.", low=0.0)
+    lora_ratio: float = option(
+        1.0, "Rate of the additions' second factor, which begins at zero, ÷ rate of the first (LoRA+).", low=1.0
+    )
     lora_targets: tuple[str, ...] = option(
         ("trunk/*layers/*", "trunk/*coder/*"), "Linear layers that get one, by name pattern."
     )
@@ -136,6 +139,8 @@ class Optimizer(Config):
             or self.tune == "head"
         ):
             kept = kept & (layer >= top)
+        if last == "lora_b":
+            factor = factor * np.float32(self.lora_ratio)
         factor = np.where(kept & (not frozen), factor, 0.0).astype(np.float32)
         return factor.reshape(factor.shape + (1,) * (len(shape) - factor.ndim)) if factor.ndim else factor
 

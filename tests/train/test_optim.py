@@ -127,6 +127,13 @@ def test_what_each_way_of_tuning_moves(tune, moving):
     assert {name for name, factor in found.items() if factor.any()} == moving
 
 
+def test_the_second_factor_of_an_addition_may_learn_faster():
+    shapes = {**SHAPES, "trunk/encoder/lora_a": (3, 4, 2), "trunk/encoder/lora_b": (3, 2, 4)}
+    found = Optimizer(tune="lora", lora_ratio=8.0, layer_decay=0.5).multipliers(shapes, layer_of, top=4)
+    np.testing.assert_allclose(found["trunk/encoder/lora_b"], 8 * found["trunk/encoder/lora_a"])
+    assert found["head/kernel"] == 1.0
+
+
 def test_layers_are_set_free_from_the_head_down():
     begins = Optimizer(unfreeze=0.5).begins(np.arange(5), 4, 80)
     assert begins.tolist() == [40, 30, 20, 10, 0]
