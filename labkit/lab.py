@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING, Any
 from labkit.base.config import Config, loads
 from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.data.rows import Rows
-from labkit.data.spans import answers_of
 from labkit.planning import experiment_of
-from labkit.tasks.lm import LanguageModel
-from labkit.tasks.qa import Answer
-from labkit.train.assess import Scores, assess
+from labkit.train.assess import Scores
 from labkit.train.experiment import Experiment
 from labkit.train.run import Run as BaseRun
 from labkit.train.store import RunInfo, Store
@@ -106,19 +103,12 @@ class Run(BaseRun):
         A model that does not classify is judged by the scores of its task: loss, perplexity, accuracy … Beside a
         language model stand n-grams of its training rows (:mod:`labkit.judge.ngram`).
         """
-        from labkit.judge import ngram
         from labkit.judge.verdict import judged
-        from labkit.ship.answerer import Answerer
+        from labkit.ship import judging
 
-        rows = self.rows
-        task = loads(Experiment, self.info.experiment).task
+        rows, task = self.rows, self.experiment.task
         if not task.labelled:
-            scores = assess(self._model(), rows, split)
-            if isinstance(task, Answer):
-                part, truths = rows[split], answers_of(rows[split])[0]
-                scores |= Answerer(self._model()).judge(part["text"], part["text_pair"], truths)
-            if baselines and isinstance(task, LanguageModel):
-                scores |= ngram.beside(self._model(), rows, split)
+            scores = judging.scores_of(self, split, baselines)
             self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
             return scores
         predictor = self.predictor

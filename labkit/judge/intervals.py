@@ -7,7 +7,7 @@ does not grow with n.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -55,6 +55,18 @@ def difference(
         return {name: value - base[name] for name, value in ours(draws).items()}
 
     return _intervals(counts, score, resamples, level, seed)
+
+
+def of_means(
+    values: Mapping[str, np.ndarray], *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, Interval]:
+    """Percentile intervals of the means of some values of rows, each [n]; NaN where there are none."""
+    table = np.stack([np.asarray(each, np.float64) for each in values.values()], axis=1)
+
+    def score(draws: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(values, (draws @ table / max(len(table), 1)).T, strict=True))
+
+    return _intervals(np.ones(len(table), np.int64), score, resamples, level, seed)
 
 
 Score = Callable[[np.ndarray], dict[str, np.ndarray]]

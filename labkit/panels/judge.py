@@ -23,6 +23,7 @@ from labkit.panels.runs import choices, opened, state_of
 from labkit.panels.state import State
 from labkit.ship import judging
 from labkit.ship.predictor import Predictor
+from labkit.train.assess import Scores
 from labkit.train.run import Run
 
 #: Mistakes that are offered.
@@ -42,26 +43,24 @@ class Judged:
     part: Any  # the split of the rows
 
 
-def judged(run: Run, split: str) -> Judged | RowReport | None:
-    """Judge a run on a split of its rows; None while it has no model, only a report where it does not classify.
-
-    Raises:
-        DataError, WeightsError: there are no such rows, or no labels were learnt.
-    """
+def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
+    """Judge a run on a split of its rows; None while it has no model, only a report or scores where it does not
+    classify. Raises :class:`DataError` where there are no such rows."""
     try:
-        predictor = judging.predictor_of(run)
+        judging.folder_of(run)
     except RunError:
         return None
     report = judging.verdict_of(run, split)
     if not isinstance(report, Report):
         return report
+    predictor = judging.predictor_of(run)
     validation = report if split == "validation" else judging.report_of(run, "validation")
     part = judging.rows_of(run)[split]
     return Judged(run, report, validation, calibrate(validation, report), predictor, part)
 
 
 class Judge(Panel):
-    """Judges a run of a classifier on its test or validation rows.
+    """Judges a run on its test or validation rows, one of a classifier in all detail.
 
     Args:
         run: the run.
@@ -111,11 +110,12 @@ class Judge(Panel):
         if run is not None:
             self.later("judge", lambda: judged(run, split), self._show)
 
-    def _show(self, found: Judged | RowReport | None) -> None:
-        if isinstance(found, RowReport):
+    def _show(self, found: Judged | RowReport | Scores | None) -> None:
+        if isinstance(found, RowReport | Scores):
             self._show(None)
             self.empty.value, self.scores.layout.display = "", ""
-            self.scores.value = verdicts.rowwise(found, self.state.language)
+            show = verdicts.rowwise if isinstance(found, RowReport) else verdicts.scores
+            self.scores.value = show(found, self.state.language)
             return
         self.now = found
         self.tabs.layout.display = self.scores.layout.display = "none" if found is None else ""

@@ -19,6 +19,7 @@ from labkit.judge.thresholds import Thresholds
 from labkit.panels import pieces, plots
 from labkit.panels.pieces import Html
 from labkit.panels.words import word
+from labkit.train.assess import Scores
 
 #: Rows of a table of disagreements or of slices.
 LINES = 30
@@ -74,6 +75,27 @@ def rowwise(report: RowReport, language: str) -> Html:
     ]  # fmt: skip
     if len(worst := report.mistakes(WORST)):
         parts += [pieces.heading(word("worst_mistakes", language), 4), _worst(worst, report, language)]
+    return pieces.joined(*parts)
+
+
+def scores(found: Scores, language: str) -> Html:
+    """The judgement of a task without labels: its scores in large type, what they mean, the worst answers if told."""
+    cards = []
+    for name, value in found.items():
+        key = f"right_{found.task}" if name == "accuracy" else name if name == "loss" else f"score_{name}"
+        low, high = found.intervals.get(name, (None, None))
+        interval = "" if low is None else f" ({low:.3f} – {high:.3f})"
+        cards.append((word(key, language) + interval, f"{value:.4g}"))
+    cards.append((word("rows_judged", language), f"{found.rows:,}"))
+    parts = [pieces.cards(cards), pieces.paragraph(word(f"measured_{found.task}", language), "quiet")]
+    if found.intervals:
+        parts.append(pieces.paragraph(word("intervals_are", language), "quiet"))
+    if found.worst is not None and len(found.worst):
+        title = word("worst_mistakes", language)
+        head = [word(key, language) for key in ("question", "truth", "answer", "score_f1")]
+        lines = [[one.question, one.truth, one.answer, f"{one.f1:.2f}"] for one in found.worst.head(WORST).itertuples()]
+        table = pieces.table(head, lines, numeric=(3,), limit=160)
+        parts += [pieces.heading(title, 4), pieces.scrolled(table, title)]
     return pieces.joined(*parts)
 
 

@@ -253,6 +253,7 @@ SENTENCES: dict[str, str] = {
     "run * does not tell one of several classes; run.evaluate() judges what it tells.": (
         "运行 * 不区分多个类别；`run.evaluate()` 可评判其结果。"
     ),
+    "*-grams need * tokens or more; there are *.": "* 元模型至少需要 * 个词元；现有 * 个。",
     "* learned from * and * from *: other rows.": "* 的训练数据为 *，而 * 的为 *：数据不同。",
     "the rows have no column *.* They have *.": "数据没有列 *。†现有列：*。",
     "* holds no labkit.toml; give a folder made by run.export(folder).": (

@@ -55,6 +55,47 @@ TABLE: dict[str, tuple[str, str]] = {
     "mean": ("Mean", "平均值"),
     "deviation": ("Deviation", "标准差"),
     "label": ("Label", "标签"),
+    "right_lm": ("Next tokens told right", "下一词元的准确率"),
+    "right_seq2seq": ("Tokens of the target told right", "目标词元的准确率"),
+    "right_pretrain": ("Hidden tokens told right", "被遮盖词元的准确率"),
+    "right_qa": ("Windows whose span is right", "区间正确的窗口比例"),
+    "right_embed": ("Partners that are nearest", "最近者即为配对文本的比例"),
+    "score_perplexity": ("Perplexity", "困惑度"),
+    "score_bits": ("Bits a token", "每个词元的比特数"),
+    "score_ngram_loss": ("Loss of n-grams", "n 元模型的损失"),
+    "score_ngram_perplexity": ("Perplexity of n-grams", "n 元模型的困惑度"),
+    "score_masked_loss": ("Loss of hidden tokens", "被遮盖词元的损失"),
+    "score_next_loss": ("Loss of what follows", "下一句判断的损失"),
+    "score_next_accuracy": ("What follows told right", "下一句判断的准确率"),
+    "score_next_f1": ("F1 of what follows", "下一句判断的 F1 值"),
+    "score_exact": ("Exact match", "完全匹配率"),
+    "score_f1": ("F1 of the words", "按词计的 F1 值"),
+    "score_cosine": ("Cosine of partners", "配对文本的余弦"),
+    "measured_lm": (
+        "Perplexity: the model is as unsure of the next token as among so many equally likely ones. It should lie "
+        "below that of the n-grams, which have counted the training rows.",
+        "困惑度：模型对下一个词元的不确定程度，相当于在这么多个同样可能的词元中选择。它应低于 n 元模型的困惑度，"
+        "后者只统计训练数据。",
+    ),
+    "measured_seq2seq": (
+        "Of the tokens of the targets, each told from the source and the true tokens before it.",
+        "针对目标文本的词元：每个词元由源文本与其之前的真实词元预测。",
+    ),
+    "measured_pretrain": (
+        "Of the tokens that were hidden, the same at each evaluation; and, where that was learnt, of whether the "
+        "second passage follows the first.",
+        "针对被遮盖的词元，每次评估遮盖相同的词元；若学习了下一句判断，还包括第二段是否紧接第一段。",
+    ),
+    "measured_qa": (
+        "Answers are compared by the rules of SQuAD: without case, punctuation and English articles.",
+        "按 SQuAD 的规则比较答案：忽略大小写、标点与英语冠词。",
+    ),
+    "measured_embed": (
+        "Loss, and how often the nearest text of a batch is the partner, depend on the batch size: compare runs of "
+        "equal ones.",
+        "损失与“最近者即为配对文本的比例”取决于批大小：请比较批大小相同的运行。",
+    ),
+    "question": ("Question", "问题"),
     "answered": ("{name}, answered", "{name}（预测）"),
     "tab_mistakes": ("Mistakes", "错误"),
     "tab_thresholds": ("Thresholds", "阈值"),

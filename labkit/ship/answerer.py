@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 from flax import nnx
 
 from labkit.base.config import loads
@@ -91,9 +92,15 @@ class Answerer:
         self, questions: Sequence[str], paragraphs: Sequence[str], truths: Sequence[Sequence[str]]
     ) -> dict[str, float]:
         """``exact`` and ``f1``, each 0 … 1, of the answers by the rules of SQuAD; ``truths`` are the right ones."""
-        found = self.answer(questions, paragraphs)
-        pairs = list(zip((one.text for one in found), truths, strict=True))
-        return {
-            "exact": float(np.mean([exact(*pair) for pair in pairs])),
-            "f1": float(np.mean([overlap(*pair) for pair in pairs])),
-        }
+        return self.judged(questions, paragraphs, truths)[["exact", "f1"]].mean().to_dict()
+
+    def judged(
+        self, questions: Sequence[str], paragraphs: Sequence[str], truths: Sequence[Sequence[str]]
+    ) -> pd.DataFrame:
+        """The same of every question, in their order: ``question``, ``truth`` (the first), ``answer``, both scores."""
+        found = [one.text for one in self.answer(questions, paragraphs)]
+        pairs = list(zip(found, truths, strict=True))
+        return pd.DataFrame({
+            "question": list(questions), "truth": [each[0] for each in truths], "answer": found,
+            "exact": [exact(*pair) for pair in pairs], "f1": [overlap(*pair) for pair in pairs],
+        })  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,23 +11,35 @@ import pandas as pd
 from labkit.base.errors import DataError, RunError, nearest
 from labkit.data.parting import measured
 from labkit.data.rows import Rows
+from labkit.data.spans import answers_of
+from labkit.judge import ngram
 from labkit.judge.calibration import Calibration, calibrate
 from labkit.judge.compare import Comparison
 from labkit.judge.compare import compare as of_reports
+from labkit.judge.intervals import of_means
 from labkit.judge.report import Report
 from labkit.judge.slices import by_length, by_size
 from labkit.judge.slices import slices as of_groups
 from labkit.judge.verdict import Verdict, judged
+from labkit.ship.answerer import Answerer
 from labkit.ship.predictor import Predictor
+from labkit.tasks.lm import LanguageModel
+from labkit.tasks.qa import Answer
+from labkit.train.assess import Scores, assess
 from labkit.train.run import Run
+
+
+def folder_of(run: Run) -> Path:
+    """The folder of the trained model of a run. Raises :class:`RunError` while there is none."""
+    info = run.info
+    if not (info.folder / "model" / "labkit.toml").exists():
+        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
+    return info.folder / "model"
 
 
 def predictor_of(run: Run) -> Predictor:
     """The trained model of a run; kept until there is a newer one. Raises :class:`RunError` while there is none."""
-    info = run.info
-    folder = info.folder / "model"
-    if not (folder / "labkit.toml").exists():
-        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
+    folder = folder_of(run)
     return _opened(str(folder), (folder / "model.safetensors").stat().st_mtime_ns)
 
 
@@ -40,13 +53,41 @@ def rows_of(run: Run) -> Rows:
     return Rows.open(run.info.folder / "data")
 
 
-def verdict_of(run: Run, split: str = "test") -> Verdict:
-    """The report of a run on a split of its rows, without baselines, whatever kind it is of.
+def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
+    """The scores of a run of a task without labels on a split of its rows: loss, perplexity, accuracy …
+
+    Answers to questions are also compared by the rules of SQuAD, with intervals and the worst of them. Beside a
+    language model stand n-grams of its training rows (:mod:`labkit.judge.ngram`), unless ``baselines`` is False.
 
     Raises:
         RunError: there is no model yet.
         DataError: there are no such rows.
     """
+    folder, rows, task = folder_of(run), rows_of(run), run.experiment.task
+    scores = assess(folder, rows, split)
+    if isinstance(task, Answer):
+        part = rows[split]
+        each = Answerer(folder).judged(part["text"], part["text_pair"], answers_of(part)[0])
+        means = {name: each[name].to_numpy() for name in ("exact", "f1")}
+        scores |= {name: float(values.mean()) for name, values in means.items()}
+        scores.intervals = of_means(means)
+        scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
+    if baselines and isinstance(task, LanguageModel):
+        scores |= ngram.beside(folder, rows, split)
+    return scores
+
+
+def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
+    """The report of a run on a split of its rows, without baselines, whatever kind it is of; for tasks without labels
+    their scores.
+
+    Raises:
+        RunError: there is no model yet.
+        DataError: there are no such rows.
+    """
+    folder_of(run)
+    if not run.experiment.task.labelled:
+        return scores_of(run, split)
     rows, predictor = rows_of(run), predictor_of(run)
     if not len(rows.splits.get(split, ())):
         raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")

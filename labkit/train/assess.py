@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from flax import nnx
@@ -12,23 +12,36 @@ from labkit.base.config import loads
 from labkit.base.errors import DataError
 from labkit.base.shown import escape
 from labkit.data.rows import Rows
+from labkit.tasks import tasks
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.setup import load_model
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 class Scores(dict[str, float]):
-    """Scores by name, as one line and, in a notebook, as a table."""
+    """Scores by name, as one line and, in a notebook, as a table.
 
-    def __init__(self, split: str, values: dict[str, float]):
+    ``task``: its name; ``rows``: how many there are; ``intervals``: 95 % of those scores that are means over rows;
+    ``worst``: rows with their answers, the worst first, where a task tells them.
+    """
+
+    def __init__(self, split: str, values: dict[str, float], task: str = "", rows: int = 0):
         super().__init__(values)
-        self.split = split
+        self.split, self.task, self.rows = split, task, rows
+        self.intervals: dict[str, tuple[float, float]] = {}
+        self.worst: pd.DataFrame | None = None
 
     def __repr__(self) -> str:
         return f"<{self.split}: {', '.join(f'{name} {value:.4g}' for name, value in self.items())}>"
 
     def _repr_html_(self) -> str:
-        cells = "".join(f"<tr><th>{escape(name)}</th><td>{value:.4g}</td></tr>" for name, value in self.items())
+        told = {name: f" ({low:.4g} – {high:.4g})" for name, (low, high) in self.intervals.items()}
+        cells = "".join(
+            f"<tr><th>{escape(name)}</th><td>{value:.4g}{told.get(name, '')}</td></tr>" for name, value in self.items()
+        )
         return f"<table><caption>{escape(self.split)}</caption>{cells}</table>"
 
 
@@ -54,4 +67,5 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
     sums = task.zeros()
     for batch in batches:
         sums = add(state, sums, batch)
-    return Scores(split, task.scores(jax.device_get(sums)))
+    found = task.scores(jax.device_get(sums))
+    return Scores(split, found, tasks.name_of(experiment.task), len(rows.splits[split]))

@@ -41,7 +41,7 @@ ELSEWHERE = {
     # batches, packed rows and arrays are made by labkit itself, which checks rows and settings before
     "data/batch.py", "data/pack.py", "data/pairs.py",
     # Python asks them: panels judge without baselines, and ask for classes and cuts that there are
-    "judge/baseline.py", "judge/linear.py", "judge/ngram.py", "judge/sizing.py", "judge/slices.py",
+    "judge/baseline.py", "judge/linear.py", "judge/sizing.py", "judge/slices.py",
     "judge/thresholds.py", "judge/calibration.py",
     # the step Use has no such models; the server and the command line have words of their own
     "ship/answerer.py", "ship/embedder.py", "ship/filler.py", "ship/generator.py", "ship/server.py",
@@ -64,6 +64,8 @@ NEVER = (
     "there are * texts and", "* has shape *",
     # samples are tables and have passed their SHA-256; labkit's own tables of names are whole
     "the sample * has no table", "* is no IDX file", "the table of names has no entry",
+    # orders and tokens are labkit's own, and grams are counted before they are asked
+    "an n-gram model needs an order", "this n-gram model has counted nothing", "tokens from * to * are not all",
     # rows that are texts, batches beyond the last: labkit asks for neither
     "these rows hold texts, not pictures", "an example of kind", "examples have the shape *; these means",
     "there is no batch at step", "the data set has no column 'text'",

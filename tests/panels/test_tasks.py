@@ -1,0 +1,99 @@
+"""The bench for tasks without labels: rows, a model, a run, its scores and answers, all by clicks and in Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import labkit as lk
+from labkit.panels.lab import STEPS, Lab
+from labkit.panels.state import State
+from labkit.tasks import tasks
+from labkit.train.experiment import Training
+from labkit.train.optim import Optimizer
+
+from .test_chinese import english
+
+pytestmark = pytest.mark.slow
+
+SMALL: dict[str, Any] = {"width": 16, "heads": 2, "mlp_width": 32, "dropout": 0.0, "max_length": 64}
+WHO, WHAT = ("小猫", "小狗", "老人", "孩子"), ("看见了小鸟", "喜欢大树", "找到了房子", "走过小桥")
+MODELS = {"lm": "gpt", "seq2seq": "transformer"}
+UNLABELLED = ("lm", "pretrain", "qa", "embed", "seq2seq")
+
+
+def rows_for(task: str) -> lk.Rows:
+    """Sentences; or with an answer to a question, or with another text that says the same."""
+    random, rows = np.random.default_rng(0), []
+    for number in range(60):
+        who, what = random.choice(WHO), random.choice(WHAT)
+        text = f"{who}第{number}次{what}"
+        if task in ("lm", "pretrain"):
+            rows.append({"text": text})
+        elif task == "qa":
+            rows.append({"text": f"谁{what}", "text_pair": text, "answer": str(who), "answer_start": 0})
+        else:
+            rows.append({"text": text, "text_pair": f"{what}的是{who}{number}"})
+    return lk.load(rows, text=("text", "text_pair") if len(rows[0]) > 1 else "text", label=False)
+
+
+def model_for(task: str) -> Any:
+    name = MODELS.get(task, "bert")
+    deep = {"encoder_depth": 1, "decoder_depth": 1} if name == "transformer" else {"depth": 1}
+    return lk.models[name](**SMALL, **deep)
+
+
+@pytest.fixture(scope="module", params=UNLABELLED)
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The bench with a run of a task that ended, begun in its step Train."""
+    name, folder = request.param, tmp_path_factory.mktemp(request.param)
+    task = tasks[name](max_length=32, vocabulary=300, **({"stride": 4} if name == "qa" else {}))
+    train = Training(epochs=1, batch_size=8, buckets=1, optimizer=Optimizer(learning_rate=3e-3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        rows, model = rows_for(name), model_for(name)
+        made = Lab(
+            state=State(rows=rows, model=model, task=task, train=train, folder=folder, name="运行", language="zh")
+        )
+        made.show("train")
+        made.steps["train"].begin.click()
+        settle(made)
+        assert made.state.run is not None, made.steps["train"].problem
+        made.state.run.wait(300)
+        yield made
+        made.close()
+
+
+def settle(lab: Lab) -> None:
+    for step in lab.steps.values():
+        step.settle(120)
+
+
+def test_every_step_goes_without_an_error_and_says_no_english(lab: Lab):
+    for name in list(STEPS)[:-1]:
+        lab.show(name)
+        settle(lab)
+        step = lab.steps[name]
+        assert step.problem is None and english(step.root) == [], name
+    assert lab.steps["model"].task.value == tasks.name_of(lab.state.task)
+
+
+def test_judge_shows_what_evaluate_measures(lab: Lab):
+    lab.show("judge")
+    settle(lab)
+    run, page = lk.open_run(lab.state.run.id, lab.state.folder), lab.steps["judge"].scores.value
+    found = run.evaluate("test")
+    assert [name for name, value in found.items() if f"<b>{value:.4g}</b>" not in page] == []
+    assert f"<b>{found.rows}</b>" in page and found.rows == len(run.rows["test"]) and len(found) >= 2
+    for low, high in found.intervals.values():
+        assert f"({low:.3f} – {high:.3f})" in page
+    assert set(found.intervals) == ({"exact", "f1"} if found.task == "qa" else set())
+    if found.task == "qa":
+        assert found.worst is not None and found.worst["f1"].is_monotonic_increasing
+        assert found.intervals["f1"][0] <= found["f1"] <= found.intervals["f1"][1]
+        assert all(line in page for line in found.worst["question"].head(3))
+    if found.task == "lm":
+        assert "n 元模型的困惑度" in page
