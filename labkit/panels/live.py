@@ -63,7 +63,7 @@ class Curves(anywidget.AnyWidget):
     """Head and curves, drawn by ``live.js``. ``root`` is the model id of the panel it belongs to."""
 
     _esm = Path(__file__).with_name("live.js")
-    _css = Path(__file__).with_name("live.css")
+    _css = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("live.css", "vscode.css"))
     words = traitlets.Dict().tag(sync=True)
     root = traitlets.Unicode().tag(sync=True)
     charts = traitlets.List().tag(sync=True)

@@ -222,7 +222,8 @@ class Panel:
     # --- frame ------------------------------------------------------------------------------------------------
 
     def _frame(self) -> None:
-        style = widgets.HTML(f"<style>{(_HERE / 'theme.css').read_text(encoding='utf-8')}</style>")
+        sheets = [(_HERE / name).read_text(encoding="utf-8") for name in ("theme.css", "vscode.css")]
+        style = widgets.HTML(f"<style>{''.join(sheets)}</style>")
         style.layout.display = "none"
         self.body = widgets.VBox()
         self._error, self._busy, self._note, self._code = (self.html() for _ in range(4))
