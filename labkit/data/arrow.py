@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,31 @@ if TYPE_CHECKING:
 
 BATCH = 10_000  # rows in a table, at most
 _OFTEN = 8  # tables after which Arrow gives the memory back that it does not use
+
+
+class _Bars:
+    """The progress bars of ``datasets``, which are on or off for the whole process."""
+
+    lock, users, shown = threading.Lock(), 0, False
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """No progress bars of ``datasets`` meanwhile, in any thread: for work whose output belongs to no cell."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    with _Bars.lock:
+        if not _Bars.users:
+            _Bars.shown = not are_progress_bars_disabled()
+            disable_progress_bars()
+        _Bars.users += 1
+    try:
+        yield
+    finally:
+        with _Bars.lock:
+            _Bars.users -= 1
+            if not _Bars.users and _Bars.shown:
+                enable_progress_bars()
 
 
 def text_columns(dataset: Dataset) -> list[str]:

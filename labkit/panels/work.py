@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from labkit.data.arrow import without_bars
+
 
 @dataclass
 class Job:
@@ -81,7 +83,8 @@ class Jobs:
     def _run(self) -> None:
         while (job := self._next()) is not None:
             try:
-                job.result = job.work()
+                with without_bars():
+                    job.result = job.work()
             except BaseException as error:  # whatever it is, it is shown in the panel
                 job.error = error
             with self._lock:

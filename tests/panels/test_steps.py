@@ -90,6 +90,18 @@ def test_every_callback_that_fails_shows_it_and_the_step_goes_on(lab: Lab):
     assert lab.steps["prepare"].problem is None and "Rows changed" in lab.steps["prepare"].changes.value
 
 
+def test_work_prints_no_progress_bars(lab: Lab, capfd: pytest.CaptureFixture[str]):
+    from datasets import are_progress_bars_disabled
+
+    capfd.readouterr()
+    lab.steps["prepare"].usual.click()
+    settle(lab)
+    assert "Rows changed" in lab.steps["prepare"].changes.value
+    assert capfd.readouterr() == ("", "") and not are_progress_bars_disabled()
+    lab.state.rows.clean()
+    assert "cleaning" in capfd.readouterr().err  # a cell's own work has its bar
+
+
 def test_every_control_is_named(lab: Lab):
     controls = (
         widgets.Text, widgets.Dropdown, widgets.IntSlider, widgets.FloatSlider, widgets.Checkbox, widgets.Button,
