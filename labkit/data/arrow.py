@@ -50,6 +50,11 @@ def text_columns(dataset: Dataset) -> list[str]:
     return [name for name in ("text", "text_pair") if name in dataset.column_names]
 
 
+def nested(kind: pa.DataType) -> bool:
+    """Whether a value of this type is made of others: lists, structs, arrays as ``datasets`` keeps them."""
+    return pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType)
+
+
 def batches(dataset: Dataset, columns: list[str] | None = None, size: int = BATCH) -> Iterator[pa.Table]:
     """Arrow tables of up to ``size`` rows, in order; what is mapped from the disk is read no further than that."""
     for number, table in enumerate(_batches(dataset, columns, size), start=1):

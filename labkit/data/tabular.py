@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from datasets import Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
-from labkit.data.arrow import column
+from labkit.data.arrow import column, nested
 from labkit.data.columns import check_columns, names_of
 from labkit.data.labels import class_name
 from labkit.data.report import Report, visible
@@ -73,7 +72,7 @@ def tabular(
 
 def _kind(table: Dataset, name: str) -> str | tuple[str, ...] | None:
     """ "numbers", the categories of a column, or None where it can be neither."""
-    if pa.types.is_nested(table.features.arrow_schema.field(name).type):
+    if nested(table.features.arrow_schema.field(name).type):
         return None
     found, wrong = numbers_in(table, name)
     there = int(wrong.sum() + np.isfinite(found).sum())

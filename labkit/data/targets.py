@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
-from labkit.data.arrow import batches, column
+from labkit.data.arrow import batches, column, nested
 from labkit.data.columns import Choice, check_columns
 from labkit.data.labels import MOST, class_name, given_classes, near_class, order_of
 from labkit.data.report import Report, visible
@@ -99,7 +99,7 @@ def _of_columns(
 def numbers_in(table: Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
     """A column as f64[n], NaN where there is none, and where there is something that is no finite number, bool[n]."""
     values = column(table, name)
-    if pa.types.is_nested(values.type):
+    if nested(values.type):
         raise DataError(f"column {name!r} holds {values.type}, not numbers.")
     texts = values.to_pandas()
     found = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan)

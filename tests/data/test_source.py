@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -273,6 +273,19 @@ class TestColumns:
         assert rows.spec.pairs
         first = {"text": "a man walks here 0", "text_pair": "someone is moving 0", "label": 0, "row": 0}
         assert rows["train"][0] == first
+
+    def test_arrays_of_datasets_are_neither_labels_nor_features_nor_numbers(self) -> None:
+        kinds = {"text": Value("string"), "size": Value("int64"), "map": Array2D((2, 2), "uint8")}
+        cells = {"text": [f"text {i}" for i in range(9)], "size": list(range(9)), "map": [np.eye(2, dtype="u1")] * 9}
+        table = Dataset.from_dict(cells, Features(kinds))
+        rows = lk.load(table)
+        assert rows.spec.label is None and "map" in rows["train"].column_names
+        for choice, said in (
+            ({"text": "map"}, "'map' holds .*, not text"), ({"label": "map"}, "'map' holds .*, which is no label"),
+            ({"number": "map"}, "'map' holds .*, not numbers"), ({"features": ["map"]}, "map"),
+        ):  # fmt: skip
+            with pytest.raises(DataError, match=said):
+                lk.load(table, **choice)
 
     def test_no_label(self) -> None:
         rows = lk.load(TABLE, label=False)
