@@ -91,6 +91,12 @@ class Run(BaseRun):
 
         return Embedder(self._model()).embed(texts)
 
+    def translate(self, texts: str | Sequence[str], **settings: Any) -> Any:
+        """Target texts of source texts; see :meth:`labkit.ship.translator.Translator.translate`."""
+        from labkit.ship.translator import Translator
+
+        return Translator(self._model()).translate(texts, **settings)
+
     def answer(self, questions: Sequence[str], paragraphs: Sequence[str]) -> list[Found]:
         """Answers to questions, each a piece of its paragraph; see :class:`labkit.ship.answerer.Answerer`."""
         from labkit.ship.answerer import Answerer

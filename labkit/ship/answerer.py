@@ -26,12 +26,14 @@ from labkit.train.setup import load_model
 
 @dataclass(frozen=True)
 class Found:
-    """An answer: its text, the characters ``start`` … ``end`` of the paragraph, and its score, a sum of two logits."""
+    """An answer: its text, the characters ``start`` … ``end`` of the paragraph, its score, a sum of two logits, and its
+    probability, 0 … 1, among all beginnings and ends in its window."""
 
     text: str
     start: int
     end: int
     score: float
+    probability: float
 
 
 class Answerer:
@@ -56,7 +58,9 @@ class Answerer:
 
         @jax.jit
         def read(state: Any, batch: dict[str, Any]) -> Any:
-            return best_span(*nnx.merge(graph, state)(batch), self.task.longest_answer)
+            begins, ends = nnx.merge(graph, state)(batch)
+            best, logsumexp = best_span(begins, ends, self.task.longest_answer), jax.nn.logsumexp
+            return best, jax.numpy.exp(best.score - logsumexp(begins, axis=1) - logsumexp(ends, axis=1))
 
         self._read = read
 
@@ -76,7 +80,7 @@ class Answerer:
         buckets = choose_buckets(made.lengths, self.task.max_length, batch_size=BATCH)
         best: dict[int, Found] = {}
         for batch in WindowBatches(made, BATCH, buckets, shuffle=False):
-            found = jax.device_get(self._read(self._state, batch))
+            found, chance = jax.device_get(self._read(self._state, batch))
             for place in np.flatnonzero(batch["index"] >= 0):
                 window = int(batch["index"][place])
                 example, base = int(made.example[window]), int(made.tokens.offsets[window])
@@ -85,7 +89,7 @@ class Answerer:
                     continue
                 start = int(made.spans[base + found.start[place], 0])
                 end = int(made.spans[base + found.end[place], 1])
-                best[example] = Found(paragraphs[example][start:end], start, end, score)
+                best[example] = Found(paragraphs[example][start:end], start, end, score, float(chance[place]))
         return [best[example] for example in range(len(questions))]
 
     def judge(

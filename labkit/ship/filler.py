@@ -41,6 +41,10 @@ class Filler:
 
     Raises:
         WeightsError: there are no such weights, or they have no head for hidden words.
+
+    Attributes:
+        tells_next: whether it was taught to tell what follows.
+        longest: tokens that it reads at most, the special ones too.
     """
 
     def __init__(self, source: str | Path):
@@ -54,11 +58,11 @@ class Filler:
                     f"{folder.name!r} has learnt {learnt!r}; only the task 'pretrain' tells hidden words."
                 )
             module, _, inputs = load_model(experiment, folder)
-            self.tokenizer, self._next = inputs.tokenizer, experiment.task.next_sentence
+            self.tokenizer, self.tells_next = inputs.tokenizer, experiment.task.next_sentence
         else:
-            module, self._next = _with_heads(str(source))
+            module, self.tells_next = _with_heads(str(source))
             self.tokenizer = Tokenizer.load(weights.find(str(source)))
-        self._longest = module.trunk.config.max_length
+        self.longest = module.trunk.config.max_length
         graph, self._state = nnx.split(module)
 
         @jax.jit
@@ -67,7 +71,7 @@ class Filler:
             seen = module.trunk(ids, real, types)
             table = module.trunk.embeddings.word.embedding[...]
             words = jax.nn.softmax(module.head.mlm_logits(seen.hidden, table))
-            return words, jax.nn.softmax(module.head.nsp_logits(seen.pooled)) if self._next else words[:, 0, :2]
+            return words, jax.nn.softmax(module.head.nsp_logits(seen.pooled)) if self.tells_next else words[:, 0, :2]
 
         self._read = read
 
@@ -93,15 +97,21 @@ class Filler:
         ]
 
     def follows(self, first: str, second: str) -> float:
-        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends.
+        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends. What
+        ``[MASK]`` stands for is hidden from it; such texts are not cut.
 
         Raises:
             ConfigError: the model was not taught to tell.
+            DataError: texts with hidden words are longer than the model reads.
         """
-        if not self._next:
+        if not self.tells_next:
             raise ConfigError("this model was pretrained without next sentences (next_sentence = False).")
-        row = self.tokenizer.encode([first], [second], max_length=self._longest)
-        return float(self._asked(row.ids, row.types)[1][0])
+        if HIDDEN in first + second:
+            ids, types = self._row(first, second)
+        else:
+            row = self.tokenizer.encode([first], [second], max_length=self.longest)
+            ids, types = row.ids, row.types
+        return float(self._asked(ids, types)[1][0])
 
     def _row(self, text: str, pair: str | None) -> tuple[np.ndarray, np.ndarray]:
         """``[CLS] text [SEP]``, or ``[CLS] text [SEP] pair [SEP]`` with types 0 and 1, hidden words in their places."""
@@ -112,20 +122,20 @@ class Filler:
             parts += [np.array([tokenizer.sep_id]), self._pieces(pair)]
             kinds += [1] * (1 + len(parts[3]))
         ids = np.concatenate([*parts, np.array([tokenizer.sep_id])])
-        if len(ids) > self._longest:
-            raise DataError(f"a row of {len(ids)} tokens is longer than the {self._longest} that this model reads.")
+        if len(ids) > self.longest:
+            raise DataError(f"a row of {len(ids)} tokens is longer than the {self.longest} that this model reads.")
         return ids.astype(np.int32), np.array(kinds, np.int32)
 
     def _pieces(self, text: str) -> np.ndarray:
         told: list[int] = []
         for number, part in enumerate(text.split(HIDDEN)):
             told += [self.tokenizer.mask_id] * bool(number)
-            told += self.tokenizer.encode([part], max_length=self._longest + 2).ids[1:-1].tolist()
+            told += self.tokenizer.encode([part], max_length=self.longest + 2).ids[1:-1].tolist()
         return np.array(told, np.int32)
 
     def _asked(self, ids: np.ndarray, types: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities [t, v] of every piece at every place, and [2] of following and not."""
-        wide = min(-(-len(ids) // STEP) * STEP, self._longest)
+        wide = min(-(-len(ids) // STEP) * STEP, self.longest)
         row = np.full((1, wide), self.tokenizer.pad_id, np.int32)
         kinds, real = np.zeros_like(row), np.arange(wide)[None] < len(ids)
         row[0, : len(ids)], kinds[0, : len(ids)] = ids, types

@@ -64,6 +64,11 @@ class Generator:
     def __repr__(self) -> str:
         return f"<generator: {type(self.model).__name__}, {self.tokenizer.vocab_size} pieces>"
 
+    @property
+    def room(self) -> int:
+        """Tokens that may be written after a prompt of one."""
+        return self.model.config.max_length - 1
+
     def generate(self, prompts: str | Sequence[str], **settings: Any) -> Any:
         """What the model writes after prompts, without them.
 

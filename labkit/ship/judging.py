@@ -22,11 +22,21 @@ from labkit.judge.slices import by_length, by_size
 from labkit.judge.slices import slices as of_groups
 from labkit.judge.verdict import Verdict, judged
 from labkit.ship.answerer import Answerer
+from labkit.ship.embedder import Embedder
+from labkit.ship.filler import Filler
+from labkit.ship.generator import Generator
 from labkit.ship.predictor import Predictor
+from labkit.ship.translator import Translator
+from labkit.tasks import tasks
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import Answer
 from labkit.train.assess import Scores, assess
 from labkit.train.run import Run
+
+#: Task without labels → what its models are used by.
+TOOLS: dict[str, type] = {
+    "lm": Generator, "pretrain": Filler, "qa": Answerer, "embed": Embedder, "seq2seq": Translator,
+}  # fmt: skip
 
 
 def folder_of(run: Run) -> Path:
@@ -38,14 +48,26 @@ def folder_of(run: Run) -> Path:
 
 
 def predictor_of(run: Run) -> Predictor:
-    """The trained model of a run; kept until there is a newer one. Raises :class:`RunError` while there is none."""
-    folder = folder_of(run)
-    return _opened(str(folder), (folder / "model.safetensors").stat().st_mtime_ns)
+    """The trained model of a run with labels; kept until there is a newer one.
+
+    Raises:
+        RunError: there is no model yet.
+        WeightsError: it has learnt a task without labels.
+    """
+    found = tool_of(run)
+    return found if isinstance(found, Predictor) else Predictor(folder_of(run))
+
+
+def tool_of(run: Run) -> Any:
+    """What the trained model of a run is used by, of :data:`TOOLS` or a predictor; kept until there is a newer one.
+    Raises :class:`RunError` while there is none."""
+    folder, name = folder_of(run), tasks.name_of(run.experiment.task)
+    return _opened(TOOLS.get(name, Predictor), str(folder), (folder / "model.safetensors").stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=3)
-def _opened(folder: str, stamp: int) -> Predictor:
-    return Predictor(folder)
+def _opened(kind: type, folder: str, stamp: int) -> Any:
+    return kind(folder)
 
 
 def rows_of(run: Run) -> Rows:

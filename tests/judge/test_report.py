@@ -9,7 +9,7 @@ import pytest
 import sklearn.metrics as sk
 
 from labkit.base.errors import DataError
-from labkit.judge.intervals import bootstrap, difference
+from labkit.judge.intervals import bootstrap, difference, of_means
 from labkit.judge.report import Report
 
 
@@ -82,6 +82,14 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         low, high = bootstrap(np.array([[300 - wrong, wrong], [0, 0]]), seed=seed)["accuracy"]
         held += low <= 0.7 <= high
     assert 0.90 <= held / 200 <= 0.99
+
+
+def test_intervals_of_means_are_those_of_accuracy():
+    right = np.arange(200) % 5 > 0
+    found = of_means({"right": right, "same": np.full(200, 0.25)}, resamples=4000)
+    low, high = bootstrap(np.array([[160, 40], [0, 0]]), resamples=4000)["accuracy"]
+    assert found["right"] == pytest.approx((low, high), abs=0.006) and found["same"] == pytest.approx((0.25, 0.25))
+    assert np.isnan(of_means({"none": np.zeros(0)})["none"]).all()
 
 
 def test_the_seed_decides_the_intervals():

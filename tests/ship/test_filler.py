@@ -57,6 +57,8 @@ def test_the_numbers_are_those_of_the_model(run, tmp_path):
     for guess in guesses:
         number = tokenizer.names(range(tokenizer.vocab_size)).index(guess.piece)
         assert guess.probability == pytest.approx(float(words[number]), abs=1e-5)
+    hidden = filler.follows("the cat sees the [MASK]", "near the tree")
+    assert hidden == pytest.approx(float(follows[0]), abs=1e-5)
     ids[0, 5] = row.ids[5]
     follows = asked(ids, types)[1]
     assert filler.follows("the cat sees the dog", "near the tree") == pytest.approx(float(follows[0]), abs=1e-5)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
 import labkit as lk
 from labkit.base.errors import ConfigError, DataError, WeightsError
+from labkit.train.setup import load_model
 
 WORDS = [
     "the", "a", "small", "old", "red", "big", "dog", "cat", "bird",
@@ -88,6 +90,33 @@ def test_a_source_becomes_its_target(pairs, tmp_path):
     assert falls(run) < 0.7
     scores = run.evaluate("test")
     assert 0 < scores["accuracy"] <= 1 and scores["loss"] == pytest.approx(np.log(scores["perplexity"]))
+    lines = run.rows["test"]["text"][:3]
+    told = run.translate(lines, max_new_tokens=7)
+    assert told == [run.translate(line, max_new_tokens=7) for line in lines] == greedy(run, lines, 7)
+    assert isinstance(run.translate("", beams=2), str) and run.translate([]) == []
+    assert run.translate(lines[0], temperature=2.0, seed=1) != run.translate(lines[0], temperature=2.0, seed=2)
+    with pytest.raises(ConfigError, match="max_new_tokens = 32 is more than the 31 this model can write"):
+        run.translate("the dog", max_new_tokens=32)
+    with pytest.raises(DataError, match="a source is a text; this one is 3"):
+        run.translate(["the dog", 3])
+    with pytest.raises(WeightsError, match=r"has learnt 'seq2seq'; only a language model"):
+        run.generate("the dog")
+
+
+def greedy(run, lines, count):
+    """The likeliest next piece, again and again, by the model that reads whole targets."""
+    module, _, inputs = load_model(run.experiment, run.info.folder / "model")
+    tokenizer, told = inputs.tokenizer, []
+    next_of = jax.jit(lambda *batch: module.trunk.logits(module.trunk(*batch).hidden).argmax(-1))
+    for line in lines:
+        source, target = tokenizer.encode([line]).ids[None], [tokenizer.cls_id]
+        while len(target) <= count and target[-1] != tokenizer.sep_id:
+            padded = np.zeros((1, count + 1), np.int32)
+            padded[0, : len(target)] = target
+            seen = np.arange(count + 1)[None] < len(target)
+            target.append(int(next_of(source, source >= 0, padded, seen)[0, len(target) - 1]))
+        told.append(tokenizer.decode(target[1:]))
+    return told
 
 
 def test_texts_that_belong_together_come_near_each_other(pairs, tmp_path):
