@@ -18,13 +18,13 @@ FEATURES, TOKENS = 20, 48
 _CELL = 13
 
 
-def probabilities(chances: dict[str, float], language: str) -> Html:
-    """The classes, likeliest first, with a bar each."""
+def probabilities(chances: dict[str, float], language: str, what: str = "class") -> Html:
+    """The classes (or what else ``what`` is the word of), likeliest first, with a bar each."""
     lines = []
     for name, chance in sorted(chances.items(), key=lambda item: -item[1])[:CLASSES]:
         bar = f'<div style="width:{100 * chance:.1f}%;height:10px;border-radius:3px;background:var(--lk-fill-1)"></div>'
         lines.append([name, Html(f'<div style="width:160px;padding-top:4px">{bar}</div>'), f"{100 * chance:.1f} %"])
-    return pieces.table([word("class", language), "", word("probability", language)], lines, numeric=(2,), limit=60)
+    return pieces.table([word(what, language), "", word("probability", language)], lines, numeric=(2,), limit=60)
 
 
 def explanation(found: Explanation, language: str) -> Html:

@@ -1,4 +1,7 @@
-"""The step Use: give a text, a picture or numbers; see what the model answers and why; take the model away."""
+"""The step Use: give a text, a picture or numbers; see what the model answers and why; take the model away.
+
+Models that tell no classes are asked by :mod:`labkit.panels.answers`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ import traitlets
 from labkit.base.errors import DataError, RunError
 from labkit.data.report import visible
 from labkit.panels import explained, media, pieces
+from labkit.panels.answers import KINDS, LONGEST, Asking
 from labkit.panels.controls import hear_while_busy
 from labkit.panels.examples import Why
 from labkit.panels.panel import Panel
@@ -25,8 +29,6 @@ from labkit.ship.predictor import Estimate, Prediction, Predictor
 from labkit.train.run import Run
 
 _HERE = Path(__file__).parent
-#: What a text model is given at most, in characters.
-LONGEST = 100_000
 #: Training pictures that tell the range of their pixels.
 SEEN = 256
 
@@ -48,7 +50,7 @@ class Link(anywidget.AnyWidget):
 
 
 class Use(Panel):
-    """Predicts with a run's model, explains the answer, and exports the model.
+    """Asks a run's model, explains the answer, and exports the model.
 
     Args:
         run: the run.
@@ -60,6 +62,8 @@ class Use(Panel):
     def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
         self.predictor: Predictor | None = None
         self.example: tuple[Any, str | None] | None = None
+        self.asking: Asking | None = None  # where the model tells no classes
+        self.asked: tuple[Any, ...] | None = None
         super().__init__(state if state is not None else state_of(run, language))
 
     def build(self) -> None:
@@ -78,9 +82,10 @@ class Use(Panel):
         self.link = Link(label=self.word("download"))
         self.empty, self.answer = self.html(), self.html()
         self.why = Why(self)
+        self.place = widgets.VBox()
         buttons = widgets.HBox([self.go, self.any, self.reopen])
         buttons.add_class("lk-form")
-        left = widgets.VBox([self.text, self.pair, self.numbers, self.drop, buttons, self.answer])
+        left = widgets.VBox([self.text, self.pair, self.numbers, self.drop, self.place, buttons, self.answer])
         both = widgets.HBox([left, self.why.root])
         both.add_class("lk-two")
         last = widgets.HBox([self.export, self.link])
@@ -93,7 +98,9 @@ class Use(Panel):
         if run is None:
             return ""
         lines = ["import labkit as lk", "", opened(run, "run", self.state)]
-        if self.example is not None and isinstance(self.example[0], str):
+        if self.asking is not None and self.asked is not None:
+            lines += self.asking.code(self.asked)
+        elif self.example is not None and isinstance(self.example[0], str):
             text, pair = self.example
             lines.append(f"run.predict([{text!r}]{'' if pair is None else f', [{pair!r}]'})")
             lines.append(f"run.explain({text!r}{'' if pair is None else f', {pair!r}'})")
@@ -114,18 +121,22 @@ class Use(Panel):
         if run is not None:
             self.later("open", lambda: _model(run), self._opened)
 
-    def _opened(self, found: tuple[Predictor, tuple[Any, float]] | None) -> None:
-        self.predictor, self._range = found or (None, (np.uint8, 255.0))
-        predictor = self.predictor
+    def _opened(self, found: tuple[Any, tuple[Any, float]] | None) -> None:
+        tool, self._range = found or (None, (np.uint8, 255.0))
+        predictor = self.predictor = tool if isinstance(tool, Predictor) else None
+        self.asking, self.asked = KINDS[type(tool)](self, tool) if type(tool) in KINDS else None, None
+        self.put(self.place, [] if self.asking is None else [self.asking.root])
+        verb = "predict" if self.asking is None else self.asking.verb
+        self.go.description, self.go.tooltip = self.word(verb), self.word(f"{verb}_help")
         kind = "" if predictor is None else predictor.inputs.kind
         pairs = predictor is not None and self._pairs()
         for widget, shown in ((self.text, kind == "text"), (self.pair, pairs), (self.numbers, kind == "features"),
                               (self.drop, kind == "image")):  # fmt: skip
             widget.layout.display = "" if shown else "none"
         for button in (self.go, self.any, self.export):
-            button.disabled = predictor is None
+            button.disabled = tool is None
         self.go.layout.display = "none" if kind == "image" else ""
-        self.empty.value = "" if predictor else pieces.paragraph(self.word("use_first"), "quiet")
+        self.empty.value = "" if tool else pieces.paragraph(self.word("use_first"), "quiet")
         self.answer.value, self.link.file, self.example = "", "", None
         self.why.clear()
         if kind == "image":
@@ -140,6 +151,8 @@ class Use(Panel):
     # --- an example ---------------------------------------------------------------------------------------------
 
     def _predict(self) -> None:
+        if self.asking is not None:
+            return self._say(self.asking)
         predictor = self._ready()
         if predictor.inputs.kind == "text":
             text = predictor.clean(self.text.value[:LONGEST])
@@ -147,6 +160,17 @@ class Use(Panel):
             self._ask(text, predictor.clean(self.pair.value[:LONGEST]) if shown else None)
         else:
             self._ask(_numbers(self.numbers.value, predictor.inputs.shape[0]), None)
+
+    def _say(self, asking: Asking) -> None:
+        """Ask a model that tells no classes."""
+        asked = self.asked = asking.asked()
+        self._changed()
+
+        def show(found: Any) -> None:
+            if asking is self.asking:
+                self.answer.value = asking.shown(asked, found)
+
+        self.later("predict", lambda: asking.answer(asked), show)
 
     def _dropped(self, _: Any, content: dict[str, Any], buffers: Any = None) -> None:
         if content.get("type") == "refused":
@@ -160,12 +184,15 @@ class Use(Panel):
 
     def _draw(self) -> None:
         """A row of the test split, by chance."""
-        predictor, run = self._ready(), self.state.run
+        run = self.state.run
         assert run is not None
         rows = judging.rows_of(run)
         part = rows[next(name for name in ("test", "validation", "train") if len(rows.splits.get(name, ())))]
         place = int(np.random.default_rng().integers(len(part)))
-        row = part[place]
+        if self.asking is not None:
+            self.asking.take(part, place)
+            return self._predict()
+        row, predictor = part[place], self._ready()
         if predictor.inputs.kind == "text":
             self.text.value, self.pair.value = row["text"], row.get("text_pair") or ""
             return self._predict()
@@ -224,7 +251,7 @@ class Use(Panel):
 
 def archive(run: Run) -> Path:
     """The model of a run as a zip file in the working directory, named after the run."""
-    judging.predictor_of(run)  # says so where there is none, or it is damaged
+    judging.tool_of(run)  # says so where there is none, or it is damaged
     name = re.sub(r"[^\w-]+", "-", run.name).strip("-")[:60] or run.id
     return Path(shutil.make_archive(f"{name}-model", "zip", run.info.folder / "model"))
 
@@ -240,13 +267,13 @@ def as_read(pixels: np.ndarray, channels: int, kind: Any = np.uint8, most: float
     return (np.rint(colour) if np.issubdtype(kind, np.integer) else colour).astype(kind)
 
 
-def _model(run: Run) -> tuple[Predictor, tuple[Any, float]] | None:
+def _model(run: Run) -> tuple[Any, tuple[Any, float]] | None:
     """The model, and of pictures the data type and the greatest value that it was trained on."""
     try:
-        predictor = judging.predictor_of(run)
+        predictor = judging.tool_of(run)
     except RunError:
         return None
-    if predictor.inputs.kind != "image":
+    if not isinstance(predictor, Predictor) or predictor.inputs.kind != "image":
         return predictor, (np.uint8, 255.0)
     part = judging.rows_of(run)["train"]
     seen = predictor.inputs.raw(part.select(range(min(len(part), SEEN)))).inputs

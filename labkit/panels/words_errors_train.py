@@ -259,6 +259,15 @@ SENTENCES: dict[str, str] = {
     "* holds no labkit.toml; give a folder made by run.export(folder).": (
         "* 中没有 labkit.toml；请给出由 run.export(folder) 创建的文件夹。"
     ),
+    "nothing is hidden in *: write * where a word is to be told.": "* 中没有遮盖：请在需要预测之处写 *。",
+    "a row of * tokens is longer than the * that this model reads.": "共 * 个词元，超过此模型可读取的 * 个。",
+    "a prompt of * tokens and * new ones are more than the * positions of this model. Shorten the prompt, or set "
+    "max_new_tokens.": "* 个词元的文本与 * 个新词元超过此模型的 * 个位置。请缩短文本，或减小“最多词元数”。",
+    "beams = * search for the likeliest text; set temperature = 0 for that.": (
+        "束宽 = * 会搜索最可能的文本；为此请将温度设为 0。"
+    ),
+    "give a question and a paragraph that holds its answer.": "请填写问题，以及含有其答案的段落。",
+    "these are * texts: give 2 to *, each on a line of its own.": "现有 * 个文本：请给出 2 到 * 个，每行一个。",
     "* has learnt * and tells no classes; it cannot predict.": "* 学习的任务是 *，不给出类别；无法预测。",
     "* is *. Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite "
     "it with `AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of "

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import html
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
 
 import labkit as lk
+from labkit.data.report import visible
+from labkit.panels.controls import tree
 from labkit.panels.lab import STEPS, Lab
 from labkit.panels.state import State
+from labkit.panels.use import Use
 from labkit.tasks import tasks
 from labkit.train.experiment import Training
 from labkit.train.optim import Optimizer
 
+from .hostile import HOSTILE, executable
 from .test_chinese import english
+from .test_train import shown
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +81,7 @@ def settle(lab: Lab) -> None:
 
 
 def test_every_step_goes_without_an_error_and_says_no_english(lab: Lab):
-    for name in list(STEPS)[:-1]:
+    for name in STEPS:
         lab.show(name)
         settle(lab)
         step = lab.steps[name]
@@ -97,3 +105,99 @@ def test_judge_shows_what_evaluate_measures(lab: Lab):
         assert all(line in page for line in found.worst["question"].head(3))
     if found.task == "lm":
         assert "n 元模型的困惑度" in page
+
+
+@pytest.fixture
+def use(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Use:
+    """The step Use, and its folder."""
+    monkeypatch.chdir(lab.state.folder)
+    lab.show("use")
+    panel = lab.steps["use"]
+    panel.settle(120)
+    panel.answer.value, panel.problem = "", None
+    return panel
+
+
+def said(panel: Use) -> list[Any]:
+    """What the copied code gives, line by line, but for its export."""
+    scope: dict[str, Any] = {}
+    lines = panel.code().splitlines()[:-1]
+    exec("\n".join(lines[:3]), scope)
+    made = []
+    for line in lines[3:]:
+        if line.startswith("vectors = "):
+            exec(line, scope)
+        else:
+            made.append(eval(line, scope))
+    return made
+
+
+def test_an_example_is_answered_as_the_copied_code_answers_it(use: Use):
+    use.any.click()
+    use.settle(120)
+    assert use.problem is None and use.answer.value and english(use.root) == []
+    task, page, found = tasks.name_of(use.state.run.experiment.task), html.unescape(use.answer.value), said(use)
+    if task in ("lm", "seq2seq"):
+        assert isinstance(found[0], str) and visible(found[0]) in page and use.asking.text.value
+        assert (task == "seq2seq") == ("真实: " in page)
+    elif task == "pretrain":
+        (guesses,), follows = found
+        assert [visible(name) for name, _ in guesses if f"<td>{visible(name)}</td>" not in page] == []
+        assert f"<b>{100 * follows:.1f} %</b>" in page and f"{100 * guesses[0].probability:.1f} %" in page
+        assert "[MASK]" in use.asking.text.value and use.asking.pair.value
+    elif task == "qa":
+        (one,) = found[0]
+        assert f"<mark>{one.text}</mark>" in page and f"<b>{100 * one.probability:.1f} %</b>" in page
+        assert 0 < one.probability <= 1 and use.asking.truth[1] in page
+    else:
+        assert found[0].shape == (4, 4) and f'<td class="lk-number">{found[0][0, 1]:.2f}</td>' in page
+
+
+def test_what_is_typed_is_text_and_errors_are_said(use: Use):
+    areas = [one for one in tree([use.asking.root]) if isinstance(one, widgets.Textarea)]
+    for number, text in enumerate(HOSTILE[::5]):
+        for area in areas:
+            area.value = f"{text[:40]} [MASK]\n{number}"
+        use.go.click()
+        use.settle(60)
+        assert executable(shown(use)) == [] and "Traceback" not in (use.problem.text if use.problem else "")
+        compile(use.code(), "code", "exec")
+    for area in areas:
+        area.value = ""
+    use.problem = None
+    use.go.click()
+    use.settle(60)
+    assert (use.problem is None) == (tasks.name_of(use.state.run.experiment.task) in ("lm", "seq2seq"))
+    assert english(use._error) == []
+
+
+def test_a_text_is_drawn_or_searched_for(use: Use):
+    if tasks.name_of(use.state.run.experiment.task) not in ("lm", "seq2seq"):
+        assert not hasattr(use.asking, "beams")
+        return
+    asking = use.asking
+    asking.text.value, asking.length.value, asking.temperature.value = "小猫", 5, 1.5
+    use.go.click()
+    use.settle(120)
+    assert (
+        use.problem is None
+        and "temperature=1.5, seed=" in use.code()
+        and visible(said(use)[0]) in html.unescape(use.answer.value)
+    )
+    asking.temperature.value, asking.beams.value = 0, 3
+    use.go.click()
+    use.settle(120)
+    assert use.problem is None and "max_new_tokens=5, beams=3)" in use.code()
+    asking.temperature.value = 1.0
+    use.go.click()
+    use.settle(60)
+    assert "temperature = 0" in use.problem.text and english(use._error) == []
+    asking.temperature.value, asking.beams.value, asking.length.value = 0, 1, 20
+
+
+def test_the_model_is_taken_away(use: Use):
+    use.export.click()
+    use.settle(60)
+    assert use.problem is None
+    with zipfile.ZipFile(use.state.folder / use.link.file) as packed:
+        assert {"labkit.toml", "model.safetensors", "tokenizer.json"} <= set(packed.namelist())

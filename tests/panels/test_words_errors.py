@@ -43,9 +43,8 @@ ELSEWHERE = {
     # Python asks them: panels judge without baselines, and ask for classes and cuts that there are
     "judge/baseline.py", "judge/linear.py", "judge/sizing.py", "judge/slices.py",
     "judge/thresholds.py", "judge/calibration.py",
-    # the step Use has no such models; the server and the command line have words of their own
-    "ship/answerer.py", "ship/embedder.py", "ship/filler.py", "ship/generator.py", "ship/server.py",
-    "tasks/generate.py",
+    # it has words of its own
+    "ship/server.py",
     # several processes, clusters, the search for a learning rate: from Python and the command line
     "train/peers.py", "train/scripts.py", "train/finder.py",
     # menus offer what there is
@@ -66,6 +65,10 @@ NEVER = (
     "the sample * has no table", "* is no IDX file", "the table of names has no entry",
     # orders and tokens are labkit's own, and grams are counted before they are asked
     "an n-gram model needs an order", "this n-gram model has counted nothing", "tokens from * to * are not all",
+    # the step Use opens a model as what it has learnt, asks for texts, and for no more than its menus offer
+    "* has learnt *; only", "* holds a *; vectors", "weights * have no head", "this model was pretrained without next",
+    "a prompt is a text", "a source is a text", "this model was not taught to talk", "a message has a role",
+    "max_new_tokens = * is more than",
     # rows that are texts, batches beyond the last: labkit asks for neither
     "these rows hold texts, not pictures", "an example of kind", "examples have the shape *; these means",
     "there is no batch at step", "the data set has no column 'text'",
