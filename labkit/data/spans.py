@@ -148,6 +148,11 @@ def _answer(places: np.ndarray, answer: tuple[int, int]) -> tuple[int, int]:
     return int(inside[0]), int(inside[-1])
 
 
+def has_answers(names: Sequence[str]) -> bool:
+    """Whether columns of these names hold what :func:`answers_of` reads."""
+    return "answers" in names or (TEXT in names and START in names)
+
+
 def answers_of(dataset: Any) -> tuple[list[list[str]], list[tuple[int, int]]]:
     """The right answers of every row, of which there may be several, and the characters of the first.
 

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 from labkit.base.config import Config
 from labkit.base.errors import LabkitError
 from labkit.data.rows import Rows
+from labkit.data.spans import has_answers
 from labkit.models import models
 from labkit.panels import charts, drawing, pieces, words_said
 from labkit.panels.costs import Costs
@@ -115,7 +116,8 @@ class Model(Panel):
             return True
         if kind.labelled:
             return kind.aim != rows.basis.aim or len(rows.basis.classes) < (2 if kind.aim == "class" else 1)
-        return name in ("seq2seq", "qa") and not rows.basis.pairs
+        unanswered = name == "qa" and not has_answers(next(iter(rows.splits.values())).column_names)
+        return (name in ("seq2seq", "qa") and not rows.basis.pairs) or unanswered
 
     def _offer(self) -> None:
         """Offer the architectures that learn the task from these rows; of the others it is said why not."""

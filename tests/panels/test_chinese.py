@@ -109,7 +109,9 @@ def test_all_steps_of_the_bench_say_no_english(comments, films, tmp_path: Path, 
 
 def test_every_task_and_architecture_has_a_form_without_english(comments):
     pairs = lk.load(
-        [{"text": f"第{n}句", "text_pair": f"句{n}"} for n in range(60)], text=("text", "text_pair"), label=False
+        [{"text": f"第{n}句", "text_pair": f"句{n}", "answer": "句", "answer_start": 0} for n in range(60)],
+        text=("text", "text_pair"),
+        label=False,
     )
     image = Features({"image": Array2D((16, 16), "uint8"), "label": Value("int32"), "row": Value("int64")})
     pixels = {"image": [np.zeros((16, 16), np.uint8)] * 40, "label": [0, 1] * 20, "row": list(range(40))}
@@ -118,6 +120,9 @@ def test_every_task_and_architecture_has_a_form_without_english(comments):
     )
     number = lk.load(numbers(价=lambda x: x["长度"]), number="价", features=True)
     labels = lk.load(numbers(长=lambda x: x["长度"] > 0, 宽=lambda x: x["宽度"] > 0), label=("长", "宽"), features=True)
+    bare = Model(pairs.with_splits({"train": pairs["train"].remove_columns("answer_start")}, []), language="zh")
+    assert "qa" not in dict(bare.task.options).values() and "seq2seq" in dict(bare.task.options).values()
+    bare.close()
     seen = set()
     for rows in (comments, pairs, pictures, number, labels):
         panel = Model(rows, language="zh")
