@@ -31,21 +31,20 @@ def test_a_text_cnn_beside_tfidf(reviews, lab, tell):
     assert report.scores["f1"] > 0.65 and peer.scores["f1"] > 0.65
 
 
-def test_low_rank_additions_come_near_training_everything(reviews, lab, full, tell, over_seeds):
-    rows = reviews if full else reviews.sample(1600, seed=0)
+def test_low_rank_additions_come_near_training_everything(reviews, lab, tell, over_seeds):
+    """On the whole sample. With 1,600 of its rows additions stay behind, by 1.0 points of F1 after two passes, by 1.5
+    after three (three seeds)."""
     model = lk.models["bert"](preset="minilm-l6")
-    # Three passes suit both ways better than two on training rows that are not among these 1,600 (macro F1 over three
-    # seeds: full 0.854 → 0.861, LoRA 0.845 → 0.857); so does a rate of 1e-3 than 2e-3 (0.851) for LoRA.
-    usual = {"epochs": 3, "batch_size": 32, "max_length": 64, "buckets": 1, "background": False, "folder": lab}
-    ways = {
-        "full": {"learning_rate": 1e-4},
-        "lora": {"learning_rate": 1e-3, "tune": "lora", "lora_rank": 8, "lora_alpha": 16.0},
+    usual = {"epochs": 2, "batch_size": 32, "max_length": 64, "background": False, "folder": lab}
+    ways = {  # those of lesson 08
+        "full": {"learning_rate": 1e-4, "layer_decay": 0.9},
+        "lora": {"learning_rate": 2e-3, "tune": "lora", "lora_rank": 8, "lora_alpha": 16.0},
     }
     found, share = {name: [] for name in ways}, 0.0
     for seed in SEEDS:
         reports = {}
         for name, settings in ways.items():
-            run = lk.fit(rows, model, seed=seed, **usual, **settings)
+            run = lk.fit(reviews, model, seed=seed, **usual, **settings)
             reports[name] = run.evaluate("test", baselines=False)
             summary = run.info.summary
             found[name].append(f1 := reports[name].scores["f1"])
