@@ -100,12 +100,14 @@ class NGram:
         return np.log(chance)
 
     def _smoothed(self, code: np.ndarray, count: np.ndarray, contexts: int) -> _Grams:
-        """Discounts for grams counted once, twice and more often, from how many there are of each."""
+        """Discounts for grams counted once, twice and more often, from how many there are of each. Where these numbers
+        leave nothing to discount, as in small texts, they are 0.5, 1 and 1.5: else the unseen would have no chance."""
         once, twice, thrice, four = (np.count_nonzero(count == times) for times in (1, 2, 3, 4))
         base = once / max(once + 2 * twice, 1)
         ratios = [(twice, once), (thrice, twice), (four, thrice)]
         cuts = [times - (times + 1) * base * more / max(less, 1) for times, (more, less) in enumerate(ratios, 1)]
-        cut = np.array([0.0, *np.clip(cuts, 0.0, [1.0, 2.0, 3.0])])[np.minimum(count, 3)]
+        cuts = [cut if cut > 0 else times / 2 for times, cut in enumerate(cuts, 1)]
+        cut = np.array([0.0, *cuts])[np.minimum(count, 3)]
         context = code // self.vocabulary
         total = np.bincount(context, count, contexts)
         share = (count - cut) / np.maximum(total, 1)[context]

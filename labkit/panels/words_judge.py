@@ -217,7 +217,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "paragraph": ("Paragraph", "段落"),
     "compare_texts": ("Compare", "比较"),
     "compare_texts_help": ("How near the vectors of the texts are to each other", "各文本的向量彼此有多接近"),
-    "texts_by_line": ("Texts, one a line", "文本（每行一个）"),
+    "texts_by_line": ("One a line", "每行一条"),
     "cosines": ("Cosines", "余弦相似度"),
     "from_test": ("An example", "示例"),
     "from_test_help": ("Take a row of the test split", "取一条测试集中的样本"),

@@ -24,7 +24,7 @@ def slow(text: list[int], vocabulary: int, order: int):
         base = n[1] / max(n[1] + 2 * n[2], 1)
         times = min(count, 3)
         cut = times - (times + 1) * base * n[times + 1] / max(n[times], 1)
-        return min(max(cut, 0.0), times)
+        return cut if cut > 0 else times / 2
 
     def chance(context: tuple[int, ...], token: int) -> float:
         if len(context) + 1 > order:
@@ -52,6 +52,14 @@ def test_chances_are_those_of_the_formula_and_sum_to_one(seed, order, vocabulary
     np.testing.assert_allclose(told, expected, rtol=1e-9)
     last = [np.exp(model.log_chances(np.append(other, token))[-1]) for token in range(vocabulary)]
     assert sum(last) == pytest.approx(1, abs=1e-9)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(2, 6), st.integers(6, 60))
+def test_what_was_never_seen_has_some_chance_whatever_the_counts(seed, order, kinds, length):
+    text = np.random.default_rng(seed).integers(0, kinds, length)
+    told = NGram(9, order).fit(text).log_chances(np.array([0, 1, 7, 8, 0]))
+    assert np.isfinite(told).all() and told[2] < 0
 
 
 def test_longer_contexts_help_where_the_text_has_them():
