@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -17,7 +16,7 @@ from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.data.text import Tokenizer
 from labkit.models import models, weights
 from labkit.tasks import tasks
-from labkit.tasks.generate import Generation, write
+from labkit.tasks.generate import Generation, step_of, write
 from labkit.tasks.lm import LanguageModel
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
@@ -158,12 +157,7 @@ class Generator:
         def run(state: Any, ids: jax.Array, count: jax.Array, key: jax.Array) -> Any:
             model = nnx.merge(self._graph, state)
 
-            def step(ids: jax.Array, count: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
-                hidden, cache = model.step(ids, count, cache)
-                last = jnp.take_along_axis(hidden, jnp.maximum(count - 1, 0)[:, None, None], axis=1)[:, 0]
-                return model.logits(last), cache
-
             cache = model.start(shape[0], shape[1] + how.max_new_tokens)
-            return write(step, ids, count, cache, end, how, key)
+            return write(step_of(model), ids, count, cache, end, how, key)
 
         return run

@@ -15,7 +15,7 @@ from flax import nnx
 from labkit.base.config import loads
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.tasks import tasks
-from labkit.tasks.generate import Generation, write
+from labkit.tasks.generate import Generation, step_of, write
 from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
@@ -98,13 +98,8 @@ class Translator:
         def run(state: Any, ids: jax.Array, real: jax.Array, key: jax.Array) -> Any:
             model = nnx.merge(self._graph, state)
 
-            def step(ids: jax.Array, count: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
-                hidden, cache = model.step(ids, count, cache)
-                last = jnp.take_along_axis(hidden, jnp.maximum(count - 1, 0)[:, None, None], axis=1)[:, 0]
-                return model.logits(last), cache
-
             cache = model.start(model.encode(ids, real), real, 1 + how.max_new_tokens)
             begin, count = jnp.full((shape[0], 1), first, jnp.int32), jnp.ones(shape[0], jnp.int32)
-            return write(step, begin, count, cache, end, how, key)
+            return write(step_of(model), begin, count, cache, end, how, key)
 
         return run

@@ -53,6 +53,17 @@ class Written(NamedTuple):
 Step = Callable[[Array, Array, Any], tuple[Array, Any]]
 
 
+def step_of(model: Any) -> Step:
+    """The step of a model that reads on with a cache (``step``) and tells the token after each (``logits``)."""
+
+    def step(ids: Array, count: Array, cache: Any) -> tuple[Array, Any]:
+        hidden, cache = model.step(ids, count, cache)
+        last = jnp.take_along_axis(hidden, jnp.maximum(count - 1, 0)[:, None, None], axis=1)[:, 0]
+        return model.logits(last), cache
+
+    return step
+
+
 def write(
     step: Step,
     prompt: Int[Array, "b t"],
