@@ -89,7 +89,7 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     scores = assess(folder, rows, split)
     if isinstance(task, Answer):
         part = rows[split]
-        each = Answerer(folder).judged(part["text"], part["text_pair"], answers_of(part)[0])
+        each = tool_of(run).judged(part["text"], part["text_pair"], answers_of(part)[0])
         means = {name: each[name].to_numpy() for name in ("exact", "f1")}
         scores |= {name: float(values.mean()) for name, values in means.items()}
         scores.intervals = of_means(means)
