@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, Value
 
 from labkit.data.admit import RESERVED
+from labkit.data.arrow import column
 
 #: Different numbers up to which each is a group of its own.
 _APART = 12
@@ -16,10 +18,15 @@ def parting(dataset: Dataset) -> list[str]:
     from all others."""
     length = ["length"] if "text" in dataset.column_names else []
     scalar = [name for name, kind in dataset.features.items() if isinstance(kind, Value) and name not in RESERVED]
-    return length + [name for name in scalar if measured(dataset, name) or 1 < len(set(dataset[name])) < len(dataset)]
+    return length + [name for name in scalar if measured(dataset, name) or 1 < _different(dataset, name) < len(dataset)]
 
 
 def measured(dataset: Dataset, name: str) -> bool:
     """Whether a column holds more different numbers than could be shown as groups of their own."""
-    numbers = np.issubdtype(np.asarray(dataset[name][:1]).dtype, np.number)
-    return numbers and len(set(dataset[name])) > _APART
+    kind = dataset.features.arrow_schema.field(name).type
+    return (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and _different(dataset, name) > _APART
+
+
+def _different(dataset: Dataset, name: str) -> int:
+    """How many different values a column has, a missing one among them."""
+    return pc.count_distinct(column(dataset, name), mode="all").as_py()

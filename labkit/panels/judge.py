@@ -41,6 +41,7 @@ class Judged:
     calibration: Calibration
     predictor: Predictor
     part: Any  # the split of the rows
+    columns: list[str]  # by which it can be parted
 
 
 def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
@@ -56,7 +57,7 @@ def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
     predictor = judging.predictor_of(run)
     validation = report if split == "validation" else judging.report_of(run, "validation")
     part = judging.rows_of(run)[split]
-    return Judged(run, report, validation, calibrate(validation, report), predictor, part)
+    return Judged(run, report, validation, calibrate(validation, report), predictor, part, parting(part))
 
 
 class Judge(Panel):
@@ -131,9 +132,9 @@ class Judge(Panel):
             self.which.options = [(visible(name, 60), name) for name in found.report.classes]
             self.which.value = found.report.classes[-1]
             self._fill_others()
-            columns = parting(found.part)
-            self.column.options = [(self.word("by_length") if name == "length" else name, name) for name in columns]
-            self.column.value = next(iter(columns), None)
+            named = {"length": self.word("by_length")}
+            self.column.options = [(named.get(name, name), name) for name in found.columns]
+            self.column.value = next(iter(found.columns), None)
         self.compared.value = self.sliced.value = ""
         self._worst()
         self._cut()
