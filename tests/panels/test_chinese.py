@@ -141,15 +141,22 @@ def settle(lab: Lab) -> None:
         step.settle(120)
 
 
-@pytest.mark.parametrize("kind", [Train, Judge, Use])
-def test_a_run_that_classifies_is_shown_judged_and_used_without_english(kind: Any, films):
-    panel = kind(films, language="zh")
+def opened(kind: Any, run: lk.Run) -> Any:
+    """A step of a run in Chinese, in use where it can be."""
+    panel = kind(run, language="zh")
     panel.settle(120)
-    if isinstance(panel, Judge):
-        panel.examples.list.value = panel.examples.list.options[0][1] if panel.examples.list.options else None
     if isinstance(panel, Use):
         panel.any.click()
-    panel.settle(120)
+        panel.settle(120)
+    return panel
+
+
+@pytest.mark.parametrize("kind", [Train, Judge, Use])
+def test_a_run_that_classifies_is_shown_judged_and_used_without_english(kind: Any, films):
+    panel = opened(kind, films)
+    if isinstance(panel, Judge):
+        panel.examples.list.value = panel.examples.list.options[0][1] if panel.examples.list.options else None
+        panel.settle(120)
     assert panel.problem is None and english(panel.root) == []
     panel.close()
 
@@ -197,12 +204,7 @@ def trained(rows: lk.Rows, task: str, factory: pytest.TempPathFactory) -> lk.Run
 def test_numbers_and_labels_are_shown_judged_and_used_without_english(
     kind: Any, which: str, request: pytest.FixtureRequest
 ):
-    run = request.getfixturevalue(which)
-    panel = kind(run, language="zh")
-    panel.settle(120)
-    if isinstance(panel, Use):
-        panel.any.click()
-        panel.settle(120)
+    panel = opened(kind, request.getfixturevalue(which))
     assert panel.problem is None and english(panel.root) == []
     panel.close()
 
