@@ -101,7 +101,7 @@ def test_every_folder_is_a_floor_and_none_is_a_drawer() -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_can_be_read_in_one_sitting(file: str) -> None:
-    assert len((PACKAGE / file).read_text("utf-8").splitlines()) <= 450
+    assert len((PACKAGE / file).read_text("utf-8").splitlines()) <= 600
 
 
 def test_every_outside_import_is_a_declared_dependency() -> None:
