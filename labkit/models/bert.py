@@ -20,7 +20,8 @@ from flax import nnx
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
-from labkit.models import bert_layouts, parts, weights
+from labkit.models import bert_layouts, parts, sentence, weights
+from labkit.models.base import ModelConfig
 from labkit.models.bert_layouts import FOREIGN, LAYOUTS
 
 # Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al. 2019,
@@ -68,7 +69,7 @@ USUAL = {
 
 
 @dataclass(frozen=True)
-class BertConfig(Config):
+class BertConfig(ModelConfig):
     """Which BERT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
 
     A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
@@ -100,7 +101,11 @@ class BertConfig(Config):
     attention_dropout: float = option(None, "share of attention dropped while training", low=0.0, high=0.9)
     norm_eps: float = option(None, "added to the variance in layer normalisation", low=0.0)
     activation: str = option(None, "non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
-    pooling: str = option(None, "what stands for a text: its first token, or the mean", choices=("cls", "mean"))
+    pooling: str = option(
+        None,
+        "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states",
+        choices=("cls", *parts.POOLINGS),
+    )
     layout: str = option(None, "family whose files it is read from and saved as", choices=tuple(LAYOUTS))
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
     unroll: int = option(1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1)
@@ -109,7 +114,7 @@ class BertConfig(Config):
     def __post_init__(self) -> None:
         known = dict(PRESETS.get(self.preset, {}))
         if not self.preset and self.weights and any(getattr(self, name) is None for name in FOREIGN):
-            known = bert_layouts.sizes_from(weights.find(self.weights))
+            known = bert_layouts.sizes_from(weights.find(self.weights), self.pooling)
         layout = LAYOUTS.get(self.layout or known.get("layout", ""), LAYOUTS["bert"])
         for name, value in {**PRESETS["base"], **USUAL, **layout.usual, **known}.items():
             if getattr(self, name) is None:
@@ -183,6 +188,7 @@ class BertConfig(Config):
         """
         if (folder := folder or self.folder()) is None:
             raise WeightsError("this BertConfig names no weights: set weights=, or give load(model, folder).")
+        folder = sentence.encoder_folder(folder)
         return weights.load_into(model, folder, LAYOUTS[self.layout].reading(weights.Tensors(folder)))
 
     def head_tensors(self, kernel: Any, bias: Any) -> tuple[dict[str, np.ndarray], str]:
@@ -194,7 +200,14 @@ class BertConfig(Config):
         """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored."""
         return bert_layouts.head_of(self, tensors)
 
-    def save(self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None, **more: Any) -> Path:
+    def save(
+        self,
+        params: Any,
+        folder: str | Path,
+        extra: dict[str, Any] | None = None,
+        specials: weights.Specials | None = None,
+        **more: Any,
+    ) -> Path:
         """Write parameters as a Hugging Face folder of the config's layout.
 
         Args:
@@ -202,11 +215,74 @@ class BertConfig(Config):
             folder: where; made if it is not there.
             extra: a head's tensors, as :meth:`head_tensors` makes them; the encoder's names then start with "bert.",
                 "roberta." or "distilbert.", and the pooler is stored where the layout's classifier has it.
-            more: further keys of config.json ("id2label", "architectures", …). Readers other than labkit do not know
-                mean pooling of a classifier ("labkit_pooling").
+            specials: ids of the tokenizer's special tokens; without them those of the published vocabulary.
+            more: further keys of config.json ("id2label", "architectures", …).
         """
-        config = {**bert_layouts.settings(self), **more}
+        config = {**bert_layouts.settings(self, specials), **more}
         return weights.save_from(params, folder, LAYOUTS[self.layout].writing(extra or {}), config, extra)
+
+    def save_classifier(
+        self,
+        params: Any,
+        folder: Path,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        *,
+        specials: weights.Specials | None = None,
+        max_length: int,
+        **more: Any,
+    ) -> None:
+        """Write parameters with a linear head on the pooled vector, so that other programs compute the same.
+
+        With pooling "cls" that is the layout's classifier of transformers. A head on another pooling is none, and is
+        written as a folder of sentence-transformers, whose vectors are then the logits: the encoder in
+        ``0_Transformer``, the head in ``2_Dense``, no config.json at the root.
+
+        Args:
+            params: a :class:`Bert`, its state or a dict of its parameters.
+            folder: where; made if it is not there.
+            kernel: f32 [d, c]. bias: f32 [c].
+            specials: ids of the tokenizer's special tokens.
+            max_length: tokens of a text at most.
+            more: further keys of config.json.
+        """
+        if self.pooling == "cls":
+            extra, name = self.head_tensors(kernel, bias)
+            self.save(params, folder, extra, specials, architectures=[name], **more)
+            return
+        self.save(params, folder / sentence.ENCODER, specials=specials)
+        head = sentence.Dense(np.asarray(kernel), np.asarray(bias))
+        sentence.write(folder, sentence.ENCODER, self.pooling, self.width, (head,), max_length)
+
+    def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Kernel f32 [d, c] and bias f32 [c] of the head that :meth:`save_classifier` wrote.
+
+        Raises:
+            WeightsError: there is no such head, or it does not fit.
+        """
+        if self.pooling == "cls":
+            return self.head_of(weights.Tensors(folder))
+        modules = sentence.read(folder)
+        heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
+        if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
+            raise WeightsError(f"{folder} holds no head on vectors of width {self.width} (2_Dense).")
+        return heads[0].kernel, heads[0].bias
+
+    def save_embedder(
+        self, params: Any, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+    ) -> None:
+        """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long.
+
+        With pooling "cls" the pooler is both in the encoder and a Dense module on its first token.
+        """
+        encoder, pooling, layers = sentence.ENCODER, self.pooling, [sentence.Normalize()]
+        if self.pooling == "cls":
+            flat, squash = weights.flatten(params), LAYOUTS[self.layout].squash
+            kernel, bias = (np.asarray(flat["pooler", part]) for part in ("kernel", "bias"))
+            layers.insert(0, sentence.Dense(kernel, bias, "ReLU" if squash is jax.nn.relu else "Tanh"))
+            encoder, pooling = "", "first"
+        self.save(params, folder / encoder, specials=specials)
+        sentence.write(folder, encoder, pooling, self.width, layers, max_length)
 
 
 class Encoded(NamedTuple):
@@ -309,8 +385,8 @@ class Bert(nnx.Module):
 
         Returns:
             hidden float32 [b, t, d], of no meaning at padding; pooled float32 [b, d]: tanh(dense(first token)), with
-            layout "distilbert" relu(dense(first token)), or the mean of hidden over the real tokens. In packed rows
-            pooled is [b, s, d], one for every text.
+            layout "distilbert" relu(dense(first token)), or a pooling of hidden over the real tokens
+            (:func:`labkit.models.parts.pool`). In packed rows pooled is [b, s, d], one for every text.
 
         Raises:
             ConfigError: (while tracing) rows longer than ``max_length``.
@@ -327,8 +403,8 @@ class Bert(nnx.Module):
         bias = parts.padding_bias(mask) if segments is None else parts.segment_bias(segments.segment)
         x = parts.scan(self.layers, x, bias, key=rest, unroll=self.config.unroll, remat=self.config.remat)
         hidden = x.astype(jnp.float32)
-        if self.config.pooling == "mean":
-            pooled = parts.masked_mean(hidden, mask) if segments is None else parts.segment_mean(hidden, segments)
+        if (how := self.config.pooling) != "cls":
+            pooled = parts.pool(hidden, mask, how) if segments is None else parts.pool_segments(hidden, segments, how)
         else:
             pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
             pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Num
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.models import conv, norms, parts, residual
+from labkit.models.base import ModelConfig
 from labkit.models.conv import ACTIVATIONS, Pooled
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -52,7 +53,7 @@ USUAL = {
 
 
 @dataclass(frozen=True)
-class CnnConfig(Config):
+class CnnConfig(ModelConfig):
     """Which network: a preset, or sizes; what is left out is filled in on creation.
 
     With ``blocks`` it is a residual network: a stem as wide as the first stage, then in every stage so many blocks of

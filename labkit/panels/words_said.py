@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from labkit.panels import words_errors, words_errors_data, words_errors_train
+from labkit.panels import words_errors, words_errors_data, words_errors_models, words_errors_train
 from labkit.panels.phrases import Phrases
 from labkit.panels.words import RUNS, word
 from labkit.panels.words_fields import FIELDS
@@ -253,7 +253,12 @@ def _setting(field: str) -> str:
 _COUNTED = {f"{why} *": f"{said} *" for why, said in REASONS.items() if "*" not in why}
 _WITHIN = Phrases(PARTS | _COUNTED | SYSTEM | {name: RUNS[name][1] for name in STATUSES})
 _KNOWN = Phrases(
-    words_errors.SENTENCES | words_errors_data.SENTENCES | words_errors_train.SENTENCES | CURES | SYSTEM,
+    words_errors.SENTENCES
+    | words_errors_data.SENTENCES
+    | words_errors_models.SENTENCES
+    | words_errors_train.SENTENCES
+    | CURES
+    | SYSTEM,
     _WITHIN, _setting,
 )  # fmt: skip
 _DETAILS, _REASONS = Phrases(DETAILS, _KNOWN), Phrases(REASONS)

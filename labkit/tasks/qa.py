@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,7 +17,8 @@ from flax import nnx
 
 from labkit.base.config import Config, option
 from labkit.base.shapes import Array, Float, Int
-from labkit.models import parts
+from labkit.models import parts, weights
+from labkit.models.bert_layouts import LAYOUTS
 
 Batch = dict[str, Any]
 LOWEST = float(jnp.finfo(jnp.float32).min)
@@ -103,6 +105,7 @@ class Answering:
     config: Answer
     classes: tuple[str, ...] = ()
 
+    unused: ClassVar[tuple[str, ...]] = ("trunk/pooler/",)
     headline: ClassVar[str] = "loss"
     told: ClassVar[tuple[str, ...]] = ("accuracy",)
     reported: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
@@ -111,14 +114,18 @@ class Answering:
         """The model of config ``model`` with a new head."""
         return Reader(model.build(rngs), model.width, rngs)
 
-    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The head under Hugging Face names, and entries of config.json."""
+    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+        """Write the model of config ``model`` in the layout of its family."""
         tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
-        name = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}[model.layout]
-        return tensors, {"architectures": [f"{name}ForQuestionAnswering"]}
+        name = f"{LAYOUTS[model.layout].classes}ForQuestionAnswering"
+        model.save(weights.trunk(params), folder, tensors, specials, architectures=[name])
 
-    def load_head(self, module: Reader, tensors: Mapping[str, np.ndarray], model: Any) -> None:
-        """Put the tensors that :meth:`head` made into a module."""
+    def check_loaded(self, report: weights.LoadReport) -> None:
+        """Pretrained weights may lack the pooler, which nothing reads."""
+
+    def load_head(self, module: Reader, folder: Path, model: Any) -> None:
+        """Put the head that :meth:`save` wrote into a module."""
+        tensors = weights.Tensors(folder)
         kernel, bias = jnp.asarray(tensors["qa_outputs.weight"].T), jnp.asarray(tensors["qa_outputs.bias"])
         nnx.update(module, {"head": {"kernel": kernel, "bias": bias}})
 

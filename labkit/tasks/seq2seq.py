@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -12,6 +12,8 @@ from flax import nnx
 
 from labkit.base.config import Config, option
 from labkit.base.shapes import Array, Float
+from labkit.models import weights
+from labkit.tasks.generate import Generation
 from labkit.tasks.sums import TokenSums, token_scores, token_sums, zeros
 
 Batch = dict[str, Any]
@@ -54,6 +56,7 @@ class Translation:
     config: Seq2Seq
     classes: tuple[str, ...] = ()
 
+    unused: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[str] = "loss"
     told: ClassVar[tuple[str, ...]] = ("accuracy",)
     reported: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "accuracy")
@@ -62,12 +65,17 @@ class Translation:
         """The model of config ``model``; it has all that is needed."""
         return Translator(model.build(rngs))
 
-    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Nothing is stored beside the trunk."""
-        return {}, {}
+    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+        """Write the model of config ``model`` in the layout of its family."""
+        model.save(weights.trunk(params), folder, specials=specials)
+        most = min(Generation().max_new_tokens, model.max_length - 1)
+        weights.write_generation(folder, specials, decoder_start_token_id=specials.begin, max_new_tokens=most)
 
-    def load_head(self, module: Translator, tensors: Mapping[str, np.ndarray], model: Any) -> None:
-        """There is nothing beside the trunk to load."""
+    def check_loaded(self, report: weights.LoadReport) -> None:
+        """Pretrained weights may lack the bias of the output, which is then 0."""
+
+    def load_head(self, module: Translator, folder: Path, model: Any) -> None:
+        """There is no head to load."""
 
     def scores(self, sums: TokenSums) -> dict[str, float]:
         """Sums to numbers: loss, perplexity, bits, accuracy, all of the target's tokens."""

@@ -24,6 +24,7 @@ from labkit.data.tabular import features_of
 from labkit.data.targets import targets_of
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
+from labkit.models import sentence
 from labkit.train.experiment import Experiment, Training
 
 #: Examples in one compiled call of a prediction.
@@ -118,7 +119,7 @@ class Texts:
             made = kind(examples, train.batch_size, widths, train.seed, shuffle)
             return made, f"buckets of {', '.join(map(str, widths))} tokens: a row holds one {what}"
         packing = train.packing
-        if not getattr(model, "packs", True):
+        if not model.packs:
             if packing == "always":
                 raise ConfigError(f"packing = 'always': {type(model).__name__} cannot read several texts in one row.")
             packing = "never"
@@ -249,7 +250,7 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
 def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
     """The tokenizer of a pretrained model; where there is none (or no model yet), one learnt from the training rows."""
     if model is not None and (source := model.folder()) is not None:
-        return Tokenizer.load(source)
+        return Tokenizer.load(sentence.encoder_folder(source))
     train = rows["train"]
     texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
     return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary)

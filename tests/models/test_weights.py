@@ -344,13 +344,24 @@ def test_pooling_and_activation_survive_a_save(tmp_path: Path) -> None:
 
 
 def test_pooling_of_sentence_transformers(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    del config["labkit_pooling"]
-    (folder / "config.json").write_text(json.dumps(config))
     assert BertConfig(weights=str(folder)).pooling == "cls"
     (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    assert BertConfig(weights=str(folder)).pooling == "mean"
+    for text, pooling in (
+        ('{"pooling_mode_mean_tokens": true}', "mean"),
+        ('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}', "first"),
+        ('{"embedding_dimension": 32, "pooling_mode": "lasttoken", "include_prompt": true}', "last"),
+        ('{"word_embedding_dimension": 32, "pooling_mode": ["max"]}', "max"),
+        ("{}", "mean"),  # as sentence-transformers takes it
+    ):
+        (folder / "1_Pooling" / "config.json").write_text(text)
+        assert BertConfig(weights=str(folder)).pooling == pooling, text
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": ["mean", "max"]}')
+    with pytest.raises(WeightsError, match=r"several poolings \(mean, max\).*set pooling = 'mean'"):
+        BertConfig(weights=str(folder))
+    assert BertConfig(weights=str(folder), pooling="max").pooling == "max"
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "median"}')
+    with pytest.raises(WeightsError, match="pooling 'median'; supported: cls, max, mean"):
+        BertConfig(weights=str(folder))
 
 
 def test_other_weights_bring_their_own_sizes(folder: Path) -> None:
