@@ -196,4 +196,29 @@ SENTENCES: dict[str, str] = {
         "请在源文件中修正，或将“无效行”设为“跳过”。"
     ),
     "no tokenizer.json or vocab.txt in * (*).": "* 中没有 tokenizer.json 或 vocab.txt（其中有：†）。",
+    "* has a vocabulary without *. Fetch or copy the folder again.": "* 有词表但缺少 *。请重新获取或复制该文件夹。",
+    "* in * is a sentencepiece model, which labkit does not read. Convert it to "
+    "tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).": (
+        "*（位于 *）是 sentencepiece 模型，labkit 不读取。请将其转换为 tokenizer.json："
+        "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
+    ),
+    "* in * belongs to a *, which does not split texts as GPT-2 does. "
+    "Convert it to tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).": (
+        "*（位于 *）属于 *，其切分文本的方式与 GPT-2 不同。请将其转换为 tokenizer.json："
+        "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
+    ),
+    "the token * has the id * in the vocabulary of *, but "
+    "* in the list of added tokens. Fetch or copy the folder again.": (
+        "词元 * 的编号是 *（* 的词表），但在新增词元列表中是 *。请重新获取或复制该文件夹。"
+    ),
+    "the tokenizer's vocabulary (* pieces) has no end token: no *. Name it as eos_token in tokenizer_config.json.": (
+        "分词器的词表（* 个词元）没有结束词元：缺少 *。请在 tokenizer_config.json 中以 eos_token 指明。"
+    ),
+    "the tokenizer's post-processor (*) does not keep * text(s) in order; labkit needs each text once. "
+    "Use a tokenizer.json whose template has $A once and, for pairs, $A before $B.": (
+        "分词器的后处理器（*）没有按顺序保留 * 段文本；labkit 要求每段文本恰好出现一次。"
+        "请使用模板中 $A 只出现一次、且文本对中 $A 在 $B 之前的 tokenizer.json。"
+    ),
+    "* in * cannot be read: *": "*（位于 *）无法读取：*",
+    "* in * holds a *, not a table of settings.": "*（位于 *）的内容是 *，不是设置表。",
 }

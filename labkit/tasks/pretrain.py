@@ -53,7 +53,7 @@ class Pretrain(Config):
         goes_on = tokenizer.continues
         if self.whole_words and not goes_on.any():
             raise ConfigError("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'.")
-        if not tokenizer.reserved[tokenizer.mask_id] or tokenizer.mask_id == tokenizer.sep_id:
+        if tokenizer.mask_id is None:
             raise ConfigError(
                 "pretraining hides words behind a piece of its own, such as [MASK]; the tokenizer has none."
             )
