@@ -30,7 +30,7 @@ from labkit.data.arrow import batches
 from labkit.data.forms import Form
 from labkit.data.special import ROLES, Said, Special, resolve
 from labkit.data.tokens import Tokens
-from labkit.data.vocabulary import learn_bpe, learn_wordpiece
+from labkit.data.vocabulary import SPECIAL, learn_bpe, learn_wordpiece
 from labkit.data.words import Words, fits, ranges
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class Tokenizer:
         vocab_size: int = 8000,
         lowercase: bool = True,
         min_frequency: int = 2,
+        special_tokens: Sequence[str] = SPECIAL,
     ) -> Tokenizer:
         """Learn a vocabulary from texts in any language; the same texts always give the same ids.
 
@@ -145,6 +146,7 @@ class Tokenizer:
             vocab_size: pieces at most, special tokens included.
             lowercase: fold case (WordPiece then also drops accents, as BERT does).
             min_frequency: pieces, and with WordPiece characters, that are rarer are not learnt.
+            special_tokens: names for padding, unknown pieces, begin, end and mask, in the order of their ids from 0.
 
         Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or what is no text.
         """
@@ -159,7 +161,7 @@ class Tokenizer:
         if not filled:
             raise DataError(f"there is no text to learn a vocabulary from ({count} rows, all empty).")
         learn = learn_wordpiece if kind == "wordpiece" else learn_bpe
-        return cls(learn(lambda: _portions(texts), vocab_size, lowercase, min_frequency))
+        return cls(learn(lambda: _portions(texts), vocab_size, lowercase, min_frequency, special_tokens))
 
     def save(self, folder: str | Path) -> Path:
         """Write what :meth:`load` reads as this tokenizer into a folder, made if need be; returns ``tokenizer.json``.
@@ -227,6 +229,16 @@ class Tokenizer:
         rust.post_processor = forms.processor(rust, own)
         return Tokenizer(rust, self._said)
 
+    def open_ended(self) -> Tokenizer:
+        """This tokenizer without end tokens behind its rows where they are also its padding: transformers reads the
+        last token that is none as the last of a text."""
+        if self.pad_id not in self.single.after:
+            return self
+        rust = tokenizers.Tokenizer.from_str(self._rust.to_str())
+        cut = [replace(form, special=(*form.special[:-1], ())) for form in (self.single, self.pair)]
+        rust.post_processor = forms.processor(rust, (cut[0], cut[1]))
+        return Tokenizer(rust, self._said)
+
     @property
     def reserved(self) -> np.ndarray:
         """Which pieces are special and never stand for text, bool[vocab_size]."""
@@ -251,7 +263,7 @@ class Tokenizer:
             texts: n texts, or an Arrow array of them. Lone surrogates become U+FFFD; nothing that is a string raises.
             pairs: n second texts, or None.
             max_length: tokens of a row at most, special ones included. A row that is longer loses its end; of a
-                pair the longer text is cut first, as in BERT.
+                pair the longer text is cut first ("longest_first" of transformers).
 
         Returns:
             n rows with ``label`` -1 and ``row`` 0 … n-1; ``truncated`` counts the rows that were cut. Only as much
@@ -274,8 +286,7 @@ class Tokenizer:
         if len(pairs) != len(texts):
             raise DataError(f"{len(texts)} texts but {len(pairs)} second texts.")
         second, other, cut_other = self._numbers(pairs, room)
-        keep = np.where(length + other <= room, length, np.minimum(length, np.maximum(room - other, (room + 1) // 2)))
-        keep_other = np.minimum(other, room - keep)
+        keep, keep_other = _shares(length, other, room)
         cut |= cut_other | (keep < length) | (keep_other < other)
         return self._lay(form, cut, (first, length, keep), (second, other, keep_other))
 
@@ -365,6 +376,17 @@ class Tokenizer:
                 out[where], types[where] = ids[ranges(np.cumsum(length) - length, keep)], form.types[number]
                 place += keep
         return Tokens.unlabelled(out, types, offsets, self.pad_id, int(cut.sum()))
+
+
+def _shares(one: np.ndarray, two: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many tokens of each text of a pair are kept in ``room``: the shorter text whole where it leaves the other at
+    least as much, else half each; an odd token goes to the longer text, to the second of equal ones."""
+    short = np.where(np.minimum(one, two) <= room // 2, np.minimum(one, two), room // 2)
+    first_is_longer = one > two
+    keep = np.where(first_is_longer, np.minimum(one, room - short), short)
+    other = np.where(first_is_longer, short, np.minimum(two, room - short))
+    whole = one + two <= room
+    return np.where(whole, one, keep), np.where(whole, two, other)
 
 
 def _starts(count: int, step: int) -> range:

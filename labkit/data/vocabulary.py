@@ -92,15 +92,18 @@ def _with_special(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     return rust
 
 
-def learn_wordpiece(portions: Portions, vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
-    """BERT's WordPiece over pieces learnt from texts that are gone through three times."""
-    rust = _wordpiece({name: number for number, name in enumerate(SPECIAL)}, lowercase)
-    alphabet = _alphabet(portions, rust, least, vocab_size - len(SPECIAL))
+def learn_wordpiece(
+    portions: Portions, vocab_size: int, lowercase: bool, least: int, special: Sequence[str] = SPECIAL
+) -> tokenizers.Tokenizer:
+    """BERT's WordPiece over pieces learnt from texts that are gone through three times; ``special`` tokens come first,
+    in their order."""
+    rust = _wordpiece({name: number for number, name in enumerate(special)}, lowercase)
+    alphabet = _alphabet(portions, rust, least, vocab_size - len(special))
     letters = [piece for piece in alphabet if len(piece) == 1]
     # The trainer numbers continuation characters in the order of a hash table, which differs from one process to the
     # next, and breaks ties by number. Handed in as special tokens they have fixed numbers; `_wordpiece` forgets that.
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, min_frequency=least, special_tokens=SPECIAL + alphabet, show_progress=False,
+        vocab_size=vocab_size, min_frequency=least, special_tokens=[*special, *alphabet], show_progress=False,
         initial_alphabet=letters, limit_alphabet=len(letters),
     )  # fmt: skip
     rust.train_from_iterator(portions(), trainer)
@@ -130,15 +133,17 @@ def _alphabet(portions: Portions, rust: tokenizers.Tokenizer, least: int, room: 
     return chosen
 
 
-def learn_bpe(portions: Portions, vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
-    """Pairs of bytes put together, the most frequent first."""
+def learn_bpe(
+    portions: Portions, vocab_size: int, lowercase: bool, least: int, special: Sequence[str] = SPECIAL
+) -> tokenizers.Tokenizer:
+    """Pairs of bytes put together, the most frequent first; ``special`` tokens come first, in their order."""
     rust = tokenizers.Tokenizer(models.BPE())
     if lowercase:
         rust.normalizer = normalizers.Lowercase()
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rust.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, min_frequency=least, special_tokens=SPECIAL,
+        vocab_size=vocab_size, min_frequency=least, special_tokens=list(special),
         show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
     rust.train_from_iterator(portions(), trainer)

@@ -13,10 +13,22 @@ class ModelConfig(Config):
     Attributes:
         reads: what an example is: "text", "pair", "image" or "features".
         packs: whether a row of a batch can hold several texts.
+        pools_last: whether a text's vector is that of its last token.
     """
 
     reads: ClassVar[str]
     packs: ClassVar[bool] = True
+    pools_last: ClassVar[bool] = False
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Special tokens of a tokenizer learnt for this model, in the order of their ids from 0."""
+        return ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+    @property
+    def reads_types(self) -> bool:
+        """Whether the model reads type ids (first or second text)."""
+        return False
 
     def head_bias(self, outputs: int) -> bool:
         """Whether a linear head with this number of outputs is trained with a bias."""

@@ -104,7 +104,7 @@ class BertConfig(ModelConfig):
     pooling: str = option(
         None,
         "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states",
-        choices=("cls", *parts.POOLINGS),
+        choices=bert_layouts.POOLINGS,
     )
     layout: str = option(None, "family whose files it is read from and saved as", choices=tuple(LAYOUTS))
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
@@ -138,6 +138,16 @@ class BertConfig(ModelConfig):
                 )
         if not self.types and "types" not in LAYOUTS[self.layout].fixed:
             raise ConfigError(f"BertConfig.types = 0, but layout {self.layout!r} has at least 1 kind of segments.")
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Special tokens of a tokenizer learnt for this model; RoBERTa counts positions from the id of padding, 1."""
+        return ("<s>", "<pad>", "</s>", "<unk>", "<mask>") if LAYOUTS[self.layout].unused else super().special_tokens
+
+    @property
+    def reads_types(self) -> bool:
+        """Whether the model reads type ids: there is more than one kind of segment."""
+        return self.types > 1
 
     @property
     def vocabulary(self) -> int:

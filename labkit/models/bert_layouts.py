@@ -56,6 +56,8 @@ DISTILBERT_FOREIGN = {
     "attention_dropout": "attention_dropout",
     "activation": "activation",
 }
+#: How a model is trained to make one vector of a text: the pooler on its first token; a pooling of hidden states.
+POOLINGS = ("cls", "mean", "first", "max")
 HIDDEN_ACTS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
 
@@ -234,8 +236,8 @@ def sizes_from(folder: str | Path, pooling: str | None = None) -> dict[str, Any]
     ``labkit_pooling`` in ``config.json``.
 
     Raises:
-        WeightsError: no readable config.json, another architecture, positions other than absolute ones, several
-            poolings at once.
+        WeightsError: no readable config.json, another architecture, positions other than absolute ones, a
+            pooling that training does not have.
     """
     modules = sentence.read(folder)
     folder = Path(folder) if modules is None else modules.encoder
@@ -260,10 +262,10 @@ def sizes_from(folder: str | Path, pooling: str | None = None) -> dict[str, Any]
         raise WeightsError(f"{folder}/config.json: {', '.join(bad)}; expected numbers.")
     if "max_length" in sizes:
         sizes["max_length"] -= layout.unused
-    if pooling is None and modules is not None and len(modules.pooling) > 1:
+    if pooling is None and modules is not None and modules.pooling not in [(how,) for how in POOLINGS]:
         raise WeightsError(
-            f"{folder} concatenates several poolings ({', '.join(modules.pooling)}); a model is trained with one of "
-            f"them: set pooling = {modules.pooling[0]!r}. lk.Embedder reads them all."
+            f"{folder} pools by {' and '.join(modules.pooling)}; training pools by one of {', '.join(POOLINGS)}: set "
+            "pooling to one of them. lk.Embedder reads the folder as it is."
         )
     if pooling is None:
         pooling = config.get("labkit_pooling", "cls") if modules is None else modules.pooling[0]
@@ -286,7 +288,7 @@ def settings(config: Any, specials: weights.Specials | None = None) -> dict[str,
     layout = LAYOUTS[config.layout]
     ids = {}
     if specials is not None:
-        ids = {"pad_token_id": specials.pad, "bos_token_id": specials.begin, "eos_token_id": specials.end}
+        ids = specials.settings()
         if layout.unused and specials.pad != layout.unused - 1:
             raise WeightsError(
                 f"layout {config.layout!r} counts positions from pad_token_id = {layout.unused - 1}; the tokenizer's "

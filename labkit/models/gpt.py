@@ -76,6 +76,7 @@ class GptConfig(ModelConfig):
     """
 
     reads: ClassVar[str] = "text"
+    pools_last: ClassVar[bool] = True
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")

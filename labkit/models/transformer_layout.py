@@ -83,7 +83,8 @@ def settings(config: Any, vocab_size: int, specials: weights.Specials | None = N
     Without ``specials`` ``pad_token_id`` and ``decoder_start_token_id`` are 0 and there is no end of text.
     """
     first = config.norm_first
-    pad, begin, end = (0, 0, None) if specials is None else (specials.pad, specials.begin, specials.end)
+    ids: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": None}
+    ids, start = (ids, 0) if specials is None else (specials.settings(), specials.start)
     return {
         **{key: getattr(config, name) for name, key in (*FOREIGN.items(), *TWINS.items())},
         "vocab_size": vocab_size,
@@ -99,10 +100,8 @@ def settings(config: Any, vocab_size: int, specials: weights.Specials | None = N
         "normalize_before": first,
         "add_final_layer_norm": first,
         "init_std": 0.02,
-        "pad_token_id": pad,
-        "bos_token_id": begin,
-        "decoder_start_token_id": begin,
-        "eos_token_id": end,
+        **ids,
+        "decoder_start_token_id": ids["bos_token_id"] if start is None else start,
         "forced_eos_token_id": None,
         "labkit_output_bias": config.output_bias,
     }

@@ -37,11 +37,25 @@ HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>.*))?")
 
 
 class Specials(NamedTuple):
-    """Ids of a tokenizer's special tokens, as config.json has them: padding, begin and end of a text."""
+    """Ids of a tokenizer's special tokens, for config.json.
+
+    Attributes:
+        pad: fills rows up.
+        begin: begins a text; None where nothing does.
+        end: ends a text, or several tokens that do.
+        start: begins what a decoder of target texts writes; None for ``begin``.
+    """
 
     pad: int
-    begin: int
-    end: int
+    begin: int | None
+    end: int | tuple[int, ...]
+    start: int | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """The entries of config.json and of generation_config.json."""
+        end = list(self.end) if isinstance(self.end, tuple) and len(self.end) > 1 else self.end
+        end = end[0] if isinstance(end, tuple) else end
+        return {"bos_token_id": self.begin, "eos_token_id": end, "pad_token_id": self.pad}
 
 
 @dataclass(frozen=True)
@@ -333,8 +347,7 @@ def write_tensors(folder: Path, tensors: dict[str, np.ndarray]) -> None:
 def write_generation(folder: Path, specials: Specials | None, **more: Any) -> None:
     """Write ``generation_config.json``: greedy, ending where labkit ends; nothing where the specials are not known."""
     if specials is not None:
-        ids = {"bos_token_id": specials.begin, "eos_token_id": specials.end, "pad_token_id": specials.pad}
-        content = {"do_sample": False, "num_beams": 1, **ids, **more}
+        content = {"do_sample": False, "num_beams": 1, **specials.settings(), **more}
         write_atomic(folder / "generation_config.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 

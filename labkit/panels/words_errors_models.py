@@ -8,8 +8,9 @@ from __future__ import annotations
 #: Sentence → the same.
 SENTENCES: dict[str, str] = {
     "* holds no head on vectors of width * (2_Dense).": "* 中没有用于宽度为 * 的向量的输出层（2_Dense）。",
-    "* concatenates several poolings (*); a model is trained with one of them: set pooling = *. lk.Embedder reads them "
-    "all.": "* 拼接了多种池化（*）；训练只能用其中一种：请设 pooling = *。lk.Embedder 可读取全部。",
+    "* pools by *; training pools by one of *: set pooling to one of them. lk.Embedder reads the folder as it is.": (
+        "* 的池化为†；训练可用的池化有 *：请选其中之一。lk.Embedder 可按原样读取该文件夹。"
+    ),
     "transformers has no *ForSequenceClassification with pooling = *; save_classifier writes such a head as a folder "
     "of sentence-transformers.": (
         "transformers 没有 *ForSequenceClassification 类可用池化 *；save_classifier 会把这样的输出层写成 "

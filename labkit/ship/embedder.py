@@ -50,7 +50,7 @@ class Embedder:
         else:
             folder = weights.find(str(source))
             self._modules = sentence.read(folder)
-            model = _loaded(str(source), self._modules)
+            model = _loaded(str(source))
             encoder = folder if self._modules is None else self._modules.encoder
             tokenizer = Tokenizer.load(encoder)
             longest = model.config.max_length
@@ -139,9 +139,9 @@ class Embedder:
         return Attention(tuple(self._inputs.tokenizer.names(batch["ids"][0, :count])), weights)
 
 
-def _loaded(source: str, modules: sentence.SentenceFolder | None) -> nnx.Module:
-    """An encoder with its weights, without a pooler: what pools are the folder's modules, or the mean."""
-    config = models["bert"](weights=source, pooling=modules.pooling[0] if modules else "mean")
+def _loaded(source: str) -> nnx.Module:
+    """An encoder with its weights, without a pooler: its vectors are made by the folder's modules, or are the mean."""
+    config = models["bert"](weights=source, pooling="mean")
     model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
     config.load(model)
     return model

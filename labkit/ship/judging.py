@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.base import manifest
 from labkit.base.errors import DataError, RunError, nearest
 from labkit.data.parting import measured
 from labkit.data.rows import Rows
@@ -62,7 +63,7 @@ def tool_of(run: Run) -> Any:
     """What the trained model of a run is used by, of :data:`TOOLS` or a predictor; kept until there is a newer one.
     Raises :class:`RunError` while there is none."""
     folder, name = folder_of(run), tasks.name_of(run.experiment.task)
-    return _opened(TOOLS.get(name, Predictor), str(folder), (folder / "model.safetensors").stat().st_mtime_ns)
+    return _opened(TOOLS.get(name, Predictor), str(folder), (folder / manifest.NAME).stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=3)

@@ -69,7 +69,8 @@ class Translation:
         """Write the model of config ``model`` in the layout of its family."""
         model.save(weights.trunk(params), folder, specials=specials)
         most = min(Generation().max_new_tokens, model.max_length - 1)
-        weights.write_generation(folder, specials, decoder_start_token_id=specials.begin, max_new_tokens=most)
+        start = specials.begin if specials.start is None else specials.start
+        weights.write_generation(folder, specials, decoder_start_token_id=start, max_new_tokens=most)
 
     def check_loaded(self, report: weights.LoadReport) -> None:
         """Pretrained weights may lack the bias of the output, which is then 0."""

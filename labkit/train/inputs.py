@@ -253,7 +253,8 @@ def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
         return Tokenizer.load(sentence.encoder_folder(source))
     train = rows["train"]
     texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
-    return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary)
+    special = {} if model is None else {"special_tokens": model.special_tokens}
+    return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary, **special)
 
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:
@@ -270,6 +271,7 @@ def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ..
 
 def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
     task = experiment.task
+    tokenizer = tokenizer.open_ended() if task.labelled and experiment.model.pools_last else tokenizer
     return Texts(tokenizer, task.max_length, task.form, experiment.train.seed, getattr(task, "stride", 0))
 
 

@@ -21,6 +21,7 @@ from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.data.rows import Rows
 from labkit.models import lora, sentence, weights
 from labkit.models.parts import compute_dtype
+from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.flops import work_of
@@ -217,15 +218,30 @@ def save_model(setup: Plan, params: Params, folder: Path) -> None:
         "classes": task.classes,
     }
     if hasattr(setup.model, "save"):
-        tokenizer = setup.inputs.tokenizer
-        specials = weights.Specials(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id)
-        task.save(merged, setup.model, folder, specials)
+        own = setup.inputs.tokenizer
+        task.save(merged, setup.model, folder, weights.Specials(own.pad_id, own.cls_id, own.end_ids, own.start_id))
     else:
         weights.save_own(merged, folder, task.described())
-    setup.inputs.save(folder)
+    if isinstance(setup.inputs, Texts):
+        _export_tokenizer(setup, folder)
+    else:
+        setup.inputs.save(folder)
     write_atomic(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
     manifest.seal(folder)
+
+
+def _export_tokenizer(setup: Plan, folder: Path) -> None:
+    """Write the tokenizer, with which other programs make the tokens that this model reads; once more beside an encoder
+    in a folder of its own."""
+    task, model = setup.experiment.task, setup.model
+    writes, hides = isinstance(task, LanguageModel), isinstance(task, Pretrain)
+    longest = model.max_length if writes or hides else task.max_length
+    encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
+    for place in {folder, encoder}:
+        setup.inputs.tokenizer.export(
+            place, longest, types=model.reads_types, prompts=writes, read_special=writes or hides
+        )
 
 
 def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | Numbers]:
