@@ -21,7 +21,8 @@ TEXT, START = "answer", "answer_start"
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """n windows ``[CLS] question [SEP] part of the paragraph [SEP]``, several to a row where its paragraph is long.
+    """n windows ``[CLS] question [SEP] part of the paragraph [SEP]``, several to a row where its paragraph is long; the
+    special tokens are those of the tokenizer's pairs.
 
     Attributes:
         tokens: the windows; ``label`` is 0.
@@ -97,11 +98,11 @@ def windows(
     """
     if len(questions) != len(paragraphs):
         raise DataError(f"{len(questions)} questions but {len(paragraphs)} paragraphs.")
-    longest = max_length // 2  # of a question; what is longer is cut
-    if max_length - longest - 3 <= stride or stride < 0:
+    longest, form = max_length // 2, tokenizer.pair  # of a question; what is longer is cut
+    if max_length - longest - form.size <= stride or stride < 0:
         raise ConfigError(
             f"max_length = {max_length} has no room for stride = {stride} tokens that windows share: it must be below "
-            f"{max_length - longest - 3}."
+            f"{max_length - longest - form.size}."
         )
     asked, read = ([_pieces(tokenizer, text) for text in texts] for texts in (questions, paragraphs))
     ids, types, size, found, chars = [], [], [], [], []
@@ -109,14 +110,15 @@ def windows(
     for example, ((question, _), (paragraph, places)) in enumerate(zip(asked, read, strict=True)):
         cut += len(question) > longest
         question = question[:longest]
-        room, begin = max_length - len(question) - 3, 0
+        room, begin = max_length - len(question) - form.size, 0
+        first = len(question) + len(form.special[0]) + len(form.special[1])
         while True:
             part, where = paragraph[begin : begin + room], places[begin : begin + room]
-            first = len(question) + 2
-            ids += [[tokenizer.cls_id], question, [tokenizer.sep_id], part, [tokenizer.sep_id]]
-            types += [np.zeros(first, np.uint8), np.ones(len(part) + 1, np.uint8)]
-            chars += [np.zeros((first, 2), np.int32), where, np.zeros((1, 2), np.int32)]
-            size.append(first + len(part) + 1)
+            row, kinds = tokenizer.row(question, part)
+            ids.append(row)
+            types.append(kinds)
+            chars += [np.zeros((first, 2), np.int32), where, np.zeros((len(form.after), 2), np.int32)]
+            size.append(len(row))
             start, end = _answer(where, answers[example]) if answers is not None else (-1, -1)
             found.append((first + start, first + end, example, first) if start >= 0 else (0, 0, example, first))
             if begin + room >= len(paragraph):

@@ -104,12 +104,18 @@ class Tokenizer:
         self._lock = Lock()  # of the words, which learn
 
     def _declare(self, roles: Special) -> None:
-        """Make the tokens of all roles special ones, so that other programs leave them out of texts too."""
-        declared = self._rust.get_added_tokens_decoder()
+        """Make the tokens of all roles special ones, so that other programs leave them out of texts too.
+
+        Of ids that ``config.json`` gives only those with such a name: a text may end at an ordinary piece.
+        """
+        declared = {number for number, token in self._rust.get_added_tokens_decoder().items() if token.special}
         ids = (roles.pad, roles.unk, roles.cls, roles.sep, roles.mask, roles.bos, *roles.ends)
-        names = [self._rust.id_to_token(number) for number in ids if number is not None and number not in declared]
-        if names:
-            self._rust.add_special_tokens(list(dict.fromkeys(names)))
+        known = {name for names in ROLES.values() for name in names} | set(self._said.names.values())
+        names = {
+            self._rust.id_to_token(number): None for number in ids if number is not None and number not in declared
+        }
+        if names := [name for name in names if name in known]:
+            self._rust.add_special_tokens(names)
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -194,7 +200,8 @@ class Tokenizer:
                 of a masked language model. By default they are text there as here.
             **more: further keys of ``tokenizer_config.json``, which win over these.
         """
-        rust = tokenizers.Tokenizer.from_str(self._rust.to_str())
+        mask = None if self.mask_id is None else self.names([self.mask_id])[0]
+        rust = token_files.with_mask(self._rust, mask, special=True)
         if prompts:
             rust.post_processor = forms.processor(rust, self._prompts)
         inputs = ["input_ids", "token_type_ids", "attention_mask"] if types else ["input_ids", "attention_mask"]
@@ -216,17 +223,65 @@ class Tokenizer:
         in front of texts without ending them."""
         return np.array([*(number for number, _ in self._prompts[0].special[0]), *self.numbers(text)], np.int32)
 
+    def masked(self, text: str) -> list[int]:
+        """The ids of a text's pieces, with the mask where the text has its name or ``[MASK]``.
+
+        Raises:
+            ConfigError: the vocabulary has no mask.
+        """
+        if self.mask_id is None:
+            raise ConfigError("masked words need a token such as [MASK]; the tokenizer has none.")
+        name, usual = self.names([self.mask_id])[0], ROLES["mask"][0]
+        text = _well_formed(_checked([text])[0][:READ])
+        found = self._masking.encode(text.replace(usual, name), add_special_tokens=False).ids
+        return [self.unk_id if self._reserved[number] and number != self.mask_id else number for number in found]
+
+    def row(self, first: Sequence[int], second: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and types, i32, of a row of the pieces of one text or two with the special tokens of the form."""
+        form, texts = (self.single, (first,)) if second is None else (self.pair, (first, second))
+        ids, types = [], []
+        for place, part in enumerate(form.special):
+            ids += [number for number, _ in part]
+            types += [kind for _, kind in part]
+            if place < len(texts):
+                ids += list(texts[place])
+                types += [form.types[place]] * len(texts[place])
+        return np.array(ids, np.int32), np.array(types, np.int32)
+
     def numbers(self, text: str) -> list[int]:
         """The ids of a text's pieces, without special tokens; of :data:`READ` characters at most."""
         return [number for _, number, _ in self.pieces(text)]
 
-    def framed(self, start: int, end: int) -> Tokenizer:
-        """This tokenizer with rows of one text as ``start text end``, of two as BERT has them."""
-        own = forms.bert(start, end)
-        if (self.single, self.pair) == own:
+    @property
+    def running(self) -> tuple[Tokenizer, int]:
+        """Makes the rows of a running text, each with its end token; and the number of tokens to skip in front."""
+        if self.single.after == (self.end_id,):
+            return self, len(self.single.before)
+        before = self._prompts[0].special[0]
+        return self._with(Form((before, ((self.end_id, 0),)), (0,))), 0
+
+    @property
+    def targets(self) -> Tokenizer:
+        """Makes the rows that a decoder of target texts writes: ``start text end``."""
+        return self._with(Form((((self.start_id, 0),), ((self.end_id, 0),)), (0,)))
+
+    @property
+    def passages(self) -> Tokenizer:
+        """Makes the rows ``[CLS] text [SEP]`` from which pairs of passages are taken.
+
+        Raises:
+            ConfigError: the vocabulary has no token that begins a row.
+        """
+        if self.cls_id is None:
+            raise ConfigError("next_sentence needs a token that begins a row, such as [CLS]; the tokenizer has none.")
+        return self._with(forms.bert(self.cls_id, self.sep_id)[0])
+
+    def _with(self, single: Form) -> Tokenizer:
+        """This tokenizer with another form of one text."""
+        if single == self.single:
             return self
         rust = tokenizers.Tokenizer.from_str(self._rust.to_str())
-        rust.post_processor = forms.processor(rust, own)
+        rust.post_processor = forms.processor(rust, (single, self.pair))
         return Tokenizer(rust, self._said)
 
     def open_ended(self) -> Tokenizer:
@@ -279,16 +334,26 @@ class Tokenizer:
         if room < (1 if pairs is None else 2):
             raise ConfigError(f"max_length = {max_length} leaves no room for text beside the special tokens.")
         first, length, cut = self._numbers(texts, room)
-        keep = np.minimum(length, room)
         if pairs is None:
+            keep = np.minimum(length, room)
             return self._lay(form, cut | (keep < length), (first, length, keep))
         pairs = _checked(pairs)
         if len(pairs) != len(texts):
             raise DataError(f"{len(texts)} texts but {len(pairs)} second texts.")
         second, other, cut_other = self._numbers(pairs, room)
-        keep, keep_other = _shares(length, other, room)
+        keep, keep_other = _kept(length, other, room)
         cut |= cut_other | (keep < length) | (keep_other < other)
         return self._lay(form, cut, (first, length, keep), (second, other, keep_other))
+
+    def places(self, text: str, pair: str | None, max_length: int) -> list[tuple[int, int]]:
+        """Where each text begins in its row of :meth:`encode`, and how many of its pieces are there."""
+        form = self.single if pair is None else self.pair
+        room, size = max_length - form.size, np.array([len(self.numbers(text))])
+        if pair is None:
+            return [(len(form.special[0]), int(min(size[0], room)))]
+        first, second = (int(kept[0]) for kept in _kept(size, np.array([len(self.numbers(pair))]), room))
+        begin = len(form.special[0])
+        return [(begin, first), (begin + first + len(form.special[1]), second)]
 
     def pieces(self, text: str) -> list[tuple[str, int, tuple[int, int]]]:
         """``(piece, id, (start, end))`` for display, without special tokens; start and end count characters of text."""
@@ -311,6 +376,11 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"<tokenizer: {type(self._rust.model).__name__}, {self.vocab_size} pieces>"
+
+    @cached_property
+    def _masking(self) -> tokenizers.Tokenizer:
+        """Recognises the mask in a text, and no other special token: those stay text as they are marked special."""
+        return token_files.with_mask(self._rust, self.names([self.mask_id])[0], special=False)
 
     @cached_property
     def _words(self) -> Words | None:
@@ -378,7 +448,7 @@ class Tokenizer:
         return Tokens.unlabelled(out, types, offsets, self.pad_id, int(cut.sum()))
 
 
-def _shares(one: np.ndarray, two: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+def _kept(one: np.ndarray, two: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
     """How many tokens of each text of a pair are kept in ``room``: the shorter text whole where it leaves the other at
     least as much, else half each; an odd token goes to the longer text, to the second of equal ones."""
     short = np.where(np.minimum(one, two) <= room // 2, np.minimum(one, two), room // 2)

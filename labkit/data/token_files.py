@@ -33,6 +33,8 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
     """
     file = next((path / name for name in FILES if (path / name).is_file()), path)
     folder = file.parent
+    if any(file.match(kind) for kind in _SENTENCEPIECE):
+        raise DataError(_unread(file))
     if not file.is_file() or (file.name in _MERGES and not (folder / _MERGES[file.name]).is_file()):
         raise DataError(_missing(path if path.is_dir() else folder, path))
     options, said = json_of(folder / "tokenizer_config.json"), special.read(folder)
@@ -53,16 +55,20 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
 
 
 def _missing(folder: Path, path: Path) -> str:
-    pieces = sorted({file.name for kind in _SENTENCEPIECE for file in folder.glob(kind)}) if folder.is_dir() else []
+    pieces = sorted({file for kind in _SENTENCEPIECE for file in folder.glob(kind)}) if folder.is_dir() else []
     if pieces:
-        return (
-            f"{pieces[0]} in {str(folder)!r} is a sentencepiece model, which labkit does not read. Convert it to "
-            "tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
-        )
+        return _unread(pieces[0])
     there = ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else "no such path"
     if lacking := [merges for name, merges in _MERGES.items() if (folder / name).is_file()]:
         return f"{str(folder)!r} has a vocabulary without {lacking[0]}. Fetch or copy the folder again."
     return f"no {FILES[0]} or {FILES[1]} in {str(path)!r} ({there or 'it is empty'})."
+
+
+def _unread(file: Path) -> str:
+    return (
+        f"{file.name} in {str(file.parent)!r} is a sentencepiece model, which labkit does not read. Convert it to "
+        "tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
+    )
 
 
 def _merged(file: Path, options: Mapping[str, Any], said: Said) -> tokenizers.Tokenizer:
@@ -106,6 +112,26 @@ def _add(rust: tokenizers.Tokenizer, folder: Path, options: Mapping[str, Any]) -
                 f"the token {name!r} has the id {rust.token_to_id(name)} in the vocabulary of {str(folder)!r}, but "
                 f"{number} in the list of added tokens. Fetch or copy the folder again."
             )
+
+
+def with_mask(rust: tokenizers.Tokenizer, name: str | None, special: bool) -> tokenizers.Tokenizer:
+    """A copy that recognises the mask in a text.
+
+    Where blanks belong to the piece behind them (``ByteLevel``), the mask takes the one in front of it, as the piece
+    that it hides does, and as RoBERTa's says.
+
+    Args:
+        name: that of the mask; None for a vocabulary without one.
+        special: whether the mask counts as a special token, which readers may be told to take for text.
+    """
+    about = json.loads(rust.to_str())
+    takes_blank = '"ByteLevel"' in json.dumps(about["pre_tokenizer"])
+    for token in about["added_tokens"]:
+        if token["content"] == name:
+            token.update(special=special, lstrip=token["lstrip"] or takes_blank)
+    copy = tokenizers.Tokenizer.from_str(json.dumps(about))
+    copy.encode_special_tokens = True
+    return copy
 
 
 def save(rust: tokenizers.Tokenizer, said: Said, folder: Path) -> Path:

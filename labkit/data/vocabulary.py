@@ -38,7 +38,7 @@ def from_list(file: Path, options: dict[str, Any]) -> tokenizers.Tokenizer:
     lowercase = options.get("do_lower_case")
     if lowercase is None:
         lowercase = all(word == word.lower() for word in words)  # not isupper(): "ᴬ" is upper but has no lower case
-    missing = [" or ".join(ROLES[role]) for role in ("unk", "cls", "sep") if not set(ROLES[role]) & set(vocab)]
+    missing = [" or ".join(ROLES[role][:2]) for role in ("unk", "cls", "sep") if not set(ROLES[role]) & set(vocab)]
     if missing:
         raise DataError(f"the tokenizer's vocabulary ({len(vocab)} pieces) has no {', no '.join(missing)}.")
     return _wordpiece(vocab, lowercase, options.get("strip_accents"), options.get("tokenize_chinese_chars", True))

@@ -219,6 +219,12 @@ SENTENCES: dict[str, str] = {
         "分词器的后处理器（*）没有按顺序保留 * 段文本；labkit 要求每段文本恰好出现一次。"
         "请使用模板中 $A 只出现一次、且文本对中 $A 在 $B 之前的 tokenizer.json。"
     ),
+    "masked words need a token such as [MASK]; the tokenizer has none.": (
+        "遮盖词语需要 [MASK] 之类的词元；该分词器没有。"
+    ),
+    "next_sentence needs a token that begins a row, such as [CLS]; the tokenizer has none.": (
+        "预测下一句（next_sentence）需要 [CLS] 之类的开头词元；该分词器没有。"
+    ),
     "* in * cannot be read: *": "*（位于 *）无法读取：*",
     "* in * holds a *, not a table of settings.": "*（位于 *）的内容是 *，不是设置表。",
 }

@@ -261,6 +261,7 @@ SENTENCES: dict[str, str] = {
     ),
     "give a question and a paragraph that holds its answer.": "请填写问题，以及含有其答案的段落。",
     "these are * texts: give 2 to *, each on a line of its own.": "现有 * 个文本：请给出 2 到 * 个，每行一个。",
+    "weights * cannot write texts: * are missing.": "权重 * 不能生成文本：缺少 *。",
     "* has learnt * and tells no classes; it cannot predict.": "* 学习的任务是 *，不给出类别；无法预测。",
     "* is *. Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite "
     "it with `AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of "

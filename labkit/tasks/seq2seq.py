@@ -24,7 +24,7 @@ class Seq2Seq(Config):
     """Settings of sequence to sequence. The rows are pairs of texts, the source first."""
 
     labelled: ClassVar[bool] = False
-    form: ClassVar[str] = "two texts"
+    form: ClassVar[str] = "translation"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("transformer",)  # architectures that can learn it
 

@@ -57,9 +57,9 @@ class Inputs(Protocol):
 class Texts:
     """Texts through a tokenizer, to packed rows or buckets of lengths.
 
-    ``form`` says what an example is: a row ("rows"), two texts that are read one by one ("two texts"), a window of the
-    running text ("stream"), two passages of it, drawn by ``seed`` ("pairs"), or a window over a paragraph behind a
-    question, the windows sharing ``stride`` tokens ("spans").
+    ``form`` says what an example is: a row ("rows"), two texts that are read one by one ("two texts"), a source and its
+    target ("translation"), a window of the running text ("stream"), two passages of it, drawn by ``seed`` ("pairs"), or
+    a window over a paragraph behind a question, the windows sharing ``stride`` tokens ("spans").
     """
 
     kind = "text"
@@ -72,16 +72,17 @@ class Texts:
         """Token numbers of every example; those of rows come from the cache where they were made before."""
         if self.form == "rows":
             return replace(encode(dataset, self.tokenizer, self.max_length), target=targets_of(dataset))
-        if self.form == "two texts":
+        if self.form in ("two texts", "translation"):
             return self._two(dataset)
         if self.form == "spans":
             if "text_pair" not in dataset.column_names:
                 raise DataError('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).')
             _, spans = answers_of(dataset)
             return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
-        whole = encode(dataset, self.tokenizer, WHOLE)
         if self.form == "stream":
-            return stream(whole, self.max_length)
+            tokenizer, skip = self.tokenizer.running
+            return stream(encode(dataset, tokenizer, WHOLE), self.max_length, skip)
+        whole = encode(dataset, self.tokenizer.passages, WHOLE)
         return sentence_pairs(whole, whole.label, self.max_length, self.seed)
 
     def _two(self, dataset: Any) -> TextPairs:
@@ -91,7 +92,8 @@ class Texts:
         if "text_pair" not in dataset.column_names:
             return TextPairs(source, source)
         other = dataset.select_columns(["text_pair", *kept[1:]]).rename_column("text_pair", "text")
-        return TextPairs(source, encode(other, self.tokenizer, self.max_length))
+        tokenizer = self.tokenizer.targets if self.form == "translation" else self.tokenizer
+        return TextPairs(source, encode(other, tokenizer, self.max_length))
 
     def sized(self, model: Any) -> Any:
         """Vocabulary from the tokenizer. Raises :class:`ConfigError` where the model is too small."""

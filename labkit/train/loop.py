@@ -202,7 +202,7 @@ class _Loop:
     def _rows_of(self, step: int) -> list[int]:
         """The rows that the update to ``step`` learnt from, as numbered in their source; of windows, their places."""
         rows = None
-        if getattr(self.experiment.task, "form", "rows") in ("rows", "two texts"):
+        if getattr(self.experiment.task, "form", "rows") in ("rows", "two texts", "translation"):
             rows = numbers(Rows.open(self.folder / "data")["train"], "row", np.int64)
         return blamed(self.batches.at(step - 1), rows)
 

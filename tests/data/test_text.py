@@ -261,7 +261,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
     with pytest.raises(DataError, match=r"tokenizer.json in .* is not a tokenizer"):
         Tokenizer.load(tmp_path)
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[SEP]\nword\n")
-    with pytest.raises(DataError, match=r"\(4 pieces\) has no \[CLS\] or <s> or"):
+    with pytest.raises(DataError, match=r"\(4 pieces\) has no \[CLS\] or <s>\."):
         Tokenizer.load(tmp_path / "vocab.txt")
 
 

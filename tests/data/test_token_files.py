@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,89 +11,12 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import processors as post
 
 from labkit.base.errors import DataError
 from labkit.data.text import Tokenizer
 
-CORPUS = [
-    "The film was wonderful, and the actors were wonderful too.",
-    "A dull film; the plot was thin and the actors were not there.",
-    "这部电影非常好看,演员也很好。",
-    "电影不好看,剧情无聊。",
-] * 4
-TEXTS = [
-    "", " ", "The film", "  two  blanks ", "电影 not good 👍🏽 film", "Ünïcode naïve", "a\nb\tc\u200b", "don't, 3.14!",
-    "[CLS] film [MASK]", "<s> film </s><mask>", "<|endoftext|> film", "film. " * 30,
-]  # fmt: skip
-
-
-def byte_level(special: list[str], space: bool = False) -> tokenizers.Tokenizer:
-    """Byte-level BPE as GPT-2 has it, without a post-processor."""
-    rust = tokenizers.Tokenizer(models.BPE())
-    rust.pre_tokenizer, rust.decoder = pre_tokenizers.ByteLevel(add_prefix_space=space), decoders.ByteLevel()
-    letters = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=special, show_progress=False, initial_alphabet=letters)
-    rust.train_from_iterator(CORPUS, trainer)
-    return rust
-
-
-def gpt2() -> tokenizers.Tokenizer:
-    rust = byte_level(["<|endoftext|>"])
-    rust.post_processor = post.ByteLevel(trim_offsets=False)
-    return rust
-
-
-def roberta() -> tokenizers.Tokenizer:
-    rust = byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
-    rust.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
-    rust.post_processor = post.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return rust
-
-
-def llama() -> tokenizers.Tokenizer:
-    start = "<|begin_of_text|>"
-    rust = byte_level([start, "<|end_of_text|>", "<|eot_id|>"])
-    form = post.TemplateProcessing(single=f"{start} $A", pair=f"{start} $A {start}:1 $B:1", special_tokens=[(start, 0)])
-    rust.post_processor = post.Sequence([post.ByteLevel(trim_offsets=False), form])
-    return rust
-
-
-def unigram(single: str, pair: str) -> tokenizers.Tokenizer:
-    rust = tokenizers.Tokenizer(models.Unigram())
-    rust.normalizer, rust.pre_tokenizer, rust.decoder = (
-        normalizers.NFKC(),
-        pre_tokenizers.Metaspace(),
-        decoders.Metaspace(),
-    )
-    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=names, unk_token="<unk>", show_progress=False)
-    rust.train_from_iterator(CORPUS, trainer)
-    ends = [(name, rust.token_to_id(name)) for name in ("<s>", "</s>")]
-    rust.post_processor = post.TemplateProcessing(single=single, pair=pair, special_tokens=ends)
-    return rust
-
-
-def words(names: list[str], unknown: str) -> tokenizers.Tokenizer:
-    rust = tokenizers.Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=unknown))
-    rust.pre_tokenizer = pre_tokenizers.Whitespace()
-    return rust
-
-
-MADE: dict[str, Callable[[], Tokenizer]] = {
-    "learnt WordPiece": lambda: Tokenizer.train(CORPUS, vocab_size=300),
-    "learnt WordPiece, cased": lambda: Tokenizer.train(CORPUS, vocab_size=300, lowercase=False),
-    "learnt BPE": lambda: Tokenizer.train(CORPUS, "bpe", vocab_size=400),
-    "GPT-2": lambda: Tokenizer(gpt2()),
-    "RoBERTa": lambda: Tokenizer(roberta()),
-    "Llama 3": lambda: Tokenizer(llama()),
-    "XLM-RoBERTa": lambda: Tokenizer(unigram("<s> $A </s>", "<s> $A </s> </s> $B </s>")),
-    "Marian": lambda: Tokenizer(unigram("$A </s>", "$A $B </s>")),
-    "ChatML": lambda: Tokenizer(byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])),
-    "ELECTRA": lambda: Tokenizer(words(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "film"], "[UNK]")),
-    "Llama 2": lambda: Tokenizer(words(["<unk>", "<s>", "</s>", "film"], "<unk>")),
-}
+from .vocabularies import CORPUS, MADE, TEXTS, byte_level, words
 
 
 @pytest.fixture(scope="module", params=MADE)
@@ -198,3 +120,144 @@ def test_what_an_export_says(tmp_path: Path) -> None:
     said = json.loads((tmp_path / "gpt" / "tokenizer_config.json").read_text())
     assert said["mask_token"] is None and said["pad_token"] == "<|end_of_text|>", "padding is masked"
     assert said["padding_side"] == "right", "what is given wins"
+
+
+def folder_of(path: Path, **files: Any) -> Path:
+    """A folder of JSON files (``tokenizer_config={...}``) and texts (``merges_txt="…"``)."""
+    path.mkdir(exist_ok=True)
+    for name, content in files.items():
+        if name.endswith("_txt"):
+            (path / f"{name[:-4]}.txt").write_text(content, encoding="utf-8")
+        else:
+            (path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+VOCAB = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "b", "ab", "Ġ", "Ġa", "Ġab"]
+MERGES = "#version: 0.2\na b\nĠ a\nĠ ab\n"
+
+
+def test_a_vocabulary_with_merges(tmp_path: Path) -> None:
+    numbers = {name: i for i, name in enumerate(VOCAB)}
+    folder = folder_of(tmp_path / "roberta", vocab=numbers, merges_txt=MERGES)
+    made = Tokenizer.load(folder)
+    row = made.encode(["ab ab"], ["a"])
+    assert row.ids.tolist() == [0, 7, 10, 2, 2, 5, 2] and not row.types.any()
+    assert made.masked("ab<mask> a") == [7, 4, 9] and made.masked("ab [MASK] a") == [7, 4, 9], "no blank is left"
+    folder_of(folder, tokenizer_config={"add_prefix_space": True, "tokenizer_class": "RobertaTokenizer"})
+    assert Tokenizer.load(folder).encode(["ab"]).ids.tolist() == [0, 10, 2]
+    assert Tokenizer.load(folder / "vocab.json").encode(["ab"]).ids.tolist() == [0, 10, 2]
+
+    plain = {"<|endoftext|>": 0, "<|pad|>": 1, "a": 2, "b": 3, "ab": 4, "Ġ": 5, "Ġa": 6, "Ġab": 7}
+    folder = folder_of(tmp_path / "gpt2", vocab=plain, merges_txt=MERGES, added_tokens={"<|im_end|>": 8})
+    made = Tokenizer.load(folder)
+    assert made.encode(["ab ab"]).ids.tolist() == [0, 4, 7, 0] and made.vocab_size == 9 and made.mask_id is None
+    assert made.prompt("ab").tolist() == [4] and (made.pad_id, made.end_ids) == (1, (0,))
+    folder_of(folder, special_tokens_map={"eos_token": {"content": "<|im_end|>"}, "pad_token": "<|endoftext|>"})
+    made = Tokenizer.load(folder)
+    assert (made.pad_id, made.end_ids, made.decode([4, 8])) == (0, (8,), "ab")
+    (folder / "vocab.json").rename(folder / "encoder.json")
+    (folder / "merges.txt").rename(folder / "vocab.bpe")
+    assert Tokenizer.load(folder).encode(["ab"]).ids.tolist() == made.encode(["ab"]).ids.tolist()
+
+
+def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
+    for name in ("source.spm", "spiece.model", "sentencepiece.bpe.model"):
+        folder = folder_of(tmp_path / name, vocab={"a": 0})
+        (folder / name).write_bytes(b"\x0a")
+        with pytest.raises(DataError, match=rf"{name} in .* is a sentencepiece model.*Convert it to tokenizer.json"):
+            Tokenizer.load(folder)
+        with pytest.raises(DataError, match=f"{name} in .* is a sentencepiece model"):
+            Tokenizer.load(folder / name)
+    folder = folder_of(tmp_path / "half", vocab={"a": 0})
+    with pytest.raises(DataError, match=r"'.*half' has a vocabulary without merges.txt"):
+        Tokenizer.load(folder)
+    folder_of(folder, merges_txt=MERGES, config={"model_type": "qwen2"})
+    with pytest.raises(DataError, match=r"belongs to a 'qwen2', which does not split texts as GPT-2 does"):
+        Tokenizer.load(folder)
+    folder_of(folder, vocab={"a": 0, "b": 1, "ab": 2}, merges_txt="a b", config={"model_type": "gpt2"})
+    folder_of(folder, added_tokens={"x": 9})
+    with pytest.raises(DataError, match=r"the token 'x' has the id 3 in the vocabulary of .*, but 9"):
+        Tokenizer.load(folder)
+    folder_of(folder, added_tokens=["x"])
+    with pytest.raises(DataError, match=r"added_tokens.json in .* holds a list, not a table of settings"):
+        Tokenizer.load(folder)
+    (folder / "added_tokens.json").write_text("{")
+    with pytest.raises(DataError, match=r"added_tokens.json in .* cannot be read"):
+        Tokenizer.load(folder)
+    with pytest.raises(DataError, match=r"\(1 pieces\) has no end token: no \[SEP\] or </s> or .*Name it as eos_token"):
+        Tokenizer(words(["x"], "x"))
+
+
+def written(rust: tokenizers.Tokenizer, folder: Path, **files: Any) -> Tokenizer:
+    folder_of(folder, **files)
+    rust.save(str(folder / "tokenizer.json"))
+    return Tokenizer.load(folder)
+
+
+def test_special_tokens_are_those_that_the_files_name(tmp_path: Path) -> None:
+    chat = lambda: byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "[PAD]"])  # noqa: E731
+    names = {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": {"content": "<|endoftext|>"}, "unk_token": None}
+    made = written(chat(), tmp_path / "qwen", tokenizer_config=names)
+    assert (made.cls_id, made.sep_id, made.pad_id, made.mask_id, made.end_ids) == (None, 2, 0, None, (2,))
+    assert made.encode(["a"]).ids.tolist() == [*made.numbers("a"), 2], (
+        "no start token where the file says there is none"
+    )
+    # the lists of generation_config.json go before those of config.json
+    several = {"eos_token_id": [2, 1], "bos_token_id": 0, "decoder_start_token_id": 3, "forced_bos_token_id": None}
+    made = written(
+        chat(), tmp_path / "ends", config={"eos_token_id": 0, "model_type": "llama"}, generation_config=several
+    )
+    assert (made.end_ids, made.end_id, made.start_id, made.roles.forced_first) == ((2, 1), 2, 3, None)
+    assert [made.encode(["a"]).ids[0], made.running[0].encode(["a"]).ids[-1]] == [0, 2]
+    again = Tokenizer.load(made.save(tmp_path / "again"))
+    assert (again.end_ids, again.end_id, again.start_id) == ((2, 1), 2, 3)
+    # ids beyond the vocabulary are defaults of a class; those of an encoder mean nothing
+    for number, config in enumerate(({"eos_token_id": 50256}, {"eos_token_id": 1, "model_type": "roberta"})):
+        made = written(chat(), tmp_path / f"junk {number}", config=config)
+        assert made.end_ids == (0,)
+
+
+def test_the_form_of_a_running_text_and_of_targets() -> None:
+    for name, running, target in (
+        ("learnt BPE", ["A", 3], [2, "A", 3]),
+        ("Llama 3", [0, "A", 1], [0, "A", 1]),
+        ("GPT-2", ["A", 0], [0, "A", 0]),
+        ("Marian", ["A", 2], [0, "A", 2]),
+    ):
+        tokenizer = MADE[name]()
+        a = tokenizer.numbers("film")
+        made, skip = tokenizer.running
+        for found, form in (
+            (made.encode(["film"]).ids[skip:], running),
+            (tokenizer.targets.encode(["film"]).ids, target),
+        ):
+            assert found.tolist() == [number for part in form for number in (a if part == "A" else [part])], name
+
+
+def test_a_tokenizer_config_of_bert_overrules_the_normaliser(tmp_path: Path) -> None:
+    rust = Tokenizer.train(CORPUS, vocab_size=300)._rust
+    made = written(
+        rust, tmp_path / "cased", tokenizer_config={"do_lower_case": False, "tokenizer_class": "BertTokenizer"}
+    )
+    assert made.encode(["FILM"]).ids.tolist() != made.encode(["film"]).ids.tolist()
+    generic = {"do_lower_case": False, "tokenizer_class": "PreTrainedTokenizerFast"}
+    made = written(rust, tmp_path / "as it is", tokenizer_config=generic)
+    assert made.encode(["FILM"]).ids.tolist() == made.encode(["film"]).ids.tolist()
+
+
+def test_masks_are_put_in_as_the_library_does() -> None:
+    for name in ("RoBERTa", "XLM-RoBERTa", "learnt WordPiece"):
+        tokenizer = MADE[name]()
+        rust = tokenizers.Tokenizer.from_str(tokenizer._rust.to_str())
+        mask = tokenizer.names([tokenizer.mask_id])[0]
+        for text in ("the film was {} and dull", "{} film", "film {}", "film{}", "{}", "电影 {} 好", "  {}  {} x"):
+            expected = rust.encode(text.format(mask, mask), add_special_tokens=False).ids
+            assert tokenizer.masked(text.format(mask, mask)) == expected, (name, text)
+            assert tokenizer.masked(text.format("[MASK]", mask)) == expected
+    learnt = MADE["learnt BPE"]()
+    whole = learnt.numbers("the film was dull")
+    assert learnt.masked("the [MASK] was dull") == [whole[0], learnt.mask_id, *whole[2:]], (
+        "the blank goes with the word"
+    )
+    assert learnt.mask_id not in learnt.masked("the <mask> [SEP] x")

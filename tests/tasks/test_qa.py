@@ -108,7 +108,7 @@ def test_answers_that_do_not_stand_there_are_said():
     with pytest.raises(DataError, match="columns 'answer' and 'answer_start', or 'answers' as in SQuAD"):
         answers_of(rows["train"].remove_columns(["answer"]))
     with pytest.raises(ConfigError, match="max_length = 32 has no room for stride = 13 tokens"):
-        windows(["a"], ["b"], None, 32, 13)
+        windows(["a"], ["b"], Tokenizer.train(["a b"], vocab_size=40, min_frequency=1), 32, 13)
 
 
 def test_a_model_learns_to_answer(tmp_path):
