@@ -87,6 +87,7 @@ class BertConfig(ModelConfig):
     """
 
     reads: ClassVar[str] = "text"
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-4, pretrained=3e-5, width=768)
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")

@@ -65,6 +65,7 @@ class CnnConfig(ModelConfig):
     """
 
     reads: ClassVar[str] = "image"
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-3)
     weights: ClassVar[str] = ""  # there are no pretrained ones
 
     preset: str = option("", "named size", choices=("", *PRESETS))

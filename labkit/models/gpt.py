@@ -77,6 +77,7 @@ class GptConfig(ModelConfig):
 
     reads: ClassVar[str] = "text"
     pools_last: ClassVar[bool] = True
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=2e-4, pretrained=3e-5, width=768)
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")

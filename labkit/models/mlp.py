@@ -39,6 +39,7 @@ class MlpConfig(ModelConfig):
     """
 
     reads: ClassVar[str] = "features"
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-3)
     weights: ClassVar[str] = ""  # there are no pretrained ones
 
     preset: str = option("", "named size", choices=("", *PRESETS))

@@ -28,6 +28,20 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "mixed")
 INITIAL = nnx.initializers.truncated_normal(stddev=0.02)
 
 
+class Rates(NamedTuple):
+    """Default learning rates of an architecture, for AdamW and batches of 32: what learns within five epochs of a small
+    data set (``tests/evidence/test_defaults.py`` measures it).
+
+    The first two fall with the width of the hidden states: they hold at ``width``. Where that is 0, they hold at any.
+    """
+
+    fresh: float  # every parameter, from new weights
+    pretrained: float = 0.0  # every parameter, from pretrained weights
+    added: float = 1e-3  # biases or low-rank additions, and the head
+    head: float = 3e-3  # the head alone
+    width: int = 0
+
+
 class Segments(NamedTuple):
     """Where several texts stand in the rows of a packed batch (Krell et al., arXiv 2107.02027).
 

@@ -32,6 +32,7 @@ class Supervised(Config):
     form: ClassVar[str] = "rows"  # a row is an example
     reads: ClassVar[tuple[str, ...]] = ("text", "image", "features", "audio")
     models: ClassVar[tuple[str, ...]] = ("bert", "gpt", "textcnn", "mlp", "cnn", "vgg")  # that can learn it
+    rate_factor: ClassVar[float] = 1.0  # on the default learning rate of the architecture
 
     max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
     augment: str = option("none", "What chance does to pictures while training.", choices=KINDS)

@@ -31,6 +31,7 @@ class Embed(Config):
     form: ClassVar[str] = "two texts"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
+    rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
 
     max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
     temperature: float = option(0.05, "Cosines are divided by this before the softmax.", low=0.001)

@@ -27,6 +27,7 @@ class Seq2Seq(Config):
     form: ClassVar[str] = "translation"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("transformer",)  # architectures that can learn it
+    rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
 
     max_length: int = option(128, "Tokens of a source, and of a target, at most.", low=8)
     label_smoothing: float = option(0.1, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)

@@ -16,6 +16,7 @@ from labkit.models import models
 from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.optim import RULES, Optimizer
+from labkit.train.rates import with_rate
 
 
 @dataclass(frozen=True)
@@ -149,13 +150,21 @@ class Training(Config):
 
 @dataclass(frozen=True)
 class Experiment(Config):
-    """All that makes a run what it is. Two runs of equal experiments on one machine give equal numbers."""
+    """All that makes a run what it is. Two runs of equal experiments on one machine give equal numbers.
+
+    A learning rate that was left out becomes the default of the model and the task when the experiment is made.
+    """
 
     model: Any
     data: Data = option(help="The rows.", factory=Data)
     task: Any = option(help="What is learned.", factory=Classify)
     train: Training = option(help="The training.", factory=Training)
     name: str = option("", "A name for the run.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rated = with_rate(self.train.optimizer, self.model, self.task)
+        object.__setattr__(self, "train", self.train.replace(optimizer=rated))
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
