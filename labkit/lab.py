@@ -112,6 +112,7 @@ class Run(BaseRun):
         """
         from labkit.judge.verdict import judged
         from labkit.ship import judging
+        from labkit.ship.caveats import with_warnings
 
         rows, task = self.rows, self.experiment.task
         if not task.labelled:
@@ -123,6 +124,7 @@ class Run(BaseRun):
             raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
         answers = predictor.judge(rows[split])
         report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
+        with_warnings(report, self, rows, split, predictor.inputs)
         self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
 

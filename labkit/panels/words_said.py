@@ -97,6 +97,15 @@ PARTS: dict[str, str] = {
     "none, it came empty": "无，本来就是空的",
     "it is empty": "空文件夹",
     "no such path": "没有此路径",
+    # constant answers and linear baselines
+    "the most frequent class": "最常见的类别",
+    "the most frequent labels": "最常见的标签",
+    "the mean": "均值",
+    "the token frequencies": "词元频率",
+    "logistic regression": "逻辑回归",
+    "ridge regression": "岭回归",
+    "TF-IDF + logistic regression": "TF-IDF + 逻辑回归",
+    "TF-IDF + ridge regression": "TF-IDF + 岭回归",
     # kinds of files
     "a pickle": "pickle 文件",
     "a ZIP archive": "ZIP 压缩包",
@@ -196,6 +205,64 @@ MESSAGES: dict[str, str] = {
     "*: begun again": "†：重新开始",
 }
 
+#: What a run, or a report, warns of → the same. The marks are those of :mod:`labkit.panels.phrases`.
+WARNINGS: dict[str, str] = {
+    "Truncated to max_length = *: * of * texts of * (*) lose their end, * of all tokens. A larger max_length reads "
+    "more.": "按最大长度 * 截断：*（共 * 条文本，属†；*）失去末尾，占全部词元的 *。增大最大长度可读取更多。",
+    **{
+        f"No better than *: {metric} of {split} *, for a constant answer *.": (
+            f"不优于†：{word(f'split_{split}', 'zh')}的 {said} 为 *，而恒定预测为 *。"
+        )
+        for metric, said in (("F1", "F1"), ("R²", "R²"), ("loss", "损失"))
+        for split in ("train", "validation", "test")
+    },
+    **{
+        f"Worse than the linear baseline (*): {metric} of {split} *, against *.": (
+            f"不如线性基线（†）：{word(f'split_{split}', 'zh')}的 {metric} 为 *，基线为 *。"
+        )
+        for metric in ("F1", "R²")
+        for split in ("train", "validation", "test")
+    },
+    "The baselines read more than the model: * characters of each text, where it reads * tokens.": (
+        "基线读取的文本比模型多：每条文本读 * 个字符，而模型读 * 个词元。"
+    ),
+    "Likely cause: the learning rate * is probably too low (default of this model: *).": (
+        "可能的原因：学习率 * 可能过低（此模型的默认值：*）。"
+    ),
+    "Likely cause: the learning rate * is probably too high (default of this model: *).": (
+        "可能的原因：学习率 * 可能过高（此模型的默认值：*）。"
+    ),
+    **{
+        "The training loss hardly fell, from * to *: the learning rate * is probably too "
+        f"{kind} (default of this model: *).": (
+            f"训练损失几乎没有下降（从 * 到 *）：学习率 * 可能过{said}（此模型的默认值：*）。"
+        )
+        for kind, said in (("low", "低"), ("high", "高"))
+    },
+    "Likely cause: training diverged, its loss rose from * to *. Lower the learning rate (it was *).": (
+        "可能的原因：训练发散，损失从 * 升到 *。请降低学习率（当时为 *）。"
+    ),
+    'Likely cause: * of the training rows are of one class. Try class_weights="balanced".': (
+        '可能的原因：* 的训练数据属于同一类别。可尝试 class_weights="balanced"。'
+    ),
+    "Likely cause: there were only * steps. Train for more epochs, or with a smaller batch_size.": (
+        "可能的原因：只训练了 * 步。请增加轮数，或减小批大小。"
+    ),
+    "Likely cause: truncation lost * of the tokens. Try a larger max_length.": (
+        "可能的原因：截断丢失了 * 的词元。可增大最大长度。"
+    ),
+    "Likely cause: underfitting, the training loss hardly fell, from * to *. Try more epochs or another learning rate "
+    "(it was *); or the labels cannot be predicted from what the model reads.": (
+        "可能的原因：欠拟合，训练损失几乎没有下降（从 * 到 *）。可增加轮数或更换学习率（当时为 *）；"
+        "也可能标签无法由模型的输入预测。"
+    ),
+    "Likely cause: overfitting, the training loss fell from * to * and the validation rows gained nothing. Try more "
+    "training rows, fewer epochs or a smaller model; or the labels cannot be predicted from what the model reads.": (
+        "可能的原因：过拟合，训练损失从 * 降到 *，验证集却没有改善。可增加训练数据、减少轮数或减小模型；"
+        "也可能标签无法由模型的输入预测。"
+    ),
+}
+
 #: What the operating system and Python say → the same.
 SYSTEM: dict[str, str] = {
     "No space left on device": "磁盘空间不足",
@@ -258,6 +325,7 @@ _KNOWN = Phrases(
     | words_errors_models.SENTENCES
     | words_errors_train.SENTENCES
     | CURES
+    | WARNINGS
     | SYSTEM,
     _WITHIN, _setting,
 )  # fmt: skip

@@ -23,6 +23,7 @@ from labkit.judge.slices import by_length, by_size
 from labkit.judge.slices import slices as of_groups
 from labkit.judge.verdict import Verdict, judged
 from labkit.ship.answerer import Answerer
+from labkit.ship.caveats import with_warnings
 from labkit.ship.embedder import Embedder
 from labkit.ship.filler import Filler
 from labkit.ship.generator import Generator
@@ -32,6 +33,7 @@ from labkit.tasks import tasks
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import Answer
 from labkit.train.assess import Scores, assess
+from labkit.train.inputs import opened
 from labkit.train.run import Run
 
 #: Task without labels → what its models are used by.
@@ -97,7 +99,7 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
         scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
     if baselines and isinstance(task, LanguageModel):
         scores |= ngram.beside(folder, rows, split)
-    return scores
+    return with_warnings(scores, run, rows, split, opened(run.experiment, folder, "text", None))
 
 
 def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
@@ -115,7 +117,8 @@ def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
     if not len(rows.splits.get(split, ())):
         raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
     answers, task = predictor.judge(rows[split]), predictor.experiment.task
-    return judged(rows, split, predictor.classes, answers, task, baselines=False)
+    report = judged(rows, split, predictor.classes, answers, task, baselines=False)
+    return with_warnings(report, run, rows, split, predictor.inputs)
 
 
 def report_of(run: Run, split: str = "test") -> Report:

@@ -29,8 +29,10 @@ from labkit.train.inputs import Numbers, Texts, inputs_of, opened
 from labkit.train.machine import mixed_pays
 from labkit.train.mesh import Placement
 from labkit.train.optim import Optimizer
+from labkit.train.outcome import constant_of
 from labkit.train.peers import ALONE, Peers
 from labkit.train.step import Params, Steps, flatten
+from labkit.train.truncation import sentence, truncation
 
 #: Of a model folder: what an example is, its shape, and the names of the outputs.
 FACTS = "labkit.json"
@@ -140,6 +142,9 @@ def plan_of(
         "layout": layout,
         "updates_per_call": most,
         "truncated": getattr(examples["train"], "truncated", 0),
+        "truncation": (cut := truncation(inputs, rows["train"], examples["train"])),
+        "constant": constant_of(task, examples["train"], examples["validation"]),
+        "warnings": [sentence(cut)] if cut else [],
         "train_rows": len(examples["train"]),
         "precision": model.dtype if model.dtype == "mixed" else str(compute_dtype(model.dtype)),
         "device": str(jax.devices()[0].device_kind),
