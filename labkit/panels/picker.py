@@ -8,8 +8,8 @@ import ipywidgets as widgets
 
 from labkit.base.config import Config
 from labkit.base.errors import LabkitError
+from labkit.data.answers import has_answers
 from labkit.data.rows import Rows
-from labkit.data.spans import has_answers
 from labkit.models import models
 from labkit.panels import charts, drawing, pieces, words_said
 from labkit.panels.costs import Costs
@@ -113,7 +113,7 @@ class Model(Panel):
             return True
         if kind.labelled:
             return kind.aim != rows.basis.aim or len(rows.basis.classes) < (2 if kind.aim == "class" else 1)
-        unanswered = name == "qa" and not has_answers(next(iter(rows.splits.values())).column_names)
+        unanswered = name == "qa" and not has_answers(next(iter(rows.splits.values())))
         return (name in ("seq2seq", "qa") and not rows.basis.pairs) or unanswered
 
     def _offer(self) -> None:

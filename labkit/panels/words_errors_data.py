@@ -152,7 +152,11 @@ SENTENCES: dict[str, str] = {
     "questions need their answers: columns * and *, or 'answers' as in SQuAD. The rows have *.": (
         "问答需要答案：* 与 * 两列，或 SQuAD 形式的 answers。现有列为 *。"
     ),
-    "example *: the answer, *, does not stand there in its paragraph.": "样本 *：答案 † 不在其段落的该位置。",
+    "* of * answers cannot be used: *.": "* 个答案（共 * 个）无法使用：†。",
+    "example *: the tokenizer makes no token of its answer, *.": "样本 *：分词器未能从其答案 * 得到词元。",
+    "example *: its answer has * tokens, but a window only room for *. Raise max_length, or leave the row out.": (
+        "样本 *：其答案有 * 个词元，而一个窗口只能容纳 * 个。请增大最大长度，或去掉该行。"
+    ),
     "*. Up to * % is let pass. Remove the copies from train with `rows.dedupe()`, or go on with "
     "accept_leakage=True and read the scores with that in mind.": (
         "†。最多允许 * %。请在“预处理”中去除重复行，或勾选“即使测试集的行出现在训练集也训练”，但得分会偏高。"

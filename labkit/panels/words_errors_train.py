@@ -259,6 +259,8 @@ SENTENCES: dict[str, str] = {
     "beams = * search for the likeliest text; set temperature = 0 for that.": (
         "束宽 = * 会搜索最可能的文本；为此请将温度设为 0。"
     ),
+    "* * is missing.": "†第 * 项缺失。",
+    "* * is *, a *; a text is needed.": "†第 * 项为 *（类型 *）；需要文本。",
     "give a question and a paragraph that holds its answer.": "请填写问题，以及含有其答案的段落。",
     "these are * texts: give 2 to *, each on a line of its own.": "现有 * 个文本：请给出 2 到 * 个，每行一个。",
     "weights * cannot write texts: * are missing.": "权重 * 不能生成文本：缺少 *。",

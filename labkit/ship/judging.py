@@ -10,9 +10,9 @@ import pandas as pd
 
 from labkit.base import manifest
 from labkit.base.errors import DataError, RunError, nearest
+from labkit.data.answers import answers_of
 from labkit.data.parting import measured
 from labkit.data.rows import Rows
-from labkit.data.spans import answers_of
 from labkit.judge import ngram
 from labkit.judge.calibration import Calibration, calibrate
 from labkit.judge.compare import Comparison
@@ -22,7 +22,7 @@ from labkit.judge.report import Report
 from labkit.judge.slices import by_length, by_size
 from labkit.judge.slices import slices as of_groups
 from labkit.judge.verdict import Verdict, judged
-from labkit.ship.answerer import Answerer
+from labkit.ship.answerer import Answerer, by_kind
 from labkit.ship.caveats import with_warnings
 from labkit.ship.embedder import Embedder
 from labkit.ship.filler import Filler
@@ -81,7 +81,7 @@ def rows_of(run: Run) -> Rows:
 def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     """The scores of a run of a task without labels on a split of its rows: loss, perplexity, accuracy …
 
-    Answers to questions are also compared by the rules of SQuAD, with intervals and the worst of them. Beside a
+    Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them. Beside a
     language model stand n-grams of its training rows (:mod:`labkit.judge.ngram`), unless ``baselines`` is False.
 
     Raises:
@@ -93,9 +93,9 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     if isinstance(task, Answer):
         part = rows[split]
         each = tool_of(run).judged(part["text"], part["text_pair"], answers_of(part)[0])
-        means = {name: each[name].to_numpy() for name in ("exact", "f1")}
-        scores |= {name: float(values.mean()) for name, values in means.items()}
-        scores.intervals = of_means(means)
+        for name, values in by_kind(each):
+            scores[name] = float(values.mean())
+            scores.intervals |= of_means({name: values})
         scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
     if baselines and isinstance(task, LanguageModel):
         scores |= ngram.beside(folder, rows, split)

@@ -12,6 +12,7 @@ import numpy as np
 from labkit.base.cache import write_atomic
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, DataError
+from labkit.data.answers import answers_of
 from labkit.data.arrays import ArrayBatches, Arrays, Standard, stack
 from labkit.data.batch import Batches, choose_buckets
 from labkit.data.cells import Column
@@ -21,7 +22,7 @@ from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
 from labkit.data.rows import Rows, Spec
 from labkit.data.sound import Sound, as_wave, read_wav
-from labkit.data.spans import WindowBatches, Windows, answers_of, windows
+from labkit.data.spans import WindowBatches, Windows, windows
 from labkit.data.targets import targets_of
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
