@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
+from labkit.base.config import check_names
 from labkit.base.errors import ConfigError, DataError, SampleError, nearest
 from labkit.base.guard import offline
 from labkit.base.web import fetched
@@ -158,6 +160,7 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_use(options: Mapping[str, Any], where: str) -> None:
+    check_names("load", options, [name for name in inspect.signature(load).parameters if name not in ("x", "options")])
     if options:
         raise ConfigError(f"load has no use for {', '.join(options)} with {where}; leave it out.")
 

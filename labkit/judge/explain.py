@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.judge.explanation import Attention, Explanation, Word
 from labkit.train.inputs import Texts
@@ -53,6 +54,7 @@ class Explainer:
             lambda state, batch: self._merged(state).trunk.attention(batch["ids"], batch["mask"], batch["types"])[0]
         )
 
+    @known_settings
     def explain(
         self, example: Any, pair: str | None = None, *, target: str | None = None, method: str = "integrated",
         points: int = POINTS, patch: int | None = None,

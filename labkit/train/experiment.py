@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from labkit.base.config import Config, option
+from labkit.base.config import Config, check_names, option
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.base.registry import Registry
 from labkit.data.clean import Pipeline
@@ -202,9 +202,8 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
     elif rule is not None:
         raise ConfigError(f"optimizer = {rule!r} must be the name of a rule ({', '.join(RULES)}) or an Optimizer.")
     fields = {name: cls for cls in homes for name in cls.__dataclass_fields__ if name != "optimizer"}  # type: ignore[attr-defined]
+    check_names("fit", values, fields)
     for name, value in values.items():
-        if name not in fields:
-            raise ConfigError(f"fit has no setting {name!r}.{nearest(name, fields)} It has: {', '.join(fields)}.")
         homes[fields[name]][name] = value
     optimizer = Optimizer.from_dict(homes[Optimizer])
     return kind.from_dict(homes[kind]), Training.from_dict(homes[Training]).replace(optimizer=optimizer)

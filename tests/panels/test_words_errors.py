@@ -57,7 +57,7 @@ NEVER = (
     "label=True says nothing", "give number = *", "delimiter = *", "unknown encoding", "threshold = *", "text * of a",
     "classes = *", "classes=()", "size = *", "seconds = *", "rate = *", "min_score = *", "the sample * has no option",
     "load cannot read a", "a streamed data set", "the list has 0 rows", "row * is a *, not", "row * has the key",
-    "a list of texts is needed", "* texts but * second", "text * is missing", "text * is *, a", "fit has no setting",
+    "a list of texts is needed", "* texts but * second", "text * is missing", "text * is *, a",
     "optimizer = * must be", "set changes learning_rate", "this * names no weights", "extra tensors have names",
     "patch = *", "unknown method", "points = *", "method = 'gradient'", "probability has shape", "There are * * for",
     "there are * texts and", "* has shape *",
