@@ -83,11 +83,8 @@ def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
     known = list(inspect.signature(reader).parameters)[1:]
     for option in options:
         if option not in known:
-            from labkit.data.source import load
-
-            near = nearest(option, [*known, *inspect.signature(load).parameters])
             has = f"It has: {', '.join(known)}." if known else "It has none."
-            raise DataError(f"the sample {sample.name!r} has no option {option!r}.{near} {has}")
+            raise DataError(f"the sample {sample.name!r} has no option {option!r}.{nearest(option, known)} {has}")
     return reader(folder(name, progress), **options)
 
 
