@@ -102,13 +102,15 @@ class Translator:
         for place, (start, end) in enumerate(zip(rows.offsets[:-1], rows.offsets[1:], strict=True)):
             ids[place, : end - start] = rows.ids[start:end]
         real = np.arange(wide)[None] < rows.lengths[:, None]
-        if self.tokenizer.roles.forced_first is not None:  # it is the first of the new tokens
+        if (forced := self.tokenizer.roles.forced_first) is not None:  # it is the first of the new tokens
             how = how.replace(max_new_tokens=max(1, how.max_new_tokens - 1))
         written = self._compiled(ids.shape, how.replace(seed=0))(self._state, ids, real, jax.random.key(how.seed))
         made = jax.device_get(written)
         rows = [row[:length].tolist() for row, length in zip(made.ids, made.length, strict=True)]
-        if self.tokenizer.roles.forced_last is not None:  # it stands at the last place, whatever the model would write
+        if self.tokenizer.roles.forced_last is not None:  # it takes the last place, whatever the model would write
             rows = [row[:-1] if len(row) == how.max_new_tokens else row for row in rows]
+        if forced is not None:
+            rows = [[forced, *row] for row in rows]
         return [self.tokenizer.decode(row) for row in rows]
 
     def _function(self, shape: tuple[int, int], how: Generation) -> Any:

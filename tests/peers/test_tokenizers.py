@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flax import nnx
 
 import labkit as lk
 from labkit.data.text import Tokenizer
+from labkit.models.gpt import GptConfig
+from labkit.models.transformer import TransformerConfig
 
 from ..data.vocabularies import CORPUS, MADE, TEXTS, byte_level
+from ..ship.test_ends import loud
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]  # warnings of torch are its own business
 
@@ -124,3 +128,41 @@ def test_texts_end_where_theirs_end(ends: Any, theirs: Any, tmp_path: Path) -> N
         lengths.add(len(made))
         assert generator.generate(prompt, max_new_tokens=8) == spell.decode(made, skip_special_tokens=True)
     assert ends == 1 or min(lengths) < 8
+
+
+@pytest.mark.parametrize("said", (
+    {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 1},
+    {"decoder_start_token_id": 0, "eos_token_id": [2, 40], "pad_token_id": 1},
+    {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 1, "forced_bos_token_id": 40},
+    {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 1, "forced_eos_token_id": 2},
+))  # fmt: skip
+@pytest.mark.parametrize("form", ("marian", "pegasus"))
+def test_target_texts_there(form: str, said: dict[str, Any], theirs: Any, tmp_path: Path) -> None:
+    from labkit.ship.translator import Translator
+
+    tokenizer = MADE["Marian"]()
+    sizes = {"width": 32, "encoder_depth": 1, "decoder_depth": 1, "heads": 2, "mlp_width": 64, "max_length": 32}
+    config = TransformerConfig(vocab_size=tokenizer.vocab_size, norm_first=form == "pegasus", **sizes)
+    config.save(loud(config.build(nnx.Rngs(1))), tmp_path, **said)
+    tokenizer.export(tmp_path, 32, types=False)
+    spell = theirs.AutoTokenizer.from_pretrained(tmp_path)
+    peer = theirs.AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    own = Translator(str(tmp_path))
+    for text in ("the film was dull", "电影不好看", "a"):
+        made = peer.generate(**spell(text, return_tensors="pt"), max_new_tokens=7, do_sample=False, num_beams=1)[0]
+        expected = spell.decode(made[1:], skip_special_tokens=True)
+        assert own.translate(text, max_new_tokens=7) == expected
+
+
+def test_prompts_with_a_start_token_there(theirs: Any, tmp_path: Path) -> None:
+    tokenizer = MADE["Llama 3"]()
+    sizes = {"width": 32, "depth": 1, "heads": 2, "mlp_width": 64, "max_length": 48}
+    config = GptConfig(vocab_size=tokenizer.vocab_size, family="llama", **sizes)
+    config.save(loud(config.build(nnx.Rngs(0))), tmp_path, eos_token_id=[1, 2], bos_token_id=0, pad_token_id=1)
+    tokenizer.export(tmp_path, 48, types=False, prompts=True)
+    spell = theirs.AutoTokenizer.from_pretrained(tmp_path)
+    peer, own = theirs.AutoModelForCausalLM.from_pretrained(tmp_path), lk.Generator(str(tmp_path))
+    texts = ["the film was", "电影", "a"]
+    batch = spell(texts, return_tensors="pt", padding=True)
+    made = peer.generate(**batch, max_new_tokens=8, do_sample=False)[:, batch.input_ids.shape[1] :]
+    assert own.generate(texts, max_new_tokens=8) == spell.batch_decode(made, skip_special_tokens=True)
