@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,8 +116,15 @@ def json_of(path: Path) -> dict[str, Any]:
     return value
 
 
-def resolve(said: Said, id_of: Callable[[str], int | None], vocab_size: int) -> Special:
-    """The ids of every role: by the names that files give, then by usual names, then by the ids that files give."""
+def resolve(
+    said: Said,
+    id_of: Callable[[str], int | None],
+    vocab_size: int,
+    before: Sequence[int] = (),
+    after: Sequence[int] = (),
+) -> Special:
+    """The ids of every role: by the names that files give, by the tokens that the post-processor puts ``before`` and
+    ``after`` a text, by usual names, and last by the ids that files give."""
     named = any(said.names.values())
 
     def by_name(role: str) -> int | None:
@@ -142,9 +149,9 @@ def resolve(said: Said, id_of: Callable[[str], int | None], vocab_size: int) -> 
         eos = ends[0]
     if bos is None:
         bos = next(iter(by_id("bos_token_id")), None)
-    sep = first(by_name("sep"), by_name("eos"), guess("sep"), eos)
+    sep = first(by_name("sep"), by_name("eos"), *after, guess("sep"), eos)
     no_start = said.names.get("bos", "") is None and not said.names.get("cls")
-    cls = first(by_name("cls"), by_name("bos"), None if no_start else guess("cls"), bos)
+    cls = first(by_name("cls"), by_name("bos"), *before, None if no_start else guess("cls"), bos)
     pad = first(by_name("pad"), guess("pad"), *by_id("pad_token_id"))
     eos, bos = first(eos, sep), first(bos, cls)
     ends = ends or (() if eos is None else (eos,))

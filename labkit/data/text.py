@@ -79,7 +79,8 @@ class Tokenizer:
         vocab = rust.get_vocab()
         self.vocab_size = 1 + max(vocab.values(), default=-1)
         own = forms.of(rust)
-        self.roles = roles = resolve(self._said, vocab.get, self.vocab_size)
+        around = (own[0].before, own[0].after) if own else ()
+        self.roles = roles = resolve(self._said, vocab.get, self.vocab_size, *around)
         if roles.sep is None or not roles.ends:
             known = " or ".join(ROLES["sep"])
             raise DataError(

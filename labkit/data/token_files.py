@@ -20,8 +20,9 @@ from labkit.data.vocabulary import from_list, from_merges
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "encoder.json")
 _MERGES = {"vocab.json": "merges.txt", "encoder.json": "vocab.bpe"}
 _SENTENCEPIECE = ("*.model", "*.spm")
-# Classes and model types whose vocab.json and merges.txt are read as GPT-2 reads them.
+# Classes and model types whose vocab.json and merges.txt are read as GPT-2 reads them, or vocab.txt as BERT reads it.
 _BYTE_LEVEL = ("gpt2", "roberta", "bart", "longformer", "led")
+_WORDPIECE = ("bert", "distilbert", "electra", "mobilebert", "convbert", "funnel", "layoutlm", "splinter")
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
@@ -45,6 +46,7 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
             rust = tokenizers.Tokenizer.from_file(str(file))
             _normalise(rust, options)
         else:
+            _check_class(file, options, "", _WORDPIECE, "BERT")  # models of many types have BERT's
             rust = from_list(file, options)
         _add(rust, folder, options)
     except DataError:
@@ -72,19 +74,29 @@ def _unread(file: Path) -> str:
 
 
 def _merged(file: Path, options: Mapping[str, Any], said: Said) -> tokenizers.Tokenizer:
-    """Byte-level BPE from two files. Raises :class:`DataError` for a class that cuts texts otherwise than GPT-2."""
-    kind = str(options.get("tokenizer_class") or json_of(file.parent / "config.json").get("model_type") or "")
-    plain = kind.removesuffix("Fast").removesuffix("Tokenizer").lower()
-    if kind and plain not in _BYTE_LEVEL and kind not in _GENERIC:
-        raise DataError(
-            f"{file.name} in {str(file.parent)!r} belongs to a {kind!r}, which does not split texts as GPT-2 does. "
-            "Convert it to tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
-        )
+    """Byte-level BPE from two files."""
+    _check_class(file, options, "model_type", _BYTE_LEVEL, "GPT-2")
     vocab = json_of(file)
     named = [name for name in said.names.values() if name in vocab]
     usual = [name for role, names in ROLES.items() if role not in said.names for name in names if name in vocab]
     space = bool(options.get("add_prefix_space", False))
     return from_merges(file, file.parent / _MERGES[file.name], space, list(dict.fromkeys(named + usual)))
+
+
+def _check_class(file: Path, options: Mapping[str, Any], key: str, known: tuple[str, ...], like: str) -> None:
+    """Raise :class:`DataError` where a vocabulary belongs to a class that splits texts in another way.
+
+    Args:
+        key: of ``config.json``, says the class where there is no ``tokenizer_class``.
+    """
+    config = json_of(file.parent / "config.json")
+    kind = str(options.get("tokenizer_class") or config.get("tokenizer_class") or config.get(key) or "")
+    plain = kind.removesuffix("Fast").removesuffix("Tokenizer").lower()
+    if kind and plain not in known and kind not in _GENERIC:
+        raise DataError(
+            f"{file.name} in {str(file.parent)!r} belongs to a {kind!r}, which does not split texts as {like} does. "
+            "Convert it to tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
+        )
 
 
 def _normalise(rust: tokenizers.Tokenizer, options: Mapping[str, Any]) -> None:

@@ -216,9 +216,9 @@ SENTENCES: dict[str, str] = {
         "*（位于 *）是 sentencepiece 模型，labkit 不读取。请将其转换为 tokenizer.json："
         "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
     ),
-    "* in * belongs to a *, which does not split texts as GPT-2 does. "
+    "* in * belongs to a *, which does not split texts as * does. "
     "Convert it to tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).": (
-        "*（位于 *）属于 *，其切分文本的方式与 GPT-2 不同。请将其转换为 tokenizer.json："
+        "*（位于 *）属于 *，其切分文本的方式与 * 不同。请将其转换为 tokenizer.json："
         "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
     ),
     "the token * has the id * in the vocabulary of *, but "

@@ -175,6 +175,11 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
     folder_of(folder, merges_txt=MERGES, config={"model_type": "qwen2"})
     with pytest.raises(DataError, match=r"belongs to a 'qwen2', which does not split texts as GPT-2 does"):
         Tokenizer.load(folder)
+    japanese = folder_of(tmp_path / "ja", vocab_txt="[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n映画\n")
+    assert Tokenizer.load(japanese).encode(["x"]).ids.tolist() == [2, 1, 3]
+    folder_of(japanese, tokenizer_config={"tokenizer_class": "BertJapaneseTokenizer"})
+    with pytest.raises(DataError, match=r"'BertJapaneseTokenizer', which does not split texts as BERT does"):
+        Tokenizer.load(japanese)
     folder_of(folder, vocab={"a": 0, "b": 1, "ab": 2}, merges_txt="a b", config={"model_type": "gpt2"})
     folder_of(folder, added_tokens={"x": 9})
     with pytest.raises(DataError, match=r"the token 'x' has the id 3 in the vocabulary of .*, but 9"):
@@ -216,6 +221,15 @@ def test_special_tokens_are_those_that_the_files_name(tmp_path: Path) -> None:
     for number, config in enumerate(({"eos_token_id": 50256}, {"eos_token_id": 1, "model_type": "roberta"})):
         made = written(chat(), tmp_path / f"junk {number}", config=config)
         assert made.end_ids == (0,)
+
+
+def test_the_template_shows_special_tokens_of_any_name() -> None:
+    rust = words(["go", "stop", "film", "none"], "none")
+    rust.post_processor = post.TemplateProcessing(
+        single="go $A stop", pair="go $A stop $B stop", special_tokens=[("go", 0), ("stop", 1)]
+    )
+    tokenizer = Tokenizer(rust)
+    assert (tokenizer.cls_id, tokenizer.sep_id, tokenizer.end_ids, tokenizer.mask_id) == (0, 1, (1,), None)
 
 
 def test_the_form_of_a_running_text_and_of_targets() -> None:
