@@ -275,3 +275,30 @@ def test_masks_are_put_in_as_the_library_does() -> None:
         "the blank goes with the word"
     )
     assert learnt.mask_id not in learnt.masked("the <mask> [SEP] x")
+
+
+def test_every_reader_of_a_pair_has_the_form_of_the_file() -> None:
+    from labkit.data.spans import windows
+    from labkit.panels.tokens import read_as
+
+    a, b = "the film was wonderful", "the plot was dull and thin"
+    for name in ("learnt WordPiece", "RoBERTa", "XLM-RoBERTa"):
+        tokenizer = MADE[name]()
+        rust = tokenizers.Tokenizer.from_str(tokenizer._rust.to_str())
+        whole = rust.encode(a, b)
+        made = windows([a], [b], tokenizer, 64, 8, [(4, 8)])
+        assert made.tokens.ids.tolist() == whole.ids and made.tokens.types.tolist() == whole.type_ids
+        assert made.tokens.ids[made.first[0] :].tolist() == whole.ids[-len(tokenizer.numbers(b)) - 1 :]
+        assert [number for _, number, _, _ in read_as(tokenizer, [a, b], 64)] == whole.ids
+        row, types = tokenizer.row(tokenizer.numbers(a), tokenizer.numbers(b))
+        assert row.tolist() == whole.ids and types.tolist() == whole.type_ids
+        for length in (64, 12, 9):
+            ids = tokenizer.encode([a], [b], length).ids.tolist()
+            for (begin, count), text in zip(tokenizer.places(a, b, length), (a, b), strict=True):
+                assert ids[begin : begin + count] == tokenizer.numbers(text)[:count]
+            assert sum(count for _, count in tokenizer.places(a, b, length)) == len(ids) - tokenizer.pair.size
+        single = tokenizer.encode([a], max_length=5).ids.tolist()
+        ((begin, count),) = tokenizer.places(a, None, 5)
+        assert single[begin : begin + count] == tokenizer.numbers(a)[:count] and count == 5 - tokenizer.single.size
+        shown = read_as(tokenizer, [a], 5)
+        assert [number for _, number, _, kind in shown if kind != "cut"] == single

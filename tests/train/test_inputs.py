@@ -9,6 +9,7 @@ from datasets import Dataset
 import labkit as lk
 from labkit.data.arrays import Arrays, Standard
 from labkit.data.rows import Rows, Spec, describe
+from labkit.train import inputs
 from labkit.train.experiment import Experiment, settings
 from labkit.train.inputs import Numbers, opened
 
@@ -99,3 +100,11 @@ def test_batches_that_cannot_be_divided_are_refused():
     _, train = settings(batch_size=10)
     with pytest.raises(lk.LabkitError, match="12 can"):
         Numbers("image").batches(Arrays.unlabelled(np.zeros((9, 2, 2, 1))), train, None, parts=4, shuffle=True)
+
+
+def test_running_text_that_is_cut_is_counted(monkeypatch):
+    monkeypatch.setattr(inputs, "WHOLE", 40)
+    tokenizer = lk.Tokenizer.train(["a b c d"] * 9, vocab_size=60)
+    rows = lk.load([{"text": "a b " * 60}] + [{"text": f"a b {i}"} for i in range(60)], label=False)
+    made = inputs.Texts(tokenizer, 8, "stream").encode(rows["train"])
+    assert made.truncated == sum(text.count("a") > 20 for text in rows["train"]["text"])
