@@ -77,6 +77,7 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     columns: tuple[Column, ...] = ()
     if choice.features:
         parts, columns = tabular(parts, choice, used, rows, report, bad)
+    raise_refused(report, choice.on_bad, total)
     told = ", ".join(used) or None
     _settle_missing(ids, rows, bad, told, choice, report)
     splits = {

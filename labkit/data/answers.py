@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from labkit.base.errors import DataError
 from labkit.data.arrow import batches, column, numbers
-from labkit.data.labels import class_name
+from labkit.data.cells import category_name
 from labkit.data.report import Report, visible
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _answer(record: Mapping[str, Any], paragraph: str) -> Answer:
         starts += [None] * (len(texts) - len(starts))
         there += [(str(text), start) for text, start in zip(texts, starts, strict=False) if _bare(text)]
     flag = record.get(IMPOSSIBLE)
-    impossible = None if flag is None else _FLAGS.get(class_name(flag).casefold())
+    impossible = None if flag is None else _FLAGS.get(category_name(flag).casefold())
     if impossible or not there:
         if impossible is False:
             return Answer([], None, refused=DENIED)

@@ -30,6 +30,14 @@ class ModelConfig(Config):
         """Whether the model reads type ids (first or second text)."""
         return False
 
+    def settled(self, vectors: bool) -> ModelConfig:
+        """The config with what depends on the task filled in.
+
+        Args:
+            vectors: whether the vectors of texts are themselves the result, rather than the input of a head.
+        """
+        return self
+
     def head_bias(self, outputs: int) -> bool:
         """Whether a linear head with this number of outputs is trained with a bias."""
         return True

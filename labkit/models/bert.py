@@ -7,6 +7,7 @@ RoBERTa and DistilBERT are the same network stored another way: :mod:`labkit.mod
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "depth": 6,
         "width": 384,
         "heads": 12,
-        "pooling": "mean",
     },
     "e5-small": {
         "weights": "e5-small",
@@ -50,10 +50,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "depth": 12,
         "width": 384,
         "heads": 12,
-        "pooling": "mean",
     },
-    # These weights have no pooler, so the mean starts from what they know.
-    "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128, "pooling": "mean"},
+    "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128},
 }
 USUAL = {
     "weights": "",
@@ -63,7 +61,7 @@ USUAL = {
     "attention_dropout": 0.1,
     "norm_eps": 1e-12,
     "activation": "gelu",
-    "pooling": "cls",
+    "pooling": "auto",
     "layout": "bert",
 }
 
@@ -104,8 +102,9 @@ class BertConfig(ModelConfig):
     activation: str = option(None, "non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
     pooling: str = option(
         None,
-        "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states",
-        choices=bert_layouts.POOLINGS,
+        "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; auto: cls "
+        "below a head, else what the weights' folder says",
+        choices=("auto", *bert_layouts.POOLINGS),
     )
     layout: str = option(None, "family whose files it is read from and saved as", choices=tuple(LAYOUTS))
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
@@ -115,7 +114,7 @@ class BertConfig(ModelConfig):
     def __post_init__(self) -> None:
         known = dict(PRESETS.get(self.preset, {}))
         if not self.preset and self.weights and any(getattr(self, name) is None for name in FOREIGN):
-            known = bert_layouts.sizes_from(weights.find(self.weights), self.pooling)
+            known = bert_layouts.sizes_from(weights.find(self.weights))
         layout = LAYOUTS.get(self.layout or known.get("layout", ""), LAYOUTS["bert"])
         for name, value in {**PRESETS["base"], **USUAL, **layout.usual, **known}.items():
             if getattr(self, name) is None:
@@ -139,6 +138,29 @@ class BertConfig(ModelConfig):
                 )
         if not self.types and "types" not in LAYOUTS[self.layout].fixed:
             raise ConfigError(f"BertConfig.types = 0, but layout {self.layout!r} has at least 1 kind of segments.")
+
+    @property
+    def pooled_by(self) -> str:
+        """The pooling of the model that is built: "auto" is "cls" where no task settles it."""
+        return "cls" if self.pooling == "auto" else self.pooling
+
+    def settled(self, vectors: bool) -> BertConfig:
+        """The config with ``pooling`` filled in: "cls" below a head, as the classifiers of transformers have it. For
+        sentence vectors that of the weights' sentence-transformers modules; where there are none, "mean".
+
+        Raises:
+            WeightsError: the folder's modules pool in a way that training does not.
+        """
+        if self.pooling != "auto":
+            return self
+        modules = sentence.read(self.folder()) if vectors and self.weights else None
+        if modules is not None and modules.pooling not in [(how,) for how in bert_layouts.POOLINGS]:
+            raise WeightsError(
+                f"{self.weights} pools by {' and '.join(modules.pooling)}; training pools by one of "
+                f"{', '.join(bert_layouts.POOLINGS)}: set pooling to one of them. lk.Embedder reads such a folder."
+            )
+        pooling = modules.pooling[0] if modules else "mean" if vectors else "cls"
+        return dataclasses.replace(self, pooling=pooling)
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
@@ -257,13 +279,13 @@ class BertConfig(ModelConfig):
             max_length: tokens of a text at most.
             more: further keys of config.json.
         """
-        if self.pooling == "cls":
+        if self.pooled_by == "cls":
             extra, name = self.head_tensors(kernel, bias)
             self.save(params, folder, extra, specials, architectures=[name], **more)
             return
         self.save(params, folder / sentence.ENCODER, specials=specials)
         head = sentence.Dense(np.asarray(kernel), np.asarray(bias))
-        sentence.write(folder, sentence.ENCODER, self.pooling, self.width, (head,), max_length)
+        sentence.write(folder, sentence.ENCODER, self.pooled_by, self.width, (head,), max_length)
 
     def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
         """Kernel f32 [d, c] and bias f32 [c] of the head that :meth:`save_classifier` wrote.
@@ -271,7 +293,7 @@ class BertConfig(ModelConfig):
         Raises:
             WeightsError: there is no such head, or it does not fit.
         """
-        if self.pooling == "cls":
+        if self.pooled_by == "cls":
             return self.head_of(weights.Tensors(folder))
         modules = sentence.read(folder)
         heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
@@ -286,8 +308,8 @@ class BertConfig(ModelConfig):
 
         With pooling "cls" the pooler is both in the encoder and a Dense module on its first token.
         """
-        encoder, pooling, layers = sentence.ENCODER, self.pooling, [sentence.Normalize()]
-        if self.pooling == "cls":
+        encoder, pooling, layers = sentence.ENCODER, self.pooled_by, [sentence.Normalize()]
+        if self.pooled_by == "cls":
             flat, squash = weights.flatten(params), LAYOUTS[self.layout].squash
             kernel, bias = (np.asarray(flat["pooler", part]) for part in ("kernel", "bias"))
             layers.insert(0, sentence.Dense(kernel, bias, "ReLU" if squash is jax.nn.relu else "Tanh"))
@@ -373,7 +395,7 @@ class Bert(nnx.Module):
         self.config = config
         self.embeddings = Embeddings(config, rngs)
         self.layers = parts.stack(lambda rngs: Layer(config, rngs), config.depth, rngs)
-        if config.pooling == "cls":
+        if config.pooled_by == "cls":
             self.pooler = parts.dense(config.width, config.width, config.dtype, rngs)
 
     def __call__(
@@ -414,7 +436,7 @@ class Bert(nnx.Module):
         bias = parts.padding_bias(mask) if segments is None else parts.segment_bias(segments.segment)
         x = parts.scan(self.layers, x, bias, key=rest, unroll=self.config.unroll, remat=self.config.remat)
         hidden = x.astype(jnp.float32)
-        if (how := self.config.pooling) != "cls":
+        if (how := self.config.pooled_by) != "cls":
             pooled = parts.pool(hidden, mask, how) if segments is None else parts.pool_segments(hidden, segments, how)
         else:
             pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)

@@ -113,7 +113,7 @@ class PretrainingHeads(nnx.Module):
 def architecture(config: Any, next_sentence: bool = True) -> str:
     """What config.json calls an encoder of this config with these heads; ``next_sentence``: with the second one, which
     transformers has on the pooler alone."""
-    both = config.layout == "bert" and config.pooling == "cls" and next_sentence
+    both = config.layout == "bert" and config.pooled_by == "cls" and next_sentence
     return f"{LAYOUTS[config.layout].classes}For{'PreTraining' if both else 'MaskedLM'}"
 
 

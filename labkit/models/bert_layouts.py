@@ -229,18 +229,16 @@ LAYOUTS = {
 }
 
 
-def sizes_from(folder: str | Path, pooling: str | None = None) -> dict[str, Any]:
+def sizes_from(folder: str | Path) -> dict[str, Any]:
     """The fields of :class:`labkit.models.bert.BertConfig` that a Hugging Face folder settles, its layout included.
 
-    Pooling is ``pooling`` where it is given; else that of the folder's sentence-transformers modules, or of
-    ``labkit_pooling`` in ``config.json``.
+    Pooling is that of ``labkit_pooling`` in ``config.json``.
 
     Raises:
         WeightsError: no readable config.json, another architecture, positions other than absolute ones, a
             pooling that training does not have.
     """
-    modules = sentence.read(folder)
-    folder = Path(folder) if modules is None else modules.encoder
+    folder = sentence.encoder_folder(folder)
     config = _json(folder / "config.json")
     if (kind := config.get("model_type")) not in LAYOUTS:
         raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, LAYOUTS))}.")
@@ -262,17 +260,10 @@ def sizes_from(folder: str | Path, pooling: str | None = None) -> dict[str, Any]
         raise WeightsError(f"{folder}/config.json: {', '.join(bad)}; expected numbers.")
     if "max_length" in sizes:
         sizes["max_length"] -= layout.unused
-    if pooling is None and modules is not None and modules.pooling not in [(how,) for how in POOLINGS]:
-        raise WeightsError(
-            f"{folder} pools by {' and '.join(modules.pooling)}; training pools by one of {', '.join(POOLINGS)}: set "
-            "pooling to one of them. lk.Embedder reads the folder as it is."
-        )
-    if pooling is None:
-        pooling = config.get("labkit_pooling", "cls") if modules is None else modules.pooling[0]
     return {
         "layout": kind,
         "vocab_size": layout.vocabulary,
-        "pooling": pooling,
+        "pooling": config.get("labkit_pooling", "auto"),
         **layout.silent,
         **layout.fixed,
         **sizes,
@@ -305,7 +296,7 @@ def settings(config: Any, specials: weights.Specials | None = None) -> dict[str,
         "initializer_range": 0.02,
         **layout.says,
         **{name: value for name, value in ids.items() if name in layout.says},
-        **({} if config.pooling == "cls" else {"labkit_pooling": config.pooling}),
+        **({} if config.pooled_by == "cls" else {"labkit_pooling": config.pooling}),
     }
 
 
@@ -320,7 +311,7 @@ def head_tensors(
     Raises:
         ConfigError: the head is on another pooling, which no classifier of transformers has.
     """
-    if config.pooling != "cls":
+    if config.pooled_by != "cls":
         raise ConfigError(
             f"transformers has no {LAYOUTS[config.layout].classes}ForSequenceClassification with pooling = "
             f"{config.pooling!r}; save_classifier writes such a head as a folder of sentence-transformers."

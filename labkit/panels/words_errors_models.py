@@ -8,8 +8,8 @@ from __future__ import annotations
 #: Sentence → the same.
 SENTENCES: dict[str, str] = {
     "* holds no head on vectors of width * (2_Dense).": "* 中没有用于宽度为 * 的向量的输出层（2_Dense）。",
-    "* pools by *; training pools by one of *: set pooling to one of them. lk.Embedder reads the folder as it is.": (
-        "* 的池化为†；训练可用的池化有 *：请选其中之一。lk.Embedder 可按原样读取该文件夹。"
+    "* pools by *; training pools by one of *: set pooling to one of them. lk.Embedder reads such a folder.": (
+        "* 的池化为†；训练可用的池化有 *：请选其中之一。lk.Embedder 可读取这样的文件夹。"
     ),
     "transformers has no *ForSequenceClassification with pooling = *; save_classifier writes such a head as a folder "
     "of sentence-transformers.": (

@@ -14,7 +14,7 @@ from labkit.judge.rowwise import RowReport
 from labkit.train.assess import Scores
 from labkit.train.outcome import Constant, frequent_labels, majority, no_better, score_name
 from labkit.train.run import Run
-from labkit.train.truncation import sentence, truncation
+from labkit.train.truncation import message, truncation
 
 #: Baselines that always give the same answer.
 CONSTANT = ("majority class", "share of each label", "mean")
@@ -33,7 +33,7 @@ def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) ->
     found = []
     if getattr(inputs, "form", "") in ("rows", "two texts"):
         cut = truncation(inputs, rows[split], inputs.encode(rows[split]))
-        found += [sentence(cut, split)] if cut else []
+        found += [message(cut, split)] if cut else []
         if cut and getattr(report, "baselines", None):
             found.append(
                 f"The baselines read more than the model: {LONGEST:,} characters of each text, where it reads "

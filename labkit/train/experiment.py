@@ -15,6 +15,7 @@ from labkit.data.split import check_leakage
 from labkit.models import models
 from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.classify import Classify
+from labkit.tasks.embed import Embed
 from labkit.train.optim import RULES, Optimizer
 from labkit.train.rates import with_rate
 
@@ -152,7 +153,8 @@ class Training(Config):
 class Experiment(Config):
     """All that makes a run what it is. Two runs of equal experiments on one machine give equal numbers.
 
-    A learning rate that was left out becomes the default of the model and the task when the experiment is made.
+    What was left to the model and the task, such as the learning rate and a BERT's pooling, is filled in when the
+    experiment is made.
     """
 
     model: Any
@@ -163,6 +165,7 @@ class Experiment(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "model", self.model.settled(vectors=isinstance(self.task, Embed)))
         rated = with_rate(self.train.optimizer, self.model, self.task)
         object.__setattr__(self, "train", self.train.replace(optimizer=rated))
 

@@ -32,7 +32,7 @@ from labkit.train.optim import Optimizer
 from labkit.train.outcome import constant_of
 from labkit.train.peers import ALONE, Peers
 from labkit.train.step import Params, Steps, flatten
-from labkit.train.truncation import sentence, truncation
+from labkit.train.truncation import message, truncation
 
 #: Of a model folder: what an example is, its shape, and the names of the outputs.
 FACTS = "labkit.json"
@@ -144,7 +144,7 @@ def plan_of(
         "truncated": getattr(examples["train"], "truncated", 0),
         "truncation": (cut := truncation(inputs, rows["train"], examples["train"])),
         "constant": constant_of(task, examples["train"], examples["validation"]),
-        "warnings": [sentence(cut)] if cut else [],
+        "warnings": [message(cut)] if cut else [],
         "train_rows": len(examples["train"]),
         "precision": model.dtype if model.dtype == "mixed" else str(compute_dtype(model.dtype)),
         "device": str(jax.devices()[0].device_kind),
@@ -296,7 +296,7 @@ def check_export(experiment: Experiment, folder: Path) -> None:
             f"and that of transformers has none for {model.family!r}. Train with family = 'gpt2' and not "
             "more outputs than the width, or subtract the mean from the target. lk.Predictor opens the run's own model."
         )
-    if isinstance(task, Pretrain) and task.next_sentence and model.pooling != "cls":
+    if isinstance(task, Pretrain) and task.next_sentence and model.pooled_by != "cls":
         raise ConfigError(
             f"next_sentence was trained with pooling = {model.pooling!r}, and transformers has that head on the pooler "
             "alone. Train with pooling = 'cls', or with next_sentence = False."

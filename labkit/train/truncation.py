@@ -49,7 +49,7 @@ def _lost(dataset: Any, tokens: Tokens, columns: list[str], inputs: Any) -> tupl
     return kept, max(float(whole) - float(tokens.lengths[full].sum()), 0.0)
 
 
-def sentence(found: dict[str, Any], split: str = "train") -> str:
+def message(found: dict[str, Any], split: str = "train") -> str:
     """What a person should know of :func:`truncation`; empty where nothing is truncated."""
     if not found:
         return ""

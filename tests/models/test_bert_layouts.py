@@ -274,7 +274,7 @@ def test_a_head_on_the_pooler_is_the_classifier_of_the_layout(
     outside = {name.removesuffix(".weight") for name in set(stored) - encoder if name.endswith(".weight")}
     layer = {"roberta": "classifier.dense", "xlm-roberta": "classifier.dense", "distilbert": "pre_classifier"}
     assert outside == {names} | ({layer[kind]} if kind in layer else set())
-    assert BertConfig(weights=str(tmp_path)).pooling == "cls"
+    assert BertConfig(weights=str(tmp_path)).pooled_by == "cls"
     np.testing.assert_array_equal(BertConfig(weights=str(tmp_path)).load_classifier(tmp_path)[0], kernel)
     fresh = config.build(nnx.Rngs(1))
     report = config.load(fresh, tmp_path)
@@ -292,8 +292,8 @@ def test_a_head_on_another_pooling_is_a_sentence_folder(kind: str, pooling: str,
     said = json.loads((tmp_path / "0_Transformer" / "config.json").read_text())
     assert said["architectures"] == [f"{bert_layouts.LAYOUTS[kind].classes}Model"]
     assert not any("pooler" in name for name in load_file(tmp_path / "0_Transformer" / "model.safetensors"))
-    again = BertConfig(weights=str(tmp_path))
-    assert (again.pooling, again.layout) == (pooling, kind)
+    again = BertConfig(weights=str(tmp_path), pooling=pooling)
+    assert again.layout == kind and BertConfig(weights=str(tmp_path)).settled(vectors=True).pooling == pooling
     for one, two in zip(again.load_classifier(tmp_path), (kernel, bias), strict=True):
         np.testing.assert_array_equal(one, two)
     fresh = again.build(nnx.Rngs(1))

@@ -10,7 +10,7 @@ import labkit as lk
 from labkit.panels import static, words_said
 from labkit.train.inputs import Texts
 from labkit.train.outcome import Constant, frequent_labels, majority, no_better, outcome_of
-from labkit.train.truncation import sentence, truncation
+from labkit.train.truncation import message, truncation
 
 MLP = lk.models["mlp"](widths=(8,))
 
@@ -110,7 +110,7 @@ def test_truncation_is_counted_in_rows_and_tokens():
     assert found["rows"] == (whole > 10).sum() and found["of"] == len(whole)
     assert found["lost"] == pytest.approx(np.maximum(whole - 10, 0).sum() / whole.sum(), abs=1e-4)
     assert truncation(Texts(tokenizer, 64), rows["train"], Texts(tokenizer, 64).encode(rows["train"])) == {}
-    chinese = words_said.sentences(sentence(found), "zh")
+    chinese = words_said.sentences(message(found), "zh")
     assert "截断" in chinese and "训练集" in chinese and "text" not in chinese
     pairs = lk.load(
         [{"text": row["text"], "other": "good " * 20} for row in long_rows(40)], text=("text", "other"), label=False
