@@ -78,6 +78,12 @@ class Filler:
     def __repr__(self) -> str:
         return f"<filler: {self.tokenizer.vocab_size} pieces>"
 
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """What hides a word in a text: ``[MASK]``, and the name that the model's vocabulary has for it."""
+        own = [] if self.tokenizer.mask_id is None else self.tokenizer.names([self.tokenizer.mask_id])
+        return tuple(dict.fromkeys([HIDDEN, *own]))
+
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
         """The ``top`` likeliest pieces at every ``[MASK]`` (or the model's own name of it, ``<mask>``) of a text
         and of a second one behind it, in their order.
