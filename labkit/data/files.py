@@ -18,7 +18,7 @@ from labkit.base.guard import UNSAFE, kind_of
 from labkit.data.csvfile import Dialect, named, note_encoding, read_csv
 from labkit.data.decode import LOST, detect
 from labkit.data.media import Shape, class_files, medium_of, read_folder, settled
-from labkit.data.spool import PORTION, ROW, Part, Reading, cached, plain, table_of, with_features
+from labkit.data.spool import PORTION, ROW, Part, Reading, cached, dictionaries, joined, plain, table_of, with_features
 
 SPLITS = {
     "train": "train", "training": "train",
@@ -109,10 +109,11 @@ def read_parquet(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.
     try:
         with pq.ParquetFile(path) as file:
             named(file.schema_arrow.names, path.name, reading.report)
-            empty = plain(file.schema_arrow.empty_table())
+            categories = dictionaries(file.metadata.metadata)
+            empty = plain(file.schema_arrow.empty_table(), reading, categories)
             schema = with_features(empty.schema)
             for batch in file.iter_batches(batch_size=PORTION):
-                table = plain(pa.Table.from_batches([batch]))
+                table = plain(pa.Table.from_batches([batch]), reading, categories)
                 numbers = pa.array(range(reading.records, reading.records + len(table)), pa.int64())
                 reading.records += len(table)
                 yield table.append_column(ROW, numbers).cast(schema)
@@ -202,20 +203,8 @@ def _split_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _read_files(files: list[Path], dialect: Dialect) -> Part:
-    from datasets import concatenate_datasets
-
     parts = [read_file(path, dialect) for path in files]
-    if len(parts) == 1:
-        return parts[0]
-    tables, report, start = [], parts[0].report, 0
-    for index, part in enumerate(parts):
-        if part.table.features != parts[0].table.features:
-            raise DataError(f"{files[index].name!r} has other columns than {files[0].name!r}.")
-        numbers = [number + start for number in part.table[ROW]]
-        tables.append(part.table.remove_columns(ROW).add_column(ROW, numbers))
-        report = report.merge(part.report.moved(start, None)) if index else report
-        start += part.records
-    return Part(concatenate_datasets(tables), report, start)
+    return parts[0] if len(parts) == 1 else joined(parts, [path.name for path in files])
 
 
 def _read_classes(folder: Path, dialect: Dialect) -> Part:

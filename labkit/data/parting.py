@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Value
 
-from labkit.data.admit import RESERVED
 from labkit.data.arrow import column
+from labkit.data.columns import RESERVED
 
 #: Different numbers up to which each is a group of its own.
 _APART = 12

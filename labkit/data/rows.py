@@ -22,6 +22,7 @@ from labkit.base.errors import DataError, nearest
 from labkit.base.shown import escape
 from labkit.data import disk
 from labkit.data.arrow import batches, numbers, text_columns
+from labkit.data.cells import Column
 from labkit.data.report import Note, Report, visible
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Spec(Config):
     aim: str = option("class", "What is known of a row: a class, several labels, or numbers.", choices=AIMS)
     kind: str = option("text", "What an example is.", choices=KINDS)
     rate: int = option(0, "Samples a second, of sounds.", low=0)
+    features: tuple[Column, ...] = option((), "Source columns of the features and how they are read.")
     sizes: dict[str, int] = option(help="Split → rows.", factory=dict)
     counts: dict[str, dict[str, int]] = option(help="Split → class name → rows.", factory=dict)
     unlabelled: dict[str, int] = option(help="Split → rows without a label (-1).", factory=dict)

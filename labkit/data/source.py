@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from labkit.base.errors import ConfigError, DataError, SampleError, nearest
@@ -17,6 +18,7 @@ from labkit.base.guard import offline
 from labkit.base.web import fetched
 from labkit.data import disk
 from labkit.data.admit import make_rows
+from labkit.data.arrow import arrow_table
 from labkit.data.columns import Choice
 from labkit.data.csvfile import Dialect, named
 from labkit.data.files import canonical, folder_parts, in_order, media_parts, read_file
@@ -24,7 +26,7 @@ from labkit.data.labels import Classes
 from labkit.data.media import shape_of
 from labkit.data.report import Note, Report
 from labkit.data.rows import MARK, Rows
-from labkit.data.spool import PORTION, ROW, Part, Reading, column_of, in_memory, plain, table_of
+from labkit.data.spool import PORTION, ROW, Part, Reading, column_of, in_memory, table_of
 
 Parts = dict[str, Callable[[], Part]]  # split → what reads it
 
@@ -40,6 +42,7 @@ def load(
     number: str | Sequence[str] | None = None,
     separator: str | None = None,
     features: bool | Sequence[str] = False,
+    decimal: str | None = None,
     split: str | Sequence[str] | None = None,
     on_bad: str = "error",
     missing: str = "error",
@@ -57,7 +60,8 @@ def load(
     """Read labelled texts. Nothing is changed or left out in silence: ``rows.report`` lists it by row number.
 
     Args:
-        x: a list of dicts; a pandas frame; a ``datasets.Dataset`` or ``DatasetDict``; the path of a CSV, TSV, JSON
+        x: a list of dicts; a pandas or polars frame, an Arrow table, a DuckDB result; a ``datasets.Dataset`` or
+            ``DatasetDict``; the path of a CSV, TSV, JSON
             lines or Parquet file; of a folder with such a file for each split (train.csv, test.csv, …), with a folder
             of texts (.txt), pictures (.png, .jpg …) or sounds (.wav) for each class (pos/, neg/; also inside train/,
             test/), or written by :meth:`Rows.save`; the
@@ -70,8 +74,9 @@ def load(
             those that the column brings (``ClassLabel``), else the labels of train, sorted (numbers as numbers).
         number: instead of ``label``: the column of the number to predict, or several.
         separator: what stands between the labels of a row in one column of texts: "comedy;drama".
-        features: instead of ``text``: the columns of numbers and categories that an example is made of; True for all
-            that can be used. A category becomes a column of 0 and 1 for each of its words.
+        features: instead of ``text``: the columns of numbers, dates and categories that an example is made of; True for
+            all that can be used, without identifiers. A category becomes a column of 0 and 1 for each of its words.
+        decimal: mark before the fraction in written numbers, "." or ","; found out when left out.
         split: read only this split or these; for a single table, what to call it (else "train").
         on_bad: rows that cannot be used (ragged, not JSON, empty text, label outside ``classes``): "error" raises with
             their numbers, "skip" leaves them out.
@@ -103,6 +108,7 @@ def load(
     columns = features if isinstance(features, bool) else (features,) if isinstance(features, str) else tuple(features)
     choice = Choice(
         text=text, label=label, classes=classes, on_bad=on_bad, missing=missing, separator=separator, features=columns,
+        decimal=decimal,
         number=() if number is None else (number,) if isinstance(number, str) else tuple(number),
         kind="features" if features else "text",
     )  # fmt: skip
@@ -215,6 +221,18 @@ def _read(parts: Parts, wanted: str | tuple[str, ...] | None) -> dict[str, Part]
     return {name: parts[name]() for name in in_order(dict.fromkeys(names))}
 
 
+def in_memory_part(x: Any) -> Part:
+    """Rows in memory as one table; see :func:`load`.
+
+    Raises:
+        DataError: they are no table, or several.
+    """
+    parts = _memory_parts(x)
+    if list(parts) != [""]:
+        raise DataError(f"there are several splits: {', '.join(parts)}. Give one of them.")
+    return parts[""]()
+
+
 def _memory_parts(x: Any) -> Parts:
     if isinstance(x, DatasetDict):
         found = in_order({canonical(name): table for name, table in x.items()})
@@ -229,9 +247,11 @@ def _memory_parts(x: Any) -> Parts:
         return {"": lambda: _frame_part(x)}
     if isinstance(x, list | tuple):
         return {"": lambda: _list_part(x)}
+    if (table := arrow_table(x)) is not None:
+        return {"": lambda: _table_part(table)}
     raise DataError(
-        f"load cannot read a {type(x).__name__}: give a list of dicts, a pandas frame, a datasets.Dataset, or the "
-        "name of a file, a folder, a sample or a hub data set."
+        f"load cannot read a {type(x).__name__}: give a list of dicts, a pandas or polars frame, a datasets.Dataset, "
+        "an Arrow table, a DuckDB result, or the name of a file, a folder, a sample or a hub data set."
     )
 
 
@@ -256,7 +276,6 @@ def _list_part(records: Sequence[Any]) -> Part:
 
 def _frame_part(frame: Any) -> Part:
     import pandas as pd
-    import pyarrow as pa
 
     if not len(frame):
         raise DataError("the frame has 0 rows.")
@@ -269,13 +288,21 @@ def _frame_part(frame: Any) -> Part:
         name: column_of(_values(frame.iloc[:, place]), name, numbers, reading.report)
         for place, name in enumerate(names)
     }
-    table = plain(pa.table({**columns, ROW: pa.array(numbers, pa.int64())}))
+    table = pa.table({**columns, ROW: pa.array(numbers, pa.int64())})
     return in_memory([table], reading)
 
 
 def _values(series: Any) -> Any:
     """A column in what Arrow reads at once: the array of a typed column, a list of objects with None for NaN."""
     return series.tolist() if series.dtype == object else series.array
+
+
+def _table_part(table: pa.Table) -> Part:
+    if not len(table):
+        raise DataError("the table has 0 rows.")
+    reading = Reading(records=len(table))
+    table = table.rename_columns(named(table.column_names, "the table", reading.report))
+    return in_memory([table.append_column(ROW, pa.array(range(len(table)), pa.int64()))], reading)
 
 
 def _dataset_part(table: Dataset) -> Part:

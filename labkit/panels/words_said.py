@@ -41,6 +41,25 @@ REASONS: dict[str, str] = {
     "label outside classes": "标签不在类别之内",
     "missing label": "缺少标签",
     "missing value": "缺少数值",
+    "not a date": "不是日期",
+    "not a duration": "不是时长",
+    "labels that differ only in case": "仅大小写不同的标签",
+    "labels that differ only in spaces or Unicode form": "仅空白或 Unicode 形式不同的标签",
+    "label that may mean a missing value": "可能表示缺失的标签",
+    "labels that may be several labels": "可能是多个标签的文本",
+    "categories that look alike": "看上去相同的取值",
+    "columns with names that look alike": "列名看上去相同",
+    "feature that numbers the rows": "为行编号的特征",
+    "second class counts as 1": "第二个类别记为 1",
+    "written list of labels read": "读作标签列表的文本",
+    "zeros and ones read as labels": "读作标签的 0 与 1",
+    "mixed kinds became JSON text": "类型不一的值转为 JSON 文本",
+    "type kept as text": "此类型按文本保存",
+    "dates became days since 1970-01-01": "日期转为自 1970-01-01 起的天数",
+    "durations became seconds": "时长转为秒数",
+    "decimal comma read": "逗号读作小数点",
+    "comma between thousands read": "逗号读作千位分隔符",
+    "unit of numbers left out": "数值的单位未使用",
     "unseen label": "训练集中没有的标签",
     "unknown label": "未知标签",
     "class missing from a split": "某个子集缺少此类别",
@@ -77,6 +96,21 @@ REASONS: dict[str, str] = {
     "kept * as it came": "* 保持原样",
 }
 
+#: Why a column is no feature → the same.
+LEFT_OUT: dict[str, str] = {
+    "neither numbers nor words that repeat": "既不是数值，也不是重复出现的词",
+    "lists, dicts or mixed kinds": "列表、字典或类型不一",
+    "no value in train": "训练集中没有值",
+    "* categories; at most *": "* 个取值；最多 * 个",
+    "type *": "类型 *",
+    "numbers with several units: *": "数值有多种单位：*",
+    "* may have a decimal comma or not: pass decimal=',' or decimal='.'": (
+        "* 中的逗号可能是小数点：请在代码中给出 decimal=',' 或 decimal='.'"
+    ),
+    "codes with leading zeros": "以零开头的编码",
+    "identifier; features=(…) uses it": "标识列；在代码中列入 features=(…) 可使用",
+}
+
 #: What stands within sentences in the place of a value → the same.
 PARTS: dict[str, str] = {
     # what rows hold, models read and tasks learn
@@ -97,6 +131,17 @@ PARTS: dict[str, str] = {
     "none, it came empty": "无，本来就是空的",
     "it is empty": "空文件夹",
     "no such path": "没有此路径",
+    # what columns hold
+    **LEFT_OUT,
+    "numbers": "数值",
+    "0 and 1": "0 与 1",
+    "a date": "日期",
+    "a duration": "时长",
+    "true or false": "true 或 false",
+    " It was trained on numbers without a comma.": "训练数据中的数值没有逗号。",
+    " Its numbers are written with a percent sign.": "其数值带有百分号。",
+    " The training rows have dates with a time zone.": "训练数据的日期有时区。",
+    " The training rows have dates without a time zone.": "训练数据的日期没有时区。",
     # kinds of files
     "a pickle": "pickle 文件",
     "a ZIP archive": "ZIP 压缩包",
@@ -150,7 +195,12 @@ DETAILS: dict[str, str] = {
     "it is called * now": "现名 *",
     "*; a classifier needs two": "*；分类至少需要两个类别",
     "rows are numbered by position; reset_index() keeps it": "行按位置编号；reset_index() 可保留索引",
-    "neither numbers nor words that repeat": "既不是数值，也不是重复出现的词",
+    **LEFT_OUT,
+    "leave it out by features=(…)": "可在代码中用 features=(…) 不使用它",
+    "* labels": "* 个标签",
+    "*; separator=* reads several labels": "*；代码中 separator=* 可读作多个标签",
+    "*; decimal=',' reads a decimal comma": "*；代码中 decimal=',' 将逗号读作小数点",
+    "*; classes=* joins them": "*；代码中 classes=* 可合并它们",
     'pass encoding="…" if texts look wrong': '若文本显示不正确，请在代码中给出 encoding="…"',
     "has the file no header? pass names=": "文件没有表头吗？可在代码中给出 names=",
     'name it with text="…"': "可在“文本列”中另选",

@@ -100,8 +100,9 @@ class Predictor:
         return text
 
     def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Any]:
-        """What the model says of new texts (or pairs of texts), pictures [n, height, width (, channels)] or features
-        (an array [n, f], a pandas frame or a list of dicts): a :class:`Prediction` each, or an :class:`Estimate`."""
+        """What the model says of new texts (or pairs of texts), pictures [n, height, width (, channels)] or features: a
+        :class:`Prediction` each, or an :class:`Estimate`. Features come as an array [n, f], or as rows with the columns
+        of the training rows: a pandas or polars frame, a list of dicts, an Arrow table, a DuckDB result."""
         return [self.told(row) for row in self.probabilities(examples, pairs)]
 
     def told(self, row: np.ndarray) -> Prediction | Estimate:
@@ -125,7 +126,8 @@ class Predictor:
         return self.explainer.attention(*self._cleaned(text, pair))
 
     def _cleaned(self, *texts: Any) -> tuple[Any, ...]:
-        return tuple(self.clean(text) if isinstance(text, str) else text for text in texts)
+        made = [self.inputs.examples([one])[0] if isinstance(one, dict) else one for one in texts]
+        return tuple(self.clean(one) if isinstance(one, str) else one for one in made)
 
     def probabilities(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
         """Probability of every class, or the numbers of a regression, f32[n, c]; ``clean=False`` for texts that were
@@ -137,6 +139,8 @@ class Predictor:
         """
         if isinstance(examples, str):
             raise TypeError(f"predict takes a list of texts: predict([{examples[:40]!r}]).")
+        if self.inputs.kind == "features" and not (isinstance(examples, list) and not examples):
+            examples = self.inputs.examples(examples)  # the rows of a query have no length before they are read
         result = np.zeros((len(examples), len(self.classes)), np.float32)
         if not len(examples):
             return result

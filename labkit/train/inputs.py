@@ -14,13 +14,14 @@ from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.arrays import ArrayBatches, Arrays, Standard, stack
 from labkit.data.batch import Batches, choose_buckets
+from labkit.data.cells import Column
 from labkit.data.corpus import sentence_pairs, stream
+from labkit.data.newrows import features_of
 from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
 from labkit.data.rows import Rows, Spec
 from labkit.data.sound import Sound, as_wave, read_wav
 from labkit.data.spans import WindowBatches, Windows, answers_of, windows
-from labkit.data.tabular import features_of
 from labkit.data.targets import targets_of
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
@@ -146,8 +147,11 @@ class Texts:
 class Numbers:
     """Pictures as they are, features standardised by the training rows."""
 
-    def __init__(self, kind: str, standard: Standard | None = None, shape: tuple[int, ...] | None = None):
-        self.kind, self.standard, self.shape = kind, standard, shape
+    def __init__(
+        self, kind: str, standard: Standard | None = None, shape: tuple[int, ...] | None = None,
+        columns: tuple[Column, ...] = (),
+    ):  # fmt: skip
+        self.kind, self.standard, self.shape, self.columns = kind, standard, shape, columns
 
     def raw(self, dataset: Any) -> Arrays:
         """The rows as stacked arrays, as they are."""
@@ -158,7 +162,7 @@ class Numbers:
         arrays = self.raw(dataset)
         if self.shape is None:
             self.shape = arrays.shape
-            self.standard = Standard.fit(arrays) if self.kind == "features" else None
+            self.standard = Standard.fit(arrays).replace(columns=self.columns) if self.kind == "features" else None
         if arrays.shape != self.shape:
             raise DataError(f"examples have the shape {arrays.shape}; those of the training rows {self.shape}.")
         return self.standard(arrays) if self.standard else arrays
@@ -176,15 +180,21 @@ class Numbers:
         _divisible(train, parts)
         return ArrayBatches(examples, train.batch_size, train.seed, shuffle), "all examples have one shape"
 
+    def examples(self, values: Any) -> Any:
+        """New rows of a table as an array of features f64[n, f]; arrays, and lists of them, as they are."""
+        listed = isinstance(values, list | tuple)
+        array = isinstance(values, np.ndarray) or (listed and not (values and isinstance(values[0], dict)))
+        if array or self.standard is None or not self.standard.names:
+            return values
+        return features_of(values, self.standard.columns, self.standard.names)
+
     def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
-        """Batches of new examples [n, …], in their order; features also as a pandas frame or a list of dicts.
+        """Batches of new examples [n, …], in their order; see :meth:`examples`.
 
         Raises:
             DataError: they have another shape, or a column is missing.
         """
-        named = hasattr(values, "columns") or (isinstance(values, list) and values and isinstance(values[0], dict))
-        if named and self.standard and self.standard.names:
-            values = features_of(values, self.standard.names)
+        values = self.examples(values)
         inputs = np.asarray(values)
         if self.kind == "image" and inputs.ndim == 3:
             inputs = inputs[..., None]
@@ -192,7 +202,8 @@ class Numbers:
             inputs = inputs.reshape(len(inputs), -1)
         if inputs.dtype.kind not in "uif" or inputs.shape[1:] != self.shape:
             raise DataError(f"examples of the shape {inputs.shape[1:]}, {inputs.dtype}; the model reads {self.shape}.")
-        arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32))
+        kind = np.float64 if self.kind == "features" else np.float32
+        arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(kind))
         arrays = self.standard(arrays) if self.standard else arrays
         return ArrayBatches(arrays, BATCH, shuffle=False, labelled_only=False)
 
@@ -238,7 +249,7 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
     if rows.spec.kind == "audio":
         return Sounds(rows.spec.rate)
     if rows.spec.kind != "text":
-        return Numbers(rows.spec.kind)
+        return Numbers(rows.spec.kind, columns=rows.basis.features)
     kept = folder / "tokenizer"
     known = (kept / "tokenizer.json").exists()
     tokenizer = Tokenizer.load(kept) if known else tokenizer_of(experiment.model, experiment.task, rows)

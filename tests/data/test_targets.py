@@ -8,8 +8,8 @@ import pytest
 
 import labkit as lk
 from labkit.base.errors import ConfigError, DataError
-from labkit.data.arrays import Standard, stack
-from labkit.data.tabular import features_of
+from labkit.data.arrays import stack
+from labkit.data.newrows import features_of
 from labkit.data.targets import targets_of
 
 
@@ -95,16 +95,15 @@ def test_a_table_becomes_features_with_a_column_for_each_word(tmp_path):
     assert arrays.target[:, 0].tolist() == list(range(1, 13))
     left = rows.report.counts()["counted"]
     assert left["column left out"] == 1 and left["missing value"] == 1
-    standard = Standard.fit(arrays)
     new = pd.DataFrame({"heated": [1], "size": ["2.5"], "town": ["A"]})
-    assert features_of(new, standard.names).tolist() == [[2.5, 1, 0, 1]]
-    with pytest.raises(DataError, match="no column 'town'"):
-        features_of(new.drop(columns="town"), standard.names)
+    assert features_of(new, rows.spec.features, arrays.names).tolist() == [[2.5, 1, 0, 1]]
+    with pytest.raises(DataError, match="no column 'town'; the model reads size, town, heated"):
+        features_of(new.drop(columns="town"), rows.spec.features, arrays.names)
 
 
 def test_columns_that_cannot_be_used_are_said(tmp_path):
     given = [{"a": n, "b": f"words that never come again {n}", "y": n % 2} for n in range(8)]
-    with pytest.raises(DataError, match="'b' holds neither numbers nor a few words"):
+    with pytest.raises(DataError, match="'b' cannot be a feature: neither numbers nor words that repeat"):
         lk.load(given, features=("a", "b"), label="y")
     with pytest.raises(ConfigError, match=r"give number = \('a',\) or label = 'y'"):
         lk.load(given, features=True, label="y", number="a")
