@@ -65,7 +65,7 @@ def arrow_table(x: Any) -> pa.Table | None:
             if collect is not None:  # a lazy frame
                 x = collect()
             if hasattr(x, "__arrow_c_stream__"):
-                return pa.table(x)
+                return pa.table(x) if hasattr(x, "columns") or hasattr(x, "schema") else None
             return fetch() if fetch is not None else None
     except Exception as error:  # a query raises whatever its library raises
         raise DataError(f"the {type(x).__name__} cannot be read: {error}.") from error

@@ -37,6 +37,7 @@ _DATES = tuple(
     re.compile(rf"{day}(?:(?:T|\s+){_TIME}\s*(?P<zone>Z|UTC|[+-]\d\d:?\d\d)?)?")
     for day in (
         r"(?P<year>\d{4})(?P<mark>[-/])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})",
+        r"(?P<year>\d{4})-(?P<month>\d\d)",
         r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})",
         r"(?P<year>\d{4})年(?P<month>\d{1,2})月(?P<day>\d{1,2})日",
     )
@@ -88,11 +89,14 @@ class Cells:
     @classmethod
     def of(cls, column: pa.ChunkedArray) -> Cells:
         """The distinct values of a column that is not nested."""
-        encoded = column.dictionary_encode() if not pa.types.is_null(column.type) else None
-        chunks = encoded.unify_dictionaries().chunks if encoded is not None else []
-        values = chunks[0].dictionary if chunks else pa.array([], pa.string())
+        if pa.types.is_null(column.type):
+            return cls(pa.array([], pa.string()), np.full(len(column), -1, np.int32), np.zeros(0, np.int64))
+        whole = column.combine_chunks()  # one piece unless it has more than 2 GB; pieces are encoded far more slowly
+        pieces = whole if isinstance(whole, pa.ChunkedArray) else pa.chunked_array([whole], column.type)
+        chunks = pieces.dictionary_encode().unify_dictionaries().chunks
+        values = chunks[0].dictionary if chunks else pa.array([], column.type)
         places = [np.asarray(pc.fill_null(chunk.indices, -1)) for chunk in chunks]
-        place = np.concatenate(places).astype(np.int32) if places else np.full(len(column), -1, np.int32)
+        place = np.concatenate([np.empty(0, np.int32), *places])
         return cls(values, place, np.bincount(place[place >= 0], minlength=len(values)))
 
     def spread(self, values: np.ndarray, missing: float | int | bool) -> np.ndarray:
@@ -240,7 +244,8 @@ def number_in(text: str, decimal: str) -> tuple[float, str] | None:
 
 
 def _boolean(text: str) -> float | None:
-    return np.nan if text.casefold() in MISSING else BOOLEANS.get(text.casefold())
+    word = category_name(text).casefold()
+    return np.nan if word in MISSING else BOOLEANS.get(word)
 
 
 def _category(how: Column) -> Callable[[str], float | None]:
@@ -269,7 +274,7 @@ def date_in(text: str) -> tuple[float, bool] | None:
     else:
         return None
     try:
-        day = datetime.date(int(parts["year"]), int(parts["month"]), int(parts["day"])).toordinal() - EPOCH
+        day = datetime.date(int(parts["year"]), int(parts["month"]), int(parts.get("day") or 1)).toordinal() - EPOCH
     except ValueError:
         return None
     seconds = _clock(parts)
@@ -344,22 +349,18 @@ class Writing:
         return len(self.units - {""}) > 1 or self.units >= {"", "%"}
 
     def decimal(self, given: str | None, shown: str | None) -> str | None:
-        """The decimal mark to read the column with; None where it is in doubt.
+        """The decimal mark to read the column with: the one that it shows itself; None where it is in doubt.
 
         Args:
-            given: by the caller.
+            given: by the caller, for columns that may be read either way.
             shown: by other columns of the table.
         """
-        if given is not None:
-            return given if given == "," or self.commas else ""
-        if (mark := self.mark) is None and self.differ:
-            mark = shown or (None if self.commas else ".")
-        return "," if mark == "," else None if mark is None and self.differ else "." if self.commas else ""
+        mark = self.mark or ((given or shown or (None if self.commas else ".")) if self.differ else ".")
+        return "," if mark == "," else mark and ("." if self.commas else "")
 
 
-def writing(column: pa.ChunkedArray) -> Writing:
-    """Look at every distinct text of a column."""
-    cells = Cells.of(column)
+def writing(cells: Cells) -> Writing:
+    """Look at the distinct texts of a column, until it is clear that too many are no numbers."""
     whole, dotted, grouped = (
         cells.matching(_PLAIN),
         cells.matching(_DOTTED),
@@ -370,7 +371,7 @@ def writing(column: pa.ChunkedArray) -> Writing:
     wrong, units = {".": 0, ",": int(cells.count[dotted & ~grouped].sum())}, {""} if numbers.any() else set()
     differ, commas, codes = bool(doubtful.any()), False, bool(cells.matching(r"0\d+").any())
     example = str(cells.values[int(np.argmax(doubtful))]) if differ else ""
-    rest = np.flatnonzero(~numbers)
+    rest, most = np.flatnonzero(~numbers), (1 - MOSTLY) * cells.count.sum()
     for value, count in zip(cells.values.take(pa.array(rest)).to_pylist(), cells.count[rest].tolist(), strict=True):
         text = str(value).strip()
         if text.casefold() in MISSING:
@@ -380,6 +381,8 @@ def writing(column: pa.ChunkedArray) -> Writing:
         wrong["."] += count * (point is None)
         wrong[","] += count * (comma is None)
         if (found := point or comma) is None:
+            if min(wrong.values()) > most:
+                break
             continue
         units.add(found[1])
         other = point is not None and comma is not None and point[0] != comma[0]
@@ -390,7 +393,8 @@ def writing(column: pa.ChunkedArray) -> Writing:
 
 
 def quantity(
-    values: pa.ChunkedArray, name: str, given: str | None, shown: str | None, report: Report
+    values: pa.ChunkedArray, name: str, given: str | None, shown: str | None, report: Report,
+    cells: Cells | None = None, found: Writing | None = None,
 ) -> Column | None:  # fmt: skip
     """How a column of numbers, dates or durations is read; None where it holds none.
 
@@ -400,6 +404,7 @@ def quantity(
         given: the decimal mark that the caller names.
         shown: the decimal mark that other columns of the table show.
         report: takes how written numbers and dates are read.
+        cells, found: of a column of texts, where they are known.
 
     Raises:
         DataError: the decimal mark is in doubt.
@@ -415,7 +420,8 @@ def quantity(
         return Column(name, "duration")
     if not is_text(kind):
         return None
-    found = writing(values)
+    cells = cells or Cells.of(values)
+    found = found or writing(cells)
     if found.numbers and not found.mixed_units:
         decimal = found.decimal(given, shown)
         if decimal is None:
@@ -429,17 +435,16 @@ def quantity(
         if unit := ", ".join(sorted(found.units - {""})):
             report.add("repaired", "unit of numbers left out", column=name, detail=unit)
         return Column(name, decimal=decimal, percent="%" in found.units)
-    if (moment := moments(values)) is not None:
+    if (moment := moments(cells)) is not None:
         what = "dates became days since 1970-01-01" if moment[0] == "date" else "durations became seconds"
         report.add("counted", what, column=name)
         return Column(name, moment[0], zoned=moment[1])
     return None
 
 
-def moments(column: pa.ChunkedArray) -> tuple[str, bool] | None:
+def moments(cells: Cells) -> tuple[str, bool] | None:
     """ "date" or "duration" and whether there is a time zone, where most texts of a column are such; else None."""
-    cells = Cells.of(column)
-    there, zones, durations = 0, {True: 0, False: 0}, 0
+    there, zones, durations, others, most = 0, {True: 0, False: 0}, 0, 0, (1 - MOSTLY) * cells.count.sum()
     for text, count in zip(cells.texts, cells.count.tolist(), strict=True):
         if text.casefold() in MISSING:
             continue
@@ -448,15 +453,17 @@ def moments(column: pa.ChunkedArray) -> tuple[str, bool] | None:
             zones[found[1]] += count
         elif _duration(text) is not None:
             durations += count
+        elif (others := others + count) > most:
+            return None
     for zoned, count in zones.items():
         if there and count >= MOSTLY * there:
             return "date", zoned
     return ("duration", False) if there and durations >= MOSTLY * there else None
 
 
-def words_of(column: pa.ChunkedArray) -> tuple[str, ...]:
+def words_of(cells: Cells) -> tuple[str, ...]:
     """The categories of a column, sorted (numbers as numbers)."""
-    words = {text for text in Cells.of(column).words if text.casefold() not in BLANK}
+    words = {text for text in cells.words if text.casefold() not in BLANK}
     return tuple(sorted(words, key=order_of(words)))
 
 

@@ -151,7 +151,7 @@ def _mean_length(table: Dataset, name: str) -> float:
 def _has_few_values(table: Dataset, name: str) -> bool:
     """Two to fifty different values, each in two rows or more on average; floats and nested columns never."""
     kind = table.features.arrow_schema.field(name).type
-    if nested(kind) or pa.types.is_floating(kind) or pa.types.is_binary(kind):
+    if nested(kind) or pa.types.is_null(kind) or pa.types.is_floating(kind) or pa.types.is_binary(kind):
         return False
     distinct = pc.count_distinct(column(table, name)).as_py()
     return 2 <= distinct <= min(50, len(table) // 2)

@@ -101,6 +101,22 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
     return _merged(index, [category_name(value) for value in raw])
 
 
+def class_names(feature: Any) -> tuple[str, ...]:
+    """The class names that a feature of ``datasets`` brings, itself or as a list of classes; empty without."""
+    while not isinstance(feature, ClassLabel) and hasattr(feature, "feature"):
+        feature = feature.feature
+    return tuple(feature.names or ()) if isinstance(feature, ClassLabel) else ()
+
+
+def with_class_names(table: Dataset, name: str) -> pa.ChunkedArray:
+    """A column, class ids by their names."""
+    values, names = column(table, name), class_names(table.features[name])
+    if not names:
+        return values
+    ids = values.fill_null(-1).to_numpy()
+    return pa.chunked_array([pa.array(np.append(names, "")[ids], pa.string(), mask=ids < 0)])
+
+
 def _is_scalar(kind: pa.DataType) -> bool:
     tests = (is_text, is_quantity, is_date, is_duration, pa.types.is_boolean, pa.types.is_null)
     return any(test(kind) for test in tests)
@@ -220,11 +236,12 @@ def new_names(classes: Mapping[Any, Any], fixed: Sequence[str] | None) -> dict[s
 def note_doubtful(names: Sequence[str], label: str, report: Report) -> None:
     """Count class names that look like one another, that may mean "no label", or that may be several labels."""
     for group in alike(names):
-        joined = dict.fromkeys(names, "") | {name: name for name in names} | dict.fromkeys(group, group[0])
+        joined = {name: name for name in names} | dict.fromkeys(group, group[-1])
         cure = f"; classes={joined} joins them" if len(names) <= 12 else ""
         case = len({name.casefold() for name in group}) == 1
+        shown = map(repr if case else ascii, group)
         reason = "labels that differ only in case" if case else "labels that differ only in spaces or Unicode form"
-        report.add("counted", reason, column=label, detail=", ".join(map(repr, group)) + cure)
+        report.add("counted", reason, column=label, detail=", ".join(shown) + cure)
     for name in names:
         if name.casefold() in DOUBTFUL:
             report.add("counted", "label that may mean a missing value", column=label, detail=repr(name))
@@ -232,7 +249,7 @@ def note_doubtful(names: Sequence[str], label: str, report: Report) -> None:
         parts = {name: [part.strip() for part in name.split(separator)] for name in names}
         several = [name for name, found in parts.items() if len(found) > 1 and all(found)]
         distinct = {part for found in parts.values() for part in found}
-        if len(several) > 1 and len(distinct) < len(names):
+        if any(set(parts[name]) <= set(names) for name in several) or (several[1:] and len(distinct) < len(names)):
             detail = f"{visible(several[0], 60)!r}; separator={separator!r} reads several labels"
             report.add("counted", "labels that may be several labels", column=label, detail=detail)
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from labkit.base.errors import DataError
-from labkit.data.arrow import column
 from labkit.data.cells import Column, read
 from labkit.data.columns import names_of
+from labkit.data.labels import with_class_names
 from labkit.data.report import visible
 from labkit.data.source import in_memory_part
 from labkit.data.tabular import encoded
@@ -39,7 +39,7 @@ def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -
         if name is None:
             known = visible(", ".join(each.name for each in columns), 400)
             raise DataError(f"the new rows have no column {how.name!r}; the model reads {known}.")
-        cells = column(table, name)
+        cells = with_class_names(table, name)
         found, wrong = read(cells, how)
         if wrong.any():
             row = int(np.argmax(wrong))

@@ -29,4 +29,5 @@ def measured(dataset: Dataset, name: str) -> bool:
 
 def _different(dataset: Dataset, name: str) -> int:
     """How many different values a column has, a missing one among them."""
-    return pc.count_distinct(column(dataset, name), mode="all").as_py()
+    values = column(dataset, name)
+    return min(1, len(values)) if pa.types.is_null(values.type) else pc.count_distinct(values, mode="all").as_py()

@@ -76,7 +76,7 @@ def load(
         separator: what stands between the labels of a row in one column of texts: "comedy;drama".
         features: instead of ``text``: the columns of numbers, dates and categories that an example is made of; True for
             all that can be used, without identifiers. A category becomes a column of 0 and 1 for each of its words.
-        decimal: mark before the fraction in written numbers, "." or ","; found out when left out.
+        decimal: mark before the fraction, "." or ",", of written numbers that may be read either way, like "1,234".
         split: read only this split or these; for a single table, what to call it (else "train").
         on_bad: rows that cannot be used (ragged, not JSON, empty text, label outside ``classes``): "error" raises with
             their numbers, "skip" leaves them out.

@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, Features, Value, concatenate_datasets
+from datasets import Dataset, Features, Value, concatenate_datasets
 from datasets.features.features import generate_from_arrow_type
 
 from labkit.base.cache import cache_dir, fingerprint, write_atomic
 from labkit.base.errors import DataError
-from labkit.data.cells import category_name, is_text
+from labkit.data.cells import category_name
+from labkit.data.labels import class_names
 from labkit.data.report import Report
 
 ROW = "__row__"  # int64 column: the number of the record in its source
@@ -142,13 +143,6 @@ def _named_classes(table: Dataset) -> set[str]:
     return {name for name, feature in table.features.items() if class_names(feature)}
 
 
-def class_names(feature: Any) -> tuple[str, ...]:
-    """The class names that a feature of ``datasets`` brings, itself or as a list of classes; empty without."""
-    while not isinstance(feature, ClassLabel) and hasattr(feature, "feature"):
-        feature = feature.feature
-    return tuple(feature.names or ()) if isinstance(feature, ClassLabel) else ()
-
-
 def _write(path: Path, tables: Iterator[pa.Table], reading: Reading) -> None:
     """Write ``tables`` as one Arrow stream; where their schemas differ, in a second pass with one that holds all."""
     handle, first = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
@@ -210,11 +204,7 @@ def _wider(one: pa.DataType, two: pa.DataType) -> pa.DataType:
 
 
 def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
-    """``table`` with the columns of ``schema``; missing columns are null, values that become text are reported.
-
-    Raises:
-        DataError: a value cannot be held, such as a whole number beyond 2^53 among fractions.
-    """
+    """``table`` with the columns of ``schema``; missing columns are null, values that change are reported."""
     columns = []
     for item in schema:
         if item.name not in table.column_names:
@@ -231,8 +221,9 @@ def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
             column = as_text(column.to_pylist())
         try:
             columns.append(column.cast(item.type))
-        except pa.ArrowException as error:
-            raise DataError(f"column {item.name!r} cannot be held as {item.type}: {error}.") from None
+        except pa.ArrowInvalid:  # a whole number beyond 2^53 among fractions
+            columns.append(column.cast(item.type, safe=False))
+            report.add("repaired", "whole number beyond 2^53 rounded", column=item.name)
     return pa.table(columns, schema=schema)
 
 
@@ -383,7 +374,7 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """``column`` as ``kind``; categories that are no texts by their names."""
-    if pa.types.is_dictionary(column.type) and not is_text(column.type.value_type):
+    if pa.types.is_dictionary(column.type) and not pa.types.is_string(column.type.value_type):
         names = [None if value is None else category_name(value) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(names, pa.string())])
     if isinstance(column.type, pa.JsonType):

@@ -13,14 +13,17 @@ from datasets import ClassLabel, Dataset
 from labkit.base.errors import DataError
 from labkit.data import disk
 from labkit.data.arrow import column, nested
-from labkit.data.cells import MISSING, Column, alike, is_text, quantity, read, words_of, writing
+from labkit.data.cells import MISSING, Cells, Column, alike, is_text, quantity, read, words_of, writing
 from labkit.data.columns import Choice, check_columns, free_name, names_of
-from labkit.data.report import Report, visible
+from labkit.data.labels import with_class_names
+from labkit.data.report import CAP, Report, visible
 from labkit.data.spool import MIXED, ROW, Part
 from labkit.data.targets import NOT_NUMBER, NOT_YES_NO, shown_mark
 
 #: Different values of a column of categories at most; each becomes a column of 0 and 1.
 CATEGORIES = 50
+#: Different values of a column of categories at most before white space around them is removed.
+LOOKED_AT = 1000
 #: Names of columns of whole numbers that say which thing a row is about, and of those that do if no number repeats.
 IDENTIFIER = re.compile(
     r"(?i:id|ids|uid|uuid|guid|pk|rowid|.*[_ .-](?:id|uid|uuid|guid)|__index_level_\d+__|unnamed: ?\d+|编号|"
@@ -63,6 +66,7 @@ def tabular(
     check_columns(table, names, first)
     shown = shown_mark(table)
     found: list[Column] = []
+    left: dict[str, str] = {}
     for name in names:
         how = _kind(parts[first], name, choice.decimal, shown, report)
         if isinstance(how, Column) and not named and (reason := _identifier(table, how, report)):
@@ -73,8 +77,10 @@ def tabular(
             raise DataError(f"column {name!r} cannot be a feature: {how}.")
         else:
             report.add("counted", "column left out", column=name, detail=how)
+            left[name] = how
     if not found:
-        raise DataError(f"no column can be a feature; the columns are {visible(', '.join(names), 400)}.")
+        listed = ", ".join(f"{name} ({why})" for name, why in left.items())
+        raise DataError(f"no column can be a feature; the columns are {visible(listed, 400) or 'none'}.")
     columns = _named_features(found, report)
     made: dict[str, Part] = {}
     for split, part in parts.items():
@@ -94,29 +100,29 @@ def _kind(part: Part, name: str, given: str | None, shown: str | None, report: R
         return "lists, dicts or mixed kinds"
     if isinstance(feature, ClassLabel) and feature.names:
         words = tuple(feature.names)
-        return Column(name, "category", words=words, ids=True) if len(words) <= CATEGORIES else _too_many(len(words))
+        ids = not any(word in map(str, range(len(words))) for word in words)
+        return Column(name, "category", words=words, ids=ids) if len(words) <= CATEGORIES else _too_many(len(words))
     if values.null_count == len(values):
         return "no value in train"
     if name in part.categories:
-        words = words_of(values)
+        words = words_of(Cells.of(values))
         return Column(name, "category", words=words) if len(words) <= CATEGORIES else _too_many(len(words))
     if pa.types.is_boolean(values.type):
         return Column(name, "boolean")
     if not is_text(values.type):
         return quantity(values, name, given, shown, report) or f"type {values.type}"
-    words = words_of(values)
-    if not [word for word in words if word.casefold() not in MISSING]:
+    cells = Cells.of(values)
+    words = words_of(cells) if len(cells.values) <= LOOKED_AT else ()
+    if words and all(word.casefold() in MISSING for word in words):
         return "no value in train"
-    if {word.casefold() for word in words if word.casefold() not in MISSING} <= {"true", "false"}:
+    if words and {word.casefold() for word in words} - MISSING <= {"true", "false"}:
         return Column(name, "boolean")
-    found = writing(values)
+    found = writing(cells)
     if found.numbers and found.mixed_units:
         return f"numbers with several units: {', '.join(sorted(unit or 'none' for unit in found.units))}"
-    if found.numbers and not found.codes:
-        if found.decimal(given, shown) is None:
-            return f"{found.example} may have a decimal comma or not: pass decimal=',' or decimal='.'"
-        return quantity(values, name, given, shown, report) or "no numbers"
-    if not found.codes and (how := quantity(values, name, given, shown, report)) is not None:
+    if found.numbers and not found.codes and found.decimal(given, shown) is None:
+        return f"{found.example} may have a decimal comma or not: pass decimal=',' or decimal='.'"
+    if not found.codes and (how := quantity(values, name, given, shown, report, cells, found)) is not None:
         return how
     if 2 <= len(words) <= min(CATEGORIES, max(2, len(table) // 2)):
         for group in alike(words):
@@ -168,12 +174,14 @@ def _features(
     table: Dataset, how: Column, rows: np.ndarray, split: str, report: Report, bad: np.ndarray
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Name → values of the features of one column, f64[n]; what is wrong or missing is reported."""
-    found, wrong = read(column(table, how.name), how)
+    cells = with_class_names(table, how.name)
+    found, wrong = read(cells, how)
     empty = np.isnan(found) & ~wrong
     if how.kind == "category":
         report.add("counted", "category not among those of train", rows[wrong], column=how.name, split=split)
     else:
-        report.add("refused", REFUSED[how.kind], rows[wrong], column=how.name, split=split)
+        detail = [visible(str(cells[int(row)].as_py()), 60) for row in np.flatnonzero(wrong)[:CAP]]
+        report.add("refused", REFUSED[how.kind], rows[wrong], column=how.name, detail=detail, split=split)
         bad |= wrong
     report.add("counted", "missing value", rows[empty], column=how.name, split=split)
     return encoded(how, found)

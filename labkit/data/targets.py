@@ -20,9 +20,9 @@ from labkit.data import disk
 from labkit.data.arrow import batches, column, nested
 from labkit.data.cells import BLANK, BOOLEANS, Cells, Column, category_name, is_text, order_of, quantity, read, writing
 from labkit.data.columns import Choice, check_columns
-from labkit.data.labels import MOST, given_classes, near_class, new_names, note_doubtful
+from labkit.data.labels import MOST, class_names, given_classes, near_class, new_names, note_doubtful, with_class_names
 from labkit.data.report import Report, visible
-from labkit.data.spool import Part, class_names
+from labkit.data.spool import Part
 
 #: What a column of targets must hold.
 AIMS = {"number": "numbers", "labels": "0 and 1"}
@@ -95,7 +95,7 @@ def _of_columns(
         check_columns(part.table, names, split)
         missing = np.zeros(count, bool)
         for place, name in enumerate(names):
-            found, wrong = read(_named(part.table, name), how[name])
+            found, wrong = read(with_class_names(part.table, name), how[name])
             for row in np.flatnonzero(wrong & ~bad[split])[:1000]:
                 detail = visible(str(part.table[int(row)][name]), 60)
                 if aim == "number" and "," in detail:
@@ -108,21 +108,12 @@ def _of_columns(
     return Targets(aim, names, names, values, known)
 
 
-def _named(table: Dataset, name: str) -> pa.ChunkedArray:
-    """A column, class ids by their names."""
-    values, names = column(table, name), class_names(table.features[name])
-    if not names:
-        return values
-    ids = values.fill_null(-1).to_numpy()
-    return pa.chunked_array([pa.array(np.append(names, "")[ids], pa.string(), mask=ids < 0)])
-
-
 def shown_mark(table: Dataset) -> str | None:
     """The decimal mark that written numbers in the first rows of a table show; None where they show none, or both."""
     marks = set()
     for name, kind in zip(table.column_names, table.features.arrow_schema.types, strict=True):
         if is_text(kind):
-            found = writing(column(table, name).slice(0, LOOKED_AT))
+            found = writing(Cells.of(column(table, name).slice(0, LOOKED_AT)))
             marks |= {found.mark} if found.numbers and found.commas else set()
     return marks.pop() if len(marks := marks - {None}) == 1 else None
 
@@ -149,7 +140,7 @@ def _how(table: Dataset, name: str, aim: str, choice: Choice, report: Report) ->
         return how
     if not is_text(values.type):
         raise DataError(f"column {name!r} holds {values.type}, not numbers.")
-    written = writing(values)
+    written = writing(Cells.of(values))
     if written.numbers and written.mixed_units:
         listed = ", ".join(sorted(unit or "none" for unit in written.units))
         raise DataError(f"the numbers in column {name!r} have several units: {listed}. Bring them to one.")

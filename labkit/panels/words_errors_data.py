@@ -175,7 +175,6 @@ SENTENCES: dict[str, str] = {
     "column * holds numbers such as *, whose comma may mark decimals or thousands: pass decimal=',' or decimal='.'.": (
         "* 列的数值如 *，其中逗号可能是小数点或千位分隔符：请在代码中给出 decimal=',' 或 decimal='.'。"
     ),
-    "column * cannot be held as *: *.": "* 列无法存为 *：*。",
     "* names the classes of * otherwise than *.": "* 中 * 列的类别名称与 * 不同。",
     "column * holds lists of * zeros and ones; there are * classes.": "* 列是 * 个 0 或 1 的列表；共有 * 个类别。",
     "column * holds values such as *, not lists of labels.": "* 列含有 * 这样的值，不是标签的列表。",

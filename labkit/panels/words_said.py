@@ -59,6 +59,7 @@ REASONS: dict[str, str] = {
     "durations became seconds": "时长转为秒数",
     "decimal comma read": "逗号读作小数点",
     "comma between thousands read": "逗号读作千位分隔符",
+    "whole number beyond 2^53 rounded": "超过 2^53 的整数被舍入",
     "unit of numbers left out": "数值的单位未使用",
     "unseen label": "训练集中没有的标签",
     "unknown label": "未知标签",
