@@ -239,8 +239,7 @@ def as_text(values: Iterable[Any]) -> pa.Array:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, dict | list | tuple | np.ndarray):
-        value = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, dict | list | tuple):
         return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)
 
@@ -265,10 +264,11 @@ def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) ->
         values = [None if gone else value for value, gone in zip(values, pd.isna(values), strict=True)]
         values = values if isinstance(kind, pd.SparseDtype) else [value and str(value) for value in values]
     try:
-        return pa.array(values, from_pandas=True)
+        if not (isinstance(values, list) and any(isinstance(value, set | frozenset) for value in values)):
+            return pa.array(values, from_pandas=True)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, ValueError, TypeError):
         pass
-    values = [None if isinstance(value, float) and value != value else value for value in values]
+    values = [_simple(value) for value in values]
     lone = [index for index, value in enumerate(values) if isinstance(value, str) and not _encodes(value)]
     for index in lone:
         values[index] = values[index].translate(SURROGATE)
@@ -279,12 +279,20 @@ def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) ->
         return _mixed(values, name, numbers, report)
 
 
+def _simple(value: Any) -> Any:
+    """A value as Arrow holds it: no NaN, lists for arrays and for sets, whose own order is by chance."""
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 def _mixed(values: list[Any], name: str, numbers: Sequence[int], report: Report) -> pa.Array:
     odd = [not isinstance(value, str | int | float | np.number | None) for value in values]
     for number, value, other in zip(numbers, values, odd, strict=True):
         if other:
             report.add("repaired", MIXED, [number], column=name, detail=type(value).__name__)
-    values = [sorted(map(str, value)) if isinstance(value, set) else value for value in values]
     changed = [
         number
         for number, value, other in zip(numbers, values, odd, strict=True)
