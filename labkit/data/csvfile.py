@@ -6,6 +6,7 @@ Records are numbered from 0 after the header, blank lines left out; lines from 1
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labkit.base.errors import DataError
+from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data.decode import LOST, Encoding, detect
 from labkit.data.report import Report, visible
 from labkit.data.spool import PORTION, ROW, Reading
@@ -41,6 +42,16 @@ class Dialect:
     encoding: str | None = None
     quotes: bool = True
     names: tuple[str, ...] | None = None
+
+
+def dialect(**given: Any) -> Dialect:
+    """The options of reading a file. Raises :class:`ConfigError` for one that there is not."""
+    known = [option.name for option in dataclasses.fields(Dialect)]
+    for name in given:
+        if name not in known:
+            near = nearest(name, known)
+            raise ConfigError(f"reading a file has no option {name!r}.{near} There are: {', '.join(known)}.")
+    return Dialect(**{**given, "names": given.get("names") and tuple(given["names"])})
 
 
 def read_csv(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:

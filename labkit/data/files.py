@@ -104,6 +104,35 @@ def _check_array(path: Path, line: str, line_number: int) -> None:
         raise DataError(f"{path.name!r} is one JSON array; write an object on each line (JSON lines) instead.")
 
 
+def read_lines(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
+    """Plain text, column ``text``: one text a line; blank lines are left out and counted."""
+    encoding = detect(path, dialect.encoding)
+    note_encoding(encoding, reading.report)
+    name = (dialect.names or ("text",))[0]
+    texts: list[str] = []
+    start = 0
+    with encoding.open(path) as file:
+        for line_number, line in enumerate(file, start=1):
+            if not line.strip():
+                reading.report.add("counted", "blank line", detail=f"line {line_number}")
+                continue
+            if not encoding.sure and LOST in line:
+                reading.report.add("repaired", f"bytes that are not {encoding.name} became U+FFFD", [reading.records])
+            texts.append(line.rstrip("\r\n"))
+            reading.records += 1
+            if len(texts) >= PORTION:
+                yield _numbered_texts(name, texts, start)
+                texts, start = [], reading.records
+    if not reading.records:
+        raise DataError(f"{path.name!r} has 0 rows: it is empty.")
+    if texts:
+        yield _numbered_texts(name, texts, start)
+
+
+def _numbered_texts(name: str, texts: list[str], start: int) -> pa.Table:
+    return pa.table({name: pa.array(texts, pa.string()), ROW: pa.array(range(start, start + len(texts)), pa.int64())})
+
+
 def read_parquet(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
     """Parquet, a portion of a row group at a time; class names that ``datasets`` stored are kept."""
     try:
@@ -126,6 +155,7 @@ READERS: dict[str, Callable[[Path, Dialect, Reading], Iterator[pa.Table]]] = {
     ".csv": read_csv, ".tsv": read_csv, ".tab": read_csv,
     ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".json": read_jsonl,
     ".parquet": read_parquet, ".pq": read_parquet,
+    ".txt": read_lines,
 }  # fmt: skip
 
 

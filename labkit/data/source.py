@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from labkit.base.errors import ConfigError, DataError, SampleError, nearest
 from labkit.base.guard import offline
 from labkit.base.web import fetched
 from labkit.data import disk
-from labkit.data.admit import make_rows
+from labkit.data.admit import make_rows, raise_refused
+from labkit.data.arrow import numbers
 from labkit.data.columns import Choice
-from labkit.data.csvfile import Dialect, named
+from labkit.data.csvfile import Dialect, dialect, named
 from labkit.data.files import canonical, folder_parts, in_order, media_parts, read_file
 from labkit.data.labels import Classes
 from labkit.data.media import shape_of
@@ -124,6 +126,63 @@ def load(
     return make_rows(_read(_memory_parts(x), wanted), choice, {"source": "", **_plain(said)})
 
 
+@dataclass(frozen=True)
+class Read:
+    """A table as read, before it is known what its columns mean.
+
+    Attributes:
+        table: the columns by their own names; of a CSV file all are texts.
+        rows: i64[n], number of each row in the source; refused rows are missing here and in ``table``.
+        report: what reading refused, repaired and counted.
+    """
+
+    table: pa.Table
+    rows: np.ndarray
+    report: Report
+
+
+def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **file: Any) -> Read:
+    """Read one table exactly as :func:`load` does, without choosing a text or a label.
+
+    Args:
+        x: a path, an https address, or rows in memory; see :func:`load`.
+        split: the split to read where the source has several.
+        on_bad: "error" raises for rows that cannot be read, with their numbers; "skip" leaves them out.
+        file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a file.
+
+    Raises:
+        DataError: there is no such table, it has several splits and none is named, or rows are refused.
+        SampleError: an address cannot be fetched.
+        ConfigError: an unknown option, or one that does not go with this source.
+    """
+    Choice(on_bad=on_bad)  # checks it
+    parts = _table_parts(x, dialect(**file))
+    if split is None and len(parts) > 1:
+        raise DataError(f"there are several splits: {', '.join(parts)}. Pass split=… with one of them.")
+    part = next(iter(_read(parts, split).values()))
+    raise_refused(part.report, on_bad, part.records)
+    rows = np.array(numbers(part.table, ROW, np.int64))
+    table = part.table.remove_columns([ROW]).with_format("arrow")[:]
+    return Read(table, rows, part.report)
+
+
+def _table_parts(x: Any, how: Dialect) -> Parts:
+    if not isinstance(x, str | os.PathLike):
+        usual = vars(Dialect())
+        given = {name: value for name, value in vars(how).items() if value != usual[name]}
+        _no_use(given, f"rows in memory ({type(x).__name__})")
+        return _memory_parts(x)
+    name = os.fspath(x)
+    if "://" in name:
+        return _path_parts(fetched(name), how)
+    path = Path(name).expanduser()
+    if not path.exists():
+        folder = path.parent if path.parent.is_dir() else Path()
+        near = nearest(path.name, (child.name for child in folder.iterdir()))
+        raise DataError(f"there is no file or folder {name!r}.{near}")
+    return _path_parts(path, how)
+
+
 def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, list[Any]]:
     """The columns of a file or folder with their first ``n`` values, before it is known what they mean.
 
@@ -134,11 +193,7 @@ def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, lis
     Raises:
         DataError: there is no such file, or it cannot be read.
     """
-    place = Path(path).expanduser()
-    if not place.exists():
-        raise DataError(f"there is no file or folder {os.fspath(path)!r}.")
-    parts = _path_parts(place, Dialect(**file))
-    table = next(iter(parts.values()))().table
+    table = next(iter(_table_parts(path, dialect(**file)).values()))().table
     return table.remove_columns([ROW]).with_format(None)[:n] if len(table) else {}
 
 
@@ -164,14 +219,14 @@ def _from_name(
 
     if "://" in name:
         _no_use({**hub, **options}, f"the address {name[:200]!r}")
-        return make_rows(_read(_path_parts(fetched(name), Dialect(**file)), wanted), choice, source)
+        return make_rows(_read(_path_parts(fetched(name), dialect(**file)), wanted), choice, source)
     path = Path(name).expanduser()
     if path.exists():
         _no_use({**hub, **options}, f"the path {name!r}")
         if (path / MARK).is_file():
             _no_use({key: value for key, value in source.items() if key not in ("source",)}, "saved rows")
             return Rows.open(path)
-        return make_rows(_read(_path_parts(path, Dialect(**file)), wanted), choice, source)
+        return make_rows(_read(_path_parts(path, dialect(**file)), wanted), choice, source)
     _no_use(file, f"{name!r}, which is no file here")
     if name in SAMPLES:
         _no_use(hub, f"the sample {name!r}")

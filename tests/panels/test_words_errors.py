@@ -56,6 +56,7 @@ NEVER = (
     "revision * of *", "texts must come in a list", "Pipeline.", "a text to clean must be", "the pipeline has no step",
     "label=True says nothing", "give number = *", "delimiter = *", "unknown encoding", "threshold = *", "text * of a",
     "classes = *", "classes=()", "size = *", "seconds = *", "rate = *", "min_score = *", "the sample * has no option",
+    "reading a file has no option",
     "load cannot read a", "a streamed data set", "the list has 0 rows", "row * is a *, not", "row * has the key",
     "a list of texts is needed", "* texts but * second", "text * is missing", "text * is *, a", "fit has no setting",
     "optimizer = * must be", "set changes learning_rate", "this * names no weights", "extra tensors have names",
