@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from labkit.base.errors import DataError
-from labkit.base.guard import inside
+from labkit.base.guard import inside, system_file
 
 #: Files of a zip file, and bytes of all of them, at most.
 MOST_FILES, MOST_BYTES = 50_000, 1 << 30
@@ -64,7 +64,7 @@ def _keep(file: zipfile.ZipFile, place: Path, endings: Collection[str]) -> None:
 
 def _is_wanted(info: zipfile.ZipInfo, endings: Collection[str]) -> bool:
     path = PurePosixPath(info.filename)
-    hidden = any((part.startswith(".") and part not in ("..", ".")) or part == "__MACOSX" for part in path.parts)
+    hidden = any(system_file(part) for part in path.parts if part not in ("..", "."))
     link = stat.S_ISLNK(info.external_attr >> 16)
     return not (info.is_dir() or hidden or link) and path.suffix.lower() in endings
 

@@ -117,6 +117,18 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e
 LONGEST_NAME = 120
 
 
+#: Files and folders that systems and editors add to what a person packs, without those that begin with a dot.
+_SYSTEM = frozenset({
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__pycache__", "$recycle.bin",
+    "system volume information", "@eadir", "lost+found", "_success",
+})  # fmt: skip
+
+
+def system_file(name: str) -> bool:
+    """Whether a file or folder of this name was made by a system or an editor, not by the person who owns the data."""
+    return name.startswith((".", "~$")) or name.lower() in _SYSTEM
+
+
 def inside(folder: Path, name: str, kind: type[LabkitError] = DataError) -> Path:
     """The place of ``name`` in a folder, links followed; raises an error of this ``kind`` where it lies outside."""
     try:
