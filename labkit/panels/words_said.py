@@ -174,7 +174,7 @@ DETAILS: dict[str, str] = {
     "* fields, not *": "* 个字段，而不是 * 个",
     "item *: *": "第 * 项：†",
     "* values, not *": "* 个值，而不是 * 个",
-    "a list, not an object; pass names=… with the names of the columns": "是列表，不是对象；请用 names=… 给出各列的名称",
+    "a list, not an object; pass names=… with the names of the columns": "是列表，不是对象；请用 names=… 给出列名",
     "* in line *": "第 * 行：*",
     "*; * is read (sheet=… reads another)": "*；读取的是 *（代码中 sheet=… 可另定）",
     "a *, not an object": "是 *，不是对象",
