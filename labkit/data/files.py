@@ -46,10 +46,7 @@ def read_file(path: Path, dialect: Dialect) -> Part:
 def _read(path: Path, kind: str, reader: Reader, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
     with unpacked(path) as place:
         _check_content(place, kind)
-        try:
-            yield from reader(place, dialect, reading)
-        except OSError as error:
-            raise DataError(f"{path.name!r} cannot be read: {error.strerror or error}.") from error
+        yield from reader(place, dialect, reading)
 
 
 def _reader(path: Path, kind: str) -> Reader:

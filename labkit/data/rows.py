@@ -278,9 +278,15 @@ class Rows:
         """Write an Arrow file for each split and ``rows.json`` into ``folder``, whole or not at all.
 
         Raises:
-            DataError: ``folder`` holds something other than saved rows.
+            DataError: ``folder`` holds something other than saved rows, or cannot be written.
         """
         folder = Path(folder)
+        try:
+            return self._save(folder)
+        except OSError as error:
+            raise DataError(f"{str(folder)!r} cannot be written: {error.strerror or error}.") from error
+
+    def _save(self, folder: Path) -> Path:
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file()):
             raise DataError(f"{str(folder)!r} holds something other than saved rows: give a new folder.")
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.base.errors import ConfigError, DataError, SampleError, nearest
+from labkit.base.errors import ConfigError, DataError, LabkitError, SampleError, nearest
 from labkit.base.guard import offline
 from labkit.base.web import fetched
 from labkit.data.admit import make_rows, raise_refused
@@ -26,11 +27,23 @@ from labkit.data.media import Shape, shape_of
 from labkit.data.memory import memory_parts
 from labkit.data.report import Note, Report
 from labkit.data.rows import MARK, Rows
-from labkit.data.spool import ROW, Part
+from labkit.data.spool import ROW, Part, unreadable
 
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raise :class:`DataError` for a file or folder that the system does not let be read."""
+    try:
+        yield
+    except LabkitError:
+        raise
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+@_readable()
 def load(
     x: Any,
     *,
@@ -144,6 +157,7 @@ class Read:
     report: Report
 
 
+@_readable()
 def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **file: Any) -> Read:
     """Read one table exactly as :func:`load` does, without choosing a text or a label.
 
@@ -192,6 +206,7 @@ def _table_parts(x: Any, how: Dialect) -> Found:
     return _found(path, how)
 
 
+@_readable()
 def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, list[Any]]:
     """The columns of a file or folder with their first ``n`` values, before it is known what they mean; none for a
     folder of pictures or sounds by class.

@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, Features, Value
 
-from labkit.base.cache import cache_dir, fingerprint, write_atomic
-from labkit.base.errors import DataError
+from labkit.base.cache import cache_dir, cache_root, fingerprint, writable_cache, write_atomic
+from labkit.base.errors import DataError, FolderError
 from labkit.data.report import Report
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
-FORMAT = 1  # raise it when what the readers write changes: older cache files are then left alone
+FORMAT = 2  # raise it when what the readers write changes: older cache files are then left alone
 SURROGATE = {code: "\ufffd" for code in range(0xD800, 0xE000)}
 
 
@@ -56,15 +56,33 @@ def cached(key: Sequence[Any], read: Reader) -> Part:
         key: all that the table depends on: the content's hash and the options of reading.
         read: yields tables that each have the column :data:`ROW`; their schemas may differ.
     """
-    place = cache_dir("rows") / fingerprint(FORMAT, *key)
+    place = cache_root() / "rows" / fingerprint(FORMAT, *key)
     data, about = place.with_suffix(".arrow"), place.with_suffix(".json")
     if found := _from_cache(data, about):
         return found
+    cache_dir("rows")
     reading = Reading()
-    _write(data, read(reading), reading)
-    # the note is written last: where it stands, the data are whole
-    write_atomic(about, json.dumps({"report": reading.report.to_dict(), "records": reading.records}))
+    with writable_cache():
+        _write(data, _source(read(reading)), reading)
+        # the note is written last: where it stands, the data are whole
+        write_atomic(about, json.dumps({"report": reading.report.to_dict(), "records": reading.records}))
     return _from_cache(data, about) or _fail(data)
+
+
+def _source(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """``tables``, whose errors of the system are of the source, not of the cache."""
+    try:
+        yield from tables
+    except FolderError:
+        raise
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+def unreadable(error: OSError) -> DataError:
+    """What the system says of a file of data that cannot be read."""
+    name = f"{os.fspath(error.filename)!r}" if error.filename else "the source"
+    return DataError(f"{name} cannot be read: {error.strerror or error}.")
 
 
 def _from_cache(data: Path, about: Path) -> Part | None:

@@ -72,6 +72,10 @@ SENTENCES: dict[str, str] = {
         "转换时需要一次软件包 *：pip install 'labkit[convert]'"
     ),
     "not the expected content: *": "内容与预期不符：*",
+    "the * * cannot be written: *. Set * to a folder that you can write.": (
+        "† * 无法写入：†。请将环境变量 * 设为可以写入的文件夹。"
+    ),
+    "* cannot be written: *.": "* 无法写入：†。",
     "the cache cannot be written: *. LABKIT_CACHE names another folder for it.": (
         "无法写入缓存：*。可用 LABKIT_CACHE 指定另一文件夹。"
     ),

@@ -104,6 +104,10 @@ PARTS: dict[str, str] = {
     "none": "无",
     "nothing": "（空）",
     "none, it came empty": "无，本来就是空的",
+    "cache folder": "缓存文件夹",
+    "lab folder": "实验文件夹",
+    "it is a file": "它是文件",
+    "the source": "来源",
     '; with \\" in it: pass escapechar="\\\\" if a backslash makes a quote plain text': (
         '（其中有 \\"：若反斜杠使引号成为普通文字，请在代码中给出 escapechar="\\\\"）'
     ),
@@ -216,6 +220,8 @@ MESSAGES: dict[str, str] = {
 #: What the operating system and Python say → the same.
 SYSTEM: dict[str, str] = {
     "No space left on device": "磁盘空间不足",
+    "File exists": "文件已存在",
+    "Not a directory": "不是文件夹",
     "Disk quota exceeded": "超出磁盘配额",
     "Read-only file system": "文件系统只读",
     "File too large": "文件过大",
@@ -256,6 +262,8 @@ KINDS = {
     "SampleError": "示例获取失败",
     "WeightsError": "权重错误",
     "RunError": "运行错误",
+    "FolderError": "文件夹错误",
+    "StoreError": "运行记录错误",
     "OSError": "系统错误",
     "MemoryError": "内存不足",
 }

@@ -31,7 +31,7 @@ from .test_words_said import complaint
 
 PACKAGE = Path(lk.__path__[0])
 FLOORS = ("base", "data", "models", "tasks", "train", "judge", "ship", "panels")
-KINDS = {"DataError", "ConfigError", "WeightsError", "SampleError", "RunError"}
+KINDS = {"DataError", "ConfigError", "WeightsError", "SampleError", "RunError", "FolderError", "StoreError"}
 TABLES = (words_errors.SENTENCES, words_errors_data.SENTENCES, words_errors_train.SENTENCES)
 
 #: Files of which no panel shows an error → why.
