@@ -10,6 +10,7 @@ import ipaddress
 import json
 import math
 import os
+import pickletools
 import re
 import struct
 from pathlib import Path
@@ -52,6 +53,16 @@ def kind_of(head: bytes, text: bool = False) -> str | None:
         if not (text and number == 1) and re.match(pattern, head):
             return kind
     return None
+
+
+def is_old_pickle(path: Path) -> bool:
+    """Whether a file of text is a pickle of protocol 0 or 1 from beginning to end; it is parsed, not opened."""
+    if path.stat().st_size > 1 << 20 or kind_of((data := path.read_bytes())[:64]) != "a pickle":
+        return False
+    try:
+        return [code.name for code, _, _ in pickletools.genops(data)][-1] == "STOP"
+    except Exception:  # the parser raises whatever the bytes bring
+        return False
 
 
 # --- safetensors --------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from datasets import Features, Value, concatenate_datasets
 
 from labkit.base.cache import sha256_file
 from labkit.base.errors import DataError, nearest
-from labkit.base.guard import UNSAFE, kind_of
+from labkit.base.guard import UNSAFE, is_old_pickle, kind_of
 from labkit.data import disk
 from labkit.data.arrow import batches, numbers
 from labkit.data.csvfile import Dialect, named, note_encoding, read_csv
@@ -61,8 +61,8 @@ def _reader(path: Path, kind: str) -> Reader:
 def _check_content(path: Path, kind: str) -> None:
     with open(path, "rb") as file:
         found = kind_of(file.read(64), text=True)
-    if found == "a pickle":
-        raise _unsafe(path, found)
+    if found == "a pickle" or is_old_pickle(path):
+        raise _unsafe(path, "a pickle")
     if found and found != _CONTENT.get(kind):
         raise DataError(f"{path.name!r} is {found}, not what its name says; unpack it, or give it the right name.")
 

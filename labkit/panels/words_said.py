@@ -108,6 +108,7 @@ PARTS: dict[str, str] = {
     "lab folder": "实验文件夹",
     "it is a file": "它是文件",
     "the source": "来源",
+    " through the proxy * (HTTPS_PROXY)": "（经代理 *，HTTPS_PROXY）",
     '; with \\" in it: pass escapechar="\\\\" if a backslash makes a quote plain text': (
         '（其中有 \\"：若反斜杠使引号成为普通文字，请在代码中给出 escapechar="\\\\"）'
     ),
