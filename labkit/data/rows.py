@@ -21,7 +21,7 @@ from labkit.base.config import Config, option
 from labkit.base.errors import DataError, nearest
 from labkit.base.shown import escape
 from labkit.data import disk
-from labkit.data.arrow import batches, numbers, text_columns
+from labkit.data.arrow import batches, numbers, text_columns, written
 from labkit.data.report import Note, Report, visible
 
 if TYPE_CHECKING:
@@ -395,8 +395,11 @@ def _digest_text(dataset: Dataset, name: str) -> bytes:
 
 
 def _digest_values(dataset: Dataset, names: list[str]) -> bytes:
+    """SHA-256 of the rows as dicts."""
     digest = hashlib.sha256()
+    keys = [repr(name).encode() for name in names]
     for table in batches(dataset, names):
-        for values in table.to_pylist():
-            digest.update(repr(values).encode("utf-8", "surrogatepass"))
+        for values in zip(*map(written, table.columns), strict=True):
+            pairs = (b"%b: %b" % pair for pair in zip(keys, values, strict=True))
+            digest.update(b"{%b}" % b", ".join(pairs))
     return digest.digest()
