@@ -51,8 +51,9 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     """
     first = next(iter(parts.values())).table
     report, starts = _numbered(parts)
+    total = sum(part.records for part in parts.values())
     if not all(len(part.table) for part in parts.values()):
-        _raise_refused(report, choice, parts)
+        raise_refused(report, choice.on_bad, total)
         _check_left({name: part.table for name, part in parts.items()}, (), report)
     note_alike(names_of(first), report)
     text = text_columns(first, choice, report) if choice.kind == "text" else ()
@@ -73,7 +74,7 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     columns: tuple[Column, ...] = ()
     if choice.features:
         parts, columns = tabular(parts, choice, used, rows, report, bad)
-    _raise_refused(report, choice, parts)
+    raise_refused(report, choice.on_bad, total)
     told = ", ".join(used) or None
     _settle_missing(ids, rows, bad, told, choice, report)
     splits = {
@@ -221,11 +222,11 @@ def _count_untrained(
                        detail=detail, split=name)  # fmt: skip
 
 
-def _raise_refused(report: Report, choice: Choice, parts: Mapping[str, Part]) -> None:
+def raise_refused(report: Report, on_bad: str, total: int) -> None:
+    """Raise :class:`DataError` that lists the refused rows, of ``total``, unless ``on_bad`` is "skip"."""
     refused = report.counts().get("refused", {})
-    if not refused or choice.on_bad == "skip":
+    if not refused or on_bad == "skip":
         return
-    total = sum(part.records for part in parts.values())
     lines = [f"{sum(refused.values()):,} of {total:,} rows cannot be used:"]
     for reason, notes in report.of("refused").items():
         lines.append(f"  {reason} ({refused[reason]:,}): {'; '.join(_place(note) for note in notes[:5])}")
