@@ -254,7 +254,8 @@ def show(
         typer.echo(found.toml(), nl=False)
         return
     info = found.info
-    problem = f"\n{info.error} {info.cure}".rstrip()
+    warned = "".join(f"\n{text}" for text in info.summary.get("warnings", ()))
+    problem = f"{warned}\n{info.error} {info.cure}".rstrip()
     history = found.history.tail(10).to_string(index=False, na_rep="")
     typer.echo(f"{found} ({found.id}){problem}\n\n{history}\n\n{found.toml()}", nl=False)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from labkit.base import manifest
 from labkit.base.config import Config, loads
 from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.data.rows import Rows
@@ -46,7 +47,7 @@ class Run(BaseRun):
         from labkit.ship.predictor import Predictor
 
         folder = self._model()
-        stamp = (folder / "model.safetensors").stat().st_mtime_ns
+        stamp = (folder / manifest.NAME).stat().st_mtime_ns
         if self._predictor is None or self._predictor[0] != stamp:
             self._predictor = (stamp, Predictor(folder))
         return self._predictor[1]
@@ -111,6 +112,7 @@ class Run(BaseRun):
         """
         from labkit.judge.verdict import judged
         from labkit.ship import judging
+        from labkit.ship.caveats import with_warnings
 
         rows, task = self.rows, self.experiment.task
         if not task.labelled:
@@ -122,6 +124,7 @@ class Run(BaseRun):
             raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
         answers = predictor.judge(rows[split])
         report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
+        with_warnings(report, self, rows, split, predictor.inputs)
         self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
 
@@ -152,13 +155,26 @@ class Run(BaseRun):
         return self.predictor.attention(text, pair)
 
     def export(self, folder: str | Path) -> Path:
-        """Copy the model to a folder of its own, in the Hugging Face layout; :class:`labkit.Predictor` opens it."""
+        """Copy the model to a folder of its own; :class:`labkit.Predictor` opens it.
+
+        A model of texts gives the same answers in transformers: ``AutoTokenizer`` and the class named in config.json
+        open the folder. A head on a pooling that no class of transformers has is a folder of sentence-transformers,
+        whose vectors are the logits.
+
+        Raises:
+            ConfigError: the folder is not empty, or other programs would read this model otherwise than labkit.
+        """
         import shutil
 
-        target = Path(folder)
-        if target.exists() and any(target.iterdir()):
+        from labkit.ship import readme
+        from labkit.train.setup import check_export
+
+        target, source = Path(folder), self._model()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise ConfigError(f"{str(folder)!r} is not empty; give a new folder.")
-        shutil.copytree(self._model(), target, dirs_exist_ok=True)
+        check_export(self.experiment, source)
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        readme.write(self.experiment, target)
         return target
 
     def show(self) -> Any:

@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
+from labkit.data.answers import check_answers
 from labkit.data.arrow import batches, numbers
 from labkit.data.cells import Column
 from labkit.data.columns import (
@@ -64,6 +65,8 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     for name, part in parts.items():
         check_columns(part.table, (*text, *([label] if name == "train" and label else [])), name)
         texts[name], bad[name] = _read_texts(part.table, text, rows[name], name, report)
+        strict = label is None and not choice.number and not isinstance(choice.label, tuple)
+        check_answers(part.table, text, texts[name], rows[name], name, report, bad[name], strict)
     aim, values = "class", dict.fromkeys(parts)
     if wants_targets(parts, choice, label):
         found = read_targets(parts, choice, label, rows, report, bad)

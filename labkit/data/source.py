@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from labkit.base.config import check_names
 from labkit.base.errors import ConfigError, DataError, LabkitError, SampleError, nearest
 from labkit.base.guard import offline
 from labkit.base.web import fetched
@@ -242,6 +244,7 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_use(options: Mapping[str, Any], where: str) -> None:
+    check_names("load", options, [name for name in inspect.signature(load).parameters if name not in ("x", "options")])
     if options:
         raise ConfigError(f"load has no use for {', '.join(options)} with {where}; leave it out.")
 

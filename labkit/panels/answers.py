@@ -12,7 +12,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from labkit.base.errors import DataError
-from labkit.data.spans import answers_of
+from labkit.data.answers import answers_of
 from labkit.panels import explained, pieces
 from labkit.panels.controls import hear_while_busy
 from labkit.panels.pieces import Html
@@ -229,7 +229,7 @@ class Answers(Asking):
     def take(self, part: Any, place: int) -> None:
         row, truths = part[place], answers_of(part.select([place]))[0]
         self.question.value, self.paragraph.value = row["text"], row["text_pair"]
-        self.truth = row["text"], truths[0][0]
+        self.truth = row["text"], (*truths[0], self.word("no_answer"))[0]
 
     def asked(self) -> tuple[str, str]:
         question, paragraph = self.question.value[:LONGEST], self.paragraph.value[:LONGEST]
@@ -246,7 +246,8 @@ class Answers(Asking):
         before, after = paragraph[: found.start], paragraph[found.end :]
         marked = Html(f"{pieces.safe(before)}<mark>{pieces.safe(found.text)}</mark>{pieces.safe(after)}")
         chance = f"{100 * found.probability:.1f} %"
-        cards = pieces.cards([(self.word("answer"), found.text), (self.word("probability"), chance)])
+        told = found.text or self.word("no_answer")
+        cards = pieces.cards([(self.word("answer"), told), (self.word("probability"), chance)])
         return pieces.joined(cards, self.true(asked), _block(marked))
 
     def code(self, asked: tuple[Any, ...]) -> list[str]:

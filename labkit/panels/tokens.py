@@ -153,13 +153,20 @@ def read_as(tokenizer: Tokenizer, texts: list[str], limit: int) -> list[tuple[st
 
     The kind is "special", "unknown", "first" or "second" (text), or "cut" for what lies beyond ``limit`` tokens.
     """
-    special = tokenizer.names([tokenizer.cls_id, tokenizer.sep_id])
-    found: list[tuple[str, int, str, str]] = [(special[0], tokenizer.cls_id, "", "special")]
-    for text, kind in zip(texts, ("first", "second"), strict=False):
+    form = tokenizer.single if len(texts) < 2 else tokenizer.pair
+
+    def special(place: int) -> list[tuple[str, int, str, str]]:
+        ids = [number for number, _ in form.special[place]]
+        return [(name, number, "", "special") for name, number in zip(tokenizer.names(ids), ids, strict=True)]
+
+    found = special(0)
+    for place, (text, kind) in enumerate(zip(texts, ("first", "second"), strict=False), 1):
         for piece, number, (start, end) in tokenizer.pieces(text)[:SHOWN]:
             found.append((piece, number, f"{start}–{end}", "unknown" if number == tokenizer.unk_id else kind))
-        found.append((special[1], tokenizer.sep_id, "", "special"))
+        found += special(place)
     if len(texts) > 1 or len(found) <= limit:  # of a pair the longer text is cut: which, the histogram counts
         return found
-    kept, cut = found[: limit - 1], found[limit - 1 : -1]
-    return [*kept, found[-1], *((piece, number, place, "cut") for piece, number, place, _ in cut)]
+    after = len(form.after)
+    kept, cut = found[: limit - after], found[limit - after : len(found) - after]
+    last = found[len(found) - after :]
+    return [*kept, *last, *((piece, number, place, "cut") for piece, number, place, _ in cut)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,8 @@ def archive(run: Run) -> Path:
     """The model of a run as a zip file in the working directory, named after the run."""
     judging.tool_of(run)  # says so where there is none, or it is damaged
     name = re.sub(r"[^\w-]+", "-", run.name).strip("-")[:60] or run.id
-    return Path(shutil.make_archive(f"{name}-model", "zip", run.info.folder / "model"))
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(shutil.make_archive(f"{name}-model", "zip", run.export(Path(folder) / "model")))
 
 
 def as_read(pixels: np.ndarray, channels: int, kind: Any = np.uint8, most: float = 255.0) -> np.ndarray:

@@ -174,7 +174,11 @@ SENTENCES: dict[str, str] = {
     "questions need their answers: columns * and *, or 'answers' as in SQuAD. The rows have *.": (
         "问答需要答案：* 与 * 两列，或 SQuAD 形式的 answers。现有列为 *。"
     ),
-    "example *: the answer, *, does not stand there in its paragraph.": "样本 *：答案 † 不在其段落的该位置。",
+    "* of * answers cannot be used: *.": "* 个答案（共 * 个）无法使用：†。",
+    "example *: the tokenizer makes no token of its answer, *.": "样本 *：分词器未能从其答案 * 得到词元。",
+    "example *: its answer has * tokens, but a window only room for *. Raise max_length, or leave the row out.": (
+        "样本 *：其答案有 * 个词元，而一个窗口只能容纳 * 个。请增大最大长度，或去掉该行。"
+    ),
     "*. Up to * % is let pass. Remove the copies from train with `rows.dedupe()`, or go on with "
     "accept_leakage=True and read the scores with that in mind.": (
         "†。最多允许 * %。请在“预处理”中去除重复行，或勾选“即使测试集的行出现在训练集也训练”，但得分会偏高。"
@@ -224,4 +228,35 @@ SENTENCES: dict[str, str] = {
         "请在源文件中修正，或将“无效行”设为“跳过”。"
     ),
     "no tokenizer.json or vocab.txt in * (*).": "* 中没有 tokenizer.json 或 vocab.txt（其中有：†）。",
+    "* has a vocabulary without *. Fetch or copy the folder again.": "* 有词表但缺少 *。请重新获取或复制该文件夹。",
+    "* in * is a sentencepiece model, which labkit does not read. Convert it to "
+    "tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).": (
+        "*（位于 *）是 sentencepiece 模型，labkit 不读取。请将其转换为 tokenizer.json："
+        "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
+    ),
+    "* in * belongs to a *, which does not split texts as * does. "
+    "Convert it to tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).": (
+        "*（位于 *）属于 *，其切分文本的方式与 * 不同。请将其转换为 tokenizer.json："
+        "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
+    ),
+    "the token * has the id * in the vocabulary of *, but "
+    "* in the list of added tokens. Fetch or copy the folder again.": (
+        "词元 * 的编号是 *（* 的词表），但在新增词元列表中是 *。请重新获取或复制该文件夹。"
+    ),
+    "the tokenizer's vocabulary (* pieces) has no end token: no *. Name it as eos_token in tokenizer_config.json.": (
+        "分词器的词表（* 个词元）没有结束词元：缺少 *。请在 tokenizer_config.json 中以 eos_token 指明。"
+    ),
+    "the tokenizer's post-processor (*) does not keep * text(s) in order; labkit needs each text once. "
+    "Use a tokenizer.json whose template has $A once and, for pairs, $A before $B.": (
+        "分词器的后处理器（*）没有按顺序保留 * 段文本；labkit 要求每段文本恰好出现一次。"
+        "请使用模板中 $A 只出现一次、且文本对中 $A 在 $B 之前的 tokenizer.json。"
+    ),
+    "masked words need a token such as [MASK]; the tokenizer has none.": (
+        "遮盖词语需要 [MASK] 之类的词元；该分词器没有。"
+    ),
+    "next_sentence needs a token that begins a row, such as [CLS]; the tokenizer has none.": (
+        "预测下一句（next_sentence）需要 [CLS] 之类的开头词元；该分词器没有。"
+    ),
+    "* in * cannot be read: *": "*（位于 *）无法读取：*",
+    "* in * holds a *, not a table of settings.": "*（位于 *）的内容是 *，不是设置表。",
 }

@@ -82,7 +82,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "watchdog": ("Watchdog (seconds)", "看门狗（秒）", "多少秒没有进展就重启训练进程；0：从不"),
     "seed": ("Seed", "随机种子", "新权重、丢弃与样本顺序的种子"),
     # optimizer
-    "learning_rate": ("Learning rate", "学习率", "预热之后达到的最大学习率"),
+    "learning_rate": ("Learning rate", "学习率", "预热之后达到的最大学习率；留空则由模型决定"),
     "schedule": ("Schedule", "学习率计划", "预热之后学习率如何下降"),
     "warmup": ("Warm-up", "预热", "学习率从 0 上升的步数占比"),
     "decay": ("Decay part", "衰减段", "wsd：最后学习率下降的步数占比"),

@@ -21,7 +21,7 @@ from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.setup import load_model
 
-#: What stands for a hidden word in a text that is given; rows are filled up to a multiple of so many tokens.
+#: The name of the mask in a text, besides the model's own (``<mask>``); rows are padded to a multiple of STEP tokens.
 HIDDEN, STEP = "[MASK]", 16
 
 
@@ -79,7 +79,8 @@ class Filler:
         return f"<filler: {self.tokenizer.vocab_size} pieces>"
 
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
-        """The ``top`` likeliest pieces at every ``[MASK]`` of a text (and of a second one behind it), in their order.
+        """The ``top`` likeliest pieces at every ``[MASK]`` (or the model's own name of it, ``<mask>``) of a text
+        and of a second one behind it, in their order.
 
         Raises:
             DataError: nothing is hidden, or the texts are longer than the model reads.
@@ -88,6 +89,8 @@ class Filler:
         hidden = np.flatnonzero(ids == self.tokenizer.mask_id)
         if not len(hidden):
             raise DataError(f"nothing is hidden in {text[:40]!r}: write {HIDDEN} where a word is to be told.")
+        if len(ids) > self.longest:
+            raise self._too_long(ids)
         chances = self._asked(ids, types)[0][hidden].copy()
         chances[:, self.tokenizer.reserved] = 0.0
         best = np.argsort(-chances, axis=1)[:, :top]
@@ -106,32 +109,21 @@ class Filler:
         """
         if not self.tells_next:
             raise ConfigError("this model was pretrained without next sentences (next_sentence = False).")
-        if HIDDEN in first + second:
-            ids, types = self._row(first, second)
-        else:
+        ids, types = self._row(first, second)
+        if self.tokenizer.mask_id not in ids:
             row = self.tokenizer.encode([first], [second], max_length=self.longest)
             ids, types = row.ids, row.types
+        elif len(ids) > self.longest:
+            raise self._too_long(ids)
         return float(self._asked(ids, types)[1][0])
 
     def _row(self, text: str, pair: str | None) -> tuple[np.ndarray, np.ndarray]:
-        """``[CLS] text [SEP]``, or ``[CLS] text [SEP] pair [SEP]`` with types 0 and 1, hidden words in their places."""
-        tokenizer = self.tokenizer
-        parts = [np.array([tokenizer.cls_id]), self._pieces(text)]
-        kinds = [0] * (2 + len(parts[1]))
-        if pair is not None:
-            parts += [np.array([tokenizer.sep_id]), self._pieces(pair)]
-            kinds += [1] * (1 + len(parts[3]))
-        ids = np.concatenate([*parts, np.array([tokenizer.sep_id])])
-        if len(ids) > self.longest:
-            raise DataError(f"a row of {len(ids)} tokens is longer than the {self.longest} that this model reads.")
-        return ids.astype(np.int32), np.array(kinds, np.int32)
+        """Ids and types of a row as in training, the mask in the places of hidden words."""
+        masked = self.tokenizer.masked
+        return self.tokenizer.row(masked(text), None if pair is None else masked(pair))
 
-    def _pieces(self, text: str) -> np.ndarray:
-        told: list[int] = []
-        for number, part in enumerate(text.split(HIDDEN)):
-            told += [self.tokenizer.mask_id] * bool(number)
-            told += self.tokenizer.encode([part], max_length=self.longest + 2).ids[1:-1].tolist()
-        return np.array(told, np.int32)
+    def _too_long(self, ids: np.ndarray) -> DataError:
+        return DataError(f"a row of {len(ids)} tokens is longer than the {self.longest} that this model reads.")
 
     def _asked(self, ids: np.ndarray, types: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities [t, v] of every piece at every place, and [2] of following and not."""

@@ -12,6 +12,7 @@ import numpy as np
 from labkit.base.cache import write_atomic
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, DataError
+from labkit.data.answers import answers_of
 from labkit.data.arrays import ArrayBatches, Arrays, Standard, stack
 from labkit.data.batch import Batches, choose_buckets
 from labkit.data.cells import Column
@@ -21,10 +22,11 @@ from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
 from labkit.data.rows import Rows, Spec
 from labkit.data.sound import Sound, as_wave, read_wav
-from labkit.data.spans import WindowBatches, Windows, answers_of, windows
+from labkit.data.spans import WindowBatches, Windows, windows
 from labkit.data.targets import targets_of
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
+from labkit.models import sentence
 from labkit.train.experiment import Experiment, Training
 
 #: Examples in one compiled call of a prediction.
@@ -57,9 +59,9 @@ class Inputs(Protocol):
 class Texts:
     """Texts through a tokenizer, to packed rows or buckets of lengths.
 
-    ``form`` says what an example is: a row ("rows"), two texts that are read one by one ("two texts"), a window of the
-    running text ("stream"), two passages of it, drawn by ``seed`` ("pairs"), or a window over a paragraph behind a
-    question, the windows sharing ``stride`` tokens ("spans").
+    ``form`` says what an example is: a row ("rows"), two texts that are read one by one ("two texts"), a source and its
+    target ("translation"), a window of the running text ("stream"), two passages of it, drawn by ``seed`` ("pairs"), or
+    a window over a paragraph behind a question, the windows sharing ``stride`` tokens ("spans").
     """
 
     kind = "text"
@@ -72,16 +74,17 @@ class Texts:
         """Token numbers of every example; those of rows come from the cache where they were made before."""
         if self.form == "rows":
             return replace(encode(dataset, self.tokenizer, self.max_length), target=targets_of(dataset))
-        if self.form == "two texts":
+        if self.form in ("two texts", "translation"):
             return self._two(dataset)
         if self.form == "spans":
             if "text_pair" not in dataset.column_names:
                 raise DataError('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).')
             _, spans = answers_of(dataset)
             return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
-        whole = encode(dataset, self.tokenizer, WHOLE)
         if self.form == "stream":
-            return stream(whole, self.max_length)
+            tokenizer, skip = self.tokenizer.running
+            return stream(encode(dataset, tokenizer, WHOLE), self.max_length, skip)
+        whole = encode(dataset, self.tokenizer.passages, WHOLE)
         return sentence_pairs(whole, whole.label, self.max_length, self.seed)
 
     def _two(self, dataset: Any) -> TextPairs:
@@ -91,7 +94,8 @@ class Texts:
         if "text_pair" not in dataset.column_names:
             return TextPairs(source, source)
         other = dataset.select_columns(["text_pair", *kept[1:]]).rename_column("text_pair", "text")
-        return TextPairs(source, encode(other, self.tokenizer, self.max_length))
+        tokenizer = self.tokenizer.targets if self.form == "translation" else self.tokenizer
+        return TextPairs(source, encode(other, tokenizer, self.max_length))
 
     def sized(self, model: Any) -> Any:
         """Vocabulary from the tokenizer. Raises :class:`ConfigError` where the model is too small."""
@@ -119,7 +123,7 @@ class Texts:
             made = kind(examples, train.batch_size, widths, train.seed, shuffle)
             return made, f"buckets of {', '.join(map(str, widths))} tokens: a row holds one {what}"
         packing = train.packing
-        if not getattr(model, "packs", True):
+        if not model.packs:
             if packing == "always":
                 raise ConfigError(f"packing = 'always': {type(model).__name__} cannot read several texts in one row.")
             packing = "never"
@@ -260,10 +264,11 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
 def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
     """The tokenizer of a pretrained model; where there is none (or no model yet), one learnt from the training rows."""
     if model is not None and (source := model.folder()) is not None:
-        return Tokenizer.load(source)
+        return Tokenizer.load(sentence.encoder_folder(source))
     train = rows["train"]
     texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
-    return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary)
+    special = {} if model is None else {"special_tokens": model.special_tokens}
+    return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary, **special)
 
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:
@@ -280,6 +285,7 @@ def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ..
 
 def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
     task = experiment.task
+    tokenizer = tokenizer.open_ended() if task.labelled and experiment.model.pools_last else tokenizer
     return Texts(tokenizer, task.max_length, task.form, experiment.train.seed, getattr(task, "stride", 0))
 
 

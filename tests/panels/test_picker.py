@@ -215,9 +215,13 @@ def test_pretrained_weights_keep_their_sizes(model: Model):
     assert model.forms["sizes"].controls["width"].disabled and not model.forms["sizes"].controls["dropout"].disabled
     assert model.state.train.optimizer.learning_rate == 3e-3  # it was chosen
     model.state.train = Training()
+    assert model.forms["optimizer"].controls["learning_rate"].value == f"{model.state.optimizer.learning_rate:g}"
+    pretrained = model.state.optimizer.learning_rate
     model.preset.value = "tiny"
     model.settle(120)
-    assert model.state.train.optimizer.learning_rate == 1e-3
+    assert model.state.train.optimizer.learning_rate is None, "it goes on following the model"
+    assert float(model.forms["optimizer"].controls["learning_rate"].value) > pretrained
+    assert model.state.experiment.train.optimizer.learning_rate == model.state.optimizer.learning_rate
     assert not model.forms["sizes"].controls["width"].disabled
 
 

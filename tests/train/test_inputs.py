@@ -10,6 +10,7 @@ from datasets import Dataset
 import labkit as lk
 from labkit.data.arrays import Arrays, Standard
 from labkit.data.rows import Rows, Spec, describe
+from labkit.train import inputs
 from labkit.train.experiment import Experiment, settings
 from labkit.train.inputs import Numbers, opened
 
@@ -129,3 +130,11 @@ def test_a_table_is_answered_alike_from_the_run_the_folder_and_any_form_of_its_r
         again.predict(asked.drop(columns="row"))
     with pytest.raises(lk.LabkitError, match="feature 'when' is infinite in row 1"):
         again.predict(np.where([[False], [True]], [[0, np.inf, 0, 0, 0, 0]], 0))
+
+
+def test_running_text_that_is_cut_is_counted(monkeypatch):
+    monkeypatch.setattr(inputs, "WHOLE", 40)
+    tokenizer = lk.Tokenizer.train(["a b c d"] * 9, vocab_size=60)
+    rows = lk.load([{"text": "a b " * 60}] + [{"text": f"a b {i}"} for i in range(60)], label=False)
+    made = inputs.Texts(tokenizer, 8, "stream").encode(rows["train"])
+    assert made.truncated == sum(text.count("a") > 20 for text in rows["train"]["text"])
