@@ -164,7 +164,9 @@ def _cache() -> Iterator[Finding]:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        yield Finding("cache", "broken", f"{root}: {error.strerror}", "Set LABKIT_CACHE to a folder you can write.")
+        yield Finding(
+            "cache", "broken", f"{root}: {error.strerror or error}", "Set LABKIT_CACHE to a folder you can write."
+        )
         return
     disk = shutil.disk_usage(root)
     text = f"{root}: {size(_weight(root))}, of it {size(_weight(root / 'compiled'))} compiled programs"

@@ -26,7 +26,18 @@ _JAX = {"jax", "flax", "optax"}
 #: Floor → outside packages, beside the standard library.
 OUTSIDE = {
     "base": {"tomli_w", "huggingface_hub", "h5py"},
-    "data": {"datasets", "pyarrow", "pandas", "tokenizers", "sklearn", "scipy", "charset_normalizer", "PIL", "grain"},
+    "data": {
+        "datasets",
+        "pyarrow",
+        "pandas",
+        "tokenizers",
+        "sklearn",
+        "scipy",
+        "charset_normalizer",
+        "PIL",
+        "grain",
+        "openpyxl",
+    },
     "models": {"jax", "flax", "safetensors", "huggingface_hub"},
     "tasks": _JAX,
     "train": {*_JAX, "orbax", "pandas", "psutil", "safetensors"},
@@ -106,7 +117,8 @@ def test_a_file_can_be_read_in_one_sitting(file: str) -> None:
 
 def test_every_outside_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = project["dependencies"] + project["optional-dependencies"]["convert"]
+    optional = project["optional-dependencies"]
+    declared = project["dependencies"] + optional["convert"] + optional["excel"]
     names = {
         "orbax": "orbax-checkpoint",
         "sklearn": "scikit-learn",

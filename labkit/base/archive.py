@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from labkit.base.errors import DataError
-from labkit.base.guard import inside
+from labkit.base.guard import inside, system_file
 
 #: Files of a zip file, and bytes of all of them, at most.
 MOST_FILES, MOST_BYTES = 50_000, 1 << 30
@@ -42,6 +42,12 @@ def unpack(content: bytes, into: Path, endings: Collection[str]) -> None:
         _inner(place).rename(into)
 
 
+def left_out(content: bytes, endings: Collection[str]) -> list[str]:
+    """Names of the files in a zip file that :func:`unpack` passes over, but for folders."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        return [info.filename for info in file.infolist() if not (info.is_dir() or _is_wanted(info, endings))]
+
+
 def _keep(file: zipfile.ZipFile, place: Path, endings: Collection[str]) -> None:
     wanted = [info for info in file.infolist() if _is_wanted(info, endings)]
     if not wanted:
@@ -62,9 +68,13 @@ def _keep(file: zipfile.ZipFile, place: Path, endings: Collection[str]) -> None:
                 out.write(portion)
 
 
+def of_system(name: str) -> bool:
+    """Whether a file in a zip file, or a folder that it is in, was made by a system or an editor."""
+    return any(system_file(part) for part in PurePosixPath(name).parts if part not in ("..", "."))
+
+
 def _is_wanted(info: zipfile.ZipInfo, endings: Collection[str]) -> bool:
-    path = PurePosixPath(info.filename)
-    hidden = any((part.startswith(".") and part not in ("..", ".")) or part == "__MACOSX" for part in path.parts)
+    path, hidden = PurePosixPath(info.filename), of_system(info.filename)
     link = stat.S_ISLNK(info.external_attr >> 16)
     return not (info.is_dir() or hidden or link) and path.suffix.lower() in endings
 

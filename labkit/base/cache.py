@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from labkit.base.errors import FolderError, LabkitError
 
 
 def cache_root() -> Path:
@@ -25,14 +30,39 @@ def cache_root() -> Path:
 
 
 def cache_dir(*parts: str) -> Path:
-    """Make and return a folder of the cache, readable by its owner only (compiled programs are native code)."""
-    root = cache_root()
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = root
-    for part in parts:  # one by one: with parents=True the folders between would be everybody's
-        path = path / part
-        path.mkdir(exist_ok=True, mode=0o700)
+    """Make and return a folder of the cache, readable by its owner only (compiled programs are native code).
+
+    Raises:
+        FolderError: it cannot be made or written.
+    """
+    path = cache_root()
+    with writable_cache():
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for part in parts:  # one by one: with parents=True the folders between would be everybody's
+            path = path / part
+            path.mkdir(exist_ok=True, mode=0o700)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     return path
+
+
+def writable_cache() -> AbstractContextManager[None]:
+    """:func:`writable` for the cache."""
+    return writable("cache folder", cache_root(), "LABKIT_CACHE")
+
+
+@contextmanager
+def writable(kind: str, folder: Path, variable: str) -> Iterator[None]:
+    """Raise :class:`FolderError`, with the variable that names another folder, for whatever the system refuses."""
+    try:
+        yield
+    except LabkitError:
+        raise
+    except OSError as error:
+        why = "it is a file" if folder.is_file() else error.strerror or str(error)
+        raise FolderError(
+            f"the {kind} {str(folder)!r} cannot be written: {why}. Set {variable} to a folder that you can write."
+        ) from error
 
 
 def sha256_file(path: str | Path) -> str:

@@ -34,6 +34,10 @@ class RunError(LabkitError, RuntimeError):
     """A run failed, is missing or cannot take the command."""
 
 
+class FolderError(LabkitError, OSError):
+    """A folder of labkit's own cannot be made or written."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest of ``names``, or ``""`` when none is close."""
     found = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)

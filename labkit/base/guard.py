@@ -10,6 +10,7 @@ import ipaddress
 import json
 import math
 import os
+import pickletools
 import re
 import struct
 from pathlib import Path
@@ -52,6 +53,16 @@ def kind_of(head: bytes, text: bool = False) -> str | None:
         if not (text and number == 1) and re.match(pattern, head):
             return kind
     return None
+
+
+def is_old_pickle(path: Path) -> bool:
+    """Whether a file of text is a pickle of protocol 0 or 1 from beginning to end; it is parsed, not opened."""
+    if path.stat().st_size > 1 << 20 or kind_of((data := path.read_bytes())[:64]) != "a pickle":
+        return False
+    try:
+        return [code.name for code, _, _ in pickletools.genops(data)][-1] == "STOP"
+    except Exception:  # the parser raises whatever the bytes bring
+        return False
 
 
 # --- safetensors --------------------------------------------------------------------------------------------------
@@ -115,6 +126,18 @@ _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 LONGEST_NAME = 120
+
+
+#: Files and folders that systems and editors add to what a person packs, without those that begin with a dot.
+_SYSTEM = frozenset({
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__pycache__", "$recycle.bin",
+    "system volume information", "@eadir", "lost+found", "_success",
+})  # fmt: skip
+
+
+def system_file(name: str) -> bool:
+    """Whether a file or folder of this name was made by a system or an editor, not by the person who owns the data."""
+    return name.startswith((".", "~$")) or name.lower() in _SYSTEM
 
 
 def inside(folder: Path, name: str, kind: type[LabkitError] = DataError) -> Path:

@@ -122,7 +122,7 @@ def _megabytes(size: int) -> str:
 
 
 def _place(sample: Sample) -> Path:
-    return cache_dir("samples") / sample.name
+    return cache_root() / "samples" / sample.name
 
 
 def _fill(sample: Sample, progress: Progress) -> None:
@@ -207,7 +207,7 @@ def _damaged(sample: Sample, place: Path) -> list[str]:
 def _locked(sample: Sample) -> Iterator[None]:
     """Let one process or thread at a time fill a sample; the lock goes with its process, however that ends."""
     try:
-        with open(_place(sample).parent / f".{sample.name}.lock", "a") as file:
+        with open(cache_dir("samples") / f".{sample.name}.lock", "a") as file:
             _lock(file.fileno())
             yield
     except PermissionError as error:

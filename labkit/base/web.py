@@ -1,23 +1,32 @@
 """A table behind an address: fetched over HTTPS from the open internet, with a bound on size and time.
 
-A name is resolved once, every address it has is checked, and the connection goes to the address that was checked, so
-that nothing else can be put in its place meanwhile. Redirects go the same way. Proxies are not used.
+A name is resolved once, every address it has is checked, and the connection goes to the addresses that were checked, in
+the resolver's order until one answers, so that nothing else can be put in their place meanwhile. Redirects go the same
+way.
+
+Where HTTPS_PROXY (or ALL_PROXY, HTTP_PROXY) names a proxy and NO_PROXY does not exempt the host, the connection goes
+through it by CONNECT. The proxy resolves the name, so only what the address itself says is checked: its scheme, its
+port, and that its host is no private IP address and no name of this machine or its network.
 """
 
 from __future__ import annotations
 
+import base64
 import http.client
+import ipaddress
 import os
 import re
 import socket
 import ssl
 import tempfile
 import time
+import urllib.request
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from labkit.base.cache import cache_dir, fingerprint
-from labkit.base.errors import DataError, SampleError
+from labkit.base.errors import ConfigError, DataError, LabkitError, SampleError
 from labkit.base.guard import offline, public_address
 
 MOST = 2 << 30  # bytes
@@ -43,49 +52,170 @@ def fetched(address: str, most: int = MOST, patience: float = PATIENCE) -> Path:
             connection.request("GET", path, headers={"User-Agent": "labkit", "Accept-Encoding": "identity"})
             answer = connection.getresponse()
             if answer.status in _MOVED and (onward := answer.getheader("Location")):
-                where = urljoin(where, onward)
+                where = urljoin(where, _utf8(onward))
                 continue
             if answer.status != 200:
                 raise SampleError(f"{where[:200]} answers {answer.status} {answer.reason[:80]}.")
             return _kept(answer, where, most, until)
         except (OSError, http.client.HTTPException) as error:
-            raise SampleError(f"{where[:200]} cannot be fetched: {error}.") from error
+            if isinstance(error, LabkitError):
+                raise
+            raise SampleError(f"{where[:200]} cannot be fetched{connection.via}: {error}.") from error
         finally:
             connection.close()
     raise SampleError(f"{address[:200]} is redirected more than {REDIRECTS} times.")
 
 
-def _connected(address: str, until: float) -> tuple[http.client.HTTPSConnection, str]:
+def _utf8(header: str) -> str:
+    """A header, which is read as Latin-1, as the UTF-8 that most servers write."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return header
+
+
+def _connected(address: str, until: float) -> tuple[_Pinned | _Tunnelled, str]:
+    """A connection to the host of an address, not opened yet, and the path to ask for."""
     try:
         parts = urlsplit(address)
-        host, port = parts.hostname, parts.port or 443
+        host, port = _ascii(parts.hostname or ""), parts.port or 443
     except ValueError:
-        host, parts, port = None, None, 0
-    if parts is None or parts.scheme != "https" or not host or parts.username or re.search(r"[\x00-\x20\x7f]", address):
+        host, parts, port = "", SplitResult("", "", "", "", ""), 0
+    if parts.scheme != "https" or not host or parts.username or re.search(r"[\x00-\x20\x7f]", address):
         raise DataError(f"{address[:200]!r}: only addresses of the form https://host/file are read.")
+    patience = max(1.0, min(30.0, until - time.monotonic()))
+    proxy = _proxy(host)
+    connection = _Pinned(host, port, timeout=patience) if proxy is None else _tunnelled(proxy, host, port, patience)
+    if isinstance(connection, _Pinned):
+        connection.pinned, *connection.others = _resolved(address, host, port)
+    else:
+        _check_name(address, host)
+    path = quote(parts.path or "/", safe=_SAFE)
+    return connection, f"{path}?{quote(parts.query, safe=_SAFE + '?')}" if parts.query else path
+
+
+#: What stays as it is in a path: reserved characters, and what is percent-encoded already.
+_SAFE = "/%:@!$&'()*+,;=~-._"
+
+
+def _ascii(host: str) -> str:
+    """A host in ASCII, as the domain name system has it. Raises :class:`ValueError`."""
+    return host if host.isascii() else host.encode("idna").decode()
+
+
+def _resolved(address: str, host: str, port: int) -> list[str]:
+    """The IP addresses of a host, in the resolver's order, all of them public."""
     try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        found = list(dict.fromkeys(str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
     except (OSError, UnicodeError) as error:
-        raise SampleError(f"the host {host[:100]!r} is not found: {error}.") from error
-    if private := sorted(ip for ip in found if not public_address(ip)):
-        raise DataError(
-            f"{address[:200]!r} leads to {private[0]}, which is this machine or a private network; only the open "
-            "internet is read. Download the file yourself and give its path."
-        )
-    connection = _Pinned(host, port, timeout=max(1.0, min(30.0, until - time.monotonic())))
-    connection.pinned = sorted(found)[0]
-    path = parts.path or "/"
-    return connection, f"{path}?{parts.query}" if parts.query else path
+        raise SampleError(
+            f"the host {host[:100]!r} is not found: {error}. Where the network has a proxy, set HTTPS_PROXY to it."
+        ) from error
+    for ip in found:
+        if not public_address(ip):
+            raise _private(address, ip)
+    if not found:
+        raise SampleError(f"the host {host[:100]!r} has no address.")
+    return found
+
+
+def _private(address: str, where: str) -> DataError:
+    return DataError(
+        f"{address[:200]!r} leads to {where}, which is this machine or a private network; only the open "
+        "internet is read. Download the file yourself and give its path."
+    )
+
+
+#: Names that never are of the open internet.
+_LOCAL = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|intranet|lan|home|corp|home\.arpa)", re.IGNORECASE)
+
+
+def _check_name(address: str, host: str) -> None:
+    """What can be seen of a host that somebody else resolves: a private IP address, or a name of a private network."""
+    name = host.rstrip(".")
+    try:
+        name = str(ipaddress.ip_address(name))
+    except ValueError:
+        try:
+            name = socket.inet_ntoa(socket.inet_aton(name))  # 127.1, 0x7f.1 and 2130706433 are addresses as well
+        except OSError:
+            if _LOCAL.fullmatch(name):
+                raise _private(address, name) from None
+            return
+    if not public_address(name):
+        raise _private(address, name)
+
+
+def _secured(raw: socket.socket, host: str) -> Any:
+    """TLS over a connection; the certificate must be that of the name."""
+    return ssl.create_default_context().wrap_socket(raw, server_hostname=host)
 
 
 class _Pinned(http.client.HTTPSConnection):
-    """A connection to the address that was checked; the certificate is still that of the name."""
+    """A connection to one of the addresses that were checked; the certificate is still that of the name."""
 
+    via = ""
     pinned = ""
+    others: list[str] = []  # noqa: RUF012 - set for each connection
 
     def connect(self) -> None:
-        raw = socket.create_connection((self.pinned, self.port), self.timeout)
-        self.sock = ssl.create_default_context().wrap_socket(raw, server_hostname=self.host)
+        until, left, failed = time.monotonic() + (self.timeout or 30.0), [self.pinned, *self.others], []
+        while left:
+            patience = max(
+                1.0, (until - time.monotonic()) / len(left)
+            )  # a host that is silent leaves time for the next
+            self.pinned = left.pop(0)
+            try:
+                raw = socket.create_connection((self.pinned, self.port), patience)
+                break
+            except OSError as error:
+                failed.append((self.pinned, error))
+        else:
+            if len(failed) == 1:
+                raise failed[0][1]
+            raise OSError("; ".join(f"{ip}: {error}" for ip, error in failed))
+        raw.settimeout(self.timeout)
+        self.sock = _secured(raw, self.host)
+
+
+class _Tunnelled(http.client.HTTPSConnection):
+    """A connection through a proxy."""
+
+    via = ""
+    target = ""
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)  # to the proxy, and CONNECT from there
+        self.sock = _secured(self.sock, self.target)
+
+
+def _proxy(host: str) -> SplitResult | None:
+    """The proxy that the environment names for this host."""
+    proxies = urllib.request.getproxies()
+    given = proxies.get("https") or proxies.get("all") or proxies.get("http")
+    if not given or urllib.request.proxy_bypass(host):
+        return None
+    try:
+        parts = urlsplit(given if "://" in given else f"http://{given}")
+        if parts.scheme == "http" and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    shown = re.sub(r"//[^/@]*@", "//…@", given)
+    raise ConfigError(
+        f"the proxy {shown[:100]!r} of the environment (HTTPS_PROXY) must be of the form http://host:port."
+    )
+
+
+def _tunnelled(proxy: SplitResult, host: str, port: int, patience: float) -> _Tunnelled:
+    connection = _Tunnelled(proxy.hostname or "", proxy.port or 80, timeout=patience)
+    headers = {}
+    if proxy.username is not None:
+        login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+    connection.set_tunnel(host, port, headers)
+    connection.via, connection.target = f" through the proxy {proxy.hostname}:{proxy.port or 80} (HTTPS_PROXY)", host
+    return connection
 
 
 def _kept(answer: http.client.HTTPResponse, where: str, most: int, until: float) -> Path:

@@ -125,7 +125,8 @@ class Standard(Config):
         off = np.where(known, train.inputs - mean, 0)
         scale = np.sqrt(np.sum(off * off, 0) / count)
         # A constant column's deviation is rounding error of its mean, not exactly 0.
-        still = scale <= 1e-7 * np.maximum(1e-30, np.abs(mean))
+        rounding = 1e-14 if train.inputs.dtype == np.float64 else 1e-7
+        still = scale <= rounding * np.maximum(1e-30, np.abs(mean))
         return cls(train.names, tuple(mean.tolist()), tuple(np.where(still, 1.0, scale).tolist()))
 
     def __call__(self, arrays: Arrays) -> Arrays:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import threading
 import warnings
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labkit.base.errors import DataError
 from labkit.data import disk
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 BATCH = 10_000  # rows in a table, at most
+_BYTES = 1 << 26  # bytes in a table, at most, unless a single row has more
 _OFTEN = 8  # tables after which Arrow gives the memory back that it does not use
 
 
@@ -92,6 +96,8 @@ def batches(dataset: Dataset, columns: list[str] | None = None, size: int = BATC
 def _batches(dataset: Dataset, columns: list[str] | None, size: int) -> Iterator[pa.Table]:
     table = dataset.data.table
     table = table.select(dataset.column_names if columns is None else columns)
+    if len(table) and table.num_columns:
+        size = max(1, min(size, _BYTES * len(table) // max(1, table.nbytes)))  # pictures are wide
     if dataset._indices is None:
         yield from _grouped(table, size)
         return
@@ -149,3 +155,59 @@ def numbers(dataset: Dataset, name: str, kind: Any = None) -> np.ndarray:
         out[done : done + len(part)] = np.asarray(values.fill_null(-1) if values.null_count else values)
         done += len(part)
     return out
+
+
+# --- values written out ----------------------------------------------------------------------------------------------
+
+
+def written(values: pa.ChunkedArray) -> Iterator[bytes]:
+    """``repr`` of each value as UTF-8. Pictures and sounds, nested lists of small integers, need no Python objects."""
+    for chunk in values.chunks:
+        made = _written_lists(chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk)
+        yield from made or (repr(value).encode("utf-8", "surrogatepass") for value in chunk.to_pylist())
+
+
+def _written_lists(lists: Any) -> Iterator[bytes] | None:
+    """The same for lists of one shape without missing values; None for anything else."""
+    shape, count = [], len(lists)
+    while pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type) or pa.types.is_fixed_size_list(lists.type):
+        least, most = pc.min_max(pc.list_value_length(lists)).values()
+        if lists.null_count or not most.as_py() or least.as_py() != most.as_py():
+            return None
+        shape.append(most.as_py())
+        lists = lists.flatten()
+    if not shape or lists.null_count or lists.type not in (pa.uint8(), pa.int8(), pa.uint16(), pa.int16()):
+        return None
+    values = lists.to_numpy().reshape(count, -1)
+    digits, marks = _digits(values.dtype.str), _marks(tuple(shape))
+    closing = marks.astype(digits.dtype) << (8 * (digits.itemsize - 1))
+    values = values.view(f"u{values.itemsize}")
+    return (_joined(digits[row] | closing, len(shape)) for row in values)
+
+
+def _joined(words: np.ndarray, axes: int) -> bytes:
+    """Words of digits and marks as one text: the marks become commas and brackets."""
+    text = words.tobytes().translate(None, b"\0")
+    for mark in range(axes + 1):
+        between = b"]" * mark + b", " + b"[" * mark if mark < axes else b"]" * axes
+        text = text.replace(bytes([mark + 1]), between)
+    return b"[" * axes + text
+
+
+@functools.cache
+def _digits(kind: str) -> np.ndarray:
+    """The decimal digits of every integer of a type, by its bits: a word each, whose last byte is free."""
+    bits = np.dtype(kind).itemsize * 8
+    texts = [str(value) for value in np.arange(1 << bits, dtype=f"u{bits // 8}").view(kind).tolist()]
+    word = 4 if max(map(len, texts)) < 4 else 8
+    return np.array(texts, f"S{word}").view(f"<u{word}")
+
+
+@functools.lru_cache(maxsize=8)
+def _marks(shape: tuple[int, ...]) -> np.ndarray:
+    """For each number of an array of this shape, 1 and how many axes end with it."""
+    marks = np.ones(math.prod(shape), np.uint8)
+    for axes in range(1, len(shape) + 1):
+        size = math.prod(shape[-axes:])
+        marks[size - 1 :: size] = axes + 1
+    return marks

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,12 +37,16 @@ class Dialect:
         encoding: a Python codec name.
         quotes: whether ``"`` encloses fields; False takes it as text.
         names: column names of a file without a header line.
+        escapechar: the character before a quote, a delimiter or a line end that is plain text, as MySQL writes "\\".
+        sheet: of an Excel file.
     """
 
     delimiter: str | None = None
     encoding: str | None = None
     quotes: bool = True
     names: tuple[str, ...] | None = None
+    escapechar: str | None = None
+    sheet: str | None = None
 
 
 def dialect(**given: Any) -> Dialect:
@@ -62,12 +67,16 @@ def read_csv(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Tabl
     """
     encoding = detect(path, dialect.encoding)
     note_encoding(encoding, reading.report)
-    delimiter = dialect.delimiter or sniff(path, encoding, dialect)
+    declared = _declared(path, encoding)
+    delimiter = dialect.delimiter or declared or sniff(path, encoding, dialect)
     with _long_fields(), encoding.open(path) as file:
-        reader = _reader(file, delimiter, dialect.quotes)
+        lines = _Lines(file, delimiter, dialect.escapechar, reading.report)
+        reader = _reader(lines, delimiter, dialect)
+        if declared:
+            next(reader)
         names = _header(path, reader, delimiter, dialect, reading.report)
         portion = _Portion(names)
-        for number, fields in _records(path, reader, len(names), reading):
+        for number, fields in _records(path, reader, lines, len(names), reading):
             if not encoding.sure and any(LOST in value for value in fields):
                 reading.report.add("repaired", f"bytes that are not {encoding.name} became U+FFFD", [number])
             portion.add(number, fields)
@@ -76,6 +85,41 @@ def read_csv(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Tabl
         yield portion.take()
     if not reading.records:
         raise DataError(f"{path.name!r} has 0 rows: there is nothing after its header.")
+
+
+def _declared(path: Path, encoding: Encoding) -> str | None:
+    """The delimiter in a first line ``sep=;``, which Excel reads and hides."""
+    with encoding.open(path) as file:
+        first = file.readline(40).strip('\ufeff\r\n "')
+    found = re.fullmatch(r"(?i)sep=(.|\\t)", first)
+    return found and found[1].replace("\\t", "\t")
+
+
+class _Lines:
+    """The lines of a file, as the csv module takes them; with an escape character NULL, ``\\N``, becomes empty."""
+
+    def __init__(self, file: Iterator[str], delimiter: str, escape: str | None, report: Report):
+        self.file, self.report = file, report
+        ends = re.escape(delimiter)
+        self.null = escape and re.compile(rf"(?:(?<=^)|(?<={ends})){re.escape(escape)}N(?={ends}|\r?\n?$)")
+        self.escaped = False  # whether a backslash came before a quote
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.file)
+        self.escaped = self.escaped or '\\"' in line
+        if self.null:
+            line, count = self.null.subn("", line)
+            self.report.add("counted", "NULL read as missing", [None] * count)
+        return line
+
+    @property
+    def hint(self) -> str:
+        return (
+            '; with \\" in it: pass escapechar="\\\\" if a backslash makes a quote plain text' if self.escaped else ""
+        )
 
 
 def note_encoding(encoding: Encoding, report: Report) -> None:
@@ -93,22 +137,22 @@ def sniff(path: Path, encoding: Encoding, dialect: Dialect) -> str:
     with encoding.open(path) as file:
         sample = file.read(SAMPLE)
     whole = len(sample) < SAMPLE
-    scores = {delimiter: _agreement(sample, whole, delimiter, dialect.quotes) for delimiter in DELIMITERS}
+    scores = {delimiter: _agreement(sample, whole, delimiter, dialect) for delimiter in DELIMITERS}
     best = max(scores.values())
     found = [delimiter for delimiter, score in scores.items() if score == best]
     if best == 0:
-        return "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+        return "\t" if {".tsv", ".tab"} & {suffix.lower() for suffix in path.suffixes} else ","
     if len(found) > 1:
         which = " or ".join(DELIMITERS[delimiter] for delimiter in found)
         raise DataError(f"{path.name!r} could be separated by {which}: pass delimiter={found[0]!r} or {found[1]!r}.")
     return found[0]
 
 
-def _agreement(sample: str, whole: bool, delimiter: str, quotes: bool) -> float:
+def _agreement(sample: str, whole: bool, delimiter: str, dialect: Dialect) -> float:
     """Share of records with as many fields as the header; 0 for a header of one field."""
     widths: list[int] = []
     try:
-        for fields in itertools.islice(_reader(sample.splitlines(keepends=True), delimiter, quotes), 200):
+        for fields in itertools.islice(_reader(iter(sample.splitlines(keepends=True)), delimiter, dialect), 200):
             widths += [len(fields)] if fields else []
     except csv.Error:
         pass  # an odd quote: judge by what stands before it
@@ -119,12 +163,12 @@ def _agreement(sample: str, whole: bool, delimiter: str, quotes: bool) -> float:
     return sum(width == widths[0] for width in widths) / len(widths)
 
 
-def _reader(lines: Any, delimiter: str, quotes: bool) -> Any:
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    try:
-        return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
-    except TypeError:
-        raise DataError(f"delimiter = {delimiter!r} must be one character, like ',' or '\\t'.") from None
+def _reader(lines: Iterator[str], delimiter: str, dialect: Dialect) -> Any:
+    quoting = csv.QUOTE_MINIMAL if dialect.quotes else csv.QUOTE_NONE
+    for name, value in (("delimiter", delimiter), ("escapechar", dialect.escapechar)):
+        if value is not None and (len(value) != 1 or value in '"\r\n'):
+            raise DataError(f"{name} = {value!r} must be one character, like ',' or '\\\\'.")
+    return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True, escapechar=dialect.escapechar)
 
 
 @contextmanager
@@ -187,36 +231,37 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _records(path: Path, reader: Any, width: int, reading: Reading) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, reader: Any, lines: _Lines, width: int, reading: Reading) -> Iterator[tuple[int, list[str]]]:
     """(record number, fields) of each record as wide as the header; the others are refused."""
     refuse = reading.report.add
     while True:
-        line = reader.line_num + 1
+        line, lines.escaped = reader.line_num + 1, False
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            _check_closed(path, line, error)
-            refuse("refused", "odd quote", [reading.records], detail=_lines(line, reader.line_num) + f": {error}")
+            _check_closed(path, line, error, lines.hint)
+            detail = f"{_lines(line, reader.line_num)}: {error}{lines.hint}"
+            refuse("refused", "odd quote", [reading.records], detail=detail)
             reading.records += 1
             continue
         if not fields:
             refuse("counted", "blank line", detail=f"line {line}")
             continue
         if len(fields) != width:
-            detail = f"{_lines(line, reader.line_num)}: {len(fields)} fields, not {width}"
+            detail = f"{_lines(line, reader.line_num)}: {len(fields)} fields, not {width}{lines.hint}"
             refuse("refused", "wrong number of fields", [reading.records], detail=detail)
         else:
             yield reading.records, fields
         reading.records += 1
 
 
-def _check_closed(path: Path, line: int, error: csv.Error) -> None:
+def _check_closed(path: Path, line: int, error: csv.Error, hint: str) -> None:
     if "unexpected end of data" in str(error):
         raise DataError(
             f"{path.name!r}: a quote opened in the record of line {line} is never closed, so that all after it would "
-            "be one field. Mend that line, or pass quotes=False if quotes are plain text in this file."
+            f"be one field{hint}. Mend that line, or pass quotes=False if quotes are plain text in this file."
         )
 
 

@@ -21,7 +21,7 @@ from scipy import sparse
 from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data import disk
-from labkit.data.arrow import batches, column, numbers, text_columns
+from labkit.data.arrow import batches, column, numbers, text_columns, written
 from labkit.data.report import Note
 from labkit.data.rows import Rows
 
@@ -142,14 +142,21 @@ def table(rows: Rows, last: bool = False) -> pd.DataFrame:
 def norms(split: Dataset) -> Iterator[str]:
     """What is equal in exact copies: the normalised texts; without texts the values of all source columns."""
     names = text_columns(split)
-    norm = normalise if names else repr
-    names = names or [name for name in split.column_names if name not in ("label", "row", "target", "file")]
     if not names:
-        yield from [""] * len(split)
+        yield from (line.decode("utf-8", "surrogatepass") for line in _plain(split))
+    for part in batches(split, names) if names else ():
+        for line in zip(*(texts.to_pylist() for texts in part.columns), strict=True):
+            yield "\n".join(map(normalise, line))
+
+
+def _plain(split: Dataset) -> Iterator[bytes]:
+    """The values of all source columns of each row, for rows without texts."""
+    names = [name for name in split.column_names if name not in ("label", "row", "target", "file")]
+    if not names:
+        yield from [b""] * len(split)
         return
     for part in batches(split, names):
-        for line in zip(*map(_values, part.columns), strict=True):
-            yield norm(line[0]) if len(line) == 1 else "\n".join(map(norm, line))
+        yield from map(b"\n".join, zip(*map(_values, part.columns), strict=True))
 
 
 def digests(split: Dataset, salt: str = "", words: int = 1) -> np.ndarray:
@@ -157,7 +164,7 @@ def digests(split: Dataset, salt: str = "", words: int = 1) -> np.ndarray:
 
     Texts are brought into their normal form in bulk, a megabyte at a time; those that are not ASCII one by one.
     """
-    return drawn(len(split), _normal(split) if text_columns(split) else map(_utf8, norms(split)), salt, words)
+    return drawn(len(split), _normal(split) if text_columns(split) else _plain(split), salt, words)
 
 
 def drawn(count: int, names: Iterable[bytes], salt: str = "", words: int = 1) -> np.ndarray:
@@ -212,10 +219,12 @@ def _normal_texts(texts: pa.ChunkedArray) -> list[bytes]:
     return found
 
 
-def _values(values: pa.ChunkedArray) -> list[Any]:
-    """Python values; of an image its bytes, for copies may have been read from different paths."""
+def _values(values: pa.ChunkedArray) -> Iterator[bytes]:
+    """Values written out; of an image its bytes, for copies may have been read from different paths."""
+    if not pa.types.is_struct(values.type):
+        return written(values)
     plain = values.to_pylist()
-    return [v["bytes"] if isinstance(v, dict) and v.get("bytes") is not None else v for v in plain]
+    return (repr(v["bytes"] if v and v.get("bytes") is not None else v).encode() for v in plain)
 
 
 def _disagree(copies: pd.DataFrame) -> pd.Series:

@@ -1,30 +1,34 @@
-"""Readers of files and folders: CSV, JSON lines, Parquet, one file per split, one folder per class."""
+"""Readers of files: CSV, JSON, Parquet, Excel and plain text, compressed or not, whole or in shards."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator
-from functools import partial
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from datasets import Features, Value, concatenate_datasets
 
-from labkit.base.cache import fingerprint, sha256_file
+from labkit.base.cache import sha256_file
 from labkit.base.errors import DataError, nearest
-from labkit.base.guard import UNSAFE, kind_of
+from labkit.base.guard import UNSAFE, is_old_pickle, kind_of
+from labkit.data import disk
+from labkit.data.arrow import batches, numbers
 from labkit.data.csvfile import Dialect, named, note_encoding, read_csv
 from labkit.data.decode import LOST, detect
-from labkit.data.media import Shape, class_files, medium_of, read_folder, settled
-from labkit.data.spool import PORTION, ROW, Part, Reading, cached, dictionaries, joined, plain, table_of, with_features
+from labkit.data.excel import read_excel
+from labkit.data.jsonfile import read_json
+from labkit.data.labels import class_names
+from labkit.data.packed import OPENERS, ending, unpacked
+from labkit.data.report import Report, visible
+from labkit.data.spool import PORTION, ROW, Part, Reading, cached, dictionaries, fit, plain, unify, with_features
 
-SPLITS = {
-    "train": "train", "training": "train",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+Reader = Callable[[Path, Dialect, Reading], Iterator[pa.Table]]
 
 
 def read_file(path: Path, dialect: Dialect) -> Part:
@@ -33,75 +37,42 @@ def read_file(path: Path, dialect: Dialect) -> Part:
     Raises:
         DataError: the file is of another kind than its name says, of no kind that is read, or has no rows.
     """
-    reader = _reader(path)
-    key = [path.suffix.lower(), sha256_file(path), repr(dialect)]
-    return cached(key, lambda reading: reader(path, dialect, reading))
+    kind = ending(path)
+    reader = _reader(path, kind)
+    if path.suffix.lower() not in OPENERS:
+        _check_content(path, kind)
+    return cached([kind, sha256_file(path), repr(dialect)], lambda reading: _read(path, kind, reader, dialect, reading))
 
 
-def _reader(path: Path) -> Callable[[Path, Dialect, Reading], Iterator[pa.Table]]:
-    suffix = path.suffix.lower()
-    with open(path, "rb") as file:
-        kind = kind_of(file.read(64), text=True)
-    if suffix in UNSAFE or kind == "a pickle":
-        raise DataError(
-            f"{path.name!r} is {kind or f'a {suffix} file'}, a format that can run code when it is opened or is no "
-            f"table; labkit never opens it. Save the table as Parquet or CSV where it was made."
-        )
-    if suffix not in READERS:
+def _read(path: Path, kind: str, reader: Reader, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
+    with unpacked(path) as place:
+        _check_content(place, kind)
+        yield from reader(place, dialect, reading)
+
+
+def _reader(path: Path, kind: str) -> Reader:
+    if kind in UNSAFE:
+        raise _unsafe(path, f"a {kind} file")
+    if kind not in READERS:
         known = ", ".join(READERS)
-        raise DataError(f"{path.name!r} is of no kind that labkit reads ({known}).{nearest(suffix, READERS)}")
-    if kind and not (kind == "a Parquet file" and suffix in (".parquet", ".pq")):
-        raise DataError(f"{path.name!r} is {kind}, not what its name says; unpack it, or give it the right name.")
-    return READERS[suffix]
+        raise DataError(f"{path.name!r} is of no kind that labkit reads ({known}).{nearest(kind, READERS)}")
+    return READERS[kind]
 
 
-def read_jsonl(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
-    """JSON lines: an object on each line; other lines are refused by number."""
-    encoding = detect(path, dialect.encoding)
-    note_encoding(encoding, reading.report)
-    records: list[dict[str, Any]] = []
-    numbers: list[int] = []
-    full = 0  # portions yielded
-    with encoding.open(path) as file:
-        for line_number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            number, reading.records = reading.records, reading.records + 1
-            if not encoding.sure and LOST in line:
-                reading.report.add("repaired", f"bytes that are not {encoding.name} became U+FFFD", [number])
-            try:
-                records.append(_json_object(line))
-                numbers.append(number)
-            except (ValueError, RecursionError) as error:
-                _check_array(path, line, line_number)
-                reading.report.add("refused", "not a JSON object", [number], detail=f"line {line_number}: {error}")
-            if len(records) >= PORTION:
-                yield table_of(records, numbers, reading.report)
-                records, numbers, full = [], [], full + 1
-    if not reading.records:
-        raise DataError(f"{path.name!r} has 0 rows: it is empty.")
-    if records or not full:
-        yield table_of(records, numbers, reading.report)
+def _check_content(path: Path, kind: str) -> None:
+    with open(path, "rb") as file:
+        found = kind_of(file.read(64), text=True)
+    if found == "a pickle" or is_old_pickle(path):
+        raise _unsafe(path, "a pickle")
+    if found and found != _CONTENT.get(kind):
+        raise DataError(f"{path.name!r} is {found}, not what its name says; unpack it, or give it the right name.")
 
 
-def _json_object(line: str) -> dict[str, Any]:
-    value = json.loads(line, object_pairs_hook=_once)
-    if not isinstance(value, dict):
-        raise ValueError(f"a {type(value).__name__}, not an object")
-    return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} stands there twice")
-    return found
-
-
-def _check_array(path: Path, line: str, line_number: int) -> None:
-    if line_number == 1 and line.lstrip("\ufeff \t").startswith("["):
-        raise DataError(f"{path.name!r} is one JSON array; write an object on each line (JSON lines) instead.")
+def _unsafe(path: Path, found: str) -> DataError:
+    return DataError(
+        f"{path.name!r} is {found}, a format that can run code when it is opened or is no "
+        f"table; labkit never opens it. Save the table as Parquet or CSV where it was made."
+    )
 
 
 def read_lines(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
@@ -152,111 +123,84 @@ def read_parquet(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.
         raise DataError(f"{path.name!r} has 0 rows.")
 
 
-READERS: dict[str, Callable[[Path, Dialect, Reading], Iterator[pa.Table]]] = {
+READERS: dict[str, Reader] = {
     ".csv": read_csv, ".tsv": read_csv, ".tab": read_csv,
-    ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".json": read_jsonl,
+    ".jsonl": read_json, ".ndjson": read_json, ".json": read_json,
     ".parquet": read_parquet, ".pq": read_parquet,
+    ".xlsx": read_excel, ".xlsm": read_excel,
     ".txt": read_lines,
+}  # fmt: skip
+#: Endings of files that are not text → what their first bytes say.
+_CONTENT = {
+    ".parquet": "a Parquet file", ".pq": "a Parquet file", ".xlsx": "a ZIP archive", ".xlsm": "a ZIP archive",
 }  # fmt: skip
 
 
-def canonical(name: str) -> str:
-    """``train``, ``validation`` or ``test`` for the names these go by; any other name as it is."""
-    return SPLITS.get(name.lower(), name)
-
-
-def in_order(splits: dict[str, Any]) -> dict[str, Any]:
-    """Train, validation, test, then the others by name."""
-    first = ("train", "validation", "test")
-    return {name: splits[name] for name in (*first, *sorted(set(splits) - set(first))) if name in splits}
-
-
-def media_parts(folder: Path, shape: Shape) -> tuple[str, Shape, dict[str, Callable[[], Part]]] | None:
-    """For a folder of pictures or sounds by class: their kind, the shape they are brought to, and split → a function
-    that reads it; else None.
+def read_shards(files: Sequence[Path], dialect: Dialect) -> Part:
+    """Files one after the other as one table. A column that holds whole numbers in one file and fractions, texts or
+    nothing in another gets the type that holds them all.
 
     Raises:
-        DataError: it holds both.
+        DataError: two files have other columns, or types that do not go together.
     """
-    inner = {canonical(child.name): child for child in _folders(folder) if child.name.lower() in SPLITS}
-    found = {name: files for name, child in inner.items() if (files := class_files(child))}
-    if not found and (files := class_files(folder)):
-        inner, found = {"train": folder}, {"train": files}
-    if not found:
-        return None
-    shape = settled(found.get("train") or next(iter(found.values())), shape)
-    parts = {name: partial(read_folder, inner[name], files, shape) for name, files in in_order(found).items()}
-    return medium_of([files[0] for files in found.values()]), shape, parts
-
-
-def folder_parts(folder: Path, dialect: Dialect) -> dict[str, Callable[[], Part]]:
-    """Split → a function that reads it, for a folder of files by split or of texts by class.
-
-    Raises:
-        DataError: the folder holds neither, or two files for one split.
-    """
-    if found := _split_files(folder):
-        return {name: partial(_read_files, files, dialect) for name, files in in_order(found).items()}
-    inner = {canonical(child.name): child for child in _folders(folder) if child.name.lower() in SPLITS}
-    inner = {name: child for name, child in inner.items() if class_files(child, (".txt",))}
-    if not inner and class_files(folder, (".txt",)):
-        inner = {"train": folder}
-    if inner:
-        return {name: partial(_read_classes, child, dialect) for name, child in in_order(inner).items()}
-    listed = ", ".join(sorted(child.name for child in folder.iterdir())[:12]) or "nothing"
-    raise DataError(
-        f"the folder {folder.name!r} holds {listed}. Give it a file for each split (train.csv, validation.csv, "
-        "test.csv; or .tsv, .jsonl, .parquet) or a folder of files for each class (pos/, neg/): texts (.txt), pictures "
-        "(.png, .jpg …) or sounds (.wav)."
-    )
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _split_files(folder: Path) -> dict[str, list[Path]]:
-    """Split → its file, or its shards (train-00000-of-00002.parquet), in order."""
-    files = sorted(child for child in folder.iterdir() if child.is_file() and child.suffix.lower() in READERS)
-    found: dict[str, list[Path]] = {}
-    for path in files:
-        name, shards = re.fullmatch(r"(.+?)(-\d+-of-\d+)?", path.stem).groups()  # type: ignore[union-attr]
-        if name.lower() not in SPLITS:
-            continue
-        split = canonical(name)
-        if split in found and (not shards or found[split][0].suffix != path.suffix):
-            raise DataError(f"{found[split][0].name!r} and {path.name!r} are both the split {split!r}: move one away.")
-        found.setdefault(split, []).append(path)
-    if not found and len(files) == 1:
-        return {"train": files}
-    return found
-
-
-def _read_files(files: list[Path], dialect: Dialect) -> Part:
     parts = [read_file(path, dialect) for path in files]
-    return parts[0] if len(parts) == 1 else joined(parts, [path.name for path in files])
+    if len(parts) == 1:
+        return parts[0]
+    starts = [0, *itertools.accumulate(part.records for part in parts)]
+    features = _common(files, [part.table.features for part in parts])
+    categories = frozenset().union(*(part.categories for part in parts))
+    moved = [part.report.moved(start, None) for part, start in zip(parts, starts, strict=False)]
+    report = functools.reduce(Report.merge, moved)
+    report.add("counted", "files read as one table", detail=visible(", ".join(path.name for path in files), 400))
+    if all(part.table.features == features for part in parts):
+        tables = [
+            disk.with_column(part.table.remove_columns(ROW), ROW, numbers(part.table, ROW, np.int64) + start)
+            for part, start in zip(parts, starts, strict=False)
+        ]
+        return Part(concatenate_datasets(tables), report, starts[-1], categories)
+
+    def read(reading: Reading) -> Iterator[pa.Table]:
+        for part, start in zip(parts, starts, strict=False):
+            for table in batches(part.table):
+                rows = pc.add(table.column(ROW), start)
+                table = table.set_column(table.column_names.index(ROW), ROW, rows)
+                yield fit(table, features.arrow_schema, reading.report)
+        reading.records = starts[-1]
+
+    joined = cached(["shards", [sha256_file(path) for path in files], repr(dialect)], read)
+    return Part(joined.table, report.merge(joined.report), joined.records, categories)
 
 
-def _read_classes(folder: Path, dialect: Dialect) -> Part:
-    """Texts named by their folder: columns ``text``, ``label`` and ``file``."""
-    files = class_files(folder, (".txt",))
-    names = [path.relative_to(folder).as_posix() for path in files]
-    key = [fingerprint(names, [sha256_file(path) for path in files]), dialect.encoding]
-    return cached(key, lambda reading: _texts(files, names, dialect, reading))
+def _common(files: Sequence[Path], features: Sequence[Features]) -> Features:
+    """The columns of all files, each with a type that holds what any of them has."""
+    names = list(dict.fromkeys(name for found in features for name in found if name != ROW))
+    common = {}
+    for name in names:
+        having = [(path, found[name]) for path, found in zip(files, features, strict=True) if name in found]
+        lacking = [path for path, found in zip(files, features, strict=True) if name not in found]
+        if lacking and not all(ending(path) in (".jsonl", ".ndjson", ".json") for path in files):
+            raise DataError(f"{lacking[0].name!r} has no column {name!r}, which {having[0][0].name!r} has.")
+        common[name] = having[0][1]
+        for path, feature in having[1:]:
+            try:
+                common[name] = _wider(common[name], feature, name)
+            except (DataError, TypeError):
+                before, here = having[0], (path, feature)
+                raise DataError(
+                    f"column {name!r} is {_kind(before[1])} in {before[0].name!r} and {_kind(here[1])} in "
+                    f"{here[0].name!r}, which do not go together."
+                ) from None
+    return Features({**common, ROW: Value("int64")})
 
 
-def _texts(files: list[Path], names: list[str], dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
-    records: list[dict[str, Any]] = []
-    for number, (path, name) in enumerate(zip(files, names, strict=True)):
-        encoding = detect(path, dialect.encoding)
-        with encoding.open(path) as file:
-            text = file.read()
-        if encoding.guessed:
-            reading.report.add("counted", "encoding guessed", [number], detail=f"{name}: {encoding.name}")
-        if not encoding.sure and LOST in text:
-            reading.report.add("repaired", f"bytes that are not {encoding.name} became U+FFFD", [number], detail=name)
-        records.append({"text": text, "label": path.parent.name, "file": name})
-        reading.records = number + 1
-        if len(records) >= PORTION or number + 1 == len(files):
-            yield table_of(records, range(number + 1 - len(records), number + 1), reading.report)
-            records = []
+def _wider(one: Any, two: Any, name: str) -> Any:
+    if one == two:
+        return one
+    if class_names(one) or class_names(two):
+        raise TypeError
+    schemas = [Features({name: feature}).arrow_schema.remove_metadata() for feature in (one, two)]
+    return Features.from_arrow_schema(unify(schemas))[name]
+
+
+def _kind(feature: Any) -> str:
+    return visible(str(feature.dtype) if isinstance(feature, Value) else str(feature), 100)

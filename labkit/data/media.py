@@ -1,4 +1,4 @@
-"""Pictures and sounds from files: a folder for each class, brought to one shape; what is damaged is refused by row."""
+"""Pictures and sounds from files, brought to one shape; what is damaged is refused by row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labkit.base.errors import ConfigError, DataError
 from labkit.data.sound import RATE, read_wav
 from labkit.data.spool import ROW, Part, Reading, cached
 
-PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 SOUNDS = (".wav",)
 #: Pixels of a file at most: a small file can hold more than any memory.
 MOST_PIXELS = 50_000_000
@@ -42,7 +42,7 @@ class Shape:
     rate: int = RATE
 
 
-def shape_of(size: int | Sequence[int] | None, seconds: float | None, rate: int | None) -> Shape:
+def shape_of(size: int | Sequence[int] | None = None, seconds: float | None = None, rate: int | None = None) -> Shape:
     """The arguments of ``load``, checked. Raises :class:`ConfigError`."""
     both = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
     if both is not None and (len(both) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in both)):
@@ -62,17 +62,6 @@ def medium_of(files: Sequence[Path]) -> str:
     return kinds.pop()
 
 
-def class_files(folder: Path, endings: Sequence[str] = (*PICTURES, *SOUNDS)) -> list[Path]:
-    """The files with these endings one folder down, by folder and name."""
-    inside = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    return [
-        path
-        for child in inside
-        for path in sorted(child.iterdir())
-        if path.is_file() and path.suffix.lower() in endings
-    ]
-
-
 def settled(files: Sequence[Path], shape: Shape) -> Shape:
     """``shape`` with what these files say of it; they are looked at, pictures by their heads alone."""
     if medium_of(files) == "audio":
@@ -85,81 +74,100 @@ def settled(files: Sequence[Path], shape: Shape) -> Shape:
     return replace(shape, size=shape.size or _common_size(sizes), grey=grey if shape.grey is None else shape.grey)
 
 
-def read_folder(folder: Path, files: list[Path], shape: Shape) -> Part:
-    """The files of a folder, brought to a settled ``shape``.
+def read_media(files: Sequence[Path], shape: Shape, about: pa.Table, source: Sequence[str]) -> Part:
+    """Files brought to a settled ``shape``: pictures (column ``image``, uint8 [height, width, 1 or 3]) or sounds
+    (column ``sound``, int16 [samples]).
 
-    Pictures (column ``image``, uint8 [height, width, 1 or 3]) or sounds (column ``sound``, int16 [samples]), with
-    ``label``, the name of the folder that a file lies in, and ``file``.
+    Args:
+        files: all pictures or all sounds.
+        shape: what they are brought to.
+        about: the other columns, a row for each file, with :data:`ROW`.
+        source: names of the files in messages.
 
     Raises:
         DataError: none of the files can be read.
     """
-    names = [path.relative_to(folder).as_posix() for path in files]
-    key = ["pictures and sounds", repr(shape), fingerprint(names, [sha256_file(path) for path in files])]
+    key = ["pictures and sounds", repr(shape), fingerprint(_bytes(about), *map(sha256_file, files))]
     reader = _pictures if medium_of(files) == "image" else _sounds
-    return cached(key, lambda reading: reader(files, names, shape, reading))
+    return cached(key, lambda reading: reader(_Files(files, source, about, reading), shape))
 
 
-def _tables(
-    files: list[Path], names: list[str], column: str, shape: tuple[int, ...],
-    values: Callable[[int], np.ndarray | None], reading: Reading,
-) -> Iterator[pa.Table]:  # fmt: skip
-    """Tables of the files that ``values`` could decode, a portion at a time."""
-    from datasets import Array3D, Features, List, Value
-
-    kind: Any = Array3D(shape, "uint8") if column == "image" else List(Value("int16"), length=shape[0])
-    features = Features({column: kind, "label": Value("string"), "file": Value("string"), ROW: Value("int64")})
-    schema, found = features.arrow_schema, 0
-    for start in range(0, len(files), _PORTION):
-        some = [(number, values(number)) for number in range(start, min(start + _PORTION, len(files)))]
-        kept = [(number, array) for number, array in some if array is not None]
-        reading.records = start + len(some)
-        if not kept:
-            continue
-        found += len(kept)
-        flat = np.stack([array for _, array in kept])
-        made: pa.Array = pa.array(flat.reshape(-1))
-        if column == "image":
-            for length in reversed(shape):
-                ends = np.arange(0, len(made) + 1, length, dtype=np.int32)
-                made = pa.ListArray.from_arrays(pa.array(ends), made)
-            made = pa.ExtensionArray.from_storage(schema.field(column).type, made)
-        else:
-            made = pa.FixedSizeListArray.from_arrays(made, shape[0])
-        labels = pa.array([files[number].parent.name for number, _ in kept], pa.string())
-        told = pa.array([names[number] for number, _ in kept], pa.string())
-        rows = pa.array([number for number, _ in kept], pa.int64())
-        yield pa.table([made, labels, told, rows], schema=schema)
-    if not found:
-        raise DataError(f"none of the {len(files)} files can be read; the first is {names[0]!r}.")
+def _bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return sink.getvalue().to_pybytes()
 
 
-def _refuse(reading: Reading, number: int, name: str, reason: str) -> None:
-    reading.report.add("refused", reason, [number], column="file", detail=name)
+@dataclass
+class _Files:
+    """Files to decode, with what is known of each."""
+
+    paths: Sequence[Path]
+    names: Sequence[str]
+    about: pa.Table
+    reading: Reading
+
+    def __post_init__(self) -> None:
+        self.rows: list[int] = self.about.column(ROW).to_pylist()
+
+    def note(self, action: str, reason: str, number: int, detail: str = "") -> None:
+        detail = f"{self.names[number]}: {detail}" if detail else self.names[number]
+        self.reading.report.add(action, reason, [self.rows[number]], column="file", detail=detail)
+
+    def tables(
+        self, column: str, shape: tuple[int, ...], values: Callable[[int], np.ndarray | None]
+    ) -> Iterator[pa.Table]:
+        """Tables of the files that ``values`` could decode, a portion at a time."""
+        from datasets import Array3D, Features, List, Value
+
+        kind: Any = Array3D(shape, "uint8") if column == "image" else List(Value("int16"), length=shape[0])
+        features = Features({column: kind, **Features.from_arrow_schema(self.about.schema)})
+        schema, found = features.arrow_schema, 0
+        for start in range(0, len(self.paths), _PORTION):
+            some = [(number, values(number)) for number in range(start, min(start + _PORTION, len(self.paths)))]
+            kept = [(number, array) for number, array in some if array is not None]
+            self.reading.records = start + len(some)
+            if not kept:
+                continue
+            found += len(kept)
+            flat = np.stack([array for _, array in kept])
+            made: pa.Array = pa.array(flat.reshape(-1))
+            if column == "image":
+                for length in reversed(shape):
+                    ends = np.arange(0, len(made) + 1, length, dtype=np.int32)
+                    made = pa.ListArray.from_arrays(pa.array(ends), made)
+                made = pa.ExtensionArray.from_storage(schema.field(column).type, made)
+            else:
+                made = pa.FixedSizeListArray.from_arrays(made, shape[0])
+            others = self.about.take(pa.array([number for number, _ in kept]))
+            yield pa.table([made, *others.combine_chunks().columns], schema=schema)
+        if not found:
+            raise DataError(f"none of the {len(self.paths)} files can be read; the first is {self.names[0]!r}.")
 
 
 # --- pictures ------------------------------------------------------------------------------------------------------
 
 
-def _pictures(files: list[Path], names: list[str], shape: Shape, reading: Reading) -> Iterator[pa.Table]:
+def _pictures(files: _Files, shape: Shape) -> Iterator[pa.Table]:
     assert shape.size is not None and shape.grey is not None
     size, grey, resized = shape.size, shape.grey, 0
 
     def values(number: int) -> np.ndarray | None:
         nonlocal resized
         try:
-            pixels = decode(files[number].read_bytes(), size, grey)
+            pixels = decode(files.paths[number].read_bytes(), size, grey)
         except DataError as error:
-            _refuse(reading, number, names[number], str(error))
+            files.note("refused", str(error), number)
             return None
-        seen = _looked_at(files[number])
+        seen = _looked_at(files.paths[number])
         resized += seen is not None and seen[0] != size
         return pixels
 
-    yield from _tables(files, names, "image", (*size, 1 if grey else 3), values, reading)
+    yield from files.tables("image", (*size, 1 if grey else 3), values)
     if resized:
         detail = f"{resized:,} of other sizes, now {size[0]} x {size[1]} (size=… says another)"
-        reading.report.add("counted", "pictures brought to one size", detail=detail)
+        files.reading.report.add("counted", "pictures brought to one size", detail=detail)
 
 
 def _looked_at(path: Path) -> tuple[tuple[int, int], bool] | None:
@@ -243,21 +251,21 @@ def _usual_length(files: Sequence[Path], rate: int) -> float:
     return min(LONGEST, max(float(np.quantile(lengths, 0.95)) / rate, 0.1)) if lengths else 1.0
 
 
-def _sounds(files: list[Path], names: list[str], shape: Shape, reading: Reading) -> Iterator[pa.Table]:
+def _sounds(files: _Files, shape: Shape) -> Iterator[pa.Table]:
     assert shape.seconds is not None
     samples = round(shape.seconds * shape.rate)
 
     def values(number: int) -> np.ndarray | None:
         try:
-            wave = read_wav(files[number], shape.rate)
+            wave = read_wav(files.paths[number], shape.rate)
         except DataError as error:
-            _refuse(reading, number, names[number], str(error))
+            files.note("refused", str(error), number)
             return None
         if len(wave) > samples:
             detail = f"{len(wave) / shape.rate:.2f} s; {samples / shape.rate:.2f} s are kept (seconds=… says how many)"
-            reading.report.add("counted", "sound cut", [number], column="file", detail=detail)
+            files.note("counted", "sound cut", number, detail)
         kept = np.zeros(samples, np.float32)
         kept[: min(samples, len(wave))] = wave[:samples]
         return np.rint(kept * 32767).astype(np.int16)
 
-    yield from _tables(files, names, "sound", (samples,), values, reading)
+    yield from files.tables("sound", (samples,), values)

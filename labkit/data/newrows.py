@@ -12,8 +12,8 @@ from labkit.base.errors import DataError
 from labkit.data.cells import Column, read
 from labkit.data.columns import names_of
 from labkit.data.labels import with_class_names
+from labkit.data.memory import memory_parts
 from labkit.data.report import visible
-from labkit.data.source import in_memory_part
 from labkit.data.tabular import encoded
 
 #: What the cells of a column must be, by its kind.
@@ -32,7 +32,10 @@ def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -
         DataError: a column is missing, or a value is none of its kind, such as a category without training rows.
     """
     columns = columns or [Column(name, features=(name,)) for name in names]
-    table = in_memory_part(records).table
+    parts = memory_parts(records)
+    if list(parts) != [""]:
+        raise DataError(f"there are several splits: {', '.join(parts)}. Give one of them.")
+    table = parts[""]().table
     values: dict[str, np.ndarray] = {}
     for how in columns:
         name = _same_name(how.name, names_of(table))

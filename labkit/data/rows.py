@@ -21,7 +21,7 @@ from labkit.base.config import Config, option
 from labkit.base.errors import DataError, nearest
 from labkit.base.shown import escape
 from labkit.data import disk
-from labkit.data.arrow import batches, numbers, text_columns
+from labkit.data.arrow import batches, numbers, text_columns, written
 from labkit.data.cells import Column
 from labkit.data.report import Note, Report, visible
 
@@ -280,9 +280,15 @@ class Rows:
         """Write an Arrow file for each split and ``rows.json`` into ``folder``, whole or not at all.
 
         Raises:
-            DataError: ``folder`` holds something other than saved rows.
+            DataError: ``folder`` holds something other than saved rows, or cannot be written.
         """
         folder = Path(folder)
+        try:
+            return self._save(folder)
+        except OSError as error:
+            raise DataError(f"{str(folder)!r} cannot be written: {error.strerror or error}.") from error
+
+    def _save(self, folder: Path) -> Path:
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file()):
             raise DataError(f"{str(folder)!r} holds something other than saved rows: give a new folder.")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -391,8 +397,11 @@ def _digest_text(dataset: Dataset, name: str) -> bytes:
 
 
 def _digest_values(dataset: Dataset, names: list[str]) -> bytes:
+    """SHA-256 of the rows as dicts."""
     digest = hashlib.sha256()
+    keys = [repr(name).encode() for name in names]
     for table in batches(dataset, names):
-        for values in table.to_pylist():
-            digest.update(repr(values).encode("utf-8", "surrogatepass"))
+        for values in zip(*map(written, table.columns), strict=True):
+            pairs = (b"%b: %b" % pair for pair in zip(keys, values, strict=True))
+            digest.update(b"{%b}" % b", ".join(pairs))
     return digest.digest()

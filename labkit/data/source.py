@@ -5,36 +5,47 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from labkit.base.config import check_names
-from labkit.base.errors import ConfigError, DataError, SampleError, nearest
+from labkit.base.errors import ConfigError, DataError, LabkitError, SampleError, nearest
 from labkit.base.guard import offline
 from labkit.base.web import fetched
-from labkit.data import disk
 from labkit.data.admit import make_rows, raise_refused
-from labkit.data.arrow import arrow_table, numbers
+from labkit.data.arrow import numbers
 from labkit.data.columns import Choice
-from labkit.data.csvfile import Dialect, dialect, named
-from labkit.data.files import canonical, folder_parts, in_order, media_parts, read_file
+from labkit.data.csvfile import Dialect, dialect
+from labkit.data.files import read_file
+from labkit.data.folders import Found, Parts, canonical, in_order, looks_like_files, named_files, read_folder
 from labkit.data.labels import Classes
-from labkit.data.media import shape_of
+from labkit.data.media import Shape, shape_of
+from labkit.data.memory import memory_parts
 from labkit.data.report import Note, Report
 from labkit.data.rows import MARK, Rows
-from labkit.data.spool import PORTION, ROW, Part, Reading, column_of, in_memory, table_of
-
-Parts = dict[str, Callable[[], Part]]  # split → what reads it
+from labkit.data.spool import ROW, Part, unreadable
 
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raise :class:`DataError` for a file or folder that the system does not let be read."""
+    try:
+        yield
+    except LabkitError:
+        raise
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+@_readable()
 def load(
     x: Any,
     *,
@@ -54,6 +65,8 @@ def load(
     delimiter: str | None = None,
     encoding: str | None = None,
     quotes: bool = True,
+    escapechar: str | None = None,
+    sheet: str | None = None,
     size: int | Sequence[int] | None = None,
     seconds: float | None = None,
     rate: int | None = None,
@@ -62,13 +75,14 @@ def load(
     """Read labelled texts. Nothing is changed or left out in silence: ``rows.report`` lists it by row number.
 
     Args:
-        x: a list of dicts; a pandas or polars frame, an Arrow table, a DuckDB result; a ``datasets.Dataset`` or
-            ``DatasetDict``; the path of a CSV, TSV, JSON
-            lines or Parquet file; of a folder with such a file for each split (train.csv, test.csv, …), with a folder
-            of texts (.txt), pictures (.png, .jpg …) or sounds (.wav) for each class (pos/, neg/; also inside train/,
-            test/), or written by :meth:`Rows.save`; the
-            address of such a file (https://…); the name of a sample (``labkit samples``); or a hub name,
-            "organisation/name". A path wins over a sample.
+        x: rows in memory: a list of dicts, of tuples (with ``names``), a dict of columns, a frame (pandas, polars), an
+            Arrow table or what hands its rows over as Arrow (DuckDB), a ``datasets.Dataset`` or ``DatasetDict``, a dict
+            of these by split. Or a path: of a file (CSV, TSV, JSON lines, JSON, Parquet, Excel, plain text with a text
+            a line; also .gz, .bz2, .xz, .zst, or a .zip of one file); of a folder with such a file for each split
+            (train.csv, test.csv, …), with a folder of texts (.txt), pictures (.png, .jpg …) or sounds (.wav) for each
+            class (pos/, neg/; also inside train/, test/), with a table that names pictures, sounds or texts in it; or
+            written by :meth:`Rows.save`. Or the address of such a file (https://…); the name of a sample (``labkit
+            samples``); or a hub name, "organisation/name". A path wins over a sample.
         text: column of the text, or two columns for pairs. Left out: the one with a usual name, else the longest.
         label: column of the label; False for none. Left out: the one with a usual name, else one with few values. A
             column of lists gives a row several labels; so do several columns of 0 and 1, one for each label.
@@ -86,9 +100,11 @@ def load(
             unlabelled (-1).
         revision: the version of a hub data set; required for one, best a commit.
         subset: the configuration of a hub data set that has several.
-        names: column names of a CSV file without a header line.
-        delimiter, encoding: of a CSV file; found out when left out (encoding also for JSON lines and .txt).
+        names: column names of a CSV or Excel file without a header line, or of rows that are tuples.
+        delimiter, encoding: of a CSV file; found out when left out (encoding also for JSON and .txt).
         quotes: False where ``"`` is plain text in a CSV file.
+        escapechar: "\\\\" for a CSV file that writes quotes as ``\\"``, and NULL as ``\\N``, as MySQL does.
+        sheet: of an Excel file; left out: the first that has rows.
         size: of a folder of pictures: the side in pixels, or (height, width), that all are brought to. Left out: their
             own where they have one, else the usual shorter side, at most 128.
         seconds, rate: of a folder of sounds: the length that all are brought to (left out: what 95 % do not exceed, at
@@ -101,7 +117,10 @@ def load(
         ConfigError: an argument does not go with this source.
     """
     text = text if text is None or isinstance(text, str) else tuple(text)
-    file = {"names": names and tuple(names), "delimiter": delimiter, "encoding": encoding, "quotes": quotes}
+    file = {
+        "names": names and tuple(names), "delimiter": delimiter, "encoding": encoding, "quotes": quotes,
+        "escapechar": escapechar, "sheet": sheet,
+    }  # fmt: skip
     file = {name: value for name, value in file.items() if value not in (None, True)}
     shape = {"size": size, "seconds": seconds, "rate": rate}
     media = {name: value for name, value in shape.items() if value is not None}
@@ -121,15 +140,11 @@ def load(
     if isinstance(x, str | os.PathLike):
         given = os.fspath(x)
         source = {"source": given, **_plain({**said, **file, **media, **hub, **options})}
-        if Path(given).is_dir() and (found := media_parts(Path(given), shape_of(**shape))):
-            _no_use({**file, **hub, **options}, f"the folder {given!r} of files by class")
-            kind, made, parts = found
-            told = replace(choice, kind=kind, rate=made.rate if kind == "audio" else 0)
-            return make_rows(_read(dict(parts), wanted), told, source)
-        _no_use(media, f"{given!r}, which is no folder of pictures or sounds")
-        return _from_name(given, choice, wanted, file, hub, options, source)
+        return _from_name(given, choice, wanted, file, media, hub, options, source)
+    if _is_tuples(x):
+        file.pop("names", None)
     _no_use({**file, **media, **hub, **options}, f"rows in memory ({type(x).__name__})")
-    return make_rows(_read(_memory_parts(x), wanted), choice, {"source": "", **_plain(said)})
+    return make_rows(_read(memory_parts(x, names), wanted), choice, {"source": "", **_plain(said)})
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,7 @@ class Read:
     report: Report
 
 
+@_readable()
 def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **file: Any) -> Read:
     """Read one table exactly as :func:`load` does, without choosing a text or a label.
 
@@ -162,35 +178,43 @@ def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **fil
         ConfigError: an unknown option, or one that does not go with this source.
     """
     Choice(on_bad=on_bad)  # checks it
-    parts = _table_parts(x, dialect(**file))
+    found = _table_parts(x, dialect(**file))
+    parts = found.parts
+    if found.kind != "text":
+        raise DataError(f"{os.fspath(x)!r} is a folder of pictures or sounds, not a table.")
     if split is None and len(parts) > 1:
         raise DataError(f"there are several splits: {', '.join(parts)}. Pass split=… with one of them.")
     part = next(iter(_read(parts, split).values()))
     raise_refused(part.report, on_bad, part.records)
     rows = np.array(numbers(part.table, ROW, np.int64))
     table = part.table.remove_columns([ROW]).with_format("arrow")[:]
-    return Read(table, rows, part.report)
+    return Read(table, rows, part.report.merge(found.notes))
 
 
-def _table_parts(x: Any, how: Dialect) -> Parts:
+def _table_parts(x: Any, how: Dialect) -> Found:
+    """Rows in memory, a path or an address as tables, also where they name pictures."""
     if not isinstance(x, str | os.PathLike):
         usual = vars(Dialect())
         given = {name: value for name, value in vars(how).items() if value != usual[name]}
+        if _is_tuples(x):
+            given.pop("names", None)
         _no_use(given, f"rows in memory ({type(x).__name__})")
-        return _memory_parts(x)
+        return Found(memory_parts(x, how.names))
     name = os.fspath(x)
     if "://" in name:
-        return _path_parts(fetched(name), how)
+        return _found(fetched(name), how)
     path = Path(name).expanduser()
     if not path.exists():
         folder = path.parent if path.parent.is_dir() else Path()
         near = nearest(path.name, (child.name for child in folder.iterdir()))
         raise DataError(f"there is no file or folder {name!r}.{near}")
-    return _path_parts(path, how)
+    return _found(path, how)
 
 
+@_readable()
 def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, list[Any]]:
-    """The columns of a file or folder with their first ``n`` values, before it is known what they mean.
+    """The columns of a file or folder with their first ``n`` values, before it is known what they mean; none for a
+    folder of pictures or sounds by class.
 
     Args:
         path: of what :func:`load` reads.
@@ -199,8 +223,15 @@ def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, lis
     Raises:
         DataError: there is no such file, or it cannot be read.
     """
-    table = next(iter(_table_parts(path, dialect(**file)).values()))().table
+    found = _table_parts(path, dialect(**file))
+    if found.kind != "text":
+        return {}
+    table = next(iter(found.parts.values()))().table
     return table.remove_columns([ROW]).with_format(None)[:n] if len(table) else {}
+
+
+def _is_tuples(x: Any) -> bool:
+    return isinstance(x, list | tuple) and bool(x) and isinstance(x[0], list | tuple)
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
@@ -219,21 +250,30 @@ def _no_use(options: Mapping[str, Any], where: str) -> None:
 
 
 def _from_name(
-    name: str, choice: Choice, wanted: Any, file: dict[str, Any], hub: dict[str, Any], options: dict[str, Any],
-    source: dict[str, Any],
+    name: str, choice: Choice, wanted: Any, file: dict[str, Any], media: dict[str, Any], hub: dict[str, Any],
+    options: dict[str, Any], source: dict[str, Any],
 ) -> Rows:  # fmt: skip
     from labkit.base.samples import SAMPLES
 
     if "://" in name:
-        _no_use({**hub, **options}, f"the address {name[:200]!r}")
-        return make_rows(_read(_path_parts(fetched(name), dialect(**file)), wanted), choice, source)
+        _no_use({**media, **hub, **options}, f"the address {name[:200]!r}")
+        return _checked(make_rows(_read(_found(fetched(name), dialect(**file)).parts, wanted), choice, source))
     path = Path(name).expanduser()
     if path.exists():
         _no_use({**hub, **options}, f"the path {name!r}")
         if (path / MARK).is_file():
             _no_use({key: value for key, value in source.items() if key not in ("source",)}, "saved rows")
             return Rows.open(path)
-        return make_rows(_read(_path_parts(path, dialect(**file)), wanted), choice, source)
+        tables = choice.text is not None or bool(choice.features)
+        found = _found(path, dialect(**file), shape_of(**media), tables)
+        if found.kind == "text":
+            _no_use(media, f"{name!r}, which is no folder of pictures or sounds")
+        if not found.tables:
+            _no_use(file, f"the folder {name!r} of files by class")
+        kind = choice.kind if found.kind == "text" else found.kind
+        choice = replace(choice, kind=kind, rate=found.shape.rate if kind == "audio" else 0)
+        return _checked(make_rows(_read(found.parts, wanted), choice, source, found.notes))
+    _no_use(media, f"{name!r}, which is no folder of pictures or sounds")
     _no_use(file, f"{name!r}, which is no file here")
     if name in SAMPLES:
         _no_use(hub, f"the sample {name!r}")
@@ -254,14 +294,29 @@ def _unknown(path: Path, name: str, samples: Mapping[str, Any]) -> str:
     )
 
 
-def _path_parts(path: Path, dialect: Dialect) -> Parts:
+def _found(path: Path, dialect: Dialect, shape: Shape | None = None, tables: bool = True) -> Found:
+    """What a file or folder holds; with ``tables`` they stay tables where they name pictures or sounds."""
     if path.is_dir():
         if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
             from datasets import load_from_disk
 
-            return _memory_parts(load_from_disk(str(path)))
-        return dict(folder_parts(path, dialect))
-    return {"": lambda: read_file(path, dialect)}
+            return Found(memory_parts(load_from_disk(str(path))))
+        return read_folder(path, dialect, shape or Shape(), tables)
+    if shape and not tables and (found := named_files(path.parent, {"": [path]}, dialect, shape)):
+        return replace(found, notes=())
+    return Found({"": lambda: read_file(path, dialect)})
+
+
+def _checked(rows: Rows) -> Rows:
+    """Raise :class:`DataError` where the texts were not chosen by the caller and are names of files."""
+    name = rows.spec.text[0] if rows.spec.text else None
+    first = next(iter(rows.splits.values()))
+    if name and "text" not in rows.source and looks_like_files(first["text"][:100]):
+        raise DataError(
+            f"column {name!r} holds names of files that are not there, and no other column holds texts. Load the "
+            "folder that has these files in it, or name the column with text=…."
+        )
+    return rows
 
 
 def _read(parts: Parts, wanted: str | tuple[str, ...] | None) -> dict[str, Part]:
@@ -275,99 +330,6 @@ def _read(parts: Parts, wanted: str | tuple[str, ...] | None) -> dict[str, Part]
         if name not in parts:
             raise DataError(f"there is no split {name!r}.{nearest(name, parts)} There are: {', '.join(parts)}.")
     return {name: parts[name]() for name in in_order(dict.fromkeys(names))}
-
-
-def in_memory_part(x: Any) -> Part:
-    """Rows in memory as one table; see :func:`load`.
-
-    Raises:
-        DataError: they are no table, or several.
-    """
-    parts = _memory_parts(x)
-    if list(parts) != [""]:
-        raise DataError(f"there are several splits: {', '.join(parts)}. Give one of them.")
-    return parts[""]()
-
-
-def _memory_parts(x: Any) -> Parts:
-    if isinstance(x, DatasetDict):
-        found = in_order({canonical(name): table for name, table in x.items()})
-        if len(found) < len(x):
-            raise DataError(f"two splits of {', '.join(x)} go by one name.")
-        return {name: lambda table=table: _dataset_part(table) for name, table in found.items()}
-    if isinstance(x, Dataset):
-        return {"": lambda: _dataset_part(x)}
-    if isinstance(x, IterableDataset | IterableDatasetDict):
-        raise DataError("a streamed data set has no end that labkit knows: load it without streaming=True.")
-    if type(x).__module__.partition(".")[0] == "pandas" and hasattr(x, "columns"):
-        return {"": lambda: _frame_part(x)}
-    if isinstance(x, list | tuple):
-        return {"": lambda: _list_part(x)}
-    if (table := arrow_table(x)) is not None:
-        return {"": lambda: _table_part(table)}
-    raise DataError(
-        f"load cannot read a {type(x).__name__}: give a list of dicts, a pandas or polars frame, a datasets.Dataset, "
-        "an Arrow table, a DuckDB result, or the name of a file, a folder, a sample or a hub data set."
-    )
-
-
-def _list_part(records: Sequence[Any]) -> Part:
-    for number, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise DataError(f"row {number} is a {type(record).__name__}, not a dict like {{'text': …, 'label': …}}.")
-        if odd := [key for key in record if not isinstance(key, str)]:
-            raise DataError(f"row {number} has the key {odd[0]!r}; column names must be strings.")
-    if not records:
-        raise DataError("the list has 0 rows.")
-    reading = Reading(records=len(records))
-    starts = range(0, len(records), PORTION)
-    return in_memory(
-        [
-            table_of(records[start : start + PORTION], range(start, min(start + PORTION, len(records))), reading.report)
-            for start in starts
-        ],
-        reading,
-    )
-
-
-def _frame_part(frame: Any) -> Part:
-    import pandas as pd
-
-    if not len(frame):
-        raise DataError("the frame has 0 rows.")
-    reading = Reading(records=len(frame))
-    names = named([str(name) for name in frame.columns], "the frame", reading.report)
-    if frame.index.name is not None or not frame.index.equals(pd.RangeIndex(len(frame))):
-        reading.report.add("counted", "index left out", detail="rows are numbered by position; reset_index() keeps it")
-    numbers = range(len(frame))
-    columns = {
-        name: column_of(_values(frame.iloc[:, place]), name, numbers, reading.report)
-        for place, name in enumerate(names)
-    }
-    table = pa.table({**columns, ROW: pa.array(numbers, pa.int64())})
-    return in_memory([table], reading)
-
-
-def _values(series: Any) -> Any:
-    """A column in what Arrow reads at once: the array of a typed column, a list of objects with None for NaN."""
-    return series.tolist() if series.dtype == object else series.array
-
-
-def _table_part(table: pa.Table) -> Part:
-    if not len(table):
-        raise DataError("the table has 0 rows.")
-    reading = Reading(records=len(table))
-    table = table.rename_columns(named(table.column_names, "the table", reading.report))
-    return in_memory([table.append_column(ROW, pa.array(range(len(table)), pa.int64()))], reading)
-
-
-def _dataset_part(table: Dataset) -> Part:
-    if not len(table):
-        raise DataError("the data set has 0 rows.")
-    table = table.with_format(None)
-    report = Report()
-    named(table.column_names, "the data set", report)
-    return Part(disk.with_column(table, ROW, np.arange(len(table))), report, len(table))
 
 
 def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], source: dict[str, Any]) -> Rows:
@@ -404,7 +366,7 @@ def _hub_parts(name: str, revision: str | None, subset: str | None) -> Parts:
             f"the hub data set {name!r} at revision {revision!r} could not be loaded: {_first_line(error)} "
             "Check the name, the revision, subset=… and the network (HF_HUB_OFFLINE)."
         ) from error
-    return _memory_parts(found)
+    return memory_parts(found)
 
 
 def _first_line(error: Exception) -> str:

@@ -15,18 +15,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, Features, Value, concatenate_datasets
+from datasets import Dataset, Features, Value
 from datasets.features.features import generate_from_arrow_type
 
-from labkit.base.cache import cache_dir, fingerprint, write_atomic
-from labkit.base.errors import DataError
+from labkit.base.cache import cache_dir, cache_root, fingerprint, writable_cache, write_atomic
+from labkit.base.errors import DataError, FolderError
 from labkit.data.cells import category_name
-from labkit.data.labels import class_names
 from labkit.data.report import Report
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
-FORMAT = 2  # raise it when what the readers write changes: older cache files are then left alone
+FORMAT = 3  # raise it when what the readers write changes: older cache files are then left alone
 MIXED = "mixed kinds became JSON text"
 SURROGATE = {code: "\ufffd" for code in range(0xD800, 0xE000)}
 
@@ -67,16 +66,36 @@ def cached(key: Sequence[Any], read: Reader) -> Part:
         key: all that the table depends on: the content's hash and the options of reading.
         read: yields tables that each have the column :data:`ROW`; their schemas may differ.
     """
-    place = cache_dir("rows") / fingerprint(FORMAT, *key)
+    place = cache_root() / "rows" / fingerprint(FORMAT, *key)
     data, about = place.with_suffix(".arrow"), place.with_suffix(".json")
     if found := _from_cache(data, about):
         return found
+    cache_dir("rows")
     reading = Reading()
-    _write(data, read(reading), reading)
-    # the note is written last: where it stands, the data are whole
-    kept = {"report": reading.report.to_dict(), "records": reading.records, "categories": sorted(reading.categories)}
-    write_atomic(about, json.dumps(kept))
+    with writable_cache():
+        _write(data, _source(read(reading)), reading)
+        # the note is written last: where it stands, the data are whole
+        kept = {
+            "report": reading.report.to_dict(), "records": reading.records, "categories": sorted(reading.categories),
+        }  # fmt: skip
+        write_atomic(about, json.dumps(kept))
     return _from_cache(data, about) or _fail(data)
+
+
+def _source(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """``tables``, whose errors of the system are of the source, not of the cache."""
+    try:
+        yield from tables
+    except FolderError:
+        raise
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+def unreadable(error: OSError) -> DataError:
+    """What the system says of a file of data that cannot be read."""
+    name = f"{os.fspath(error.filename)!r}" if error.filename else "the source"
+    return DataError(f"{name} cannot be read: {error.strerror or error}.")
 
 
 def _from_cache(data: Path, about: Path) -> Part | None:
@@ -98,49 +117,6 @@ def in_memory(tables: Iterable[pa.Table], reading: Reading) -> Part:
     schema = unify([portion.schema for portion in portions])
     table = pa.concat_tables([fit(portion, schema, reading.report) for portion in portions])
     return Part(Dataset(table), reading.report, reading.records, frozenset(reading.categories))
-
-
-def joined(parts: Sequence[Part], names: Sequence[str]) -> Part:
-    """Shards as one table; a column whose type differs gets one that holds all its values, and rows are renumbered.
-
-    Args:
-        parts: the shards, in order.
-        names: what the shards are called, for messages and the cache.
-
-    Raises:
-        DataError: a shard has other columns, or other class names.
-    """
-    starts = [sum(part.records for part in parts[:index]) for index in range(len(parts))]
-    report = parts[0].report
-    for part, start in zip(parts[1:], starts[1:], strict=True):
-        report = report.merge(part.report.moved(start, None))
-    records, categories = starts[-1] + parts[-1].records, frozenset().union(*(part.categories for part in parts))
-    for part, name in zip(parts[1:], names[1:], strict=True):
-        if set(part.table.column_names) != set(parts[0].table.column_names):
-            raise DataError(f"{name!r} has other columns than {names[0]!r}.")
-        for column in _named_classes(parts[0].table) | _named_classes(part.table):
-            if part.table.features[column] != parts[0].table.features[column]:
-                raise DataError(f"{name!r} names the classes of {column!r} otherwise than {names[0]!r}.")
-    order = parts[0].table.column_names
-    tables = [_renumbered(part.table, start).select_columns(order) for part, start in zip(parts, starts, strict=True)]
-    if all(table.features == tables[0].features for table in tables):
-        return Part(concatenate_datasets(tables), report, records, categories)
-    reading = Reading()
-    schema = unify([table.features.arrow_schema for table in tables])
-    pieces = [fit(table.with_format("arrow")[:], schema, reading.report) for table in tables]
-    kinds = {column: feature for column, feature in tables[0].features.items() if column in _named_classes(tables[0])}
-    whole = Dataset(pa.concat_tables(pieces))
-    whole = whole.cast(Features({**whole.features, **kinds})) if kinds else whole
-    return Part(whole, report.merge(reading.report), records, categories)
-
-
-def _renumbered(table: Dataset, start: int) -> Dataset:
-    numbers = [number + start for number in table[ROW]]
-    return table.remove_columns(ROW).add_column(ROW, numbers)
-
-
-def _named_classes(table: Dataset) -> set[str]:
-    return {name for name, feature in table.features.items() if class_names(feature)}
 
 
 def _write(path: Path, tables: Iterator[pa.Table], reading: Reading) -> None:
@@ -239,8 +215,7 @@ def as_text(values: Iterable[Any]) -> pa.Array:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, dict | list | tuple | np.ndarray):
-        value = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, dict | list | tuple):
         return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)
 
@@ -265,10 +240,11 @@ def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) ->
         values = [None if gone else value for value, gone in zip(values, pd.isna(values), strict=True)]
         values = values if isinstance(kind, pd.SparseDtype) else [value and str(value) for value in values]
     try:
-        return pa.array(values, from_pandas=True)
+        if not (isinstance(values, list) and any(isinstance(value, set | frozenset) for value in values)):
+            return pa.array(values, from_pandas=True)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, ValueError, TypeError):
         pass
-    values = [None if isinstance(value, float) and value != value else value for value in values]
+    values = [_simple(value) for value in values]
     lone = [index for index, value in enumerate(values) if isinstance(value, str) and not _encodes(value)]
     for index in lone:
         values[index] = values[index].translate(SURROGATE)
@@ -279,12 +255,20 @@ def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) ->
         return _mixed(values, name, numbers, report)
 
 
+def _simple(value: Any) -> Any:
+    """A value as Arrow holds it: no NaN, lists for arrays and for sets, whose own order is by chance."""
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 def _mixed(values: list[Any], name: str, numbers: Sequence[int], report: Report) -> pa.Array:
     odd = [not isinstance(value, str | int | float | np.number | None) for value in values]
     for number, value, other in zip(numbers, values, odd, strict=True):
         if other:
             report.add("repaired", MIXED, [number], column=name, detail=type(value).__name__)
-    values = [sorted(map(str, value)) if isinstance(value, set) else value for value in values]
     changed = [
         number
         for number, value, other in zip(numbers, values, odd, strict=True)

@@ -273,7 +273,8 @@ def written_list(text: str | None) -> list[Any] | None:
     if text[0] != "[":
         return None
     inner = text[1:-1]
-    return [part.strip().strip("'\"") for part in (inner.split(",") if "," in inner else inner.split())]
+    parts = [part.strip().strip("'\"") for part in (inner.split(",") if "," in inner else inner.split())]
+    return [int(part[0]) if re.fullmatch(r"[01](\.0*)?", part) else part for part in parts]
 
 
 def with_targets(table: Dataset, targets: np.ndarray, known: np.ndarray) -> Dataset:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labkit.base.cache import cache_dir, fingerprint
+from labkit.base.cache import cache_dir, cache_root, fingerprint
 from labkit.base.errors import DataError
 from labkit.data import disk
 from labkit.data.arrow import batches
@@ -110,9 +110,10 @@ def encode(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int, cac
     if not cache:
         return _joined(list(_chunks(dataset, tokenizer, max_length)), tokenizer.pad_id)
     key = fingerprint(_FORMAT, tokenizer.fingerprint, max_length, _content(dataset))
-    folder = cache_dir("tokens") / key
-    tokens = _open(folder)
-    return _made(folder, _chunks(dataset, tokenizer, max_length), tokenizer.pad_id) if tokens is None else tokens
+    tokens = _open(cache_root() / "tokens" / key)
+    if tokens is None:
+        tokens = _made(cache_dir("tokens") / key, _chunks(dataset, tokenizer, max_length), tokenizer.pad_id)
+    return tokens
 
 
 def _tables(dataset: datasets.Dataset) -> Iterator[Any]:

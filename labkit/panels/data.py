@@ -11,13 +11,15 @@ from typing import Any, ClassVar
 import ipywidgets as widgets
 import numpy as np
 
-from labkit.base.archive import unpack
+from labkit.base.archive import left_out, of_system, unpack
 from labkit.base.cache import fingerprint, write_atomic
 from labkit.base.errors import DataError
 from labkit.base.samples import SAMPLES, is_cached
+from labkit.data.files import READERS
 from labkit.data.health import Health, check
 from labkit.data.media import PICTURES, SOUNDS
-from labkit.data.report import ACTIONS
+from labkit.data.packed import OPENERS
+from labkit.data.report import ACTIONS, Note
 from labkit.data.rows import Rows
 from labkit.data.source import load, peek
 from labkit.panels import charts, pieces, words_said
@@ -26,8 +28,8 @@ from labkit.panels.panel import Panel
 from labkit.panels.state import State, state_with
 
 #: Kinds of files that can be uploaded; a zip file holds others of them, or what READ names beside.
-FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq", ".zip")
-READ = (*FILES[:-1], *PICTURES, *SOUNDS, ".txt")
+FILES = (*READERS, *OPENERS)
+READ = (*FILES, *PICTURES, *SOUNDS)
 WAYS = ("sample", "upload", "path")
 
 
@@ -164,16 +166,16 @@ class Data(Panel):
 
     # --- loading ----------------------------------------------------------------------------------------------
 
-    def _load(self, first: Callable[[], None] | None = None) -> None:
-        """Read what was chosen; in the thread that does so, ``first`` goes before."""
+    def _load(self, first: Callable[[], list[Note]] | None = None) -> None:
+        """Read what was chosen; in the thread that does so, ``first`` goes before, and adds its notes to the report."""
         if not (source := self._chosen()):
             raise DataError(self.word("no_source"))
         options = self._options()
 
         def work() -> tuple[Rows | None, dict[str, Any], Exception | None]:
-            if first is not None:
-                first()
-            return self._read(source, options)
+            notes = [] if first is None else first()
+            rows, columns, error = self._read(source, options)
+            return (rows.with_splits(rows.splits, notes) if rows and notes else rows), columns, error
 
         self.later("rows", work, self._loaded)
 
@@ -299,16 +301,18 @@ class Data(Panel):
         return pieces.joined(title, pieces.scrolled(pieces.table(head, lines, numeric=(2,)), self.word("problems")))
 
 
-def _kept(content: bytes, place: Path, packed: bool) -> None:
+def _kept(content: bytes, place: Path, packed: bool) -> list[Note]:
     """Write what was uploaded; what is packed becomes a folder. The place is named by the content, so what is there
-    already is the same."""
-    if place.exists():
-        return
-    if packed:
-        unpack(content, place, READ)
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, content)
+    already is the same. Returns notes of the packed files that were left out."""
+    if not place.exists():
+        if packed:
+            unpack(content, place, READ)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(place, content)
+    reason = {True: "file of the system passed over", False: "file not read"}
+    names = left_out(content, READ) if packed else []
+    return [Note(None, None, "counted", reason[of_system(name)], name) for name in names]
 
 
 def _peeked(source: str) -> dict[str, Any]:

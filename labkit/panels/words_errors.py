@@ -73,6 +73,10 @@ SENTENCES: dict[str, str] = {
         "转换时需要一次软件包 *：pip install 'labkit[convert]'"
     ),
     "not the expected content: *": "内容与预期不符：*",
+    "the * * cannot be written: *. Set * to a folder that you can write.": (
+        "† * 无法写入：†。请将环境变量 * 设为可以写入的文件夹。"
+    ),
+    "* cannot be written: *.": "* 无法写入：†。",
     "the cache cannot be written: *. LABKIT_CACHE names another folder for it.": (
         "无法写入缓存：*。可用 LABKIT_CACHE 指定另一文件夹。"
     ),
@@ -81,9 +85,15 @@ SENTENCES: dict[str, str] = {
     "*: only addresses of the form https://host/file are read.": "*：只读取 https://主机/文件 形式的地址。",
     "* leads to *, which is this machine or a private network; only the open internet is read. Download the file "
     "yourself and give its path.": ("* 指向 *，即本机或内部网络；只读取公开的互联网。请自行下载文件并填写其路径。"),
-    "the host * is not found: *.": "找不到主机 *：*。",
+    "the host * is not found: *. Where the network has a proxy, set HTTPS_PROXY to it.": (
+        "找不到主机 *：*。若网络需要代理，请将环境变量 HTTPS_PROXY 设为代理的地址。"
+    ),
+    "the host * has no address.": "主机 * 没有地址。",
+    "the proxy * of the environment (HTTPS_PROXY) must be of the form http://host:port.": (
+        "环境变量（HTTPS_PROXY）中的代理 * 应为 http://主机:端口 的形式。"
+    ),
     "* answers * *.": "* 的应答为 * *。",
-    "* cannot be fetched: *.": "无法获取 *：*。",
+    "* cannot be fetched*: *.": "无法获取 *†：*。",
     "* is larger than * bytes.": "* 大于 * 字节。",
     "* takes longer than it may.": "* 超过了允许的时间。",
     "the rows were made in Python and are gone with the kernel: give them again.": (

@@ -53,9 +53,9 @@ SENTENCES: dict[str, str] = {
     ),
     "* has 0 rows: it is empty.": "* 有 0 行：文件为空。",
     "* has several columns called *: rename them.": "* 有多列名为 *：请改名。",
-    "*: a quote opened in the record of line * is never closed, so that all after it would be one field. Mend "
+    "*: a quote opened in the record of line * is never closed, so that all after it would be one field*. Mend "
     "that line, or pass quotes=False if quotes are plain text in this file.": (
-        "*：第 * 行的记录中有引号没有结束，其后的内容都会成为一个字段。请修正此行；若引号只是普通文字，请在代码中"
+        "*：第 * 行的记录中有引号没有结束，其后的内容都会成为一个字段†。请修正此行；若引号只是普通文字，请在代码中"
         "给出 quotes=False。"
     ),
     "the header of * cannot be read (*). Has it an odd quote?": "无法读取 * 的表头（*）。是否有不成对的引号？",
@@ -70,10 +70,10 @@ SENTENCES: dict[str, str] = {
     ),
     "near duplicates are found by text, and these rows have no texts.": "近似重复按文本查找，而这些数据没有文本。",
     "the folder * holds *. Give it a file for each split (train.csv, validation.csv, test.csv; or .tsv, .jsonl, "
-    ".parquet) or a folder of files for each class (pos/, neg/): texts (.txt), pictures (.png, .jpg …) or sounds "
-    "(.wav).": (
-        "文件夹 * 含有：†。请为每个子集放一个文件（train.csv、validation.csv、test.csv；或 .tsv、.jsonl、.parquet"
-        "），或为每个类别放一个文件夹（pos/、neg/）：文本（.txt）、图片（.png、.jpg 等）或声音（.wav）。"
+    ".parquet, .xlsx) or a folder of files for each class (pos/, neg/): texts (.txt), pictures (.png, .jpg …) or "
+    "sounds (.wav).": (
+        "文件夹 * 含有：†。请为每个子集放一个文件（train.csv、validation.csv、test.csv；或 .tsv、.jsonl、.parquet、"
+        ".xlsx），或为每个类别放一个文件夹（pos/、neg/）：文本（.txt）、图片（.png、.jpg 等）或声音（.wav）。"
     ),
     "* is *, a format that can run code when it is opened or is no table; labkit never opens it. Save the table "
     "as Parquet or CSV where it was made.": (
@@ -83,13 +83,34 @@ SENTENCES: dict[str, str] = {
     "* is *, not what its name says; unpack it, or give it the right name.": (
         "* 是 †，与文件名不符；请解压，或改为正确的文件名。"
     ),
-    "* is one JSON array; write an object on each line (JSON lines) instead.": (
-        "* 是一个 JSON 数组；请改为每行一个对象（JSON Lines）。"
-    ),
     "* has 0 rows.": "* 有 0 行。",
     "* is no whole Parquet file: *.": "* 不是完整的 Parquet 文件：*。",
     "* and * are both the split *: move one away.": "* 与 * 都是子集 *：请移走其一。",
-    "* has other columns than *.": "* 的列与 * 不同。",
+    "* has no column *, which * has.": "* 没有列 *，而 * 有。",
+    "column * is * in * and * in *, which do not go together.": "* 列的类型为 *（* 中）与 *（* 中），两者不能合并。",
+    "* cannot be read: *.": "无法读取 *：†。",
+    "* has no sheet *.* It has: *.": "* 没有工作表 *。†现有：*。",
+    "* is an Excel file, which needs openpyxl: pip install 'labkit[excel]'. Or save it as CSV.": (
+        "* 是 Excel 文件，读取需要 openpyxl：pip install 'labkit[excel]'。或另存为 CSV。"
+    ),
+    "* unpacks to * bytes, more than *. Save it as CSV.": "* 解压后有 * 字节，超过 *。请另存为 CSV。",
+    "* is no whole Excel file (*).": "* 不是完整的 Excel 文件（*）。",
+    "* is a JSON object of objects, in which neither level is an index 0, 1, 2 …. Save the "
+    'table with orient="records".': (
+        '* 是由对象组成的 JSON 对象，且没有一层以 0、1、2 …… 为键。请用 orient="records" 保存表格。'
+    ),
+    "* holds several tables: *. Save each to a file of its own.": "* 中有多个表格：*。请各存为一个文件。",
+    "* is no whole JSON: *.": "* 不是完整的 JSON：*。",
+    "* holds columns of different lengths: *.": "* 中各列长度不同：*。",
+    "* holds * files (*); unpack it and give the folder's path.": "* 中有 * 个文件（†）；请解压并给出文件夹路径。",
+    "* is no whole ZIP archive: *.": "* 不是完整的 ZIP 压缩包：*。",
+    "* is damaged or not what its name says: *.": "* 已损坏或与文件名不符：*。",
+    "* cannot be unpacked: the disk has too little room for it.": "无法解压 *：磁盘空间不足。",
+    "* is a folder of pictures or sounds, not a table.": "* 是图像或声音的文件夹，不是表格。",
+    "column * holds names of files that are not there, and no other column holds texts. Load the folder that has these "
+    "files in it, or name the column with text=….": (
+        "* 列是文件名，而这些文件不在此处，且没有其他含文本的列。请载入含有这些文件的文件夹，或在“文本列”中选择此列。"
+    ),
     "column * has * different values in * rows: classification needs few classes, each with many rows. Name "
     "another column with label=…, or list the classes with classes=(…). A number to predict is named by number=* "
     "instead.": (
@@ -180,14 +201,11 @@ SENTENCES: dict[str, str] = {
     "column * holds numbers such as *, whose comma may mark decimals or thousands: pass decimal=',' or decimal='.'.": (
         "* 列的数值如 *，其中逗号可能是小数点或千位分隔符：请在代码中给出 decimal=',' 或 decimal='.'。"
     ),
-    "* names the classes of * otherwise than *.": "* 中 * 列的类别名称与 * 不同。",
     "column * holds lists of * zeros and ones; there are * classes.": "* 列是 * 个 0 或 1 的列表；共有 * 个类别。",
     "column * holds values such as *, not lists of labels.": "* 列含有 * 这样的值，不是标签的列表。",
     "column * holds the classes *, not *.": "* 列的内容是类别 *，不是†。",
     "the numbers in column * have several units: *. Bring them to one.": "* 列的数值有多种单位：*。请统一单位。",
     "feature * is infinite in row *. Drop the row, or leave it empty.": "特征 * 在第 * 行为无穷大。请去掉此行或留空。",
-    "the * cannot be read: *.": "无法读取 *：*。",
-    "the table has 0 rows.": "表格有 0 行。",
     "there are several splits: *. Give one of them.": "有多个子集：*。请给出其中一个。",
     "column * has * different labels; that is no classification any more.": "* 列有 * 个不同的标签；这已不是分类。",
     "the tokenizer's vocabulary (* pieces) has no *.": "分词器的词表（* 个词元）缺少 *。",

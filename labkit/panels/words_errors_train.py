@@ -7,6 +7,12 @@ from __future__ import annotations
 
 #: Sentence → the same.
 SENTENCES: dict[str, str] = {
+    "the run store * cannot be used: *. Check the rights and the free space of its folder, or set LABKIT_FOLDER to "
+    "another.": "运行记录 * 无法使用：*。请检查其文件夹的权限与剩余空间，或将 LABKIT_FOLDER 设为其他文件夹。",
+    "the run store * is damaged: *. Move this file away, or set LABKIT_FOLDER to another folder; the folders of the "
+    "runs stay as they are.": (
+        "运行记录 * 已损坏：*。请移走此文件，或将 LABKIT_FOLDER 设为其他文件夹；各次运行的文件夹不受影响。"
+    ),
     "BertConfig.width = * is not a multiple of heads = *.": "BertConfig：宽度 = * 不是注意力头数 = * 的倍数。",
     "BertConfig.types = 0, but layout * has at least 1 kind of segments.": (
         "BertConfig：段类型数 = 0，但文件格式 * 至少有 1 种段。"

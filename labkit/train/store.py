@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labkit.base import guard
+from labkit.base.cache import writable
 from labkit.base.errors import RunError, nearest
 
 #: What a run can be doing. The last four are final, unless the run is resumed.
@@ -97,17 +98,93 @@ class RunInfo:
         return self.status in OVER
 
 
+class StoreError(RunError, sqlite3.OperationalError):
+    """The run store cannot be opened, read or written: no right to do so, no room, locked for too long."""
+
+
+class _Cursor(sqlite3.Cursor):
+    """A cursor whose errors are labkit's, and name the file."""
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        with self._named():
+            return super().execute(*args)
+
+    def executemany(self, *args: Any) -> sqlite3.Cursor:
+        with self._named():
+            return super().executemany(*args)
+
+    def executescript(self, *args: Any) -> sqlite3.Cursor:
+        with self._named():
+            return super().executescript(*args)
+
+    def fetchone(self) -> Any:
+        with self._named():
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with self._named():
+            return super().fetchall()
+
+    def __next__(self) -> Any:
+        with self._named():
+            return super().__next__()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        file = str(self.connection.file)  # type: ignore[attr-defined]
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.OperationalError as error:
+            raise _unusable(file, error) from error
+        except sqlite3.DatabaseError as error:
+            raise RunError(
+                f"the run store {file!r} is damaged: {error}. Move this file away, or set LABKIT_FOLDER to another "
+                "folder; the folders of the runs stay as they are."
+            ) from error
+
+
+class _Connection(sqlite3.Connection):
+    file = Path()
+
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
+
+    def execute(self, *args: Any) -> Any:
+        return self.cursor().execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        return self.cursor().executemany(*args)
+
+    def executescript(self, *args: Any) -> Any:
+        return self.cursor().executescript(*args)
+
+
+def _unusable(file: str, error: Exception) -> StoreError:
+    return StoreError(
+        f"the run store {file!r} cannot be used: {error}. Check the rights and the free space of its folder, or set "
+        "LABKIT_FOLDER to another."
+    )
+
+
 class Store:
     """The database ``runs.sqlite`` of a lab folder.
 
     Args:
         folder: the lab folder; by default ``LABKIT_FOLDER``, else ``.labkit`` in the working directory.
             It is made on first use, with a folder per run below it.
+
+    Raises:
+        FolderError: the folder cannot be made or written.
+        StoreError: the database cannot be used; any method may raise it.
+        RunError: the database is damaged.
     """
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder or os.environ.get("LABKIT_FOLDER") or ".labkit").absolute()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writable("lab folder", self.folder, "LABKIT_FOLDER"):
+            self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / "runs.sqlite"
         self._local = threading.local()
         self._db().executescript(_SCHEMA)
@@ -118,7 +195,11 @@ class Store:
     def _db(self) -> sqlite3.Connection:
         """This thread's connection, opened anew after a fork."""
         if getattr(self._local, "pid", None) != os.getpid():
-            db = sqlite3.connect(self.path, timeout=60.0, isolation_level=None)
+            try:
+                db = sqlite3.connect(self.path, timeout=60.0, isolation_level=None, factory=_Connection)
+            except sqlite3.OperationalError as error:
+                raise _unusable(str(self.path), error) from error
+            db.file = self.path
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             self._local.db, self._local.pid = db, os.getpid()
@@ -147,7 +228,8 @@ class Store:
                 db.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run_id, number, now, info))
             except sqlite3.IntegrityError:
                 raise RunError(f"there is a run {run_id!r} already in {self.folder.name}.") from None
-        (self.folder / run_id).mkdir(exist_ok=True)
+        with writable("lab folder", self.folder, "LABKIT_FOLDER"):
+            (self.folder / run_id).mkdir(exist_ok=True)
         return self.run(run_id)
 
     def run(self, run_id: str) -> RunInfo:

@@ -40,6 +40,10 @@ def test_what_is_read_is_kept_and_nothing_else(tmp_path: Path):
     unpack(packed(files, link="pets/cat/link.png"), tmp_path / "a" / "pets", ENDINGS)
     assert names(tmp_path) == ["a/pets/cat/1.png", "a/pets/dog/2.PNG"]
     assert (tmp_path / "a/pets/dog/2.PNG").read_bytes() == b"two"
+    out = archive.left_out(packed(files, link="pets/cat/link.png"), ENDINGS)
+    assert out == ["pets/dog/notes.txt", "pets/dog/run.pkl", "__MACOSX/pets/cat/._1.png", "pets/.hidden/3.png",
+                   "pets/cat/.4.png", "pets/cat/link.png"]  # fmt: skip
+    assert list(map(archive.of_system, out)) == [False, False, True, True, True, False]
     unpack(packed({"cat/1.png": b"", "dog/2.png": b""}), tmp_path / "flat", ENDINGS)
     assert names(tmp_path / "flat") == ["cat/1.png", "dog/2.png"]
 

@@ -183,6 +183,14 @@ def test_standardisation_knows_the_training_rows_only():
     assert loads(Standard, dumps(standard)) == standard
 
 
+def test_small_changes_of_great_numbers_are_standardised():
+    seconds = 1_700_000_000 + np.arange(100)
+    arrays = stack(table({"t": Value("int64")}, t=seconds.tolist()), FEATURES)
+    expected = (np.arange(100) - 49.5) / np.arange(100).std()
+    np.testing.assert_allclose(Standard.fit(arrays)(arrays).inputs[:, 0], expected, rtol=1e-5)
+    assert Standard.fit(Arrays.unlabelled(np.full((1000, 1), 0.1 + 1e9))).scale == (1.0,)
+
+
 def test_constant_and_missing_features():
     inputs = np.full((1000, 2), 0.1, np.float32)
     inputs[0, 1] = np.nan

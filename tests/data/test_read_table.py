@@ -88,3 +88,9 @@ def test_what_is_not_there_is_named(tmp_path: Path):
     write(tmp_path, "reviews.csv")
     with pytest.raises(DataError, match=r"no file or folder '.*review\.csv'\. Did you mean 'reviews\.csv'\?"):
         read_table(tmp_path / "review.csv")
+
+
+def test_texts_that_begin_like_an_old_pickle_are_texts(tmp_path: Path):
+    for number, text in enumerate(["cat\ndog\n", "(a)\n(b)\n"]):
+        (tmp_path / f"{number}.txt").write_text(text)
+        assert len(read_table(tmp_path / f"{number}.txt").table) == 2

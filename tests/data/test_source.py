@@ -436,14 +436,11 @@ class TestJsonLines:
         assert "a list, not an object" in rows.report.notes[1].detail
         assert "'text' stands there twice" in rows.report.notes[2].detail
 
-    def test_nothing_usable_and_one_array(self, tmp_path: Path) -> None:
+    def test_nothing_usable(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="rows cannot be used"):
             lk.load(write_jsonl(tmp_path / "x.jsonl", ["{", "}"]))
         with pytest.raises(DataError, match=r"0 rows are left in train. Refused: not a JSON object 2"):
             lk.load(tmp_path / "x.jsonl", on_bad="skip")
-        (tmp_path / "y.json").write_text("[\n{}]")
-        with pytest.raises(DataError, match="is one JSON array"):
-            lk.load(tmp_path / "y.json")
         (tmp_path / "z.jsonl").write_text("\n")
         with pytest.raises(DataError, match="0 rows"):
             lk.load(tmp_path / "z.jsonl")

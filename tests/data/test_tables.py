@@ -423,11 +423,11 @@ def test_tables_of_other_libraries_are_read(kind):
 
 def test_a_query_that_fails_and_what_is_no_table_are_said():
     duckdb = pytest.importorskip("duckdb")
-    with pytest.raises(DataError, match="cannot be read: Conversion Error"):
+    with pytest.raises(DataError, match="cannot be read as a table: Conversion Error"):
         lk.load(duckdb.sql("select cast(s as int) as x from (values ('a')) t(s)"))
     with pytest.raises(DataError, match="load cannot read a Series"):
         lk.load(pd.Series([1, 2]))
-    with pytest.raises(DataError, match="the table has 0 rows"):
+    with pytest.raises(DataError, match="the Table has 0 rows"):
         lk.load(pa.table({"text": pa.array([], pa.string())}))
 
 

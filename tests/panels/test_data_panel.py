@@ -80,6 +80,7 @@ def test_a_zip_of_pictures_in_folders_by_class_is_unpacked_and_read(data: Data):
     pictures = {f"pets/{'cat' if n % 2 else 'dog'}/{n}.png": media.png(pixels[n]) for n in range(12)}
     uploaded(data, "my pets.zip", packed({**pictures, "pets/notes.pkl": b"", "__MACOSX/._x.png": b""}))
     assert data.problem is None and data.state.rows.spec.classes == ("cat", "dog")
+    assert [note.detail for note in data.state.rows.report.notes] == ["pets/notes.pkl", "__MACOSX/._x.png"]
     assert data.browser.page.value.count("data:image/png;base64,") == len(data.state.rows) == 12
     assert sorted(path.suffix for path in Path(data.state.source).rglob("*.*")) == [".png"] * 12
     assert loaded(data.code()).fingerprint == data.state.rows.fingerprint

@@ -31,7 +31,7 @@ from .test_words_said import complaint
 
 PACKAGE = Path(lk.__path__[0])
 FLOORS = ("base", "data", "models", "tasks", "train", "judge", "ship", "panels")
-KINDS = {"DataError", "ConfigError", "WeightsError", "SampleError", "RunError"}
+KINDS = {"DataError", "ConfigError", "WeightsError", "SampleError", "RunError", "FolderError", "StoreError"}
 TABLES = tuple(file.SENTENCES for file in (words_errors, words_errors_data, words_errors_models, words_errors_train))
 
 #: Files of which no panel shows an error → why.
@@ -40,6 +40,8 @@ ELSEWHERE = {
     "base/convert.py", "base/gguf.py", "base/catalog.py",
     # batches, packed rows and arrays are made by labkit itself, which checks rows and settings before
     "data/batch.py", "data/pack.py", "data/pairs.py",
+    # rows in memory come from Python
+    "data/memory.py",
     # Python asks them: panels judge without baselines, and ask for classes and cuts that there are
     "judge/baseline.py", "judge/linear.py", "judge/sizing.py", "judge/slices.py",
     "judge/thresholds.py", "judge/calibration.py",
@@ -54,10 +56,9 @@ ELSEWHERE = {
 NEVER = (
     # arguments that only Python gives: of load, of Rows, of texts and pictures
     "revision * of *", "texts must come in a list", "Pipeline.", "a text to clean must be", "the pipeline has no step",
-    "label=True says nothing", "give number = *", "delimiter = *", "unknown encoding", "threshold = *", "text * of a",
+    "label=True says nothing", "give number = *", "unknown encoding", "threshold = *", "text * of a",
     "classes = *", "classes=()", "size = *", "seconds = *", "rate = *", "min_score = *", "the sample * has no option",
-    "reading a file has no option",
-    "load cannot read a", "a streamed data set", "the list has 0 rows", "row * is a *, not", "row * has the key",
+    "reading a file has no option", "* = * must be one character",
     "a list of texts is needed", "* texts but * second", "text * is missing", "text * is *, a",
     "optimizer = * must be", "set changes learning_rate", "this * names no weights", "extra tensors have names",
     "patch = *", "unknown method", "points = *", "method = 'gradient'", "probability has shape", "There are * * for",
