@@ -33,6 +33,8 @@ from labkit.train.experiment import Experiment, Training
 BATCH = 32
 #: Tokens of a row of running text, at most.
 WHOLE = 2**20
+#: The default ``max_length`` is never below and never above; examples that it is chosen by.
+SHORTEST, LONGEST, SAMPLE = 128, 512, 2000
 _STANDARD, _SOUND = "standard.toml", "sound.toml"
 
 
@@ -258,7 +260,36 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
     known = (kept / "tokenizer.json").exists()
     tokenizer = Tokenizer.load(kept) if known else tokenizer_of(experiment.model, experiment.task, rows)
     tokenizer.save(kept)
-    return _texts(tokenizer, experiment)
+    if experiment.task.max_length is not None:
+        return _texts(tokenizer, experiment)
+    lengths = lengths_of(rows["train"], tokenizer, experiment.task.form)
+    return _texts(tokenizer, with_length(experiment, fitting_length(lengths, experiment.model)))
+
+
+def lengths_of(dataset: Any, tokenizer: Tokenizer, form: str) -> np.ndarray:
+    """Tokens of some examples of a split, evenly spaced over it, i64[n]; none above :data:`LONGEST`."""
+    some = dataset.select(np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).round().astype(np.int64)))
+    if form != "two texts" or "text_pair" not in some.column_names:
+        return encode(some, tokenizer, LONGEST, cache=False).lengths
+    columns = (some.select_columns(["text"]), some.select_columns(["text_pair"]).rename_column("text_pair", "text"))
+    return np.maximum(*(encode(column, tokenizer, LONGEST, cache=False).lengths for column in columns))
+
+
+def fitting_length(lengths: np.ndarray, model: Any) -> int:
+    """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has positions.
+
+    It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training; memory and
+    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is dear.
+    """
+    wanted = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0
+    return min(max(-(-wanted // 32) * 32, SHORTEST), LONGEST, getattr(model, "max_length", LONGEST))
+
+
+def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
+    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are no texts."""
+    if max_length is None or experiment.task.max_length is not None:
+        return experiment
+    return experiment.replace(task=experiment.task.replace(max_length=max_length))
 
 
 def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
@@ -274,7 +305,7 @@ def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:
     """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
     if kind == "text":
-        return _texts(Tokenizer.load(folder), experiment)
+        return _texts(Tokenizer.load(folder), with_length(experiment, fitting_length(np.zeros(0), experiment.model)))
     if kind == "audio":
         sound = loads(Sound, (folder / _SOUND).read_text(encoding="utf-8"))
         return Sounds(sound.rate, sound, shape)
