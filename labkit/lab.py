@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from labkit.base import manifest
-from labkit.base.config import Config, loads
+from labkit.base.config import Config, known_settings, loads
 from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.data.rows import Rows
 from labkit.planning import experiment_of
@@ -64,8 +64,10 @@ class Run(BaseRun):
         """The rows the run was given: cleaned, and split."""
         return Rows.open(self.info.folder / "data")
 
+    @known_settings
     def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Prediction]:
-        """Classify new texts, pictures or features."""
+        """Predict for new texts, pictures, sounds or features, or the rows of a table; see
+        :meth:`labkit.Predictor.predict`."""
         return self.predictor.predict(examples, pairs)
 
     def generate(self, prompts: str | Sequence[str], **settings: Any) -> Any:
@@ -315,7 +317,9 @@ def create(
         experiment = loads(Experiment, path.read_text(encoding="utf-8"))
     if name:
         experiment = experiment.replace(name=name)
-    return Run.create(Store(folder), experiment, experiment.data.load(experiment.task))
+    rows = experiment.data.load(experiment.task)
+    experiment = experiment.replace(data=experiment.data.replace(columns=rows.basis.text))
+    return Run.create(Store(folder), experiment, rows)
 
 
 def runs(folder: str | Path | None = None) -> Runs:
@@ -337,6 +341,7 @@ def predictor(run: str | Path, folder: str | Path | None = None) -> Predictor:
     return open_run(str(run), folder).predictor
 
 
+@known_settings
 def serve(
     model: Run | Predictor | str | Path,
     *,
@@ -344,6 +349,9 @@ def serve(
     port: int = 0,
     token: str = "",
     rate: float = 10.0,
+    hosts: Sequence[str] = (),
+    examples: int = 64,
+    characters: int = 10_000,
     folder: str | Path | None = None,
 ) -> Endpoint:
     """Answer over HTTP with a classifier, in a thread, until ``close()``: see :class:`labkit.ship.server.Endpoint`.
@@ -351,6 +359,8 @@ def serve(
     Args:
         model: a run, its id or name, a folder that ``run.export`` has written, or a predictor.
         host, port, token, rate: where it listens, what clients must show, requests a second at most.
+        hosts: further names by which clients may call it (the Host header), such as that of a proxy.
+        examples, characters: of a request, and of a text, at most.
         folder: the lab folder, for a run by name.
     """
     from labkit.ship.predictor import Predictor
@@ -359,7 +369,7 @@ def serve(
     if isinstance(model, Run):
         model = model.predictor
     found = model if isinstance(model, Predictor) else predictor(model, folder)
-    return Endpoint(found, host, port, token, rate)
+    return Endpoint(found, host, port, token, rate, hosts=hosts, examples=examples, characters=characters)
 
 
 def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:

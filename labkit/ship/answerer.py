@@ -17,8 +17,8 @@ from flax import nnx
 from labkit.base.config import loads
 from labkit.base.errors import WeightsError
 from labkit.data.batch import choose_buckets
+from labkit.data.given import texts_of
 from labkit.data.spans import WindowBatches, windows
-from labkit.ship.given import texts_of
 from labkit.tasks import tasks
 from labkit.tasks.qa import NULLABLE, Answer, best_span, exact, overlap, right_answers
 from labkit.train.compilation import use_compilation_cache

@@ -28,13 +28,14 @@ class Data(Config):
     options: dict[str, Any] = option(help="Further arguments of lk.load.", factory=dict)
     steps: tuple[dict[str, Any], ...] = option((), 'What is done to them, such as {do = "split", test = 0.2}.')
     accept_leakage: bool = option(False, "Go on although rows of validation or test also stand in train.")
+    columns: tuple[str, ...] = option((), "Source columns of the texts that were trained on; noted by labkit.")
 
     @classmethod
     def of(cls, rows: Rows, accept_leakage: bool = False) -> Self:
         """How ``rows`` came about."""
         given = dict(rows.source)
         steps = tuple(given.pop("steps", ()))
-        return cls(given.pop("source", ""), given, steps, accept_leakage)
+        return cls(given.pop("source", ""), given, steps, accept_leakage, rows.basis.text)
 
     def check(self) -> None:
         super().check()

@@ -11,6 +11,7 @@ import pytest
 from datasets import Array2D, Dataset, Features, Value
 
 import labkit as lk
+from labkit.data.pixels import Pixels
 from labkit.data.rows import Rows, Spec
 from labkit.panels.state import State
 from labkit.panels.use import Use, as_read
@@ -133,8 +134,8 @@ def test_pixels_become_what_the_model_reads():
     pixels[0, 0], pixels[0, 1] = (255, 0, 0, 255), (0, 255, 0, 255)  # the third is clear: white shows through
     np.testing.assert_array_equal(as_read(pixels, 1)[0, :, 0], [76, 150, 255])
     assert as_read(pixels, 3).tolist() == [[[255, 0, 0], [0, 255, 0], [255, 255, 255]]]
-    assert as_read(pixels, 1, np.uint8, 16.0)[0, :, 0].tolist() == [5, 9, 16]
-    np.testing.assert_allclose(as_read(pixels, 1, np.float32, 1.0)[0, 2], 1.0)
+    assert as_read(pixels, 1, Pixels(True, 16.0))[0, :, 0].tolist() == [5, 9, 16]
+    np.testing.assert_allclose(as_read(pixels, 1, Pixels(False, 1.0))[0, 2], 1.0)
 
 
 def test_numbers_are_answered_and_refused(tmp_path: Path):
