@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.base import manifest
 from labkit.base.config import Config, known_settings, loads
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
     from labkit.ship.predictor import Prediction, Predictor
     from labkit.ship.server import Endpoint
 
+Tool = TypeVar("Tool")
+
 
 class Run(BaseRun):
     """A run with all that can be done with it: watched, steered, judged, used, exported."""
 
-    _predictor: tuple[Any, Predictor] | None = None
     _shown: int | None = None  # the cell that has watched the run and so shows it already
 
     @property
@@ -46,11 +48,20 @@ class Run(BaseRun):
         """The trained model. Raises :class:`RunError` while there is none."""
         from labkit.ship.predictor import Predictor
 
+        return self._opened(Predictor)
+
+    @functools.cached_property
+    def _tools(self) -> dict[type, tuple[int, Any]]:
+        """What the model was opened as, each with the time of the model."""
+        return {}
+
+    def _opened(self, kind: type[Tool]) -> Tool:
+        """The trained model opened as ``kind``; kept, with what was compiled for it, until there is a newer model."""
         folder = self._model()
         stamp = (folder / manifest.NAME).stat().st_mtime_ns
-        if self._predictor is None or self._predictor[0] != stamp:
-            self._predictor = (stamp, Predictor(folder))
-        return self._predictor[1]
+        if kind not in self._tools or self._tools[kind][0] != stamp:
+            self._tools[kind] = (stamp, kind(folder))  # type: ignore[call-arg]
+        return self._tools[kind][1]
 
     def _model(self) -> Path:
         """The folder of the trained model. Raises :class:`RunError` while there is none."""
@@ -74,37 +85,43 @@ class Run(BaseRun):
         """What the language model writes after prompts; see :meth:`labkit.Generator.generate`."""
         from labkit.ship.generator import Generator
 
-        return Generator(self._model()).generate(prompts, **settings)
+        return self._opened(Generator).generate(prompts, **settings)
 
+    @known_settings
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
         """What a pretrained encoder puts for every ``[MASK]``; see :meth:`labkit.Filler.fill`."""
         from labkit.ship.filler import Filler
 
-        return Filler(self._model()).fill(text, pair, top=top)
+        return self._opened(Filler).fill(text, pair, top=top)
 
+    @known_settings
     def follows(self, first: str, second: str) -> float:
         """How sure a pretrained encoder is that one text follows the other; see :meth:`labkit.Filler.follows`."""
         from labkit.ship.filler import Filler
 
-        return Filler(self._model()).follows(first, second)
+        return self._opened(Filler).follows(first, second)
 
     def embed(self, texts: Sequence[str]) -> Any:
         """Vectors of texts, f32 [n, d], by the trained encoder; see :meth:`labkit.Embedder.embed`."""
         from labkit.ship.embedder import Embedder
 
-        return Embedder(self._model()).embed(texts)
+        return self._opened(Embedder).embed(texts)
 
     def translate(self, texts: str | Sequence[str], **settings: Any) -> Any:
         """Target texts of source texts; see :meth:`labkit.ship.translator.Translator.translate`."""
         from labkit.ship.translator import Translator
 
-        return Translator(self._model()).translate(texts, **settings)
+        return self._opened(Translator).translate(texts, **settings)
 
-    def answer(self, questions: Sequence[str], paragraphs: Sequence[str]) -> list[Found]:
-        """Answers to questions, each a piece of its paragraph; see :class:`labkit.ship.answerer.Answerer`."""
+    @known_settings
+    def answer(
+        self, questions: Sequence[str], paragraphs: Sequence[str], *, threshold: float = 0.0
+    ) -> list[Found]:  # fmt: skip
+        """Answers to questions, each a piece of its paragraph, or none; see
+        :meth:`labkit.ship.answerer.Answerer.answer`."""
         from labkit.ship.answerer import Answerer
 
-        return Answerer(self._model()).answer(questions, paragraphs)
+        return self._opened(Answerer).answer(questions, paragraphs, threshold=threshold)
 
     def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
         """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it.

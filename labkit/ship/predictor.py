@@ -11,15 +11,14 @@ import jax
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import known_settings, loads
+from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.data.given import columns_of, is_place, paths_in, records_of, table_of, texts_in, texts_of
 from labkit.judge.explain import Explainer
 from labkit.judge.explanation import Attention, Explanation
+from labkit.ship.opening import experiment_in
 from labkit.tasks import tasks
 from labkit.tasks.classify import Supervised
-from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
 from labkit.train.inputs import Texts
 from labkit.train.setup import load_model
 
@@ -98,10 +97,7 @@ class Predictor:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        if not (self.folder / "labkit.toml").exists():
-            raise WeightsError(f"{self.folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
-        use_compilation_cache()
-        self.experiment: Experiment = loads(Experiment, (self.folder / "labkit.toml").read_text(encoding="utf-8"))
+        self.experiment = experiment_in(self.folder)
         if not isinstance(self.experiment.task, Supervised):
             learnt = tasks.name_of(self.experiment.task)
             raise WeightsError(
