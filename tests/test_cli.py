@@ -35,7 +35,9 @@ class FakeRun:
 
     @property
     def info(self):
-        return SimpleNamespace(over=self.over, error="Loss is not a number.", cure="Lower the learning rate.")
+        return SimpleNamespace(
+            over=self.over, error="Loss is not a number.", cure="Lower the learning rate.", summary={}
+        )
 
     def toml(self) -> str:
         return 'name = "first"\n'
