@@ -364,13 +364,15 @@ def _printable(text: str) -> str:
 
 def _examples(predictor: Predictor, given: list[str], pair: str | None) -> tuple[list[Any], list[str] | None]:
     """What the arguments of ``predict`` name: texts, or the files of pictures and sounds."""
-    from labkit.data.given import ENDINGS, files_in
+    from labkit.data.given import ENDINGS, files_in, is_place
 
     kind = predictor.inputs.kind
     if kind in ENDINGS:
         return [path for place in given for path in files_in(Path(place).expanduser(), kind)], None
     if kind != "text":
         raise ConfigError("this model reads tables of features: labkit predict RUN --file x.csv")
+    if pair is None and len(given) == 1 and Path(given[0]).suffix and is_place(given[0]):
+        raise ConfigError(f"{given[0]} is a file: labkit predict RUN --file {given[0]}")
     if pair is not None and len(given) > 1:
         raise ConfigError("--pair is the second text of one text; give several pairs with --file.")
     return list(given), None if pair is None else [pair]

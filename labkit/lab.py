@@ -101,6 +101,7 @@ class Run(BaseRun):
 
         return self._opened(Filler).follows(first, second)
 
+    @known_settings
     def embed(self, texts: Sequence[str]) -> Any:
         """Vectors of texts, f32 [n, d], by the trained encoder; see :meth:`labkit.Embedder.embed`."""
         from labkit.ship.embedder import Embedder
@@ -123,6 +124,7 @@ class Run(BaseRun):
 
         return self._opened(Answerer).answer(questions, paragraphs, threshold=threshold)
 
+    @known_settings
     def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
         """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it.
 
@@ -298,6 +300,7 @@ def fit(
     return _go(run, detach or processes > 1, background, processes)
 
 
+@known_settings
 def train(
     experiment: Experiment | str | Path | None = None,
     *,
@@ -339,11 +342,13 @@ def create(
     return Run.create(Store(folder), experiment, rows)
 
 
+@known_settings
 def runs(folder: str | Path | None = None) -> Runs:
     """The runs of a lab folder, newest first."""
     return Runs(Store(folder))
 
 
+@known_settings
 def open_run(run: str, folder: str | Path | None = None) -> Run:
     """The run with this id, or the newest of this name."""
     return Run(Store(folder), run)

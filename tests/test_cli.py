@@ -257,6 +257,12 @@ def test_every_kind_of_table_is_read_as_when_it_is_loaded(front, tmp_path) -> No
     assert front.batches == [["good film", "bad, film"]] * 6
 
 
+def test_a_file_is_not_taken_for_a_text(front, tmp_path) -> None:
+    source = table(tmp_path / "in.csv", "text\ngood\n")
+    assert f"is a file: labkit predict RUN --file {source}" in command("predict", "first", source, code=2).stderr
+    assert command("predict", "first", "in.csv").stdout == "pos\t0.7500\tin.csv\n"  # there is no such file here
+
+
 def test_answers_are_written_as_json_lines(front, tmp_path) -> None:
     pd.DataFrame({"text": ["gut", "ö"], "n": [1.5, None], "tags": [["a"], []]}).to_parquet(tmp_path / "a.parquet")
     command("predict", "first", "--file", tmp_path / "a.parquet", "--out", tmp_path / "out.jsonl")

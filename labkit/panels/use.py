@@ -141,7 +141,12 @@ class Use(Panel):
         if kind == "image":
             self.drop.size = list(predictor.inputs.shape[:2])
         elif kind == "features":
-            self.numbers.placeholder = self.word("features_hint", count=predictor.inputs.shape[0])
+            columns = _columns(predictor.inputs)
+            self.numbers.placeholder = (
+                self.word("columns_hint", names=", ".join(columns))
+                if columns
+                else self.word("features_hint", count=predictor.inputs.shape[0])
+            )
 
     def _pairs(self) -> bool:
         run = self.state.run
@@ -158,7 +163,7 @@ class Use(Panel):
             shown = self.pair.layout.display != "none"
             self._ask(text, predictor.clean(self.pair.value[:LONGEST]) if shown else None)
         else:
-            self._ask(_numbers(self.numbers.value, predictor.inputs.shape[0]), None)
+            self._ask(_features(self.numbers.value, predictor.inputs), None)
 
     def _say(self, asking: Asking) -> None:
         """Ask a model that tells no classes."""
@@ -272,6 +277,29 @@ def _model(run: Run) -> Any:
         return judging.tool_of(run)
     except RunError:
         return None
+
+
+def _columns(inputs: Any) -> tuple[str, ...]:
+    """Source columns of features of which some are more than a number: categories, dates, yes and no."""
+    columns = inputs.standard.columns if inputs.standard else ()
+    return tuple(visible(each.name, 40) for each in columns) if any(each.kind != "number" for each in columns) else ()
+
+
+def _features(text: str, inputs: Any) -> np.ndarray:
+    """The features that a text holds: the cells of the source columns in their order, or the numbers of the features.
+
+    Raises:
+        DataError: a cell is not what its column holds, or there are too few or too many.
+    """
+    cells = [cell.strip() for cell in re.split("[,;]", text)]
+    if (columns := _columns(inputs)) and len(cells) == len(columns):
+        record = {each.name: cell or None for each, cell in zip(inputs.standard.columns, cells, strict=True)}
+        try:
+            return np.asarray(inputs.examples([record]))[0]
+        except DataError:
+            if len(cells) != inputs.shape[0]:  # else they may be the numbers of a row that was drawn
+                raise
+    return _numbers(text, inputs.shape[0])
 
 
 def _numbers(text: str, count: int) -> np.ndarray:

@@ -79,9 +79,9 @@ NOUNS = {"image": "pictures", "audio": "sounds", "features": "features"}
 USED_BY = {
     "lm": "run.generate(prompts), or lk.Generator(folder)",
     "pretrain": "run.fill(text), or lk.Filler(folder)",
-    "qa": "run.answer(questions, paragraphs)",
+    "qa": "run.answer(questions, paragraphs), or labkit.ship.answerer.Answerer(folder)",
     "embed": "run.embed(texts), or lk.Embedder(folder)",
-    "seq2seq": "run.translate(texts)",
+    "seq2seq": "run.translate(texts), or labkit.ship.translator.Translator(folder)",
 }
 
 

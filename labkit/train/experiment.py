@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -205,7 +206,7 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
         homes[Optimizer] = rule.to_dict()
     elif rule is not None:
         raise ConfigError(f"optimizer = {rule!r} must be the name of a rule ({', '.join(RULES)}) or an Optimizer.")
-    fields = {name: cls for cls in homes for name in cls.__dataclass_fields__ if name != "optimizer"}  # type: ignore[attr-defined]
+    fields = {field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"}  # type: ignore[arg-type]
     check_names("fit", values, fields)
     for name, value in values.items():
         homes[fields[name]][name] = value

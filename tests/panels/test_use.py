@@ -138,6 +138,26 @@ def test_pixels_become_what_the_model_reads():
     np.testing.assert_allclose(as_read(pixels, 1, Pixels(False, 1.0))[0, 2], 1.0)
 
 
+def test_cells_of_a_table_are_answered_by_their_columns(tmp_path: Path):
+    rows = [{"size": ["small", "large", "huge"][i % 3], "x": i, "y": 2.0 * i} for i in range(60)]
+    run = lk.fit(lk.load(rows, features=("size", "x"), number="y"), "mlp", folder=tmp_path, background=False, epochs=2)
+    panel = Use(run, language="en")
+    panel.settle(60)
+    assert panel.numbers.placeholder == "values with commas between them: size, x"
+    panel.numbers.value = "tiny, 3"
+    panel.go.click()
+    assert "which is none of its categories: huge, large, small" in panel._error.value
+    panel.numbers.value = "large, 3"
+    panel.go.click()
+    panel.settle(60)
+    wanted = float(run.predict([{"x": 3, "size": "large"}])[0])
+    assert panel.problem is None and f"{wanted:.5g}" in panel.answer.value
+    panel.any.click()  # a row of the test split, as numbers
+    panel.settle(60)
+    assert panel.problem is None and panel.numbers.value.count(",") == 3
+    panel.close()
+
+
 def test_numbers_are_answered_and_refused(tmp_path: Path):
     random = np.random.default_rng(0)
     table = random.normal(size=(150, 3))
