@@ -193,7 +193,6 @@ SENTENCES: dict[str, str] = {
     ),
     "picture * is missing.": "第 * 张图片缺失。",
     "there is no picture *; the model reads files of pictures, or arrays.": "没有图片 *；此模型读取图片文件或数组。",
-    "* cannot be read: *.": "无法读取 *：†。",
     "* of * answers cannot be used: *.": "* 个答案（共 * 个）无法使用：†。",
     "example *: the tokenizer makes no token of its answer, *.": "样本 *：分词器未能从其答案 * 得到词元。",
     "example *: its answer has * tokens, but a window only room for *. Raise max_length, or leave the row out.": (
