@@ -402,13 +402,8 @@ def test_the_real_e5_puts_translations_together() -> None:
 
     from labkit.models.bert import BertConfig
 
-    config = BertConfig(weights="e5-small")
-    assert (config.vocab_size, config.depth, config.width, config.settled(vectors=True).pooling) == (
-        250037,
-        12,
-        384,
-        "mean",
-    )
+    config = BertConfig(weights="e5-small").settled(vectors=True)
+    assert (config.vocab_size, config.depth, config.width, config.pooling) == (250037, 12, 384, "mean")
     model = config.build(nnx.Rngs(0))
     config.load(model)
     tokenizer = Tokenizer.from_file(str(samples.folder("e5-small") / "tokenizer.json"))
