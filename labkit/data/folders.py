@@ -5,6 +5,8 @@ Every file that is not read is named in the report, and so are files that system
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -400,6 +402,9 @@ def _read_named(part: Part, column: str, files: list[Path | None], kind: str, sh
 # --- texts ---------------------------------------------------------------------------------------------------------
 
 
+_KNOWN, _HEAD = 20, 4096  # texts of a folder that show its language, and bytes of each
+
+
 def read_texts(files: list[Path], about: pa.Table, names: list[str], encoding: str | None = None) -> Part:
     """The text of each file (column ``text``), with its row of the table ``about``."""
     key = ["texts", fingerprint(names, [sha256_file(path) for path in files], about.to_pylist()), encoding]
@@ -410,16 +415,35 @@ def _texts(
     files: list[Path], about: pa.Table, names: list[str], given: str | None, reading: Reading
 ) -> Iterator[pa.Table]:
     rows = about.column(ROW).to_pylist()
+    beside = {} if given else _known_texts(files)
     for start in range(0, len(files), PORTION):
         texts = []
         for place in range(start, min(start + PORTION, len(files))):
-            row, name, encoding = rows[place], names[place], detect(files[place], given)
-            with encoding.open(files[place]) as file:
+            row, name, path = rows[place], names[place], files[place]
+            encoding = detect(path, given, beside.get(path.parent) or beside.get(None, ""))
+            with encoding.open(path) as file:
                 texts.append(file.read())
             if encoding.guessed:
                 reading.report.add("counted", "encoding guessed", [row], detail=f"{name}: {encoding.name}")
+            if encoding.doubt:
+                reading.report.add("counted", "encoding in doubt", [row], detail=f"{name}: {encoding.doubt}")
             if not encoding.sure and LOST in texts[-1]:
                 lost = f"bytes that are not {encoding.name} became U+FFFD"
                 reading.report.add("repaired", lost, [row], detail=name)
         reading.records = start + len(texts)
         yield about.slice(start, len(texts)).add_column(0, "text", pa.array(texts, pa.string()))
+
+
+def _known_texts(files: list[Path]) -> dict[Path | None, str]:
+    """Folder → the beginnings of some texts in it that are UTF-8; None → of all folders."""
+    found: dict[Path | None, list[str]] = {None: []}
+    for path in files:
+        here = found.setdefault(path.parent, [])
+        if len(here) < _KNOWN:
+            with open(path, "rb") as file:
+                head = file.read(_HEAD)
+            with contextlib.suppress(UnicodeDecodeError):
+                text = codecs.getincrementaldecoder("utf-8")().decode(head)
+                here.append(text)
+                found[None].append(text)
+    return {folder: "\n".join(texts[: 5 * _KNOWN]) for folder, texts in found.items()}
