@@ -144,6 +144,7 @@ SENTENCES: dict[str, str] = {
     "* holds no whole saved rows: *. Save them again.": "* 不是完整的已保存数据：*。请重新保存。",
     "* is a model, not data. Data samples: *.": "* 是模型而不是数据。示例数据有：*。",
     "sound without samples": "声音没有采样",
+    "sound in *, not PCM: save it as PCM, 16 bits": "声音编码为 *，不是 PCM：请另存为 16 位 PCM",
     "sound with samples that are not finite": "声音中有不是有限数值的采样",
     "no whole WAV file (*)": "不是完整的 WAV 文件（*）",
     "there is no file or folder *.*": "没有文件或文件夹 *。†",
