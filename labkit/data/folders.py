@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import itertools
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,7 +29,7 @@ from labkit.data.decode import LOST, detect
 from labkit.data.files import READERS, read_shards
 from labkit.data.media import PICTURES, SOUNDS, Shape, medium_of, read_media, settled
 from labkit.data.packed import OPENERS
-from labkit.data.report import Note, Report, visible
+from labkit.data.report import CAP, Note, Report, visible
 from labkit.data.spool import PORTION, ROW, Part, Reading, cached
 
 Parts = dict[str, Callable[[], Part]]  # split → what reads it
@@ -106,9 +107,11 @@ def read_folder(folder: Path, dialect: Dialect, shape: Shape, tables: bool = Fal
         kind = medium_of([path for _, files in media.values() for path in files])
         parts, notes = _of_classes(folder, media, lambda files, about: read_media(files, shape, about, _names(about)))
         return Found(parts, kind, shape, tuple(notes), tables=False)
-    if named:
+    texts = _classes(folder, (".txt",))
+    at_root = all(path.parent == folder for path in _flat(named))
+    if named and (at_root or not texts):
         return Found(_shards(named, dialect), notes=_left(folder, _flat(named)))
-    if texts := _classes(folder, (".txt",)):
+    if texts:
         read = lambda files, about: read_texts(files, about, _names(about), dialect.encoding)  # noqa: E731
         parts, notes = _of_classes(folder, texts, read)
         return Found(parts, notes=tuple(notes))
@@ -174,10 +177,11 @@ def _twice(one: Path, two: Path, split: str) -> DataError:
 
 
 def _left(folder: Path, used: Iterable[Path]) -> tuple[Note, ...]:
-    """Notes of the files in a folder that are not read, and of those that a system added."""
+    """Notes of the files in a folder that are not read, and of those that a system added; at most :data:`CAP`."""
     used = set(used)
     report, above = Report(), {parent for path in used for parent in path.parents}
-    for path in _unread(folder, used, above):
+    unread = _unread(folder, used, above)
+    for path in itertools.islice(unread, CAP):
         name = path.relative_to(folder).as_posix() + "/" * path.is_dir()
         if system_file(path.name):
             report.add("counted", "file of the system passed over", detail=name)
@@ -187,11 +191,15 @@ def _left(folder: Path, used: Iterable[Path]) -> tuple[Note, ...]:
 
 
 def _unread(folder: Path, used: set[Path], above: set[Path]) -> Iterator[Path]:
-    for child in sorted(folder.iterdir()):
-        if child in above and not system_file(child.name):
+    """Files that are not used; of the system's folders, links and empty folders the name alone."""
+    children = sorted(folder.iterdir())
+    for child in children:
+        if child.is_dir() and not system_file(child.name) and (child in above or not child.is_symlink()):
             yield from _unread(child, used, above)
         elif child not in used:
             yield child
+    if not children:
+        yield folder
 
 
 # --- a table for each split ----------------------------------------------------------------------------------------
