@@ -126,6 +126,8 @@ def note_encoding(encoding: Encoding, report: Report) -> None:
     """Report an encoding that is not UTF-8, and that it was guessed."""
     if encoding.guessed:
         report.add("counted", f"encoding guessed: {encoding.name}", detail='pass encoding="…" if texts look wrong')
+    if encoding.doubt:
+        report.add("counted", "encoding in doubt", detail=encoding.doubt)
 
 
 def sniff(path: Path, encoding: Encoding, dialect: Dialect) -> str:

@@ -1,4 +1,4 @@
-"""Which encoding a text file is in: told by its mark, proved by decoding all of it, or guessed and said so."""
+"""Which encoding a text file is in: by its mark, by decoding all of it, or guessed from its letters and reported."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from labkit.base.errors import DataError
+from labkit.base.shown import visible
+from labkit.data import letters, scripts
 
 MARKS = {  # byte order marks; UTF-32 first, its mark begins like that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -23,23 +25,32 @@ LOST = "\ufffd"
 
 @dataclass(frozen=True)
 class Encoding:
-    """How to decode a file. ``sure``: every byte decodes; else lost characters become U+FFFD and must be counted."""
+    """How to decode a file.
+
+    Attributes:
+        name: a Python codec.
+        sure: every byte decodes; else lost characters become U+FFFD and must be counted.
+        guessed: whether another encoding is possible.
+        doubt: where another is nearly as likely: a word as both read it.
+    """
 
     name: str
     sure: bool
     guessed: bool = False
+    doubt: str = ""
 
     def open(self, path: Path) -> IO[str]:
         """The file as text with its own line ends."""
         return open(path, encoding=self.name, errors="strict" if self.sure else "replace", newline="")
 
 
-def detect(path: Path, given: str | None = None) -> Encoding:
+def detect(path: Path, given: str | None = None, beside: str = "") -> Encoding:
     """The encoding of a file.
 
     Args:
         path: the file.
         given: an encoding to take instead of looking.
+        beside: texts of files next to it whose encoding is known, for their language and script.
 
     Raises:
         DataError: ``given`` is not known, or nothing fits the bytes.
@@ -61,7 +72,7 @@ def detect(path: Path, given: str | None = None) -> Encoding:
         return Encoding("utf-8", sure=True)
     if _mostly_utf8(path):
         return Encoding("utf-8", sure=False)
-    return _guess(path, head, bad)
+    return _guess(path, head, bad, beside)
 
 
 def _unmarked_utf16(head: bytes) -> str | None:
@@ -99,14 +110,29 @@ def _mostly_utf8(path: Path) -> bool:
     return good > 10 * bad
 
 
-def _guess(path: Path, head: bytes, bad: int) -> Encoding:
-    from charset_normalizer import from_bytes
-
+def _guess(path: Path, head: bytes, bad: int, beside: str) -> Encoding:
     sample = head
     if bad > len(head):
         with open(path, "rb") as file:
             file.seek(bad)
             sample = head[: head.rfind(b"\n") + 1] + file.read(SAMPLE)
+    latin = letters.may_be_latin(sample) and not scripts.is_known(beside)
+    found = letters.guess(sample, beside) if latin else None
+    if (found := found or scripts.guess(sample, beside)) is not None:
+        return Encoding(found.name, sure=False, guessed=True, doubt=_doubt(found))
+    return _by_statistics(path, sample)
+
+
+def _doubt(found: letters.Guess) -> str:
+    if not found.other:
+        return ""
+    one, two = (visible(word, 40) for word in found.words)
+    return f'{found.name} reads {one!r}, {found.other} reads {two!r}; pass encoding="…" to settle it'
+
+
+def _by_statistics(path: Path, sample: bytes) -> Encoding:
+    from charset_normalizer import from_bytes
+
     best = from_bytes(sample).best()
     if best is None:
         raise DataError(f'{path.name!r} is not text in any known encoding; if it is, pass encoding="…".')

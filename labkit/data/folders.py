@@ -5,6 +5,9 @@ Every file that is not read is named in the report, and so are files that system
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import itertools
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +29,7 @@ from labkit.data.decode import LOST, detect
 from labkit.data.files import READERS, read_shards
 from labkit.data.media import PICTURES, SOUNDS, Shape, medium_of, read_media, settled
 from labkit.data.packed import OPENERS
-from labkit.data.report import Note, Report, visible
+from labkit.data.report import CAP, Note, Report, visible
 from labkit.data.spool import PORTION, ROW, Part, Reading, cached
 
 Parts = dict[str, Callable[[], Part]]  # split → what reads it
@@ -104,9 +107,11 @@ def read_folder(folder: Path, dialect: Dialect, shape: Shape, tables: bool = Fal
         kind = medium_of([path for _, files in media.values() for path in files])
         parts, notes = _of_classes(folder, media, lambda files, about: read_media(files, shape, about, _names(about)))
         return Found(parts, kind, shape, tuple(notes), tables=False)
-    if named:
+    texts = _classes(folder, (".txt",))
+    at_root = all(path.parent == folder for path in _flat(named))
+    if named and (at_root or not texts):
         return Found(_shards(named, dialect), notes=_left(folder, _flat(named)))
-    if texts := _classes(folder, (".txt",)):
+    if texts:
         read = lambda files, about: read_texts(files, about, _names(about), dialect.encoding)  # noqa: E731
         parts, notes = _of_classes(folder, texts, read)
         return Found(parts, notes=tuple(notes))
@@ -172,10 +177,11 @@ def _twice(one: Path, two: Path, split: str) -> DataError:
 
 
 def _left(folder: Path, used: Iterable[Path]) -> tuple[Note, ...]:
-    """Notes of the files in a folder that are not read, and of those that a system added."""
+    """Notes of the files in a folder that are not read, and of those that a system added; at most :data:`CAP`."""
     used = set(used)
     report, above = Report(), {parent for path in used for parent in path.parents}
-    for path in _unread(folder, used, above):
+    unread = _unread(folder, used, above)
+    for path in itertools.islice(unread, CAP):
         name = path.relative_to(folder).as_posix() + "/" * path.is_dir()
         if system_file(path.name):
             report.add("counted", "file of the system passed over", detail=name)
@@ -185,11 +191,15 @@ def _left(folder: Path, used: Iterable[Path]) -> tuple[Note, ...]:
 
 
 def _unread(folder: Path, used: set[Path], above: set[Path]) -> Iterator[Path]:
-    for child in sorted(folder.iterdir()):
-        if child in above and not system_file(child.name):
+    """Files that are not used; of the system's folders, links and empty folders the name alone."""
+    children = sorted(folder.iterdir())
+    for child in children:
+        if child.is_dir() and not system_file(child.name) and (child in above or not child.is_symlink()):
             yield from _unread(child, used, above)
         elif child not in used:
             yield child
+    if not children:
+        yield folder
 
 
 # --- a table for each split ----------------------------------------------------------------------------------------
@@ -400,6 +410,9 @@ def _read_named(part: Part, column: str, files: list[Path | None], kind: str, sh
 # --- texts ---------------------------------------------------------------------------------------------------------
 
 
+_KNOWN, _HEAD = 20, 4096  # texts of a folder that show its language, and bytes of each
+
+
 def read_texts(files: list[Path], about: pa.Table, names: list[str], encoding: str | None = None) -> Part:
     """The text of each file (column ``text``), with its row of the table ``about``."""
     key = ["texts", fingerprint(names, [sha256_file(path) for path in files], about.to_pylist()), encoding]
@@ -410,16 +423,35 @@ def _texts(
     files: list[Path], about: pa.Table, names: list[str], given: str | None, reading: Reading
 ) -> Iterator[pa.Table]:
     rows = about.column(ROW).to_pylist()
+    beside = {} if given else _known_texts(files)
     for start in range(0, len(files), PORTION):
         texts = []
         for place in range(start, min(start + PORTION, len(files))):
-            row, name, encoding = rows[place], names[place], detect(files[place], given)
-            with encoding.open(files[place]) as file:
+            row, name, path = rows[place], names[place], files[place]
+            encoding = detect(path, given, beside.get(path.parent) or beside.get(None, ""))
+            with encoding.open(path) as file:
                 texts.append(file.read())
             if encoding.guessed:
                 reading.report.add("counted", "encoding guessed", [row], detail=f"{name}: {encoding.name}")
+            if encoding.doubt:
+                reading.report.add("counted", "encoding in doubt", [row], detail=f"{name}: {encoding.doubt}")
             if not encoding.sure and LOST in texts[-1]:
                 lost = f"bytes that are not {encoding.name} became U+FFFD"
                 reading.report.add("repaired", lost, [row], detail=name)
         reading.records = start + len(texts)
         yield about.slice(start, len(texts)).add_column(0, "text", pa.array(texts, pa.string()))
+
+
+def _known_texts(files: list[Path]) -> dict[Path | None, str]:
+    """Folder → the beginnings of some texts in it that are UTF-8; None → of all folders."""
+    found: dict[Path | None, list[str]] = {None: []}
+    for path in files:
+        here = found.setdefault(path.parent, [])
+        if len(here) < _KNOWN:
+            with open(path, "rb") as file:
+                head = file.read(_HEAD)
+            with contextlib.suppress(UnicodeDecodeError):
+                text = codecs.getincrementaldecoder("utf-8")().decode(head)
+                here.append(text)
+                found[None].append(text)
+    return {folder: "\n".join(texts[: 5 * _KNOWN]) for folder, texts in found.items()}

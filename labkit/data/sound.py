@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 
@@ -16,24 +17,88 @@ from labkit.data.arrays import Arrays
 RATE = 16_000  # samples a second, enough for speech
 
 
+#: Number of a format in a WAV file → its name, for those that are not read.
+_FORMATS = {2: "ADPCM", 6: "A-law", 7: "µ-law", 17: "IMA ADPCM", 49: "GSM 6.10", 80: "MPEG", 85: "MP3", 255: "AAC"}
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+
+
 def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
     """A WAV file as f32[samples] from -1 to 1 at ``rate`` samples a second, its channels averaged.
 
+    PCM of 8 to 32 bits and floating point are read, also where a program wrote the file as a stream and so could not
+    know its length.
+
     Raises:
-        DataError: it is no whole WAV file, has no samples, or holds numbers that are not finite.
+        DataError: it is no whole WAV file, is compressed, has no samples, or holds numbers that are not finite.
     """
-    import warnings
-
-    from scipy.io import wavfile
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", wavfile.WavFileWarning)
-            warnings.filterwarnings("ignore", "Chunk .non-data. not understood")
-            given, values = wavfile.read(path)
-    except Exception as error:  # the reader raises whatever its parts raise
+        with open(path, "rb") as file:
+            given, values = _samples(file, path.stat().st_size)
+    except DataError:
+        raise
+    except (OSError, ValueError, struct.error) as error:
         raise DataError(f"no whole WAV file ({type(error).__name__})") from error
-    return as_wave(values, int(given), rate)
+    return as_wave(values, given, rate)
+
+
+def _samples(file: BinaryIO, end: int) -> tuple[int, np.ndarray]:
+    """Samples a second, and samples [n, channels] as stored."""
+    head = file.read(12)
+    if head[:4] not in (b"RIFF", b"RIFX", b"RF64") or head[8:] != b"WAVE":
+        raise ValueError("no WAV file")
+    order, form = ">" if head[:4] == b"RIFX" else "<", b""
+    while len(head := file.read(8)) == 8:
+        name, size = struct.unpack(f"{order}4sI", head)
+        start = file.tell()
+        if name == b"data" and form:
+            return _decoded(file, form, _length(file, size, end - start), order)
+        if name == b"fmt ":
+            form = file.read(size)
+        file.seek(_next_chunk(file, start + size, size))
+    raise ValueError("no samples in it")
+
+
+def _length(file: BinaryIO, size: int, rest: int) -> int:
+    """Bytes of the samples. A program that writes a stream leaves 0 or the largest number in their place."""
+    if size >= 0xFFFFFFFE:
+        return rest
+    if size == 0 and rest:
+        start = file.tell()
+        after = file.read(8)
+        file.seek(start)
+        ended = len(after) == 8 and after[:4].isalnum() and 8 + int.from_bytes(after[4:], "little") <= rest
+        return 0 if ended else rest
+    if size > rest:
+        raise ValueError("cut off")
+    return size
+
+
+def _next_chunk(file: BinaryIO, end: int, size: int) -> int:
+    """Where the next chunk begins: after a byte of padding where the size is odd, which some programs leave out."""
+    if size % 2 == 0:
+        return end
+    file.seek(end)
+    return end if file.read(1).isalpha() else end + 1
+
+
+def _decoded(file: BinaryIO, form: bytes, length: int, order: str) -> tuple[int, np.ndarray]:
+    kind, channels, rate, _, frame, bits = struct.unpack(f"{order}HHIIHH", form[:16])
+    if kind == _EXTENSIBLE and len(form) >= 26:
+        kind = struct.unpack(f"{order}H", form[24:26])[0]
+    if kind not in (_PCM, _FLOAT):
+        raise DataError(f"sound in {_FORMATS.get(kind, f'format {kind}')}, not PCM: save it as PCM, 16 bits")
+    width = frame // max(1, channels) or -(-bits // 8)
+    known = (4, 8) if kind == _FLOAT else (1, 2, 3, 4)
+    if not channels or width not in known:
+        raise ValueError(f"{channels} channels of {width} bytes")
+    raw = np.frombuffer(file.read(length), np.uint8)
+    raw = raw[: len(raw) // (width * channels) * width * channels]
+    if width == 3:  # as the upper bytes of 32 bits
+        wide = np.zeros((len(raw) // 3, 4), np.uint8)
+        wide[:, slice(1, 4) if order == "<" else slice(0, 3)] = raw.reshape(-1, 3)
+        raw, width = wide.reshape(-1), 4
+    code = f"{order}f{width}" if kind == _FLOAT else "u1" if width == 1 else f"{order}i{width}"
+    return rate, raw.view(code).reshape(-1, channels)
 
 
 def as_wave(values: np.ndarray, given: int, rate: int = RATE) -> np.ndarray:

@@ -144,7 +144,7 @@ def load(
     if _is_tuples(x):
         file.pop("names", None)
     _no_use({**file, **media, **hub, **options}, f"rows in memory ({type(x).__name__})")
-    return make_rows(_read(memory_parts(x, names), wanted), choice, {"source": "", **_plain(said)})
+    return _checked(make_rows(_read(memory_parts(x, names), wanted), choice, {"source": "", **_plain(said)}))
 
 
 @dataclass(frozen=True)
@@ -313,8 +313,8 @@ def _checked(rows: Rows) -> Rows:
     first = next(iter(rows.splits.values()))
     if name and "text" not in rows.source and looks_like_files(first["text"][:100]):
         raise DataError(
-            f"column {name!r} holds names of files that are not there, and no other column holds texts. Load the "
-            "folder that has these files in it, or name the column with text=…."
+            f"column {name!r} holds names of files, and no other column holds texts. Load the folder that has the "
+            "files and the table in it, or name the column with text=…."
         )
     return rows
 

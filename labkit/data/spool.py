@@ -25,7 +25,7 @@ from labkit.data.report import Report
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
-FORMAT = 3  # raise it when what the readers write changes: older cache files are then left alone
+FORMAT = 4  # raise it when what the readers write changes: older cache files are then left alone
 MIXED = "mixed kinds became JSON text"
 SURROGATE = {code: "\ufffd" for code in range(0xD800, 0xE000)}
 

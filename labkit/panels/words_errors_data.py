@@ -107,9 +107,9 @@ SENTENCES: dict[str, str] = {
     "* is damaged or not what its name says: *.": "* 已损坏或与文件名不符：*。",
     "* cannot be unpacked: the disk has too little room for it.": "无法解压 *：磁盘空间不足。",
     "* is a folder of pictures or sounds, not a table.": "* 是图像或声音的文件夹，不是表格。",
-    "column * holds names of files that are not there, and no other column holds texts. Load the folder that has these "
-    "files in it, or name the column with text=….": (
-        "* 列是文件名，而这些文件不在此处，且没有其他含文本的列。请载入含有这些文件的文件夹，或在“文本列”中选择此列。"
+    "column * holds names of files, and no other column holds texts. Load the folder that has the files and the table "
+    "in it, or name the column with text=….": (
+        "* 列是文件名，且没有其他含文本的列。请载入含有这些文件与此表格的文件夹，或在“文本列”中选择此列。"
     ),
     "column * has * different values in * rows: classification needs few classes, each with many rows. Name "
     "another column with label=…, or list the classes with classes=(…). A number to predict is named by number=* "
@@ -144,6 +144,7 @@ SENTENCES: dict[str, str] = {
     "* holds no whole saved rows: *. Save them again.": "* 不是完整的已保存数据：*。请重新保存。",
     "* is a model, not data. Data samples: *.": "* 是模型而不是数据。示例数据有：*。",
     "sound without samples": "声音没有采样",
+    "sound in *, not PCM: save it as PCM, 16 bits": "声音编码为 *，不是 PCM：请另存为 16 位 PCM",
     "sound with samples that are not finite": "声音中有不是有限数值的采样",
     "no whole WAV file (*)": "不是完整的 WAV 文件（*）",
     "there is no file or folder *.*": "没有文件或文件夹 *。†",

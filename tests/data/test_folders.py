@@ -67,7 +67,7 @@ def test_class_folders_are_read_whole_or_say_what_is_not(tmp_path: Path):
     rows = lk.load(tmp_path)
     assert len(rows) == 10 and rows.spec.classes == ("a", "b")
     assert details(rows, "file not read") == [
-        "a/phone.heic", "b/phone.heic", "c/", "empty/", "loose.png", "notes.md"
+        "a/phone.heic", "b/phone.heic", "c/1.heic", "empty/", "loose.png", "notes.md"
     ]  # fmt: skip
     assert details(rows, "file in a folder within its class") == ["a/2024/z.png", "b/2024/z.png"]
     assert rows["train"]["file"][0] == "a/0.png"
@@ -155,8 +155,8 @@ def test_tables_that_are_no_split_are_named(tmp_path: Path):
     table(tmp_path / "old" / "train.csv")
     rows = lk.load(tmp_path)
     assert rows.counts() == {"train": 8}
-    assert details(rows, "file not read") == ["extra.csv", "old/", "train2.csv"]
-    assert details(read_table(tmp_path), "file not read") == ["extra.csv", "old/", "train2.csv"]
+    assert details(rows, "file not read") == ["extra.csv", "old/train.csv", "train2.csv"]
+    assert details(read_table(tmp_path), "file not read") == ["extra.csv", "old/train.csv", "train2.csv"]
 
 
 def test_a_folder_for_each_split_of_tables(tmp_path: Path):
@@ -301,15 +301,26 @@ def test_files_that_are_named_and_missing_are_refused_by_row(tmp_path: Path):
     rows = lk.load(tmp_path, on_bad="skip")
     assert rows["train"]["row"][:] == [0, 1, 3] and details(rows, "file not read") == ["2.png"]
     listed(tmp_path, "file", ["../../secret.png", "x.png", "y.png", "z.png"])
-    with pytest.raises(DataError, match="column 'file' holds names of files that are not there"):
+    with pytest.raises(DataError, match="column 'file' holds names of files, and no other"):
         lk.load(tmp_path)
+    with pytest.raises(DataError, match=r"Load the folder that has the files and the table in it"):
+        lk.load(pd.read_csv(tmp_path / "labels.csv"))
+
+
+def test_a_table_within_a_split_does_not_hide_texts_by_class(tmp_path: Path):
+    for label in "ab":
+        (tmp_path / "train" / label).mkdir(parents=True)
+        (tmp_path / "train" / label / "1.txt").write_text(f"text {label}")
+    table(tmp_path / "train" / "index.csv")
+    rows = lk.load(tmp_path)
+    assert rows.spec.classes == ("a", "b") and details(rows, "file not read") == ["train/index.csv"]
 
 
 def test_texts_beside_pictures_stay_texts(tmp_path: Path):
     picture(tmp_path / "figures" / "1.png")
     table(tmp_path / "train.csv")
     rows = lk.load(tmp_path)
-    assert rows.spec.kind == "text" and details(rows, "file not read") == ["figures/"]
+    assert rows.spec.kind == "text" and details(rows, "file not read") == ["figures/1.png"]
 
 
 def test_classes_by_folder_win_over_a_table_without_labels(tmp_path: Path):

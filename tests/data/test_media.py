@@ -145,6 +145,74 @@ def test_sounds_that_cannot_be_used_are_refused_by_their_row(sounds):
     np.testing.assert_allclose(as_wave(np.array([0, 255, 128], np.uint8), 10, 10), [-1, 127 / 128, 0])
 
 
+def chunk(name: bytes, data: bytes, size: int | None = None, pad: bool = True) -> bytes:
+    return name + struct.pack("<I", len(data) if size is None else size) + data + b"\0" * (pad and len(data) % 2)
+
+
+def wav(data: bytes, bits: int = 16, kind: int = 1, channels: int = 1, *, size: int | None = None,
+        before: bytes = b"", after: bytes = b"", extensible: bool = False) -> bytes:  # fmt: skip
+    """A WAV file of 8,000 samples a second, its chunks as they are given."""
+    width = -(-bits // 8) * channels
+    form = struct.pack("<HHIIHH", 0xFFFE if extensible else kind, channels, 8000, 8000 * width, width, bits)
+    if extensible:
+        guid = bytes.fromhex("000000001000800000aa00389b71")
+        form += struct.pack("<HHIH", 22, bits, 0, kind) + guid
+    body = b"WAVE" + chunk(b"fmt ", form) + before + chunk(b"data", data, size) + after
+    return b"RIFF" + struct.pack("<I", len(body) if size is None else size) + body
+
+
+VALUES = np.array([0.0, 0.5, -0.5, -1.0, 0.25])
+SIXTEEN = (VALUES * 32768).astype("<i2").tobytes()
+LIST = chunk(b"LIST", b"INFOISFT\x0e\0\0\0Lavf60.16.100\0")
+WAVES = {
+    "8 bits": wav((VALUES * 128 + 128).astype(np.uint8).tobytes(), 8),
+    "16 bits": wav(SIXTEEN),
+    "24 bits": wav(b"".join(int(v * (1 << 23)).to_bytes(3, "little", signed=True) for v in VALUES), 24),
+    "24 bits, extensible": wav(
+        b"".join(int(v * (1 << 23)).to_bytes(3, "little", signed=True) for v in VALUES), 24, extensible=True
+    ),
+    "32 bits": wav((VALUES * (1 << 31)).astype("<i4").tobytes(), 32),
+    "float32": wav(VALUES.astype("<f4").tobytes(), 32, 3),
+    "float32, extensible": wav(VALUES.astype("<f4").tobytes(), 32, 3, extensible=True),
+    "float64": wav(VALUES.astype("<f8").tobytes(), 64, 3),
+    "two channels": wav(np.repeat(np.frombuffer(SIXTEEN, "<i2"), 2).tobytes(), channels=2),
+    "chunks around it": wav(SIXTEEN, before=LIST + chunk(b"fact", b"\5\0\0\0"), after=LIST),
+    "an odd chunk": wav(SIXTEEN, before=chunk(b"bext", b"abc")),
+    "an odd chunk without padding": wav(SIXTEEN, before=chunk(b"bext", b"abc", pad=False)),
+    "a stream of ffmpeg": wav(SIXTEEN, size=0xFFFFFFFF, before=LIST),
+    "a stream without a length": wav(SIXTEEN, size=0),
+    "a byte too many": wav(SIXTEEN + b"\1", size=len(SIXTEEN) + 1),
+}
+
+
+@pytest.mark.parametrize("name", WAVES)
+def test_heads_of_wav_files_as_programs_write_them(tmp_path, name):
+    (tmp_path / "x.wav").write_bytes(WAVES[name])
+    np.testing.assert_allclose(read_wav(tmp_path / "x.wav", 8000), VALUES, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (wav(b"\xff" * 9, 8, 7), "sound in µ-law, not PCM"),
+        (wav(b"\xff" * 9, 8, 6, extensible=True), "sound in A-law, not PCM"),
+        (wav(b"\xff" * 9, 4, 17), "sound in IMA ADPCM, not PCM"),
+        (wav(b"\xff" * 9, 8, 1234), "sound in format 1234, not PCM"),
+        (wav(b""), "sound without samples"),
+        (wav(b"", after=LIST), "sound without samples"),
+        (wav(SIXTEEN, size=1000), "no whole WAV file"),
+        (wav(SIXTEEN)[:20], "no whole WAV file"),
+        (wav(SIXTEEN, channels=0), "no whole WAV file"),
+        (b"ID3\4" + bytes(99), "no whole WAV file"),
+        (b"", "no whole WAV file"),
+    ],
+)
+def test_wav_files_that_are_refused(tmp_path, content, says):
+    (tmp_path / "x.wav").write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        read_wav(tmp_path / "x.wav")
+
+
 def test_log_mel_is_what_its_formula_says():
     rate, window, hop, bands = 8000, 200, 80, 12
     wave = np.random.default_rng(1).normal(size=(1, 1000)).astype(np.float32)
