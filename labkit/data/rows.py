@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.base.config import Config, option
+from labkit.base.config import Config, known_settings, option
 from labkit.base.errors import DataError, nearest
 from labkit.base.shown import escape
 from labkit.data import disk
@@ -229,6 +229,7 @@ class Rows:
 
         return duplicates.dedupe(self, **settings)._did("dedupe", settings)
 
+    @known_settings
     def sample(self, n: int, seed: int = 0) -> Rows:
         """``n`` rows of every split (all where there are fewer), drawn without replacement and left in their order."""
         drawn = {}

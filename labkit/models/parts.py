@@ -37,7 +37,7 @@ class Rates(NamedTuple):
 
     fresh: float  # every parameter, from new weights
     pretrained: float = 0.0  # every parameter, from pretrained weights
-    added: float = 1e-3  # biases or low-rank additions, and the head
+    added: float = 2e-3  # biases or low-rank additions, and the head
     head: float = 3e-3  # the head alone
     width: int = 0
 

@@ -170,7 +170,7 @@ class Fills(Asking):
         """A text with a piece hidden, and the text behind it."""
         pair = self.tool.tells_next and len(part) > 1
         place = min(place, len(part) - 1 - pair)
-        room = (self.tool.longest - 3) // 2
+        room = (self.tool.longest - self.tool.tokenizer.pair.size) // 2
         text, told = self._cut(part[place]["text"], room)
         if told:
             begin, end = told[int(np.random.default_rng().integers(len(told)))]
@@ -189,7 +189,7 @@ class Fills(Asking):
     def _parts(self, asked: tuple[Any, ...]) -> tuple[bool, bool]:
         """Whether hidden pieces are asked for, and whether the second text follows."""
         text, pair = asked
-        return HIDDEN in text + pair or not pair, bool(pair)
+        return any(name in text + pair for name in self.tool.masks) or not pair, bool(pair)
 
     def answer(self, asked: tuple[Any, ...]) -> tuple[list[list[Guess]], float | None]:
         hidden, next_ = self._parts(asked)

@@ -145,7 +145,7 @@ class Model(Panel):
 
     def _choose_task(self, name: str) -> None:
         before = self.state.task
-        kept = {"max_length": before.max_length} if hasattr(before, "max_length") else {}
+        kept = {"max_length": before.max_length} if getattr(before, "max_length", None) is not None else {}
         self.state.task = tasks[name]().replace(**kept)
         self._offer()
 
@@ -162,7 +162,7 @@ class Model(Panel):
     def _sensible(self) -> None:
         """What goes with another model: texts no longer than it reads."""
         model, task = self.state.model, self.state.task
-        if 0 < getattr(model, "max_length", 0) < getattr(task, "max_length", 0):
+        if 0 < getattr(model, "max_length", 0) < (getattr(task, "max_length", None) or 0):
             self.state.task = task.replace(max_length=model.max_length)
 
     # --- forms ------------------------------------------------------------------------------------------------

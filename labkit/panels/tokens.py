@@ -15,13 +15,13 @@ from labkit.data.text import Tokenizer
 from labkit.data.tokens import encode
 from labkit.models import models
 from labkit.panels import charts, pieces
-from labkit.train.inputs import tokenizer_of
+from labkit.train.inputs import fitting_length, tokenizer_of
 
 if TYPE_CHECKING:
     from labkit.panels.panel import Panel
 
-#: Tokens of a text that are looked at, at most; pieces that are shown of one.
-WHOLE, SHOWN = 4096, 400
+#: Tokens of a text that are counted, at most; pieces that are shown of one.
+WHOLE, SHOWN = 2**16, 400
 #: Rows that lengths are counted of, at most.
 LOOKED_AT = 20_000
 _CALM = 0.3
@@ -59,8 +59,9 @@ class Reading:
         self.root.layout.display = "" if texts else "none"
         if not texts:
             return
-        with self.panel.filling():
-            self.length.value = state.task.max_length
+        if state.task.max_length is not None:
+            with self.panel.filling():
+                self.length.value = state.task.max_length
         self.panel.later("tokens", self._measure, self._show, _CALM)
 
     def _measure(self) -> tuple[Tokenizer, np.ndarray, int]:
@@ -83,9 +84,11 @@ class Reading:
 
     def _show(self, found: tuple[Tokenizer, np.ndarray, int]) -> None:
         tokenizer, self._lengths, count = found
+        model, task = self.panel.state.model, self.panel.state.task
         with self.panel.filling():
             self.row.max = max(count - 1, 0)
-        model = self.panel.state.model
+            if task.max_length is None:
+                self.length.value = fitting_length(self._lengths, model if hasattr(model, "max_length") else None)
         if getattr(model, "weights", ""):
             about = self.panel.word("tokenizer_of", model=models.name_of(model), weights=model.weights)
         else:
@@ -106,7 +109,8 @@ class Reading:
         limit, word = self.length.value, self.panel.word
         cut = int((self._lengths > limit).sum())
         share = f"{cut / max(len(self._lengths), 1):.1%}"
-        note = word("cut_share", share=share, count=f"{cut:,}")
+        lost = np.maximum(self._lengths - limit, 0).sum() / max(self._lengths.sum(), 1)
+        note = word("cut_share", share=share, count=f"{cut:,}", lost=f"{lost:.1%}")
         chart = charts.histogram(
             Histogram.of(self._lengths), word("token_lengths"), word("tokens"), word("rows"), limit + 0.5, note
         )

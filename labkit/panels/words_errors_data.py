@@ -175,6 +175,24 @@ SENTENCES: dict[str, str] = {
     "questions need their answers: columns * and *, or 'answers' as in SQuAD. The rows have *.": (
         "问答需要答案：* 与 * 两列，或 SQuAD 形式的 answers。现有列为 *。"
     ),
+    "the table has no column *, which the model reads.* It has: *. Name the column (--column, --pair), or all columns "
+    "of a file without a header (--name).": (
+        "表中没有模型读取的列 *。†现有列：*。请指定列（`--column`、`--pair`），或为没有表头的文件指定列名（`--name`）。"
+    ),
+    "* of * rows have no text in column *: rows *.": "* 行（共 * 行）在 * 列中没有文本：行号 *。",
+    "the folder * holds no file that the model reads (*).": "文件夹 * 中没有模型能读取的文件（*）。",
+    "which column names the files? Name it (--column). The table has: *.": (
+        "哪一列是文件名？请用 `--column` 指定。现有列：*。"
+    ),
+    "the table has no column *.* It has: *.": "表中没有列 *。†现有列：*。",
+    "a picture holds values that are missing or infinite.": "图片含有缺失或无穷的数值。",
+    "a picture holds values from * to *; the model was trained on bytes: give whole numbers from 0 to 255, or numbers "
+    "from 0 to 1.": ("图片的数值从 * 到 *；模型用字节训练：请给出 0 到 255 的整数，或 0 到 1 的数值。"),
+    "the model reads pictures of * channels; give arrays of the shape *.": (
+        "此模型读取 * 个通道的图片；请给出形状为 * 的数组。"
+    ),
+    "picture * is missing.": "第 * 张图片缺失。",
+    "there is no picture *; the model reads files of pictures, or arrays.": "没有图片 *；此模型读取图片文件或数组。",
     "* of * answers cannot be used: *.": "* 个答案（共 * 个）无法使用：†。",
     "example *: the tokenizer makes no token of its answer, *.": "样本 *：分词器未能从其答案 * 得到词元。",
     "example *: its answer has * tokens, but a window only room for *. Raise max_length, or leave the row out.": (

@@ -270,7 +270,26 @@ SENTENCES: dict[str, str] = {
     "give a question and a paragraph that holds its answer.": "请填写问题，以及含有其答案的段落。",
     "these are * texts: give 2 to *, each on a line of its own.": "现有 * 个文本：请给出 2 到 * 个，每行一个。",
     "weights * cannot write texts: * are missing.": "权重 * 不能生成文本：缺少 *。",
-    "* has learnt * and tells no classes; it cannot predict.": "* 学习的任务是 *，不给出类别；无法预测。",
+    "* has learnt * and tells no classes; it cannot predict. Use *.": (
+        "* 学习的任务是 *，不给出类别；无法预测。请改用 *。"
+    ),
+    "this model reads *; it has no use for second texts.": "此模型读取†；用不到第二个文本。",
+    "this model reads two texts (*), and only one is given: predict([first], [second]).": (
+        "此模型读取两个文本（*），而只给出了一个：`predict([first], [second])`。"
+    ),
+    "this model reads one text (*), and two are given: leave the second out.": (
+        "此模型读取一个文本（*），而给出了两个：请去掉第二个。"
+    ),
+    "this model reads texts, not arrays.": "此模型读取文本，而不是数组。",
+    "a table brings its second texts in a column; leave the other list out.": (
+        "表的第二个文本在其一列中；请去掉另一个列表。"
+    ),
+    "this model reads columns of features by their names; leave --column and --pair out.": (
+        "此模型按列名读取特征；请去掉 `--column` 与 `--pair`。"
+    ),
+    "the examples are no numbers of one shape; the model reads *.": "样本不是同一形状的数值；模型需要 *。",
+    "* cannot be read: *; the model reads sounds: files, or arrays.": "无法读取 *：†；此模型读取声音：文件或数组。",
+    "the pictures have several shapes; the model reads *.": "图片的形状不一；模型需要 *。",
     "* is *. Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite "
     "it with `AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of "
     "transformers.": (

@@ -16,7 +16,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "heads": ("Attention heads", "注意力头数", "每层的注意力头数"),
     "kv_heads": ("Heads of keys", "键值头数", "llama：键和值的头数，每个由一组头共享"),
     "mlp_width": ("Feed-forward width", "前馈宽度", "前馈部分的宽度"),
-    "max_length": ("Longest text", "最大长度", "以词元计的最大文本长度；超出部分会被截断"),
+    "max_length": ("Longest text", "最大长度", "以词元计的最大文本长度；超出部分会被截断；留空则按数据选定"),
     "types": ("Segment types", "段类型数", "段的种类（第一、第二文本）；distilbert 为 0"),
     "dropout": ("Dropout", "丢弃率", "训练时丢弃的隐藏值比例"),
     "attention_dropout": ("Attention dropout", "注意力丢弃率", "训练时丢弃的注意力比例"),

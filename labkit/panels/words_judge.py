@@ -197,6 +197,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "your_text": ("Text", "文本"),
     "second_text": ("Second text", "第二文本"),
     "your_features": ("Numbers", "数值"),
+    "columns_hint": ("values with commas between them: {names}", "以逗号分隔的值：{names}"),
     "features_hint": ("{count} numbers, with commas between them", "{count} 个数值，以逗号分隔"),
     "predict": ("Predict", "预测"),
     "predict_help": ("What the model answers, and why", "查看模型的回答及其原因"),

@@ -14,17 +14,13 @@ import numpy as np
 import pandas as pd
 from flax import nnx
 
-from labkit.base.config import loads
-from labkit.base.errors import WeightsError
+from labkit.base.config import known_settings
 from labkit.data.batch import choose_buckets
+from labkit.data.given import texts_of
 from labkit.data.spans import WindowBatches, windows
-from labkit.ship.given import texts_of
-from labkit.tasks import tasks
+from labkit.ship.opening import opened
 from labkit.tasks.qa import NULLABLE, Answer, best_span, exact, overlap, right_answers
-from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
 from labkit.train.inputs import BATCH
-from labkit.train.setup import load_model
 
 
 @dataclass(frozen=True)
@@ -57,15 +53,8 @@ class Answerer:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        if not (self.folder / "labkit.toml").exists():
-            raise WeightsError(f"{self.folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
-        use_compilation_cache()
-        experiment: Experiment = loads(Experiment, (self.folder / "labkit.toml").read_text(encoding="utf-8"))
-        if not isinstance(experiment.task, Answer):
-            learnt = tasks.name_of(experiment.task)
-            raise WeightsError(f"{self.folder.name!r} has learnt {learnt!r}; only a model of the task 'qa' answers.")
+        experiment, module, self.inputs = opened(self.folder, Answer, "a model of the task 'qa' answers")
         self.task = experiment.task
-        module, _, self.inputs = load_model(experiment, self.folder)
         self.nullable = bool(json.loads((self.folder / "config.json").read_text(encoding="utf-8")).get(NULLABLE))
         graph, self._state = nnx.split(module)
 
@@ -81,6 +70,7 @@ class Answerer:
     def __repr__(self) -> str:
         return f"<answerer: {self.inputs.tokenizer.vocab_size} pieces>"
 
+    @known_settings
     def answer(
         self, questions: Sequence[str], paragraphs: Sequence[str], *, threshold: float = 0.0
     ) -> list[Found]:  # fmt: skip

@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import loads
 from labkit.base.errors import ConfigError, WeightsError, nearest
 from labkit.data.text import Tokenizer
 from labkit.judge.explanation import Attention
 from labkit.models import models, parts, sentence, weights
 from labkit.models.bert import BertConfig
+from labkit.ship.opening import experiment_in, is_folder
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
 from labkit.train.inputs import Texts
 from labkit.train.setup import load_model
 
@@ -41,8 +40,8 @@ class Embedder:
         use_compilation_cache()
         folder = Path(source)
         self._modules = None
-        if (folder / "labkit.toml").exists():
-            experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
+        if is_folder(folder):
+            experiment = experiment_in(folder)
             if not isinstance(experiment.model, BertConfig):
                 raise WeightsError(f"{folder.name!r} holds a {models.name_of(experiment.model)}; vectors are BERT's.")
             module, _, inputs = load_model(experiment, folder)

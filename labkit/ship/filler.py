@@ -10,16 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import loads
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.base.shapes import Array
 from labkit.data.text import Tokenizer
 from labkit.models import bert_heads, models, weights
-from labkit.tasks import tasks
+from labkit.ship.opening import is_folder, opened
 from labkit.tasks.pretrain import Pretrain, Pretrained
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
-from labkit.train.setup import load_model
 
 #: The name of the mask in a text, besides the model's own (``<mask>``); rows are padded to a multiple of STEP tokens.
 HIDDEN, STEP = "[MASK]", 16
@@ -49,15 +46,8 @@ class Filler:
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
-        folder = Path(source)
-        if (folder / "labkit.toml").exists():
-            experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
-            if not isinstance(experiment.task, Pretrain):
-                learnt = tasks.name_of(experiment.task)
-                raise WeightsError(
-                    f"{folder.name!r} has learnt {learnt!r}; only the task 'pretrain' tells hidden words."
-                )
-            module, _, inputs = load_model(experiment, folder)
+        if is_folder(source):
+            experiment, module, inputs = opened(source, Pretrain, "the task 'pretrain' tells hidden words")
             self.tokenizer, self.tells_next = inputs.tokenizer, experiment.task.next_sentence
         else:
             module, self.tells_next = _with_heads(str(source))
@@ -77,6 +67,12 @@ class Filler:
 
     def __repr__(self) -> str:
         return f"<filler: {self.tokenizer.vocab_size} pieces>"
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """What hides a word in a text: ``[MASK]``, and the name that the model's vocabulary has for it."""
+        own = [] if self.tokenizer.mask_id is None else self.tokenizer.names([self.tokenizer.mask_id])
+        return tuple(dict.fromkeys([HIDDEN, *own]))
 
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
         """The ``top`` likeliest pieces at every ``[MASK]`` (or the model's own name of it, ``<mask>``) of a text

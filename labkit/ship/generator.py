@@ -11,16 +11,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import loads
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.data.text import Tokenizer
 from labkit.models import models, weights
-from labkit.tasks import tasks
+from labkit.ship.opening import is_folder, opened
 from labkit.tasks.generate import Generation, step_of, write
 from labkit.tasks.lm import LanguageModel
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
-from labkit.train.setup import load_model
 
 #: Prompts are filled up to a multiple of so many tokens, so that few lengths are compiled.
 STEP = 32
@@ -47,13 +44,8 @@ class Generator:
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
-        if (Path(source) / "labkit.toml").exists():
-            folder = Path(source)
-            experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
-            if not isinstance(experiment.task, LanguageModel):
-                learnt = tasks.name_of(experiment.task)
-                raise WeightsError(f"{folder.name!r} has learnt {learnt!r}; only a language model ('lm') writes on.")
-            module, _, inputs = load_model(experiment, folder)
+        if is_folder(source):
+            _, module, inputs = opened(source, LanguageModel, "a language model ('lm') writes on")
             self.model, self.tokenizer = module.trunk, inputs.tokenizer
         else:
             config = models["gpt"](weights=str(source))

@@ -12,16 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import loads
-from labkit.base.errors import ConfigError, DataError, WeightsError
+from labkit.base.errors import ConfigError, DataError
 from labkit.data.text import Tokenizer
 from labkit.models import models, weights
-from labkit.tasks import tasks
+from labkit.ship.opening import is_folder, opened
 from labkit.tasks.generate import Generation, step_of, write
 from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
-from labkit.train.setup import load_model
 
 #: Sources are filled up to a multiple of so many tokens, so that few lengths are compiled.
 STEP = 32
@@ -42,15 +39,8 @@ class Translator:
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
-        folder = Path(source)
-        if (folder / "labkit.toml").exists():
-            experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
-            if not isinstance(experiment.task, Seq2Seq):
-                learnt = tasks.name_of(experiment.task)
-                raise WeightsError(
-                    f"{folder.name!r} has learnt {learnt!r}; only the task 'seq2seq' writes target texts."
-                )
-            module, _, inputs = load_model(experiment, folder)
+        if is_folder(source):
+            experiment, module, inputs = opened(source, Seq2Seq, "the task 'seq2seq' writes target texts")
             self.model, self.tokenizer, self._longest = module.trunk, inputs.tokenizer, experiment.task.max_length
         else:
             config = models["transformer"](weights=str(source))

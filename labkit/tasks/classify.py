@@ -34,7 +34,9 @@ class Supervised(Config):
     models: ClassVar[tuple[str, ...]] = ("bert", "gpt", "textcnn", "mlp", "cnn", "vgg")  # that can learn it
     rate_factor: ClassVar[float] = 1.0  # on the default learning rate of the architecture
 
-    max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
+    max_length: int | None = option(
+        None, "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.", low=8
+    )
     augment: str = option("none", "What chance does to pictures while training.", choices=KINDS)
     mixup: float = option(0.0, "Mix examples in pairs by a share from Beta(mixup, mixup); 0: never.", low=0.0)
     head_dropout: float = option(0.1, "Dropout before the last layer.", low=0.0, high=0.9)

@@ -33,7 +33,9 @@ class Embed(Config):
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
     rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
 
-    max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
+    max_length: int | None = option(
+        None, "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.", low=8
+    )
     temperature: float = option(0.05, "Cosines are divided by this before the softmax.", low=0.001)
     vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))

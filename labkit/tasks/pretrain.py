@@ -31,7 +31,7 @@ class Pretrain(Config):
     labelled: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
-    rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
+    rate_factor: ClassVar[float] = 2.0  # default learning rate ÷ that of a classifier
 
     max_length: int = option(128, "Tokens of an example, a pair of passages.", low=16)
     chosen: float = option(0.15, "Share of the tokens that are to be told.", low=0.01, high=0.8)

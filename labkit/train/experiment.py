@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -28,13 +29,14 @@ class Data(Config):
     options: dict[str, Any] = option(help="Further arguments of lk.load.", factory=dict)
     steps: tuple[dict[str, Any], ...] = option((), 'What is done to them, such as {do = "split", test = 0.2}.')
     accept_leakage: bool = option(False, "Go on although rows of validation or test also stand in train.")
+    columns: tuple[str, ...] = option((), "Source columns of the texts that were trained on; noted by labkit.")
 
     @classmethod
     def of(cls, rows: Rows, accept_leakage: bool = False) -> Self:
         """How ``rows`` came about."""
         given = dict(rows.source)
         steps = tuple(given.pop("steps", ()))
-        return cls(given.pop("source", ""), given, steps, accept_leakage)
+        return cls(given.pop("source", ""), given, steps, accept_leakage, rows.basis.text)
 
     def check(self) -> None:
         super().check()
@@ -204,7 +206,7 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
         homes[Optimizer] = rule.to_dict()
     elif rule is not None:
         raise ConfigError(f"optimizer = {rule!r} must be the name of a rule ({', '.join(RULES)}) or an Optimizer.")
-    fields = {name: cls for cls in homes for name in cls.__dataclass_fields__ if name != "optimizer"}  # type: ignore[attr-defined]
+    fields = {field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"}  # type: ignore[arg-type]
     check_names("fit", values, fields)
     for name, value in values.items():
         homes[fields[name]][name] = value

@@ -20,6 +20,7 @@ from labkit.data.corpus import sentence_pairs, stream
 from labkit.data.newrows import features_of
 from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
+from labkit.data.pixels import Pixels
 from labkit.data.rows import Rows, Spec
 from labkit.data.sound import Sound, as_wave, read_wav
 from labkit.data.spans import WindowBatches, Windows, windows
@@ -33,7 +34,9 @@ from labkit.train.experiment import Experiment, Training
 BATCH = 32
 #: Tokens of a row of running text, at most.
 WHOLE = 2**20
-_STANDARD, _SOUND = "standard.toml", "sound.toml"
+#: The default ``max_length`` is never below and never above; examples that it is chosen by.
+SHORTEST, LONGEST, SAMPLE = 128, 512, 2000
+_STANDARD, _SOUND, _PIXELS = "standard.toml", "sound.toml", "pixels.toml"
 
 
 class Inputs(Protocol):
@@ -199,7 +202,12 @@ class Numbers:
             DataError: they have another shape, or a column is missing.
         """
         values = self.examples(values)
-        inputs = np.asarray(values)
+        try:
+            inputs = np.asarray(values)
+            if inputs.dtype == object and self.kind == "features":
+                inputs = inputs.astype(np.float64)  # None is a missing value
+        except (TypeError, ValueError):
+            raise DataError(f"the examples are no numbers of one shape; the model reads {self.shape}.") from None
         if self.kind == "image" and inputs.ndim == 3:
             inputs = inputs[..., None]
         if self.kind == "features":
@@ -215,6 +223,39 @@ class Numbers:
         """``standard.toml``, where there is something to standardise."""
         if self.standard:
             write_atomic(folder / _STANDARD, dumps(self.standard))
+
+
+class Pictures(Numbers):
+    """Pictures as they are; new ones are brought to the unit of the training pictures."""
+
+    def __init__(self, shape: tuple[int, ...] | None = None, pixels: Pixels | None = None):
+        super().__init__("image", None, shape)
+        self.pixels = pixels
+
+    def encode(self, dataset: Any) -> Arrays:
+        """The rows as stacked arrays; the first call, with the training rows, fits."""
+        arrays = super().encode(dataset)
+        self.pixels = self.pixels or Pixels.fit(arrays.inputs)
+        return arrays
+
+    def examples(self, values: Any) -> Any:
+        """New pictures as an array [n, height, width (, channels)]: files, Pillow images or arrays."""
+        assert self.shape is not None
+        if isinstance(values, list | tuple) and any(not isinstance(each, np.ndarray | list | tuple) for each in values):
+            return (self.pixels or Pixels()).read(values, self.shape)
+        try:
+            array = np.asarray(values)
+            unit = self.pixels or (Pixels() if array.dtype.kind in "ui" else None)
+            return array if unit is None else unit.of_array(array)
+        except ValueError as error:  # arrays of several shapes
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"the pictures have several shapes; the model reads {self.shape}.") from None
+
+    def save(self, folder: Path) -> None:
+        """``pixels.toml``."""
+        if self.pixels:
+            write_atomic(folder / _PIXELS, dumps(self.pixels))
 
 
 class Sounds(Numbers):
@@ -238,7 +279,11 @@ class Sounds(Numbers):
         assert self.sound is not None
         rate, waves = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32)
         for place, value in enumerate(values):
-            wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
+            try:
+                wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
+            except (DataError, TypeError, ValueError) as error:
+                name = repr(Path(value).name) if isinstance(value, str | Path) else f"sound {place}"
+                raise DataError(f"{name} cannot be read: {error}; the model reads sounds: files, or arrays.") from None
             waves[place, : len(wave)] = wave[: self.sound.samples]
         return ArrayBatches(self.sound(Arrays.unlabelled(waves)), BATCH, shuffle=False, labelled_only=False)
 
@@ -252,13 +297,44 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
     """What a run reads its rows with; a tokenizer is that kept from before, or of the pretrained model, or learnt."""
     if rows.spec.kind == "audio":
         return Sounds(rows.spec.rate)
+    if rows.spec.kind == "image":
+        return Pictures()
     if rows.spec.kind != "text":
         return Numbers(rows.spec.kind, columns=rows.basis.features)
     kept = folder / "tokenizer"
     known = (kept / "tokenizer.json").exists()
     tokenizer = Tokenizer.load(kept) if known else tokenizer_of(experiment.model, experiment.task, rows)
     tokenizer.save(kept)
-    return _texts(tokenizer, experiment)
+    if experiment.task.max_length is not None:
+        return _texts(tokenizer, experiment)
+    lengths = lengths_of(rows["train"], tokenizer, experiment.task.form)
+    return _texts(tokenizer, with_length(experiment, fitting_length(lengths, experiment.model)))
+
+
+def lengths_of(dataset: Any, tokenizer: Tokenizer, form: str) -> np.ndarray:
+    """Tokens of some examples of a split, evenly spaced over it, i64[n]; none above :data:`LONGEST`."""
+    some = dataset.select(np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).round().astype(np.int64)))
+    if form != "two texts" or "text_pair" not in some.column_names:
+        return encode(some, tokenizer, LONGEST, cache=False).lengths
+    columns = (some.select_columns(["text"]), some.select_columns(["text_pair"]).rename_column("text_pair", "text"))
+    return np.maximum(*(encode(column, tokenizer, LONGEST, cache=False).lengths for column in columns))
+
+
+def fitting_length(lengths: np.ndarray, model: Any) -> int:
+    """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has positions.
+
+    It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training; memory and
+    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is dear.
+    """
+    wanted = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0
+    return min(max(-(-wanted // 32) * 32, SHORTEST), LONGEST, getattr(model, "max_length", LONGEST))
+
+
+def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
+    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are no texts."""
+    if max_length is None or experiment.task.max_length is not None:
+        return experiment
+    return experiment.replace(task=experiment.task.replace(max_length=max_length))
 
 
 def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
@@ -274,10 +350,13 @@ def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:
     """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
     if kind == "text":
-        return _texts(Tokenizer.load(folder), experiment)
+        return _texts(Tokenizer.load(folder), with_length(experiment, fitting_length(np.zeros(0), experiment.model)))
     if kind == "audio":
         sound = loads(Sound, (folder / _SOUND).read_text(encoding="utf-8"))
         return Sounds(sound.rate, sound, shape)
+    if kind == "image":
+        place = folder / _PIXELS
+        return Pictures(shape, loads(Pixels, place.read_text(encoding="utf-8")) if place.exists() else None)
     place = folder / _STANDARD
     standard = loads(Standard, place.read_text(encoding="utf-8")) if place.exists() else None
     return Numbers(kind, standard, shape)

@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from labkit.base.config import loads
+from labkit.base.cache import write_atomic
+from labkit.base.config import dumps, loads
 from labkit.base.errors import LabkitError, RunError
 from labkit.data.arrow import numbers
 from labkit.data.rows import Rows
@@ -101,6 +102,11 @@ class _Loop:
         self.setup = prepare(
             self.experiment, self.folder, lambda message: self._say("preparing", message), parts, self.peers
         )
+        if self.setup.experiment != self.experiment:  # what was left to the data is decided
+            self.experiment = self.setup.experiment
+            self.store.update(self.id, experiment=dumps(self.experiment))
+            if self.peers.lead:
+                write_atomic(self.folder / "experiment.toml", dumps(self.experiment))
         self.steps, self.batches = self.setup.steps, self.setup.batches
         self.total = self.steps.total
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch

@@ -25,7 +25,7 @@ from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.flops import work_of
-from labkit.train.inputs import Numbers, Texts, inputs_of, opened
+from labkit.train.inputs import Numbers, Texts, inputs_of, opened, with_length
 from labkit.train.machine import mixed_pays
 from labkit.train.mesh import Placement
 from labkit.train.optim import Optimizer
@@ -108,7 +108,7 @@ def plan_of(
 ) -> Plan:
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
-    train = experiment.train
+    experiment, train = with_length(experiment, getattr(inputs, "max_length", None)), experiment.train
     placement = Placement.of(train.devices, train.model_parallel, train.sharded)
     sized = inputs.sized(experiment.model)
     model = sized.replace(dtype=peers.agree(with_precision(sized).dtype)) if peers.count > 1 else with_precision(sized)

@@ -85,5 +85,6 @@ MADE: dict[str, Callable[[], Tokenizer]] = {
     "Marian": lambda: Tokenizer(unigram("$A </s>", "$A $B </s>")),
     "ChatML": lambda: Tokenizer(byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])),
     "ELECTRA": lambda: Tokenizer(words(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "film"], "[UNK]")),
+    "T5": lambda: Tokenizer(words(["<pad>", "</s>", "<unk>", "film"], "<unk>")),
     "Llama 2": lambda: Tokenizer(words(["<unk>", "<s>", "</s>", "film"], "<unk>")),
 }

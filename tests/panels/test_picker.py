@@ -299,3 +299,15 @@ def test_the_code_makes_the_same_run(model: Model, state: State, tmp_path: Path,
     assert told[0] == told[1] and len(told[0]) > 3
     model.save.click()
     assert loads(Experiment, Path("experiment.toml").read_text()) == first.experiment
+
+
+def test_a_setting_that_may_be_left_out_is_empty_until_it_is_set():
+    panel = Bare(State(language="en"))
+    form = Form(panel, Classify(max_length=64), panel.changes.append, ["max_length"])
+    assert form.controls["max_length"].value == "64"
+    form.fill(Classify())
+    assert form.controls["max_length"].value == ""
+    form.controls["max_length"].value = "32"
+    form.controls["max_length"].value = ""
+    assert panel.changes == [{"max_length": 32}, {"max_length": None}]
+    panel.close()

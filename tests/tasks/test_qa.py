@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 import labkit as lk
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.answers import answers_of
+from labkit.data.given import texts_of
 from labkit.data.spans import WindowBatches, windows
 from labkit.data.text import Tokenizer
 from labkit.ship.answerer import Answerer
-from labkit.ship.given import texts_of
 from labkit.tasks.qa import best_span, exact, normalised, overlap, right_answers
 
 NAMES = ["anna", "berta", "carl", "dora", "emil", "frida", "georg", "hanna"]
