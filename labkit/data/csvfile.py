@@ -21,7 +21,7 @@ import pyarrow as pa
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data.decode import LOST, Encoding, detect
 from labkit.data.report import Report, visible
-from labkit.data.spool import PORTION, ROW, Reading
+from labkit.data.spool import PORTION, ROW, Reading, refuse_own_name
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 SAMPLE = 1 << 18  # characters that the choice of the delimiter looks at
@@ -220,6 +220,7 @@ def named(found: Sequence[str], where: str, report: Report) -> tuple[str, ...]:
             report.add("repaired", "white space around a column name", column=after)
         elif _is_number(after):
             report.add("counted", "column name is a number", column=after, detail="has the file no header? pass names=")
+    refuse_own_name(names)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{where!r} has several columns called {visible(', '.join(twice))!r}: rename them.")
     return tuple(names)

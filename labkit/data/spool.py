@@ -25,7 +25,7 @@ from labkit.data.report import Report
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
-FORMAT = 3  # raise it when what the readers write changes: older cache files are then left alone
+FORMAT = 4  # raise it when what the readers write changes: older cache files are then left alone
 MIXED = "mixed kinds became JSON text"
 SURROGATE = {code: "\ufffd" for code in range(0xD800, 0xE000)}
 
@@ -220,9 +220,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def refuse_own_name(names: Iterable[str]) -> None:
+    """Raise :class:`DataError` for a column that is called like :data:`ROW`."""
+    if ROW in names:
+        raise DataError(f"a column is called {ROW!r}, a name that labkit uses itself: rename it.")
+
+
 def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: Report) -> pa.Table:
     """Records (name → value; a name may be absent) as Arrow, with their ``numbers`` as :data:`ROW`."""
     names = dict.fromkeys(name for record in records for name in record)
+    refuse_own_name(names)
     columns = {name: column_of([record.get(name) for record in records], name, numbers, report) for name in names}
     return pa.table({**columns, ROW: pa.array(numbers, pa.int64())})
 

@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset
 from labkit.base.errors import DataError
 from labkit.data import disk
 from labkit.data.arrow import column, nested
-from labkit.data.cells import MISSING, Cells, Column, alike, is_text, quantity, read, words_of, writing
+from labkit.data.cells import MISSING, MOSTLY, Cells, Column, alike, is_text, quantity, read, words_of, writing
 from labkit.data.columns import Choice, check_columns, free_name, names_of
 from labkit.data.labels import with_class_names
 from labkit.data.report import CAP, Report, visible
@@ -34,6 +34,8 @@ NUMBERING = re.compile(
     r"(?i:.*id|nr\.?|no\.?|num|number|nummer|lfd\.? ?nr\.?|index|idx|level_\d+|#|key|.*[_ .-](?:nr|no|key|idx|index)|"
     r"row(?:s|names?|num|[ _.-]?(?:nr|no|num|number|index|name))?|序号|索引|行号)"
 )
+#: Dates of which the day may come first or the month.
+SLASHED = r"\d{1,2}/\d{1,2}/(?:\d{4}|\d\d)(?:\s.*)?"
 #: Why a value of a column is refused, by the kind of the column.
 REFUSED = {"number": NOT_NUMBER, "boolean": NOT_YES_NO, "date": "not a date", "duration": "not a duration"}
 
@@ -124,6 +126,8 @@ def _kind(part: Part, name: str, given: str | None, shown: str | None, report: R
         return f"{found.example} may have a decimal comma or not: pass decimal=',' or decimal='.'"
     if not found.codes and (how := quantity(values, name, given, shown, report, cells, found)) is not None:
         return how
+    if cells.count[cells.matching(SLASHED)].sum() > MOSTLY * cells.count.sum():
+        return "dates like 1/2/2020, day or month first; write 2020-01-31"
     if 2 <= len(words) <= min(CATEGORIES, max(2, len(table) // 2)):
         for group in alike(words):
             report.add("counted", "categories that look alike", column=name, detail=", ".join(map(repr, group)))

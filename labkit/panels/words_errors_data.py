@@ -211,6 +211,7 @@ SENTENCES: dict[str, str] = {
     ),
     "* would take * of the * rows of train: ask for less.": "† 会占去 * 行，而 train 共有 * 行：请减少。",
     "the cache file * cannot be read back. Is the disk full?": "无法读回缓存文件 *。磁盘是否已满？",
+    "a column is called *, a name that labkit uses itself: rename it.": "有一列名为 *，是 labkit 自用的名称：请改名。",
     "column * mixes kinds: row * holds a *.": "* 列混有不同类型：第 * 行是 *。",
     "no column can be a feature; the columns are *.": "没有可作特征的列；现有列为 *。",
     "the new rows have no column *; the model reads *.": "新数据没有列 *；模型需要 *。",

@@ -125,6 +125,9 @@ LEFT_OUT: dict[str, str] = {
         "* 中的逗号可能是小数点：请在代码中给出 decimal=',' 或 decimal='.'"
     ),
     "codes with leading zeros": "以零开头的编码",
+    "dates like 1/2/2020, day or month first; write 2020-01-31": (
+        "1/2/2020 形式的日期，日月先后不明；请写作 2020-01-31"
+    ),
     "identifier; features=(…) uses it": "标识列；在代码中列入 features=(…) 可使用",
 }
 

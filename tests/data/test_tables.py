@@ -167,6 +167,11 @@ def test_dates_far_away_durations_and_clocks():
         asked(rows, [{"wait": 180, "at": "02:30", "x": 0}])
 
 
+def test_dates_of_which_the_day_may_come_first_or_the_month_are_left_out_and_reported():
+    rows = table(when=[f"{n % 12 + 1}/{n % 28 + 1}/2020" for n in range(COUNT)])
+    assert names(rows) == ["x"] and noted(rows, "column left out")[0][1].startswith("dates like 1/2/2020, day or month")
+
+
 def test_time_zones_are_not_mixed():
     rows = table(when=DAYS.tz_localize("Europe/Berlin"))
     assert rows["train"]["when"][31] == -1 / 24  # midnight in Berlin is 23:00 before
@@ -257,6 +262,13 @@ def test_whole_numbers_as_names_and_names_up_to_white_space_and_unicode_form():
     rows = lk.load(frame, features=True, number="y")
     assert asked(rows, pd.DataFrame({0: [1.0], " gro\u0308\u00dfe": [2.0]})) == [[1, 2]]
     assert asked(rows, [{"0": 1.0, "größe": "2"}]) == [[1, 2]]
+
+
+def test_labkits_own_name_of_a_column_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("__row__,text\n1,a\n")
+    for source in ([{"__row__": 1}], pd.DataFrame({"__row__": [1]}), pa.table({"__row__": [1]}), tmp_path / "x.csv"):
+        with pytest.raises(DataError, match="a column is called '__row__', a name that labkit uses itself"):
+            lk.load(source)
 
 
 def test_features_with_one_name_are_kept_apart_and_reported():
