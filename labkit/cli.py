@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import itertools
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from labkit.base.errors import ConfigError, DataError, LabkitError, nearest
+from labkit.base.errors import ConfigError, DataError, LabkitError
 from labkit.base.pages import with_huge_pages
 from labkit.cluster import Folder, launch_app
 
@@ -53,8 +53,8 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(samples_app, name="samples")
 app.add_typer(launch_app, name="launch")
 
-#: A row of a table: column name → cell.
-Row = dict[str, str]
+#: Rows of a table, column name → value, each with what the model says of it.
+Answers = Iterator[tuple[dict[str, Any], Any]]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a run.")]
 SampleNames = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of samples.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -132,8 +132,6 @@ def bench(
     ] = None,
 ) -> None:
     """Measure speed, waste and compile time of the engine, with the bar that each figure is held to."""
-    import json
-
     from rich.console import Console
 
     from labkit import bench as benches
@@ -173,37 +171,54 @@ def train(
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar="RUN_OR_FOLDER", help="A run, or a folder it was exported to.")],
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to classify.")] = None,
-    file: Annotated[Path | None, typer.Option(help="CSV or TSV file with a header, a text in each row.")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV file for the answers (default: the terminal).")] = None,
-    column: Annotated[str | None, typer.Option(help="Column of the text (default: text, or the only one).")] = None,
-    pair: Annotated[str | None, typer.Option(help="Column of the second text, for models of pairs.")] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of the file.")] = "utf-8-sig",
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TEXT|FILE]...", help="Texts; or files or folders of pictures, sounds."),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option(help="A table (CSV, JSON lines, Parquet, TXT …), or a folder of pictures or sounds.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the answers, .csv or .jsonl (default: the terminal).")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column of the text or the file names (default: that of the training rows).")
+    ] = None,
+    pair: Annotated[
+        str | None, typer.Option(help="Column of the second text, for models of pairs; without --file, that text.")
+    ] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Delimiter of the table (default: found out).")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the table (default: found out).")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="Column name, for a table without a header; once for each column."),
+    ] = None,
     folder: Folder = None,
 ) -> None:
-    """Answer for texts, or for every row of a table, which gets the answer's columns: predicted, confidence and
-    probability of each class; or the predicted numbers."""
-    if bool(texts) == (file is not None):
+    """Answer for texts, pictures or sounds, or for every row of a table, which gets the answer's columns: predicted,
+    confidence and probability of each class; or the predicted numbers."""
+    if bool(given) == (file is not None):
         raise ConfigError("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv")
     from labkit import lab as front
 
+    predictor = front.predictor(model, folder=folder)
     if file is None:
-        for text, answer in zip(texts or [], front.predictor(model, folder=folder).predict(texts or []), strict=True):
-            typer.echo(f"{answer}\t{_printable(text)}")
+        examples, pairs = _examples(predictor, given or [], pair)
+        for example, answer in zip(examples, predictor.predict(examples, pairs), strict=True):
+            typer.echo(f"{answer}\t{_printable(str(example))}")
         return
-    rows, predictor = _read_table(file, encoding), front.predictor(model, folder=folder)
-    if predictor.inputs.kind == "features":
-        next(rows)  # the header: every row brings its names
-        answers = _answers(predictor, rows)
-    else:
-        answers = _answers(predictor, rows, *_columns(rows, file, column, pair))
+    if out is not None and out.suffix.lower() not in _WRITERS:
+        raise ConfigError(f"--out {out}: answers are written as {' or '.join(_WRITERS)}.")
+    read = {"delimiter": delimiter, "encoding": encoding, "names": names and tuple(names)}
+    read = {name: value for name, value in read.items() if value}
+    answers = predictor.answered(file, column=column, pair=pair, size=CHUNK, **read)
     if out is None:
-        typer.echo(f"{_write_table(sys.stdout, answers)} rows", err=True)
+        typer.echo(f"{_write_csv(sys.stdout, answers, False)} rows", err=True)
         return
-    if out.exists() and out.samefile(file):
+    if out.exists() and Path(file).exists() and out.samefile(file):
         raise ConfigError(f"{out} would replace its own source; give --out another name.")
     with _replacing(out) as target:
-        count = _write_table(target, answers)
+        count = _WRITERS[out.suffix.lower()](target, answers, predictor.aim == "labels")
     typer.echo(f"{count} rows in {out}", err=True)
 
 
@@ -215,13 +230,26 @@ def endpoint(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8000,
     rate: Annotated[float, typer.Option(help="Requests a second, at most.")] = 10.0,
+    host_name: Annotated[
+        list[str] | None, typer.Option(help="A further name that clients may call this endpoint by; may be repeated.")
+    ] = None,
+    examples: Annotated[int, typer.Option(help="Examples in a request, at most.", min=1)] = 64,
+    characters: Annotated[int, typer.Option(help="Characters of a text, at most.", min=1)] = 10_000,
     folder: Folder = None,
 ) -> None:
     """Answer over HTTP with a classifier: POST /predict. Clients show the token, that of LABKIT_TOKEN or a new one."""
     from labkit import lab as front
 
     with front.serve(
-        model, host=host, port=port, token=os.environ.get("LABKIT_TOKEN", ""), rate=rate, folder=folder
+        model,
+        host=host,
+        port=port,
+        token=os.environ.get("LABKIT_TOKEN", ""),
+        rate=rate,
+        hosts=host_name or (),
+        examples=examples,
+        characters=characters,
+        folder=folder,
     ) as served:
         typer.echo(f"{served.url}/predict\ntoken {served.token}\nCtrl-C ends it.", err=True)
         served.wait()
@@ -254,7 +282,8 @@ def show(
         typer.echo(found.toml(), nl=False)
         return
     info = found.info
-    problem = f"\n{info.error} {info.cure}".rstrip()
+    warned = "".join(f"\n{text}" for text in info.summary.get("warnings", ()))
+    problem = f"{warned}\n{info.error} {info.cure}".rstrip()
     history = found.history.tail(10).to_string(index=False, na_rep="")
     typer.echo(f"{found} ({found.id}){problem}\n\n{history}\n\n{found.toml()}", nl=False)
 
@@ -333,61 +362,54 @@ def _printable(text: str) -> str:
 # --- tables ---------------------------------------------------------------------------------------------------
 
 
-def _read_table(path: Path, encoding: str) -> Iterator[Row]:
-    """The rows of a CSV or TSV file, one at a time, the header first as a row of names.
+def _examples(predictor: Predictor, given: list[str], pair: str | None) -> tuple[list[Any], list[str] | None]:
+    """What the arguments of ``predict`` name: texts, or the files of pictures and sounds."""
+    from labkit.data.given import ENDINGS, files_in, is_place
 
-    Raises:
-        DataError: no such file, not in this encoding, broken quotes, or a row with more or fewer cells than the header.
-    """
-    csv.field_size_limit(2**31 - 1)
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            lines = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-            header = next(lines, [])
-            yield {name: name for name in header}
-            for cells in filter(None, lines):
-                if len(cells) != len(header):
-                    raise DataError(f"{path}, line {lines.line_num}: {len(cells)} cells, but {len(header)} columns.")
-                yield dict(zip(header, cells, strict=True))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}.") from error
-    except (UnicodeError, LookupError) as error:
-        raise DataError(f"{path} is not {encoding} text ({error}). Name its encoding with --encoding.") from error
-    except csv.Error as error:
-        raise DataError(f"{path}, line {lines.line_num}: {error}. Check the quotes.") from error
+    kind = predictor.inputs.kind
+    if kind in ENDINGS:
+        return [path for place in given for path in files_in(Path(place).expanduser(), kind)], None
+    if kind != "text":
+        raise ConfigError("this model reads tables of features: labkit predict RUN --file x.csv")
+    if pair is None and len(given) == 1 and Path(given[0]).suffix and is_place(given[0]):
+        raise ConfigError(f"{given[0]} is a file: labkit predict RUN --file {given[0]}")
+    if pair is not None and len(given) > 1:
+        raise ConfigError("--pair is the second text of one text; give several pairs with --file.")
+    return list(given), None if pair is None else [pair]
 
 
-def _columns(rows: Iterator[Row], path: Path, column: str | None, pair: str | None) -> tuple[str, str | None]:
-    """Take the header off ``rows`` and find the columns of the text and of its pair."""
-    names = list(next(rows))
-    if column is None:
-        column = names[0] if len(names) == 1 else "text"
-    for name in (column, pair):
-        if name is not None and name not in names:
-            raise DataError(f"{path} has no column {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
-    return column, pair
-
-
-def _answers(
-    predictor: Predictor, rows: Iterator[Row], first: str | None = None, second: str | None = None
-) -> Iterator[Row]:
-    """Every row with its answer; a column of the table with the name of an answer is replaced. Without ``first``, the
-    column of the text, the whole row is what the model reads."""
-    while chunk := list(itertools.islice(rows, CHUNK)):
-        pairs = {} if second is None else {"pairs": [row[second] for row in chunk]}
-        asked = chunk if first is None else [row[first] for row in chunk]
-        for row, answer in zip(chunk, predictor.predict(asked, **pairs), strict=True):
-            yield {**row, **answer.cells()}
-
-
-def _write_table(target: IO[str], rows: Iterator[Row]) -> int:
-    """Write CSV and return the number of rows. No cell can act as a formula when a spreadsheet opens the file."""
+def _write_csv(target: IO[str], answers: Answers, several: bool) -> int:
+    """Write CSV and return the number of rows. No cell can act as a formula when a spreadsheet opens the file. A column
+    of the table with the name of an answer is replaced."""
     writer, count = csv.writer(target, lineterminator="\r\n"), 0  # so that a lone \r is quoted too
-    for count, row in enumerate(rows, 1):
+    for count, (record, answer) in enumerate(answers, 1):
+        row = {**record, **answer.cells()}
         if count == 1:
             writer.writerow(map(_inert, row))
-        writer.writerow(map(_inert, row.values()))
+        writer.writerow(_inert(_cell(value)) for value in row.values())
     return count
+
+
+def _write_jsonl(target: IO[str], answers: Answers, several: bool) -> int:
+    """Write JSON lines and return their number."""
+    count = 0
+    for record, answer in answers:
+        json.dump({**record, **answer.record(several)}, target, ensure_ascii=False, default=str)
+        target.write("\n")
+        count += 1
+    return count
+
+
+_WRITERS: dict[str, Callable[[IO[str], Answers, bool], int]] = {
+    ".csv": _write_csv, ".jsonl": _write_jsonl, ".ndjson": _write_jsonl,
+}  # fmt: skip
+
+
+def _cell(value: Any) -> str:
+    """A value of a table as text; lists and structures as JSON."""
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
 
 
 def _inert(cell: str) -> str:

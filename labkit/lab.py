@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from labkit.base.config import Config, loads
+from labkit.base import manifest
+from labkit.base.config import Config, known_settings, loads
 from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.data.rows import Rows
 from labkit.planning import experiment_of
@@ -33,11 +35,12 @@ if TYPE_CHECKING:
     from labkit.ship.predictor import Prediction, Predictor
     from labkit.ship.server import Endpoint
 
+Tool = TypeVar("Tool")
+
 
 class Run(BaseRun):
     """A run with all that can be done with it: watched, steered, judged, used, exported."""
 
-    _predictor: tuple[Any, Predictor] | None = None
     _shown: int | None = None  # the cell that has watched the run and so shows it already
 
     @property
@@ -45,11 +48,20 @@ class Run(BaseRun):
         """The trained model. Raises :class:`RunError` while there is none."""
         from labkit.ship.predictor import Predictor
 
+        return self._opened(Predictor)
+
+    @functools.cached_property
+    def _tools(self) -> dict[type, tuple[int, Any]]:
+        """What the model was opened as, each with the time of the model."""
+        return {}
+
+    def _opened(self, kind: type[Tool]) -> Tool:
+        """The trained model opened as ``kind``; kept, with what was compiled for it, until there is a newer model."""
         folder = self._model()
-        stamp = (folder / "model.safetensors").stat().st_mtime_ns
-        if self._predictor is None or self._predictor[0] != stamp:
-            self._predictor = (stamp, Predictor(folder))
-        return self._predictor[1]
+        stamp = (folder / manifest.NAME).stat().st_mtime_ns
+        if kind not in self._tools or self._tools[kind][0] != stamp:
+            self._tools[kind] = (stamp, kind(folder))  # type: ignore[call-arg]
+        return self._tools[kind][1]
 
     def _model(self) -> Path:
         """The folder of the trained model. Raises :class:`RunError` while there is none."""
@@ -63,46 +75,56 @@ class Run(BaseRun):
         """The rows the run was given: cleaned, and split."""
         return Rows.open(self.info.folder / "data")
 
+    @known_settings
     def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Prediction]:
-        """Classify new texts, pictures or features."""
+        """Predict for new texts, pictures, sounds or features, or the rows of a table; see
+        :meth:`labkit.Predictor.predict`."""
         return self.predictor.predict(examples, pairs)
 
     def generate(self, prompts: str | Sequence[str], **settings: Any) -> Any:
         """What the language model writes after prompts; see :meth:`labkit.Generator.generate`."""
         from labkit.ship.generator import Generator
 
-        return Generator(self._model()).generate(prompts, **settings)
+        return self._opened(Generator).generate(prompts, **settings)
 
+    @known_settings
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
         """What a pretrained encoder puts for every ``[MASK]``; see :meth:`labkit.Filler.fill`."""
         from labkit.ship.filler import Filler
 
-        return Filler(self._model()).fill(text, pair, top=top)
+        return self._opened(Filler).fill(text, pair, top=top)
 
+    @known_settings
     def follows(self, first: str, second: str) -> float:
         """How sure a pretrained encoder is that one text follows the other; see :meth:`labkit.Filler.follows`."""
         from labkit.ship.filler import Filler
 
-        return Filler(self._model()).follows(first, second)
+        return self._opened(Filler).follows(first, second)
 
+    @known_settings
     def embed(self, texts: Sequence[str]) -> Any:
         """Vectors of texts, f32 [n, d], by the trained encoder; see :meth:`labkit.Embedder.embed`."""
         from labkit.ship.embedder import Embedder
 
-        return Embedder(self._model()).embed(texts)
+        return self._opened(Embedder).embed(texts)
 
     def translate(self, texts: str | Sequence[str], **settings: Any) -> Any:
         """Target texts of source texts; see :meth:`labkit.ship.translator.Translator.translate`."""
         from labkit.ship.translator import Translator
 
-        return Translator(self._model()).translate(texts, **settings)
+        return self._opened(Translator).translate(texts, **settings)
 
-    def answer(self, questions: Sequence[str], paragraphs: Sequence[str]) -> list[Found]:
-        """Answers to questions, each a piece of its paragraph; see :class:`labkit.ship.answerer.Answerer`."""
+    @known_settings
+    def answer(
+        self, questions: Sequence[str], paragraphs: Sequence[str], *, threshold: float = 0.0
+    ) -> list[Found]:  # fmt: skip
+        """Answers to questions, each a piece of its paragraph, or none; see
+        :meth:`labkit.ship.answerer.Answerer.answer`."""
         from labkit.ship.answerer import Answerer
 
-        return Answerer(self._model()).answer(questions, paragraphs)
+        return self._opened(Answerer).answer(questions, paragraphs, threshold=threshold)
 
+    @known_settings
     def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
         """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it.
 
@@ -111,6 +133,7 @@ class Run(BaseRun):
         """
         from labkit.judge.verdict import judged
         from labkit.ship import judging
+        from labkit.ship.caveats import with_warnings
 
         rows, task = self.rows, self.experiment.task
         if not task.labelled:
@@ -122,6 +145,7 @@ class Run(BaseRun):
             raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
         answers = predictor.judge(rows[split])
         report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
+        with_warnings(report, self, rows, split, predictor.inputs)
         self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
 
@@ -152,13 +176,26 @@ class Run(BaseRun):
         return self.predictor.attention(text, pair)
 
     def export(self, folder: str | Path) -> Path:
-        """Copy the model to a folder of its own, in the Hugging Face layout; :class:`labkit.Predictor` opens it."""
+        """Copy the model to a folder of its own; :class:`labkit.Predictor` opens it.
+
+        A model of texts gives the same answers in transformers: ``AutoTokenizer`` and the class named in config.json
+        open the folder. A head on a pooling that no class of transformers has is a folder of sentence-transformers,
+        whose vectors are the logits.
+
+        Raises:
+            ConfigError: the folder is not empty, or other programs would read this model otherwise than labkit.
+        """
         import shutil
 
-        target = Path(folder)
-        if target.exists() and any(target.iterdir()):
+        from labkit.ship import readme
+        from labkit.train.setup import check_export
+
+        target, source = Path(folder), self._model()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise ConfigError(f"{str(folder)!r} is not empty; give a new folder.")
-        shutil.copytree(self._model(), target, dirs_exist_ok=True)
+        check_export(self.experiment, source)
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        readme.write(self.experiment, target)
         return target
 
     def show(self) -> Any:
@@ -263,6 +300,7 @@ def fit(
     return _go(run, detach or processes > 1, background, processes)
 
 
+@known_settings
 def train(
     experiment: Experiment | str | Path | None = None,
     *,
@@ -299,14 +337,18 @@ def create(
         experiment = loads(Experiment, path.read_text(encoding="utf-8"))
     if name:
         experiment = experiment.replace(name=name)
-    return Run.create(Store(folder), experiment, experiment.data.load(experiment.task))
+    rows = experiment.data.load(experiment.task)
+    experiment = experiment.replace(data=experiment.data.replace(columns=rows.basis.text))
+    return Run.create(Store(folder), experiment, rows)
 
 
+@known_settings
 def runs(folder: str | Path | None = None) -> Runs:
     """The runs of a lab folder, newest first."""
     return Runs(Store(folder))
 
 
+@known_settings
 def open_run(run: str, folder: str | Path | None = None) -> Run:
     """The run with this id, or the newest of this name."""
     return Run(Store(folder), run)
@@ -321,6 +363,7 @@ def predictor(run: str | Path, folder: str | Path | None = None) -> Predictor:
     return open_run(str(run), folder).predictor
 
 
+@known_settings
 def serve(
     model: Run | Predictor | str | Path,
     *,
@@ -328,6 +371,9 @@ def serve(
     port: int = 0,
     token: str = "",
     rate: float = 10.0,
+    hosts: Sequence[str] = (),
+    examples: int = 64,
+    characters: int = 10_000,
     folder: str | Path | None = None,
 ) -> Endpoint:
     """Answer over HTTP with a classifier, in a thread, until ``close()``: see :class:`labkit.ship.server.Endpoint`.
@@ -335,6 +381,8 @@ def serve(
     Args:
         model: a run, its id or name, a folder that ``run.export`` has written, or a predictor.
         host, port, token, rate: where it listens, what clients must show, requests a second at most.
+        hosts: further names by which clients may call it (the Host header), such as that of a proxy.
+        examples, characters: of a request, and of a text, at most.
         folder: the lab folder, for a run by name.
     """
     from labkit.ship.predictor import Predictor
@@ -343,7 +391,7 @@ def serve(
     if isinstance(model, Run):
         model = model.predictor
     found = model if isinstance(model, Predictor) else predictor(model, folder)
-    return Endpoint(found, host, port, token, rate)
+    return Endpoint(found, host, port, token, rate, hosts=hosts, examples=examples, characters=characters)
 
 
 def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:

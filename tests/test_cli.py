@@ -22,7 +22,7 @@ from labkit import cli, doctor, launch
 from labkit.base.errors import RunError
 from labkit.cli import app
 from labkit.doctor import Finding
-from labkit.ship.predictor import Prediction
+from labkit.ship.predictor import Prediction, Predictor
 
 
 @dataclass
@@ -35,7 +35,9 @@ class FakeRun:
 
     @property
     def info(self):
-        return SimpleNamespace(over=self.over, error="Loss is not a number.", cure="Lower the learning rate.")
+        return SimpleNamespace(
+            over=self.over, error="Loss is not a number.", cure="Lower the learning rate.", summary={}
+        )
 
     def toml(self) -> str:
         return 'name = "first"\n'
@@ -57,14 +59,22 @@ class Table(list):
         return "id  validation_f1"
 
 
+class Model(Predictor):
+    """Records what it is asked; it has been trained on ``columns``, or on texts that nobody has noted."""
+
+    def __init__(self, batches: list):
+        self.batches, self.aim, self.inputs = batches, "class", SimpleNamespace(kind="text")
+        self.experiment = SimpleNamespace(data=SimpleNamespace(columns=()))
+
+    def predict(self, examples, pairs=None):
+        self.batches.append(examples if pairs is None else list(zip(examples, pairs, strict=True)))
+        return [Prediction("pos", 0.75, {"neg": 0.25, "=pos": 0.75}) for _ in examples]
+
+
 @pytest.fixture
 def front(monkeypatch) -> SimpleNamespace:
     """Stands in for labkit.lab; ``calls`` lists what the command line asked for."""
     fake = SimpleNamespace(run=FakeRun(), calls=[], batches=[])
-
-    def predict(texts: list[str], pairs: list[str] | None = None) -> list[Prediction]:
-        fake.batches.append(texts if pairs is None else list(zip(texts, pairs, strict=True)))
-        return [Prediction("pos", 0.75, {"neg": 0.25, "=pos": 0.75}) for _ in texts]
 
     def entry(name: str, result):
         def call(*args, **options):
@@ -75,7 +85,7 @@ def front(monkeypatch) -> SimpleNamespace:
 
         return call
 
-    model = SimpleNamespace(predict=predict, inputs=SimpleNamespace(kind="text"))
+    fake.model = model = Model(fake.batches)
     module = ModuleType("labkit.lab")
     module.train, module.open_run = entry("train", fake.run), entry("open_run", fake.run)
     module.runs, module.predictor = entry("runs", Table()), entry("predictor", model)
@@ -229,9 +239,53 @@ def test_a_table_keeps_its_columns_and_gets_the_answers(front, tmp_path) -> None
 
 def test_a_long_table_is_predicted_in_pieces_and_may_go_to_the_terminal(front, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(cli, "CHUNK", 2)
-    source = table(tmp_path / "in.tsv", "only\none\ntwo\nthree\n")
+    source = table(tmp_path / "in.tsv", "text\none\ntwo\nthree\n")
     lines = command("predict", "first", "--file", source).stdout.splitlines()
     assert front.batches == [["one", "two"], ["three"]] and len(lines) == 4 and lines[3].startswith("three,pos,")
+
+
+def test_every_kind_of_table_is_read_as_when_it_is_loaded(front, tmp_path) -> None:
+    table(tmp_path / "a.csv", "text;label\ngood film;pos\nbad, film;neg\n")
+    table(tmp_path / "a.tab", "text\tlabel\ngood film\tpos\nbad, film\tneg\n")
+    table(tmp_path / "a.jsonl", '{"text": "good film"}\n{"text": "bad, film"}\n')
+    table(tmp_path / "a.txt", "good film\n\nbad, film\n")
+    pd.DataFrame({"text": ["good film", "bad, film"], "n": [1, 2]}).to_parquet(tmp_path / "a.parquet")
+    table(tmp_path / "b.csv", 'good film\n"bad, film"\n')
+    for name, *more in (["a.csv"], ["a.tab"], ["a.jsonl"], ["a.txt"], ["a.parquet"], ["b.csv", "--name", "text"]):
+        lines = command("predict", "first", "--file", tmp_path / name, *more).stdout.splitlines()
+        assert len(lines) == 3 and "text" in lines[0], name
+    assert front.batches == [["good film", "bad, film"]] * 6
+
+
+def test_a_file_is_not_taken_for_a_text(front, tmp_path) -> None:
+    source = table(tmp_path / "in.csv", "text\ngood\n")
+    assert f"is a file: labkit predict RUN --file {source}" in command("predict", "first", source, code=2).stderr
+    assert command("predict", "first", "in.csv").stdout == "pos\t0.7500\tin.csv\n"  # there is no such file here
+
+
+def test_answers_are_written_as_json_lines(front, tmp_path) -> None:
+    pd.DataFrame({"text": ["gut", "ö"], "n": [1.5, None], "tags": [["a"], []]}).to_parquet(tmp_path / "a.parquet")
+    command("predict", "first", "--file", tmp_path / "a.parquet", "--out", tmp_path / "out.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    answer = {"predicted": "pos", "confidence": 0.75, "probability": {"neg": 0.25, "=pos": 0.75}}
+    assert lines == [{"text": "gut", "n": 1.5, "tags": ["a"], **answer}, {"text": "ö", "n": None, "tags": [], **answer}]
+    front.model.aim = "labels"
+    command("predict", "first", "--file", tmp_path / "a.parquet", "--out", tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text("utf-8").splitlines()[0])["predicted"] == []
+    assert "ö,,[],pos" in command("predict", "first", "--file", tmp_path / "a.parquet").stdout
+
+
+def test_the_columns_of_the_training_are_known(front, tmp_path) -> None:
+    front.model.experiment.data.columns = ("review",)
+    source = table(tmp_path / "in.csv", "id,review,text\n1,good,x\n")
+    command("predict", "first", "--file", source)
+    command("predict", "first", "--file", source, "--column", "text")
+    front.model.experiment.data.columns = ("text", "review")
+    command("predict", "first", "--file", source)
+    assert front.batches == [["good"], ["x"], [("x", "good")]]
+    front.model.experiment.data.columns = ("text",)
+    said = command("predict", "first", "--file", source, "--pair", "review", code=2).stderr
+    assert "this model reads one text ('text'), and two are given" in said
 
 
 def test_columns_pairs_and_encodings_can_be_named(front, tmp_path) -> None:
@@ -260,11 +314,12 @@ def test_no_cell_can_act_as_a_formula(cell, safe, front, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"id,txt\n1,a\n", "has no column 'text'. Did you mean 'txt'? It has: id, txt."),
-        (b"", "has no column 'text'."),
-        (b"id,text\n1\n", "line 2: 1 cells, but 2 columns."),
-        (b'id,text\n1,"open\n', "Check the quotes."),
-        (b"id,text\n1,\xff\n", "is not utf-8-sig text"),
+        (b"id,txt\n1,a\n", "no column 'text', which the model reads. Did you mean 'txt'? It has: id, txt."),
+        (b"", "'in.csv' has 0 rows: it is empty."),
+        (b"id,text\n1\n", "wrong number of fields (1): row 0 (line 2: 1 fields, not 2)"),
+        (b'id,text\n1,"open\n', "a quote opened in the record of line 2 is never closed"),
+        (b"good film\nbad film\n", "Name the column (--column, --pair), or all columns of a file without a header"),
+        (b"id,text\n1,a\n2,\n3,\n", "2 of 3 rows have no text in column 'text': rows 1, 2."),
     ],
 )
 def test_a_bad_table_is_explained_and_leaves_the_old_answers(content, said, front, tmp_path) -> None:
@@ -278,10 +333,12 @@ def test_a_bad_table_is_explained_and_leaves_the_old_answers(content, said, fron
 def test_files_that_cannot_be_used_are_explained(front, tmp_path) -> None:
     source = table(tmp_path / "in.csv", "text\ngood\n")
     words = ["predict", "first", "--file"]
-    assert "cannot read" in command(*words, tmp_path / "none.csv", code=2).stderr
+    assert "there is no file or folder" in command(*words, tmp_path / "none.csv", code=2).stderr
+    said = command(*words, source, "--out", tmp_path / "out.xlsx", code=2).stderr
+    assert "answers are written as .csv or .jsonl" in said
     assert "would replace its own source" in command(*words, source, "--out", source, code=2).stderr
     assert "cannot write" in command(*words, source, "--out", tmp_path / "none" / "out.csv", code=2).stderr
-    assert "Name its encoding" in command(*words, source, "--encoding", "klingon", code=2).stderr
+    assert "unknown encoding 'klingon'" in command(*words, source, "--encoding", "klingon", code=2).stderr
     assert source.read_text() == "text\ngood\n"
 
 

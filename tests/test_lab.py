@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import labkit as lk
 from labkit.base.config import dumps, loads
+from labkit.base.errors import ConfigError, WeightsError
 from labkit.lab import train
 from labkit.train.experiment import Experiment
 from labkit.train.experiment import settings as flat
@@ -190,3 +192,32 @@ def test_an_interrupt_ends_the_run_and_fit_returns_with_the_model(tiny, settings
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "stopped"
+
+
+def test_a_run_keeps_its_opened_model_until_there_is_a_newer_one(finished, monkeypatch):
+    from labkit.base import manifest
+    from labkit.ship.embedder import Embedder
+
+    run, opened = lk.open_run(finished.id, finished.store.folder), []
+
+    class Counted(Embedder):
+        def __init__(self, folder):
+            opened.append(folder)
+            super().__init__(folder)
+
+    monkeypatch.setattr("labkit.ship.embedder.Embedder", Counted)
+    first = run.embed(["a fine film"])
+    np.testing.assert_array_equal(run.embed(["a fine film"]), first)
+    assert opened == [run.info.folder / "model"] and run.predictor is run.predictor
+    mark = run.info.folder / "model" / manifest.NAME
+    before = mark.stat()
+    try:
+        os.utime(mark, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))  # as a newer model
+        run.embed(["a fine film"])
+        assert len(opened) == 2
+    finally:
+        os.utime(mark, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ConfigError, match=r"answer has no setting 'treshold'\. Did you mean 'threshold'\?"):
+        run.answer(["a"], ["b"], treshold=1.0)
+    with pytest.raises(WeightsError, match="has learnt 'classify'; only a model of the task 'qa' answers"):
+        run.answer(["a"], ["b"])

@@ -7,14 +7,19 @@ keeps. ``option(...)`` adds to a field what a form needs: a sentence of help, th
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import tomllib
 import types
 import typing
-from typing import Any, Self
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, ParamSpec, Self, TypeVar
 
 import tomli_w
 
 from labkit.base.errors import ConfigError, nearest
+
+_P, _R = ParamSpec("_P"), TypeVar("_R")
 
 
 def option(
@@ -36,6 +41,13 @@ def option(
 class Config:
     """Mixin for frozen dataclasses: checked on creation, equal by value, plain in TOML."""
 
+    def __new__(cls, *values: Any, **named: Any) -> Self:
+        _known(cls, named, cls.__name__)  # before the __init__ that dataclasses write raises a bare TypeError
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        if len(values) > len(names):
+            raise ConfigError(f"{cls.__name__} takes {len(names)} settings at most, not {len(values)}.")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         self.check()
 
@@ -52,6 +64,8 @@ class Config:
                     f"{where} = {value!r} is not one of {listed}.{nearest(str(value), map(str, choices))}"
                 )
             low, high = meta.get("low"), meta.get("high")
+            if (low is not None or high is not None) and isinstance(value, str | list | tuple | dict):
+                raise ConfigError(f"{where} = {value!r} is a {type(value).__name__}; it must be a number.")
             if low is not None and not value >= low:
                 raise ConfigError(f"{where} = {value!r} is below its least value, {low}.")
             if high is not None and not value <= high:
@@ -88,6 +102,25 @@ class Config:
         return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
+def known_settings(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """The function, raising :class:`ConfigError` with the nearest name for an argument that it does not have."""
+    names = [name for name in inspect.signature(function).parameters if name != "self"]
+
+    @functools.wraps(function)
+    def checked(*args: _P.args, **named: _P.kwargs) -> _R:
+        check_names(function.__name__, named, names)
+        return function(*args, **named)
+
+    return checked
+
+
+def check_names(where: str, values: Iterable[str], names: Collection[str]) -> None:
+    """Raise :class:`ConfigError` with the nearest name for one of ``values`` that is not among ``names``."""
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"{where} has no setting {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
+
+
 def dumps(config: Config) -> str:
     """A config as TOML text."""
     return tomli_w.dumps(config.to_dict())
@@ -103,10 +136,7 @@ def loads(cls: type[Any], text: str) -> Any:
 
 
 def _known(cls: type[Any], values: dict[str, Any], where: str) -> None:
-    names = [field.name for field in dataclasses.fields(cls)]
-    for name in values:
-        if name not in names:
-            raise ConfigError(f"{where} has no setting {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
+    check_names(where, values, [field.name for field in dataclasses.fields(cls)])
 
 
 def _required(cls: type[Any]) -> list[str]:

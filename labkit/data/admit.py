@@ -12,12 +12,23 @@ from datasets import Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
+from labkit.data.answers import check_answers
 from labkit.data.arrow import batches, numbers
-from labkit.data.columns import Choice, check_columns, label_column, text_columns
-from labkit.data.labels import Labels, choose_classes, near_class, present, read_labels, renamed
+from labkit.data.cells import Column
+from labkit.data.columns import (
+    RESERVED,
+    Choice,
+    check_columns,
+    free_name,
+    label_column,
+    names_of,
+    note_alike,
+    text_columns,
+)
+from labkit.data.labels import Labels, choose_classes, near_class, note_doubtful, present, read_labels, renamed
 from labkit.data.report import Note, Report, visible
 from labkit.data.rows import Rows, Spec
-from labkit.data.spool import ROW, Part, as_text
+from labkit.data.spool import MIXED, ROW, Part, as_text
 from labkit.data.tabular import tabular
 from labkit.data.targets import OUTSIDE, read_targets, wants_targets, with_targets
 
@@ -25,7 +36,6 @@ LONG = 1_000_000  # characters
 HIDDEN = r"[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}]"
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
 ODD = {"control characters": CONTROL, "zero-width or bidirectional characters": HIDDEN}
-RESERVED = ("text", "text_pair", "label", "row", "target")
 
 
 def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any], settled: Iterable[Note] = ()) -> Rows:
@@ -46,13 +56,17 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     if not all(len(part.table) for part in parts.values()):
         raise_refused(report, choice.on_bad, total)
         _check_left({name: part.table for name, part in parts.items()}, (), report)
+    note_alike(names_of(first), report)
     text = text_columns(first, choice, report) if choice.kind == "text" else ()
     label = label_column(parts, text, choice, report)
     rows = {name: _row_numbers(part.table, starts[name]) for name, part in parts.items()}
+    _check_mixed(report, (*text, *choice.number, *_labels(label, choice)))
     texts, bad = {}, {}
     for name, part in parts.items():
         check_columns(part.table, (*text, *([label] if name == "train" and label else [])), name)
         texts[name], bad[name] = _read_texts(part.table, text, rows[name], name, report)
+        strict = label is None and not choice.number and not isinstance(choice.label, tuple)
+        check_answers(part.table, text, texts[name], rows[name], name, report, bad[name], strict)
     aim, values = "class", dict.fromkeys(parts)
     if wants_targets(parts, choice, label):
         found = read_targets(parts, choice, label, rows, report, bad)
@@ -60,8 +74,9 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
     else:
         ids, classes = _class_ids(parts, label, rows, choice, report, bad)
         used = (label,) if label else ()
+    columns: tuple[Column, ...] = ()
     if choice.features:
-        parts = tabular(parts, choice.features, used, rows, report, bad)
+        parts, columns = tabular(parts, choice, used, rows, report, bad)
     raise_refused(report, choice.on_bad, total)
     told = ", ".join(used) or None
     _settle_missing(ids, rows, bad, told, choice, report)
@@ -70,8 +85,19 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
         for name, part in parts.items()
     }
     _check_left(splits, classes if aim == "class" else (), report)
-    spec = Spec(text=text, label=told, classes=classes, aim=aim, kind=choice.kind, rate=choice.rate)
+    spec = Spec(text=text, label=told, classes=classes, aim=aim, kind=choice.kind, rate=choice.rate, features=columns)
     return Rows(splits, spec, report.merge(settled), source)
+
+
+def _labels(label: str | None, choice: Choice) -> tuple[str, ...]:
+    return choice.label if isinstance(choice.label, tuple) else (label,) if label else ()
+
+
+def _check_mixed(report: Report, used: Iterable[str]) -> None:
+    """Raise for a text or a target of several kinds; in a column that nobody named they are kept as JSON."""
+    for note in report.of("repaired").get(MIXED, []):
+        if note.column in used:
+            raise DataError(f"column {note.column!r} mixes kinds: row {note.row} holds a {note.detail}.")
 
 
 def _row_numbers(table: Dataset, start: int) -> np.ndarray:
@@ -162,6 +188,8 @@ def _class_ids(
             labels = read_labels(part.table, label, rows[name], keep, report)
         found[name] = renamed(labels.without(bad[name]), choice.classes)
     classes = choose_classes(found, choice.classes, label)
+    if choice.classes is None:
+        note_doubtful(classes, label, report)
     ids = {name: labels.ids(classes) for name, labels in found.items()}
     for name, labels in found.items():
         for position in sorted(set(labels.index[ids[name] == -2].tolist())):
@@ -265,14 +293,8 @@ def _finished(
 
 def _moved_away(columns: list[str], names: dict[str, str], report: Report) -> dict[str, str]:
     """New names for source columns that are called like a normalised one and are not it."""
-    moved = {}
-    for name in columns:
-        if name in RESERVED and name not in names:
-            moved[name] = f"source_{name}"
-            while moved[name] in columns:
-                moved[name] += "_"
-            report.add("repaired", "column renamed", column=name, detail=f"it is called {moved[name]!r} now")
-    return moved
+    others = [name for name in columns if name not in RESERVED]
+    return {name: free_name(name, others, report) for name in columns if name in RESERVED and name not in names}
 
 
 def _check_left(splits: Mapping[str, Dataset], classes: tuple[str, ...], report: Report) -> None:

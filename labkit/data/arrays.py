@@ -15,6 +15,7 @@ from labkit.base.config import Config, option
 from labkit.base.errors import DataError
 from labkit.data.arrow import batches, column
 from labkit.data.batch import Batch, checked_rows, checked_weights, mixed, targeted
+from labkit.data.cells import Column
 from labkit.data.rows import Spec
 from labkit.data.targets import targets_of
 
@@ -29,7 +30,8 @@ class Arrays:
     """n examples of one shape.
 
     Attributes:
-        inputs: [n, height, width, channels] or [n, features], uint8 where the rows hold bytes, else float32.
+        inputs: [n, height, width, channels] or [n, features], uint8 where the rows hold bytes; features that float32
+            may round are float64; else float32.
         label: i32[n], class ids, -1 where there is none.
         row: i64[n], row numbers in the source.
         names: of the features, in their order; empty for pictures.
@@ -108,6 +110,7 @@ class Standard(Config):
     names: tuple[str, ...] = option((), "Names of the features, where they have any.")
     mean: tuple[float, ...] = option((), "Mean of every feature.")
     scale: tuple[float, ...] = option((), "Standard deviation of every feature; 1 where it never changes.")
+    columns: tuple[Column, ...] = option((), "Source columns of the features and how they are read.")
 
     @classmethod
     def fit(cls, train: Arrays) -> Self:
@@ -122,13 +125,18 @@ class Standard(Config):
         off = np.where(known, train.inputs - mean, 0)
         scale = np.sqrt(np.sum(off * off, 0) / count)
         # A constant column's deviation is rounding error of its mean, not exactly 0.
-        still = scale <= 1e-7 * np.maximum(1e-30, np.abs(mean))
+        rounding = 1e-14 if train.inputs.dtype == np.float64 else 1e-7
+        still = scale <= rounding * np.maximum(1e-30, np.abs(mean))
         return cls(train.names, tuple(mean.tolist()), tuple(np.where(still, 1.0, scale).tolist()))
 
     def __call__(self, arrays: Arrays) -> Arrays:
-        """The same examples, standardised, float32."""
+        """The same examples, standardised, float32. An infinite value raises :class:`DataError`."""
         if arrays.shape != (len(self.mean),):
             raise DataError(f"examples have the shape {arrays.shape}; these means are of {len(self.mean)} features.")
+        if (infinite := np.isinf(arrays.inputs)).any():
+            row, place = np.argwhere(infinite)[0].tolist()
+            name = repr(self.names[place]) if self.names else f"number {place}"
+            raise DataError(f"feature {name} is infinite in row {arrays.row[row]}. Drop the row, or leave it empty.")
         inputs = (arrays.inputs - np.asarray(self.mean)) / np.asarray(self.scale)
         return replace(arrays, inputs=np.where(np.isfinite(inputs), inputs, 0).astype(np.float32))
 
@@ -251,11 +259,13 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _columns(dataset: datasets.Dataset, names: list[str]) -> np.ndarray:
-    """Numeric columns side by side, f32[n, features]; a missing value is NaN."""
-    inputs, start = np.empty((len(dataset), len(names)), np.float32), 0
+    """Numeric columns side by side, [n, features]: f64 where a column has 64 bits, else f32; a missing value is NaN."""
+    kinds = [_storage(dataset.features.arrow_schema.field(name).type) for name in names]
+    wide = pa.float64() if any(kind.bit_width == 64 for kind in kinds) else pa.float32()
+    inputs, start = np.empty((len(dataset), len(names)), wide.to_pandas_dtype()), 0
     for table in batches(dataset, names):
         for place, values in enumerate(table.columns):
-            inputs[start : start + len(table), place] = values.cast(pa.float32(), safe=False).to_numpy()
+            inputs[start : start + len(table), place] = values.cast(wide, safe=False).to_numpy()
         start += len(table)
     return inputs
 

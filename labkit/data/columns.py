@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,11 +11,14 @@ from datasets import Dataset, Value
 
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data.arrow import batches, column, nested
+from labkit.data.cells import alike
 from labkit.data.labels import Classes
 from labkit.data.report import Report, visible
 from labkit.data.spool import ROW, Part
 
 TEXT = ("text", "sentence", "review", "content", "comment", "message", "body", "tweet", "文本", "内容", "评论", "正文")
+#: Columns that labkit adds to every split.
+RESERVED = ("text", "text_pair", "label", "row", "target")
 LABEL = ("label", "labels", "target", "class", "category", "sentiment", "y", "标签", "类别", "分类", "情感")
 
 
@@ -29,16 +32,20 @@ class Choice:
     number: tuple[str, ...] = ()
     separator: str | None = None
     features: bool | tuple[str, ...] = False
+    decimal: str | None = None
     rate: int = 0
     on_bad: str = "error"
     missing: str = "error"
     kind: str = "text"
 
     def __post_init__(self) -> None:
-        for name, known in (("on_bad", ("error", "skip")), ("missing", ("error", "drop", "keep"))):
+        known_values = {"on_bad": ("error", "skip"), "missing": ("error", "drop", "keep"), "decimal": (None, ".", ",")}
+        for name, known in known_values.items():
             if (value := getattr(self, name)) not in known:
-                listed = ", ".join(map(repr, known))
-                raise ConfigError(f"{name} = {value!r} is not one of {listed}.{nearest(str(value), known)}")
+                listed = ", ".join(repr(one) for one in known if one is not None)
+                raise ConfigError(
+                    f"{name} = {value!r} is not one of {listed}.{nearest(str(value), filter(None, known))}"
+                )
         if self.number and self.label:
             raise ConfigError(f"give number = {self.number!r} or label = {self.label!r}: rows have one kind of target.")
         if self.features and self.text is not None:
@@ -54,6 +61,23 @@ def check_columns(table: Dataset, wanted: Iterable[str], split: str) -> None:
         if name not in names_of(table):
             known = visible(", ".join(names_of(table)), 400)
             raise DataError(f"{split} has no column {name!r}.{nearest(name, names_of(table))} It has: {known}.")
+
+
+def free_name(name: str, taken: Collection[str], report: Report) -> str:
+    """``name``, or another one where it is reserved or taken already; the change is reported."""
+    if name not in RESERVED and name not in taken:
+        return name
+    made = f"source_{name}"
+    while made in taken:
+        made += "_"
+    report.add("repaired", "column renamed", column=name, detail=f"it is called {made!r} now")
+    return made
+
+
+def note_alike(names: Sequence[str], report: Report) -> None:
+    """Count columns whose names differ only in case, white space or Unicode form."""
+    for group in alike(names):
+        report.add("counted", "columns with names that look alike", detail=", ".join(map(repr, group)))
 
 
 def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, ...]:
@@ -127,7 +151,7 @@ def _mean_length(table: Dataset, name: str) -> float:
 def _has_few_values(table: Dataset, name: str) -> bool:
     """Two to fifty different values, each in two rows or more on average; floats and nested columns never."""
     kind = table.features.arrow_schema.field(name).type
-    if nested(kind) or pa.types.is_floating(kind) or pa.types.is_binary(kind):
+    if nested(kind) or pa.types.is_null(kind) or pa.types.is_floating(kind) or pa.types.is_binary(kind):
         return False
     distinct = pc.count_distinct(column(table, name)).as_py()
     return 2 <= distinct <= min(50, len(table) // 2)

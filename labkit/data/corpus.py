@@ -11,32 +11,35 @@ from labkit.data.tokens import Tokens
 from labkit.data.words import ranges
 
 
-def stream(tokens: Tokens, length: int) -> Tokens:
+def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
     """Rows laid end to end and cut into windows of ``length`` tokens, as decoders are trained (Radford et al. 2019).
 
     Args:
         tokens: whole rows ``[CLS] … [SEP]``; ``[CLS]`` is left out, ``[SEP]`` ends a row.
         length: tokens of a window. The last window may be shorter, but has two tokens at least.
+        skip: tokens at the beginning of every row that are left out.
 
     Returns:
-        Windows with label 0; ``row`` is that of a window's first token.
+        Windows with label 0; ``row`` is that of a window's first token. ``truncated`` counts the rows that were cut
+        when they were tokenised.
 
     Raises:
         DataError: there are fewer than two tokens.
     """
     keep = np.ones(len(tokens.ids), bool)
-    keep[np.asarray(tokens.offsets[:-1])] = False
+    for place in range(skip):
+        keep[np.asarray(tokens.offsets[:-1]) + place] = False
     ids = np.asarray(tokens.ids)[keep]
     if len(ids) < 2:
         raise DataError(f"a language model needs running text; {len(tokens)} rows hold {len(ids)} tokens.")
     starts = np.arange(0, len(ids), length)
     starts = starts[len(ids) - starts >= 2]
     offsets = np.append(starts, min(len(ids), starts[-1] + length)).astype(np.int64)
-    ends = np.cumsum(np.diff(tokens.offsets) - 1)
+    ends = np.cumsum(np.diff(tokens.offsets) - skip)
     row = np.asarray(tokens.row)[np.searchsorted(ends, starts, side="right")]
     label = np.zeros(len(starts), np.int32)
     ids = ids[: offsets[-1]]
-    return Tokens(ids, np.zeros(len(ids), np.uint8), offsets, label, row, tokens.pad_id, 0)
+    return Tokens(ids, np.zeros(len(ids), np.uint8), offsets, label, row, tokens.pad_id, tokens.truncated)
 
 
 def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int) -> Tokens:
@@ -54,7 +57,8 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
         seed: decides which pairs are torn apart, and what stands in.
 
     Returns:
-        The pairs; ``row`` is that of the first passage's first row. ``truncated`` counts passages that were cut.
+        The pairs; ``row`` is that of the first passage's first row. ``truncated`` counts passages that were cut,
+        and rows that were when they were tokenised.
 
     Raises:
         ConfigError: ``length`` is below 8.
@@ -101,7 +105,7 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
     ids[ranges(at + 1, a)] = inner[ranges(start[one], a)]
     ids[ranges(at + 2 + a, b)] = inner[ranges(start[two], b)]
     types[ranges(at + 2 + a, b + 1)] = 1
-    cut = int((full[one] > half).sum() + (full[two] > half).sum())
+    cut = tokens.truncated + int((full[one] > half).sum() + (full[two] > half).sum())
     made = Tokens.unlabelled(ids, types, offsets, tokens.pad_id, cut)
     return replace(made, label=torn.astype(np.int32), row=np.asarray(tokens.row)[of[rows[one]]])
 

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy import sparse
 
+from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data import disk
 from labkit.data.arrow import batches, column, numbers, text_columns, written
@@ -68,6 +69,7 @@ def near_duplicates(rows: Rows, threshold: float = 0.8) -> pd.DataFrame:
     return _groups(_with_leaders(table(rows), rows, threshold), rows, "leader", "similarity")
 
 
+@known_settings
 def dedupe(
     rows: Rows, near: bool = False, threshold: float = 0.8, keep: str = "first", conflicts: str = "keep-first"
 ) -> Rows:

@@ -23,9 +23,10 @@ from labkit.data.csvfile import Dialect, named, note_encoding, read_csv
 from labkit.data.decode import LOST, detect
 from labkit.data.excel import read_excel
 from labkit.data.jsonfile import read_json
+from labkit.data.labels import class_names
 from labkit.data.packed import OPENERS, ending, unpacked
 from labkit.data.report import Report, visible
-from labkit.data.spool import PORTION, ROW, Part, Reading, cached, fit, plain, unify, with_features
+from labkit.data.spool import PORTION, ROW, Part, Reading, cached, dictionaries, fit, plain, unify, with_features
 
 Reader = Callable[[Path, Dialect, Reading], Iterator[pa.Table]]
 
@@ -108,10 +109,11 @@ def read_parquet(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.
     try:
         with pq.ParquetFile(path) as file:
             named(file.schema_arrow.names, path.name, reading.report)
-            empty = plain(file.schema_arrow.empty_table())
+            categories = dictionaries(file.metadata.metadata)
+            empty = plain(file.schema_arrow.empty_table(), reading, categories)
             schema = with_features(empty.schema)
             for batch in file.iter_batches(batch_size=PORTION):
-                table = plain(pa.Table.from_batches([batch]))
+                table = plain(pa.Table.from_batches([batch]), reading, categories)
                 numbers = pa.array(range(reading.records, reading.records + len(table)), pa.int64())
                 reading.records += len(table)
                 yield table.append_column(ROW, numbers).cast(schema)
@@ -146,6 +148,7 @@ def read_shards(files: Sequence[Path], dialect: Dialect) -> Part:
         return parts[0]
     starts = [0, *itertools.accumulate(part.records for part in parts)]
     features = _common(files, [part.table.features for part in parts])
+    categories = frozenset().union(*(part.categories for part in parts))
     moved = [part.report.moved(start, None) for part, start in zip(parts, starts, strict=False)]
     report = functools.reduce(Report.merge, moved)
     report.add("counted", "files read as one table", detail=visible(", ".join(path.name for path in files), 400))
@@ -154,7 +157,7 @@ def read_shards(files: Sequence[Path], dialect: Dialect) -> Part:
             disk.with_column(part.table.remove_columns(ROW), ROW, numbers(part.table, ROW, np.int64) + start)
             for part, start in zip(parts, starts, strict=False)
         ]
-        return Part(concatenate_datasets(tables), report, starts[-1])
+        return Part(concatenate_datasets(tables), report, starts[-1], categories)
 
     def read(reading: Reading) -> Iterator[pa.Table]:
         for part, start in zip(parts, starts, strict=False):
@@ -165,7 +168,7 @@ def read_shards(files: Sequence[Path], dialect: Dialect) -> Part:
         reading.records = starts[-1]
 
     joined = cached(["shards", [sha256_file(path) for path in files], repr(dialect)], read)
-    return Part(joined.table, report.merge(joined.report), joined.records)
+    return Part(joined.table, report.merge(joined.report), joined.records, categories)
 
 
 def _common(files: Sequence[Path], features: Sequence[Features]) -> Features:
@@ -193,7 +196,7 @@ def _common(files: Sequence[Path], features: Sequence[Features]) -> Features:
 def _wider(one: Any, two: Any, name: str) -> Any:
     if one == two:
         return one
-    if not (isinstance(one, Value) and isinstance(two, Value)):
+    if class_names(one) or class_names(two):
         raise TypeError
     schemas = [Features({name: feature}).arrow_schema.remove_metadata() for feature in (one, two)]
     return Features.from_arrow_schema(unify(schemas))[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,25 @@ from datasets import ClassLabel, Dataset
 from labkit.base.errors import DataError, nearest
 from labkit.data import disk
 from labkit.data.arrow import column, numbers
+from labkit.data.cells import (
+    BLANK,
+    MISSING,
+    alike,
+    category_name,
+    is_date,
+    is_duration,
+    is_quantity,
+    is_text,
+    number_of,
+    order_of,
+)
 from labkit.data.report import Report, visible
 
 MOST = 1000  # classes; beyond it a column is no label
-BLANK = frozenset({"", "nan", "<na>", "na", "n/a", "#n/a", "null"})  # what tables write for "no label", lower case
-WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
+#: Labels that may stand for a missing one, lower case; they are kept and counted.
+DOUBTFUL = MISSING - BLANK
+#: What may separate several labels in one text.
+SEPARATORS = (";", "|", ",", "/")
 
 Classes = Sequence[Any] | Mapping[Any, Any]
 
@@ -72,6 +85,8 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
         index = numbers(table, name, np.int32)
         return Labels(np.maximum(index, -1, out=index), tuple(feature.names), tuple(feature.names))
     values = column(table, name)
+    if pa.types.is_float16(values.type):
+        values = values.cast(pa.float32())
     if not _is_scalar(values.type):
         raise DataError(f"column {name!r} holds {values.type}, which is no label: one class for each row is needed.")
     encoded = pc.dictionary_encode(values.cast(pa.string()) if pa.types.is_null(values.type) else values)
@@ -83,12 +98,27 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
         index[done : done + len(chunk)] = known[np.asarray(pc.fill_null(chunk.indices, -1))]
         done += len(chunk)
     _report_repairs(raw, index, rows, name, report)
-    return _merged(index, [class_name(value) for value in raw])
+    return _merged(index, [category_name(value) for value in raw])
+
+
+def class_names(feature: Any) -> tuple[str, ...]:
+    """The class names that a feature of ``datasets`` brings, itself or as a list of classes; empty without."""
+    while not isinstance(feature, ClassLabel) and hasattr(feature, "feature"):
+        feature = feature.feature
+    return tuple(feature.names or ()) if isinstance(feature, ClassLabel) else ()
+
+
+def with_class_names(table: Dataset, name: str) -> pa.ChunkedArray:
+    """A column, class ids by their names."""
+    values, names = column(table, name), class_names(table.features[name])
+    if not names:
+        return values
+    ids = values.fill_null(-1).to_numpy()
+    return pa.chunked_array([pa.array(np.append(names, "")[ids], pa.string(), mask=ids < 0)])
 
 
 def _is_scalar(kind: pa.DataType) -> bool:
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_integer,
-             pa.types.is_floating, pa.types.is_null)  # fmt: skip
+    tests = (is_text, is_quantity, is_date, is_duration, pa.types.is_boolean, pa.types.is_null)
     return any(test(kind) for test in tests)
 
 
@@ -113,21 +143,13 @@ def too_many(name: str, found: int, total: int) -> DataError:
 def _is_label(value: Any, keep: Sequence[str]) -> bool:
     if value is None or value != value:
         return False
-    name = class_name(value)
+    name = category_name(value)
     return name in keep or name.casefold() not in BLANK
-
-
-def class_name(value: Any) -> str:
-    """A label as the name of its class: no white space around it, whole numbers without a fraction."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    name = str(value).strip()
-    return whole.group(1) if (whole := WHOLE.fullmatch(name)) else name
 
 
 def _report_repairs(raw: list[Any], index: np.ndarray, rows: np.ndarray, name: str, report: Report) -> None:
     for position, value in enumerate(raw):
-        if isinstance(value, str) and value != (better := class_name(value)):
+        if isinstance(value, str) and value != (better := category_name(value)):
             reason = "white space around a label" if value.strip() == better else "label 1.0 became 1"
             detail = f"{visible(value, 60)!r} became {visible(better, 60)!r}"
             report.add("repaired", reason, rows[index == position], column=name, detail=detail)
@@ -177,21 +199,9 @@ def choose_classes(labels: Mapping[str, Labels], classes: Classes | None, name: 
 
 def _is_measured(names: set[str], total: int) -> bool:
     """Fractions of which most stand once: a measurement, not a class."""
-    numbers = [_number(name) for name in names]
+    numbers = [number_of(name) for name in names]
     fractions = sum(number is not None and number % 1 != 0 for number in numbers)
     return fractions > 2 and 2 * len(names) > total
-
-
-def _number(name: str) -> float | None:
-    try:
-        return float(name)
-    except ValueError:
-        return None
-
-
-def order_of(names: set[str]) -> Any:
-    numeric = all(_number(name) is not None for name in names)
-    return (lambda name: (_number(name), name)) if numeric else (lambda name: name)
 
 
 def given_classes(classes: Classes) -> tuple[str, ...]:
@@ -210,8 +220,38 @@ def renamed(labels: Labels, classes: Classes | None) -> Labels:
     """The labels under the class names of ``classes={"0": "negative", "1": "positive"}``."""
     if not isinstance(classes, Mapping):
         return labels
-    called = {class_name(value): str(name) for value, name in classes.items()}
+    called = new_names(classes, labels.fixed)
     return _merged(labels.index, [called.get(name, f"{name} (not in classes)") for name in labels.names])
+
+
+def new_names(classes: Mapping[Any, Any], fixed: Sequence[str] | None) -> dict[str, str]:
+    """Label → class name; the keys of ``classes`` are labels, or the ids of classes that the column names."""
+    called = {category_name(value): str(name) for value, name in classes.items()}
+    ids = {str(number): name for number, name in enumerate(fixed or ())}
+    if called.keys() <= ids.keys() and not called.keys() & set(fixed or ()):
+        return {ids[number]: name for number, name in called.items()}
+    return called
+
+
+def note_doubtful(names: Sequence[str], label: str, report: Report) -> None:
+    """Count class names that look like one another, that may mean "no label", or that may be several labels."""
+    for group in alike(names):
+        joined = {name: name for name in names} | dict.fromkeys(group, group[-1])
+        cure = f"; classes={joined} joins them" if len(names) <= 12 else ""
+        case = len({name.casefold() for name in group}) == 1
+        shown = map(repr if case else ascii, group)
+        reason = "labels that differ only in case" if case else "labels that differ only in spaces or Unicode form"
+        report.add("counted", reason, column=label, detail=", ".join(shown) + cure)
+    for name in names:
+        if name.casefold() in DOUBTFUL:
+            report.add("counted", "label that may mean a missing value", column=label, detail=repr(name))
+    for separator in SEPARATORS:
+        parts = {name: [part.strip() for part in name.split(separator)] for name in names}
+        several = [name for name, found in parts.items() if len(found) > 1 and all(found)]
+        distinct = {part for found in parts.values() for part in found}
+        if any(set(parts[name]) <= set(names) for name in several) or (several[1:] and len(distinct) < len(names)):
+            detail = f"{visible(several[0], 60)!r}; separator={separator!r} reads several labels"
+            report.add("counted", "labels that may be several labels", column=label, detail=detail)
 
 
 def near_class(name: str, classes: Sequence[str]) -> str:

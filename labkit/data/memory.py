@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from labkit.data import disk
 from labkit.data.csvfile import named
 from labkit.data.folders import SPLITS, Parts, canonical, in_order
 from labkit.data.report import Report
-from labkit.data.spool import PORTION, ROW, Part, Reading, column_of, in_memory, plain, table_of
+from labkit.data.spool import PORTION, ROW, Part, Reading, column_of, in_memory, table_of
 
 
 def memory_parts(x: Any, names: Sequence[str] | None = None) -> Parts:
@@ -54,8 +55,11 @@ def _reader(x: Any, names: Sequence[str] | None) -> Callable[[], Part]:
         return lambda: _dataset_part(x)
     if type(x).__module__.partition(".")[0] == "pandas" and hasattr(x, "columns"):
         return lambda: _frame_part(x)
-    if hasattr(x, "__arrow_c_stream__") or hasattr(x, "__arrow_c_array__"):
+    rows = hasattr(x, "__arrow_c_stream__") or hasattr(x, "__arrow_c_array__")
+    if rows and type(x).__name__ != "Series":  # a single column
         return lambda: _arrow_part(x)
+    if (run := _query(x)) is not None:
+        return lambda: _arrow_part(_ran(x, run))
     if isinstance(x, list | tuple):
         return lambda: _list_part(x, names)
     lazy = " Call .collect() first." if hasattr(x, "collect") else ""
@@ -123,7 +127,7 @@ def _columns_part(columns: Mapping[Any, Any]) -> Part:
         name: column_of(_listed(values), name, numbers, reading.report)
         for name, values in zip(names, columns.values(), strict=True)
     }
-    return in_memory([plain(pa.table({**arrays, ROW: pa.array(numbers, pa.int64())}))], reading)
+    return in_memory([pa.table({**arrays, ROW: pa.array(numbers, pa.int64())})], reading)
 
 
 def _is_column(value: Any) -> bool:
@@ -138,14 +142,31 @@ def _arrow_part(x: Any) -> Part:
     """An Arrow table, record batch or reader, or whatever hands its rows over as Arrow: polars, DuckDB …"""
     try:
         table = x if isinstance(x, pa.Table) else pa.table(x)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except Exception as error:  # a query raises whatever its library raises
         raise DataError(f"the {type(x).__name__} cannot be read as a table: {error}.") from error
     if not len(table):
         raise DataError(f"the {type(x).__name__} has 0 rows.")
     reading = Reading(records=len(table))
     names = named(table.column_names, f"the {type(x).__name__}", reading.report)
-    table = plain(table.rename_columns(list(names)))
+    table = table.rename_columns(list(names))
     return in_memory([table.append_column(ROW, pa.array(range(len(table)), pa.int64()))], reading)
+
+
+def _query(x: Any) -> Callable[[], Any] | None:
+    """What runs a query that polars or DuckDB has not run yet, or hands its result over; None where ``x`` is none."""
+    library = type(x).__module__.partition(".")[0]
+    if library == "polars":
+        return getattr(x, "collect", None)
+    return getattr(x, "to_arrow_table", None) if library in ("duckdb", "_duckdb") else None
+
+
+def _ran(x: Any, run: Callable[[], Any]) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # DuckDB's of a copy
+            return run()
+    except Exception as error:  # a query raises whatever its library raises
+        raise DataError(f"the {type(x).__name__} cannot be read as a table: {error}.") from error
 
 
 def _frame_part(frame: Any) -> Part:
@@ -162,7 +183,7 @@ def _frame_part(frame: Any) -> Part:
         name: column_of(_values(frame.iloc[:, place]), name, numbers, reading.report)
         for place, name in enumerate(names)
     }
-    table = plain(pa.table({**columns, ROW: pa.array(numbers, pa.int64())}))
+    table = pa.table({**columns, ROW: pa.array(numbers, pa.int64())})
     return in_memory([table], reading)
 
 

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Value
 
-from labkit.data.admit import RESERVED
 from labkit.data.arrow import column
+from labkit.data.columns import RESERVED
 
 #: Different numbers up to which each is a group of its own.
 _APART = 12
@@ -29,4 +29,5 @@ def measured(dataset: Dataset, name: str) -> bool:
 
 def _different(dataset: Dataset, name: str) -> int:
     """How many different values a column has, a missing one among them."""
-    return pc.count_distinct(column(dataset, name), mode="all").as_py()
+    values = column(dataset, name)
+    return min(1, len(values)) if pa.types.is_null(values.type) else pc.count_distinct(values, mode="all").as_py()

@@ -17,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.base.config import Config, option
+from labkit.base.config import Config, known_settings, option
 from labkit.base.errors import DataError, nearest
 from labkit.base.shown import escape
 from labkit.data import disk
 from labkit.data.arrow import batches, numbers, text_columns, written
+from labkit.data.cells import Column
 from labkit.data.report import Note, Report, visible
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Spec(Config):
     aim: str = option("class", "What is known of a row: a class, several labels, or numbers.", choices=AIMS)
     kind: str = option("text", "What an example is.", choices=KINDS)
     rate: int = option(0, "Samples a second, of sounds.", low=0)
+    features: tuple[Column, ...] = option((), "Source columns of the features and how they are read.")
     sizes: dict[str, int] = option(help="Split → rows.", factory=dict)
     counts: dict[str, dict[str, int]] = option(help="Split → class name → rows.", factory=dict)
     unlabelled: dict[str, int] = option(help="Split → rows without a label (-1).", factory=dict)
@@ -227,6 +229,7 @@ class Rows:
 
         return duplicates.dedupe(self, **settings)._did("dedupe", settings)
 
+    @known_settings
     def sample(self, n: int, seed: int = 0) -> Rows:
         """``n`` rows of every split (all where there are fewer), drawn without replacement and left in their order."""
         drawn = {}

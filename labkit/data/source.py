@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from labkit.base.config import check_names
 from labkit.base.errors import ConfigError, DataError, LabkitError, SampleError, nearest
 from labkit.base.guard import offline
 from labkit.base.web import fetched
@@ -53,6 +55,7 @@ def load(
     number: str | Sequence[str] | None = None,
     separator: str | None = None,
     features: bool | Sequence[str] = False,
+    decimal: str | None = None,
     split: str | Sequence[str] | None = None,
     on_bad: str = "error",
     missing: str = "error",
@@ -87,8 +90,9 @@ def load(
             those that the column brings (``ClassLabel``), else the labels of train, sorted (numbers as numbers).
         number: instead of ``label``: the column of the number to predict, or several.
         separator: what stands between the labels of a row in one column of texts: "comedy;drama".
-        features: instead of ``text``: the columns of numbers and categories that an example is made of; True for all
-            that can be used. A category becomes a column of 0 and 1 for each of its words.
+        features: instead of ``text``: the columns of numbers, dates and categories that an example is made of; True for
+            all that can be used, without identifiers. A category becomes a column of 0 and 1 for each of its words.
+        decimal: mark before the fraction, "." or ",", of written numbers that may be read either way, like "1,234".
         split: read only this split or these; for a single table, what to call it (else "train").
         on_bad: rows that cannot be used (ragged, not JSON, empty text, label outside ``classes``): "error" raises with
             their numbers, "skip" leaves them out.
@@ -125,6 +129,7 @@ def load(
     columns = features if isinstance(features, bool) else (features,) if isinstance(features, str) else tuple(features)
     choice = Choice(
         text=text, label=label, classes=classes, on_bad=on_bad, missing=missing, separator=separator, features=columns,
+        decimal=decimal,
         number=() if number is None else (number,) if isinstance(number, str) else tuple(number),
         kind="features" if features else "text",
     )  # fmt: skip
@@ -239,6 +244,7 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_use(options: Mapping[str, Any], where: str) -> None:
+    check_names("load", options, [name for name in inspect.signature(load).parameters if name not in ("x", "options")])
     if options:
         raise ConfigError(f"load has no use for {', '.join(options)} with {where}; leave it out.")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from labkit.base.config import Config, option
+from labkit.base.config import Config, known_settings, option
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data import disk
 from labkit.data.arrow import batches, numbers
@@ -137,6 +137,7 @@ def _checked(found: Leakage, limit: float, accept: bool) -> Leakage:
 _EVALUATION = ("test", "validation")  # a class of two rows shows itself in test before validation
 
 
+@known_settings
 def split(
     rows: Rows,
     validation: float = 0.1,

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, Features, Value
+from datasets.features.features import generate_from_arrow_type
 
 from labkit.base.cache import cache_dir, cache_root, fingerprint, writable_cache, write_atomic
 from labkit.base.errors import DataError, FolderError
+from labkit.data.cells import category_name
 from labkit.data.report import Report
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
-FORMAT = 3  # raise it when what the readers write changes: older cache files are then left alone
+FORMAT = 4  # raise it when what the readers write changes: older cache files are then left alone
+MIXED = "mixed kinds became JSON text"
 SURROGATE = {code: "\ufffd" for code in range(0xD800, 0xE000)}
 
 
@@ -31,11 +38,13 @@ class Part:
         table: raw columns and :data:`ROW`.
         report: what reading it refused, repaired or counted; row numbers within this table.
         records: records of the source, refused ones included.
+        categories: columns whose type says that they hold categories (dictionaries), kept as texts.
     """
 
     table: Dataset
     report: Report
     records: int
+    categories: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -44,6 +53,7 @@ class Reading:
 
     report: Report = field(default_factory=Report)
     records: int = 0
+    categories: set[str] = field(default_factory=set)
 
 
 Reader = Callable[[Reading], Iterator[pa.Table]]
@@ -65,7 +75,10 @@ def cached(key: Sequence[Any], read: Reader) -> Part:
     with writable_cache():
         _write(data, _source(read(reading)), reading)
         # the note is written last: where it stands, the data are whole
-        write_atomic(about, json.dumps({"report": reading.report.to_dict(), "records": reading.records}))
+        kept = {
+            "report": reading.report.to_dict(), "records": reading.records, "categories": sorted(reading.categories),
+        }  # fmt: skip
+        write_atomic(about, json.dumps(kept))
     return _from_cache(data, about) or _fail(data)
 
 
@@ -88,7 +101,8 @@ def unreadable(error: OSError) -> DataError:
 def _from_cache(data: Path, about: Path) -> Part | None:
     try:
         kept = json.loads(about.read_text(encoding="utf-8"))
-        return Part(Dataset.from_file(str(data)), Report.from_dict(kept["report"]), kept["records"])
+        report, categories = Report.from_dict(kept["report"]), frozenset(kept["categories"])
+        return Part(Dataset.from_file(str(data)), report, kept["records"], categories)
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
@@ -99,10 +113,10 @@ def _fail(data: Path) -> Part:
 
 def in_memory(tables: Iterable[pa.Table], reading: Reading) -> Part:
     """The same for records that are in memory already."""
-    portions = list(tables)
+    portions = [plain(table, reading) for table in tables]
     schema = unify([portion.schema for portion in portions])
     table = pa.concat_tables([fit(portion, schema, reading.report) for portion in portions])
-    return Part(Dataset(table), reading.report, reading.records)
+    return Part(Dataset(table), reading.report, reading.records, frozenset(reading.categories))
 
 
 def _write(path: Path, tables: Iterator[pa.Table], reading: Reading) -> None:
@@ -149,30 +163,24 @@ def _read_streams(path: str, count: int) -> Iterator[pa.Table]:
 
 
 def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """A schema that holds all of ``schemas``; a column of texts here and numbers there becomes text.
-
-    Raises:
-        DataError: a column has kinds that do not go together, like lists and numbers.
-    """
+    """A schema that holds all of ``schemas``; a column whose types have nothing in common becomes text."""
     fields: dict[str, pa.DataType] = {}
     for schema in schemas:
         for item in schema:
-            fields[item.name] = _wider(fields.get(item.name, pa.null()), item.type, item.name)
+            fields[item.name] = _wider(fields.get(item.name, pa.null()), item.type)
     return pa.schema(list(fields.items()), schemas[0].metadata if len(schemas) == 1 else None)
 
 
-def _wider(one: pa.DataType, two: pa.DataType, name: str) -> pa.DataType:
+def _wider(one: pa.DataType, two: pa.DataType) -> pa.DataType:
     try:
-        pair = [pa.schema([(name, kind)]) for kind in (one, two)]
+        pair = [pa.schema([("", kind)]) for kind in (one, two)]
         return pa.unify_schemas(pair, promote_options="permissive").field(0).type
     except pa.ArrowException:
-        if any(pa.types.is_nested(kind) for kind in (one, two)):
-            raise DataError(f"column {name!r} holds {one} in some rows and {two} in others.") from None
         return pa.string()
 
 
 def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
-    """``table`` with the columns of ``schema``; missing columns are null, values that become text are reported."""
+    """``table`` with the columns of ``schema``; missing columns are null, values that change are reported."""
     columns = []
     for item in schema:
         if item.name not in table.column_names:
@@ -180,52 +188,92 @@ def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
             continue
         column = table.column(item.name)
         if item.type == pa.string() and not (pa.types.is_string(column.type) or pa.types.is_null(column.type)):
-            values = column.to_pylist()
-            rows = [row for row, v in zip(table.column(ROW).to_pylist(), values, strict=True) if v is not None]
-            report.add("repaired", "number among texts became text", rows, column=item.name)
-            column = as_text(values)
-        columns.append(column.cast(item.type))
+            there = np.asarray(pc.is_valid(column))
+            rows = np.asarray(table.column(ROW))[there]
+            if pa.types.is_nested(column.type):
+                report.add("repaired", MIXED, rows, column=item.name, detail=_python_name(column.type))
+            else:
+                report.add("repaired", "number among texts became text", rows, column=item.name)
+            column = as_text(column.to_pylist())
+        try:
+            columns.append(column.cast(item.type))
+        except pa.ArrowInvalid:  # a whole number beyond 2^53 among fractions
+            columns.append(column.cast(item.type, safe=False))
+            report.add("repaired", "whole number beyond 2^53 rounded", column=item.name)
     return pa.table(columns, schema=schema)
 
 
+def _python_name(kind: pa.DataType) -> str:
+    return "dict" if pa.types.is_struct(kind) else "list"
+
+
 def as_text(values: Iterable[Any]) -> pa.Array:
-    """Values as Python writes them; None stays null."""
-    return pa.array([None if value is None else str(value) for value in values], pa.string())
+    """Values as Python writes them, lists and dicts as JSON; None stays null."""
+    return pa.array([None if value is None else _text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
 
 
 def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: Report) -> pa.Table:
     """Records (name → value; a name may be absent) as Arrow, with their ``numbers`` as :data:`ROW`."""
     names = dict.fromkeys(name for record in records for name in record)
     columns = {name: column_of([record.get(name) for record in records], name, numbers, report) for name in names}
-    return plain(pa.table({**columns, ROW: pa.array(numbers, pa.int64())}))
+    return pa.table({**columns, ROW: pa.array(numbers, pa.int64())})
 
 
 def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) -> pa.Array:
-    """One column as Arrow. NaN is null; lone surrogates become U+FFFD, numbers among texts become text: reported.
+    """One column as Arrow. NaN is null; lone surrogates become U+FFFD; values of several kinds become text: reported.
 
-    Raises:
-        DataError: the values have kinds that do not go together.
+    Categories of pandas become a dictionary of texts, its periods and intervals texts.
     """
+    if isinstance(kind := getattr(values, "dtype", None), pd.CategoricalDtype):
+        words = pa.array([category_name(value) for value in kind.categories], pa.string())
+        codes = np.asarray(values.codes)
+        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32(), mask=codes < 0), words)
+    if isinstance(kind, pd.PeriodDtype | pd.IntervalDtype | pd.SparseDtype):
+        values = [None if gone else value for value, gone in zip(values, pd.isna(values), strict=True)]
+        values = values if isinstance(kind, pd.SparseDtype) else [value and str(value) for value in values]
     try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+        if not (isinstance(values, list) and any(isinstance(value, set | frozenset) for value in values)):
+            return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError, ValueError, TypeError):
         pass
-    values = [None if isinstance(value, float) and value != value else value for value in values]
+    values = [_simple(value) for value in values]
     lone = [index for index, value in enumerate(values) if isinstance(value, str) and not _encodes(value)]
     for index in lone:
         values[index] = values[index].translate(SURROGATE)
     report.add("repaired", "lone surrogate became U+FFFD", [numbers[index] for index in lone], column=name)
     try:
         return pa.array(values)
-    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError, ValueError, TypeError):
         return _mixed(values, name, numbers, report)
 
 
+def _simple(value: Any) -> Any:
+    """A value as Arrow holds it: no NaN, lists for arrays and for sets, whose own order is by chance."""
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 def _mixed(values: list[Any], name: str, numbers: Sequence[int], report: Report) -> pa.Array:
-    for number, value in zip(numbers, values, strict=True):
-        if not isinstance(value, str | int | float | None):
-            raise DataError(f"column {name!r} mixes kinds: row {number} holds a {type(value).__name__}.")
-    changed = [n for n, value in zip(numbers, values, strict=True) if value is not None and not isinstance(value, str)]
+    odd = [not isinstance(value, str | int | float | np.number | None) for value in values]
+    for number, value, other in zip(numbers, values, odd, strict=True):
+        if other:
+            report.add("repaired", MIXED, [number], column=name, detail=type(value).__name__)
+    changed = [
+        number
+        for number, value, other in zip(numbers, values, odd, strict=True)
+        if value is not None and not isinstance(value, str) and not other
+    ]
     report.add("repaired", "number among texts became text", changed, column=name)
     return as_text(values)
 
@@ -238,23 +286,100 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def plain(table: pa.Table) -> pa.Table:
-    """``table`` with dictionary columns written out and every text of one Arrow type, string."""
-    schema = pa.schema([pa.field(item.name, _plain_type(item.type)) for item in table.schema], table.schema.metadata)
-    if schema.equals(table.schema):
-        return table
-    columns = [column.cast(kind) for column, kind in zip(table.columns, schema.types, strict=True)]
-    return pa.table(columns, schema=schema)
+def plain(table: pa.Table, reading: Reading, categories: Collection[str] = ()) -> pa.Table:
+    """``table`` with types that ``datasets`` holds; what has none becomes text, which is noted in ``reading``.
+
+    A dictionary becomes a column of texts that counts as categories, and so do the columns named in ``categories``.
+    """
+    columns, fields = [], []
+    for item, column in zip(table.schema, table.columns, strict=True):
+        if item.name in categories and not pa.types.is_nested(item.type):
+            column = column if pa.types.is_dictionary(item.type) else column.dictionary_encode()
+            item = item.with_type(column.type)
+        if pa.types.is_dictionary(item.type):
+            reading.categories.add(item.name)
+        kind = _plain_type(item.type)
+        if kind is None:
+            kind, column = pa.string(), _as_texts(column)
+            if not any(
+                note.column == item.name and note.reason == "type kept as text" for note in reading.report.notes
+            ):
+                reading.report.add("repaired", "type kept as text", column=item.name, detail=str(item.type)[:100])
+        elif kind != item.type:
+            column = _cast(column, kind)
+        columns.append(column)
+        fields.append(pa.field(item.name, kind))
+    return pa.table(columns, schema=pa.schema(fields, table.schema.metadata))
 
 
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+def dictionaries(metadata: Mapping[bytes, bytes] | None) -> frozenset[str]:
+    """Columns that were dictionaries when a Parquet file was written; reading it gives dictionaries of texts alone."""
+    written = (metadata or {}).get(b"ARROW:schema")
+    if written is None:
+        return frozenset()
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(written)))
+    return frozenset(item.name for item in schema if pa.types.is_dictionary(item.type))
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType | None:
+    """The type that a column of ``kind`` is kept in; None where its values become texts."""
+    t = pa.types
+    if t.is_dictionary(kind):
+        inner = _plain_type(kind.value_type)
+        return pa.string() if inner is not None and not t.is_nested(inner) else None
+    if t.is_large_string(kind) or t.is_string_view(kind):
+        return pa.string()
+    if t.is_binary_view(kind):
+        return pa.binary()
+    if t.is_float16(kind):
+        return pa.float32()
+    if t.is_decimal(kind) and kind.bit_width < 128:
+        return pa.decimal128(kind.precision, kind.scale)
+    if isinstance(kind, pa.Bool8Type):
+        return pa.bool_()
+    if isinstance(kind, pa.JsonType):
+        return pa.string()
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind if type(kind).__module__.startswith("datasets.") else None
+    if t.is_list(kind) or t.is_large_list(kind) or t.is_list_view(kind) or t.is_large_list_view(kind):
+        inner = _plain_type(kind.value_type)
+        if inner is None:
+            return None
+        return pa.large_list(inner) if t.is_large_list(kind) or t.is_large_list_view(kind) else pa.list_(inner)
+    if t.is_fixed_size_list(kind):
+        inner = _plain_type(kind.value_type)
+        return None if inner is None else pa.list_(inner, kind.list_size)
+    if t.is_struct(kind):
+        inner = [(item.name, _plain_type(item.type)) for item in kind]
+        return None if any(found is None for _, found in inner) else pa.struct(inner)
+    odd = (t.is_map, t.is_union, t.is_run_end_encoded, t.is_interval)
+    return None if any(test(kind) for test in odd) else kind
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """``column`` as ``kind``; categories that are no texts by their names."""
+    if pa.types.is_dictionary(column.type) and not pa.types.is_string(column.type.value_type):
+        names = [None if value is None else category_name(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(names, pa.string())])
+    if isinstance(column.type, pa.JsonType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    return column.cast(kind)
+
+
+def _as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if isinstance(column.type, pa.BaseExtensionType) and column.type.extension_name.startswith("pandas."):
+        values = [None if pd.isna(value) else value for value in column.to_pandas()]
+    else:
+        values = column.to_pylist(maps_as_pydicts="lossy") if pa.types.is_map(column.type) else column.to_pylist()
+    return pa.chunked_array([as_text(values)])
 
 
 def with_features(schema: pa.Schema) -> pa.Schema:
     """``schema`` with :data:`ROW` and with the metadata that tell ``datasets`` of class names and images."""
     features = Features.from_arrow_schema(schema)
+    found = features.arrow_schema
+    for item in schema:
+        if item.type != found.field(item.name).type:  # kept in another type than the metadata say
+            features[item.name] = generate_from_arrow_type(item.type)
     features[ROW] = Value("int64")
     return features.arrow_schema

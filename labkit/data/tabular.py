@@ -1,45 +1,59 @@
-"""Tables of numbers and categories: which columns an example is made of, each as a column of numbers."""
+"""Tables of numbers and categories: which source columns become features, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import pandas as pd
-from datasets import Dataset
+import pyarrow as pa
+from datasets import ClassLabel, Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
 from labkit.data.arrow import column, nested
-from labkit.data.columns import check_columns, names_of
-from labkit.data.labels import class_name
-from labkit.data.report import Report, visible
-from labkit.data.spool import ROW, Part
-from labkit.data.targets import NOT_NUMBER, numbers_in
+from labkit.data.cells import MISSING, Cells, Column, alike, is_text, quantity, read, words_of, writing
+from labkit.data.columns import Choice, check_columns, free_name, names_of
+from labkit.data.labels import with_class_names
+from labkit.data.report import CAP, Report, visible
+from labkit.data.spool import MIXED, ROW, Part
+from labkit.data.targets import NOT_NUMBER, NOT_YES_NO, shown_mark
 
-#: Share of a column's values that must be numbers for it to be a column of numbers.
-MOSTLY = 0.95
 #: Different values of a column of categories at most; each becomes a column of 0 and 1.
 CATEGORIES = 50
+#: Different values of a column of categories at most before white space around them is removed.
+LOOKED_AT = 1000
+#: Names of columns of whole numbers that say which thing a row is about, and of those that do if no number repeats.
+IDENTIFIER = re.compile(
+    r"(?i:id|ids|uid|uuid|guid|pk|rowid|.*[_ .-](?:id|uid|uuid|guid)|__index_level_\d+__|unnamed: ?\d+|编号|"
+    r"(?:user|customer|client|product|item|movie|order|session|passenger|patient|account|member|student|employee|"
+    r"store|shop|device|transaction|sample|record|case)id)|.*[a-z0-9]I[dD]"
+)
+NUMBERING = re.compile(
+    r"(?i:.*id|nr\.?|no\.?|num|number|nummer|lfd\.? ?nr\.?|index|idx|level_\d+|#|key|.*[_ .-](?:nr|no|key|idx|index)|"
+    r"row(?:s|names?|num|[ _.-]?(?:nr|no|num|number|index|name))?|序号|索引|行号)"
+)
+#: Why a value of a column is refused, by the kind of the column.
+REFUSED = {"number": NOT_NUMBER, "boolean": NOT_YES_NO, "date": "not a date", "duration": "not a duration"}
 
 
 def tabular(
-    parts: Mapping[str, Part], wanted: bool | tuple[str, ...], taken: Collection[str],
-    rows: Mapping[str, np.ndarray], report: Report, bad: Mapping[str, np.ndarray],
-) -> dict[str, Part]:  # fmt: skip
-    """The tables with a float32 column for each feature, beside the columns ``taken`` for the targets.
+    parts: Mapping[str, Part], choice: Choice, taken: Collection[str], rows: Mapping[str, np.ndarray], report: Report,
+    bad: Mapping[str, np.ndarray],
+) -> tuple[dict[str, Part], tuple[Column, ...]]:  # fmt: skip
+    """The tables with a float64 column for each feature, and how the features are read from the source columns.
 
-    A column of numbers stays one column, an empty cell being NaN; a column of up to 50 different words becomes a column
-    ``name=word`` of 0 and 1 for each word of the training rows. What is neither is left out, and told.
+    Numbers, dates, durations and booleans become one feature, NaN where a value is missing; up to 50 categories become
+    a feature ``name=word`` of 0 and 1 each. Other columns are left out and reported, and so are identifiers unless they
+    are named in ``choice.features``.
 
     Args:
         parts: split → table.
-        wanted: the columns to use, or True for all that can be used.
-        taken: columns that are no features.
+        choice: ``features`` names the columns to use, or is True for all that can be used; ``decimal``.
+        taken: columns of the targets.
         rows: split → row numbers, for the report.
-        report: takes what is refused or counted.
+        report: takes what is refused, repaired or counted.
         bad: split → bool[n]; rows with a value that is no number, in a column of numbers, are marked here.
 
     Raises:
@@ -47,62 +61,137 @@ def tabular(
     """
     first = "train" if "train" in parts else next(iter(parts))
     table = parts[first].table
-    names = [name for name in names_of(table) if name not in taken] if wanted is True else list(wanted)
+    named = not isinstance(choice.features, bool)
+    names = list(choice.features) if named else [name for name in names_of(table) if name not in taken]  # type: ignore[arg-type]
     check_columns(table, names, first)
-    made: dict[str, dict[str, np.ndarray]] = {split: {} for split in parts}
+    shown = shown_mark(table)
+    found: list[Column] = []
+    left: dict[str, str] = {}
     for name in names:
-        kind = _kind(table, name)
-        if kind is None:
-            if wanted is not True:
-                raise DataError(
-                    f"column {name!r} holds neither numbers nor a few words that repeat, so it cannot be a feature."
-                )
-            report.add("counted", "column left out", column=name, detail="neither numbers nor words that repeat")
-            continue
-        for split, part in parts.items():
-            check_columns(part.table, [name], split)
-            if isinstance(kind, tuple):
-                made[split] |= _one_hot(part.table, name, kind, rows[split], split, report)
-            else:
-                made[split][name] = _numbers(part.table, name, rows[split], split, report, bad[split])
-    if not made[first]:
-        raise DataError(f"no column can be a feature; the columns are {visible(', '.join(names), 400)}.")
-    return {split: replace(part, table=_joined(part.table, taken, made[split])) for split, part in parts.items()}
+        how = _kind(parts[first], name, choice.decimal, shown, report)
+        if isinstance(how, Column) and not named and (reason := _identifier(table, how, report)):
+            how = reason
+        if isinstance(how, Column):
+            found.append(how)
+        elif named:
+            raise DataError(f"column {name!r} cannot be a feature: {how}.")
+        else:
+            report.add("counted", "column left out", column=name, detail=how)
+            left[name] = how
+    if not found:
+        listed = ", ".join(f"{name} ({why})" for name, why in left.items())
+        raise DataError(f"no column can be a feature; the columns are {visible(listed, 400) or 'none'}.")
+    columns = _named_features(found, report)
+    made: dict[str, Part] = {}
+    for split, part in parts.items():
+        check_columns(part.table, [how.name for how in columns], split)
+        values = {}
+        for how in columns:
+            values |= _features(part.table, how, rows[split], split, report, bad[split])
+        made[split] = replace(part, table=_joined(part.table, taken, values))
+    return made, columns
 
 
-def _kind(table: Dataset, name: str) -> str | tuple[str, ...] | None:
-    """ "numbers", the categories of a column, or None where it can be neither."""
-    if nested(table.features.arrow_schema.field(name).type):
+def _kind(part: Part, name: str, given: str | None, shown: str | None, report: Report) -> Column | str:
+    """How a column is read, or why it is no feature."""
+    table = part.table
+    feature, values = table.features[name], column(table, name)
+    if nested(values.type) or name in {note.column for note in report.of("repaired").get(MIXED, ())}:
+        return "lists, dicts or mixed kinds"
+    if isinstance(feature, ClassLabel) and feature.names:
+        words = tuple(feature.names)
+        ids = not any(word in map(str, range(len(words))) for word in words)
+        return Column(name, "category", words=words, ids=ids) if len(words) <= CATEGORIES else _too_many(len(words))
+    if values.null_count == len(values):
+        return "no value in train"
+    if name in part.categories:
+        words = words_of(Cells.of(values))
+        return Column(name, "category", words=words) if len(words) <= CATEGORIES else _too_many(len(words))
+    if pa.types.is_boolean(values.type):
+        return Column(name, "boolean")
+    if not is_text(values.type):
+        return quantity(values, name, given, shown, report) or f"type {values.type}"
+    cells = Cells.of(values)
+    words = words_of(cells) if len(cells.values) <= LOOKED_AT else ()
+    if words and all(word.casefold() in MISSING for word in words):
+        return "no value in train"
+    if words and {word.casefold() for word in words} - MISSING <= {"true", "false"}:
+        return Column(name, "boolean")
+    found = writing(cells)
+    if found.numbers and found.mixed_units:
+        return f"numbers with several units: {', '.join(sorted(unit or 'none' for unit in found.units))}"
+    if found.numbers and not found.codes and found.decimal(given, shown) is None:
+        return f"{found.example} may have a decimal comma or not: pass decimal=',' or decimal='.'"
+    if not found.codes and (how := quantity(values, name, given, shown, report, cells, found)) is not None:
+        return how
+    if 2 <= len(words) <= min(CATEGORIES, max(2, len(table) // 2)):
+        for group in alike(words):
+            report.add("counted", "categories that look alike", column=name, detail=", ".join(map(repr, group)))
+        return Column(name, "category", words=words)
+    return "codes with leading zeros" if found.codes else "neither numbers nor words that repeat"
+
+
+def _too_many(count: int) -> str:
+    return f"{count:,} categories; at most {CATEGORIES}"
+
+
+def _identifier(table: Dataset, how: Column, report: Report) -> str | None:
+    """Why a column of whole numbers only says which row, or which thing, it is; None where it does not."""
+    if how.kind != "number":
         return None
-    found, wrong = numbers_in(table, name)
-    there = int(wrong.sum() + np.isfinite(found).sum())
-    if there and int(wrong.sum()) <= (1 - MOSTLY) * there:
-        return "numbers"
-    words = sorted(set(_words(table, name).dropna()))
-    return tuple(words) if 2 <= len(words) <= min(CATEGORIES, max(2, len(table) // 2)) else None
+    values, _ = read(column(table, how.name), how)
+    there = values[np.isfinite(values)]
+    if len(there) < 2 or not np.array_equal(there, np.floor(there)):
+        return None
+    different = len(np.unique(there))
+    distinct = different == len(there)
+    nameless = any(note.column == how.name for note in report.of("repaired").get("column without a name", ()))
+    numbering = nameless or NUMBERING.fullmatch(how.name)
+    if (distinct and numbering) or (different > 2 and IDENTIFIER.fullmatch(how.name)):
+        return "identifier; features=(…) uses it"
+    if distinct and len(there) == len(table) and np.array_equal(np.diff(there), np.ones(len(there) - 1)):
+        report.add("counted", "feature that numbers the rows", column=how.name, detail="leave it out by features=(…)")
+    return None
 
 
-def _words(table: Dataset, name: str) -> pd.Series:
-    return column(table, name).to_pandas().map(class_name, na_action="ignore").replace("", None)
+def _named_features(columns: list[Column], report: Report) -> tuple[Column, ...]:
+    """The columns with names for their features, no two alike."""
+    taken = {how.name for how in columns}
+    done: set[str] = set()
+    named = {}
+    for how in sorted(columns, key=lambda each: each.kind == "category"):
+        wanted = [f"{how.name}={word}" for word in how.words] if how.kind == "category" else [how.name]
+        others = taken if how.kind == "category" else set()
+        names = []
+        for name in wanted:
+            names.append(free_name(name, done | others, report))
+            done.add(names[-1])
+        named[how.name] = how.replace(features=tuple(names))
+    return tuple(named[how.name] for how in columns)
 
 
-def _numbers(
-    table: Dataset, name: str, rows: np.ndarray, split: str, report: Report, bad: np.ndarray
-) -> np.ndarray:  # fmt: skip
-    found, wrong = numbers_in(table, name)
-    report.add("refused", NOT_NUMBER, rows[wrong], column=name, split=split)
-    bad |= wrong
-    report.add("counted", "missing value", rows[np.isnan(found) & ~wrong], column=name, split=split)
-    return found.astype(np.float32)
+def _features(
+    table: Dataset, how: Column, rows: np.ndarray, split: str, report: Report, bad: np.ndarray
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Name → values of the features of one column, f64[n]; what is wrong or missing is reported."""
+    cells = with_class_names(table, how.name)
+    found, wrong = read(cells, how)
+    empty = np.isnan(found) & ~wrong
+    if how.kind == "category":
+        report.add("counted", "category not among those of train", rows[wrong], column=how.name, split=split)
+    else:
+        detail = [visible(str(cells[int(row)].as_py()), 60) for row in np.flatnonzero(wrong)[:CAP]]
+        report.add("refused", REFUSED[how.kind], rows[wrong], column=how.name, detail=detail, split=split)
+        bad |= wrong
+    report.add("counted", "missing value", rows[empty], column=how.name, split=split)
+    return encoded(how, found)
 
 
-def _one_hot(
-    table: Dataset, name: str, words: Sequence[str], rows: np.ndarray, split: str, report: Report
-) -> dict[str, np.ndarray]:
-    said = _words(table, name)
-    report.add("counted", "category not among those of train", rows[(~said.isin(words) & said.notna()).to_numpy()],
-               column=name, split=split)  # fmt: skip
-    return {f"{name}={word}": said.eq(word).fillna(False).to_numpy(np.float32) for word in words}
+def encoded(how: Column, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Name → values of the features, f64[n], of a column as :func:`labkit.data.cells.read` gives it."""
+    if how.kind != "category":
+        return {how.features[0]: values}
+    return {name: (values == place).astype(np.float64) for place, name in enumerate(how.features)}
 
 
 def _joined(table: Dataset, taken: Collection[str], features: Mapping[str, np.ndarray]) -> Dataset:
@@ -111,32 +200,3 @@ def _joined(table: Dataset, taken: Collection[str], features: Mapping[str, np.nd
     for name, values in features.items():
         table = disk.with_column(table, name, values)
     return table
-
-
-def features_of(records: Any, names: Sequence[str]) -> np.ndarray:
-    """New records as the features that a model was trained on, f32[n, features]; what is missing is NaN.
-
-    Args:
-        records: a pandas frame, or a list of dicts.
-        names: of the features, ``column`` or ``column=word``.
-
-    Raises:
-        DataError: a column is missing, or a value is no number.
-    """
-    frame = pd.DataFrame(records) if isinstance(records, list) else records
-    columns = {}
-    for name in names:
-        source, _, word = name.partition("=")
-        if name in frame.columns:
-            source, word = name, ""
-        if source not in frame.columns:
-            raise DataError(f"the new rows have no column {source!r}; the model reads {', '.join(names[:30])}.")
-        values = frame[source]
-        if word:
-            columns[name] = values.map(class_name, na_action="ignore").eq(word).to_numpy(np.float32)
-            continue
-        found = pd.to_numeric(values.replace("", None), errors="coerce")
-        if (wrong := found.isna() & values.replace("", None).notna()).any():
-            raise DataError(f"column {source!r} holds {values[wrong].iloc[0]!r}, which is no number.")
-        columns[name] = found.to_numpy(np.float32, na_value=np.nan)
-    return np.stack(list(columns.values()), 1) if columns else np.empty((len(frame), 0), np.float32)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
 from labkit.data.arrow import batches, column, nested
+from labkit.data.cells import BLANK, BOOLEANS, Cells, Column, category_name, is_text, order_of, quantity, read, writing
 from labkit.data.columns import Choice, check_columns
-from labkit.data.labels import MOST, class_name, given_classes, near_class, order_of
+from labkit.data.labels import MOST, class_names, given_classes, near_class, new_names, note_doubtful, with_class_names
 from labkit.data.report import Report, visible
 from labkit.data.spool import Part
 
-#: What stands for yes and no in a column of its own for each label.
-YES_NO = {"1": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "false": 0.0, "no": 0.0}
+#: What a column of targets must hold.
+AIMS = {"number": "numbers", "labels": "0 and 1"}
+#: Rows of other columns whose decimal mark is looked at.
+LOOKED_AT = 1000
 NOT_NUMBER, NOT_YES_NO, OUTSIDE = "not a number", "neither 0 nor 1", "label outside classes"
 
 
@@ -49,7 +56,8 @@ def wants_targets(parts: Mapping[str, Part], choice: Choice, label: str | None) 
         return True
     if label is None or label not in (table := next(iter(parts.values())).table).column_names:
         return False
-    return pa.types.is_nested(table.features.arrow_schema.field(label).type)
+    kind = table.features.arrow_schema.field(label).type
+    return pa.types.is_nested(kind) or (is_text(kind) and written_lists(Cells.of(column(table, label)).texts))
 
 
 def read_targets(
@@ -62,20 +70,22 @@ def read_targets(
         DataError: a column is missing or holds something else, or there are far too many labels.
     """
     if choice.number:
-        return _of_columns(parts, choice.number, "number", rows, report, bad)
+        return _of_columns(parts, choice.number, "number", choice, rows, report, bad)
     if isinstance(choice.label, tuple):
-        return _of_columns(parts, choice.label, "labels", rows, report, bad)
+        return _of_columns(parts, choice.label, "labels", choice, rows, report, bad)
     assert label is not None
     return _of_tags(parts, label, choice, rows, report, bad)
 
 
 def _of_columns(
-    parts: Mapping[str, Part], names: tuple[str, ...], aim: str, rows: Mapping[str, np.ndarray], report: Report,
-    bad: Mapping[str, np.ndarray],
+    parts: Mapping[str, Part], names: tuple[str, ...], aim: str, choice: Choice, rows: Mapping[str, np.ndarray],
+    report: Report, bad: Mapping[str, np.ndarray],
 ) -> Targets:  # fmt: skip
     """A column for each number, or for each label."""
     values, known = {}, {}
-    parse = numbers_in if aim == "number" else _yes_or_no
+    first = parts["train"].table if "train" in parts else next(iter(parts.values())).table
+    check_columns(first, names, next(iter(parts)))
+    how = {name: _how(first, name, aim, choice, report) for name in names}
     reason = NOT_NUMBER if aim == "number" else NOT_YES_NO
     for split, part in parts.items():
         count = len(part.table)
@@ -85,9 +95,11 @@ def _of_columns(
         check_columns(part.table, names, split)
         missing = np.zeros(count, bool)
         for place, name in enumerate(names):
-            found, wrong = parse(part.table, name)
+            found, wrong = read(with_class_names(part.table, name), how[name])
             for row in np.flatnonzero(wrong & ~bad[split])[:1000]:
                 detail = visible(str(part.table[int(row)][name]), 60)
+                if aim == "number" and "," in detail:
+                    detail += "; decimal=',' reads a decimal comma"
                 report.add("refused", reason, rows[split][row : row + 1], column=name, detail=detail, split=split)
             bad[split][wrong] = True
             missing |= np.isnan(found)
@@ -96,26 +108,43 @@ def _of_columns(
     return Targets(aim, names, names, values, known)
 
 
-def numbers_in(table: Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A column as f64[n], NaN where there is none, and where there is something that is no finite number, bool[n]."""
+def shown_mark(table: Dataset) -> str | None:
+    """The decimal mark that written numbers in the first rows of a table show; None where they show none, or both."""
+    marks = set()
+    for name, kind in zip(table.column_names, table.features.arrow_schema.types, strict=True):
+        if is_text(kind):
+            found = writing(Cells.of(column(table, name).slice(0, LOOKED_AT)))
+            marks |= {found.mark} if found.numbers and found.commas else set()
+    return marks.pop() if len(marks := marks - {None}) == 1 else None
+
+
+def _how(table: Dataset, name: str, aim: str, choice: Choice, report: Report) -> Column:
+    """How a column of targets is read.
+
+    Raises:
+        DataError: it holds no numbers, or numbers whose decimal mark is in doubt.
+    """
     values = column(table, name)
     if nested(values.type):
         raise DataError(f"column {name!r} holds {values.type}, not numbers.")
-    texts = values.to_pandas()
-    found = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    empty = texts.isna().to_numpy()
-    if texts.dtype == object or pd.api.types.is_string_dtype(texts):
-        empty = empty | texts.astype("string").str.strip().eq("").fillna(True).to_numpy(bool)
-    finite = np.isfinite(found)
-    return np.where(finite, found, np.nan), ~finite & ~empty
-
-
-def _yes_or_no(table: Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
-    texts = column(table, name).to_pandas()
-    empty = texts.isna().to_numpy()
-    said = texts.map(lambda value: YES_NO.get(class_name(value).casefold(), np.nan), na_action="ignore")
-    found = pd.to_numeric(said, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return found, np.isnan(found) & ~empty
+    names = class_names(table.features[name])
+    if aim == "labels":
+        if not names or {each.casefold() for each in names} <= BOOLEANS.keys():
+            return Column(name, "boolean")
+        if len(names) == 2:
+            report.add("counted", "second class counts as 1", column=name, detail=repr(names[1]))
+            return Column(name, "category", words=names)
+    if names:
+        raise DataError(f"column {name!r} holds the classes {visible(', '.join(names), 200)}, not {AIMS[aim]}.")
+    if (how := quantity(values, name, choice.decimal, shown_mark(table), report)) is not None:
+        return how
+    if not is_text(values.type):
+        raise DataError(f"column {name!r} holds {values.type}, not numbers.")
+    written = writing(Cells.of(values))
+    if written.numbers and written.mixed_units:
+        listed = ", ".join(sorted(unit or "none" for unit in written.units))
+        raise DataError(f"the numbers in column {name!r} have several units: {listed}. Bring them to one.")
+    return Column(name, decimal=written.decimal(choice.decimal, None) or "")
 
 
 def _of_tags(
@@ -123,12 +152,33 @@ def _of_tags(
     bad: Mapping[str, np.ndarray],
 ) -> Targets:  # fmt: skip
     """One column with any number of labels in each row: a list, or a text cut at a separator."""
-    tags: dict[str, list[list[str] | None]] = {}
-    for split, part in parts.items():
-        there = label in part.table.column_names
-        tags[split] = _tags(part.table, label, choice.separator) if there else [None] * len(part.table)
+    given = {split: _lists(part.table, label, choice, rows[split], report) for split, part in parts.items()}
+    width = 0 if choice.separator is not None else _multi_hot([each for found in given.values() for each in found])
+    tags = {split: [None if each is None else _names(each) for each in found] for split, found in given.items()}
+    if width:
+        names = given_classes(choice.classes) if choice.classes is not None else tuple(map(str, range(width)))
+        if len(names) != width:
+            raise DataError(f"column {label!r} holds lists of {width} zeros and ones; there are {len(names)} classes.")
+        report.add("repaired", "zeros and ones read as labels", column=label, detail=f"{width} labels")
+        tags = {
+            split: [None if each is None else [names[place] for place in np.flatnonzero(each)] for each in found]
+            for split, found in given.items()
+        }
+        choice = replace(choice, classes=names)
+    fixed = {found for part in parts.values() if (found := class_names(part.table.features.get(label)))}
+    if len(fixed) > 1 and choice.classes is None:
+        raise DataError(f"the splits name the classes of {label!r} differently: pass classes=(…).")
+    if isinstance(choice.classes, Mapping):
+        called = new_names(choice.classes, next(iter(fixed), None))
+        for found in tags.values():
+            for row, each in enumerate(found):
+                found[row] = each and [called.get(tag, tag) for tag in each]
     shown = {tag for found in tags["train" if "train" in tags else next(iter(tags))] for tag in found or ()}
-    classes = given_classes(choice.classes) if choice.classes is not None else tuple(sorted(shown, key=order_of(shown)))
+    classes = tuple(sorted(shown, key=order_of(shown)))
+    if choice.classes is not None or fixed:
+        classes = given_classes(choice.classes) if choice.classes is not None else next(iter(fixed))
+    else:
+        note_doubtful(classes, label, report)
     if len(classes) > MOST:
         raise DataError(f"column {label!r} has {len(classes):,} different labels; that is no classification any more.")
     place = {name: number for number, name in enumerate(classes)}
@@ -152,17 +202,79 @@ def _of_tags(
     return Targets("labels", classes, (label,), values, known)
 
 
-def _tags(table: Dataset, name: str, separator: str | None) -> list[list[str] | None]:
-    """The labels of every row; None where nothing is said of them."""
-    found: list[list[str] | None] = []
-    for part in batches(table, [name]):
-        for value in part.column(0).to_pylist():
-            if separator is not None:
-                value = [] if value is None else str(value).split(separator)
-            elif isinstance(value, dict) or (value is not None and not isinstance(value, Sequence)):
-                raise DataError(f"column {name!r} holds {part.column(0).type}, not lists of labels.")
-            found.append(None if value is None else [named for tag in value if (named := class_name(tag))])
-    return found
+def _lists(
+    table: Dataset, name: str, choice: Choice, rows: np.ndarray, report: Report
+) -> list[list[Any] | None]:  # fmt: skip
+    """The labels of every row as the column has them; None where nothing is known of them."""
+    if name not in table.column_names:
+        return [None] * len(table)
+    values = column(table, name)
+    if choice.separator is None and is_text(values.type):
+        report.add("repaired", "written list of labels read", rows[np.asarray(pc.is_valid(values))], column=name)
+        parse = written_list
+    else:
+        parse = partial(_list, separator=choice.separator, names=class_names(table.features[name]), column=name)
+    return [parse(value) for part in batches(table, [name]) for value in part.column(0).to_pylist()]
+
+
+def _names(tags: Sequence[Any]) -> list[str]:
+    """Labels as the names of their classes, without what means "no label"."""
+    named = [category_name(tag) for tag in tags if tag is not None]
+    return [name for name in named if name.casefold() not in BLANK]
+
+
+def _list(value: Any, separator: str | None, names: Sequence[str], column: str) -> list[Any] | None:
+    if separator is not None:
+        text = "" if value is None else str(value)
+        return None if text.strip().casefold() in BLANK - {""} else text.split(separator)
+    if value is None:
+        return None
+    if isinstance(value, dict) or not isinstance(value, Sequence):
+        raise DataError(f"column {column!r} holds values such as {visible(str(value), 60)}, not lists of labels.")
+    return [names[tag] for tag in value if tag is not None and tag >= 0] if names else list(value)
+
+
+def _multi_hot(values: Sequence[Any]) -> int:
+    """The length of lists of 0 and 1, one for each class; 0 where the lists are labels: those never repeat."""
+    lists = [value for value in values if value is not None]
+    if not lists or not all(isinstance(value, list) for value in lists):
+        return 0
+    (width, *others) = {len(value) for value in lists}
+    if others or width < 2 or not all(tag in (0, 1) for value in lists for tag in value):
+        return 0
+    return width if any(len(set(value)) < width for value in lists) else 0
+
+
+def written_lists(texts: Sequence[str]) -> bool:
+    """Whether texts are lists as Python, JSON or NumPy write them, at least one of them with several labels."""
+    there = [text for text in texts if text.casefold() not in BLANK]
+    if not there or not all(text.startswith(("[", "{", "(")) for text in there):
+        return False
+    found = [written_list(text) for text in there]
+    return all(each is not None for each in found) and (
+        any(len(each or ()) > 1 for each in found)
+        or all(text[0] == "[" and text[1:-1].strip()[:1] in "'\"" for text in there)
+    )
+
+
+def written_list(text: str | None) -> list[Any] | None:
+    """The items of a written list: ``['a', 'b']``, ``["a", "b"]``, ``['a' 'b']``, ``{'a'}``, ``[a, b]``; else None."""
+    text = (text or "").strip()
+    if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}"), ("(", ")")):
+        return None
+    if "," not in text and re.search(r"""['"]\s+['"]""", text):  # NumPy; Python would join the texts
+        return [one or two for one, two in re.findall(r"""'([^']*)'|"([^"]*)\"""", text)]
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        return list(found) if isinstance(found, list | tuple | set) else None
+    if text[0] != "[":
+        return None
+    inner = text[1:-1]
+    parts = [part.strip().strip("'\"") for part in (inner.split(",") if "," in inner else inner.split())]
+    return [int(part[0]) if re.fullmatch(r"[01](\.0*)?", part) else part for part in parts]
 
 
 def with_targets(table: Dataset, targets: np.ndarray, known: np.ndarray) -> Dataset:

@@ -1,13 +1,17 @@
-"""Text to tokens: a Rust tokenizer that takes any text, adds what BERT needs, and is made from a file or learnt.
+"""Text to tokens: a Rust tokenizer that takes any text and is made from files or learnt.
 
-The form is BERT's, whatever the file says: ``[CLS] text [SEP]``, or ``[CLS] text [SEP] other [SEP]`` with types 0 and
-1. Special tokens are put in by number, never found in a text: a user's ``"[CLS]"`` stays the five characters it is.
+The special tokens around a text are those of the file's post-processor. A file that adds none, and a vocabulary learnt
+here, gets BERT's form: ``[CLS] text [SEP]``, or ``[CLS] text [SEP] other [SEP]`` with types 0 and 1, and a saved file
+says so. Special tokens are put in by number, never found in a text: a user's ``"[CLS]"`` stays the five characters it
+is. (Other readers of a saved ``tokenizer.json`` take it for the special token, unless they are told not to, as the
+``tokenizer_config.json`` of :meth:`Tokenizer.export` does.)
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -19,11 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tokenizers
 
-from labkit.base.cache import fingerprint, write_atomic
+from labkit.base.cache import fingerprint
 from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.data import forms, token_files
 from labkit.data.arrow import batches
+from labkit.data.forms import Form
+from labkit.data.special import ROLES, Said, Special, resolve
 from labkit.data.tokens import Tokens
-from labkit.data.vocabulary import ROLES, from_file, learn_bpe, learn_wordpiece
+from labkit.data.vocabulary import SPECIAL, learn_bpe, learn_wordpiece
 from labkit.data.words import Words, fits, ranges
 
 if TYPE_CHECKING:
@@ -45,31 +52,71 @@ class Tokenizer:
 
     Attributes:
         vocab_size: rows that an embedding table needs, the greatest id + 1.
-        pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens.
+        pad_id: fills rows up. Without a padding token it is the end token: padding is masked, so any id will do.
+        unk_id: stands for what the vocabulary lacks; ``pad_id`` where there is no such token.
+        cls_id, mask_id: ids of the tokens that begin a row and that hide a word; None where there is none.
+        sep_id: id of the token that ends a text.
+        end_id: the token with which a model that writes text ends it …
+        end_ids: … and all that end it; the file of a model may name several.
+        start_id: the token that a decoder of target texts begins with.
+        roles: ids of all special tokens.
+        single, pair: special tokens around one text and around two.
 
     Args:
-        rust: a ``tokenizers.Tokenizer``; its padding and truncation are switched off.
+        rust: a ``tokenizers.Tokenizer``; its padding and truncation are switched off, and special tokens that it does
+            not declare are declared.
+        said: what files say about special tokens; by default they go by their names.
 
     Raises:
-        DataError: the vocabulary lacks a special token (all that are missing are listed).
+        DataError: the vocabulary has no token that ends a text, or the post-processor changes the order of texts.
     """
 
-    def __init__(self, rust: tokenizers.Tokenizer):
+    def __init__(self, rust: tokenizers.Tokenizer, said: Said | None = None):
         rust.no_padding()
         rust.no_truncation()
         rust.encode_special_tokens = True  # that is: take special-token text in a text for plain text
-        self._rust = rust
+        self._rust, self._said = rust, said or Said()
         vocab = rust.get_vocab()
         self.vocab_size = 1 + max(vocab.values(), default=-1)
-        found = {role: next((vocab[name] for name in names if name in vocab), None) for role, names in ROLES.items()}
-        if missing := [" or ".join(ROLES[role]) for role, number in found.items() if number is None]:
-            raise DataError(f"the tokenizer's vocabulary ({len(vocab)} pieces) has no {', no '.join(missing)}.")
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (int(found[role] or 0) for role in ROLES)
+        own = forms.of(rust)
+        around = (own[0].before, own[0].after) if own else ()
+        self.roles = roles = resolve(self._said, vocab.get, self.vocab_size, *around)
+        if roles.sep is None or not roles.ends:
+            known = " or ".join(ROLES["sep"])
+            raise DataError(
+                f"the tokenizer's vocabulary ({len(vocab)} pieces) has no end token: no {known}. Name it as eos_token "
+                "in tokenizer_config.json."
+            )
+        self._declare(roles)
+        if own is None:
+            own = forms.bert(roles.cls, roles.sep)
+            rust.post_processor = forms.processor(rust, own)
+        self.single, self.pair = own
+        self.cls_id, self.sep_id, self.mask_id = roles.cls, roles.sep, roles.mask
+        self.end_ids, self.end_id = roles.ends, roles.ends[0] if roles.eos is None else roles.eos
+        self.pad_id = self.end_id if roles.pad is None else roles.pad
+        self.unk_id = self.pad_id if roles.unk is None else roles.unk
+        self.start_id = self.pad_id if roles.start is None else roles.start
         special = {number for number, token in rust.get_added_tokens_decoder().items() if token.special}
         self._reserved = np.zeros(self.vocab_size, bool)
-        self._reserved[list(special | set(found.values()))] = True
-        self._reserved[self.unk_id] = False
+        self._reserved[list(special)] = True
+        if roles.unk is not None:
+            self._reserved[roles.unk] = False
         self._lock = Lock()  # of the words, which learn
+
+    def _declare(self, roles: Special) -> None:
+        """Make the tokens of all roles special ones, so that other programs leave them out of texts too.
+
+        Of ids that ``config.json`` gives only those with such a name: a text may end at an ordinary piece.
+        """
+        declared = {number for number, token in self._rust.get_added_tokens_decoder().items() if token.special}
+        ids = (roles.pad, roles.unk, roles.cls, roles.sep, roles.mask, roles.bos, *roles.ends)
+        known = {name for names in ROLES.values() for name in names} | set(self._said.names.values())
+        names = {
+            self._rust.id_to_token(number): None for number in ids if number is not None and number not in declared
+        }
+        if names := [name for name in names if name in known]:
+            self._rust.add_special_tokens(names)
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -77,24 +124,15 @@ class Tokenizer:
 
         ``tokenizer.json`` is preferred; else ``vocab.txt`` is read as BERT's WordPiece, with ``do_lower_case``,
         ``strip_accents`` and ``tokenize_chinese_chars`` from ``tokenizer_config.json`` beside it. Without that file a
-        vocabulary that lower-casing would not change is taken for a lower-casing one.
+        vocabulary that lower-casing would not change is taken for a lower-casing one. Else ``vocab.json`` and
+        ``merges.txt`` are read as the byte-level BPE of GPT-2 and RoBERTa. Special tokens have the names that
+        ``tokenizer_config.json`` and ``special_tokens_map.json`` give, or the usual ones; ``config.json`` and
+        ``generation_config.json`` say which tokens begin and end what a model writes.
 
         Raises:
-            DataError: there is no such file, it cannot be read, or special tokens are missing.
+            DataError: there is no such file, it cannot be read, or there is no token that ends a text.
         """
-        path = Path(path)
-        names = ("tokenizer.json", "vocab.txt")
-        file = next((path / name for name in names if (path / name).is_file()), path)
-        if not file.is_file():
-            there = ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else "no such path"
-            raise DataError(f"no {' or '.join(names)} in {str(path)!r} ({there or 'it is empty'}).")
-        try:
-            rust = tokenizers.Tokenizer.from_file(str(file)) if file.suffix == ".json" else from_file(file)
-        except DataError:
-            raise
-        except Exception as error:  # the Rust library raises bare Exception
-            raise DataError(f"{file.name} in {str(file.parent)!r} is not a tokenizer: {error}") from None
-        return cls(rust)
+        return cls(*token_files.read(Path(path)))
 
     @classmethod
     def train(
@@ -104,6 +142,7 @@ class Tokenizer:
         vocab_size: int = 8000,
         lowercase: bool = True,
         min_frequency: int = 2,
+        special_tokens: Sequence[str] = SPECIAL,
     ) -> Tokenizer:
         """Learn a vocabulary from texts in any language; the same texts always give the same ids.
 
@@ -114,6 +153,7 @@ class Tokenizer:
             vocab_size: pieces at most, special tokens included.
             lowercase: fold case (WordPiece then also drops accents, as BERT does).
             min_frequency: pieces, and with WordPiece characters, that are rarer are not learnt.
+            special_tokens: names for padding, unknown pieces, begin, end and mask, in the order of their ids from 0.
 
         Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or what is no text.
         """
@@ -128,14 +168,132 @@ class Tokenizer:
         if not filled:
             raise DataError(f"there is no text to learn a vocabulary from ({count} rows, all empty).")
         learn = learn_wordpiece if kind == "wordpiece" else learn_bpe
-        return cls(learn(lambda: _portions(texts), vocab_size, lowercase, min_frequency))
+        return cls(learn(lambda: _portions(texts), vocab_size, lowercase, min_frequency, special_tokens))
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``tokenizer.json`` into a folder (made if need be), whole or not at all; returns the file's path."""
-        path = Path(folder) / "tokenizer.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, self._rust.to_str())
-        return path
+        """Write what :meth:`load` reads as this tokenizer into a folder, made if need be; returns ``tokenizer.json``.
+
+        Names of special tokens that the vocabulary does not show go to ``tokenizer_config.json``, lists of end tokens
+        to ``generation_config.json``.
+        """
+        return token_files.save(self._rust, self._said, Path(folder))
+
+    def export(
+        self,
+        folder: str | Path,
+        model_max_length: int,
+        *,
+        types: bool = True,
+        prompts: bool = False,
+        read_special: bool = False,
+        **more: Any,
+    ) -> None:
+        """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``special_tokens_map.json``, from which
+        ``transformers.AutoTokenizer`` makes the ids of :meth:`encode`.
+
+        Args:
+            folder: where; made if it is not there.
+            model_max_length: tokens that the model reads.
+            types: whether the model reads type ids (BERT); other models get none.
+            prompts: for a model that writes on: texts get only what :meth:`prompt` puts in front of them, and rows
+                are padded at their beginning.
+            read_special: whether special tokens are recognised where a text spells them, as in a prompt, or ``[MASK]``
+                of a masked language model. By default they are text there as here.
+            **more: further keys of ``tokenizer_config.json``, which win over these.
+        """
+        mask = None if self.mask_id is None else self.names([self.mask_id])[0]
+        rust = token_files.with_mask(self._rust, mask, special=True)
+        if prompts:
+            rust.post_processor = forms.processor(rust, self._prompts)
+        inputs = ["input_ids", "token_type_ids", "attention_mask"] if types else ["input_ids", "attention_mask"]
+        settings = {
+            "model_max_length": model_max_length, "model_input_names": inputs, "split_special_tokens": not read_special,
+            **({"padding_side": "left"} if prompts else {}), **more,
+        }  # fmt: skip
+        roles = replace(self.roles, pad=self.pad_id, eos=self.end_id)
+        token_files.export(rust, self._said, roles, Path(folder), settings)
+
+    @property
+    def _prompts(self) -> forms.Forms:
+        """The beginning of a row that this tokenizer's file prescribes for texts that go on (Llama's ``<s>``)."""
+        start = () if self.single.after else self.single.special[0]
+        return Form((start, ()), (0,)), Form((start, (), ()), (0, 0))
+
+    def prompt(self, text: str) -> np.ndarray:
+        """Ids, i32, of a text that a model goes on with: no end token, and a start token only where the file puts one
+        in front of texts without ending them."""
+        return np.array([*(number for number, _ in self._prompts[0].special[0]), *self.numbers(text)], np.int32)
+
+    def masked(self, text: str) -> list[int]:
+        """The ids of a text's pieces, with the mask where the text has its name or ``[MASK]``.
+
+        Raises:
+            ConfigError: the vocabulary has no mask.
+        """
+        if self.mask_id is None:
+            raise ConfigError("masked words need a token such as [MASK]; the tokenizer has none.")
+        name, usual = self.names([self.mask_id])[0], ROLES["mask"][0]
+        text = _well_formed(_checked([text])[0][:READ])
+        found = self._masking.encode(text.replace(usual, name), add_special_tokens=False).ids
+        return [self.unk_id if self._reserved[number] and number != self.mask_id else number for number in found]
+
+    def row(self, first: Sequence[int], second: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and types, i32, of a row of the pieces of one text or two with the special tokens of the form."""
+        form, texts = (self.single, (first,)) if second is None else (self.pair, (first, second))
+        ids, types = [], []
+        for place, part in enumerate(form.special):
+            ids += [number for number, _ in part]
+            types += [kind for _, kind in part]
+            if place < len(texts):
+                ids += list(texts[place])
+                types += [form.types[place]] * len(texts[place])
+        return np.array(ids, np.int32), np.array(types, np.int32)
+
+    def numbers(self, text: str) -> list[int]:
+        """The ids of a text's pieces, without special tokens; of :data:`READ` characters at most."""
+        return [number for _, number, _ in self.pieces(text)]
+
+    @property
+    def running(self) -> tuple[Tokenizer, int]:
+        """Makes the rows of a running text, each with its end token; and the number of tokens to skip in front."""
+        if self.single.after == (self.end_id,):
+            return self, len(self.single.before)
+        before = self._prompts[0].special[0]
+        return self._with(Form((before, ((self.end_id, 0),)), (0,))), 0
+
+    @property
+    def targets(self) -> Tokenizer:
+        """Makes the rows that a decoder of target texts writes: ``start text end``."""
+        return self._with(Form((((self.start_id, 0),), ((self.end_id, 0),)), (0,)))
+
+    @property
+    def passages(self) -> Tokenizer:
+        """Makes the rows ``[CLS] text [SEP]`` from which pairs of passages are taken.
+
+        Raises:
+            ConfigError: the vocabulary has no token that begins a row.
+        """
+        if self.cls_id is None:
+            raise ConfigError("next_sentence needs a token that begins a row, such as [CLS]; the tokenizer has none.")
+        return self._with(forms.bert(self.cls_id, self.sep_id)[0])
+
+    def _with(self, single: Form) -> Tokenizer:
+        """This tokenizer with another form of one text."""
+        if single == self.single:
+            return self
+        rust = tokenizers.Tokenizer.from_str(self._rust.to_str())
+        rust.post_processor = forms.processor(rust, (single, self.pair))
+        return Tokenizer(rust, self._said)
+
+    def open_ended(self) -> Tokenizer:
+        """This tokenizer without end tokens behind its rows where they are also its padding: transformers reads the
+        last token that is none as the last of a text."""
+        if self.pad_id not in self.single.after:
+            return self
+        rust = tokenizers.Tokenizer.from_str(self._rust.to_str())
+        cut = [replace(form, special=(*form.special[:-1], ())) for form in (self.single, self.pair)]
+        rust.post_processor = forms.processor(rust, (cut[0], cut[1]))
+        return Tokenizer(rust, self._said)
 
     @property
     def reserved(self) -> np.ndarray:
@@ -155,13 +313,13 @@ class Tokenizer:
         return fingerprint("labkit tokenizer 1", self._rust.to_str(), READ)
 
     def encode(self, texts: Texts, pairs: Texts | None = None, max_length: int = 512) -> Tokens:
-        """Number the pieces of many texts, in parallel, with ``[CLS]`` and ``[SEP]`` added.
+        """Number the pieces of many texts, in parallel, with the special tokens of the form added.
 
         Args:
             texts: n texts, or an Arrow array of them. Lone surrogates become U+FFFD; nothing that is a string raises.
             pairs: n second texts, or None.
             max_length: tokens of a row at most, special ones included. A row that is longer loses its end; of a
-                pair the longer text is cut first, as in BERT.
+                pair the longer text is cut first ("longest_first" of transformers).
 
         Returns:
             n rows with ``label`` -1 and ``row`` 0 … n-1; ``truncated`` counts the rows that were cut. Only as much
@@ -172,21 +330,31 @@ class Tokenizer:
             ConfigError: ``max_length`` leaves no room for text.
         """
         texts = _checked(texts)
-        room = max_length - (2 if pairs is None else 3)
+        form = self.single if pairs is None else self.pair
+        room = max_length - form.size
         if room < (1 if pairs is None else 2):
             raise ConfigError(f"max_length = {max_length} leaves no room for text beside the special tokens.")
         first, length, cut = self._numbers(texts, room)
-        keep = np.minimum(length, room)
         if pairs is None:
-            return self._lay(first, length, keep, cut | (keep < length))
+            keep = np.minimum(length, room)
+            return self._lay(form, cut | (keep < length), (first, length, keep))
         pairs = _checked(pairs)
         if len(pairs) != len(texts):
             raise DataError(f"{len(texts)} texts but {len(pairs)} second texts.")
         second, other, cut_other = self._numbers(pairs, room)
-        keep = np.where(length + other <= room, length, np.minimum(length, np.maximum(room - other, (room + 1) // 2)))
-        keep_other = np.minimum(other, room - keep)
+        keep, keep_other = _kept(length, other, room)
         cut |= cut_other | (keep < length) | (keep_other < other)
-        return self._lay(first, length, keep, cut, second, other, keep_other)
+        return self._lay(form, cut, (first, length, keep), (second, other, keep_other))
+
+    def places(self, text: str, pair: str | None, max_length: int) -> list[tuple[int, int]]:
+        """Where each text begins in its row of :meth:`encode`, and how many of its pieces are there."""
+        form = self.single if pair is None else self.pair
+        room, size = max_length - form.size, np.array([len(self.numbers(text))])
+        if pair is None:
+            return [(len(form.special[0]), int(min(size[0], room)))]
+        first, second = (int(kept[0]) for kept in _kept(size, np.array([len(self.numbers(pair))]), room))
+        begin = len(form.special[0])
+        return [(begin, first), (begin + first + len(form.special[1]), second)]
 
     def pieces(self, text: str) -> list[tuple[str, int, tuple[int, int]]]:
         """``(piece, id, (start, end))`` for display, without special tokens; start and end count characters of text."""
@@ -209,6 +377,11 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"<tokenizer: {type(self._rust.model).__name__}, {self.vocab_size} pieces>"
+
+    @cached_property
+    def _masking(self) -> tokenizers.Tokenizer:
+        """Recognises the mask in a text, and no other special token: those stay text as they are marked special."""
+        return token_files.with_mask(self._rust, self.names([self.mask_id])[0], special=False)
 
     @cached_property
     def _words(self) -> Words | None:
@@ -258,21 +431,33 @@ class Tokenizer:
         ids[self._reserved[ids]] = self.unk_id  # a vocabulary may hold "[CLS]" as a word of its own
         return ids, length, np.fromiter((len(text) > most for text in texts), bool, len(texts))
 
-    def _lay(
-        self, ids: np.ndarray, length: np.ndarray, keep: np.ndarray, cut: np.ndarray, *other: np.ndarray
-    ) -> Tokens:
-        """Put the kept part of every text, and of its pair, between the special tokens."""
-        size = keep + 2 + (other[2] + 1 if other else 0)
+    def _lay(self, form: Form, cut: np.ndarray, *texts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tokens:
+        """Put the kept part of every text (flat ids, lengths, lengths to keep) between the special tokens."""
+        size = form.size + sum(keep for _, _, keep in texts)
         offsets = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-        start, end = offsets[:-1], offsets[1:]
         out, types = np.empty(int(offsets[-1]), np.int32), np.zeros(int(offsets[-1]), np.uint8)
-        out[start], out[start + 1 + keep], out[end - 1] = self.cls_id, self.sep_id, self.sep_id
-        out[ranges(start + 1, keep)] = ids[ranges(np.cumsum(length) - length, keep)]
-        if other:
-            ids, length, keep_other = other
-            out[ranges(start + 2 + keep, keep_other)] = ids[ranges(np.cumsum(length) - length, keep_other)]
-            types[ranges(start + 2 + keep, keep_other + 1)] = 1
+        place = offsets[:-1].copy()
+        for number, part in enumerate(form.special):
+            for token, kind in part:
+                out[place], types[place] = token, kind
+                place += 1
+            if number < len(texts):
+                ids, length, keep = texts[number]
+                where = ranges(place, keep)
+                out[where], types[where] = ids[ranges(np.cumsum(length) - length, keep)], form.types[number]
+                place += keep
         return Tokens.unlabelled(out, types, offsets, self.pad_id, int(cut.sum()))
+
+
+def _kept(one: np.ndarray, two: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many tokens of each text of a pair are kept in ``room``: the shorter text whole where it leaves the other at
+    least as much, else half each; an odd token goes to the longer text, to the second of equal ones."""
+    short = np.where(np.minimum(one, two) <= room // 2, np.minimum(one, two), room // 2)
+    first_is_longer = one > two
+    keep = np.where(first_is_longer, np.minimum(one, room - short), short)
+    other = np.where(first_is_longer, short, np.minimum(two, room - short))
+    whole = one + two <= room
+    return np.where(whole, one, keep), np.where(whole, two, other)
 
 
 def _starts(count: int, step: int) -> range:

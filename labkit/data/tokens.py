@@ -43,7 +43,7 @@ class Tokens:
 
     Attributes:
         ids: i32[total], special tokens included.
-        types: u8[total], 0, or 1 in the second text of a pair and the ``[SEP]`` after it.
+        types: u8[total], 0, or as the form of the tokenizer says, in BERT 1 in the second text and its ``[SEP]``.
         offsets: i64[n + 1].
         label: i32[n], class ids, -1 where there is none.
         row: i64[n], row numbers in the source.

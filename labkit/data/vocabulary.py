@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-#: Roles of special tokens and the names they go by, BERT's first. GPT's vocabulary has one for all of them.
-ROLES = {
-    "pad": ("[PAD]", "<pad>", "<|endoftext|>"),
-    "unk": ("[UNK]", "<unk>", "<|endoftext|>"),
-    "cls": ("[CLS]", "<s>", "<|endoftext|>"),
-    "sep": ("[SEP]", "</s>", "<|endoftext|>"),
-    "mask": ("[MASK]", "<mask>", "<|endoftext|>"),
-}
+from labkit.base.errors import DataError
+from labkit.data import forms
+from labkit.data.special import ROLES
+
+#: What labkit's own vocabularies begin with.
+SPECIAL = [names[0] for names in ROLES.values()]
 #: Texts, some at a time, from their beginning at every call.
 Portions = Callable[[], Iterator[list[str]]]
 
 
-def from_file(file: Path) -> tokenizers.Tokenizer:
-    """BERT's WordPiece over the pieces of a ``vocab.txt``, in the order of their ids."""
+def from_list(file: Path, options: dict[str, Any]) -> tokenizers.Tokenizer:
+    """BERT's WordPiece over the pieces of a ``vocab.txt``, in the order of their ids.
+
+    Args:
+        options: ``do_lower_case``, ``strip_accents`` and ``tokenize_chinese_chars``, where ``tokenizer_config.json``
+            has them.
+
+    Raises:
+        DataError: there is no token that begins or ends a row.
+    """
     # "\n" only: splitlines() would also split at the U+2028 or U+0085 that a vocabulary may hold
     lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     vocab = {line.rstrip("\r"): number for number, line in enumerate(lines)}
-    beside = file.parent / "tokenizer_config.json"
-    options: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
     words = (piece for piece in vocab if not (piece.startswith("[") and piece.endswith("]")))
     lowercase = options.get("do_lower_case")
     if lowercase is None:
         lowercase = all(word == word.lower() for word in words)  # not isupper(): "ᴬ" is upper but has no lower case
+    missing = [" or ".join(ROLES[role][:2]) for role in ("unk", "cls", "sep") if not set(ROLES[role]) & set(vocab)]
+    if missing:
+        raise DataError(f"the tokenizer's vocabulary ({len(vocab)} pieces) has no {', no '.join(missing)}.")
     return _wordpiece(vocab, lowercase, options.get("strip_accents"), options.get("tokenize_chinese_chars", True))
+
+
+def from_merges(vocab: Path, merges: Path, space: bool, special: Sequence[str]) -> tokenizers.Tokenizer:
+    """Byte-level BPE of GPT-2, RoBERTa or BART over a ``vocab.json`` and a ``merges.txt``.
+
+    Args:
+        space: whether a blank is put in front of a text (``add_prefix_space``).
+        special: names of special tokens. With ``<s>`` and ``</s>`` the form is RoBERTa's, else nothing is added.
+    """
+    rust = tokenizers.Tokenizer(models.BPE.from_file(str(vocab), str(merges)))
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
+    rust.decoder = decoders.ByteLevel()
+    # The mask takes the blank in front of it, which belongs to the piece that it hides.
+    rust.add_special_tokens([AddedToken(name, lstrip=name in ROLES["mask"], special=True) for name in special])
+    ends = [(name, rust.token_to_id(name)) for name in ("</s>", "<s>") if name in special]
+    if len(ends) == 2:
+        rust.post_processor = processors.RobertaProcessing(*ends, trim_offsets=True, add_prefix_space=space)
+    else:
+        rust.post_processor = processors.ByteLevel(trim_offsets=False)
+    return rust
 
 
 def _wordpiece(
@@ -54,27 +80,30 @@ def _wordpiece(
 
 def _with_special(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """Declare the special tokens and the BERT form, so that a saved file is whole for other programs too."""
-    known = {role: name for role, names in ROLES.items() for name in names if rust.token_to_id(name) is not None}
+    known = {
+        role: next(name for name in names if rust.token_to_id(name) is not None)
+        for role, names in ROLES.items()
+        if any(rust.token_to_id(name) is not None for name in names)
+    }
     rust.add_special_tokens(list(known.values()))
     if "cls" in known and "sep" in known:
-        cls, sep = known["cls"], known["sep"]
-        numbers = [(name, rust.token_to_id(name)) for name in (cls, sep)]
-        rust.post_processor = processors.TemplateProcessing(
-            single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1", special_tokens=numbers
-        )
+        cls, sep = (rust.token_to_id(known[role]) for role in ("cls", "sep"))
+        rust.post_processor = forms.processor(rust, forms.bert(cls, sep))
     return rust
 
 
-def learn_wordpiece(portions: Portions, vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
-    """BERT's WordPiece over pieces learnt from texts that are gone through three times."""
-    special = [names[0] for names in ROLES.values()]
+def learn_wordpiece(
+    portions: Portions, vocab_size: int, lowercase: bool, least: int, special: Sequence[str] = SPECIAL
+) -> tokenizers.Tokenizer:
+    """BERT's WordPiece over pieces learnt from texts that are gone through three times; ``special`` tokens come first,
+    in their order."""
     rust = _wordpiece({name: number for number, name in enumerate(special)}, lowercase)
     alphabet = _alphabet(portions, rust, least, vocab_size - len(special))
     letters = [piece for piece in alphabet if len(piece) == 1]
     # The trainer numbers continuation characters in the order of a hash table, which differs from one process to the
     # next, and breaks ties by number. Handed in as special tokens they have fixed numbers; `_wordpiece` forgets that.
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, min_frequency=least, special_tokens=special + alphabet, show_progress=False,
+        vocab_size=vocab_size, min_frequency=least, special_tokens=[*special, *alphabet], show_progress=False,
         initial_alphabet=letters, limit_alphabet=len(letters),
     )  # fmt: skip
     rust.train_from_iterator(portions(), trainer)
@@ -104,15 +133,17 @@ def _alphabet(portions: Portions, rust: tokenizers.Tokenizer, least: int, room: 
     return chosen
 
 
-def learn_bpe(portions: Portions, vocab_size: int, lowercase: bool, least: int) -> tokenizers.Tokenizer:
-    """Pairs of bytes put together, the most frequent first."""
+def learn_bpe(
+    portions: Portions, vocab_size: int, lowercase: bool, least: int, special: Sequence[str] = SPECIAL
+) -> tokenizers.Tokenizer:
+    """Pairs of bytes put together, the most frequent first; ``special`` tokens come first, in their order."""
     rust = tokenizers.Tokenizer(models.BPE())
     if lowercase:
         rust.normalizer = normalizers.Lowercase()
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rust.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, min_frequency=least, special_tokens=[names[0] for names in ROLES.values()],
+        vocab_size=vocab_size, min_frequency=least, special_tokens=list(special),
         show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
     rust.train_from_iterator(portions(), trainer)

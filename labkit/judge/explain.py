@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.judge.explanation import Attention, Explanation, Word
 from labkit.train.inputs import Texts
@@ -53,6 +54,7 @@ class Explainer:
             lambda state, batch: self._merged(state).trunk.attention(batch["ids"], batch["mask"], batch["types"])[0]
         )
 
+    @known_settings
     def explain(
         self, example: Any, pair: str | None = None, *, target: str | None = None, method: str = "integrated",
         points: int = POINTS, patch: int | None = None,
@@ -77,7 +79,7 @@ class Explainer:
         if text := "ids" in batch:
             if method == "gradient":
                 raise ConfigError("method = 'gradient' is for pictures and features; texts have 'integrated' too.")
-            words = self._words(batch, example, pair)
+            words = self._words(example, pair)
             spans = [word.tokens for word in words]
         else:
             words, spans = (), _patches(batch["inputs"][0], patch) if method == "occlusion" else []
@@ -118,9 +120,7 @@ class Explainer:
         if not self.attends:
             raise ConfigError("this model has no attention maps; BERT, RoBERTa and DistilBERT have.")
         batch = self._one(text, pair)
-        tokens: list[str] = ["[CLS]"]
-        for whole, _, count in self._parts(batch, text, pair):
-            tokens += [*(piece for piece, _, _ in self.inputs.tokenizer.pieces(whole)[:count]), "[SEP]"]
+        tokens = self.inputs.tokenizer.names(batch["ids"][0][np.asarray(batch["mask"][0])])
         weights = np.asarray(self._attend(self._state, batch))[:, :, : len(tokens), : len(tokens)]
         return Attention(tuple(tokens), weights)
 
@@ -150,16 +150,15 @@ class Explainer:
             row["inputs"] = row["inputs"].astype(np.float32) / 255  # as the models read bytes; gradients need floats
         return row
 
-    def _parts(self, batch: Batch, text: str, pair: str | None) -> list[tuple[str, int, int]]:
+    def _parts(self, text: str, pair: str | None) -> list[tuple[str, int, int]]:
         """Each text with its first place in the row and the number of its pieces that the model reads."""
-        kinds = np.asarray(batch["types"][0])[np.asarray(batch["mask"][0])]
-        first = int((kinds == 0).sum()) - 2  # [CLS] first [SEP] second [SEP]
-        parts = [(text, 1, first)]
-        return parts if pair is None else [*parts, (pair, first + 2, int((kinds == 1).sum()) - 1)]
+        places = self.inputs.tokenizer.places(text, pair, self.inputs.max_length)
+        texts = [text] if pair is None else [text, pair]
+        return [(whole, begin, count) for whole, (begin, count) in zip(texts, places, strict=True)]
 
-    def _words(self, batch: Batch, text: str, pair: str | None) -> tuple[Word, ...]:
+    def _words(self, text: str, pair: str | None) -> tuple[Word, ...]:
         found = []
-        for number, (whole, begin, count) in enumerate(self._parts(batch, text, pair)):
+        for number, (whole, begin, count) in enumerate(self._parts(text, pair)):
             for start, end, pieces in words_of(self.inputs.tokenizer, whole, count):
                 found.append(Word(whole[start:end], number, start, end, begin + pieces))
         return tuple(found)

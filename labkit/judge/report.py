@@ -53,6 +53,7 @@ class Report:
         self.unseen = n - int(self.counted.sum()) - self.unlabelled
         self.predicted = self.probability.argmax(-1)  # int [n]; the first class where several are equal
         self.baselines: dict[str, Report] = {}  # shown beside this report; see `beside`
+        self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
 
     def _check(self, n: int, c: int) -> None:
         if self.probability.shape != (n, c):
@@ -214,7 +215,9 @@ class Report:
     def __str__(self) -> str:
         scored = columns_of_text(["score", "", "95 % interval"], self._headlines())
         beside = ["", *columns_of_text(_COMPARED, self._compared())] if self.baselines else []
-        return "\n".join([self._heading(), *scored, *beside, "", *columns_of_text(_PER_CLASS, self._classes())])
+        return "\n".join(
+            [self._heading(), *self.warnings, *scored, *beside, "", *columns_of_text(_PER_CLASS, self._classes())]
+        )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._html()}
@@ -226,6 +229,7 @@ class Report:
         ]
         parts = [
             f"<b>{escape(self._heading())}</b>",
+            *paragraphs(self.warnings),
             html_table(["score", "", "95 % interval"], self._headlines()),
             *([html_table(_COMPARED, self._compared())] if self.baselines else []),
             html_table(_PER_CLASS, self._classes()),
@@ -256,6 +260,11 @@ def columns_of_text(header: list[str], body: list[list[str]]) -> list[str]:
     wide = [max(map(len, column)) for column in zip(header, *body, strict=True)]
     lines = ([line[0].ljust(wide[0]), *map(str.rjust, line[1:], wide[1:])] for line in [header, *body])
     return ["  ".join(line).rstrip() for line in lines]
+
+
+def paragraphs(texts: Iterable[str]) -> list[str]:
+    """Texts as paragraphs of HTML."""
+    return [f"<p>{escape(text)}</p>" for text in texts]
 
 
 def html_table(header: list[str], body: list[list[str]], left: tuple[int, ...] = (0,)) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from labkit.base.errors import DataError
 from labkit.base.shown import escape, one_line
 from labkit.judge.intervals import Interval
-from labkit.judge.report import BLOCK, columns_of_text, html_table
+from labkit.judge.report import BLOCK, columns_of_text, html_table, paragraphs
 
 _DRAWN_AT_ONCE = 2**22  # numbers held at a time: 32 MB
 RESAMPLES = 1000
@@ -48,6 +48,7 @@ class RowReport:
         self.texts = [""] * n if texts is None else list(texts)
         self.rows = np.arange(n) if rows is None else np.asarray(rows, np.int64)
         self.baselines: dict[str, Self] = {}  # shown beside this report; see `beside`
+        self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
         for what, values in (("truth", self.truth), ("answers", self.answers)):
             if values.shape != (n, len(self.names)):
                 raise DataError(f"{what} has shape {values.shape}; {n} rows of {len(self.names)} need another.")
@@ -170,7 +171,9 @@ class RowReport:
         return f"{type(self).__name__}({self._heading()}, {self.main} {self.scores[self.main]:.4g})"
 
     def __str__(self) -> str:
-        return "\n".join([self._heading(), *("\n".join(["", *columns_of_text(*table)]) for table in self._tables())])
+        return "\n".join(
+            [self._heading(), *self.warnings, *("\n".join(["", *columns_of_text(*table)]) for table in self._tables())]
+        )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         wrong = self.mistakes(5)
@@ -178,7 +181,7 @@ class RowReport:
             [one_line(value, 160) if isinstance(value, str) else f"{value:.4g}" for value in line]
             for line in wrong.astype(object).itertuples(index=False)
         ]
-        tables = [html_table(*table) for table in self._tables()]
+        tables = [*paragraphs(self.warnings), *(html_table(*table) for table in self._tables())]
         if shown:
             tables.append(html_table(list(wrong.columns), shown, left=(1,)))
         page = f'<div class="mathjax_ignore" style="{BLOCK}"><b>{escape(self._heading())}</b>{"".join(tables)}</div>'

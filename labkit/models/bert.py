@@ -7,6 +7,7 @@ RoBERTa and DistilBERT are the same network stored another way: :mod:`labkit.mod
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from flax import nnx
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
-from labkit.models import bert_layouts, parts, weights
+from labkit.models import bert_layouts, parts, sentence, weights
+from labkit.models.base import ModelConfig
 from labkit.models.bert_layouts import FOREIGN, LAYOUTS
 
 # Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al. 2019,
@@ -41,7 +43,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "depth": 6,
         "width": 384,
         "heads": 12,
-        "pooling": "mean",
     },
     "e5-small": {
         "weights": "e5-small",
@@ -49,10 +50,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "depth": 12,
         "width": 384,
         "heads": 12,
-        "pooling": "mean",
     },
-    # These weights have no pooler, so the mean starts from what they know.
-    "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128, "pooling": "mean"},
+    "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128},
 }
 USUAL = {
     "weights": "",
@@ -62,13 +61,13 @@ USUAL = {
     "attention_dropout": 0.1,
     "norm_eps": 1e-12,
     "activation": "gelu",
-    "pooling": "cls",
+    "pooling": "auto",
     "layout": "bert",
 }
 
 
 @dataclass(frozen=True)
-class BertConfig(Config):
+class BertConfig(ModelConfig):
     """Which BERT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
 
     A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
@@ -86,6 +85,7 @@ class BertConfig(Config):
     """
 
     reads: ClassVar[str] = "text"
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-4, pretrained=3e-5, width=768)
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
@@ -100,7 +100,12 @@ class BertConfig(Config):
     attention_dropout: float = option(None, "share of attention dropped while training", low=0.0, high=0.9)
     norm_eps: float = option(None, "added to the variance in layer normalisation", low=0.0)
     activation: str = option(None, "non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
-    pooling: str = option(None, "what stands for a text: its first token, or the mean", choices=("cls", "mean"))
+    pooling: str = option(
+        None,
+        "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; auto: cls "
+        "below a head, else what the weights' folder says",
+        choices=("auto", *bert_layouts.POOLINGS),
+    )
     layout: str = option(None, "family whose files it is read from and saved as", choices=tuple(LAYOUTS))
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
     unroll: int = option(1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1)
@@ -133,6 +138,39 @@ class BertConfig(Config):
                 )
         if not self.types and "types" not in LAYOUTS[self.layout].fixed:
             raise ConfigError(f"BertConfig.types = 0, but layout {self.layout!r} has at least 1 kind of segments.")
+
+    @property
+    def pooled_by(self) -> str:
+        """The pooling of the model that is built: "auto" is "cls" where no task settles it."""
+        return "cls" if self.pooling == "auto" else self.pooling
+
+    def settled(self, vectors: bool) -> BertConfig:
+        """The config with ``pooling`` filled in: "cls" below a head, as the classifiers of transformers have it. For
+        sentence vectors that of the weights' sentence-transformers modules; where there are none, "mean".
+
+        Raises:
+            WeightsError: the folder's modules pool in a way that training does not.
+        """
+        if self.pooling != "auto":
+            return self
+        modules = sentence.read(self.folder()) if vectors and self.weights else None
+        if modules is not None and modules.pooling not in [(how,) for how in bert_layouts.POOLINGS]:
+            raise WeightsError(
+                f"{self.weights} pools by {' and '.join(modules.pooling)}; training pools by one of "
+                f"{', '.join(bert_layouts.POOLINGS)}: set pooling to one of them. lk.Embedder reads such a folder."
+            )
+        pooling = modules.pooling[0] if modules else "mean" if vectors else "cls"
+        return dataclasses.replace(self, pooling=pooling)
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Special tokens of a tokenizer learnt for this model; RoBERTa counts positions from the id of padding, 1."""
+        return ("<s>", "<pad>", "</s>", "<unk>", "<mask>") if LAYOUTS[self.layout].unused else super().special_tokens
+
+    @property
+    def reads_types(self) -> bool:
+        """Whether the model reads type ids: there is more than one kind of segment."""
+        return self.types > 1
 
     @property
     def vocabulary(self) -> int:
@@ -183,6 +221,7 @@ class BertConfig(Config):
         """
         if (folder := folder or self.folder()) is None:
             raise WeightsError("this BertConfig names no weights: set weights=, or give load(model, folder).")
+        folder = sentence.encoder_folder(folder)
         return weights.load_into(model, folder, LAYOUTS[self.layout].reading(weights.Tensors(folder)))
 
     def head_tensors(self, kernel: Any, bias: Any) -> tuple[dict[str, np.ndarray], str]:
@@ -194,7 +233,14 @@ class BertConfig(Config):
         """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored."""
         return bert_layouts.head_of(self, tensors)
 
-    def save(self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None, **more: Any) -> Path:
+    def save(
+        self,
+        params: Any,
+        folder: str | Path,
+        extra: dict[str, Any] | None = None,
+        specials: weights.Specials | None = None,
+        **more: Any,
+    ) -> Path:
         """Write parameters as a Hugging Face folder of the config's layout.
 
         Args:
@@ -202,11 +248,74 @@ class BertConfig(Config):
             folder: where; made if it is not there.
             extra: a head's tensors, as :meth:`head_tensors` makes them; the encoder's names then start with "bert.",
                 "roberta." or "distilbert.", and the pooler is stored where the layout's classifier has it.
-            more: further keys of config.json ("id2label", "architectures", …). Readers other than labkit do not know
-                mean pooling of a classifier ("labkit_pooling").
+            specials: ids of the tokenizer's special tokens; without them those of the published vocabulary.
+            more: further keys of config.json ("id2label", "architectures", …).
         """
-        config = {**bert_layouts.settings(self), **more}
+        config = {**bert_layouts.settings(self, specials), **more}
         return weights.save_from(params, folder, LAYOUTS[self.layout].writing(extra or {}), config, extra)
+
+    def save_classifier(
+        self,
+        params: Any,
+        folder: Path,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        *,
+        specials: weights.Specials | None = None,
+        max_length: int,
+        **more: Any,
+    ) -> None:
+        """Write parameters with a linear head on the pooled vector, so that other programs compute the same.
+
+        With pooling "cls" that is the layout's classifier of transformers. A head on another pooling is none, and is
+        written as a folder of sentence-transformers, whose vectors are then the logits: the encoder in
+        ``0_Transformer``, the head in ``2_Dense``, no config.json at the root.
+
+        Args:
+            params: a :class:`Bert`, its state or a dict of its parameters.
+            folder: where; made if it is not there.
+            kernel: f32 [d, c]. bias: f32 [c].
+            specials: ids of the tokenizer's special tokens.
+            max_length: tokens of a text at most.
+            more: further keys of config.json.
+        """
+        if self.pooled_by == "cls":
+            extra, name = self.head_tensors(kernel, bias)
+            self.save(params, folder, extra, specials, architectures=[name], **more)
+            return
+        self.save(params, folder / sentence.ENCODER, specials=specials)
+        head = sentence.Dense(np.asarray(kernel), np.asarray(bias))
+        sentence.write(folder, sentence.ENCODER, self.pooled_by, self.width, (head,), max_length)
+
+    def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Kernel f32 [d, c] and bias f32 [c] of the head that :meth:`save_classifier` wrote.
+
+        Raises:
+            WeightsError: there is no such head, or it does not fit.
+        """
+        if self.pooled_by == "cls":
+            return self.head_of(weights.Tensors(folder))
+        modules = sentence.read(folder)
+        heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
+        if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
+            raise WeightsError(f"{folder} holds no head on vectors of width {self.width} (2_Dense).")
+        return heads[0].kernel, heads[0].bias
+
+    def save_embedder(
+        self, params: Any, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+    ) -> None:
+        """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long.
+
+        With pooling "cls" the pooler is both in the encoder and a Dense module on its first token.
+        """
+        encoder, pooling, layers = sentence.ENCODER, self.pooled_by, [sentence.Normalize()]
+        if self.pooled_by == "cls":
+            flat, squash = weights.flatten(params), LAYOUTS[self.layout].squash
+            kernel, bias = (np.asarray(flat["pooler", part]) for part in ("kernel", "bias"))
+            layers.insert(0, sentence.Dense(kernel, bias, "ReLU" if squash is jax.nn.relu else "Tanh"))
+            encoder, pooling = "", "first"
+        self.save(params, folder / encoder, specials=specials)
+        sentence.write(folder, encoder, pooling, self.width, layers, max_length)
 
 
 class Encoded(NamedTuple):
@@ -286,7 +395,7 @@ class Bert(nnx.Module):
         self.config = config
         self.embeddings = Embeddings(config, rngs)
         self.layers = parts.stack(lambda rngs: Layer(config, rngs), config.depth, rngs)
-        if config.pooling == "cls":
+        if config.pooled_by == "cls":
             self.pooler = parts.dense(config.width, config.width, config.dtype, rngs)
 
     def __call__(
@@ -309,8 +418,8 @@ class Bert(nnx.Module):
 
         Returns:
             hidden float32 [b, t, d], of no meaning at padding; pooled float32 [b, d]: tanh(dense(first token)), with
-            layout "distilbert" relu(dense(first token)), or the mean of hidden over the real tokens. In packed rows
-            pooled is [b, s, d], one for every text.
+            layout "distilbert" relu(dense(first token)), or a pooling of hidden over the real tokens
+            (:func:`labkit.models.parts.pool`). In packed rows pooled is [b, s, d], one for every text.
 
         Raises:
             ConfigError: (while tracing) rows longer than ``max_length``.
@@ -327,8 +436,8 @@ class Bert(nnx.Module):
         bias = parts.padding_bias(mask) if segments is None else parts.segment_bias(segments.segment)
         x = parts.scan(self.layers, x, bias, key=rest, unroll=self.config.unroll, remat=self.config.remat)
         hidden = x.astype(jnp.float32)
-        if self.config.pooling == "mean":
-            pooled = parts.masked_mean(hidden, mask) if segments is None else parts.segment_mean(hidden, segments)
+        if (how := self.config.pooled_by) != "cls":
+            pooled = parts.pool(hidden, mask, how) if segments is None else parts.pool_segments(hidden, segments, how)
         else:
             pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
             pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)

@@ -18,7 +18,12 @@ from labkit.models import parts, weights
 from labkit.models.bert_layouts import LAYOUTS, dense, norm
 
 #: Layout → the last product, whose kernel is the encoder's table of words; some files hold it once more.
-TIED = {"bert": "cls.predictions.decoder", "roberta": "lm_head.decoder", "distilbert": "vocab_projector"}
+TIED = {
+    "bert": "cls.predictions.decoder",
+    "roberta": "lm_head.decoder",
+    "xlm-roberta": "lm_head.decoder",
+    "distilbert": "vocab_projector",
+}
 
 
 def _table(transform: str, normed: str, last: str, optional: tuple[str, ...], follows: str = "") -> weights.Table:
@@ -48,6 +53,7 @@ TABLES = {
     "roberta": _table("lm_head.dense", "lm_head.layer_norm", "lm_head", ("lm_head.",)),
     "distilbert": _table("vocab_transform", "vocab_layer_norm", "vocab_projector", ("vocab_",)),
 }
+TABLES["xlm-roberta"] = TABLES["roberta"]
 
 
 class PretrainingHeads(nnx.Module):
@@ -104,12 +110,10 @@ class PretrainingHeads(nnx.Module):
         return self.follows(pooled).astype(jnp.float32)
 
 
-def architecture(config: Any) -> str:
-    """What config.json calls an encoder of this config with these heads.
-
-    Next to a mean the second head is labkit's alone: other readers take it on the pooler of the first token.
-    """
-    both = config.layout == "bert" and config.pooling == "cls"
+def architecture(config: Any, next_sentence: bool = True) -> str:
+    """What config.json calls an encoder of this config with these heads; ``next_sentence``: with the second one, which
+    transformers has on the pooler alone."""
+    both = config.layout == "bert" and config.pooled_by == "cls" and next_sentence
     return f"{LAYOUTS[config.layout].classes}For{'PreTraining' if both else 'MaskedLM'}"
 
 

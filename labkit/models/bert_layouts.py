@@ -4,13 +4,14 @@
 layout      checkpoints                                                   what differs
 =========== ============================================================= ==================================
 bert        BERT (Devlin et al. 2018, arXiv 1810.04805)
-roberta     RoBERTa (Liu et al. 2019, arXiv 1907.11692), XLM-R            positions count from 2, one kind of
-            (Conneau et al. 2019, arXiv 1911.02116)                       segment, norm epsilon 1e-5
+roberta     RoBERTa (Liu et al. 2019, arXiv 1907.11692)                   positions count from 2, one kind of
+                                                                          segment, norm epsilon 1e-5
+xlm-roberta XLM-R (Conneau et al. 2019, arXiv 1911.02116)                 as RoBERTa; another tokenizer
 distilbert  DistilBERT (Sanh et al. 2019, arXiv 1910.01108)               no kinds of segments, no pooler: the
                                                                           classifier begins with a ReLU layer
 =========== ============================================================= ==================================
 
-The layers compute alike in all three. A config is read here by its fields alone, so that this file stands below
+The layers compute alike in all four. A config is read here by its fields alone, so that this file stands below
 :mod:`labkit.models.bert`.
 """
 
@@ -26,9 +27,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from labkit.base.errors import WeightsError
+from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Float
-from labkit.models import weights
+from labkit.models import sentence, weights
 
 # Field → key of config.json, as BERT and RoBERTa have it.
 FOREIGN = {
@@ -55,6 +56,8 @@ DISTILBERT_FOREIGN = {
     "attention_dropout": "attention_dropout",
     "activation": "activation",
 }
+#: How a model is trained to make one vector of a text: the pooler on its first token; a pooling of hidden states.
+POOLINGS = ("cls", "mean", "first", "max")
 HIDDEN_ACTS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
 
@@ -117,7 +120,7 @@ class Layout:
     """How one family of checkpoints is stored.
 
     Args:
-        kinds: values of ``model_type`` that mean it; the first is written.
+        kind: the ``model_type`` of its config.json.
         classes: what its classes are called ("BertModel", "BertForSequenceClassification"), without the ending.
         prefix: in front of the encoder's names where a head stands beside them.
         encoder: entries of the encoder.
@@ -135,7 +138,7 @@ class Layout:
         squash: what follows the pooler's product.
     """
 
-    kinds: tuple[str, ...]
+    kind: str
     classes: str
     prefix: str
     encoder: tuple[weights.Entry, ...]
@@ -183,31 +186,33 @@ class Layout:
         )
 
 
+_ROBERTA = Layout(
+    kind="roberta",
+    classes="Roberta",
+    prefix="roberta.",
+    encoder=_BERT,
+    other_heads=("lm_head.",),
+    says={"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "position_embedding_type": "absolute"},
+    usual={"types": 1, "norm_eps": 1e-5},
+    silent={"types": 2, "norm_eps": 1e-12, "max_length": 510},
+    vocabulary=50265,
+    unused=2,
+    classifier_pooler="classifier.dense",
+    output="classifier.out_proj",
+)
 LAYOUTS = {
     "bert": Layout(
-        kinds=("bert",),
+        kind="bert",
         classes="Bert",
         prefix="bert.",
         encoder=_BERT,
         other_heads=("cls.predictions.", "cls.seq_relationship."),
         says={"pad_token_id": 0, "position_embedding_type": "absolute"},
     ),
-    "roberta": Layout(
-        kinds=("roberta", "xlm-roberta"),
-        classes="Roberta",
-        prefix="roberta.",
-        encoder=_BERT,
-        other_heads=("lm_head.",),
-        says={"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "position_embedding_type": "absolute"},
-        usual={"types": 1, "norm_eps": 1e-5},
-        silent={"types": 2, "norm_eps": 1e-12, "max_length": 510},
-        vocabulary=50265,
-        unused=2,
-        classifier_pooler="classifier.dense",
-        output="classifier.out_proj",
-    ),
+    "roberta": _ROBERTA,
+    "xlm-roberta": replace(_ROBERTA, kind="xlm-roberta", classes="XLMRoberta", vocabulary=250002),
     "distilbert": Layout(
-        kinds=("distilbert",),
+        kind="distilbert",
         classes="DistilBert",
         prefix="distilbert.",
         encoder=_DISTILBERT,
@@ -222,22 +227,22 @@ LAYOUTS = {
         squash=jax.nn.relu,
     ),
 }
-KINDS = {kind: name for name, layout in LAYOUTS.items() for kind in layout.kinds}
 
 
 def sizes_from(folder: str | Path) -> dict[str, Any]:
     """The fields of :class:`labkit.models.bert.BertConfig` that a Hugging Face folder settles, its layout included.
 
-    Pooling is that of ``labkit_pooling`` in ``config.json``, or the mean where the sentence-transformers file
-    ``1_Pooling/config.json`` says so.
+    Pooling is that of ``labkit_pooling`` in ``config.json``.
 
     Raises:
-        WeightsError: no readable config.json, another architecture, positions other than absolute ones.
+        WeightsError: no readable config.json, another architecture, positions other than absolute ones, a
+            pooling that training does not have.
     """
-    config = _json(Path(folder) / "config.json")
-    if (kind := config.get("model_type")) not in KINDS:
-        raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, KINDS))}.")
-    layout = LAYOUTS[KINDS[kind]]
+    folder = sentence.encoder_folder(folder)
+    config = _json(folder / "config.json")
+    if (kind := config.get("model_type")) not in LAYOUTS:
+        raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, LAYOUTS))}.")
+    layout = LAYOUTS[kind]
     if (positions := config.get("position_embedding_type", "absolute")) != "absolute":
         raise WeightsError(f"{folder} has {positions!r} positions; supported: 'absolute'.")
     if config.get("is_decoder") or config.get("add_cross_attention"):
@@ -255,64 +260,79 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
         raise WeightsError(f"{folder}/config.json: {', '.join(bad)}; expected numbers.")
     if "max_length" in sizes:
         sizes["max_length"] -= layout.unused
-    pooling = Path(folder) / "1_Pooling" / "config.json"
-    mean = pooling.is_file() and _json(pooling).get("pooling_mode_mean_tokens")
     return {
-        "layout": KINDS[kind],
+        "layout": kind,
         "vocab_size": layout.vocabulary,
-        "pooling": config.get("labkit_pooling", "mean" if mean else "cls"),
+        "pooling": config.get("labkit_pooling", "auto"),
         **layout.silent,
         **layout.fixed,
         **sizes,
     }
 
 
-def settings(config: Any) -> dict[str, Any]:
-    """The entries of ``config.json`` that say what a :class:`labkit.models.bert.BertConfig` says."""
+def settings(config: Any, specials: weights.Specials | None = None) -> dict[str, Any]:
+    """The entries of ``config.json`` that say what a :class:`labkit.models.bert.BertConfig` says.
+
+    Raises:
+        WeightsError: positions are counted from the id of padding, which ``specials`` has elsewhere.
+    """
     layout = LAYOUTS[config.layout]
+    ids = {}
+    if specials is not None:
+        ids = specials.settings()
+        if layout.unused and specials.pad != layout.unused - 1:
+            raise WeightsError(
+                f"layout {config.layout!r} counts positions from pad_token_id = {layout.unused - 1}; the tokenizer's "
+                f"is {specials.pad}. Take layout 'bert'."
+            )
     own = {key: getattr(config, name) for name, key in layout.foreign.items()}
     return {
         **own,
         layout.foreign["vocab_size"]: config.vocabulary,
         layout.foreign["max_length"]: config.max_length + layout.unused,
         layout.foreign["activation"]: next(act for act, name in HIDDEN_ACTS.items() if name == config.activation),
-        "model_type": layout.kinds[0],
+        "model_type": layout.kind,
         "architectures": [f"{layout.classes}Model"],
         "initializer_range": 0.02,
         **layout.says,
-        "labkit_pooling": config.pooling,
+        **{name: value for name, value in ids.items() if name in layout.says},
+        **({} if config.pooled_by == "cls" else {"labkit_pooling": config.pooling}),
     }
 
 
 def head_tensors(
     config: Any, kernel: Float[Array | np.ndarray, "d c"], bias: Float[Array | np.ndarray, " c"]
 ) -> tuple[dict[str, np.ndarray], str]:
-    """A linear head on the pooled vector as it is stored.
-
-    With pooling "cls" head and pooler together are the classifier of the layout, so transformers computes the same. A
-    head on the mean is no classifier of "roberta" or "distilbert": the class named is the encoder then, which is what
-    other readers can take from the file.
+    """A linear head on the pooler as it is stored: together they are the layout's classifier in transformers.
 
     Returns:
         Tensors to give to ``config.save`` as ``extra``, kernels [c, d]; and the name for ``architectures``.
+
+    Raises:
+        ConfigError: the head is on another pooling, which no classifier of transformers has.
     """
-    name, layout = _output(config), LAYOUTS[config.layout]
-    known = config.layout == "bert" or config.pooling == "cls"
+    if config.pooled_by != "cls":
+        raise ConfigError(
+            f"transformers has no {LAYOUTS[config.layout].classes}ForSequenceClassification with pooling = "
+            f"{config.pooling!r}; save_classifier writes such a head as a folder of sentence-transformers."
+        )
+    layout = LAYOUTS[config.layout]
+    name = layout.output
     tensors = {f"{name}.weight": np.ascontiguousarray(np.asarray(kernel).T), f"{name}.bias": np.asarray(bias)}
-    return tensors, f"{layout.classes}{'ForSequenceClassification' if known else 'Model'}"
+    return tensors, f"{layout.classes}ForSequenceClassification"
 
 
 def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.ndarray, "d c"], Float[np.ndarray, " c"]]:
     """Kernel [d, c] and bias [c], float32, of the head that :func:`head_tensors` stored, or transformers did.
 
     Raises:
-        WeightsError: there is no head of this layout and pooling, or it is of another width.
+        WeightsError: there is no head of this layout, or it is of another width.
     """
-    name = _output(config)
+    name = LAYOUTS[config.layout].output
     if lacking := [each for each in (f"{name}.weight", f"{name}.bias") if each not in tensors]:
         raise WeightsError(
-            f"the file has no {' and no '.join(lacking)}: it holds no classifier of layout {config.layout!r} with "
-            f"pooling {config.pooling!r}. Train a head, or give the layout and pooling that it was saved with."
+            f"the file has no {' and no '.join(lacking)}: it holds no classifier of layout {config.layout!r}. "
+            "Train a head, or give the layout that it was saved with."
         )
     kernel, bias = (np.asarray(tensors[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
     if bias.ndim != 1 or kernel.shape != (len(bias), config.width):
@@ -321,10 +341,6 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
             f"width {config.width}: expected [c, {config.width}] and [c]."
         )
     return kernel.T, bias
-
-
-def _output(config: Any) -> str:
-    return LAYOUTS[config.layout].output if config.pooling == "cls" else "classifier"
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Num
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.models import conv, norms, parts, residual
+from labkit.models.base import ModelConfig
 from labkit.models.conv import ACTIVATIONS, Pooled
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -52,7 +53,7 @@ USUAL = {
 
 
 @dataclass(frozen=True)
-class CnnConfig(Config):
+class CnnConfig(ModelConfig):
     """Which network: a preset, or sizes; what is left out is filled in on creation.
 
     With ``blocks`` it is a residual network: a stem as wide as the first stage, then in every stage so many blocks of
@@ -64,6 +65,7 @@ class CnnConfig(Config):
     """
 
     reads: ClassVar[str] = "image"
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-3)
     weights: ClassVar[str] = ""  # there are no pretrained ones
 
     preset: str = option("", "named size", choices=("", *PRESETS))

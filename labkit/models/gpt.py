@@ -23,6 +23,7 @@ from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import gpt_layout as layout
 from labkit.models import parts, weights
+from labkit.models.base import ModelConfig
 from labkit.models.gpt_layers import LOWEST, Layer, norm, rotation
 
 # Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
@@ -62,7 +63,7 @@ USUAL = {
 
 
 @dataclass(frozen=True)
-class GptConfig(Config):
+class GptConfig(ModelConfig):
     """Which GPT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
 
     A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
@@ -75,6 +76,8 @@ class GptConfig(Config):
     """
 
     reads: ClassVar[str] = "text"
+    pools_last: ClassVar[bool] = True
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=2e-4, pretrained=3e-5, width=768)
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
@@ -161,29 +164,78 @@ class GptConfig(Config):
             raise WeightsError("this GptConfig names no weights: set weights=, or give load(model, folder).")
         return weights.load_into(model, folder, layout.TABLES[self.family])
 
-    def head_tensors(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[dict[str, np.ndarray], str]:
-        """A linear head on the pooled vector (kernel [d, c], bias [c]) as stored, and the architecture's name.
+    def head_bias(self, outputs: int) -> bool:
+        """Whether a head on the last token is trained with a bias: that of transformers has none, but GPT-2's last norm
+        has one, into which a bias of not more outputs than the width is folded when the model is saved."""
+        return self.family == "gpt2" and outputs <= self.width
 
-        Readers other than labkit know no bias of such a head and leave it out.
+    def save_classifier(
+        self,
+        params: Any,
+        folder: Path,
+        kernel: np.ndarray,
+        bias: np.ndarray | None,
+        *,
+        specials: weights.Specials | None = None,
+        max_length: int = 0,
+        **more: Any,
+    ) -> None:
+        """Write parameters with a linear head on the last token: ``…ForSequenceClassification`` of transformers.
+
+        That head has no bias. GPT-2's is folded into the bias of the last norm; a bias that cannot be (of llama, or of
+        more outputs than the width) is stored as ``score.bias``, which :func:`labkit.train.setup.check_export` refuses.
+
+        Args:
+            params: a :class:`Gpt`, its state or a dict of its parameters.
+            folder: where; made if it is not there.
+            kernel: f32 [d, c]. bias: f32 [c] or None.
+            specials: ids of the tokenizer's special tokens.
+            max_length: not written.
+            more: further keys of config.json.
         """
+        flat, extra = dict(weights.flatten(params)), {"score.weight": np.ascontiguousarray(np.asarray(kernel).T)}
+        if bias is not None and self.family == "gpt2":
+            wide = np.asarray(kernel, np.float64)
+            moved = np.linalg.lstsq(wide.T, np.asarray(bias, np.float64), rcond=None)[0]
+            if np.abs(moved @ wide - bias).max() <= 1e-6 * max(1e-30, np.abs(bias).max()):
+                flat["norm", "bias"] = (np.asarray(flat["norm", "bias"], np.float64) + moved).astype(np.float32)
+                bias = None
+        if bias is not None and np.any(bias):
+            extra["score.bias"] = np.asarray(bias)
         name = {"gpt2": "GPT2ForSequenceClassification", "llama": "LlamaForSequenceClassification"}[self.family]
-        return {"score.weight": kernel.T, "score.bias": bias}, name
+        self.save(flat, folder, extra, specials=specials, architectures=[name], **more)
 
-    def head_of(self, tensors: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored."""
-        return tensors["score.weight"].T, tensors["score.bias"]
+    def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Kernel f32 [d, c] and bias f32 [c], or None, of the head that :meth:`save_classifier` wrote.
 
-    def save(self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None, **more: Any) -> Path:
+        Raises:
+            WeightsError: there is no such head.
+        """
+        tensors = weights.Tensors(folder)
+        if "score.weight" not in tensors:
+            raise WeightsError(f"{folder} has no score.weight: it holds no classifier. Train a head.")
+        kernel = np.asarray(tensors["score.weight"], np.float32).T
+        return kernel, np.asarray(tensors["score.bias"], np.float32) if "score.bias" in tensors else None
+
+    def save(
+        self,
+        params: Any,
+        folder: str | Path,
+        extra: dict[str, Any] | None = None,
+        specials: weights.Specials | None = None,
+        **more: Any,
+    ) -> Path:
         """Write parameters as a Hugging Face folder, of GPT-2 or Llama by the family.
 
         Args:
             params: a :class:`Gpt`, its state or a dict of its parameters.
             folder: where; made if it is not there.
             extra: a head's tensors.
-            more: further keys of config.json ("eos_token_id", "id2label", …).
+            specials: ids of the tokenizer's special tokens, for config.json.
+            more: further keys of config.json ("id2label", …).
         """
         flat = weights.flatten(params)
-        config = {**layout.settings(self, flat["word", "embedding"].shape[0]), **more}
+        config = {**layout.settings(self, flat["word", "embedding"].shape[0], specials), **more}
         prefix = "transformer." if self.family == "gpt2" else ""
         return weights.save_from(flat, folder, layout.TABLES[self.family], config, extra, prefix)
 

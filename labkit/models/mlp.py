@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Num
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, PRNGKeyArray
 from labkit.models import conv, parts
+from labkit.models.base import ModelConfig
 from labkit.models.conv import Pooled
 
 ACTIVATIONS = {**parts.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
@@ -30,7 +31,7 @@ USUAL = {"activation": "relu", "dropout": 0.0}
 
 
 @dataclass(frozen=True)
-class MlpConfig(Config):
+class MlpConfig(ModelConfig):
     """Which perceptron: a preset, or sizes; what is left out is filled in on creation.
 
     Raises:
@@ -38,6 +39,7 @@ class MlpConfig(Config):
     """
 
     reads: ClassVar[str] = "features"
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-3)
     weights: ClassVar[str] = ""  # there are no pretrained ones
 
     preset: str = option("", "named size", choices=("", *PRESETS))

@@ -28,6 +28,20 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "mixed")
 INITIAL = nnx.initializers.truncated_normal(stddev=0.02)
 
 
+class Rates(NamedTuple):
+    """Default learning rates of an architecture, for AdamW and batches of 32: what learns within five epochs of a small
+    data set (``tests/evidence/test_defaults.py`` measures it).
+
+    The first two fall with the width of the hidden states: they hold at ``width``. Where that is 0, they hold at any.
+    """
+
+    fresh: float  # every parameter, from new weights
+    pretrained: float = 0.0  # every parameter, from pretrained weights
+    added: float = 2e-3  # biases or low-rank additions, and the head
+    head: float = 3e-3  # the head alone
+    width: int = 0
+
+
 class Segments(NamedTuple):
     """Where several texts stand in the rows of a packed batch (Krell et al., arXiv 2107.02027).
 
@@ -215,6 +229,55 @@ def segment_mean(hidden: Float[Array, "b t d"], segments: Segments) -> Float[Arr
 def segment_first(hidden: Float[Array, "b t d"], segments: Segments) -> Float[Array, "b s d"]:
     """The first token of each text of packed rows; of no meaning in empty places."""
     return jnp.take_along_axis(hidden, segments.start[:, :, None], axis=1)
+
+
+#: How the hidden states of a text become one vector.
+POOLINGS = ("mean", "first", "last", "max", "mean_sqrt", "weighted_mean")
+
+
+def pool(hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"], how: str) -> Float[Array, "b d"]:
+    """One vector of each row, of its real tokens.
+
+    Args:
+        hidden: hidden states.
+        mask: True at real tokens, which come first in a row.
+        how: "mean"; "mean_sqrt", the sum divided by the root of their number; "weighted_mean", each weighing as much as
+            its position, counted from 1; "max" in every dimension; "first" or "last" token.
+    """
+    if how == "mean":
+        return masked_mean(hidden, mask)
+    if how == "first":
+        return hidden[:, 0]
+    return _pooled(hidden, mask[:, :, None], jnp.arange(mask.shape[1])[None], how)[:, 0]
+
+
+def pool_segments(hidden: Float[Array, "b t d"], segments: Segments, how: str) -> Float[Array, "b s d"]:
+    """The same of each text of packed rows; of no meaning in empty places."""
+    if how == "mean":
+        return segment_mean(hidden, segments)
+    if how == "first":
+        return segment_first(hidden, segments)
+    places = jnp.arange(1, segments.start.shape[1] + 1)
+    return _pooled(hidden, segments.segment[:, :, None] == places, segments.position, how)
+
+
+def _pooled(
+    hidden: Float[Array, "b t d"], mine: Bool[Array, "b t s"], position: Int[Array, "#b t"], how: str
+) -> Float[Array, "b s d"]:
+    """Pooling of texts, the tokens of text s of row b being where ``mine`` [b, t, s] is True."""
+    count = mine.sum(axis=1, dtype=jnp.int32)[:, :, None]
+    if how == "max":
+        # One text of a row at a time: all at once would hold [b, t, s, d].
+        best = jax.lax.map(lambda one: jnp.where(one[:, :, None], hidden, -jnp.inf).max(1), jnp.moveaxis(mine, 2, 0))
+        return jnp.where(count > 0, jnp.moveaxis(best, 0, 1), 0)
+    weight = mine.astype(hidden.dtype)
+    if how == "weighted_mean":
+        weight *= (position + 1)[:, :, None]
+    elif how == "last":
+        weight *= position[:, :, None] == jnp.moveaxis(count, 1, 2) - 1
+    size = jnp.maximum(weight.sum(axis=1), 1)[:, :, None]
+    total = jnp.einsum("btd,bts->bsd", hidden, weight)
+    return total / (jnp.sqrt(size) if how == "mean_sqrt" else size)
 
 
 def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> Any:

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import conv, parts
+from labkit.models.base import ModelConfig
 from labkit.models.conv import Pooled
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -36,7 +37,7 @@ USUAL = {
 
 
 @dataclass(frozen=True)
-class TextCnnConfig(Config):
+class TextCnnConfig(ModelConfig):
     """Which network: a preset, or sizes; what is left out is filled in on creation.
 
     A field that is not given comes from the preset, by default "keras". ``vocab_size`` may stay None: the size of the
@@ -47,6 +48,7 @@ class TextCnnConfig(Config):
     """
 
     reads: ClassVar[str] = "text"
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-3)
     weights: ClassVar[str] = ""  # there are no pretrained ones
     packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
 

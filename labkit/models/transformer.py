@@ -21,6 +21,7 @@ from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import parts, weights
 from labkit.models import transformer_layout as layout
+from labkit.models.base import ModelConfig
 from labkit.models.transformer_layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, Layer, sinusoids
 
 # Sizes: Vaswani et al. 2017, table 3. heads = width / 64 and mlp_width = 4 width unless said otherwise.
@@ -42,7 +43,7 @@ USUAL = {
 
 
 @dataclass(frozen=True)
-class TransformerConfig(Config):
+class TransformerConfig(ModelConfig):
     """Which Transformer: a preset, or stored weights, or sizes; what is left out is filled in on creation.
 
     A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
@@ -55,6 +56,7 @@ class TransformerConfig(Config):
     """
 
     reads: ClassVar[str] = "pair"  # a source and a target text
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-4, pretrained=3e-5, width=768)
     # A packed row of sources would need a row of just their targets beside it, and what fills one overflows the other.
     packs: ClassVar[bool] = False
 
@@ -147,15 +149,22 @@ class TransformerConfig(Config):
             raise WeightsError(f"{folder} has a {layout.BIAS} and this model no place for it: set output_bias=True.")
         return weights.load_into(model, folder, layout.TABLE)
 
-    def save(self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None, **more: Any) -> Path:
+    def save(
+        self,
+        params: Any,
+        folder: str | Path,
+        extra: dict[str, Any] | None = None,
+        specials: weights.Specials | None = None,
+        **more: Any,
+    ) -> Path:
         """Write parameters as a Hugging Face folder: a MarianMTModel, or with ``norm_first`` a Pegasus model.
 
         Args:
             params: a :class:`Transformer`, its state or a dict of its parameters.
             folder: where; made if it is not there.
             extra: further tensors under their foreign names.
-            more: further keys of config.json. "pad_token_id", "eos_token_id", "forced_eos_token_id" and
-                "decoder_start_token_id" are what other readers need to write texts.
+            specials: ids of the tokenizer's special tokens; other readers need them to write texts.
+            more: further keys of config.json.
         """
         flat = weights.flatten(params)
         vocab_size = flat["word", "embedding"].shape[0]
@@ -164,7 +173,7 @@ class TransformerConfig(Config):
         if self.norm_first:
             places = sinusoids(self.max_length, self.width)
             fixed |= {f"model.{side}.embed_positions.weight": places for side in ("encoder", "decoder")}
-        config = {**layout.settings(self, vocab_size), **more}
+        config = {**layout.settings(self, vocab_size, specials), **more}
         return weights.save_from(flat, folder, layout.TABLE, config, {**fixed, **(extra or {})})
 
 

@@ -77,12 +77,14 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     return {**sizes, "norm_first": KINDS[kind], "output_bias": config.get("labkit_output_bias", True)}
 
 
-def settings(config: Any, vocab_size: int) -> dict[str, Any]:
+def settings(config: Any, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
     """The content of config.json for a :class:`labkit.models.transformer.TransformerConfig`.
 
-    ``pad_token_id`` and ``decoder_start_token_id`` are 0 and there is no end of text, unless the caller says otherwise.
+    Without ``specials`` ``pad_token_id`` and ``decoder_start_token_id`` are 0 and there is no end of text.
     """
     first = config.norm_first
+    ids: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": None}
+    ids, start = (ids, 0) if specials is None else (specials.settings(), specials.start)
     return {
         **{key: getattr(config, name) for name, key in (*FOREIGN.items(), *TWINS.items())},
         "vocab_size": vocab_size,
@@ -98,9 +100,8 @@ def settings(config: Any, vocab_size: int) -> dict[str, Any]:
         "normalize_before": first,
         "add_final_layer_norm": first,
         "init_std": 0.02,
-        "pad_token_id": 0,
-        "decoder_start_token_id": 0,
-        "eos_token_id": None,
+        **ids,
+        "decoder_start_token_id": ids["bos_token_id"] if start is None else start,
         "forced_eos_token_id": None,
         "labkit_output_bias": config.output_bias,
     }

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Num
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.models import conv, norms, parts, weights
+from labkit.models.base import ModelConfig
 from labkit.models.conv import Pooled
 
 # Table 1 of the paper, columns A, B, D and E: convolutions in each of the five stages.
@@ -41,7 +42,7 @@ MEAN = (104.007, 116.669, 122.679)  # blue, green and red of ImageNet, of 255
 
 
 @dataclass(frozen=True)
-class VggConfig(Config):
+class VggConfig(ModelConfig):
     """Which VGG: a preset, or stored weights, or the number of convolutions in each stage; what is left out is filled
     in on creation.
 
@@ -56,6 +57,7 @@ class VggConfig(Config):
     """
 
     reads: ClassVar[str] = "image"
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-3, pretrained=1e-4)
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained convolutions: a sample or a folder; empty for fresh ones")

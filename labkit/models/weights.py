@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +34,28 @@ CURE = (
     "`AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of transformers."
 )
 HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>.*))?")
+
+
+class Specials(NamedTuple):
+    """Ids of a tokenizer's special tokens, for config.json.
+
+    Attributes:
+        pad: fills rows up.
+        begin: begins a text; None where nothing does.
+        end: ends a text, or several tokens that do.
+        start: begins what a decoder of target texts writes; None for ``begin``.
+    """
+
+    pad: int
+    begin: int | None
+    end: int | tuple[int, ...]
+    start: int | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """The entries of config.json and of generation_config.json."""
+        end = list(self.end) if isinstance(self.end, tuple) and len(self.end) > 1 else self.end
+        end = end[0] if isinstance(end, tuple) else end
+        return {"bos_token_id": self.begin, "eos_token_id": end, "pad_token_id": self.pad}
 
 
 @dataclass(frozen=True)
@@ -130,6 +152,14 @@ class LoadReport:
         lines += [f"{note} ({len(names)}): {', '.join(names)}" for note, names in notes.items() if names]
         return "\n".join(lines)
 
+    def check_whole(self) -> None:
+        """Raise :class:`WeightsError` where a parameter was kept at its initial value."""
+        if self.missing:
+            raise WeightsError(
+                f"the weights in {self.folder} lack {', '.join(self.missing[:SHOWN])}, which this task reads. Fetch or "
+                "copy the whole folder, or take weights that have them."
+            )
+
 
 class Tensors(Mapping[str, np.ndarray]):
     """The tensors of a folder by name, memory-mapped: one ``model.safetensors`` or shards with their index.
@@ -180,6 +210,11 @@ def flatten(tree: Any) -> dict[Names, Any]:
     if all(isinstance(path, tuple) for path in tree):
         return dict(tree)
     return {tuple(map(str, path)): leaf for path, leaf in traverse_util.flatten_dict(tree).items()}
+
+
+def trunk(params: Mapping[str, Any]) -> dict[Names, Any]:
+    """Of a trained model's parameters (``trunk/…`` → array) those of the model below the head, by their paths there."""
+    return {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("trunk/")}
 
 
 def read(shapes: Mapping[Names, Any], folder: str | Path, table: Table) -> tuple[dict[Names, np.ndarray], LoadReport]:
@@ -285,28 +320,40 @@ def save_from(
         }
     if twice := sorted(set(tensors) & set(extra or {})):
         raise WeightsError(f"extra tensors have names of the model's own: {', '.join(twice)}. Rename them.")
-    tensors |= {name: np.ascontiguousarray(array) for name, array in (extra or {}).items()}
-    _write(folder, tensors, {"format": "pt"}, config)  # "pt": what Hugging Face readers ask for
+    _write(folder, {**tensors, **(extra or {})}, config)
     return folder
 
 
-def _write(folder: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str], config: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, tensors: dict[str, np.ndarray], config: dict[str, Any]) -> None:
     manifest.open_seal(folder)  # it is of what was there before
+    write_tensors(folder, tensors)
+    write_atomic(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def write_tensors(folder: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Write ``model.safetensors`` into a folder (made if it is not there), whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".model.safetensors.{os.getpid()}"
     try:
-        save_file(tensors, part, metadata=metadata)
+        arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        save_file(arrays, part, metadata={"format": "pt"})  # "pt": what Hugging Face readers ask for
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, folder / "model.safetensors")
     finally:
         part.unlink(missing_ok=True)
-    write_atomic(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def write_generation(folder: Path, specials: Specials | None, **more: Any) -> None:
+    """Write ``generation_config.json``: greedy, ending where labkit ends; nothing where the specials are not known."""
+    if specials is not None:
+        content = {"do_sample": False, "num_beams": 1, **specials.settings(), **more}
+        write_atomic(folder / "generation_config.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def save_own(params: Mapping[str, np.ndarray], folder: Path, config: dict[str, Any]) -> None:
     """Write parameters (``trunk/…`` → array) under labkit's own names, for architectures that have no others."""
-    _write(folder, {name: np.ascontiguousarray(value) for name, value in params.items()}, {}, config)
+    _write(folder, dict(params), config)
 
 
 def load_own(module: nnx.Module, folder: Path) -> None:

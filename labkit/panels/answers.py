@@ -12,7 +12,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from labkit.base.errors import DataError
-from labkit.data.spans import answers_of
+from labkit.data.answers import answers_of
 from labkit.panels import explained, pieces
 from labkit.panels.controls import hear_while_busy
 from labkit.panels.pieces import Html
@@ -170,7 +170,7 @@ class Fills(Asking):
         """A text with a piece hidden, and the text behind it."""
         pair = self.tool.tells_next and len(part) > 1
         place = min(place, len(part) - 1 - pair)
-        room = (self.tool.longest - 3) // 2
+        room = (self.tool.longest - self.tool.tokenizer.pair.size) // 2
         text, told = self._cut(part[place]["text"], room)
         if told:
             begin, end = told[int(np.random.default_rng().integers(len(told)))]
@@ -189,7 +189,7 @@ class Fills(Asking):
     def _parts(self, asked: tuple[Any, ...]) -> tuple[bool, bool]:
         """Whether hidden pieces are asked for, and whether the second text follows."""
         text, pair = asked
-        return HIDDEN in text + pair or not pair, bool(pair)
+        return any(name in text + pair for name in self.tool.masks) or not pair, bool(pair)
 
     def answer(self, asked: tuple[Any, ...]) -> tuple[list[list[Guess]], float | None]:
         hidden, next_ = self._parts(asked)
@@ -229,7 +229,7 @@ class Answers(Asking):
     def take(self, part: Any, place: int) -> None:
         row, truths = part[place], answers_of(part.select([place]))[0]
         self.question.value, self.paragraph.value = row["text"], row["text_pair"]
-        self.truth = row["text"], truths[0][0]
+        self.truth = row["text"], (*truths[0], self.word("no_answer"))[0]
 
     def asked(self) -> tuple[str, str]:
         question, paragraph = self.question.value[:LONGEST], self.paragraph.value[:LONGEST]
@@ -246,7 +246,8 @@ class Answers(Asking):
         before, after = paragraph[: found.start], paragraph[found.end :]
         marked = Html(f"{pieces.safe(before)}<mark>{pieces.safe(found.text)}</mark>{pieces.safe(after)}")
         chance = f"{100 * found.probability:.1f} %"
-        cards = pieces.cards([(self.word("answer"), found.text), (self.word("probability"), chance)])
+        told = found.text or self.word("no_answer")
+        cards = pieces.cards([(self.word("answer"), told), (self.word("probability"), chance)])
         return pieces.joined(cards, self.true(asked), _block(marked))
 
     def code(self, asked: tuple[Any, ...]) -> list[str]:

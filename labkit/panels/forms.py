@@ -50,7 +50,9 @@ class Form:
         names: Sequence[str] | None = None,
     ):
         self.panel = panel
-        self.hints = {name: _plain_hint(hint) for name, hint in typing.get_type_hints(type(config)).items()}
+        hints = typing.get_type_hints(type(config))
+        self.hints = {name: _plain_hint(hint) for name, hint in hints.items()}
+        self.open = {name for name, hint in hints.items() if type(None) in typing.get_args(hint)}  # may be left out
         self.fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
         shown = [name for name in self.fields if name not in LEFT_OUT] if names is None else list(names)
         self.controls = {name: self._control(self.fields[name], getattr(config, name)) for name in shown}
@@ -81,11 +83,11 @@ class Form:
             return widgets.Dropdown(options=options, value=value, **said)
         if kind is bool:
             return widgets.Checkbox(value, indent=False, **said)
-        if kind is int and name in SLIDERS and value is not None:
+        if kind is int and name in SLIDERS and name not in self.open and value is not None:
             least, most, step = SLIDERS[name]
             span = {"min": min(max(least, int(low or least)), value), "max": max(most, value), "step": step}
             return widgets.IntSlider(value, continuous_update=False, **span, **said)
-        if kind is int and value is not None:
+        if kind is int and name not in self.open and value is not None:
             return widgets.BoundedIntText(value, int(low if low is not None else -_MOST), int(high or _MOST), **said)
         if kind is float and low == 0 and high in (0.9, 1.0):
             return widgets.FloatSlider(value, min=low, max=high, step=0.01, continuous_update=False, **said)

@@ -145,13 +145,13 @@ class LivePanel:
         self.rate = widgets.Text(_rate(self.run.info), description=self._word("learning_rate"), placeholder="2e-5")
         self.rate.style.description_width = self.rate.layout.width = "auto"
         self.set = self._button("set", self._set)
-        self.note, self.picture, self.error, self.code = (widgets.HTML() for _ in range(4))
+        self.note, self.picture, self.error, self.code, self.warned = (widgets.HTML() for _ in range(5))
         self.note.add_class("lk-asked")
         row = widgets.HBox([self.pause, self.stop, self.save, self.rate, self.set])
         if self.full:
             row.children += (self._keeping(),)
         row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 8px"
-        self.root = widgets.VBox([self.curves, self.picture, row, self.note, self.error, self.code])
+        self.root = widgets.VBox([self.curves, self.picture, self.warned, row, self.note, self.error, self.code])
         self.root.add_class("labkit-panel")
         self.curves.root = self.root.model_id
         for widget in (self.curves, *row.children):
@@ -233,6 +233,7 @@ class LivePanel:
     def _refresh(self) -> None:
         info = self.run.info
         self._ended = static.problem_of(info)
+        self.warned.value = static.warning_box(info, self.language)
         self._curves(info)
         self._controls(info)
         if not self._heard and time.monotonic() - self._since > DEAF:

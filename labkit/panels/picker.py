@@ -8,8 +8,8 @@ import ipywidgets as widgets
 
 from labkit.base.config import Config
 from labkit.base.errors import LabkitError
+from labkit.data.answers import has_answers
 from labkit.data.rows import Rows
-from labkit.data.spans import has_answers
 from labkit.models import models
 from labkit.panels import charts, drawing, pieces, words_said
 from labkit.panels.costs import Costs
@@ -20,7 +20,6 @@ from labkit.panels.words import label_of
 from labkit.tasks import tasks
 from labkit.train.estimate import device_limit
 from labkit.train.experiment import check_reads
-from labkit.train.optim import Optimizer
 from labkit.train.outlook import Expected, Outlook
 
 #: The preset that a newcomer is given of an architecture.
@@ -39,8 +38,6 @@ OPTIMIZER = ("learning_rate", "schedule", "warmup", "rule", "tune")
 TEXTS = ("max_length", "vocabulary", "tokenizer", "stride")
 #: Fields that pretrained weights leave free.
 FREE = ("max_length", "dropout", "attention_dropout", "pooling", "dtype", "unroll", "remat")
-#: A learning rate for new weights.
-FRESH = 1e-3
 #: Bytes of a parameter in training: it, its gradient and the two means of Adam, in float32.
 EACH = 16
 _CALM = 0.35
@@ -116,7 +113,7 @@ class Model(Panel):
             return True
         if kind.labelled:
             return kind.aim != rows.basis.aim or len(rows.basis.classes) < (2 if kind.aim == "class" else 1)
-        unanswered = name == "qa" and not has_answers(next(iter(rows.splits.values())).column_names)
+        unanswered = name == "qa" and not has_answers(next(iter(rows.splits.values())))
         return (name in ("seq2seq", "qa") and not rows.basis.pairs) or unanswered
 
     def _offer(self) -> None:
@@ -148,7 +145,7 @@ class Model(Panel):
 
     def _choose_task(self, name: str) -> None:
         before = self.state.task
-        kept = {"max_length": before.max_length} if hasattr(before, "max_length") else {}
+        kept = {"max_length": before.max_length} if getattr(before, "max_length", None) is not None else {}
         self.state.task = tasks[name]().replace(**kept)
         self._offer()
 
@@ -163,14 +160,10 @@ class Model(Panel):
         self._sensible()
 
     def _sensible(self) -> None:
-        """What goes with another model: texts no longer than it reads, and a learning rate for what begins, as
-        pretrained weights move little and fresh ones must move more."""
-        model, task, train = self.state.model, self.state.task, self.state.train
-        if 0 < getattr(model, "max_length", 0) < getattr(task, "max_length", 0):
+        """What goes with another model: texts no longer than it reads."""
+        model, task = self.state.model, self.state.task
+        if 0 < getattr(model, "max_length", 0) < (getattr(task, "max_length", None) or 0):
             self.state.task = task.replace(max_length=model.max_length)
-        if train.optimizer.learning_rate in (Optimizer().learning_rate, FRESH):
-            rate = Optimizer().learning_rate if getattr(model, "weights", "") else FRESH
-            self.state.train = train.replace(optimizer=train.optimizer.replace(learning_rate=rate))
 
     # --- forms ------------------------------------------------------------------------------------------------
 
@@ -182,7 +175,8 @@ class Model(Panel):
         self._fill("sizes", model, self.sizes, SIZES, self._set_model)
         self._fill_training()
         locked = [name for name in self.forms["sizes"].fields if name not in FREE] if model.weights else []
-        for key, config in (("sizes", model), ("task", task), ("training", train), ("optimizer", train.optimizer)):
+        optimizer = self.state.optimizer
+        for key, config in (("sizes", model), ("task", task), ("training", train), ("optimizer", optimizer)):
             for each in (key, f"{key} more"):
                 if each in self.forms:
                     self.forms[each].fill(config, locked if key == "sizes" else ())

@@ -21,6 +21,8 @@ from labkit.panels.words import language as language_of
 from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Data, Experiment, Training, ready
+from labkit.train.optim import Optimizer
+from labkit.train.rates import with_rate
 from labkit.train.run import Run, code_of, data_code
 from labkit.train.store import Store
 
@@ -156,6 +158,12 @@ class State(traitlets.HasTraits):
         if self.model is None:
             raise ConfigError("no model was chosen yet: do so in the step Model.")
         return Experiment(model=self.model, data=self.data, task=self.task, train=self.train, name=self.name)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer, with the default learning rate of the model where none was chosen."""
+        chosen = self.train.optimizer
+        return chosen if self.model is None else with_rate(chosen, self.model, self.task)
 
     def code(self, steps: bool = True, model: bool = True) -> str:
         """Python that does the same: the rows, with ``steps`` what is done to them, with ``model`` the run too."""

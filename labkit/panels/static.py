@@ -31,6 +31,7 @@ STYLE = """
 .labkit-result pre{white-space:pre-wrap;user-select:all;max-height:20em;overflow:auto}
 .labkit-result table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 .labkit-result td,.labkit-result th{padding:1px 8px;text-align:right}
+.labkit-warning{border-left:3px solid #b26a00;padding:1px 8px;margin:4px 0}
 .labkit-error{border:2px solid #c62828;border-radius:3px;padding:4px 8px;margin:4px 0}
 [data-jp-theme-light=false] .labkit-result img,.vscode-dark .labkit-result img{filter:invert(.93) hue-rotate(180deg)}
 """
@@ -41,6 +42,7 @@ def result(info: RunInfo, series: Series, code: str = "", language: str = "en") 
     parts = [
         f"<style>{STYLE}</style>" + headline(info, language),
         error_box(problem_of(info), info.id, language),
+        warning_box(info, language),
         f'<img alt="{escape(spoken(series, language))}" src="{data_url(picture(series, language))}"'
         ' style="width:100%;max-width:800px"/>',
         numbers(series, language),
@@ -118,6 +120,13 @@ def error_box(problem: Problem | None, run_id: str, language: str = "en") -> str
     run = f"<div><small>{escape(word('run_id', language))} {escape(run_id)}</small></div>" if run_id else ""
     text = f"<strong>{escape(words_said.error(problem.text, language))}</strong>"
     return f'<div class="labkit-error {LITERAL}" role="alert">{text}{cure}{trace}{run}</div>'
+
+
+def warning_box(info: RunInfo, language: str = "en") -> str:
+    """What a run warns of, such as truncation, a paragraph each; empty where there is nothing."""
+    texts = (words_said.sentences(str(text), language) for text in info.summary.get("warnings", ()))
+    paragraphs = "".join(f"<p>{escape(text)}</p>" for text in texts)
+    return f'<div class="labkit-warning {LITERAL}" role="note">{paragraphs}</div>' if paragraphs else ""
 
 
 def code_section(python: str, toml: str, language: str = "en") -> str:

@@ -23,10 +23,12 @@ class ProgressBar:
         self.seen = 0
         self.began = False
         self.shown: dict[str, float] = {}
+        self.warned: list[str] = []
 
     def update(self) -> None:
         """Read what is new in the store and show it."""
         info = self.store.run(self.id)
+        self._warn(info)
         for record in self.store.records(self.id, self.seen):
             self.seen = record.seq
             self.shown[f"{record.split} {record.name}"] = record.value
@@ -44,6 +46,13 @@ class ProgressBar:
         if info.status in ("failed", "lost"):
             return
         print(f"{info.name}: {info.status} after step {info.step} of {info.steps}", file=self.file, flush=True)
+
+    def _warn(self, info: RunInfo) -> None:
+        """Print what the run warns of, once."""
+        for text in info.summary.get("warnings", ()):
+            if text not in self.warned:
+                self.warned.append(text)
+                tqdm.write(f"{info.name}: {text}", file=self.file)
 
     def _draw(self, info: RunInfo) -> None:
         running = info.status == "running"

@@ -15,13 +15,13 @@ from labkit.data.text import Tokenizer
 from labkit.data.tokens import encode
 from labkit.models import models
 from labkit.panels import charts, pieces
-from labkit.train.inputs import tokenizer_of
+from labkit.train.inputs import fitting_length, tokenizer_of
 
 if TYPE_CHECKING:
     from labkit.panels.panel import Panel
 
-#: Tokens of a text that are looked at, at most; pieces that are shown of one.
-WHOLE, SHOWN = 4096, 400
+#: Tokens of a text that are counted, at most; pieces that are shown of one.
+WHOLE, SHOWN = 2**16, 400
 #: Rows that lengths are counted of, at most.
 LOOKED_AT = 20_000
 _CALM = 0.3
@@ -59,8 +59,9 @@ class Reading:
         self.root.layout.display = "" if texts else "none"
         if not texts:
             return
-        with self.panel.filling():
-            self.length.value = state.task.max_length
+        if state.task.max_length is not None:
+            with self.panel.filling():
+                self.length.value = state.task.max_length
         self.panel.later("tokens", self._measure, self._show, _CALM)
 
     def _measure(self) -> tuple[Tokenizer, np.ndarray, int]:
@@ -83,9 +84,11 @@ class Reading:
 
     def _show(self, found: tuple[Tokenizer, np.ndarray, int]) -> None:
         tokenizer, self._lengths, count = found
+        model, task = self.panel.state.model, self.panel.state.task
         with self.panel.filling():
             self.row.max = max(count - 1, 0)
-        model = self.panel.state.model
+            if task.max_length is None:
+                self.length.value = fitting_length(self._lengths, model if hasattr(model, "max_length") else None)
         if getattr(model, "weights", ""):
             about = self.panel.word("tokenizer_of", model=models.name_of(model), weights=model.weights)
         else:
@@ -106,7 +109,8 @@ class Reading:
         limit, word = self.length.value, self.panel.word
         cut = int((self._lengths > limit).sum())
         share = f"{cut / max(len(self._lengths), 1):.1%}"
-        note = word("cut_share", share=share, count=f"{cut:,}")
+        lost = np.maximum(self._lengths - limit, 0).sum() / max(self._lengths.sum(), 1)
+        note = word("cut_share", share=share, count=f"{cut:,}", lost=f"{lost:.1%}")
         chart = charts.histogram(
             Histogram.of(self._lengths), word("token_lengths"), word("tokens"), word("rows"), limit + 0.5, note
         )
@@ -153,13 +157,20 @@ def read_as(tokenizer: Tokenizer, texts: list[str], limit: int) -> list[tuple[st
 
     The kind is "special", "unknown", "first" or "second" (text), or "cut" for what lies beyond ``limit`` tokens.
     """
-    special = tokenizer.names([tokenizer.cls_id, tokenizer.sep_id])
-    found: list[tuple[str, int, str, str]] = [(special[0], tokenizer.cls_id, "", "special")]
-    for text, kind in zip(texts, ("first", "second"), strict=False):
+    form = tokenizer.single if len(texts) < 2 else tokenizer.pair
+
+    def special(place: int) -> list[tuple[str, int, str, str]]:
+        ids = [number for number, _ in form.special[place]]
+        return [(name, number, "", "special") for name, number in zip(tokenizer.names(ids), ids, strict=True)]
+
+    found = special(0)
+    for place, (text, kind) in enumerate(zip(texts, ("first", "second"), strict=False), 1):
         for piece, number, (start, end) in tokenizer.pieces(text)[:SHOWN]:
             found.append((piece, number, f"{start}–{end}", "unknown" if number == tokenizer.unk_id else kind))
-        found.append((special[1], tokenizer.sep_id, "", "special"))
+        found += special(place)
     if len(texts) > 1 or len(found) <= limit:  # of a pair the longer text is cut: which, the histogram counts
         return found
-    kept, cut = found[: limit - 1], found[limit - 1 : -1]
-    return [*kept, found[-1], *((piece, number, place, "cut") for piece, number, place, _ in cut)]
+    after = len(form.after)
+    kept, cut = found[: limit - after], found[limit - after : len(found) - after]
+    last = found[len(found) - after :]
+    return [*kept, *last, *((piece, number, place, "cut") for piece, number, place, _ in cut)]

@@ -64,7 +64,7 @@ class Train(Panel):
         for row in (first, second):
             row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 12px"
         self.body.children = (first, second, self.empty, self.place)
-        self.watch(["name", "train", "model", "rows", "source"], self._fill)
+        self.watch(["name", "train", "model", "task", "rows", "source"], self._fill)
         self.watch(["run"], self._show)
         self._fill()
         self._show()
@@ -81,7 +81,8 @@ class Train(Panel):
         with self.filling():
             self.name.value = self.state.name
             self.epochs.value, self.batch.value = train.epochs, train.batch_size
-            self.rate.value = f"{train.optimizer.learning_rate:g}"
+            rate = self.state.optimizer.learning_rate
+            self.rate.value = "" if rate is None else f"{rate:g}"
         self._enable()
 
     def _enable(self) -> None:
@@ -101,11 +102,13 @@ class Train(Panel):
         return change
 
     def _set_rate(self, text: str) -> None:
+        """Take the rate as it is written; an empty field brings back the default of the model."""
         try:
-            rate = float(text)
+            rate = float(text) if text.strip() else None
         except ValueError:
             raise ConfigError(self.word("not_a_number", value=repr(text))) from None
         self.state.train = self.state.train.replace(optimizer=self.state.train.optimizer.replace(learning_rate=rate))
+        self._fill()
 
     # --- a run --------------------------------------------------------------------------------------------------
 

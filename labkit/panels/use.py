@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import traitlets
 
 from labkit.base.errors import DataError, RunError
+from labkit.data.pixels import Pixels
 from labkit.data.report import visible
 from labkit.panels import explained, media, pieces
 from labkit.panels.answers import KINDS, LONGEST, Asking
@@ -29,8 +31,6 @@ from labkit.ship.predictor import Estimate, Prediction, Predictor
 from labkit.train.run import Run
 
 _HERE = Path(__file__).parent
-#: Training pictures that tell the range of their pixels.
-SEEN = 256
 
 
 class Drop(anywidget.AnyWidget):
@@ -121,8 +121,7 @@ class Use(Panel):
         if run is not None:
             self.later("open", lambda: _model(run), self._opened)
 
-    def _opened(self, found: tuple[Any, tuple[Any, float]] | None) -> None:
-        tool, self._range = found or (None, (np.uint8, 255.0))
+    def _opened(self, tool: Any) -> None:
         predictor = self.predictor = tool if isinstance(tool, Predictor) else None
         self.asking, self.asked = KINDS[type(tool)](self, tool) if type(tool) in KINDS else None, None
         self.put(self.place, [] if self.asking is None else [self.asking.root])
@@ -142,7 +141,12 @@ class Use(Panel):
         if kind == "image":
             self.drop.size = list(predictor.inputs.shape[:2])
         elif kind == "features":
-            self.numbers.placeholder = self.word("features_hint", count=predictor.inputs.shape[0])
+            columns = _columns(predictor.inputs)
+            self.numbers.placeholder = (
+                self.word("columns_hint", names=", ".join(columns))
+                if columns
+                else self.word("features_hint", count=predictor.inputs.shape[0])
+            )
 
     def _pairs(self) -> bool:
         run = self.state.run
@@ -159,7 +163,7 @@ class Use(Panel):
             shown = self.pair.layout.display != "none"
             self._ask(text, predictor.clean(self.pair.value[:LONGEST]) if shown else None)
         else:
-            self._ask(_numbers(self.numbers.value, predictor.inputs.shape[0]), None)
+            self._ask(_features(self.numbers.value, predictor.inputs), None)
 
     def _say(self, asking: Asking) -> None:
         """Ask a model that tells no classes."""
@@ -180,7 +184,7 @@ class Use(Panel):
         predictor = self._ready()
         tall, wide = predictor.inputs.shape[:2]
         pixels = np.frombuffer(buffers[0], np.uint8).reshape(tall, wide, 4)
-        self._ask(as_read(pixels, predictor.inputs.shape[2], *self._range), None)
+        self._ask(as_read(pixels, predictor.inputs.shape[2], predictor.inputs.pixels), None)
 
     def _draw(self) -> None:
         """A row of the test split, by chance."""
@@ -253,32 +257,49 @@ def archive(run: Run) -> Path:
     """The model of a run as a zip file in the working directory, named after the run."""
     judging.tool_of(run)  # says so where there is none, or it is damaged
     name = re.sub(r"[^\w-]+", "-", run.name).strip("-")[:60] or run.id
-    return Path(shutil.make_archive(f"{name}-model", "zip", run.info.folder / "model"))
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(shutil.make_archive(f"{name}-model", "zip", run.export(Path(folder) / "model")))
 
 
-def as_read(pixels: np.ndarray, channels: int, kind: Any = np.uint8, most: float = 255.0) -> np.ndarray:
-    """Pixels RGBA [h, w, 4] on white as a model reads them, [h, w, c] of data type ``kind`` from 0 to ``most``: grey as
-    ITU-R BT.601 weighs the colours."""
+def as_read(pixels: np.ndarray, channels: int, unit: Pixels | None = None) -> np.ndarray:
+    """Pixels RGBA [h, w, 4] on white as a model reads them, [h, w, c] in ``unit``: grey as ITU-R BT.601 weighs the
+    colours."""
     share = pixels[..., 3:].astype(np.float64) / 255
     colour = pixels[..., :3] * share + 255 * (1 - share)
     if channels == 1:
         colour = (colour @ [0.299, 0.587, 0.114])[..., None]
-    colour = colour * (most / 255)
-    return (np.rint(colour) if np.issubdtype(kind, np.integer) else colour).astype(kind)
+    return (unit or Pixels()).of_bytes(colour)
 
 
-def _model(run: Run) -> tuple[Any, tuple[Any, float]] | None:
-    """The model, and of pictures the data type and the greatest value that it was trained on."""
+def _model(run: Run) -> Any:
+    """What the model is used by; None while there is none."""
     try:
-        predictor = judging.tool_of(run)
+        return judging.tool_of(run)
     except RunError:
         return None
-    if not isinstance(predictor, Predictor) or predictor.inputs.kind != "image":
-        return predictor, (np.uint8, 255.0)
-    part = judging.rows_of(run)["train"]
-    seen = predictor.inputs.raw(part.select(range(min(len(part), SEEN)))).inputs
-    peak = float(seen.max(initial=1))
-    return predictor, (seen.dtype, peak if peak <= 16 or seen.dtype != np.uint8 else 255.0)
+
+
+def _columns(inputs: Any) -> tuple[str, ...]:
+    """Source columns of features of which some are more than a number: categories, dates, yes and no."""
+    columns = inputs.standard.columns if inputs.standard else ()
+    return tuple(visible(each.name, 40) for each in columns) if any(each.kind != "number" for each in columns) else ()
+
+
+def _features(text: str, inputs: Any) -> np.ndarray:
+    """The features that a text holds: the cells of the source columns in their order, or the numbers of the features.
+
+    Raises:
+        DataError: a cell is not what its column holds, or there are too few or too many.
+    """
+    cells = [cell.strip() for cell in re.split("[,;]", text)]
+    if (columns := _columns(inputs)) and len(cells) == len(columns):
+        record = {each.name: cell or None for each, cell in zip(inputs.standard.columns, cells, strict=True)}
+        try:
+            return np.asarray(inputs.examples([record]))[0]
+        except DataError:
+            if len(cells) != inputs.shape[0]:  # else they may be the numbers of a row that was drawn
+                raise
+    return _numbers(text, inputs.shape[0])
 
 
 def _numbers(text: str, count: int) -> np.ndarray:

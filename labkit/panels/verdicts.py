@@ -16,7 +16,7 @@ from labkit.judge.report import Report
 from labkit.judge.rowwise import RowReport
 from labkit.judge.tags import TagReport
 from labkit.judge.thresholds import Thresholds
-from labkit.panels import pieces, plots
+from labkit.panels import pieces, plots, words_said
 from labkit.panels.pieces import Html
 from labkit.panels.words import word
 from labkit.train.assess import Scores
@@ -39,7 +39,13 @@ def headline(report: Report, error: float, language: str) -> Html:
     cards.append((word("loss", language), f"{report.scores['loss']:.3f}"))
     cards.append((word("calibration_error", language), f"{error:.3f}"))
     cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
-    return pieces.joined(pieces.cards(cards), pieces.paragraph(word("intervals_are", language), "quiet"))
+    told = pieces.paragraph(word("intervals_are", language), "quiet")
+    return pieces.joined(warned(report, language), pieces.cards(cards), told)
+
+
+def warned(report: Report | RowReport | Scores, language: str) -> Html:
+    """What a reader of the scores should know first."""
+    return pieces.joined(*(pieces.note(words_said.sentences(text, language), "warn") for text in report.warnings))
 
 
 def by_class(report: Report, language: str) -> Html:
@@ -70,7 +76,7 @@ def rowwise(report: RowReport, language: str) -> Html:
     ]
     head = [word(kind, language), *(called[name] for name in frame.columns)]
     parts = [
-        pieces.cards(cards), pieces.paragraph(word("intervals_are", language), "quiet"),
+        warned(report, language), pieces.cards(cards), pieces.paragraph(word("intervals_are", language), "quiet"),
         pieces.table(head, each, numeric=range(1, len(head)), limit=60),
     ]  # fmt: skip
     if len(worst := report.mistakes(WORST)):
@@ -87,7 +93,8 @@ def scores(found: Scores, language: str) -> Html:
         interval = "" if low is None else f" ({low:.3f} – {high:.3f})"
         cards.append((word(key, language) + interval, f"{value:.4g}"))
     cards.append((word("rows_judged", language), f"{found.rows:,}"))
-    parts = [pieces.cards(cards), pieces.paragraph(word(f"measured_{found.task}", language), "quiet")]
+    parts = [warned(found, language), pieces.cards(cards)]
+    parts += [pieces.paragraph(word(f"measured_{found.task}", language), "quiet")]
     if found.intervals:
         parts.append(pieces.paragraph(word("intervals_are", language), "quiet"))
     if found.worst is not None and len(found.worst):

@@ -215,7 +215,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "tokenizer_size": ("{pieces} pieces.", "共 {pieces} 个词元。"),
     "token_lengths": ("Lengths of the training texts", "训练文本长度"),
     "tokens": ("tokens", "词元"),
-    "cut_share": ("{count} cut ({share})", "截断 {count} 条（{share}）"),
+    "cut_share": (
+        "{count} cut ({share}), {lost} of all tokens",
+        "截断 {count} 条（{share}），占全部词元的 {lost}",
+    ),
     "cut_told": ("At {length} tokens: {note}.", "长度上限 {length} 个词元：{note}。"),
     "place": ("place", "位置"),
     "piece": ("piece", "词元"),

@@ -23,6 +23,7 @@ SENTENCES: dict[str, str] = {
         "不是有效的 TOML：*。请与 `run.toml()` 给出的文本对照。"
     ),
     "* has no setting *.* It has: *.": "* 没有设置 *。†可用的有：*。",
+    "* takes * settings at most, not *.": "* 最多接受 * 项设置，而不是 * 项。",
     "* = * has * values; it must have *.": "§ = * 有 * 个值；应有 * 个。",
     "* = * is not one of *.*": "§ = * 不在可选值之内：*。†",
     "* = * is below its least value, *.": "§ = * 低于最小值 *。",

@@ -175,7 +175,29 @@ SENTENCES: dict[str, str] = {
     "questions need their answers: columns * and *, or 'answers' as in SQuAD. The rows have *.": (
         "问答需要答案：* 与 * 两列，或 SQuAD 形式的 answers。现有列为 *。"
     ),
-    "example *: the answer, *, does not stand there in its paragraph.": "样本 *：答案 † 不在其段落的该位置。",
+    "the table has no column *, which the model reads.* It has: *. Name the column (--column, --pair), or all columns "
+    "of a file without a header (--name).": (
+        "表中没有模型读取的列 *。†现有列：*。请指定列（`--column`、`--pair`），或为没有表头的文件指定列名（`--name`）。"
+    ),
+    "* of * rows have no text in column *: rows *.": "* 行（共 * 行）在 * 列中没有文本：行号 *。",
+    "the folder * holds no file that the model reads (*).": "文件夹 * 中没有模型能读取的文件（*）。",
+    "which column names the files? Name it (--column). The table has: *.": (
+        "哪一列是文件名？请用 `--column` 指定。现有列：*。"
+    ),
+    "the table has no column *.* It has: *.": "表中没有列 *。†现有列：*。",
+    "a picture holds values that are missing or infinite.": "图片含有缺失或无穷的数值。",
+    "a picture holds values from * to *; the model was trained on bytes: give whole numbers from 0 to 255, or numbers "
+    "from 0 to 1.": ("图片的数值从 * 到 *；模型用字节训练：请给出 0 到 255 的整数，或 0 到 1 的数值。"),
+    "the model reads pictures of * channels; give arrays of the shape *.": (
+        "此模型读取 * 个通道的图片；请给出形状为 * 的数组。"
+    ),
+    "picture * is missing.": "第 * 张图片缺失。",
+    "there is no picture *; the model reads files of pictures, or arrays.": "没有图片 *；此模型读取图片文件或数组。",
+    "* of * answers cannot be used: *.": "* 个答案（共 * 个）无法使用：†。",
+    "example *: the tokenizer makes no token of its answer, *.": "样本 *：分词器未能从其答案 * 得到词元。",
+    "example *: its answer has * tokens, but a window only room for *. Raise max_length, or leave the row out.": (
+        "样本 *：其答案有 * 个词元，而一个窗口只能容纳 * 个。请增大最大长度，或去掉该行。"
+    ),
     "*. Up to * % is let pass. Remove the copies from train with `rows.dedupe()`, or go on with "
     "accept_leakage=True and read the scores with that in mind.": (
         "†。最多允许 * %。请在“预处理”中去除重复行，或勾选“即使测试集的行出现在训练集也训练”，但得分会偏高。"
@@ -190,15 +212,21 @@ SENTENCES: dict[str, str] = {
     "* would take * of the * rows of train: ask for less.": "† 会占去 * 行，而 train 共有 * 行：请减少。",
     "the cache file * cannot be read back. Is the disk full?": "无法读回缓存文件 *。磁盘是否已满？",
     "column * mixes kinds: row * holds a *.": "* 列混有不同类型：第 * 行是 *。",
-    "column * holds * in some rows and * in others.": "* 列的一些行是 *，另一些行是 *。",
     "no column can be a feature; the columns are *.": "没有可作特征的列；现有列为 *。",
     "the new rows have no column *; the model reads *.": "新数据没有列 *；模型需要 *。",
-    "column * holds *, which is no number.": "* 列含有 *，不是数值。",
-    "column * holds neither numbers nor a few words that repeat, so it cannot be a feature.": (
-        "* 列既不是数值，也不是几个重复出现的词，不能作特征。"
+    "column * holds * in row *, which is none of its categories: *.": "* 列含有 *（第 * 行），不在已知取值之内：*。",
+    "column * holds * in row *, which is not *.*": "* 列含有 *（第 * 行），应为†。†",
+    "column * cannot be a feature: *.": "* 列不能作特征：†。",
+    "column * holds numbers such as *, whose comma may mark decimals or thousands: pass decimal=',' or decimal='.'.": (
+        "* 列的数值如 *，其中逗号可能是小数点或千位分隔符：请在代码中给出 decimal=',' 或 decimal='.'。"
     ),
+    "column * holds lists of * zeros and ones; there are * classes.": "* 列是 * 个 0 或 1 的列表；共有 * 个类别。",
+    "column * holds values such as *, not lists of labels.": "* 列含有 * 这样的值，不是标签的列表。",
+    "column * holds the classes *, not *.": "* 列的内容是类别 *，不是†。",
+    "the numbers in column * have several units: *. Bring them to one.": "* 列的数值有多种单位：*。请统一单位。",
+    "feature * is infinite in row *. Drop the row, or leave it empty.": "特征 * 在第 * 行为无穷大。请去掉此行或留空。",
+    "there are several splits: *. Give one of them.": "有多个子集：*。请给出其中一个。",
     "column * has * different labels; that is no classification any more.": "* 列有 * 个不同的标签；这已不是分类。",
-    "column * holds *, not lists of labels.": "* 列的内容是 *，不是标签的列表。",
     "the tokenizer's vocabulary (* pieces) has no *.": "分词器的词表（* 个词元）缺少 *。",
     "unknown kind of tokenizer *.* Known: *.": "未知的分词方式 *。†可用的有：*。",
     "vocab_size = * is too small for *: at least *.": "词表大小 = * 对 * 来说太小：至少 *。",
@@ -219,4 +247,35 @@ SENTENCES: dict[str, str] = {
         "请在源文件中修正，或将“无效行”设为“跳过”。"
     ),
     "no tokenizer.json or vocab.txt in * (*).": "* 中没有 tokenizer.json 或 vocab.txt（其中有：†）。",
+    "* has a vocabulary without *. Fetch or copy the folder again.": "* 有词表但缺少 *。请重新获取或复制该文件夹。",
+    "* in * is a sentencepiece model, which labkit does not read. Convert it to "
+    "tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).": (
+        "*（位于 *）是 sentencepiece 模型，labkit 不读取。请将其转换为 tokenizer.json："
+        "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
+    ),
+    "* in * belongs to a *, which does not split texts as * does. "
+    "Convert it to tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).": (
+        "*（位于 *）属于 *，其切分文本的方式与 * 不同。请将其转换为 tokenizer.json："
+        "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
+    ),
+    "the token * has the id * in the vocabulary of *, but "
+    "* in the list of added tokens. Fetch or copy the folder again.": (
+        "词元 * 的编号是 *（* 的词表），但在新增词元列表中是 *。请重新获取或复制该文件夹。"
+    ),
+    "the tokenizer's vocabulary (* pieces) has no end token: no *. Name it as eos_token in tokenizer_config.json.": (
+        "分词器的词表（* 个词元）没有结束词元：缺少 *。请在 tokenizer_config.json 中以 eos_token 指明。"
+    ),
+    "the tokenizer's post-processor (*) does not keep * text(s) in order; labkit needs each text once. "
+    "Use a tokenizer.json whose template has $A once and, for pairs, $A before $B.": (
+        "分词器的后处理器（*）没有按顺序保留 * 段文本；labkit 要求每段文本恰好出现一次。"
+        "请使用模板中 $A 只出现一次、且文本对中 $A 在 $B 之前的 tokenizer.json。"
+    ),
+    "masked words need a token such as [MASK]; the tokenizer has none.": (
+        "遮盖词语需要 [MASK] 之类的词元；该分词器没有。"
+    ),
+    "next_sentence needs a token that begins a row, such as [CLS]; the tokenizer has none.": (
+        "预测下一句（next_sentence）需要 [CLS] 之类的开头词元；该分词器没有。"
+    ),
+    "* in * cannot be read: *": "*（位于 *）无法读取：*",
+    "* in * holds a *, not a table of settings.": "*（位于 *）的内容是 *，不是设置表。",
 }

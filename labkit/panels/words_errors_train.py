@@ -39,10 +39,6 @@ SENTENCES: dict[str, str] = {
     "* counts positions from pad_token_id = *; supported: *.": "* 的位置从 pad_token_id = * 数起；支持的是 *。",
     "* has activation *; supported: *.": "* 的激活函数为 *；支持的有：*。",
     "*/config.json: *; expected numbers.": "*/config.json：*；应为数值。",
-    "the file has no *: it holds no classifier of layout * with pooling *. Train a head, or give the layout and "
-    "pooling that it was saved with.": (
-        "文件中没有†：它不含文件格式 * 与池化 * 的分类层。请训练一个分类层，或使用保存时的文件格式与池化方式。"
-    ),
     "*.weight * and *.bias * are no classifier of vectors of width *: expected [c, *] and [c].": (
         "*.weight * 与 *.bias * 不是宽度为 * 的向量的分类层：应为 [c, *] 与 [c]。"
     ),
@@ -223,9 +219,6 @@ SENTENCES: dict[str, str] = {
     "this run began with batches in * part(s), which * devices cannot share: set devices = 0 to take it up on as "
     "many as can.": ("此运行开始时每批分为 * 份，* 个设备无法均分：请将“设备数”设为 0，使用尽可能多的设备。"),
     "there are no rows of *; the rows have *.": "没有†的行；现有 *。",
-    "config.json of * names no classes: *. Export the model again.": (
-        "* 的 config.json 没有写明类别：*。请重新导出模型。"
-    ),
     "no run * in *.* `labkit runs` lists them.": "没有运行 *（在 * 中）。†可用 `labkit runs` 列出所有运行。",
     "no run * in *.": "没有运行 *（在 * 中）。",
     "there is a run * already in *.": "已有运行 *（在 * 中）。",
@@ -272,9 +265,31 @@ SENTENCES: dict[str, str] = {
     "beams = * search for the likeliest text; set temperature = 0 for that.": (
         "束宽 = * 会搜索最可能的文本；为此请将温度设为 0。"
     ),
+    "* * is missing.": "†第 * 项缺失。",
+    "* * is *, a *; a text is needed.": "†第 * 项为 *（类型 *）；需要文本。",
     "give a question and a paragraph that holds its answer.": "请填写问题，以及含有其答案的段落。",
     "these are * texts: give 2 to *, each on a line of its own.": "现有 * 个文本：请给出 2 到 * 个，每行一个。",
-    "* has learnt * and tells no classes; it cannot predict.": "* 学习的任务是 *，不给出类别；无法预测。",
+    "weights * cannot write texts: * are missing.": "权重 * 不能生成文本：缺少 *。",
+    "* has learnt * and tells no classes; it cannot predict. Use *.": (
+        "* 学习的任务是 *，不给出类别；无法预测。请改用 *。"
+    ),
+    "this model reads *; it has no use for second texts.": "此模型读取†；用不到第二个文本。",
+    "this model reads two texts (*), and only one is given: predict([first], [second]).": (
+        "此模型读取两个文本（*），而只给出了一个：`predict([first], [second])`。"
+    ),
+    "this model reads one text (*), and two are given: leave the second out.": (
+        "此模型读取一个文本（*），而给出了两个：请去掉第二个。"
+    ),
+    "this model reads texts, not arrays.": "此模型读取文本，而不是数组。",
+    "a table brings its second texts in a column; leave the other list out.": (
+        "表的第二个文本在其一列中；请去掉另一个列表。"
+    ),
+    "this model reads columns of features by their names; leave --column and --pair out.": (
+        "此模型按列名读取特征；请去掉 `--column` 与 `--pair`。"
+    ),
+    "the examples are no numbers of one shape; the model reads *.": "样本不是同一形状的数值；模型需要 *。",
+    "* cannot be read: *; the model reads sounds: files, or arrays.": "无法读取 *：†；此模型读取声音：文件或数组。",
+    "the pictures have several shapes; the model reads *.": "图片的形状不一；模型需要 *。",
     "* is *. Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite "
     "it with `AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of "
     "transformers.": (

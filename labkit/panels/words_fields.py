@@ -16,7 +16,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "heads": ("Attention heads", "注意力头数", "每层的注意力头数"),
     "kv_heads": ("Heads of keys", "键值头数", "llama：键和值的头数，每个由一组头共享"),
     "mlp_width": ("Feed-forward width", "前馈宽度", "前馈部分的宽度"),
-    "max_length": ("Longest text", "最大长度", "以词元计的最大文本长度；超出部分会被截断"),
+    "max_length": ("Longest text", "最大长度", "以词元计的最大文本长度；超出部分会被截断；留空则按数据选定"),
     "types": ("Segment types", "段类型数", "段的种类（第一、第二文本）；distilbert 为 0"),
     "dropout": ("Dropout", "丢弃率", "训练时丢弃的隐藏值比例"),
     "attention_dropout": ("Attention dropout", "注意力丢弃率", "训练时丢弃的注意力比例"),
@@ -82,7 +82,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "watchdog": ("Watchdog (seconds)", "看门狗（秒）", "多少秒没有进展就重启训练进程；0：从不"),
     "seed": ("Seed", "随机种子", "新权重、丢弃与样本顺序的种子"),
     # optimizer
-    "learning_rate": ("Learning rate", "学习率", "预热之后达到的最大学习率"),
+    "learning_rate": ("Learning rate", "学习率", "预热之后达到的最大学习率；留空则由模型决定"),
     "schedule": ("Schedule", "学习率计划", "预热之后学习率如何下降"),
     "warmup": ("Warm-up", "预热", "学习率从 0 上升的步数占比"),
     "decay": ("Decay part", "衰减段", "wsd：最后学习率下降的步数占比"),

@@ -70,6 +70,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "score_next_f1": ("F1 of what follows", "下一句判断的 F1 值"),
     "score_exact": ("Exact match", "完全匹配率"),
     "score_f1": ("F1 of the words", "按词计的 F1 值"),
+    "score_HasAns_exact": ("Exact match, answerable questions", "完全匹配率（有答案的问题）"),
+    "score_HasAns_f1": ("F1 of the words, answerable questions", "按词计的 F1 值（有答案的问题）"),
+    "score_NoAns_exact": ("Exact match, questions without answer", "完全匹配率（无答案的问题）"),
+    "score_NoAns_f1": ("F1 of the words, questions without answer", "按词计的 F1 值（无答案的问题）"),
     "score_cosine": ("Cosine of partners", "配对文本的余弦"),
     "measured_lm": (
         "Perplexity: the model is as unsure of the next token as among so many equally likely ones. It should lie "
@@ -87,8 +91,9 @@ TABLE: dict[str, tuple[str, str]] = {
         "针对被遮盖的词元，每次评估遮盖相同的词元；若学习了下一句判断，还包括第二段是否紧接第一段。",
     ),
     "measured_qa": (
-        "Answers are compared by the rules of SQuAD: without case, punctuation and English articles.",
-        "按 SQuAD 的规则比较答案：忽略大小写、标点与英语冠词。",
+        "Answers are compared by the rules of SQuAD 2.0: without case, punctuation and English articles; in scripts "
+        "without blanks between words, character by character.",
+        "按 SQuAD 2.0 的规则比较答案：忽略大小写、标点与英语冠词；词间无空格的文字逐字比较。",
     ),
     "measured_embed": (
         "Loss, and how often the nearest text of a batch is the partner, depend on the batch size: compare runs of "
@@ -192,6 +197,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "your_text": ("Text", "文本"),
     "second_text": ("Second text", "第二文本"),
     "your_features": ("Numbers", "数值"),
+    "columns_hint": ("values with commas between them: {names}", "以逗号分隔的值：{names}"),
     "features_hint": ("{count} numbers, with commas between them", "{count} 个数值，以逗号分隔"),
     "predict": ("Predict", "预测"),
     "predict_help": ("What the model answers, and why", "查看模型的回答及其原因"),
@@ -212,6 +218,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "hidden_hint": ("A text with {mask} where a piece is to be told", "在需要预测之处写 {mask}"),
     "hidden_place": ("Hidden place {number}", "第 {number} 个遮盖处"),
     "it_follows": ("probability that the second text follows", "第二文本紧接第一文本的概率"),
+    "no_answer": ("the paragraph holds no answer", "段落中没有答案"),
     "find_answer": ("Find the answer", "寻找答案"),
     "find_answer_help": ("Which piece of the paragraph answers the question", "在段落中找出回答问题的片段"),
     "paragraph": ("Paragraph", "段落"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from labkit.panels import words_errors, words_errors_data, words_errors_train
+from labkit.panels import words_errors, words_errors_data, words_errors_models, words_errors_train
 from labkit.panels.phrases import Phrases
 from labkit.panels.words import RUNS, word
 from labkit.panels.words_fields import FIELDS
@@ -41,6 +41,32 @@ REASONS: dict[str, str] = {
     "label outside classes": "标签不在类别之内",
     "missing label": "缺少标签",
     "missing value": "缺少数值",
+    "not a date": "不是日期",
+    "not a duration": "不是时长",
+    "labels that differ only in case": "仅大小写不同的标签",
+    "labels that differ only in spaces or Unicode form": "仅空白或 Unicode 形式不同的标签",
+    "label that may mean a missing value": "可能表示缺失的标签",
+    "labels that may be several labels": "可能是多个标签的文本",
+    "categories that look alike": "看上去相同的取值",
+    "columns with names that look alike": "列名看上去相同",
+    "feature that numbers the rows": "为行编号的特征",
+    "second class counts as 1": "第二个类别记为 1",
+    "written list of labels read": "读作标签列表的文本",
+    "zeros and ones read as labels": "读作标签的 0 与 1",
+    "mixed kinds became JSON text": "类型不一的值转为 JSON 文本",
+    "type kept as text": "此类型按文本保存",
+    "dates became days since 1970-01-01": "日期转为自 1970-01-01 起的天数",
+    "durations became seconds": "时长转为秒数",
+    "decimal comma read": "逗号读作小数点",
+    "comma between thousands read": "逗号读作千位分隔符",
+    "whole number beyond 2^53 rounded": "超过 2^53 的整数被舍入",
+    "unit of numbers left out": "数值的单位未使用",
+    "answer not at its place in the paragraph": "答案不在段落中的所给位置",
+    "answer without a start": "答案缺少起始位置",
+    "no answer although is_impossible is false": "is_impossible 为假却没有答案",
+    "answer moved to its letters": "答案已移至其文字",
+    "question without an answer": "没有答案的问题",
+    "answer of an impossible question left out": "不可回答的问题的答案未使用",
     "unseen label": "训练集中没有的标签",
     "unknown label": "未知标签",
     "class missing from a split": "某个子集缺少此类别",
@@ -87,6 +113,21 @@ REASONS: dict[str, str] = {
     "kept * as it came": "* 保持原样",
 }
 
+#: Why a column is no feature → the same.
+LEFT_OUT: dict[str, str] = {
+    "neither numbers nor words that repeat": "既不是数值，也不是重复出现的词",
+    "lists, dicts or mixed kinds": "列表、字典或类型不一",
+    "no value in train": "训练集中没有值",
+    "* categories; at most *": "* 个取值；最多 * 个",
+    "type *": "类型 *",
+    "numbers with several units: *": "数值有多种单位：*",
+    "* may have a decimal comma or not: pass decimal=',' or decimal='.'": (
+        "* 中的逗号可能是小数点：请在代码中给出 decimal=',' 或 decimal='.'"
+    ),
+    "codes with leading zeros": "以零开头的编码",
+    "identifier; features=(…) uses it": "标识列；在代码中列入 features=(…) 可使用",
+}
+
 #: What stands within sentences in the place of a value → the same.
 PARTS: dict[str, str] = {
     # what rows hold, models read and tasks learn
@@ -115,6 +156,26 @@ PARTS: dict[str, str] = {
     ),
     "it is empty": "空文件夹",
     "no such path": "没有此路径",
+    # constant answers and linear baselines
+    "the most frequent class": "最常见的类别",
+    "the most frequent labels": "最常见的标签",
+    "the mean": "均值",
+    "the token frequencies": "词元频率",
+    "logistic regression": "逻辑回归",
+    "ridge regression": "岭回归",
+    "TF-IDF + logistic regression": "TF-IDF + 逻辑回归",
+    "TF-IDF + ridge regression": "TF-IDF + 岭回归",
+    # what columns hold
+    **LEFT_OUT,
+    "numbers": "数值",
+    "0 and 1": "0 与 1",
+    "a date": "日期",
+    "a duration": "时长",
+    "true or false": "true 或 false",
+    " It was trained on numbers without a comma.": "训练数据中的数值没有逗号。",
+    " Its numbers are written with a percent sign.": "其数值带有百分号。",
+    " The training rows have dates with a time zone.": "训练数据的日期有时区。",
+    " The training rows have dates without a time zone.": "训练数据的日期没有时区。",
     # kinds of files
     "a pickle": "pickle 文件",
     "a ZIP archive": "ZIP 压缩包",
@@ -168,7 +229,12 @@ DETAILS: dict[str, str] = {
     "it is called * now": "现名 *",
     "*; a classifier needs two": "*；分类至少需要两个类别",
     "rows are numbered by position; reset_index() keeps it": "行按位置编号；reset_index() 可保留索引",
-    "neither numbers nor words that repeat": "既不是数值，也不是重复出现的词",
+    **LEFT_OUT,
+    "leave it out by features=(…)": "可在代码中用 features=(…) 不使用它",
+    "* labels": "* 个标签",
+    "*; separator=* reads several labels": "*；代码中 separator=* 可读作多个标签",
+    "*; decimal=',' reads a decimal comma": "*；代码中 decimal=',' 将逗号读作小数点",
+    "*; classes=* joins them": "*；代码中 classes=* 可合并它们",
     'pass encoding="…" if texts look wrong': '若文本显示不正确，请在代码中给出 encoding="…"',
     "has the file no header? pass names=": "文件没有表头吗？可在代码中给出 names=",
     'name it with text="…"': "可在“文本列”中另选",
@@ -218,6 +284,64 @@ MESSAGES: dict[str, str] = {
     "after step *": "第 * 步之后",
     "the last checkpoint and the model": "最后的检查点与模型",
     "*: begun again": "†：重新开始",
+}
+
+#: What a run, or a report, warns of → the same. The marks are those of :mod:`labkit.panels.phrases`.
+WARNINGS: dict[str, str] = {
+    "Truncated to max_length = *: * of * texts of * (*) lose their end, * of all tokens. A larger max_length reads "
+    "more.": "按最大长度 * 截断：*（共 * 条文本，属†；*）失去末尾，占全部词元的 *。增大最大长度可读取更多。",
+    **{
+        f"No better than *: {metric} of {split} *, for a constant answer *.": (
+            f"不优于†：{word(f'split_{split}', 'zh')}的 {said} 为 *，而恒定预测为 *。"
+        )
+        for metric, said in (("F1", "F1"), ("R²", "R²"), ("loss", "损失"))
+        for split in ("train", "validation", "test")
+    },
+    **{
+        f"Worse than the linear baseline (*): {metric} of {split} *, against *.": (
+            f"不如线性基线（†）：{word(f'split_{split}', 'zh')}的 {metric} 为 *，基线为 *。"
+        )
+        for metric in ("F1", "R²")
+        for split in ("train", "validation", "test")
+    },
+    "The baselines read more than the model: * characters of each text, where it reads * tokens.": (
+        "基线读取的文本比模型多：每条文本读 * 个字符，而模型读 * 个词元。"
+    ),
+    "Likely cause: the learning rate * is probably too low (default of this model: *).": (
+        "可能的原因：学习率 * 可能过低（此模型的默认值：*）。"
+    ),
+    "Likely cause: the learning rate * is probably too high (default of this model: *).": (
+        "可能的原因：学习率 * 可能过高（此模型的默认值：*）。"
+    ),
+    **{
+        "The training loss hardly fell, from * to *: the learning rate * is probably too "
+        f"{kind} (default of this model: *).": (
+            f"训练损失几乎没有下降（从 * 到 *）：学习率 * 可能过{said}（此模型的默认值：*）。"
+        )
+        for kind, said in (("low", "低"), ("high", "高"))
+    },
+    "Likely cause: training diverged, its loss rose from * to *. Lower the learning rate (it was *).": (
+        "可能的原因：训练发散，损失从 * 升到 *。请降低学习率（当时为 *）。"
+    ),
+    'Likely cause: * of the training rows are of one class. Try class_weights="balanced".': (
+        '可能的原因：* 的训练数据属于同一类别。可尝试 class_weights="balanced"。'
+    ),
+    "Likely cause: there were only * steps. Train for more epochs, or with a smaller batch_size.": (
+        "可能的原因：只训练了 * 步。请增加轮数，或减小批大小。"
+    ),
+    "Likely cause: truncation lost * of the tokens. Try a larger max_length.": (
+        "可能的原因：截断丢失了 * 的词元。可增大最大长度。"
+    ),
+    "Likely cause: underfitting, the training loss hardly fell, from * to *. Try more epochs or another learning rate "
+    "(it was *); or the labels cannot be predicted from what the model reads.": (
+        "可能的原因：欠拟合，训练损失几乎没有下降（从 * 到 *）。可增加轮数或更换学习率（当时为 *）；"
+        "也可能标签无法由模型的输入预测。"
+    ),
+    "Likely cause: overfitting, the training loss fell from * to * and the validation rows gained nothing. Try more "
+    "training rows, fewer epochs or a smaller model; or the labels cannot be predicted from what the model reads.": (
+        "可能的原因：过拟合，训练损失从 * 降到 *，验证集却没有改善。可增加训练数据、减少轮数或减小模型；"
+        "也可能标签无法由模型的输入预测。"
+    ),
 }
 
 #: What the operating system and Python say → the same.
@@ -281,7 +405,13 @@ def _setting(field: str) -> str:
 _COUNTED = {f"{why} *": f"{said} *" for why, said in REASONS.items() if "*" not in why}
 _WITHIN = Phrases(PARTS | _COUNTED | SYSTEM | {name: RUNS[name][1] for name in STATUSES})
 _KNOWN = Phrases(
-    words_errors.SENTENCES | words_errors_data.SENTENCES | words_errors_train.SENTENCES | CURES | SYSTEM,
+    words_errors.SENTENCES
+    | words_errors_data.SENTENCES
+    | words_errors_models.SENTENCES
+    | words_errors_train.SENTENCES
+    | CURES
+    | WARNINGS
+    | SYSTEM,
     _WITHIN, _setting,
 )  # fmt: skip
 _DETAILS, _REASONS = Phrases(DETAILS, _KNOWN), Phrases(REASONS)

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import loads
-from labkit.base.errors import WeightsError
+from labkit.base.errors import ConfigError, WeightsError, nearest
 from labkit.data.text import Tokenizer
 from labkit.judge.explanation import Attention
-from labkit.models import models, weights
+from labkit.models import models, parts, sentence, weights
 from labkit.models.bert import BertConfig
+from labkit.ship.opening import experiment_in, is_folder
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
 from labkit.train.inputs import Texts
 from labkit.train.setup import load_model
-
-#: Tokens of a text that are read, unless a run says otherwise.
-LONGEST = 256
 
 
 class Embedder:
     """A BERT that a run has trained, whatever its task, or pretrained weights of one.
 
-    A text's vector is what the encoder pools ("mean" or "cls"); of weights without a pooler the mean.
+    A text's vector is what the folder's modules of sentence-transformers make; without such modules the mean of the
+    hidden states; of a run what its encoder pools.
 
     Args:
         source: a folder of labkit's; or weights as an architecture takes them: a sample ("minilm-l6", "e5-small"), a
@@ -41,22 +39,39 @@ class Embedder:
     def __init__(self, source: str | Path):
         use_compilation_cache()
         folder = Path(source)
-        if (folder / "labkit.toml").exists():
-            experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
+        self._modules = None
+        if is_folder(folder):
+            experiment = experiment_in(folder)
             if not isinstance(experiment.model, BertConfig):
                 raise WeightsError(f"{folder.name!r} holds a {models.name_of(experiment.model)}; vectors are BERT's.")
             module, _, inputs = load_model(experiment, folder)
             model, tokenizer, longest = module.trunk, inputs.tokenizer, experiment.task.max_length
         else:
-            model = _loaded(models["bert"](weights=str(source)))
-            tokenizer, longest = Tokenizer.load(weights.find(str(source))), min(LONGEST, model.config.max_length)
-        self.width = model.config.width
+            folder = weights.find(str(source))
+            self._modules = sentence.read(folder)
+            model = _loaded(str(source))
+            encoder = folder if self._modules is None else self._modules.encoder
+            tokenizer = Tokenizer.load(encoder)
+            longest = model.config.max_length
+            if self._modules is not None:
+                longest = min(longest, self._modules.max_length or longest)
         self._inputs = Texts(tokenizer, longest)
         graph, self._state = nnx.split(model)
+        layers = () if self._modules is None else self._modules.layers
+        poolings = () if self._modules is None else self._modules.pooling
 
         @jax.jit
         def pooled(state: Any, batch: dict[str, Any]) -> jax.Array:
-            return nnx.merge(graph, state)(batch["ids"], batch["mask"], batch["types"]).pooled
+            made = nnx.merge(graph, state)(batch["ids"], batch["mask"], batch["types"])
+            found = made.pooled
+            if poolings:
+                found = jnp.concatenate([parts.pool(made.hidden, batch["mask"], how) for how in poolings], axis=1)
+            for layer in layers:
+                found = layer(found)
+            return found
+
+        batch = next(iter(self._inputs.to_predict(["a"])))
+        self.width = jax.eval_shape(pooled, self._state, batch).shape[1]
 
         @jax.jit
         def looked(state: Any, batch: dict[str, Any]) -> jax.Array:
@@ -67,21 +82,48 @@ class Embedder:
     def __repr__(self) -> str:
         return f"<embedder: vectors of {self.width}>"
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    @property
+    def prompts(self) -> Mapping[str, str]:
+        """Name → text that the folder wants in front of a text of that kind ("query" → "query: ")."""
+        return {} if self._modules is None else self._modules.prompts
+
+    def embed(self, texts: Sequence[str], prompt: str | None = None) -> np.ndarray:
         """Vectors of length 1, f32 [n, d].
 
-        Some encoders want a word before a text, which is then yours to write: "query: " for "e5-small".
+        Args:
+            texts: a list of texts.
+            prompt: name of one of :attr:`prompts`; by default the one that the folder names as its usual one. Some
+                encoders want words that their folder does not give: "query: " for "e5-small", which is yours to write.
 
         Raises:
             TypeError: one string where a list of strings is needed.
+            ConfigError: there is no such prompt.
         """
         if isinstance(texts, str):
             raise TypeError(f"embed takes a list of texts: embed([{texts[:40]!r}]).")
+        texts = [self._prompt(prompt) + text for text in texts]
+        if self._modules is not None and self._modules.lowercase:
+            texts = [text.lower() for text in texts]
         found = np.zeros((len(texts), self.width), np.float32)
-        for batch in self._inputs.to_predict(list(texts)) if len(texts) else ():
+        for batch in self._inputs.to_predict(texts) if texts else ():
             real = batch["index"] >= 0
             found[batch["index"][real]] = jax.device_get(self._pooled(self._state, batch))[real]
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
+    def _prompt(self, name: str | None) -> str:
+        if name is None:
+            name = "" if self._modules is None else self._modules.prompt
+        if not name:
+            return ""
+        if name not in self.prompts:
+            known = ", ".join(self.prompts) or "none"
+            raise ConfigError(f"there is no prompt {name!r}.{nearest(name, self.prompts)} This folder has: {known}.")
+        if self._modules is not None and not self._modules.include_prompt and self.prompts[name]:
+            raise ConfigError(
+                f"this folder leaves the tokens of a prompt out of its pooling (include_prompt = false), which labkit "
+                f"does not do: embed without the prompt {name!r}, by prompt=''."
+            )
+        return self.prompts[name]
 
     def similarity(self, texts: Sequence[str], others: Sequence[str] | None = None) -> np.ndarray:
         """Cosines of the vectors of n texts with those of m others (or with their own), f32 [n, m]."""
@@ -96,9 +138,9 @@ class Embedder:
         return Attention(tuple(self._inputs.tokenizer.names(batch["ids"][0, :count])), weights)
 
 
-def _loaded(config: BertConfig) -> nnx.Module:
-    """A model with its weights; of weights that lack a pooler the mean is taken."""
+def _loaded(source: str) -> nnx.Module:
+    """An encoder with its weights, without a pooler: its vectors are made by the folder's modules, or are the mean."""
+    config = models["bert"](weights=source, pooling="mean")
     model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
-    if config.load(model).missing:
-        return _loaded(config.replace(pooling="mean"))
+    config.load(model)
     return model

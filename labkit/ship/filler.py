@@ -10,18 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import loads
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.base.shapes import Array
 from labkit.data.text import Tokenizer
 from labkit.models import bert_heads, models, weights
-from labkit.tasks import tasks
+from labkit.ship.opening import is_folder, opened
 from labkit.tasks.pretrain import Pretrain, Pretrained
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
-from labkit.train.setup import load_model
 
-#: What stands for a hidden word in a text that is given; rows are filled up to a multiple of so many tokens.
+#: The name of the mask in a text, besides the model's own (``<mask>``); rows are padded to a multiple of STEP tokens.
 HIDDEN, STEP = "[MASK]", 16
 
 
@@ -49,15 +46,8 @@ class Filler:
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
-        folder = Path(source)
-        if (folder / "labkit.toml").exists():
-            experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
-            if not isinstance(experiment.task, Pretrain):
-                learnt = tasks.name_of(experiment.task)
-                raise WeightsError(
-                    f"{folder.name!r} has learnt {learnt!r}; only the task 'pretrain' tells hidden words."
-                )
-            module, _, inputs = load_model(experiment, folder)
+        if is_folder(source):
+            experiment, module, inputs = opened(source, Pretrain, "the task 'pretrain' tells hidden words")
             self.tokenizer, self.tells_next = inputs.tokenizer, experiment.task.next_sentence
         else:
             module, self.tells_next = _with_heads(str(source))
@@ -78,8 +68,15 @@ class Filler:
     def __repr__(self) -> str:
         return f"<filler: {self.tokenizer.vocab_size} pieces>"
 
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """What hides a word in a text: ``[MASK]``, and the name that the model's vocabulary has for it."""
+        own = [] if self.tokenizer.mask_id is None else self.tokenizer.names([self.tokenizer.mask_id])
+        return tuple(dict.fromkeys([HIDDEN, *own]))
+
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
-        """The ``top`` likeliest pieces at every ``[MASK]`` of a text (and of a second one behind it), in their order.
+        """The ``top`` likeliest pieces at every ``[MASK]`` (or the model's own name of it, ``<mask>``) of a text
+        and of a second one behind it, in their order.
 
         Raises:
             DataError: nothing is hidden, or the texts are longer than the model reads.
@@ -88,6 +85,8 @@ class Filler:
         hidden = np.flatnonzero(ids == self.tokenizer.mask_id)
         if not len(hidden):
             raise DataError(f"nothing is hidden in {text[:40]!r}: write {HIDDEN} where a word is to be told.")
+        if len(ids) > self.longest:
+            raise self._too_long(ids)
         chances = self._asked(ids, types)[0][hidden].copy()
         chances[:, self.tokenizer.reserved] = 0.0
         best = np.argsort(-chances, axis=1)[:, :top]
@@ -106,32 +105,21 @@ class Filler:
         """
         if not self.tells_next:
             raise ConfigError("this model was pretrained without next sentences (next_sentence = False).")
-        if HIDDEN in first + second:
-            ids, types = self._row(first, second)
-        else:
+        ids, types = self._row(first, second)
+        if self.tokenizer.mask_id not in ids:
             row = self.tokenizer.encode([first], [second], max_length=self.longest)
             ids, types = row.ids, row.types
+        elif len(ids) > self.longest:
+            raise self._too_long(ids)
         return float(self._asked(ids, types)[1][0])
 
     def _row(self, text: str, pair: str | None) -> tuple[np.ndarray, np.ndarray]:
-        """``[CLS] text [SEP]``, or ``[CLS] text [SEP] pair [SEP]`` with types 0 and 1, hidden words in their places."""
-        tokenizer = self.tokenizer
-        parts = [np.array([tokenizer.cls_id]), self._pieces(text)]
-        kinds = [0] * (2 + len(parts[1]))
-        if pair is not None:
-            parts += [np.array([tokenizer.sep_id]), self._pieces(pair)]
-            kinds += [1] * (1 + len(parts[3]))
-        ids = np.concatenate([*parts, np.array([tokenizer.sep_id])])
-        if len(ids) > self.longest:
-            raise DataError(f"a row of {len(ids)} tokens is longer than the {self.longest} that this model reads.")
-        return ids.astype(np.int32), np.array(kinds, np.int32)
+        """Ids and types of a row as in training, the mask in the places of hidden words."""
+        masked = self.tokenizer.masked
+        return self.tokenizer.row(masked(text), None if pair is None else masked(pair))
 
-    def _pieces(self, text: str) -> np.ndarray:
-        told: list[int] = []
-        for number, part in enumerate(text.split(HIDDEN)):
-            told += [self.tokenizer.mask_id] * bool(number)
-            told += self.tokenizer.encode([part], max_length=self.longest + 2).ids[1:-1].tolist()
-        return np.array(told, np.int32)
+    def _too_long(self, ids: np.ndarray) -> DataError:
+        return DataError(f"a row of {len(ids)} tokens is longer than the {self.longest} that this model reads.")
 
     def _asked(self, ids: np.ndarray, types: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities [t, v] of every piece at every place, and [2] of following and not."""

@@ -11,16 +11,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import loads
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.data.text import Tokenizer
 from labkit.models import models, weights
-from labkit.tasks import tasks
+from labkit.ship.opening import is_folder, opened
 from labkit.tasks.generate import Generation, step_of, write
 from labkit.tasks.lm import LanguageModel
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
-from labkit.train.setup import load_model
 
 #: Prompts are filled up to a multiple of so many tokens, so that few lengths are compiled.
 STEP = 32
@@ -34,28 +31,27 @@ SYSTEM = "You are a helpful assistant."
 class Generator:
     """A language model that a run has written or exported, or pretrained weights of one.
 
+    A text ends at any end token that ``generation_config.json`` or ``config.json`` names; without one there, at the end
+    token of the tokenizer.
+
     Args:
         source: a folder of labkit's; or weights as an architecture takes them: a sample ("smollm2-135m"), a folder in
             the Hugging Face layout, or "org/name@revision".
 
     Raises:
-        WeightsError: there are no such weights, or they are of another kind of model.
+        WeightsError: there are no such weights, they are of another kind of model, or parameters are missing.
     """
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
-        if (Path(source) / "labkit.toml").exists():
-            folder = Path(source)
-            experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
-            if not isinstance(experiment.task, LanguageModel):
-                learnt = tasks.name_of(experiment.task)
-                raise WeightsError(f"{folder.name!r} has learnt {learnt!r}; only a language model ('lm') writes on.")
-            module, _, inputs = load_model(experiment, folder)
+        if is_folder(source):
+            _, module, inputs = opened(source, LanguageModel, "a language model ('lm') writes on")
             self.model, self.tokenizer = module.trunk, inputs.tokenizer
         else:
             config = models["gpt"](weights=str(source))
             self.model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
-            config.load(self.model)
+            if missing := config.load(self.model).missing:
+                raise WeightsError(f"weights {str(source)!r} cannot write texts: {', '.join(missing)} are missing.")
             self.tokenizer = Tokenizer.load(weights.find(str(source)))
         self._graph, self._state = nnx.split(self.model)
         self._compiled = lru_cache(maxsize=32)(self._function)
@@ -89,7 +85,7 @@ class Generator:
             return []
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise DataError(f"a prompt is a text; this one is {wrong[0]!r}.")
-        answers = self._write([self._ids(text) for text in texts], self.tokenizer.sep_id, how)
+        answers = self._write([self._ids(text) for text in texts], self.tokenizer.end_ids, how)
         return answers[0] if isinstance(prompts, str) else answers
 
     def chat(self, messages: str | Sequence[Mapping[str, str]], **settings: Any) -> str:
@@ -105,7 +101,7 @@ class Generator:
             DataError: a message has no role that is known, or no content.
         """
         how = Generation.from_dict(settings)
-        return self._write([self._talk(messages)], self.tokenizer.special(OVER) or 0, how)[0].strip()
+        return self._write([self._talk(messages)], (self.tokenizer.special(OVER) or 0,), how)[0].strip()
 
     def _talk(self, messages: str | Sequence[Mapping[str, str]]) -> np.ndarray:
         """The tokens of a talk, up to where the assistant begins to speak."""
@@ -125,8 +121,8 @@ class Generator:
         parts = [part for each in said for part in ([begin], each, [end], newline)]
         return np.concatenate([*parts, [begin], self._pieces("assistant\n")]).astype(np.int32)
 
-    def _write(self, numbers: Sequence[np.ndarray], end: int, how: Generation) -> list[str]:
-        """What the model writes after prompts of token numbers, until it writes ``end``."""
+    def _write(self, numbers: Sequence[np.ndarray], ends: tuple[int, ...], how: Generation) -> list[str]:
+        """What the model writes after prompts of token ids, up to one of ``ends``."""
         longest = max(map(len, numbers))
         room = self.model.config.max_length
         if longest + how.max_new_tokens > room:
@@ -140,24 +136,24 @@ class Generator:
             row[: len(found)] = found
         count = np.array([len(found) for found in numbers], np.int32)
         key = jax.random.key(how.seed)
-        written = self._compiled(ids.shape, end, how.replace(seed=0))(self._state, ids, count, key)
+        written = self._compiled(ids.shape, ends, how.replace(seed=0))(self._state, ids, count, key)
         made = jax.device_get(written)
         return [self.tokenizer.decode(row[:length]) for row, length in zip(made.ids, made.length, strict=True)]
 
     def _pieces(self, text: str) -> np.ndarray:
-        return self.tokenizer.encode([text], max_length=self.model.config.max_length + 2).ids[1:-1]
+        return np.array(self.tokenizer.numbers(text), np.int32)
 
     def _ids(self, text: str) -> np.ndarray:
-        """The pieces of a prompt; for an empty one the piece that ends a text, after which another begins."""
-        inner = self._pieces(text)
-        return inner if len(inner) else np.array([self.tokenizer.sep_id], np.int32)
+        """The ids of a prompt; of an empty one the token that ends a text, after which another begins."""
+        found = self.tokenizer.prompt(text)
+        return found if len(found) else np.array([self.tokenizer.end_id], np.int32)
 
-    def _function(self, shape: tuple[int, int], end: int, how: Generation) -> Any:
+    def _function(self, shape: tuple[int, int], ends: tuple[int, ...], how: Generation) -> Any:
         @jax.jit
         def run(state: Any, ids: jax.Array, count: jax.Array, key: jax.Array) -> Any:
             model = nnx.merge(self._graph, state)
 
             cache = model.start(shape[0], shape[1] + how.max_new_tokens)
-            return write(step_of(model), ids, count, cache, end, how, key)
+            return write(step_of(model), ids, count, cache, ends, how, key)
 
         return run

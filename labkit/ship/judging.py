@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.base import manifest
 from labkit.base.errors import DataError, RunError, nearest
+from labkit.data.answers import answers_of
 from labkit.data.parting import measured
 from labkit.data.rows import Rows
-from labkit.data.spans import answers_of
 from labkit.judge import ngram
 from labkit.judge.calibration import Calibration, calibrate
 from labkit.judge.compare import Comparison
@@ -21,7 +22,8 @@ from labkit.judge.report import Report
 from labkit.judge.slices import by_length, by_size
 from labkit.judge.slices import slices as of_groups
 from labkit.judge.verdict import Verdict, judged
-from labkit.ship.answerer import Answerer
+from labkit.ship.answerer import Answerer, by_kind
+from labkit.ship.caveats import with_warnings
 from labkit.ship.embedder import Embedder
 from labkit.ship.filler import Filler
 from labkit.ship.generator import Generator
@@ -31,6 +33,7 @@ from labkit.tasks import tasks
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import Answer
 from labkit.train.assess import Scores, assess
+from labkit.train.inputs import opened
 from labkit.train.run import Run
 
 #: Task without labels → what its models are used by.
@@ -62,7 +65,7 @@ def tool_of(run: Run) -> Any:
     """What the trained model of a run is used by, of :data:`TOOLS` or a predictor; kept until there is a newer one.
     Raises :class:`RunError` while there is none."""
     folder, name = folder_of(run), tasks.name_of(run.experiment.task)
-    return _opened(TOOLS.get(name, Predictor), str(folder), (folder / "model.safetensors").stat().st_mtime_ns)
+    return _opened(TOOLS.get(name, Predictor), str(folder), (folder / manifest.NAME).stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=3)
@@ -78,7 +81,7 @@ def rows_of(run: Run) -> Rows:
 def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     """The scores of a run of a task without labels on a split of its rows: loss, perplexity, accuracy …
 
-    Answers to questions are also compared by the rules of SQuAD, with intervals and the worst of them. Beside a
+    Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them. Beside a
     language model stand n-grams of its training rows (:mod:`labkit.judge.ngram`), unless ``baselines`` is False.
 
     Raises:
@@ -90,13 +93,13 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     if isinstance(task, Answer):
         part = rows[split]
         each = tool_of(run).judged(part["text"], part["text_pair"], answers_of(part)[0])
-        means = {name: each[name].to_numpy() for name in ("exact", "f1")}
-        scores |= {name: float(values.mean()) for name, values in means.items()}
-        scores.intervals = of_means(means)
+        for name, values in by_kind(each):
+            scores[name] = float(values.mean())
+            scores.intervals |= of_means({name: values})
         scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
     if baselines and isinstance(task, LanguageModel):
         scores |= ngram.beside(folder, rows, split)
-    return scores
+    return with_warnings(scores, run, rows, split, opened(run.experiment, folder, "text", None))
 
 
 def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
@@ -114,7 +117,8 @@ def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
     if not len(rows.splits.get(split, ())):
         raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
     answers, task = predictor.judge(rows[split]), predictor.experiment.task
-    return judged(rows, split, predictor.classes, answers, task, baselines=False)
+    report = judged(rows, split, predictor.classes, answers, task, baselines=False)
+    return with_warnings(report, run, rows, split, predictor.inputs)
 
 
 def report_of(run: Run, split: str = "test") -> Report:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ import jax
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import loads
-from labkit.base.errors import WeightsError
+from labkit.base.config import known_settings
+from labkit.base.errors import ConfigError, DataError, WeightsError
+from labkit.data.given import columns_of, is_place, paths_in, records_of, table_of, texts_in, texts_of
 from labkit.judge.explain import Explainer
 from labkit.judge.explanation import Attention, Explanation
+from labkit.ship.opening import experiment_in
 from labkit.tasks import tasks
 from labkit.tasks.classify import Supervised
-from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
 from labkit.train.inputs import Texts
 from labkit.train.setup import load_model
 
@@ -41,6 +41,11 @@ class Prediction:
         chances = {f"probability {name}": f"{chance:.6f}" for name, chance in self.probability.items()}
         return {"predicted": self.label, "confidence": f"{self.confidence:.6f}", **chances}
 
+    def record(self, several: bool = False) -> dict[str, Any]:
+        """The answer as values of JSON; ``several``: of a multi-label model, whose labels come as a list."""
+        predicted = list(self.labels) if several else self.label
+        return {"predicted": predicted, "confidence": self.confidence, "probability": self.probability}
+
     def __str__(self) -> str:
         return f"{self.label}\t{self.confidence:.4f}"
 
@@ -60,8 +65,24 @@ class Estimate:
         """The answer as cells of a table, by their columns."""
         return {f"predicted {name}": f"{number:.7g}" for name, number in self.value.items()}
 
+    def record(self, several: bool = False) -> dict[str, Any]:
+        """The answer as values of JSON."""
+        return {f"predicted {name}": number for name, number in self.value.items()}
+
     def __str__(self) -> str:
         return "\t".join(f"{name} {number:.7g}" for name, number in self.value.items())
+
+
+#: Kind of examples → their name.
+NOUNS = {"image": "pictures", "audio": "sounds", "features": "features"}
+#: Task without classes → how its models are used.
+USED_BY = {
+    "lm": "run.generate(prompts), or lk.Generator(folder)",
+    "pretrain": "run.fill(text), or lk.Filler(folder)",
+    "qa": "run.answer(questions, paragraphs), or labkit.ship.answerer.Answerer(folder)",
+    "embed": "run.embed(texts), or lk.Embedder(folder)",
+    "seq2seq": "run.translate(texts), or labkit.ship.translator.Translator(folder)",
+}
 
 
 class Predictor:
@@ -76,16 +97,18 @@ class Predictor:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        if not (self.folder / "labkit.toml").exists():
-            raise WeightsError(f"{self.folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
-        use_compilation_cache()
-        self.experiment: Experiment = loads(Experiment, (self.folder / "labkit.toml").read_text(encoding="utf-8"))
+        self.experiment = experiment_in(self.folder)
         if not isinstance(self.experiment.task, Supervised):
             learnt = tasks.name_of(self.experiment.task)
-            raise WeightsError(f"{self.folder.name!r} has learnt {learnt!r} and tells no classes; it cannot predict.")
+            raise WeightsError(
+                f"{self.folder.name!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use "
+                f"{USED_BY[learnt]}."
+            )
         self.aim = self.experiment.task.aim
         module, task, self.inputs = load_model(self.experiment, self.folder)
         self.classes = task.classes
+        marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again
+        self._separator = next((mark for mark in marks if not any(mark.strip() in name for name in self.classes)), "\n")
         self.explainer = Explainer(module, task.classes, self.inputs, self.aim)
         graph, self._state = nnx.split(module)
         self._answer = jax.jit(lambda state, batch: task.probabilities(nnx.merge(graph, state), batch))
@@ -93,16 +116,109 @@ class Predictor:
     def __repr__(self) -> str:
         return f"<predictor: {', '.join(self.classes)}>"
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Source columns of the texts that the model was trained on: one, or two of pairs; none if not known."""
+        return self.experiment.data.columns if self.inputs.kind == "text" else ()
+
     def clean(self, text: str) -> str:
         """A new text as the training texts were cleaned."""
         for pipeline in self.experiment.data.cleaning:
             text = pipeline(text)
         return text
 
+    @known_settings
     def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Any]:
-        """What the model says of new texts (or pairs of texts), pictures [n, height, width (, channels)] or features
-        (an array [n, f], a pandas frame or a list of dicts): a :class:`Prediction` each, or an :class:`Estimate`."""
+        """What the model says of new examples: a :class:`Prediction` each, or an :class:`Estimate`.
+
+        Args:
+            examples: texts; pictures (files, or an array [n, height, width (, channels)]); sounds (files, or arrays
+                [samples] at the model's rate); features (an array [n, f]); or a table with the columns that the model
+                was trained on: a list of dicts, a pandas or polars
+                frame, a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
+                reads. Pictures and sounds also as the path of a folder of them, or of a table that names them.
+            pairs: the second texts, for a model of pairs.
+
+        Raises:
+            TypeError: one string, which is no file, where a list of strings is needed.
+            DataError: they are not what the model reads: one text instead of two, a missing value, another shape.
+        """
         return [self.told(row) for row in self.probabilities(examples, pairs)]
+
+    def answered(
+        self, source: str | Path, *, column: str | None = None, pair: str | None = None, size: int = 1024, **file: Any
+    ) -> Iterator[tuple[dict[str, Any], Prediction | Estimate]]:
+        """Every row of a file or folder, with what the model says of it; read as :func:`labkit.load` reads it.
+
+        Args:
+            source: a table; of pictures and sounds also a folder, one of them, or a table that names them.
+            column: column of the text or the file names; left out, that of the training rows.
+            pair: column of the second text.
+            size: rows that are predicted at a time.
+            file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a file.
+
+        Raises:
+            DataError: the file cannot be read, or a row is not what the model reads.
+        """
+        kind = self.inputs.kind
+        table, folder = table_of(source, kind, **file)
+        chosen = self._chosen(table.column_names, column, pair) if kind == "text" else []
+        if kind == "features" and (column or pair):
+            raise ConfigError("this model reads columns of features by their names; leave --column and --pair out.")
+        for start in range(0, len(table), size):
+            records = table.slice(start, size).to_pylist()
+            if kind == "text":
+                given = [texts_in(records, name) for name in chosen]
+            elif kind == "features":
+                given = [records]
+            else:
+                given = [paths_in(records, column, kind, folder)]
+            yield from zip(records, self.predict(*given), strict=True)
+
+    def _chosen(self, names: list[str], column: str | None = None, pair: str | None = None) -> list[str]:
+        """The columns of the texts in a table with these names."""
+        two = pair is not None or len(self.columns) == 2
+        self._check_pairs(two)
+        return columns_of(names, self.columns, (column, pair) if two else (column,))
+
+    def _check_pairs(self, given: bool) -> None:
+        """Raise where a model of pairs is given single texts, or a model of single texts pairs."""
+        names = ", ".join(map(repr, self.columns))
+        if len(self.columns) == 2 and not given:
+            raise DataError(f"this model reads two texts ({names}), and only one is given: predict([first], [second]).")
+        if len(self.columns) == 1 and given:
+            raise DataError(f"this model reads one text ({names}), and two are given: leave the second out.")
+
+    def _given(self, examples: Any, pairs: Any) -> tuple[Any, Any]:
+        """Examples and second texts as :attr:`inputs` reads them, before cleaning."""
+        kind = self.inputs.kind
+        if isinstance(examples, str) and not is_place(examples):
+            raise TypeError(f"predict takes a list of texts: predict([{examples[:40]!r}]).")
+        if kind != "text" and pairs is not None:
+            raise DataError(f"this model reads {NOUNS[kind]}; it has no use for second texts.")
+        folder = Path()
+        if isinstance(examples, str | Path):
+            table, folder = table_of(examples, kind)
+            examples = table.to_pylist()
+        if kind == "features":
+            return self.inputs.examples(examples), None
+        records = records_of(examples)
+        if kind != "text":
+            return self.inputs.examples(examples if records is None else paths_in(records, None, kind, folder)), None
+        if records is not None:
+            if pairs is not None:
+                raise DataError("a table brings its second texts in a column; leave the other list out.")
+            chosen = self._chosen(list(records[0]) if records else [])
+            found = [texts_in(records, name) for name in chosen]
+            return found[0], found[1] if len(found) > 1 else None
+        examples = list(examples)
+        if pairs is None and examples and all(isinstance(each, tuple | list) and len(each) == 2 for each in examples):
+            examples, pairs = map(list, zip(*examples, strict=True))
+        if len(examples):
+            self._check_pairs(pairs is not None)
+        if any(isinstance(each, np.ndarray | list) for each in examples):
+            raise DataError("this model reads texts, not arrays.")
+        return texts_of(examples, "text"), None if pairs is None else texts_of(pairs, "second text")
 
     def told(self, row: np.ndarray) -> Prediction | Estimate:
         """What a row of :meth:`probabilities` says, f32[c]."""
@@ -114,29 +230,30 @@ class Predictor:
             return Prediction(self.classes[best], float(row[best]), named)
         given = row >= self.experiment.task.threshold
         labels = tuple(name for name, there in zip(self.classes, given, strict=True) if there)
-        return Prediction(", ".join(labels), float(np.where(given, row, 1 - row).prod()), named, labels)
+        return Prediction(self._separator.join(labels), float(np.where(given, row, 1 - row).prod()), named, labels)
 
     def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
         """What speaks for and against a class in a new example; see :meth:`labkit.judge.explain.Explainer.explain`."""
-        return self.explainer.explain(*self._cleaned(example, pair), **settings)
+        return self.explainer.explain(*self._one(example, pair), **settings)
 
     def attention(self, text: str, pair: str | None = None) -> Attention:
         """The attention over the tokens of a new text; see :meth:`labkit.judge.explain.Explainer.attention`."""
-        return self.explainer.attention(*self._cleaned(text, pair))
+        return self.explainer.attention(*self._one(text, pair))
 
-    def _cleaned(self, *texts: Any) -> tuple[Any, ...]:
-        return tuple(self.clean(text) if isinstance(text, str) else text for text in texts)
+    def _one(self, example: Any, pair: str | None) -> tuple[Any, str | None]:
+        """An example as the model reads it."""
+        if isinstance(self.inputs, Texts) and not isinstance(example, str | Mapping):
+            raise DataError(f"this model reads texts; the example is a {type(example).__name__}.")
+        single = np.asarray(example)[None] if isinstance(example, np.ndarray) else [example]
+        examples, pairs = self._given(single, None if pair is None else [pair])
+        if isinstance(self.inputs, Texts):
+            return self.clean(examples[0]), None if pairs is None else self.clean(pairs[0])
+        return examples[0], None
 
     def probabilities(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
         """Probability of every class, or the numbers of a regression, f32[n, c]; ``clean=False`` for texts that were
-        cleaned before.
-
-        Raises:
-            TypeError: one string where a list of strings is needed.
-            DataError: pictures or features of another shape than those of the training.
-        """
-        if isinstance(examples, str):
-            raise TypeError(f"predict takes a list of texts: predict([{examples[:40]!r}]).")
+        cleaned before. See :meth:`predict`."""
+        examples, pairs = self._given(examples, pairs)
         result = np.zeros((len(examples), len(self.classes)), np.float32)
         if not len(examples):
             return result

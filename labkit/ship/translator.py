@@ -12,37 +12,42 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import loads
-from labkit.base.errors import ConfigError, DataError, WeightsError
-from labkit.tasks import tasks
+from labkit.base.errors import ConfigError, DataError
+from labkit.data.text import Tokenizer
+from labkit.models import models, weights
+from labkit.ship.opening import is_folder, opened
 from labkit.tasks.generate import Generation, step_of, write
 from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.compilation import use_compilation_cache
-from labkit.train.experiment import Experiment
-from labkit.train.setup import load_model
 
 #: Sources are filled up to a multiple of so many tokens, so that few lengths are compiled.
 STEP = 32
 
 
 class Translator:
-    """A model folder that a run of the task "seq2seq" has written or exported.
+    """A model of the task "seq2seq" that a run has written or exported, or pretrained weights of a translator.
+
+    Target texts begin and end with the tokens that ``generation_config.json`` or ``config.json`` names.
+
+    Args:
+        source: a folder of labkit's; or weights as the architecture "transformer" takes them: a folder of Marian's or
+            Pegasus' in the Hugging Face layout, or "org/name@revision".
 
     Raises:
-        WeightsError: the folder is none of labkit's, or its model has learnt something else.
+        WeightsError: there are no such weights, or the model has learnt something else.
     """
 
-    def __init__(self, folder: str | Path):
-        folder = Path(folder)
-        if not (folder / "labkit.toml").exists():
-            raise WeightsError(f"{folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
+    def __init__(self, source: str | Path):
         use_compilation_cache()
-        experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
-        if not isinstance(experiment.task, Seq2Seq):
-            learnt = tasks.name_of(experiment.task)
-            raise WeightsError(f"{folder.name!r} has learnt {learnt!r}; only the task 'seq2seq' writes target texts.")
-        module, _, inputs = load_model(experiment, folder)
-        self.model, self.tokenizer, self._longest = module.trunk, inputs.tokenizer, experiment.task.max_length
+        if is_folder(source):
+            experiment, module, inputs = opened(source, Seq2Seq, "the task 'seq2seq' writes target texts")
+            self.model, self.tokenizer, self._longest = module.trunk, inputs.tokenizer, experiment.task.max_length
+        else:
+            config = models["transformer"](weights=str(source))
+            self.model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
+            config.load(self.model)
+            self.tokenizer = Tokenizer.load(weights.find(str(source)))
+            self._longest = self.model.config.max_length
         self._graph, self._state = nnx.split(self.model)
         self._compiled = lru_cache(maxsize=32)(self._function)
 
@@ -87,19 +92,28 @@ class Translator:
         for place, (start, end) in enumerate(zip(rows.offsets[:-1], rows.offsets[1:], strict=True)):
             ids[place, : end - start] = rows.ids[start:end]
         real = np.arange(wide)[None] < rows.lengths[:, None]
+        if (forced := self.tokenizer.roles.forced_first) is not None:  # it is the first of the new tokens
+            how = how.replace(max_new_tokens=max(1, how.max_new_tokens - 1))
         written = self._compiled(ids.shape, how.replace(seed=0))(self._state, ids, real, jax.random.key(how.seed))
         made = jax.device_get(written)
-        return [self.tokenizer.decode(row[:length]) for row, length in zip(made.ids, made.length, strict=True)]
+        rows = [row[:length].tolist() for row, length in zip(made.ids, made.length, strict=True)]
+        if self.tokenizer.roles.forced_last is not None:  # it takes the last place, whatever the model would write
+            rows = [row[:-1] if len(row) == how.max_new_tokens else row for row in rows]
+        if forced is not None:
+            rows = [[forced, *row] for row in rows]
+        return [self.tokenizer.decode(row) for row in rows]
 
     def _function(self, shape: tuple[int, int], how: Generation) -> Any:
-        first, end = self.tokenizer.cls_id, self.tokenizer.sep_id  # as in training: [CLS] target [SEP]
+        ends, forced = self.tokenizer.end_ids, self.tokenizer.roles.forced_first
+        start = [self.tokenizer.start_id, *([] if forced is None else [forced])]
 
         @jax.jit
         def run(state: Any, ids: jax.Array, real: jax.Array, key: jax.Array) -> Any:
             model = nnx.merge(self._graph, state)
 
-            cache = model.start(model.encode(ids, real), real, 1 + how.max_new_tokens)
-            begin, count = jnp.full((shape[0], 1), first, jnp.int32), jnp.ones(shape[0], jnp.int32)
-            return write(step_of(model), begin, count, cache, end, how, key)
+            cache = model.start(model.encode(ids, real), real, len(start) + how.max_new_tokens)
+            begin = jnp.tile(jnp.array(start, jnp.int32), (shape[0], 1))
+            count = jnp.full(shape[0], len(start), jnp.int32)
+            return write(step_of(model), begin, count, cache, ends, how, key)
 
         return run

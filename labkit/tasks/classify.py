@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
@@ -14,6 +14,7 @@ from flax import nnx
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
+from labkit.models import weights
 from labkit.models.parts import Segments, dropout
 from labkit.tasks import metrics
 from labkit.tasks.augment import KINDS, augment, mixup
@@ -31,8 +32,11 @@ class Supervised(Config):
     form: ClassVar[str] = "rows"  # a row is an example
     reads: ClassVar[tuple[str, ...]] = ("text", "image", "features", "audio")
     models: ClassVar[tuple[str, ...]] = ("bert", "gpt", "textcnn", "mlp", "cnn", "vgg")  # that can learn it
+    rate_factor: ClassVar[float] = 1.0  # on the default learning rate of the architecture
 
-    max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
+    max_length: int | None = option(
+        None, "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.", low=8
+    )
     augment: str = option("none", "What chance does to pictures while training.", choices=KINDS)
     mixup: float = option(0.0, "Mix examples in pairs by a share from Beta(mixup, mixup); 0: never.", low=0.0)
     head_dropout: float = option(0.1, "Dropout before the last layer.", low=0.0, high=0.9)
@@ -78,9 +82,12 @@ class Classify(Supervised):
 class Classifier(nnx.Module):
     """A trunk that makes one vector of an example, and a linear layer on top."""
 
-    def __init__(self, trunk: nnx.Module, width: int, classes: int, dropout: float, *, rngs: nnx.Rngs):
+    def __init__(
+        self, trunk: nnx.Module, width: int, classes: int, dropout: float, use_bias: bool = True, *, rngs: nnx.Rngs
+    ):
         self.trunk = trunk
-        self.head = nnx.Linear(width, classes, kernel_init=nnx.initializers.normal(0.02), rngs=rngs)
+        initial = nnx.initializers.normal(0.02)
+        self.head = nnx.Linear(width, classes, use_bias=use_bias, kernel_init=initial, rngs=rngs)
         self.dropout = dropout
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Float[Array, "b c"] | Float[Array, "b s c"]:
@@ -108,6 +115,7 @@ class Classification:
     classes: tuple[str, ...]
     class_weights: np.ndarray  # f32[c]
 
+    unused: ClassVar[tuple[str, ...]] = ("trunk/output/",)  # parameters that nothing reads; they are not stored
     headline: ClassVar[str] = "f1"  # what makes one checkpoint better than another, unless told otherwise
     told: ClassVar[tuple[str, ...]] = ("accuracy", "f1")  # recorded of the training batches, beside the loss
 
@@ -124,14 +132,16 @@ class Classification:
 
     def module(self, model: Any, rngs: nnx.Rngs) -> Classifier:
         """The model of config ``model`` with a new head for these classes."""
-        return Classifier(model.build(rngs), model.width, len(self.classes), self.config.head_dropout, rngs=rngs)
+        outputs = len(self.classes)
+        how = (model.width, outputs, self.config.head_dropout, model.head_bias(outputs))
+        return Classifier(model.build(rngs), *how, rngs=rngs)
 
-    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The head as stored beside the trunk of config ``model``: tensors under Hugging Face names, and entries of
-        config.json."""
-        kernel, bias = params["head/kernel"], params["head/bias"]
-        tensors, architecture = model.head_tensors(kernel, bias)
-        return tensors, {"architectures": [architecture], **self.described()}
+    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+        """Write the model of config ``model`` in the layout of its family, so that other programs compute the same."""
+        model.save_classifier(
+            weights.trunk(params), folder, params["head/kernel"], params.get("head/bias"),
+            specials=specials, max_length=self.config.max_length, **self.described(),
+        )  # fmt: skip
 
     def described(self) -> dict[str, Any]:
         """What config.json says of the task: the names of the classes."""
@@ -141,10 +151,19 @@ class Classification:
             "label2id": {name: number for number, name in numbered.items()},
         }
 
-    def load_head(self, module: Classifier, tensors: Mapping[str, np.ndarray], model: Any) -> None:
-        """Put the tensors that :meth:`head` made into a module."""
-        kernel, bias = model.head_of(tensors)
-        nnx.update(module, {"head": {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}})
+    def check_loaded(self, report: weights.LoadReport) -> None:
+        """Pretrained weights may lack a pooler, which then starts fresh like the head."""
+
+    def load_head(self, module: Classifier, folder: Path, model: Any) -> None:
+        """Put the head that :meth:`save` wrote into a module."""
+        kernel, bias = model.load_classifier(folder)
+        if module.head.bias is None:
+            if bias is not None:
+                module.head.bias = nnx.Param(jnp.asarray(bias))
+        else:  # folded into the last norm, there is none left
+            bias = np.zeros(kernel.shape[1], np.float32) if bias is None else bias
+            nnx.update(module, {"head": {"bias": jnp.asarray(bias)}})
+        nnx.update(module, {"head": {"kernel": jnp.asarray(kernel)}})
 
     def scores(self, counts: metrics.Counts) -> dict[str, float]:
         """Counts, on the host, to numbers: loss, accuracy, precision, recall, F1, their averages, and F1 by class."""

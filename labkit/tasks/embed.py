@@ -6,8 +6,8 @@ it (Reimers & Gurevych 2019, arXiv 1908.10084; Gao et al. 2021, arXiv 2104.08821
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from flax import nnx
 
 from labkit.base.config import Config, option
 from labkit.base.shapes import Array, Float, Int
+from labkit.models import weights
 
 Batch = dict[str, Any]
 
@@ -30,8 +31,11 @@ class Embed(Config):
     form: ClassVar[str] = "two texts"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
+    rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
 
-    max_length: int = option(128, "Longest text in tokens; what is longer is cut and counted.", low=8)
+    max_length: int | None = option(
+        None, "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.", low=8
+    )
     temperature: float = option(0.05, "Cosines are divided by this before the softmax.", low=0.001)
     vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
@@ -78,6 +82,7 @@ class Embedding:
     config: Embed
     classes: tuple[str, ...] = ()
 
+    unused: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[str] = "loss"
     told: ClassVar[tuple[str, ...]] = ("accuracy",)
     reported: ClassVar[tuple[str, ...]] = ("loss", "cosine", "accuracy")
@@ -86,12 +91,17 @@ class Embedding:
         """The model of config ``model``."""
         return Encoder(model.build(rngs))
 
-    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Nothing is stored beside the trunk."""
-        return {}, {}
+    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+        """Write the model of config ``model`` as a folder of sentence-transformers."""
+        trunk = weights.trunk(params)
+        model.save_embedder(trunk, folder, specials=specials, max_length=self.config.max_length)
 
-    def load_head(self, module: Encoder, tensors: Mapping[str, np.ndarray], model: Any) -> None:
-        """There is nothing beside the trunk to load."""
+    def check_loaded(self, report: weights.LoadReport) -> None:
+        """Raise :class:`WeightsError` where pretrained weights lack the pooler: the vectors would be random."""
+        report.check_whole()
+
+    def load_head(self, module: Encoder, folder: Path, model: Any) -> None:
+        """There is no head to load."""
 
     def zeros(self) -> PairSums:
         """Empty sums."""

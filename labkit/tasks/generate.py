@@ -6,7 +6,7 @@ early when every text has ended. Nothing returns to the host before all is writt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -69,7 +69,7 @@ def write(
     prompt: Int[Array, "b t"],
     count: Int[Array, " b"],
     cache: Any,
-    end_id: int,
+    ends: int | Sequence[int],
     how: Generation,
     key: PRNGKeyArray,
 ) -> Written:
@@ -80,14 +80,19 @@ def write(
         prompt: right-padded prompts.
         count: their lengths, at least 1.
         cache: with room for the prompt and ``max_new_tokens``.
-        end_id: the token that ends a text; -1 for none.
+        ends: the token that ends a text, or several that do; -1 for none.
         how: the settings, which are compiled in, but for ``seed``.
         key: of the chance.
     """
     logits, cache = step(prompt, count, cache)
+    ends = (ends,) if isinstance(ends, int) else tuple(ends)
     if how.beams > 1:
-        return _search(step, logits, cache, end_id, how)
-    return _draw(step, logits, cache, end_id, how, key)
+        return _search(step, logits, cache, ends, how)
+    return _draw(step, logits, cache, ends, how, key)
+
+
+def _ended(token: Array, ends: tuple[int, ...]) -> Array:
+    return jnp.isin(token, jnp.asarray(ends, token.dtype))
 
 
 def choose(logits: Float[Array, "b v"], how: Generation, key: PRNGKeyArray) -> Int[Array, " b"]:
@@ -113,10 +118,10 @@ def left(logits: Float[Array, "b v"], top_k: int, top_p: float) -> Float[Array, 
     return logits
 
 
-def _draw(step: Step, logits: Array, cache: Any, end_id: int, how: Generation, key: PRNGKeyArray) -> Written:
+def _draw(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: Generation, key: PRNGKeyArray) -> Written:
     rows, most = len(logits), how.max_new_tokens
     first = (
-        jnp.int32(0), logits, cache, jnp.full((rows, most), max(end_id, 0), jnp.int32), jnp.zeros(rows, bool),
+        jnp.int32(0), logits, cache, jnp.full((rows, most), max(ends[0], 0), jnp.int32), jnp.zeros(rows, bool),
         jnp.zeros(rows, jnp.int32), jnp.zeros(rows, jnp.float32),
     )  # fmt: skip
 
@@ -129,7 +134,7 @@ def _draw(step: Step, logits: Array, cache: Any, end_id: int, how: Generation, k
         logs = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=-1)[:, 0]
         ids = ids.at[:, number].set(jnp.where(over, ids[:, number], token))
         length, score = length + ~over, jnp.where(over, score, score + logs)
-        over = over | (token == end_id)
+        over = over | _ended(token, ends)
         logits, cache = step(token[:, None], (~over).astype(jnp.int32), cache)
         return number + 1, logits, cache, ids, over, length, score
 
@@ -137,7 +142,7 @@ def _draw(step: Step, logits: Array, cache: Any, end_id: int, how: Generation, k
     return Written(ids, length, score)
 
 
-def _search(step: Step, logits: Array, cache: Any, end_id: int, how: Generation) -> Written:
+def _search(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: Generation) -> Written:
     """Beam search (Wu et al. 2016, arXiv 1609.08144, 7): the ``beams`` likeliest texts are followed."""
     rows, vocabulary = logits.shape
     beams, most = how.beams, how.max_new_tokens
@@ -146,7 +151,7 @@ def _search(step: Step, logits: Array, cache: Any, end_id: int, how: Generation)
     logs = jax.nn.log_softmax(spread(logits)).reshape(rows, beams, vocabulary)
     alone = jnp.where(jnp.arange(beams) == 0, 0.0, LOWEST)  # at first all beams are the same text
     first = (
-        jnp.int32(0), logs, cache, jnp.full((rows, beams, most), max(end_id, 0), jnp.int32),
+        jnp.int32(0), logs, cache, jnp.full((rows, beams, most), max(ends[0], 0), jnp.int32),
         jnp.zeros((rows, beams), bool), jnp.zeros((rows, beams), jnp.int32), jnp.broadcast_to(alone, (rows, beams)),
     )  # fmt: skip
 
@@ -170,7 +175,7 @@ def _search(step: Step, logits: Array, cache: Any, end_id: int, how: Generation)
         ids, over, length = pick(ids), pick(over), pick(longer)
         score = jnp.take_along_axis(total.reshape(rows, -1), place, axis=1)
         ids = ids.at[:, :, number].set(jnp.where(over, ids[:, :, number], token))
-        over = over | (token == end_id)
+        over = over | _ended(token, ends)
         flat = (jnp.arange(rows)[:, None] * beams + from_beam).reshape(-1)
         cache = map_rows(lambda x: x[flat], cache)
         logits, cache = step(token.reshape(-1, 1), (~over).astype(jnp.int32).reshape(-1), cache)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -13,7 +13,9 @@ from flax import nnx
 
 from labkit.base.config import Config, option
 from labkit.base.shapes import Array, Float
+from labkit.models import weights
 from labkit.models.parts import Segments
+from labkit.tasks.generate import Generation
 from labkit.tasks.sums import TokenSums, token_scores, token_sums, zeros
 
 Batch = dict[str, Any]
@@ -27,6 +29,7 @@ class LanguageModel(Config):
     form: ClassVar[str] = "stream"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("gpt",)  # architectures that can learn it
+    rate_factor: ClassVar[float] = 2.5  # default learning rate ÷ that of a classifier
 
     max_length: int = option(128, "Tokens of a window.", low=8)
     label_smoothing: float = option(0.0, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
@@ -64,6 +67,7 @@ class LanguageModelling:
     config: LanguageModel
     classes: tuple[str, ...] = ()
 
+    unused: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[str] = "loss"
     told: ClassVar[tuple[str, ...]] = ("accuracy",)
     reported: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits", "accuracy")
@@ -72,12 +76,17 @@ class LanguageModelling:
         """The model of config ``model``; it has all that is needed."""
         return Decoder(model.build(rngs))
 
-    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Nothing is stored beside the trunk."""
-        return {}, {}
+    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+        """Write the model of config ``model`` in the layout of its family."""
+        model.save(weights.trunk(params), folder, specials=specials)
+        weights.write_generation(folder, specials, max_new_tokens=Generation().max_new_tokens)
 
-    def load_head(self, module: Decoder, tensors: Mapping[str, np.ndarray], model: Any) -> None:
-        """There is nothing beside the trunk to load."""
+    def check_loaded(self, report: weights.LoadReport) -> None:
+        """Raise :class:`WeightsError` where pretrained weights lack the output table: every token would be random."""
+        report.check_whole()
+
+    def load_head(self, module: Decoder, folder: Path, model: Any) -> None:
+        """There is no head to load."""
 
     def scores(self, sums: TokenSums) -> dict[str, float]:
         """Sums to numbers: loss, perplexity, bits, accuracy."""

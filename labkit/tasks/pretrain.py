@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from flax import nnx
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
-from labkit.models import bert_heads
+from labkit.models import bert_heads, weights
 from labkit.models.parts import Segments
 from labkit.tasks import metrics
 from labkit.tasks.sums import TokenSums, token_scores, token_sums, zeros
@@ -31,6 +31,7 @@ class Pretrain(Config):
     labelled: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
+    rate_factor: ClassVar[float] = 2.0  # default learning rate ÷ that of a classifier
 
     max_length: int = option(128, "Tokens of an example, a pair of passages.", low=16)
     chosen: float = option(0.15, "Share of the tokens that are to be told.", low=0.01, high=0.8)
@@ -53,7 +54,7 @@ class Pretrain(Config):
         goes_on = tokenizer.continues
         if self.whole_words and not goes_on.any():
             raise ConfigError("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'.")
-        if not tokenizer.reserved[tokenizer.mask_id] or tokenizer.mask_id == tokenizer.sep_id:
+        if tokenizer.mask_id is None:
             raise ConfigError(
                 "pretraining hides words behind a piece of its own, such as [MASK]; the tokenizer has none."
             )
@@ -158,14 +159,24 @@ class Pretraining:
         """The model of config ``model`` with new heads."""
         return Pretrained(model.build(rngs), model, rngs)
 
-    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The heads under Hugging Face names, and entries of config.json."""
-        own = {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("head/")}
-        return bert_heads.tensors_of(own, model.layout), {"architectures": [bert_heads.architecture(model)]}
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Parameters that nothing reads; they are not stored."""
+        return () if self.config.next_sentence else ("trunk/pooler/", "head/follows/")
 
-    def load_head(self, module: Pretrained, tensors: Mapping[str, np.ndarray], model: Any) -> None:
-        """Put the tensors that :meth:`head` made into a module."""
-        bert_heads.load(module.head, tensors)
+    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+        """Write the model of config ``model`` in the layout of its family, with its heads."""
+        own = {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("head/")}
+        tensors = bert_heads.tensors_of(own, model.layout)
+        name = bert_heads.architecture(model, self.config.next_sentence)
+        model.save(weights.trunk(params), folder, tensors, specials, architectures=[name])
+
+    def check_loaded(self, report: weights.LoadReport) -> None:
+        """Pretrained weights may lack a pooler, which then starts fresh like the heads."""
+
+    def load_head(self, module: Pretrained, folder: Path, model: Any) -> None:
+        """Put the heads that :meth:`save` wrote into a module."""
+        bert_heads.load(module.head, folder)
 
     def zeros(self) -> PretrainSums:
         """Empty sums."""

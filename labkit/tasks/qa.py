@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import string
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,10 +17,13 @@ from flax import nnx
 
 from labkit.base.config import Config, option
 from labkit.base.shapes import Array, Float, Int
-from labkit.models import parts
+from labkit.models import parts, weights
+from labkit.models.bert_layouts import LAYOUTS
 
 Batch = dict[str, Any]
 LOWEST = float(jnp.finfo(jnp.float32).min)
+#: Entry of config.json: the model was trained on questions without an answer too.
+NULLABLE = "labkit_no_answer"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Answer(Config):
     form: ClassVar[str] = "spans"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it: they read both ways
+    rate_factor: ClassVar[float] = 2.5  # default learning rate ÷ that of a classifier
 
     max_length: int = option(256, "Tokens of a window: question and a part of the paragraph.", low=32)
     stride: int = option(64, "Tokens that a window shares with the next one of a long paragraph.", low=0)
@@ -38,8 +43,8 @@ class Answer(Config):
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
     def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Answering:
-        """Join the settings to the data, of which nothing more need be known."""
-        return Answering(self)
+        """Join the settings to the data: windows with the label 1 belong to questions without an answer."""
+        return Answering(self, nullable=bool((train_labels == 1).any()))
 
     def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Answering:
         """The task for a model that is trained already."""
@@ -98,11 +103,17 @@ def best_span(begins: Float[Array, "b t"], ends: Float[Array, "b t"], longest: i
 
 @dataclass(frozen=True, eq=False)
 class Answering:
-    """Question answering joined to its data: what the compiled step calls."""
+    """Question answering joined to its data: what the compiled step calls.
+
+    ``nullable``: some training questions have no answer, so the score of [CLS] is that of "no answer"
+    (SQuAD 2.0, Rajpurkar et al. 2018, arXiv 1806.03822).
+    """
 
     config: Answer
     classes: tuple[str, ...] = ()
+    nullable: bool = False
 
+    unused: ClassVar[tuple[str, ...]] = ("trunk/pooler/",)
     headline: ClassVar[str] = "loss"
     told: ClassVar[tuple[str, ...]] = ("accuracy",)
     reported: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
@@ -111,14 +122,19 @@ class Answering:
         """The model of config ``model`` with a new head."""
         return Reader(model.build(rngs), model.width, rngs)
 
-    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The head under Hugging Face names, and entries of config.json."""
+    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+        """Write the model of config ``model`` in the layout of its family."""
         tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
-        name = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}[model.layout]
-        return tensors, {"architectures": [f"{name}ForQuestionAnswering"]}
+        name = f"{LAYOUTS[model.layout].classes}ForQuestionAnswering"
+        known = {NULLABLE: True} if self.nullable else {}
+        model.save(weights.trunk(params), folder, tensors, specials, architectures=[name], **known)
 
-    def load_head(self, module: Reader, tensors: Mapping[str, np.ndarray], model: Any) -> None:
-        """Put the tensors that :meth:`head` made into a module."""
+    def check_loaded(self, report: weights.LoadReport) -> None:
+        """Pretrained weights may lack the pooler, which nothing reads."""
+
+    def load_head(self, module: Reader, folder: Path, model: Any) -> None:
+        """Put the head that :meth:`save` wrote into a module."""
+        tensors = weights.Tensors(folder)
         kernel, bias = jnp.asarray(tensors["qa_outputs.weight"].T), jnp.asarray(tensors["qa_outputs.bias"])
         nnx.update(module, {"head": {"kernel": kernel, "bias": bias}})
 
@@ -152,13 +168,53 @@ class Answering:
         return total, sums.weight, sums
 
 
-# How answers are compared: the rules that were published with SQuAD.
+# How answers are compared: the rules published with SQuAD 2.0, and for all scripts.
+
+#: Scripts written without blanks between words: each character is a token (first and last code point of blocks).
+_UNSPACED = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F),  # Myanmar
+    (0x1780, 0x17FF), (0x19E0, 0x19FF),  # Khmer
+    (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029),  # radicals and numerals
+    (0x3031, 0x312F), (0x31A0, 0x31FF),  # kana, bopomofo
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),  # Chinese characters
+)  # fmt: skip
+_ARTICLES = frozenset(("a", "an", "the"))
+_ASCII_PUNCTUATION = frozenset(string.punctuation)
+
+
+def tokens(answer: str) -> list[str]:
+    """Words of an answer as its scores compare them: in Unicode form NFKC, without case, punctuation, invisible
+    characters and English articles; in scripts without blanks every character."""
+    same = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", answer).casefold())
+    return [word for run in "".join(filter(_compared, same)).split() for word in _words(run) if word not in _ARTICLES]
+
+
+def _compared(char: str) -> bool:
+    kind = unicodedata.category(char)
+    return char.isspace() or not (char in _ASCII_PUNCTUATION or kind[0] == "P" or kind in ("Cc", "Cf"))
+
+
+def _words(run: str) -> Iterator[str]:
+    """A run without blanks as words, and single characters where the script has no blanks."""
+    begin = 0
+    for place, char in enumerate(run):
+        code = ord(char)
+        if code > 0xDFF and any(first <= code <= last for first, last in _UNSPACED):
+            yield from filter(None, (run[begin:place], char))
+            begin = place + 1
+    if run[begin:]:
+        yield run[begin:]
+
+
+def right_answers(truths: Sequence[str]) -> list[str]:
+    """The right answers that have tokens; the empty one, which is "no answer", where none has."""
+    return [truth for truth in truths if tokens(truth)] or [""]
 
 
 def normalised(answer: str) -> str:
-    """Lower case, without punctuation, without English articles, single spaces."""
-    lower = "".join(letter for letter in answer.lower() if letter not in set(string.punctuation))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", lower).split())
+    """The tokens of an answer with single blanks between them."""
+    return " ".join(tokens(answer))
 
 
 def exact(answer: str, truths: Sequence[str]) -> float:
@@ -167,8 +223,8 @@ def exact(answer: str, truths: Sequence[str]) -> float:
 
 
 def overlap(answer: str, truths: Sequence[str]) -> float:
-    """The best F1 of the answer's words against those of a right one."""
-    return max((_f1(normalised(answer).split(), normalised(truth).split()) for truth in truths), default=0.0)
+    """The best F1 of the answer's tokens against those of a right one."""
+    return max((_f1(tokens(answer), tokens(truth)) for truth in truths), default=0.0)
 
 
 def _f1(found: list[str], truth: list[str]) -> float:

@@ -85,8 +85,11 @@ class Regression(Classification):
     def finished(self, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Trained parameters with the units put into the last layer: what is kept needs to know of no scale."""
         kernel = np.asarray(params["head/kernel"], np.float64) * self.scale
-        bias = np.asarray(params["head/bias"], np.float64) * self.scale + self.mean
-        return {**params, "head/kernel": kernel.astype(np.float32), "head/bias": bias.astype(np.float32)}
+        bias = np.asarray(params.get("head/bias", 0), np.float64) * self.scale + self.mean
+        finished = {**params, "head/kernel": kernel.astype(np.float32), "head/bias": bias.astype(np.float32)}
+        if "head/bias" not in params and np.all(np.abs(bias) <= 1e-6 * self.scale):
+            finished.pop("head/bias")  # a head without bias can stay so
+        return finished
 
     def zeros(self) -> Sums:
         """Empty metric sums."""

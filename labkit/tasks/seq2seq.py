@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -12,6 +12,8 @@ from flax import nnx
 
 from labkit.base.config import Config, option
 from labkit.base.shapes import Array, Float
+from labkit.models import weights
+from labkit.tasks.generate import Generation
 from labkit.tasks.sums import TokenSums, token_scores, token_sums, zeros
 
 Batch = dict[str, Any]
@@ -22,11 +24,14 @@ class Seq2Seq(Config):
     """Settings of sequence to sequence. The rows are pairs of texts, the source first."""
 
     labelled: ClassVar[bool] = False
-    form: ClassVar[str] = "two texts"
+    form: ClassVar[str] = "translation"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("transformer",)  # architectures that can learn it
+    rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
 
-    max_length: int = option(128, "Tokens of a source, and of a target, at most.", low=8)
+    max_length: int | None = option(
+        None, "Tokens of a source, and of a target, at most. Left out: chosen from the data.", low=8
+    )
     label_smoothing: float = option(0.1, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
     vocabulary: int = option(8000, "Pieces to learn, of both languages together.", low=100)
     tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
@@ -54,6 +59,7 @@ class Translation:
     config: Seq2Seq
     classes: tuple[str, ...] = ()
 
+    unused: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[str] = "loss"
     told: ClassVar[tuple[str, ...]] = ("accuracy",)
     reported: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "accuracy")
@@ -62,12 +68,18 @@ class Translation:
         """The model of config ``model``; it has all that is needed."""
         return Translator(model.build(rngs))
 
-    def head(self, params: dict[str, np.ndarray], model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Nothing is stored beside the trunk."""
-        return {}, {}
+    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+        """Write the model of config ``model`` in the layout of its family."""
+        model.save(weights.trunk(params), folder, specials=specials)
+        most = min(Generation().max_new_tokens, model.max_length - 1)
+        start = specials.begin if specials.start is None else specials.start
+        weights.write_generation(folder, specials, decoder_start_token_id=start, max_new_tokens=most)
 
-    def load_head(self, module: Translator, tensors: Mapping[str, np.ndarray], model: Any) -> None:
-        """There is nothing beside the trunk to load."""
+    def check_loaded(self, report: weights.LoadReport) -> None:
+        """Pretrained weights may lack the bias of the output, which is then 0."""
+
+    def load_head(self, module: Translator, folder: Path, model: Any) -> None:
+        """There is no head to load."""
 
     def scores(self, sums: TokenSums) -> dict[str, float]:
         """Sums to numbers: loss, perplexity, bits, accuracy, all of the target's tokens."""

@@ -25,7 +25,8 @@ class Scores(dict[str, float]):
     """Scores by name, as one line and, in a notebook, as a table.
 
     ``task``: its name; ``rows``: how many there are; ``intervals``: 95 % of those scores that are means over rows;
-    ``worst``: rows with their answers, the worst first, where a task tells them.
+    ``worst``: rows with their answers, the worst first, where a task tells them; ``warnings``: sentences such as that
+    texts were truncated.
     """
 
     def __init__(self, split: str, values: dict[str, float], task: str = "", rows: int = 0):
@@ -33,16 +34,19 @@ class Scores(dict[str, float]):
         self.split, self.task, self.rows = split, task, rows
         self.intervals: dict[str, tuple[float, float]] = {}
         self.worst: pd.DataFrame | None = None
+        self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
 
     def __repr__(self) -> str:
-        return f"<{self.split}: {', '.join(f'{name} {value:.4g}' for name, value in self.items())}>"
+        told = f"<{self.split}: {', '.join(f'{name} {value:.4g}' for name, value in self.items())}>"
+        return "\n".join([told, *self.warnings])
 
     def _repr_html_(self) -> str:
         told = {name: f" ({low:.4g} – {high:.4g})" for name, (low, high) in self.intervals.items()}
         cells = "".join(
             f"<tr><th>{escape(name)}</th><td>{value:.4g}{told.get(name, '')}</td></tr>" for name, value in self.items()
         )
-        return f"<table><caption>{escape(self.split)}</caption>{cells}</table>"
+        warned = "".join(f"<p>{escape(text)}</p>" for text in self.warnings)
+        return f"{warned}<table><caption>{escape(self.split)}</caption>{cells}</table>"
 
 
 def assess(folder: Path, rows: Rows, split: str) -> Scores:

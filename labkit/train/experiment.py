@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from labkit.base.config import Config, option
+from labkit.base.config import Config, check_names, option
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.base.registry import Registry
 from labkit.data.clean import Pipeline
@@ -15,7 +16,9 @@ from labkit.data.split import check_leakage
 from labkit.models import models
 from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.classify import Classify
+from labkit.tasks.embed import Embed
 from labkit.train.optim import RULES, Optimizer
+from labkit.train.rates import with_rate
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,14 @@ class Data(Config):
     options: dict[str, Any] = option(help="Further arguments of lk.load.", factory=dict)
     steps: tuple[dict[str, Any], ...] = option((), 'What is done to them, such as {do = "split", test = 0.2}.')
     accept_leakage: bool = option(False, "Go on although rows of validation or test also stand in train.")
+    columns: tuple[str, ...] = option((), "Source columns of the texts that were trained on; noted by labkit.")
 
     @classmethod
     def of(cls, rows: Rows, accept_leakage: bool = False) -> Self:
         """How ``rows`` came about."""
         given = dict(rows.source)
         steps = tuple(given.pop("steps", ()))
-        return cls(given.pop("source", ""), given, steps, accept_leakage)
+        return cls(given.pop("source", ""), given, steps, accept_leakage, rows.basis.text)
 
     def check(self) -> None:
         super().check()
@@ -149,13 +153,23 @@ class Training(Config):
 
 @dataclass(frozen=True)
 class Experiment(Config):
-    """All that makes a run what it is. Two runs of equal experiments on one machine give equal numbers."""
+    """All that makes a run what it is. Two runs of equal experiments on one machine give equal numbers.
+
+    What was left to the model and the task, such as the learning rate and a BERT's pooling, is filled in when the
+    experiment is made.
+    """
 
     model: Any
     data: Data = option(help="The rows.", factory=Data)
     task: Any = option(help="What is learned.", factory=Classify)
     train: Training = option(help="The training.", factory=Training)
     name: str = option("", "A name for the run.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "model", self.model.settled(vectors=isinstance(self.task, Embed)))
+        rated = with_rate(self.train.optimizer, self.model, self.task)
+        object.__setattr__(self, "train", self.train.replace(optimizer=rated))
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
@@ -192,10 +206,9 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
         homes[Optimizer] = rule.to_dict()
     elif rule is not None:
         raise ConfigError(f"optimizer = {rule!r} must be the name of a rule ({', '.join(RULES)}) or an Optimizer.")
-    fields = {name: cls for cls in homes for name in cls.__dataclass_fields__ if name != "optimizer"}  # type: ignore[attr-defined]
+    fields = {field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"}  # type: ignore[arg-type]
+    check_names("fit", values, fields)
     for name, value in values.items():
-        if name not in fields:
-            raise ConfigError(f"fit has no setting {name!r}.{nearest(name, fields)} It has: {', '.join(fields)}.")
         homes[fields[name]][name] = value
     optimizer = Optimizer.from_dict(homes[Optimizer])
     return kind.from_dict(homes[kind]), Training.from_dict(homes[Training]).replace(optimizer=optimizer)

@@ -12,25 +12,31 @@ import numpy as np
 from labkit.base.cache import write_atomic
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, DataError
+from labkit.data.answers import answers_of
 from labkit.data.arrays import ArrayBatches, Arrays, Standard, stack
 from labkit.data.batch import Batches, choose_buckets
+from labkit.data.cells import Column
 from labkit.data.corpus import sentence_pairs, stream
+from labkit.data.newrows import features_of
 from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
+from labkit.data.pixels import Pixels
 from labkit.data.rows import Rows, Spec
 from labkit.data.sound import Sound, as_wave, read_wav
-from labkit.data.spans import WindowBatches, Windows, answers_of, windows
-from labkit.data.tabular import features_of
+from labkit.data.spans import WindowBatches, Windows, windows
 from labkit.data.targets import targets_of
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
+from labkit.models import sentence
 from labkit.train.experiment import Experiment, Training
 
 #: Examples in one compiled call of a prediction.
 BATCH = 32
 #: Tokens of a row of running text, at most.
 WHOLE = 2**20
-_STANDARD, _SOUND = "standard.toml", "sound.toml"
+#: The default ``max_length`` is never below and never above; examples that it is chosen by.
+SHORTEST, LONGEST, SAMPLE = 128, 512, 2000
+_STANDARD, _SOUND, _PIXELS = "standard.toml", "sound.toml", "pixels.toml"
 
 
 class Inputs(Protocol):
@@ -56,9 +62,9 @@ class Inputs(Protocol):
 class Texts:
     """Texts through a tokenizer, to packed rows or buckets of lengths.
 
-    ``form`` says what an example is: a row ("rows"), two texts that are read one by one ("two texts"), a window of the
-    running text ("stream"), two passages of it, drawn by ``seed`` ("pairs"), or a window over a paragraph behind a
-    question, the windows sharing ``stride`` tokens ("spans").
+    ``form`` says what an example is: a row ("rows"), two texts that are read one by one ("two texts"), a source and its
+    target ("translation"), a window of the running text ("stream"), two passages of it, drawn by ``seed`` ("pairs"), or
+    a window over a paragraph behind a question, the windows sharing ``stride`` tokens ("spans").
     """
 
     kind = "text"
@@ -71,16 +77,17 @@ class Texts:
         """Token numbers of every example; those of rows come from the cache where they were made before."""
         if self.form == "rows":
             return replace(encode(dataset, self.tokenizer, self.max_length), target=targets_of(dataset))
-        if self.form == "two texts":
+        if self.form in ("two texts", "translation"):
             return self._two(dataset)
         if self.form == "spans":
             if "text_pair" not in dataset.column_names:
                 raise DataError('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).')
             _, spans = answers_of(dataset)
             return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
-        whole = encode(dataset, self.tokenizer, WHOLE)
         if self.form == "stream":
-            return stream(whole, self.max_length)
+            tokenizer, skip = self.tokenizer.running
+            return stream(encode(dataset, tokenizer, WHOLE), self.max_length, skip)
+        whole = encode(dataset, self.tokenizer.passages, WHOLE)
         return sentence_pairs(whole, whole.label, self.max_length, self.seed)
 
     def _two(self, dataset: Any) -> TextPairs:
@@ -90,7 +97,8 @@ class Texts:
         if "text_pair" not in dataset.column_names:
             return TextPairs(source, source)
         other = dataset.select_columns(["text_pair", *kept[1:]]).rename_column("text_pair", "text")
-        return TextPairs(source, encode(other, self.tokenizer, self.max_length))
+        tokenizer = self.tokenizer.targets if self.form == "translation" else self.tokenizer
+        return TextPairs(source, encode(other, tokenizer, self.max_length))
 
     def sized(self, model: Any) -> Any:
         """Vocabulary from the tokenizer. Raises :class:`ConfigError` where the model is too small."""
@@ -118,7 +126,7 @@ class Texts:
             made = kind(examples, train.batch_size, widths, train.seed, shuffle)
             return made, f"buckets of {', '.join(map(str, widths))} tokens: a row holds one {what}"
         packing = train.packing
-        if not getattr(model, "packs", True):
+        if not model.packs:
             if packing == "always":
                 raise ConfigError(f"packing = 'always': {type(model).__name__} cannot read several texts in one row.")
             packing = "never"
@@ -146,8 +154,11 @@ class Texts:
 class Numbers:
     """Pictures as they are, features standardised by the training rows."""
 
-    def __init__(self, kind: str, standard: Standard | None = None, shape: tuple[int, ...] | None = None):
-        self.kind, self.standard, self.shape = kind, standard, shape
+    def __init__(
+        self, kind: str, standard: Standard | None = None, shape: tuple[int, ...] | None = None,
+        columns: tuple[Column, ...] = (),
+    ):  # fmt: skip
+        self.kind, self.standard, self.shape, self.columns = kind, standard, shape, columns
 
     def raw(self, dataset: Any) -> Arrays:
         """The rows as stacked arrays, as they are."""
@@ -158,7 +169,7 @@ class Numbers:
         arrays = self.raw(dataset)
         if self.shape is None:
             self.shape = arrays.shape
-            self.standard = Standard.fit(arrays) if self.kind == "features" else None
+            self.standard = Standard.fit(arrays).replace(columns=self.columns) if self.kind == "features" else None
         if arrays.shape != self.shape:
             raise DataError(f"examples have the shape {arrays.shape}; those of the training rows {self.shape}.")
         return self.standard(arrays) if self.standard else arrays
@@ -176,23 +187,35 @@ class Numbers:
         _divisible(train, parts)
         return ArrayBatches(examples, train.batch_size, train.seed, shuffle), "all examples have one shape"
 
+    def examples(self, values: Any) -> Any:
+        """New rows of a table as an array of features f64[n, f]; arrays, and lists of them, as they are."""
+        listed = isinstance(values, list | tuple)
+        array = isinstance(values, np.ndarray) or (listed and not (values and isinstance(values[0], dict)))
+        if array or self.standard is None or not self.standard.names:
+            return values
+        return features_of(values, self.standard.columns, self.standard.names)
+
     def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
-        """Batches of new examples [n, …], in their order; features also as a pandas frame or a list of dicts.
+        """Batches of new examples [n, …], in their order; see :meth:`examples`.
 
         Raises:
             DataError: they have another shape, or a column is missing.
         """
-        named = hasattr(values, "columns") or (isinstance(values, list) and values and isinstance(values[0], dict))
-        if named and self.standard and self.standard.names:
-            values = features_of(values, self.standard.names)
-        inputs = np.asarray(values)
+        values = self.examples(values)
+        try:
+            inputs = np.asarray(values)
+            if inputs.dtype == object and self.kind == "features":
+                inputs = inputs.astype(np.float64)  # None is a missing value
+        except (TypeError, ValueError):
+            raise DataError(f"the examples are no numbers of one shape; the model reads {self.shape}.") from None
         if self.kind == "image" and inputs.ndim == 3:
             inputs = inputs[..., None]
         if self.kind == "features":
             inputs = inputs.reshape(len(inputs), -1)
         if inputs.dtype.kind not in "uif" or inputs.shape[1:] != self.shape:
             raise DataError(f"examples of the shape {inputs.shape[1:]}, {inputs.dtype}; the model reads {self.shape}.")
-        arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32))
+        kind = np.float64 if self.kind == "features" else np.float32
+        arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(kind))
         arrays = self.standard(arrays) if self.standard else arrays
         return ArrayBatches(arrays, BATCH, shuffle=False, labelled_only=False)
 
@@ -200,6 +223,39 @@ class Numbers:
         """``standard.toml``, where there is something to standardise."""
         if self.standard:
             write_atomic(folder / _STANDARD, dumps(self.standard))
+
+
+class Pictures(Numbers):
+    """Pictures as they are; new ones are brought to the unit of the training pictures."""
+
+    def __init__(self, shape: tuple[int, ...] | None = None, pixels: Pixels | None = None):
+        super().__init__("image", None, shape)
+        self.pixels = pixels
+
+    def encode(self, dataset: Any) -> Arrays:
+        """The rows as stacked arrays; the first call, with the training rows, fits."""
+        arrays = super().encode(dataset)
+        self.pixels = self.pixels or Pixels.fit(arrays.inputs)
+        return arrays
+
+    def examples(self, values: Any) -> Any:
+        """New pictures as an array [n, height, width (, channels)]: files, Pillow images or arrays."""
+        assert self.shape is not None
+        if isinstance(values, list | tuple) and any(not isinstance(each, np.ndarray | list | tuple) for each in values):
+            return (self.pixels or Pixels()).read(values, self.shape)
+        try:
+            array = np.asarray(values)
+            unit = self.pixels or (Pixels() if array.dtype.kind in "ui" else None)
+            return array if unit is None else unit.of_array(array)
+        except ValueError as error:  # arrays of several shapes
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"the pictures have several shapes; the model reads {self.shape}.") from None
+
+    def save(self, folder: Path) -> None:
+        """``pixels.toml``."""
+        if self.pixels:
+            write_atomic(folder / _PIXELS, dumps(self.pixels))
 
 
 class Sounds(Numbers):
@@ -223,7 +279,11 @@ class Sounds(Numbers):
         assert self.sound is not None
         rate, waves = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32)
         for place, value in enumerate(values):
-            wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
+            try:
+                wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
+            except (DataError, TypeError, ValueError) as error:
+                name = repr(Path(value).name) if isinstance(value, str | Path) else f"sound {place}"
+                raise DataError(f"{name} cannot be read: {error}; the model reads sounds: files, or arrays.") from None
             waves[place, : len(wave)] = wave[: self.sound.samples]
         return ArrayBatches(self.sound(Arrays.unlabelled(waves)), BATCH, shuffle=False, labelled_only=False)
 
@@ -237,31 +297,66 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
     """What a run reads its rows with; a tokenizer is that kept from before, or of the pretrained model, or learnt."""
     if rows.spec.kind == "audio":
         return Sounds(rows.spec.rate)
+    if rows.spec.kind == "image":
+        return Pictures()
     if rows.spec.kind != "text":
-        return Numbers(rows.spec.kind)
+        return Numbers(rows.spec.kind, columns=rows.basis.features)
     kept = folder / "tokenizer"
     known = (kept / "tokenizer.json").exists()
     tokenizer = Tokenizer.load(kept) if known else tokenizer_of(experiment.model, experiment.task, rows)
     tokenizer.save(kept)
-    return _texts(tokenizer, experiment)
+    if experiment.task.max_length is not None:
+        return _texts(tokenizer, experiment)
+    lengths = lengths_of(rows["train"], tokenizer, experiment.task.form)
+    return _texts(tokenizer, with_length(experiment, fitting_length(lengths, experiment.model)))
+
+
+def lengths_of(dataset: Any, tokenizer: Tokenizer, form: str) -> np.ndarray:
+    """Tokens of some examples of a split, evenly spaced over it, i64[n]; none above :data:`LONGEST`."""
+    some = dataset.select(np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).round().astype(np.int64)))
+    if form != "two texts" or "text_pair" not in some.column_names:
+        return encode(some, tokenizer, LONGEST, cache=False).lengths
+    columns = (some.select_columns(["text"]), some.select_columns(["text_pair"]).rename_column("text_pair", "text"))
+    return np.maximum(*(encode(column, tokenizer, LONGEST, cache=False).lengths for column in columns))
+
+
+def fitting_length(lengths: np.ndarray, model: Any) -> int:
+    """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has positions.
+
+    It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training; memory and
+    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is dear.
+    """
+    wanted = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0
+    return min(max(-(-wanted // 32) * 32, SHORTEST), LONGEST, getattr(model, "max_length", LONGEST))
+
+
+def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
+    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are no texts."""
+    if max_length is None or experiment.task.max_length is not None:
+        return experiment
+    return experiment.replace(task=experiment.task.replace(max_length=max_length))
 
 
 def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
     """The tokenizer of a pretrained model; where there is none (or no model yet), one learnt from the training rows."""
     if model is not None and (source := model.folder()) is not None:
-        return Tokenizer.load(source)
+        return Tokenizer.load(sentence.encoder_folder(source))
     train = rows["train"]
     texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
-    return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary)
+    special = {} if model is None else {"special_tokens": model.special_tokens}
+    return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary, **special)
 
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:
     """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
     if kind == "text":
-        return _texts(Tokenizer.load(folder), experiment)
+        return _texts(Tokenizer.load(folder), with_length(experiment, fitting_length(np.zeros(0), experiment.model)))
     if kind == "audio":
         sound = loads(Sound, (folder / _SOUND).read_text(encoding="utf-8"))
         return Sounds(sound.rate, sound, shape)
+    if kind == "image":
+        place = folder / _PIXELS
+        return Pictures(shape, loads(Pixels, place.read_text(encoding="utf-8")) if place.exists() else None)
     place = folder / _STANDARD
     standard = loads(Standard, place.read_text(encoding="utf-8")) if place.exists() else None
     return Numbers(kind, standard, shape)
@@ -269,6 +364,7 @@ def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ..
 
 def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
     task = experiment.task
+    tokenizer = tokenizer.open_ended() if task.labelled and experiment.model.pools_last else tokenizer
     return Texts(tokenizer, task.max_length, task.form, experiment.train.seed, getattr(task, "stride", 0))
 
 

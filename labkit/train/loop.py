@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from labkit.base.config import loads
+from labkit.base.cache import write_atomic
+from labkit.base.config import dumps, loads
 from labkit.base.errors import LabkitError, RunError
 from labkit.data.arrow import numbers
 from labkit.data.rows import Rows
@@ -24,7 +25,9 @@ from labkit.train.experiment import Experiment
 from labkit.train.feed import Feed, Portion
 from labkit.train.health import Health, NotFinite, blamed, is_finite, listed
 from labkit.train.machine import memory_in_use
+from labkit.train.outcome import outcome_of
 from labkit.train.peers import ALONE, Listener, Peers
+from labkit.train.selection import best_of, without_gain
 from labkit.train.setup import prepare, save_model, shapes_of
 from labkit.train.step import State
 from labkit.train.store import Record, Store
@@ -99,6 +102,11 @@ class _Loop:
         self.setup = prepare(
             self.experiment, self.folder, lambda message: self._say("preparing", message), parts, self.peers
         )
+        if self.setup.experiment != self.experiment:  # what was left to the data is decided
+            self.experiment = self.setup.experiment
+            self.store.update(self.id, experiment=dumps(self.experiment))
+            if self.peers.lead:
+                write_atomic(self.folder / "experiment.toml", dumps(self.experiment))
         self.steps, self.batches = self.setup.steps, self.setup.batches
         self.total = self.steps.total
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
@@ -169,7 +177,15 @@ class _Loop:
         params = self.steps.on_host(params)
         if self.peers.lead:
             save_model(self.setup, params, self.folder / "model")
-        self.teller.tell(summary={"model_step": step, **self._scores(step)})
+        self.teller.tell(summary={"model_step": step, **self._scores(step), **self._outcome(step)})
+
+    def _outcome(self, step: int) -> dict[str, Any]:
+        """What the run says of itself at its end: truncation, and a model of ``step`` that is worth nothing."""
+        told = self.store.records(self.id, split="train")
+        losses = [record.value for record in told if record.name == "loss"]
+        summary = self.setup.summary
+        found = outcome_of(self.experiment, summary, losses, self._evaluations().get(step, {}))
+        return {"warnings": summary["warnings"] + found.warnings, "cause": found.cause}
 
     def _better(self) -> int | None:
         """The step of the best evaluation, where that is the one to keep, is not this one, and is still whole."""
@@ -202,7 +218,7 @@ class _Loop:
     def _rows_of(self, step: int) -> list[int]:
         """The rows that the update to ``step`` learnt from, as numbered in their source; of windows, their places."""
         rows = None
-        if getattr(self.experiment.task, "form", "rows") in ("rows", "two texts"):
+        if getattr(self.experiment.task, "form", "rows") in ("rows", "two texts", "translation"):
             rows = numbers(Rows.open(self.folder / "data")["train"], "row", np.int64)
         return blamed(self.batches.at(step - 1), rows)
 
@@ -360,20 +376,28 @@ class _Loop:
     def _patience_is_over(self) -> bool:
         if not self.train.patience or self.evaluated != self.step:
             return False
-        best = self._best()
-        later = {r.step for r in self._validation() if best and r.step > best[0]}
-        return self.peers.agree(len(later) >= self.train.patience)
+        return self.peers.agree(without_gain(self._evaluations(), *self._metric()) >= self.train.patience)
 
     def _validation(self) -> list[Record]:
         return self.store.records(self.id, split="validation")
 
-    def _best(self) -> tuple[int, float] | None:
-        """Step and value of the best evaluation; the earliest of equals."""
+    def _evaluations(self) -> dict[int, dict[str, float]]:
+        """Step → metric → value, of the validation rows."""
+        found: dict[int, dict[str, float]] = {}
+        for record in self._validation():
+            found.setdefault(record.step, {})[record.name] = record.value
+        return found
+
+    def _metric(self) -> tuple[str, float]:
+        """The metric that evaluations are compared by, and 1, or -1 where less is better."""
         metric = self.train.metric or self.setup.task.headline
-        sign = -1.0 if metric == "loss" else 1.0
-        scored = [(sign * r.value, -r.step) for r in self._validation() if r.name == metric]
-        scored = [pair for pair in scored if pair[0] == pair[0]]
-        return (-max(scored)[1], sign * max(scored)[0]) if scored else None
+        return metric, -1.0 if metric == "loss" else 1.0
+
+    def _best(self) -> tuple[int, float] | None:
+        """Step and value of the best evaluation."""
+        metric, sign = self._metric()
+        step = best_of(evaluations := self._evaluations(), metric, sign)
+        return None if step is None else (step, evaluations[step][metric])
 
     def _scores(self, step: int) -> dict[str, float]:
         return {f"validation_{r.name}": r.value for r in self._validation() if r.step == step}

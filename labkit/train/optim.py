@@ -47,7 +47,9 @@ class Optimizer(Config):
     falls by half cosines (Smith, arXiv 1803.09820).
     """
 
-    learning_rate: float = option(3e-5, "Greatest learning rate, reached after the warm-up.", low=0.0)
+    learning_rate: float | None = option(
+        None, "Greatest learning rate, reached after the warm-up; left out, that of the model.", low=0.0
+    )
     schedule: str = option("linear", "How the rate falls after the warm-up.", choices=SCHEDULES)
     warmup: float = option(0.1, "Share of all steps in which the rate rises from 0.", low=0.0, high=1.0)
     decay: float = option(0.2, "wsd: share of all steps, the last ones, in which the rate falls.", low=0.0, high=1.0)
@@ -101,8 +103,10 @@ class Optimizer(Config):
         return jnp.where(step < rise, up, down).astype(jnp.float32)
 
     def rates(self, total: int) -> np.ndarray:
-        """The learning rate of every update, f32[total], to be plotted before use."""
-        return np.asarray(self.learning_rate * self.shape(jnp.arange(total), total))
+        """The learning rate of every update, f32[total], to be plotted before use; as a fraction of the greatest one
+        where that is left to the model."""
+        greatest = 1.0 if self.learning_rate is None else self.learning_rate
+        return np.asarray(greatest * self.shape(jnp.arange(total), total))
 
     def begins(self, layer: int | np.ndarray, top: int, total: int) -> np.ndarray:
         """The update with which a layer starts to move where layers are set free one after the other, from the head

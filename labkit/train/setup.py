@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -18,17 +19,23 @@ from labkit.base.cache import write_atomic
 from labkit.base.config import dumps
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.data.rows import Rows
-from labkit.models import lora, weights
+from labkit.models import lora, sentence, weights
 from labkit.models.parts import compute_dtype
+from labkit.tasks.lm import LanguageModel
+from labkit.tasks.pretrain import Pretrain
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.flops import work_of
-from labkit.train.inputs import Numbers, Texts, inputs_of, opened
+from labkit.train.inputs import Numbers, Texts, inputs_of, opened, with_length
 from labkit.train.machine import mixed_pays
 from labkit.train.mesh import Placement
 from labkit.train.optim import Optimizer
+from labkit.train.outcome import constant_of
 from labkit.train.peers import ALONE, Peers
 from labkit.train.step import Params, Steps, flatten
+from labkit.train.truncation import message, truncation
 
+#: Of a model folder: what an example is, its shape, and the names of the outputs.
+FACTS = "labkit.json"
 #: Train metrics are reported about this many times an epoch.
 REPORTS = 20
 #: Updates in one call, at most, where a single one is shorter than the host takes to give the next …
@@ -57,7 +64,7 @@ class Plan:
         rngs = nnx.Rngs(self.experiment.train.seed)
         module = self.task.module(self.computed, rngs)
         if self.model.weights:
-            self.model.load(module.trunk)
+            self.task.check_loaded(self.model.load(module.trunk))
         _adapt(module, self.experiment.train.optimizer, rngs)
         return flatten(nnx.to_pure_dict(nnx.split(module)[1]))
 
@@ -101,7 +108,7 @@ def plan_of(
 ) -> Plan:
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
-    train = experiment.train
+    experiment, train = with_length(experiment, getattr(inputs, "max_length", None)), experiment.train
     placement = Placement.of(train.devices, train.model_parallel, train.sharded)
     sized = inputs.sized(experiment.model)
     model = sized.replace(dtype=peers.agree(with_precision(sized).dtype)) if peers.count > 1 else with_precision(sized)
@@ -135,6 +142,9 @@ def plan_of(
         "layout": layout,
         "updates_per_call": most,
         "truncated": getattr(examples["train"], "truncated", 0),
+        "truncation": (cut := truncation(inputs, rows["train"], examples["train"])),
+        "constant": constant_of(task, examples["train"], examples["validation"]),
+        "warnings": [message(cut)] if cut else [],
         "train_rows": len(examples["train"]),
         "precision": model.dtype if model.dtype == "mixed" else str(compute_dtype(model.dtype)),
         "device": str(jax.devices()[0].device_kind),
@@ -201,21 +211,42 @@ def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def save_model(setup: Plan, params: Params, folder: Path) -> None:
-    """Write the model: texts' in the Hugging Face layout, others' under labkit's own names; ``labkit.toml`` beside it
-    says what was done."""
+    """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
+    names. ``labkit.toml`` and ``labkit.json`` beside it say what was done and what the outputs are called."""
     optimizer, task = setup.experiment.train.optimizer, setup.task
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
     merged = task.finished(merged) if hasattr(task, "finished") else merged
+    merged = {name: value for name, value in merged.items() if not name.startswith(task.unused)}
+    facts = {
+        "reads": setup.inputs.kind,
+        "shape": list(getattr(setup.model, "input_shape", ())),
+        "classes": task.classes,
+    }
     if hasattr(setup.model, "save"):
-        trunk = {tuple(name.split("/")[1:]): value for name, value in merged.items() if name.startswith("trunk/")}
-        tensors, config = task.head(merged, setup.model)
-        setup.model.save(trunk, folder, tensors or None, **config)
+        own = setup.inputs.tokenizer
+        task.save(merged, setup.model, folder, weights.Specials(own.pad_id, own.cls_id, own.end_ids, own.start_id))
     else:
-        shape = list(getattr(setup.model, "input_shape", ()))
-        weights.save_own(merged, folder, {"labkit_reads": setup.inputs.kind, "labkit_shape": shape, **task.described()})
-    setup.inputs.save(folder)
+        weights.save_own(merged, folder, task.described())
+    if isinstance(setup.inputs, Texts):
+        _export_tokenizer(setup, folder)
+    else:
+        setup.inputs.save(folder)
+    write_atomic(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
     manifest.seal(folder)
+
+
+def _export_tokenizer(setup: Plan, folder: Path) -> None:
+    """Write the tokenizer, with which other programs make the tokens that this model reads; once more beside an encoder
+    in a folder of its own."""
+    task, model = setup.experiment.task, setup.model
+    writes, hides = isinstance(task, LanguageModel), isinstance(task, Pretrain)
+    longest = model.max_length if writes or hides else task.max_length
+    encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
+    for place in {folder, encoder}:
+        setup.inputs.tokenizer.export(
+            place, longest, types=model.reads_types, prompts=writes, read_special=writes or hides
+        )
 
 
 def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | Numbers]:
@@ -227,24 +258,49 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | 
     if (folder / manifest.NAME).exists():
         weights.check_sealed(folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        named = config["id2label"] if experiment.task.labelled else {}
-        classes = tuple(named[str(number)] for number in range(len(named)))
-    except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"config.json of {folder.name!r} names no classes: {error!r}. Export the model again."
-        ) from None
-    shape = tuple(config.get("labkit_shape", ()))
-    inputs = opened(experiment, folder, config.get("labkit_reads", "text"), shape)
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        classes, kind, shape = tuple(map(str, facts["classes"])), str(facts["reads"]), tuple(map(int, facts["shape"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{FACTS} of {folder.name!r} names no classes: {error!r}. Export the model again.") from None
+    inputs = opened(experiment, folder, kind, shape)
     model = inputs.sized(experiment.model)
     task = experiment.task.restored(classes, getattr(inputs, "tokenizer", None))
     module = nnx.eval_shape(lambda: task.module(model, nnx.Rngs(0)))
     if hasattr(model, "save"):
         model.load(module.trunk, folder)
-        task.load_head(module, weights.Tensors(folder), model)
+        task.load_head(module, folder, model)
+        _fill_unused(module, task.unused, folder)
     else:
         weights.load_own(module, folder)
     return module, task, inputs
+
+
+def _fill_unused(module: nnx.Module, unused: tuple[str, ...], folder: Path) -> None:
+    """Give parameters that the file lacks, because nothing reads them, the value 0."""
+    flat = nnx.to_flat_state(nnx.state(module))
+    empty = [(path, leaf) for path, leaf in flat if isinstance(leaf.get_value(), jax.ShapeDtypeStruct)]
+    if lacking := ["/".join(map(str, path)) for path, _ in empty if not "/".join(map(str, path)).startswith(unused)]:
+        raise WeightsError(f"the model in {folder} lacks {', '.join(lacking[:10])}. Copy or export it again.")
+    zeros = [(path, leaf.replace(jnp.zeros(leaf.shape, leaf.dtype))) for path, leaf in empty]
+    nnx.update(module, nnx.from_flat_state(zeros))
+
+
+def check_export(experiment: Experiment, folder: Path) -> None:
+    """Raise :class:`ConfigError` where other programs would read a model otherwise than labkit does."""
+    task, model = experiment.task, experiment.model
+    if not hasattr(model, "save") or (folder / sentence.MODULES).exists():
+        return
+    if "score.bias" in (stored := weights.Tensors(folder)):
+        raise ConfigError(
+            f"the head of this model has a bias ({', '.join(f'{value:.6g}' for value in stored['score.bias'][:5])}), "
+            f"and that of transformers has none for {model.family!r}. Train with family = 'gpt2' and not "
+            "more outputs than the width, or subtract the mean from the target. lk.Predictor opens the run's own model."
+        )
+    if isinstance(task, Pretrain) and task.next_sentence and model.pooled_by != "cls":
+        raise ConfigError(
+            f"next_sentence was trained with pooling = {model.pooling!r}, and transformers has that head on the pooler "
+            "alone. Train with pooling = 'cls', or with next_sentence = False."
+        )
 
 
 def _layer_of(module: Any, name: str, top: int) -> int | np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.base.config import Config, dumps, loads, option
+from labkit.base.config import Config, dumps, known_settings, loads, option
 from labkit.base.errors import ConfigError, LabkitError
 
 
@@ -147,3 +149,27 @@ def test_an_option_keeps_what_a_form_needs() -> None:
 
 def test_every_error_is_a_labkit_error_and_a_value_error() -> None:
     assert issubclass(ConfigError, LabkitError) and issubclass(ConfigError, ValueError)
+
+
+def test_an_unknown_setting_given_in_python_gets_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"Outer has no setting 'epoch'\. Did you mean 'epochs'\? It has: epo"):
+        Outer(epoch=5)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match="Needy takes 2 settings at most, not 3"):
+        Needy("a", 1, 2)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"Outer\.epochs = 'three' is a str; it must be a number"):
+        Outer(epochs="three")  # type: ignore[arg-type]
+
+
+def test_a_config_is_copied_and_pickled() -> None:
+    config = Needy("x", 2)
+    assert copy.deepcopy(config) == copy.copy(config) == pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_function_names_the_nearest_of_its_settings() -> None:
+    @known_settings
+    def work(rows: int, *, near: bool = False) -> int:
+        return rows + near
+
+    assert work(1, near=True) == work(rows=2) == 2
+    with pytest.raises(ConfigError, match=r"work has no setting 'naer'\. Did you mean 'near'\? It has: rows, near\."):
+        work(1, naer=True)  # type: ignore[call-arg]

@@ -402,7 +402,7 @@ def test_the_real_e5_puts_translations_together() -> None:
 
     from labkit.models.bert import BertConfig
 
-    config = BertConfig(weights="e5-small")
+    config = BertConfig(weights="e5-small").settled(vectors=True)
     assert (config.vocab_size, config.depth, config.width, config.pooling) == (250037, 12, 384, "mean")
     model = config.build(nnx.Rngs(0))
     config.load(model)

@@ -72,8 +72,8 @@ def test_features_are_the_numeric_columns_or_one_of_lists():
     types = {"size": Value("int32"), "name": Value("string"), "price": Value("float64"), "new": Value("bool")}
     dataset = table(types, size=[1, None, 3], name=["a", "b", "c"], price=[0.5, -1e9, 2], new=[True, False, None])
     arrays = stack(dataset, FEATURES)
-    assert arrays.names == ("size", "price", "new") and arrays.inputs.dtype == np.float32
-    np.testing.assert_array_equal(arrays.inputs, np.float32([[1, 0.5, 1], [np.nan, -1e9, 0], [3, 2, np.nan]]))
+    assert arrays.names == ("size", "price", "new") and arrays.inputs.dtype == np.float64
+    np.testing.assert_array_equal(arrays.inputs, np.array([[1, 0.5, 1], [np.nan, -1e9, 0], [3, 2, np.nan]]))
     listed = stack(table({"x": List(Value("float32"))}, x=[[1, 2], [3, 4]]), FEATURES)
     assert listed.inputs.tolist() == [[1, 2], [3, 4]] and listed.names == ()
     assert stack(table({"x": Array2D((2, 2), "uint8")}, x=list(pictures(3, (2, 2)))), FEATURES).shape == (4,)
@@ -181,6 +181,14 @@ def test_standardisation_knows_the_training_rows_only():
     np.testing.assert_allclose(new.inputs, [[1, 0, 1]], atol=0.2)
     assert new.inputs.dtype == np.float32 and new.inputs[0, 1] == 0
     assert loads(Standard, dumps(standard)) == standard
+
+
+def test_small_changes_of_great_numbers_are_standardised():
+    seconds = 1_700_000_000 + np.arange(100)
+    arrays = stack(table({"t": Value("int64")}, t=seconds.tolist()), FEATURES)
+    expected = (np.arange(100) - 49.5) / np.arange(100).std()
+    np.testing.assert_allclose(Standard.fit(arrays)(arrays).inputs[:, 0], expected, rtol=1e-5)
+    assert Standard.fit(Arrays.unlabelled(np.full((1000, 1), 0.1 + 1e9))).scale == (1.0,)
 
 
 def test_constant_and_missing_features():

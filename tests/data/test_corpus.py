@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,3 +102,12 @@ def test_what_is_too_little_is_said():
         sentence_pairs(rows_of([5] * 9), np.zeros(9, int), 7, 0)
     with pytest.raises(DataError, match="needs four passages of 30 tokens or more; there are 1"):
         sentence_pairs(rows_of([2] * 3), np.zeros(3, int), 64, 0)
+
+
+def test_rows_that_were_cut_before_are_counted():
+    cut = replace(rows_of([9, 9, 9, 9, 9]), truncated=2)
+    assert stream(cut, 8).truncated == 2
+    whole = sentence_pairs(replace(cut, truncated=0), np.zeros(5), 23, 0).truncated
+    assert sentence_pairs(cut, np.zeros(5), 23, 0).truncated == whole + 2
+    skipped = stream(rows_of([3, 3]), 4, skip=0)
+    assert skipped.ids.tolist() == [CLS, 10, 11, 12, SEP, CLS, 13, 14, 15, SEP]

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 import labkit as lk
+from labkit.data.answers import answers_of
 from labkit.data.corpora import sentence
 from labkit.data.questions import built
-from labkit.data.spans import answers_of
 
 FILLER = "The/at old/jj house/nn stood/vbd on/in a/at hill/nn and/cc looked/vbd over/in the/at quiet/jj valley/nn ./."
 ASKED = {

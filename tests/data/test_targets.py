@@ -8,8 +8,8 @@ import pytest
 
 import labkit as lk
 from labkit.base.errors import ConfigError, DataError
-from labkit.data.arrays import Standard, stack
-from labkit.data.tabular import features_of
+from labkit.data.arrays import stack
+from labkit.data.newrows import features_of
 from labkit.data.targets import targets_of
 
 
@@ -95,16 +95,15 @@ def test_a_table_becomes_features_with_a_column_for_each_word(tmp_path):
     assert arrays.target[:, 0].tolist() == list(range(1, 13))
     left = rows.report.counts()["counted"]
     assert left["column left out"] == 1 and left["missing value"] == 1
-    standard = Standard.fit(arrays)
     new = pd.DataFrame({"heated": [1], "size": ["2.5"], "town": ["A"]})
-    assert features_of(new, standard.names).tolist() == [[2.5, 1, 0, 1]]
-    with pytest.raises(DataError, match="no column 'town'"):
-        features_of(new.drop(columns="town"), standard.names)
+    assert features_of(new, rows.spec.features, arrays.names).tolist() == [[2.5, 1, 0, 1]]
+    with pytest.raises(DataError, match="no column 'town'; the model reads size, town, heated"):
+        features_of(new.drop(columns="town"), rows.spec.features, arrays.names)
 
 
 def test_columns_that_cannot_be_used_are_said(tmp_path):
     given = [{"a": n, "b": f"words that never come again {n}", "y": n % 2} for n in range(8)]
-    with pytest.raises(DataError, match="'b' holds neither numbers nor a few words"):
+    with pytest.raises(DataError, match="'b' cannot be a feature: neither numbers nor words that repeat"):
         lk.load(given, features=("a", "b"), label="y")
     with pytest.raises(ConfigError, match=r"give number = \('a',\) or label = 'y'"):
         lk.load(given, features=True, label="y", number="a")
@@ -114,3 +113,117 @@ def test_columns_that_cannot_be_used_are_said(tmp_path):
     with pytest.raises(DataError, match=r"not a number \(1\): row 5 of train"):
         lk.load(messy, features=True, label="y")
     assert len(lk.load(messy, features=True, label="y", on_bad="skip")) == 39
+
+
+# --- class names and labels as people write them ----------------------------------------------------------------------
+
+
+def labelled(labels, **settings):
+    return lk.load(rows_of([f"text {n}" for n in range(len(labels))], tag=labels), label="tag", **settings)
+
+
+def noted(rows, reason):
+    return [note.detail for note in rows.report.notes if note.reason == reason]
+
+
+@pytest.mark.parametrize("kind", ["Dataset", "parquet", "splits"])
+def test_class_names_of_lists_come_with_the_data_set(tmp_path, kind):
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+
+    kinds = Features(text=Value("string"), tags=List(ClassLabel(names=["joy", "anger", "fear"])))
+    data = Dataset.from_dict({"text": ["a", "b", "c"], "tags": [[0], [1, 0], []]}, features=kinds)
+    source = {"Dataset": data, "splits": DatasetDict(train=data, test=data)}.get(kind)
+    if kind == "parquet":
+        data.to_parquet(source := tmp_path / "x.parquet")
+    rows = lk.load(source, label="tags")
+    assert rows.spec.classes == ("joy", "anger", "fear")  # in their order, one of them without rows
+    assert targets_of(rows["train"]).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    for classes in ({"0": "J", "1": "A", "2": "F"}, {0: "J", 1: "A", 2: "F"}, {"joy": "J", "anger": "A", "fear": "F"}):
+        again = lk.load(source, label="tags", classes=classes)
+        assert again.spec.classes == ("J", "A", "F") and np.array_equal(
+            targets_of(again["train"]), targets_of(rows["train"])
+        )
+
+
+def test_class_ids_name_the_classes_of_one_label_too():
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    kinds = Features(text=Value("string"), label=ClassLabel(names=["neg", "pos"]))
+    data = Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=kinds)
+    for classes in ({"0": "bad", "1": "good"}, {"neg": "bad", "pos": "good"}):
+        rows = lk.load(data, classes=classes)
+        assert rows.spec.classes == ("bad", "good") and rows["train"]["label"][:] == [1, 0]
+
+
+def test_each_column_of_class_names_is_read_by_its_own_order():
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    kinds = Features(text=Value("string"), a=ClassLabel(names=["no", "yes"]), b=ClassLabel(names=["yes", "no"]),
+                     c=ClassLabel(names=["absent", "present"]), d=ClassLabel(names=["x", "y", "z"]))  # fmt: skip
+    data = Dataset.from_dict({"text": ["p", "q"], "a": [1, 0], "b": [0, 1], "c": [1, 0], "d": [0, 1]}, features=kinds)
+    rows = lk.load(data, label=("a", "b", "c"))
+    assert targets_of(rows["train"]).tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert noted(rows, "second class counts as 1") == ["'present'"]
+    with pytest.raises(DataError, match="column 'd' holds the classes x, y, z, not 0 and 1"):
+        lk.load(data, label=("a", "d"))
+    with pytest.raises(DataError, match="column 'a' holds the classes no, yes, not numbers"):
+        lk.load(data, number="a")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["['a', 'b']", "['b']", "[]"], ['["a", "b"]', '["b"]', "[]"], ["['a' 'b']", "['b']", "[]"],
+        ["[a, b]", "[b]", "[]"], ["('a', 'b')", "('b',)", "()"], ["{'a', 'b'}", "{'b'}", "[]"],
+        [{"a", "b"}, {"b"}, set()], [("a", "b"), ("b",), ()], [np.array(["a", "b"]), np.array(["b"]), np.array([])],
+    ],
+)  # fmt: skip
+def test_lists_of_labels_however_they_are_written(labels):
+    rows = labelled(labels)
+    assert (rows.spec.aim, rows.spec.classes) == ("labels", ("a", "b"))
+    assert targets_of(rows["train"]).tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert isinstance(labels[0], str) == bool(noted(rows, "written list of labels read"))
+
+
+def test_written_lists_without_a_value_are_missing_and_lone_brackets_are_names():
+    rows = labelled(["['a', 'b']", "nan", None, "['b']"], missing="keep")
+    assert list(rows["train"]["label"]) == [0, -1, -1, 0]
+    assert labelled(["[pos]", "[neg]"] * 5).spec.classes == ("[neg]", "[pos]")
+
+
+@pytest.mark.parametrize(
+    "labels", [[[0, 1, 1], [1, 0, 0]], [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]], ["[0, 1, 1]", "[1 0 0]"]]
+)
+def test_lists_of_0_and_1_are_a_column_for_each_class(labels):
+    rows = labelled(labels)
+    assert rows.spec.classes == ("0", "1", "2") and targets_of(rows["train"]).tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert labelled(labels, classes=("x", "y", "z")).spec.classes == ("x", "y", "z")
+    with pytest.raises(DataError, match="lists of 3 zeros and ones; there are 2 classes"):
+        labelled(labels, classes=("x", "y"))
+
+
+def test_labels_that_look_alike_or_may_be_several_are_reported_with_a_remedy():
+    rows = labelled(["gut", "Gut", "GUT", "schlecht"] * 5)
+    assert rows.spec.classes == ("GUT", "Gut", "gut", "schlecht")
+    (said,) = noted(rows, "labels that differ only in case")
+    assert said.startswith("'GUT', 'Gut', 'gut'; classes={")
+    joined = labelled(
+        ["gut", "Gut", "GUT", "schlecht"] * 5, classes=eval(said.partition("classes=")[2].split("}")[0] + "}")
+    )
+    assert joined.spec.counts["train"] == {"gut": 15, "schlecht": 5}
+    assert noted(labelled(["caf\u00e9", "cafe\u0301", "x"] * 5), "labels that differ only in spaces or Unicode form")
+    for separator in ";|":
+        (said,) = noted(labelled([f"a{separator}b", "a", "b"] * 5), "labels that may be several labels")
+        assert f"separator={separator!r}" in said
+    assert not noted(labelled(["pop/rock", "jazz", "folk"] * 5), "labels that may be several labels")
+
+
+def test_words_for_missing_in_labels():
+    with pytest.raises(DataError, match=r"labels are missing in column 'tag': 5 of 15"):
+        labelled(["?", "a", "b"] * 5)
+    assert labelled(["?", "a", "b"] * 5, classes=("?", "a", "b")).spec.counts["train"]["?"] == 5
+    rows = labelled(["none", "+", "-"] * 5)
+    assert rows.spec.classes == ("+", "-", "none")
+    assert noted(rows, "label that may mean a missing value") == ["'-'", "'none'"]
+    rows = labelled(["a;b", "NA", "", "b"], separator=";", missing="keep")
+    assert list(rows["train"]["label"]) == [0, -1, 0, 0] and rows.spec.classes == ("a", "b")

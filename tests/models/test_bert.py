@@ -130,7 +130,7 @@ def noisy(config: BertConfig, seed: int = 0) -> Bert:
 @cache
 def real(name: str) -> tuple[Bert, LoadReport, Path]:
     """A pretrained model, what loading it reported, and its folder."""
-    config = BertConfig(preset=name)
+    config = BertConfig(preset=name).settled(vectors=True)
     model = config.build(nnx.Rngs(0))
     return model, config.load(model), samples.folder(name)
 
@@ -183,8 +183,6 @@ def test_sentence_vectors_of_minilm_have_the_published_angles() -> None:
 @pytest.mark.parametrize("name", ["minilm-l6", "bert-tiny"])
 def test_a_preset_says_what_config_json_says(name: str) -> None:
     preset, read = BertConfig(preset=name), BertConfig(weights=str(samples.folder(name)))
-    if name == "bert-tiny":  # its file has no pooler and does not say how to do without
-        read = read.replace(pooling="mean")
     assert settings_of(preset) == settings_of(read)
 
 
@@ -425,10 +423,10 @@ def test_settings_keep_what_differs_and_round_trip(config: BertConfig, kept: dic
 def test_sizes_that_are_left_out_are_filled_in() -> None:
     config = BertConfig(preset="small")
     assert (config.depth, config.width, config.heads, config.mlp_width) == (4, 512, 8, 2048)
-    assert (config.vocab_size, config.weights, config.pooling) == (None, "", "cls")
+    assert (config.vocab_size, config.weights, config.pooling) == (None, "", "auto")
     assert BertConfig().replace(weights="") == BertConfig(preset="").replace(depth=12)
     minilm = BertConfig(preset="minilm-l6")
-    assert (minilm.heads, minilm.mlp_width, minilm.weights, minilm.pooling) == (12, 1536, "minilm-l6", "mean")
+    assert (minilm.heads, minilm.mlp_width, minilm.weights) == (12, 1536, "minilm-l6")
 
 
 def test_another_preset_brings_its_sizes_and_own_choices_stay() -> None:
@@ -442,7 +440,7 @@ def test_another_preset_brings_its_sizes_and_own_choices_stay() -> None:
     [
         ({"preset": "minilm"}, "BertConfig.preset = 'minilm' is not one of .* Did you mean 'minilm-l6'?"),
         ({"preset": "tiny", "heads": 3}, "width = 128 is not a multiple of heads = 3"),
-        ({"preset": "tiny", "pooling": "max"}, "pooling = 'max' is not one of cls, mean"),
+        ({"preset": "tiny", "pooling": "median"}, "pooling = 'median' is not one of auto, cls, mean, first, max"),
         ({"preset": "tiny", "dropout": 1.0}, "dropout = 1.0 is above its greatest value, 0.9"),
         ({"preset": "tiny", "depht": 3}, "no setting 'depht'. Did you mean 'depth'?"),
         ({"preset": "tiny", "width": "128"}, "width = '128' is a str; it must be int"),

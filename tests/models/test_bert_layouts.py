@@ -254,32 +254,53 @@ def test_a_classifier_of_labkit_is_one_of_that_layout(kind: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("kind", "pooling", "names", "architecture"),
+    ("kind", "names", "architecture"),
     [
-        ("bert", "cls", "classifier", "BertForSequenceClassification"),
-        ("bert", "mean", "classifier", "BertForSequenceClassification"),
-        ("roberta", "cls", "classifier.out_proj", "RobertaForSequenceClassification"),
-        ("roberta", "mean", "classifier", "RobertaModel"),
-        ("distilbert", "cls", "classifier", "DistilBertForSequenceClassification"),
-        ("distilbert", "mean", "classifier", "DistilBertModel"),
+        ("bert", "classifier", "BertForSequenceClassification"),
+        ("roberta", "classifier.out_proj", "RobertaForSequenceClassification"),
+        ("xlm-roberta", "classifier.out_proj", "XLMRobertaForSequenceClassification"),
+        ("distilbert", "classifier", "DistilBertForSequenceClassification"),
     ],
 )
-def test_a_head_is_named_for_what_it_is(kind: str, pooling: str, names: str, architecture: str, tmp_path: Path) -> None:
-    config = BertConfig(preset="tiny", vocab_size=5, width=4, heads=1, max_length=3, layout=kind, pooling=pooling)
+def test_a_head_on_the_pooler_is_the_classifier_of_the_layout(
+    kind: str, names: str, architecture: str, tmp_path: Path
+) -> None:
+    config = BertConfig(preset="tiny", vocab_size=5, width=4, heads=1, max_length=3, layout=kind)
     model, kernel, bias = config.build(nnx.Rngs(0)), np.arange(8.0, dtype=np.float32).reshape(4, 2), np.ones(2)
-    tensors, said = config.head_tensors(kernel, bias)
-    assert (sorted(tensors), said) == ([f"{names}.bias", f"{names}.weight"], architecture)
-    folder = config.save(model, tmp_path, tensors)
-    stored = load_file(folder / "model.safetensors")
-    encoder = {name for name in stored if name.startswith(f"{kind}.")}
+    config.save_classifier(model, tmp_path, kernel, bias, max_length=3)
+    stored, said = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
+    assert said["architectures"] == [architecture] and said["model_type"] == kind
+    encoder = {name for name in stored if name.startswith(f"{kind.removeprefix('xlm-')}.")}
     outside = {name.removesuffix(".weight") for name in set(stored) - encoder if name.endswith(".weight")}
-    layer = {"roberta": "classifier.dense", "distilbert": "pre_classifier"}
-    assert outside == {names} | ({layer[kind]} if kind in layer and pooling == "cls" else set())
-    assert BertConfig(weights=str(folder)).pooling == pooling
-    np.testing.assert_array_equal(BertConfig(weights=str(folder)).head_of(stored)[0], kernel)
+    layer = {"roberta": "classifier.dense", "xlm-roberta": "classifier.dense", "distilbert": "pre_classifier"}
+    assert outside == {names} | ({layer[kind]} if kind in layer else set())
+    assert BertConfig(weights=str(tmp_path)).pooled_by == "cls"
+    np.testing.assert_array_equal(BertConfig(weights=str(tmp_path)).load_classifier(tmp_path)[0], kernel)
     fresh = config.build(nnx.Rngs(1))
-    report = config.load(fresh, folder)
-    assert not report.missing and set(report.ignored) == set(tensors)
+    report = config.load(fresh, tmp_path)
+    assert not report.missing and set(report.ignored) == {f"{names}.weight", f"{names}.bias"}
+
+
+@pytest.mark.parametrize("kind", bert_layouts.LAYOUTS)
+@pytest.mark.parametrize("pooling", bert_layouts.POOLINGS[1:])
+def test_a_head_on_another_pooling_is_a_sentence_folder(kind: str, pooling: str, tmp_path: Path) -> None:
+    """No config.json at the root: there is no class of transformers that would compute this."""
+    config = BertConfig(preset="tiny", vocab_size=5, width=4, heads=1, max_length=3, layout=kind, pooling=pooling)
+    model, kernel, bias = config.build(nnx.Rngs(0)), np.arange(8.0, dtype=np.float32).reshape(4, 2), np.ones(2, "f4")
+    config.save_classifier(model, tmp_path, kernel, bias, max_length=3)
+    assert not (tmp_path / "config.json").exists() and not (tmp_path / "model.safetensors").exists()
+    said = json.loads((tmp_path / "0_Transformer" / "config.json").read_text())
+    assert said["architectures"] == [f"{bert_layouts.LAYOUTS[kind].classes}Model"]
+    assert not any("pooler" in name for name in load_file(tmp_path / "0_Transformer" / "model.safetensors"))
+    again = BertConfig(weights=str(tmp_path), pooling=pooling)
+    assert again.layout == kind and BertConfig(weights=str(tmp_path)).settled(vectors=True).pooling == pooling
+    for one, two in zip(again.load_classifier(tmp_path), (kernel, bias), strict=True):
+        np.testing.assert_array_equal(one, two)
+    fresh = again.build(nnx.Rngs(1))
+    assert not again.load(fresh).missing
+    np.testing.assert_array_equal(fresh.layers.query.kernel[...], model.layers.query.kernel[...])
+    with pytest.raises(ConfigError, match=r"has no .*ForSequenceClassification with pooling"):
+        config.head_tensors(kernel, bias)
 
 
 def test_the_first_layer_of_a_classifier_comes_before_an_older_pooler(tmp_path: Path) -> None:
@@ -373,9 +394,12 @@ def test_settings_travel_and_other_weights_bring_their_layout(tmp_path: Path) ->
     assert BertConfig.from_dict(old).layout == "bert"
 
 
-def test_xlm_roberta_is_read_as_roberta(tmp_path: Path) -> None:
-    config = BertConfig(weights=str(write(tmp_path, "roberta", {}, model_type="xlm-roberta", vocab_size=250_002)))
-    assert (config.layout, config.vocab_size, config.max_length) == ("roberta", 250_002, LENGTH)
+def test_xlm_roberta_stays_what_it_is(tmp_path: Path) -> None:
+    stored = stored_by("roberta", headed=False)
+    config, model = loaded(write(tmp_path / "in", "roberta", stored, model_type="xlm-roberta"))
+    assert (config.layout, config.vocab_size, config.max_length) == ("xlm-roberta", WORDS, LENGTH)
+    said = json.loads((config.save(model, tmp_path / "out") / "config.json").read_text())
+    assert (said["model_type"], said["architectures"]) == ("xlm-roberta", ["XLMRobertaModel"])
 
 
 def test_what_config_json_leaves_out_is_what_transformers_takes_it_for(tmp_path: Path) -> None:
@@ -394,7 +418,10 @@ def test_what_config_json_leaves_out_is_what_transformers_takes_it_for(tmp_path:
         ({"layout": "distilbert", "types": 2}, r"types = 2, but layout 'distilbert' always has 0: leave types out"),
         ({"layout": "distilbert", "norm_eps": 1e-5}, "norm_eps = 1e-05, but layout 'distilbert' always has 1e-12"),
         ({"types": 0}, "types = 0, but layout 'bert' has at least 1 kind of segments"),
-        ({"layout": "robert"}, "layout = 'robert' is not one of bert, roberta, distilbert. Did you mean 'roberta'"),
+        (
+            {"layout": "robert"},
+            "layout = 'robert' is not one of bert, roberta, xlm-roberta, distilbert. Did you mean 'roberta'",
+        ),
     ],
 )
 def test_what_a_layout_cannot_hold_is_refused(settings: dict[str, Any], text: str) -> None:
@@ -422,7 +449,7 @@ def test_a_head_that_is_not_there_or_does_not_fit() -> None:
         bert_layouts.head_of(config, {"classifier.weight": np.zeros((2, 128))})
     with pytest.raises(WeightsError, match=r"classifier.weight \[2, 64\] .* no classifier of vectors of width 128"):
         bert_layouts.head_of(
-            config.replace(pooling="mean"), {"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)}
+            config.replace(layout="bert"), {"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)}
         )
 
 

@@ -244,15 +244,31 @@ def test_a_folder_gives_back_the_same_bits(config, model, folder):
     assert GptConfig.from_dict(config.to_dict()) == config
 
 
-def test_a_head_is_stored_beside_the_trunk(config, model, tmp_path):
+def test_a_head_is_stored_as_transformers_has_it(config, model, tmp_path):
+    """Without a bias: GPT-2's is in the last norm, and changes no answer there."""
     random = np.random.default_rng(0)
-    kernel, bias = random.normal(size=(16, 3)).astype("f4"), random.normal(size=3).astype("f4")
-    tensors, name = config.head_tensors(kernel, bias)
-    config.save(model, tmp_path, tensors, architectures=[name])
-    kept = config.head_of(weights.Tensors(tmp_path))
-    np.testing.assert_array_equal(kept[0], kernel)
-    np.testing.assert_array_equal(kept[1], bias)
-    GptConfig(weights=str(tmp_path)).load(config.build(nnx.Rngs(1)))  # and is no obstacle
+    kernel, bias = random.normal(size=(16, 3)).astype("f4"), 100 + random.normal(size=3).astype("f4")
+    biased = config.head_bias(3)
+    assert biased == (config.family == "gpt2") and not config.head_bias(17)
+    config.save_classifier(model, tmp_path, kernel, bias if biased else None, specials=weights.Specials(1, 2, 3))
+    stored, said = weights.Tensors(tmp_path), json.loads((tmp_path / "config.json").read_text())
+    assert "score.bias" not in stored and [said[f"{name}_token_id"] for name in ("pad", "bos", "eos")] == [1, 2, 3]
+    kept, none = config.load_classifier(tmp_path)
+    np.testing.assert_array_equal(kept, kernel)
+    assert none is None
+    again = GptConfig(weights=str(tmp_path))
+    other = again.build(nnx.Rngs(1))
+    again.load(other)  # the head is no obstacle
+    ids = jnp.arange(6)[None]
+    ours, theirs = (m(ids, ids >= 0).pooled @ kernel for m in (model, other))
+    np.testing.assert_allclose(theirs, ours + (bias if biased else 0), rtol=1e-5, atol=1e-5)
+
+
+def test_a_bias_that_no_norm_can_hold_is_stored_by_its_name(config, model, tmp_path):
+    kernel, bias = np.ones((16, 3), "f4"), np.arange(3, dtype="f4")  # equal columns: every output moves alike
+    config.save_classifier(model, tmp_path, kernel, bias)
+    np.testing.assert_array_equal(weights.Tensors(tmp_path)["score.bias"], bias)
+    np.testing.assert_array_equal(config.load_classifier(tmp_path)[1], bias)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,25 @@ def test_each_text_of_a_row_is_pooled_by_itself():
     np.testing.assert_array_equal(first[0, :2], hidden[0, [0, 2]])
 
 
+@pytest.mark.parametrize("how", parts.POOLINGS)
+def test_every_pooling_is_that_of_each_text_alone(how):
+    """Against NumPy over the tokens of each text; packed rows and padded ones."""
+    hidden = np.asarray(jax.random.normal(jax.random.key(3), (2, 6, 4)))
+    expected = {
+        "mean": lambda x: x.mean(0),
+        "first": lambda x: x[0],
+        "last": lambda x: x[-1],
+        "max": lambda x: x.max(0),
+        "mean_sqrt": lambda x: x.sum(0) / np.sqrt(len(x)),
+        "weighted_mean": lambda x: np.average(x, 0, weights=np.arange(1, len(x) + 1)),
+    }[how]
+    packed = parts.pool_segments(jnp.asarray(hidden), SEGMENTS, how)
+    mask = np.arange(6) < np.array([[6], [2]])
+    padded = parts.pool(jnp.asarray(hidden), jnp.asarray(mask), how)
+    for found, text in ((packed[0, 0], hidden[0, :2]), (packed[0, 1], hidden[0, 2:5]), (padded[1], hidden[1, :2])):
+        np.testing.assert_allclose(found, expected(text), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "backend", "found"),
     [

@@ -318,7 +318,7 @@ def test_a_failed_save_leaves_the_old_file(model: Bert, folder: Path, monkeypatc
 
 
 def test_a_config_takes_its_sizes_from_the_folder_and_needs_it_only_once(model: Bert, folder: Path) -> None:
-    config = BertConfig(weights=str(folder))
+    config = BertConfig(weights=str(folder)).settled(vectors=False)
     assert {**config.to_dict(), "weights": ""} == settings_of(CONFIG)
     assert config.folder() == folder
     loaded = config.build(nnx.Rngs(3))
@@ -343,14 +343,28 @@ def test_pooling_and_activation_survive_a_save(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text())["hidden_act"] in ("gelu_new", "gelu_pytorch_tanh")
 
 
-def test_pooling_of_sentence_transformers(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    del config["labkit_pooling"]
-    (folder / "config.json").write_text(json.dumps(config))
-    assert BertConfig(weights=str(folder)).pooling == "cls"
+def test_pooling_is_settled_by_the_task_and_the_folder(folder: Path) -> None:
+    assert BertConfig(weights=str(folder)).pooling == "auto" and BertConfig(weights=str(folder)).pooled_by == "cls"
+    vectors = lambda **more: BertConfig(weights=str(folder), **more).settled(vectors=True).pooling  # noqa: E731
+    assert vectors() == "mean" and BertConfig(preset="tiny").settled(vectors=True).pooling == "mean"
     (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    assert BertConfig(weights=str(folder)).pooling == "mean"
+    for text, pooling in (
+        ('{"pooling_mode_mean_tokens": true}', "mean"),
+        ('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}', "first"),
+        ('{"word_embedding_dimension": 32, "pooling_mode": ["max"]}', "max"),
+        ("{}", "mean"),  # as sentence-transformers takes it
+    ):
+        (folder / "1_Pooling" / "config.json").write_text(text)
+        assert vectors() == pooling, text
+        assert BertConfig(weights=str(folder)).settled(vectors=False).pooling == "cls"
+    for text, said in (('["mean", "max"]', "mean and max"), ('"lasttoken"', "last")):
+        (folder / "1_Pooling" / "config.json").write_text(f'{{"pooling_mode": {text}}}')
+        with pytest.raises(WeightsError, match=f"pools by {said}; training pools by one of cls, mean, first, max"):
+            vectors()
+    assert vectors(pooling="max") == "max"
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "median"}')
+    with pytest.raises(WeightsError, match="pooling 'median'; supported: cls, max, mean"):
+        vectors()
 
 
 def test_other_weights_bring_their_own_sizes(folder: Path) -> None:

@@ -215,9 +215,13 @@ def test_pretrained_weights_keep_their_sizes(model: Model):
     assert model.forms["sizes"].controls["width"].disabled and not model.forms["sizes"].controls["dropout"].disabled
     assert model.state.train.optimizer.learning_rate == 3e-3  # it was chosen
     model.state.train = Training()
+    assert model.forms["optimizer"].controls["learning_rate"].value == f"{model.state.optimizer.learning_rate:g}"
+    pretrained = model.state.optimizer.learning_rate
     model.preset.value = "tiny"
     model.settle(120)
-    assert model.state.train.optimizer.learning_rate == 1e-3
+    assert model.state.train.optimizer.learning_rate is None, "it goes on following the model"
+    assert float(model.forms["optimizer"].controls["learning_rate"].value) > pretrained
+    assert model.state.experiment.train.optimizer.learning_rate == model.state.optimizer.learning_rate
     assert not model.forms["sizes"].controls["width"].disabled
 
 
@@ -295,3 +299,15 @@ def test_the_code_makes_the_same_run(model: Model, state: State, tmp_path: Path,
     assert told[0] == told[1] and len(told[0]) > 3
     model.save.click()
     assert loads(Experiment, Path("experiment.toml").read_text()) == first.experiment
+
+
+def test_a_setting_that_may_be_left_out_is_empty_until_it_is_set():
+    panel = Bare(State(language="en"))
+    form = Form(panel, Classify(max_length=64), panel.changes.append, ["max_length"])
+    assert form.controls["max_length"].value == "64"
+    form.fill(Classify())
+    assert form.controls["max_length"].value == ""
+    form.controls["max_length"].value = "32"
+    form.controls["max_length"].value = ""
+    assert panel.changes == [{"max_length": 32}, {"max_length": None}]
+    panel.close()

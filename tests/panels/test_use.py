@@ -11,6 +11,7 @@ import pytest
 from datasets import Array2D, Dataset, Features, Value
 
 import labkit as lk
+from labkit.data.pixels import Pixels
 from labkit.data.rows import Rows, Spec
 from labkit.panels.state import State
 from labkit.panels.use import Use, as_read
@@ -133,8 +134,28 @@ def test_pixels_become_what_the_model_reads():
     pixels[0, 0], pixels[0, 1] = (255, 0, 0, 255), (0, 255, 0, 255)  # the third is clear: white shows through
     np.testing.assert_array_equal(as_read(pixels, 1)[0, :, 0], [76, 150, 255])
     assert as_read(pixels, 3).tolist() == [[[255, 0, 0], [0, 255, 0], [255, 255, 255]]]
-    assert as_read(pixels, 1, np.uint8, 16.0)[0, :, 0].tolist() == [5, 9, 16]
-    np.testing.assert_allclose(as_read(pixels, 1, np.float32, 1.0)[0, 2], 1.0)
+    assert as_read(pixels, 1, Pixels(True, 16.0))[0, :, 0].tolist() == [5, 9, 16]
+    np.testing.assert_allclose(as_read(pixels, 1, Pixels(False, 1.0))[0, 2], 1.0)
+
+
+def test_cells_of_a_table_are_answered_by_their_columns(tmp_path: Path):
+    rows = [{"size": ["small", "large", "huge"][i % 3], "x": i, "y": 2.0 * i} for i in range(60)]
+    run = lk.fit(lk.load(rows, features=("size", "x"), number="y"), "mlp", folder=tmp_path, background=False, epochs=2)
+    panel = Use(run, language="en")
+    panel.settle(60)
+    assert panel.numbers.placeholder == "values with commas between them: size, x"
+    panel.numbers.value = "tiny, 3"
+    panel.go.click()
+    assert "which is none of its categories: huge, large, small" in panel._error.value
+    panel.numbers.value = "large, 3"
+    panel.go.click()
+    panel.settle(60)
+    wanted = float(run.predict([{"x": 3, "size": "large"}])[0])
+    assert panel.problem is None and f"{wanted:.5g}" in panel.answer.value
+    panel.any.click()  # a row of the test split, as numbers
+    panel.settle(60)
+    assert panel.problem is None and panel.numbers.value.count(",") == 3
+    panel.close()
 
 
 def test_numbers_are_answered_and_refused(tmp_path: Path):

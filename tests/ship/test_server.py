@@ -178,11 +178,10 @@ def test_examples_that_do_not_fit_are_told(endpoint: Endpoint) -> None:
         )  # fmt: skip
 
 
-def test_bytes_stay_bytes_and_numbers_become_float32() -> None:
-    assert server._examples({"inputs": [[[0, 255]]]})[0].dtype == np.uint8
-    assert server._examples({"inputs": [[0, 255]]})[0].dtype == np.float32  # features
-    assert server._examples({"inputs": [[[0, 256]]]})[0].dtype == np.float32
-    assert server._examples({"inputs": [[[0.5]]]})[0].dtype == np.float32
+def test_null_is_a_missing_number() -> None:
+    found = server._numbers([[1, None], [2.5, 3]])
+    assert found.dtype == np.float64 and np.isnan(found[0, 1]) and found[1].tolist() == [2.5, 3]
+    assert server._numbers([[[0, 255]]]).dtype.kind == "i"  # the model knows the unit of its pictures
 
 
 def test_a_slow_model_does_not_hold_the_client(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,8 +143,8 @@ def test_several_labels_end_to_end(coloured, reader, tmp_path):
     assert "f1" in str(report) and "<table" in report._repr_mimebundle_()["text/html"]
     (one,) = run.predict(["old red tree blue dog"])
     assert set(one.labels) == {"red", "blue"} and one.probability["red"] > 0.5
-    told = json.loads((run.export(tmp_path / "out") / "config.json").read_text())
-    assert told["problem_type"] == "multi_label_classification" and list(told["id2label"].values()) == sorted(COLOURS)
+    told = json.loads((run.export(tmp_path / "out") / "labkit.json").read_text())
+    assert told["classes"] == sorted(COLOURS)
     assert run.info.summary["validation_f1"] > 0.8
 
 

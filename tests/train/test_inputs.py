@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from datasets import Dataset
 
 import labkit as lk
 from labkit.data.arrays import Arrays, Standard
 from labkit.data.rows import Rows, Spec, describe
+from labkit.train import inputs
 from labkit.train.experiment import Experiment, settings
 from labkit.train.inputs import Numbers, opened
 
@@ -99,3 +101,40 @@ def test_batches_that_cannot_be_divided_are_refused():
     _, train = settings(batch_size=10)
     with pytest.raises(lk.LabkitError, match="12 can"):
         Numbers("image").batches(Arrays.unlabelled(np.zeros((9, 2, 2, 1))), train, None, parts=4, shuffle=True)
+
+
+def test_a_table_is_answered_alike_from_the_run_the_folder_and_any_form_of_its_rows(tmp_path):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "row": random.normal(size=80),
+            "when": pd.date_range("2020-01-01", periods=80, freq="h"),
+            "size=cm": pd.Categorical(random.choice([3, 7, 9], 80)),
+            "member": random.random(80) < 0.5,
+            "y": random.normal(size=80),
+        }
+    )
+    frame.loc[3, ["row", "when"]] = None
+    run = lk.fit(lk.load(frame, features=True, number="y"), "mlp", background=False, epochs=1, folder=tmp_path)
+    asked, told = frame[:6].drop(columns="y"), [float(answer) for answer in run.predict(frame[:6])]
+    assert len(set(told)) == 6
+    frame[:6].to_csv(tmp_path / "new.csv", index=False)
+    again = lk.Predictor(run.export(tmp_path / "model"))
+    cells = pd.read_csv(tmp_path / "new.csv", dtype=str, keep_default_na=False).to_dict("records")
+    for rows in (asked, asked.to_dict("records"), cells, pd.read_csv(tmp_path / "new.csv"), asked.iloc[:, ::-1]):
+        assert [float(answer) for answer in again.predict(rows)] == told
+    batch = lk.load(frame, features=True, number="y")["train"].select(range(6))
+    np.testing.assert_allclose(again.judge(batch)[:, 0], told, rtol=1e-6)
+    assert again.explain(cells[0]).values.shape == (6,)
+    with pytest.raises(lk.LabkitError, match="have no column 'row'; the model reads row, when, size=cm, member"):
+        again.predict(asked.drop(columns="row"))
+    with pytest.raises(lk.LabkitError, match="feature 'when' is infinite in row 1"):
+        again.predict(np.where([[False], [True]], [[0, np.inf, 0, 0, 0, 0]], 0))
+
+
+def test_running_text_that_is_cut_is_counted(monkeypatch):
+    monkeypatch.setattr(inputs, "WHOLE", 40)
+    tokenizer = lk.Tokenizer.train(["a b c d"] * 9, vocab_size=60)
+    rows = lk.load([{"text": "a b " * 60}] + [{"text": f"a b {i}"} for i in range(60)], label=False)
+    made = inputs.Texts(tokenizer, 8, "stream").encode(rows["train"])
+    assert made.truncated == sum(text.count("a") > 20 for text in rows["train"]["text"])

@@ -145,7 +145,8 @@ def test_patience_ends_the_run_and_the_best_is_kept(reviews, tiny, settings, tmp
 def test_the_model_is_that_of_the_best_evaluation(reviews, tiny, settings, tmp_path):
     run = lk.fit(reviews, tiny, folder=tmp_path, background=False, **{**settings, "epochs": 6, "learning_rate": 0.02})
     scores = {step: float.fromhex(value) for step, value in series(run, "validation", "f1")}
-    best = max(scores, key=lambda step: (scores[step], -step))
+    losses = {step: float.fromhex(value) for step, value in series(run, "validation", "loss")}
+    best = max(scores, key=lambda step: (scores[step], -losses[step], -step))
     assert run.info.summary["model_step"] == best
     report = run.evaluate("validation", baselines=False)
     assert report.scores["f1"] == pytest.approx(scores[best], abs=1e-6)

@@ -32,7 +32,7 @@ def compare(function, *args, donate=()):
 def steps_of(config, optimizer=None):
     task = Classification.of(Classify(), ("no", "yes", "maybe"))
     module = nnx.eval_shape(lambda: task.module(config, nnx.Rngs(0)))
-    return Steps(task, module, optimizer or Optimizer(), lambda name: 0, config.depth + 1, 100, 10)
+    return Steps(task, module, optimizer or Optimizer(learning_rate=1e-3), lambda name: 0, config.depth + 1, 100, 10)
 
 
 # Held out: no rule was chosen by looking at these. Depth, width, heads, shape and data type all differ.

@@ -1,0 +1,79 @@
+"""New rows for a model of a table, read as the training rows were."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from labkit.base.errors import DataError
+from labkit.data.cells import Column, read
+from labkit.data.columns import names_of
+from labkit.data.labels import with_class_names
+from labkit.data.memory import memory_parts
+from labkit.data.report import visible
+from labkit.data.tabular import encoded
+
+#: What the cells of a column must be, by its kind.
+WANTED = {"number": "a number", "boolean": "true or false", "date": "a date", "duration": "a duration"}
+
+
+def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -> np.ndarray:
+    """New rows as the features that a model was trained on, f64[n, features]; a missing value is NaN.
+
+    Args:
+        records: a pandas or polars frame, a list of dicts, a ``datasets.Dataset``, an Arrow table, a DuckDB result.
+        columns: how the source columns of the training rows were read; none where each feature is a column of numbers.
+        names: of the features, in their order.
+
+    Raises:
+        DataError: a column is missing, or a value is none of its kind, such as a category without training rows.
+    """
+    columns = columns or [Column(name, features=(name,)) for name in names]
+    parts = memory_parts(records)
+    if list(parts) != [""]:
+        raise DataError(f"there are several splits: {', '.join(parts)}. Give one of them.")
+    table = parts[""]().table
+    values: dict[str, np.ndarray] = {}
+    for how in columns:
+        name = _same_name(how.name, names_of(table))
+        if name is None:
+            known = visible(", ".join(each.name for each in columns), 400)
+            raise DataError(f"the new rows have no column {how.name!r}; the model reads {known}.")
+        cells = with_class_names(table, name)
+        found, wrong = read(cells, how)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise DataError(_wrong(how, visible(str(cells[row].as_py()), 60), row))
+        values |= encoded(how, found)
+    return np.stack([values[name] for name in names], 1)
+
+
+def _same_name(name: str, names: Sequence[str]) -> str | None:
+    """The column called so, up to white space around it and its Unicode form."""
+    if name in names:
+        return name
+    found = [other for other in names if plain_name(other) == plain_name(name)]
+    return found[0] if len(found) == 1 else None
+
+
+def plain_name(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def _wrong(how: Column, value: str, row: int) -> str:
+    if how.kind == "category":
+        known = visible(", ".join(how.words), 400)
+        return f"column {how.name!r} holds {value!r} in row {row}, which is none of its categories: {known}."
+    said = ""
+    if how.kind == "number" and "," in value:
+        said = " It was trained on numbers without a comma." if not how.decimal else ""
+    if how.kind == "number" and how.percent:
+        said = " Its numbers are written with a percent sign."
+    if how.kind == "date":
+        said = " The training rows have dates without a time zone."
+        if how.zoned:
+            said = " The training rows have dates with a time zone."
+    return f"column {how.name!r} holds {value!r} in row {row}, which is not {WANTED[how.kind]}.{said}"

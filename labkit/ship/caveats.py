@@ -1,0 +1,71 @@
+"""What a report warns of: truncation, and a model that is no better than a constant answer or a linear model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from labkit.data.rows import Rows
+from labkit.data.targets import targets_of
+from labkit.judge.baseline import LONGEST
+from labkit.judge.report import Report
+from labkit.judge.rowwise import RowReport
+from labkit.train.assess import Scores
+from labkit.train.outcome import Constant, frequent_labels, majority, no_better, score_name
+from labkit.train.run import Run
+from labkit.train.truncation import message, truncation
+
+#: Baselines that always give the same answer.
+CONSTANT = ("majority class", "share of each label", "mean")
+
+
+def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) -> Any:
+    """``report`` with its ``warnings``.
+
+    Args:
+        report: of ``run``, on ``split``.
+        run: says the likely cause of a failure.
+        rows: what the run was given.
+        split: which of them were judged.
+        inputs: what the model reads rows with.
+    """
+    found = []
+    if getattr(inputs, "form", "") in ("rows", "two texts"):
+        cut = truncation(inputs, rows[split], inputs.encode(rows[split]))
+        found += [message(cut, split)] if cut else []
+        if cut and getattr(report, "baselines", None):
+            found.append(
+                f"The baselines read more than the model: {LONGEST:,} characters of each text, where it reads "
+                f"{cut['max_length']} tokens."
+            )
+    if not isinstance(report, Scores):
+        constant = no_better(_constant(report, rows, run.experiment.task), report.scores, split)
+        poor = list(filter(None, [constant, _worse(report, split)]))
+        summary = run.info.summary
+        cause = next((text for text in summary.get("warnings", ()) if text.startswith("Likely cause:")), "")
+        found += [*poor, *filter(None, [cause or summary.get("cause", "")])] if poor else []
+    report.warnings = tuple(found)
+    return report
+
+
+def _constant(report: Report | RowReport, rows: Rows, task: Any) -> Constant | None:
+    """The best constant answer by the training rows, and its score on the rows of a report."""
+    label = np.asarray(rows["train"]["label"])
+    if isinstance(report, Report):
+        return majority(len(report.classes), label, report.truth[report.counted])
+    if task.aim == "number":
+        return Constant("the mean", "r2", 0.0)
+    known = targets_of(rows["train"])
+    return frequent_labels(known[label >= 0] > 0.5, report.truth[report.counted] > 0.5, task.threshold)
+
+
+def _worse(report: Report | RowReport, split: str) -> str:
+    """What to say of a linear baseline that is better than the model; empty where none is."""
+    metric = "r2" if "r2" in report.scores else "f1"
+    for name, other in report.baselines.items():
+        mine, theirs = report.scores[metric], other.scores[metric]
+        if name not in CONSTANT and mine < theirs:
+            told = f"{score_name(metric)} of {split} {mine:.3f}, against {theirs:.3f}."
+            return f"Worse than the linear baseline ({name}): {told}"
+    return ""

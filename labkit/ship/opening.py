@@ -1,0 +1,48 @@
+"""Model folders that a run has written or exported, opened for what their models have learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from labkit.base.config import loads
+from labkit.base.errors import WeightsError
+from labkit.tasks import tasks
+from labkit.train.compilation import use_compilation_cache
+from labkit.train.experiment import Experiment
+from labkit.train.setup import load_model
+
+#: What tells a folder of labkit's from other weights.
+MARK = "labkit.toml"
+
+
+def is_folder(source: str | Path) -> bool:
+    """Whether ``source`` is a model folder of labkit's."""
+    return (Path(source) / MARK).exists()
+
+
+def experiment_in(folder: Path) -> Experiment:
+    """The experiment that a model folder comes from. Raises :class:`WeightsError` where it is none of labkit's."""
+    if not is_folder(folder):
+        raise WeightsError(f"{folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
+    use_compilation_cache()
+    return loads(Experiment, (folder / MARK).read_text(encoding="utf-8"))
+
+
+def opened(folder: str | Path, task: type, does: str) -> tuple[Experiment, Any, Any]:
+    """The experiment of a model folder, its model with the head, and what it reads with.
+
+    Args:
+        folder: as a run has written or exported it.
+        task: settings of the task that the model must have learnt.
+        does: which models do what is asked for, for the error.
+
+    Raises:
+        WeightsError: the folder is none of labkit's, is damaged, or its model has learnt something else.
+    """
+    experiment = experiment_in(Path(folder))
+    if not isinstance(experiment.task, task):
+        learnt = tasks.name_of(experiment.task)
+        raise WeightsError(f"{Path(folder).name!r} has learnt {learnt!r}; only {does}.")
+    module, _, inputs = load_model(experiment, Path(folder))
+    return experiment, module, inputs

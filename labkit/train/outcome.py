@@ -1,0 +1,185 @@
+"""What a run's model is worth against a constant answer, and the likely cause where that is nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from labkit.tasks import metrics
+from labkit.train.rates import default_rate
+
+#: A model counts as no better than a constant answer within this share of what there is to gain.
+MARGIN = 0.02
+#: The training loss hardly moved where it fell by less than this share.
+MOVED = 0.1
+#: Training diverged where its loss rose by this factor.
+DIVERGED = 1.2
+#: A learning rate is far from the default beyond this factor.
+FAR = 3.0
+#: Steps of a short run; share of the most frequent class from which classes count as imbalanced; share of tokens lost
+#: to truncation that can explain a failure.
+FEW_STEPS, IMBALANCED, LOST = 100, 0.8, 0.25
+
+
+class Constant(NamedTuple):
+    """The best constant answer and its score on the validation rows."""
+
+    name: str
+    metric: str
+    value: float
+    share: float = 0.0  # of the training rows that are of the most frequent class
+
+
+def constant_of(task: Any, train: Any, validation: Any) -> Constant | None:
+    """What always giving the same answer would score on ``validation``; None for tasks that have none to compare.
+
+    Args:
+        task: joined to its data.
+        train, validation: the examples.
+    """
+    aim = getattr(task.config, "aim", "")
+    if aim == "class":
+        return majority(len(task.classes), np.asarray(train.label), np.asarray(validation.label))
+    if aim == "labels":
+        known = [np.asarray(part.target)[np.asarray(part.label) >= 0] > 0.5 for part in (train, validation)]
+        return frequent_labels(*known, task.config.threshold)
+    if aim == "number":
+        return Constant("the mean", "r2", 0.0)
+    tokens = [getattr(part, "target", None) or part for part in (train, validation)]
+    if task.headline == "loss" and "perplexity" in task.reported and hasattr(tokens[0], "ids") and _causal(task):
+        return Constant("the token frequencies", "loss", _unigram(*tokens))
+    return None
+
+
+def _causal(task: Any) -> bool:
+    """Whether the loss is over all tokens of a text, rather than over those that were masked."""
+    return not hasattr(task.config, "chosen")
+
+
+def majority(classes: int, train: np.ndarray, labels: np.ndarray) -> Constant | None:
+    """The most frequent class of the training labels, and its macro-F1 on ``labels``; -1 marks an unlabelled row."""
+    counts = np.bincount(train[train >= 0], minlength=classes)
+    support = np.bincount(labels[labels >= 0], minlength=classes)
+    if not counts.any() or not support.any():
+        return None
+    given = np.arange(classes) == counts.argmax()
+    scores = metrics.summary(support * given, support, support.sum() * given)
+    return Constant("the most frequent class", "f1", float(scores["f1"]), float(counts.max() / counts.sum()))
+
+
+def frequent_labels(train: np.ndarray, labels: np.ndarray, threshold: float) -> Constant | None:
+    """The labels that apply to a share of ``threshold`` of the training rows, and their macro-F1 on ``labels``, both
+    bool [n, c]."""
+    if not len(train) or not len(labels):
+        return None
+    given, support = train.mean(0) >= threshold, labels.sum(0)
+    f1 = metrics.rates(support * given, support, len(labels) * given)["f1"].mean()
+    return Constant("the most frequent labels", "f1", float(f1))
+
+
+def _unigram(train: Any, validation: Any) -> float:
+    """Cross-entropy of the validation tokens, in nats, by how often each was in training (add-one)."""
+    ids, asked = np.asarray(train.ids), np.asarray(validation.ids)
+    counts = np.bincount(ids, minlength=int(max(ids.max(initial=0), asked.max(initial=0))) + 1) + 1.0
+    return float(-np.log(counts[asked] / counts.sum()).mean())
+
+
+class Outcome(NamedTuple):
+    """What a finished run says of itself."""
+
+    warnings: list[str]  # that it is no better than a constant answer, or learnt nothing, and the likely cause
+    cause: str  # what would explain a poor score, where something would
+
+
+def outcome_of(experiment: Any, summary: dict[str, Any], losses: Sequence[float], scores: dict[str, float]) -> Outcome:
+    """The outcome of a run.
+
+    Args:
+        experiment: what was run.
+        summary: of the run, with ``constant`` and ``truncation``.
+        losses: of the training steps.
+        scores: of the model that is kept, on the validation rows, by metric.
+    """
+    if not losses:
+        return Outcome([], "")
+    constant = Constant(*summary["constant"]) if summary.get("constant") else None
+    few = max(3, len(losses) // 20)
+    first, last = float(np.mean(losses[:few])), float(np.mean(losses[-few:]))
+    problem, far = no_better(constant, scores, "validation"), _far_from_default(experiment)
+    stuck = not np.isfinite(last) or last > (1 - MOVED) * first
+    lost = summary.get("truncation", {}).get("lost", 0.0)
+    cause = _cause(experiment, lost, constant, len(losses), (first, last), far)
+    if problem:
+        return Outcome([problem, cause or _fit((first, last), experiment.train.optimizer.learning_rate)], cause)
+    if stuck and far:
+        return Outcome([f"The training loss hardly fell, from {first:.4g} to {last:.4g}: {far}"], cause)
+    return Outcome([], cause)
+
+
+def no_better(constant: Constant | None, scores: dict[str, float], split: str) -> str:
+    """What to say of a model that scores no better than a constant answer on a split; empty for one that does."""
+    if constant is None or np.isnan(score := scores.get(constant.metric, np.nan)):
+        return ""
+    if constant.metric == "loss":
+        fails = score >= (1 - MARGIN) * constant.value
+    else:
+        fails = score - constant.value <= MARGIN * (1 - constant.value)
+    name = score_name(constant.metric)
+    told = f"{name} of {split} {score:.3f}, for a constant answer {constant.value:.3f}."
+    return f"No better than {constant.name}: {told}" if fails else ""
+
+
+def score_name(metric: str) -> str:
+    """A metric as people write it."""
+    return {"f1": "F1", "r2": "R²"}.get(metric, metric)
+
+
+def _far_from_default(experiment: Any) -> str:
+    """What to say of a learning rate far from the default of its model; empty for one that is not."""
+    optimizer = experiment.train.optimizer
+    rate, usual = optimizer.learning_rate, default_rate(optimizer, experiment.model, experiment.task)
+    if rate is None or 1 / FAR < rate / usual < FAR:
+        return ""
+    kind = "low" if rate < usual else "high"
+    return f"the learning rate {rate:g} is probably too {kind} (default of this model: {usual:g})."
+
+
+def _cause(
+    experiment: Any, lost: float, constant: Constant | None, steps: int, losses: tuple[float, float], far: str
+) -> str:
+    """The likely cause of a poor score, as a sentence with what to do; empty where none is apparent."""
+    first, last = losses
+    if not np.isfinite(last) or last > DIVERGED * first:
+        return (
+            f"Likely cause: training diverged, its loss rose from {first:.4g} to {last:.4g}. Lower the learning rate "
+            f"(it was {experiment.train.optimizer.learning_rate:g})."
+        )
+    if far:
+        return f"Likely cause: {far}"
+    if constant is not None and constant.share >= IMBALANCED:
+        return (
+            f'Likely cause: {constant.share:.0%} of the training rows are of one class. Try class_weights="balanced".'
+        )
+    if steps < FEW_STEPS:
+        return f"Likely cause: there were only {steps} steps. Train for more epochs, or with a smaller batch_size."
+    if lost >= LOST:
+        return f"Likely cause: truncation lost {lost:.0%} of the tokens. Try a larger max_length."
+    return ""
+
+
+def _fit(losses: tuple[float, float], rate: float) -> str:
+    """Whether a model that is worth nothing underfits or overfits, and what to do."""
+    first, last = losses
+    if last > (1 - MOVED) * first:
+        return (
+            f"Likely cause: underfitting, the training loss hardly fell, from {first:.4g} to {last:.4g}. Try more "
+            f"epochs or another learning rate (it was {rate:g}); or the labels cannot be predicted from what the model "
+            "reads."
+        )
+    return (
+        f"Likely cause: overfitting, the training loss fell from {first:.4g} to {last:.4g} and the validation rows "
+        "gained nothing. Try more training rows, fewer epochs or a smaller model; or the labels cannot be predicted "
+        "from what the model reads."
+    )

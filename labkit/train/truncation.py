@@ -1,0 +1,64 @@
+"""Truncation: how many texts are longer than a model reads, and what share of their tokens is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from labkit.data.text import READ
+from labkit.data.tokens import Tokens, encode
+
+#: Truncated rows whose whole length is counted, at most; the other rows are taken to be as long on average.
+SAMPLE = 500
+
+
+def truncation(inputs: Any, dataset: Any, examples: Any) -> dict[str, Any]:
+    """Truncated texts of a split, of how many, and the share of all tokens lost; empty where nothing is truncated, and
+    where examples are windows over the whole text.
+
+    Args:
+        inputs: what reads the rows, such as :class:`labkit.train.inputs.Texts`.
+        dataset: the split.
+        examples: the same rows as the model reads them.
+    """
+    form = getattr(inputs, "form", "")
+    if form not in ("rows", "two texts") or not examples.truncated:
+        return {}
+    names = [name for name in ("text", "text_pair") if name in dataset.column_names]
+    parts = [(examples, names)]
+    if form == "two texts":
+        parts = list(zip((examples.source, examples.target), ([name] for name in names), strict=False))
+    found = [_lost(dataset, tokens, columns, inputs) for tokens, columns in parts]
+    kept, lost = (sum(each) for each in zip(*found, strict=True))
+    rows, of = (sum(each) for each in zip(*((part.truncated, len(part)) for part, _ in parts), strict=True))
+    return {"rows": int(rows), "of": of, "lost": round(lost / (kept + lost), 4), "max_length": inputs.max_length}
+
+
+def _lost(dataset: Any, tokens: Tokens, columns: list[str], inputs: Any) -> tuple[float, float]:
+    """Tokens kept and, by a sample of the truncated rows, tokens lost."""
+    kept = float(tokens.lengths.sum())
+    if not tokens.truncated:
+        return kept, 0.0
+    full = np.flatnonzero(tokens.lengths >= inputs.max_length)  # every truncated row is among them
+    sample = full[np.unique(np.linspace(0, len(full) - 1, SAMPLE).round().astype(np.int64))]
+    part = dataset.select_columns(columns).select(sample)
+    if columns == ["text_pair"]:
+        part = part.rename_column("text_pair", "text")
+    whole = encode(part, inputs.tokenizer, READ, cache=False).lengths.mean() * len(full)
+    return kept, max(float(whole) - float(tokens.lengths[full].sum()), 0.0)
+
+
+def message(found: dict[str, Any], split: str = "train") -> str:
+    """What a person should know of :func:`truncation`; empty where nothing is truncated."""
+    if not found:
+        return ""
+    rows, of, lost = found["rows"], found["of"], found["lost"]
+    return (
+        f"Truncated to max_length = {found['max_length']}: {rows:,} of {of:,} texts of {split} "
+        f"({_percent(rows / of)}) lose their end, {_percent(lost)} of all tokens. A larger max_length reads more."
+    )
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1%" if share < 0.0005 else f"{share:.1%}"

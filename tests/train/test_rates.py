@@ -1,0 +1,76 @@
+"""The default learning rate: one for each architecture, task and way of fine-tuning, the same at every entry point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import labkit as lk
+from labkit.base.config import dumps, loads
+from labkit.models import models
+from labkit.panels.state import State
+from labkit.planning import experiment_of
+from labkit.tasks import tasks
+from labkit.tasks.classify import Classify
+from labkit.train.experiment import Experiment, Training
+from labkit.train.optim import RULES, TUNES, Optimizer
+from labkit.train.rates import BY_RULE, default_rate
+
+FRESH = {"bert": "tiny", "gpt": "nano", "transformer": "tiny", "textcnn": "tiny", "mlp": "small", "cnn": "small",
+         "vgg": "vgg-11"}  # fmt: skip
+
+
+def rate(model: str, preset: str = "", task: str = "classify", **options) -> float:
+    return default_rate(Optimizer(**options), models[model](preset=preset or FRESH[model]), tasks[task]())
+
+
+def test_every_architecture_task_rule_and_way_of_fine_tuning_has_a_rate():
+    assert set(FRESH) == set(models) and set(BY_RULE) == set(RULES)
+    for name, preset in FRESH.items():
+        for task in (task for task in tasks if name in tasks[task].models):
+            for tune in TUNES:
+                for rule in RULES:
+                    assert 1e-6 < rate(name, preset, task, tune=tune, rule=rule) < 1
+
+
+def test_pretrained_weights_move_less_than_new_ones_and_wide_layers_less_than_narrow_ones():
+    assert rate("bert", "base") < rate("bert", "tiny") and rate("gpt", "xl") < rate("gpt", "small")
+    assert rate("bert", "minilm-l6") < rate("bert", "small") / 2
+    assert rate("bert", "minilm-l6", tune="lora") > 5 * rate("bert", "minilm-l6")
+    assert rate("cnn") == rate("cnn", "resnet-20")
+
+
+def test_the_head_alone_is_trained_by_one_rate_however_it_was_chosen():
+    head = rate("bert", "bert-tiny", tune="head")
+    assert head == rate("bert", "bert-tiny", freeze=("trunk/*",)) == rate("bert", "bert-tiny", freeze_layers=2)
+    assert head > rate("bert", "bert-tiny") == rate("bert", "bert-tiny", freeze_layers=1)
+    assert rate("bert", "bert-tiny", freeze=("trunk/embeddings/*",)) == rate("bert", "bert-tiny")
+
+
+def test_an_experiment_has_the_rate_wherever_it_comes_from(tmp_path: Path):
+    table = [{"text": f"{'good' if i % 2 else 'bad'} film {i}", "label": str(i % 2)} for i in range(60)]
+    rows = lk.load(table)
+    for model in (models["textcnn"](preset="tiny"), models["bert"](preset="tiny")):
+        expected = default_rate(Optimizer(), model, Classify())
+        by_fit = experiment_of(rows, model, False, {})[1]
+        toml = dumps(by_fit)
+        without = "\n".join(line for line in toml.splitlines() if not line.startswith("learning_rate"))
+        by_panel = State(model=model, rows=rows)
+        found = [
+            by_fit, loads(Experiment, toml), loads(Experiment, without), by_panel.experiment,
+            Experiment(model=model, train=Training(epochs=1)),
+        ]  # fmt: skip
+        assert {each.train.optimizer.learning_rate for each in found} == {expected}
+        assert by_panel.train.optimizer.learning_rate is None and by_panel.optimizer.learning_rate == expected
+        assert f"learning_rate = {expected}" in toml and f"learning_rate={expected}" in by_panel.code()
+
+
+def test_a_rate_that_was_given_stays():
+    model = models["mlp"]()
+    assert (
+        Experiment(model=model, train=Training(optimizer=Optimizer(learning_rate=0.0))).train.optimizer.learning_rate
+        == 0
+    )
+    assert loads(Optimizer, "learning_rate = 3e-5").learning_rate == 3e-5
+    assert Optimizer(schedule="constant", warmup=0.0).rates(3) == pytest.approx([1, 1, 1]), "a fraction of the greatest"
