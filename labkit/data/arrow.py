@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 BATCH = 10_000  # rows in a table, at most
-_BYTES = 1 << 26  # bytes in a table, at most, unless a single row has more
+_BYTES = 1 << 25  # bytes in a table, at most, unless a single row has more
 _OFTEN = 8  # tables after which Arrow gives the memory back that it does not use
 
 

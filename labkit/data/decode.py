@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ MARKS = {  # byte order marks; UTF-32 first, its mark begins like that of UTF-16
     codecs.BOM_UTF16_BE: "utf-16",
 }
 SAMPLE = 1 << 18  # bytes that a guess looks at, from the start and again from the first byte that is not UTF-8
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that texts do not have, but for ISO-2022's
 LOST = "\ufffd"
 
 
@@ -116,11 +118,17 @@ def _guess(path: Path, head: bytes, bad: int, beside: str) -> Encoding:
         with open(path, "rb") as file:
             file.seek(bad)
             sample = head[: head.rfind(b"\n") + 1] + file.read(SAMPLE)
+    if len(CONTROL.findall(sample)) > max(2, len(sample) // 50):
+        raise _no_text(path)
     latin = letters.may_be_latin(sample) and not scripts.is_known(beside)
     found = letters.guess(sample, beside) if latin else None
     if (found := found or scripts.guess(sample, beside)) is not None:
         return Encoding(found.name, sure=False, guessed=True, doubt=_doubt(found))
     return _by_statistics(path, sample)
+
+
+def _no_text(path: Path) -> DataError:
+    return DataError(f'{path.name!r} is not text in any known encoding; if it is, pass encoding="…".')
 
 
 def _doubt(found: letters.Guess) -> str:
@@ -135,7 +143,7 @@ def _by_statistics(path: Path, sample: bytes) -> Encoding:
 
     best = from_bytes(sample).best()
     if best is None:
-        raise DataError(f'{path.name!r} is not text in any known encoding; if it is, pass encoding="…".')
+        raise _no_text(path)
     name = "gb18030" if best.encoding in ("gb2312", "gbk") else best.encoding  # the superset loses less
     return Encoding(name, sure=False, guessed=True)
 

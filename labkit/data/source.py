@@ -170,7 +170,7 @@ def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **fil
         x: a path, an https address, or rows in memory; see :func:`load`.
         split: the split to read where the source has several.
         on_bad: "error" raises for rows that cannot be read, with their numbers; "skip" leaves them out.
-        file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a file.
+        file: ``names``, ``delimiter``, ``encoding``, ``quotes``, ``escapechar``, ``sheet``; see :func:`load`.
 
     Raises:
         DataError: there is no such table, it has several splits and none is named, or rows are refused.
@@ -218,7 +218,7 @@ def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, lis
 
     Args:
         path: of what :func:`load` reads.
-        file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a CSV file.
+        file: ``names``, ``delimiter``, ``encoding``, ``quotes``, ``escapechar``, ``sheet``; see :func:`load`.
 
     Raises:
         DataError: there is no such file, or it cannot be read.

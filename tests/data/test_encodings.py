@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import labkit as lk
+from labkit.base.errors import DataError
 from labkit.data.decode import detect
 from labkit.data.letters import guess
 from labkit.data.source import read_table
@@ -132,3 +134,10 @@ def test_an_encoding_that_is_given_is_taken(tmp_path: Path):
     path = tmp_path / "x.txt"
     path.write_text("niño", encoding="cp1252")
     assert detect(path, "cp1250").name == "cp1250" and not detect(path, "cp1250").guessed
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(bytes(np.random.default_rng(0).integers(0, 256, 3000, np.uint8)))
+    with pytest.raises(DataError, match="not text in any known encoding"):
+        lk.load(path)
