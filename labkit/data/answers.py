@@ -114,11 +114,11 @@ def check_answers(
 
 def _read(dataset: Dataset, paragraphs: pa.ChunkedArray) -> Iterator[Answer]:
     """The answer of every row."""
-    asked = [name for name in (SQUAD, TEXT, START, IMPOSSIBLE) if name in dataset.column_names]
-    if SQUAD in asked:
-        asked = [name for name in asked if name not in (TEXT, START)]
+    names = [name for name in (SQUAD, TEXT, START, IMPOSSIBLE) if name in dataset.column_names]
+    if SQUAD in names:
+        names = [name for name in names if name not in (TEXT, START)]
     done = 0
-    for part in batches(dataset, asked):
+    for part in batches(dataset, names):
         for record, paragraph in zip(part.to_pylist(), paragraphs.slice(done, len(part)).to_pylist(), strict=True):
             yield _answer(record, "" if paragraph is None else str(paragraph))
         done += len(part)

@@ -1,4 +1,4 @@
-"""What a caller gives to a trained model, brought to what the model reads: one way for every entry point."""
+"""Input of a prediction, converted to what the model reads: the same for Python, command line, HTTP and panels."""
 
 from __future__ import annotations
 

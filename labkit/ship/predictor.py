@@ -129,7 +129,7 @@ class Predictor:
 
     @known_settings
     def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Any]:
-        """What the model says of new examples: a :class:`Prediction` each, or an :class:`Estimate`.
+        """Predictions for new examples: a :class:`Prediction` each, or an :class:`Estimate`.
 
         Args:
             examples: texts; pictures (files, or an array [n, height, width (, channels)]); sounds (files, or arrays
@@ -148,7 +148,7 @@ class Predictor:
     def answered(
         self, source: str | Path, *, column: str | None = None, pair: str | None = None, size: int = 1024, **file: Any
     ) -> Iterator[tuple[dict[str, Any], Prediction | Estimate]]:
-        """Every row of a file or folder, with what the model says of it; read as :func:`labkit.load` reads it.
+        """Every row of a file or folder with its prediction; read as :func:`labkit.load` reads it.
 
         Args:
             source: a table; of pictures and sounds also a folder, one of them, or a table that names them.
