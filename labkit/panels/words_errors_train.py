@@ -274,8 +274,8 @@ SENTENCES: dict[str, str] = {
         "* 学习的任务是 *，不给出类别；无法预测。请改用 *。"
     ),
     "this model reads *; it has no use for second texts.": "此模型读取†；用不到第二个文本。",
-    "this model reads two texts (*), and only one is given: predict([first], [second]).": (
-        "此模型读取两个文本（*），而只给出了一个：`predict([first], [second])`。"
+    "this model reads two texts (*), and only one is given: predict([first], [second]), or --pair.": (
+        "此模型读取两个文本（*），而只给出了一个：`predict([first], [second])` 或 `--pair`。"
     ),
     "this model reads one text (*), and two are given: leave the second out.": (
         "此模型读取一个文本（*），而给出了两个：请去掉第二个。"

@@ -185,7 +185,9 @@ class Predictor:
         """Raise where a model of pairs is given single texts, or a model of single texts pairs."""
         names = ", ".join(map(repr, self.columns))
         if len(self.columns) == 2 and not given:
-            raise DataError(f"this model reads two texts ({names}), and only one is given: predict([first], [second]).")
+            raise DataError(
+                f"this model reads two texts ({names}), and only one is given: predict([first], [second]), or --pair."
+            )
         if len(self.columns) == 1 and given:
             raise DataError(f"this model reads one text ({names}), and two are given: leave the second out.")
 
