@@ -44,12 +44,13 @@ def is_missing(value: Any) -> bool:
 
 
 def records_of(given: Any) -> list[Mapping[str, Any]] | None:
-    """The rows of a table in memory (a list of dicts, a frame, a data set); None where ``given`` is no table."""
+    """The rows of a table in memory (a list of dicts, a dict of columns, a frame, a data set); None where ``given`` is
+    no table."""
     if isinstance(given, list | tuple):
         return list(given) if given and isinstance(given[0], Mapping) else None
     if isinstance(given, pa.Table):
         return given.to_pylist()
-    if hasattr(given, "columns") or hasattr(given, "column_names"):
+    if isinstance(given, Mapping) or hasattr(given, "columns") or hasattr(given, "column_names"):
         return read_table(given).table.to_pylist()
     return None
 

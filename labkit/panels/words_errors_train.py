@@ -273,6 +273,7 @@ SENTENCES: dict[str, str] = {
     "* has learnt * and tells no classes; it cannot predict. Use *.": (
         "* 学习的任务是 *，不给出类别；无法预测。请改用 *。"
     ),
+    "predict takes a list of examples, an array or a table, not a *.": "predict 接受样本列表、数组或表，而不是 *。",
     "this model reads *; it has no use for second texts.": "此模型读取†；用不到第二个文本。",
     "this model reads two texts (*), and only one is given: predict([first], [second]), or --pair.": (
         "此模型读取两个文本（*），而只给出了一个：`predict([first], [second])` 或 `--pair`。"

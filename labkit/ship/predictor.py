@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,8 @@ class Predictor:
         kind = self.inputs.kind
         if isinstance(examples, str) and not is_place(examples):
             raise TypeError(f"predict takes a list of texts: predict([{examples[:40]!r}]).")
+        if not isinstance(examples, Iterable | Path) and not hasattr(examples, "columns"):
+            raise DataError(f"predict takes a list of examples, an array or a table, not a {type(examples).__name__}.")
         if kind != "text" and pairs is not None:
             raise DataError(f"this model reads {NOUNS[kind]}; it has no use for second texts.")
         folder = Path()

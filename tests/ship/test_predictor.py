@@ -153,6 +153,14 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
         single.predict([{"reviews": "good", "n": 1}])
     with pytest.raises(DataError, match="text 0 is 3, a int; a text is needed"):
         single.predict([3])
+    for given, said in (
+        (3, "not a int"), (None, "not a NoneType"), ({"review": "good"}, "a dict must hold columns of values"),
+        ([b"good"], "a bytes; a text is needed"), ([np.zeros(3)], "reads texts, not arrays"),
+        ([("a", "b", "c")], "a tuple"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            single.predict(given)
+    close(single.predict({"review": ["good film 3"]}), single.predict(["good film 3"]))
     with pytest.raises(TypeError, match="predict takes a list of texts"):
         single.predict("good film")
     with pytest.raises(ConfigError, match=r"predict has no setting 'pair'\. Did you mean 'pairs'\?"):
