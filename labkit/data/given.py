@@ -21,18 +21,22 @@ ENDINGS = {"image": PICTURES, "audio": SOUNDS}
 FILES = ("file", "file_name", "filename", "path", "image", "picture", "photo", "sound", "audio", "文件", "图片", "音频")
 
 
-def texts_of(given: Iterable[Any], noun: str) -> list[str]:
+def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
     """Texts as a list of strings; ``noun`` is what one of them is.
 
     Raises:
-        DataError: one is missing or is no text.
+        DataError: one is missing, is no text or, without ``blank``, is blank.
     """
+    if not isinstance(given, Iterable):
+        raise DataError(f"a list of texts is needed, one for each {noun}, not a {type(given).__name__}.")
     texts = list(given)
     for number, text in enumerate(texts):
         if is_missing(text):
             raise DataError(f"{noun} {number} is missing.")
         if not isinstance(text, str):
             raise DataError(f"{noun} {number} is {text!r}, a {type(text).__name__}; a text is needed.")
+        if not blank and not text.strip():
+            raise DataError(f"{noun} {number} is blank.")
     return texts
 
 

@@ -266,6 +266,7 @@ SENTENCES: dict[str, str] = {
         "束宽 = * 会搜索最可能的文本；为此请将温度设为 0。"
     ),
     "* * is missing.": "†第 * 项缺失。",
+    "* * is blank.": "†第 * 项为空白。",
     "* * is *, a *; a text is needed.": "†第 * 项为 *（类型 *）；需要文本。",
     "give a question and a paragraph that holds its answer.": "请填写问题，以及含有其答案的段落。",
     "these are * texts: give 2 to *, each on a line of its own.": "现有 * 个文本：请给出 2 到 * 个，每行一个。",
