@@ -53,7 +53,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(samples_app, name="samples")
 app.add_typer(launch_app, name="launch")
 
-#: Rows of a table, column name → value, each with what the model says of it.
+#: Rows of a table, column name → value, each with its prediction.
 Answers = Iterator[tuple[dict[str, Any], Any]]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a run.")]
 SampleNames = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of samples.")]

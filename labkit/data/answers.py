@@ -47,11 +47,14 @@ class Answer(NamedTuple):
 def has_answers(dataset: Dataset, without: Collection[str] = ()) -> bool:
     """Whether columns of these names hold answers that :func:`answers_of` reads; ``without``: columns used as texts."""
     names = set(dataset.column_names) - set(without)
-    if SQUAD in names:
-        kind = dataset.features.arrow_schema.field(SQUAD).type
-        inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
-        return pa.types.is_struct(inner) or pa.types.is_null(inner)
-    return {TEXT, START} <= names
+    return (SQUAD in names and _is_squad(dataset)) or {TEXT, START} <= names
+
+
+def _is_squad(dataset: Dataset) -> bool:
+    """Whether the column ``answers`` holds texts with their starts, rather than texts alone."""
+    kind = dataset.features.arrow_schema.field(SQUAD).type
+    inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+    return pa.types.is_struct(inner) or pa.types.is_null(inner)
 
 
 def answers_of(dataset: Dataset) -> tuple[list[list[str]], list[tuple[int, int] | None]]:
@@ -98,7 +101,7 @@ def check_answers(
     """
     if len(texts) != 2 or not has_answers(dataset, texts):
         return
-    name = SQUAD if SQUAD in dataset.column_names else TEXT
+    name = SQUAD if SQUAD in dataset.column_names and _is_squad(dataset) else TEXT
     paragraphs = repaired[texts[1]] if texts[1] in repaired else column(dataset, texts[1])
     for number, answer in enumerate(_read(dataset, paragraphs)):
         if bad[number]:
@@ -114,11 +117,11 @@ def check_answers(
 
 def _read(dataset: Dataset, paragraphs: pa.ChunkedArray) -> Iterator[Answer]:
     """The answer of every row."""
-    asked = [name for name in (SQUAD, TEXT, START, IMPOSSIBLE) if name in dataset.column_names]
-    if SQUAD in asked:
-        asked = [name for name in asked if name not in (TEXT, START)]
+    squad = SQUAD in dataset.column_names and _is_squad(dataset)
+    wanted = (SQUAD, IMPOSSIBLE) if squad else (TEXT, START, IMPOSSIBLE)
+    names = [name for name in wanted if name in dataset.column_names]
     done = 0
-    for part in batches(dataset, asked):
+    for part in batches(dataset, names):
         for record, paragraph in zip(part.to_pylist(), paragraphs.slice(done, len(part)).to_pylist(), strict=True):
             yield _answer(record, "" if paragraph is None else str(paragraph))
         done += len(part)

@@ -1,4 +1,4 @@
-"""What a caller gives to a trained model, brought to what the model reads: one way for every entry point."""
+"""Input of a prediction, converted to what the model reads: the same for Python, command line, HTTP and panels."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ ENDINGS = {"image": PICTURES, "audio": SOUNDS}
 FILES = ("file", "file_name", "filename", "path", "image", "picture", "photo", "sound", "audio", "文件", "图片", "音频")
 
 
-def texts_of(given: Iterable[Any], noun: str) -> list[str]:
+def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
     """Texts as a list of strings; ``noun`` is what one of them is.
 
     Raises:
-        DataError: one is missing or is no text.
+        DataError: one is missing, is no text or, without ``blank``, is blank.
     """
+    if not isinstance(given, Iterable):
+        raise DataError(f"a list of texts is needed, one for each {noun}, not a {type(given).__name__}.")
     texts = list(given)
     for number, text in enumerate(texts):
         if is_missing(text):
             raise DataError(f"{noun} {number} is missing.")
         if not isinstance(text, str):
             raise DataError(f"{noun} {number} is {text!r}, a {type(text).__name__}; a text is needed.")
+        if not blank and not text.strip():
+            raise DataError(f"{noun} {number} is blank.")
     return texts
 
 
@@ -44,12 +48,13 @@ def is_missing(value: Any) -> bool:
 
 
 def records_of(given: Any) -> list[Mapping[str, Any]] | None:
-    """The rows of a table in memory (a list of dicts, a frame, a data set); None where ``given`` is no table."""
+    """The rows of a table in memory (a list of dicts, a dict of columns, a frame, a data set); None where ``given`` is
+    no table."""
     if isinstance(given, list | tuple):
         return list(given) if given and isinstance(given[0], Mapping) else None
     if isinstance(given, pa.Table):
         return given.to_pylist()
-    if hasattr(given, "columns") or hasattr(given, "column_names"):
+    if isinstance(given, Mapping) or hasattr(given, "columns") or hasattr(given, "column_names"):
         return read_table(given).table.to_pylist()
     return None
 

@@ -94,8 +94,8 @@ def load(
             all that can be used, without identifiers. A category becomes a column of 0 and 1 for each of its words.
         decimal: mark before the fraction, "." or ",", of written numbers that may be read either way, like "1,234".
         split: read only this split or these; for a single table, what to call it (else "train").
-        on_bad: rows that cannot be used (ragged, not JSON, empty text, label outside ``classes``): "error" raises with
-            their numbers, "skip" leaves them out.
+        on_bad: rows that cannot be used (ragged, not JSON, empty text, label outside ``classes``, answer that is not at
+            its place in the paragraph): "error" raises with their numbers, "skip" leaves them out.
         missing: rows without a label: "error" raises with their numbers, "drop" leaves them out, "keep" makes them
             unlabelled (-1).
         revision: the version of a hub data set; required for one, best a commit.

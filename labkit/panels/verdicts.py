@@ -100,7 +100,9 @@ def scores(found: Scores, language: str) -> Html:
     if found.worst is not None and len(found.worst):
         title = word("worst_mistakes", language)
         head = [word(key, language) for key in ("question", "truth", "answer", "score_f1")]
-        lines = [[one.question, one.truth, one.answer, f"{one.f1:.2f}"] for one in found.worst.head(WORST).itertuples()]
+        none = word("no_answer", language)
+        worst = found.worst.head(WORST).itertuples()
+        lines = [[one.question, one.truth or none, one.answer or none, f"{one.f1:.2f}"] for one in worst]
         table = pieces.table(head, lines, numeric=(3,), limit=160)
         parts += [pieces.heading(title, 4), pieces.scrolled(table, title)]
     return pieces.joined(*parts)

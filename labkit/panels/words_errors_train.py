@@ -266,6 +266,7 @@ SENTENCES: dict[str, str] = {
         "束宽 = * 会搜索最可能的文本；为此请将温度设为 0。"
     ),
     "* * is missing.": "†第 * 项缺失。",
+    "* * is blank.": "†第 * 项为空白。",
     "* * is *, a *; a text is needed.": "†第 * 项为 *（类型 *）；需要文本。",
     "give a question and a paragraph that holds its answer.": "请填写问题，以及含有其答案的段落。",
     "these are * texts: give 2 to *, each on a line of its own.": "现有 * 个文本：请给出 2 到 * 个，每行一个。",
@@ -273,9 +274,10 @@ SENTENCES: dict[str, str] = {
     "* has learnt * and tells no classes; it cannot predict. Use *.": (
         "* 学习的任务是 *，不给出类别；无法预测。请改用 *。"
     ),
+    "predict takes a list of examples, an array or a table, not a *.": "predict 接受样本列表、数组或表，而不是 *。",
     "this model reads *; it has no use for second texts.": "此模型读取†；用不到第二个文本。",
-    "this model reads two texts (*), and only one is given: predict([first], [second]).": (
-        "此模型读取两个文本（*），而只给出了一个：`predict([first], [second])`。"
+    "this model reads two texts (*), and only one is given: predict([first], [second]), or --pair.": (
+        "此模型读取两个文本（*），而只给出了一个：`predict([first], [second])` 或 `--pair`。"
     ),
     "this model reads one text (*), and two are given: leave the second out.": (
         "此模型读取一个文本（*），而给出了两个：请去掉第二个。"

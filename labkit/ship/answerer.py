@@ -82,11 +82,11 @@ class Answerer:
 
         Raises:
             TypeError: one string where a list of strings is needed.
-            DataError: a text is missing, or there are not as many paragraphs as questions.
+            DataError: a text is missing or blank, or there are not as many paragraphs as questions.
         """
         if isinstance(questions, str) or isinstance(paragraphs, str):
             raise TypeError("answer takes lists of texts: answer([question], [paragraph]).")
-        questions, paragraphs = texts_of(questions, "question"), texts_of(paragraphs, "paragraph")
+        questions, paragraphs = texts_of(questions, "question", False), texts_of(paragraphs, "paragraph", False)
         if not questions and not paragraphs:
             return []
         made = windows(questions, paragraphs, self.inputs.tokenizer, self.task.max_length, self.task.stride)

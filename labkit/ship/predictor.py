@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class Predictor:
 
     @known_settings
     def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Any]:
-        """What the model says of new examples: a :class:`Prediction` each, or an :class:`Estimate`.
+        """Predictions for new examples: a :class:`Prediction` each, or an :class:`Estimate`.
 
         Args:
             examples: texts; pictures (files, or an array [n, height, width (, channels)]); sounds (files, or arrays
@@ -148,7 +148,7 @@ class Predictor:
     def answered(
         self, source: str | Path, *, column: str | None = None, pair: str | None = None, size: int = 1024, **file: Any
     ) -> Iterator[tuple[dict[str, Any], Prediction | Estimate]]:
-        """Every row of a file or folder, with what the model says of it; read as :func:`labkit.load` reads it.
+        """Every row of a file or folder with its prediction; read as :func:`labkit.load` reads it.
 
         Args:
             source: a table; of pictures and sounds also a folder, one of them, or a table that names them.
@@ -185,7 +185,9 @@ class Predictor:
         """Raise where a model of pairs is given single texts, or a model of single texts pairs."""
         names = ", ".join(map(repr, self.columns))
         if len(self.columns) == 2 and not given:
-            raise DataError(f"this model reads two texts ({names}), and only one is given: predict([first], [second]).")
+            raise DataError(
+                f"this model reads two texts ({names}), and only one is given: predict([first], [second]), or --pair."
+            )
         if len(self.columns) == 1 and given:
             raise DataError(f"this model reads one text ({names}), and two are given: leave the second out.")
 
@@ -194,6 +196,8 @@ class Predictor:
         kind = self.inputs.kind
         if isinstance(examples, str) and not is_place(examples):
             raise TypeError(f"predict takes a list of texts: predict([{examples[:40]!r}]).")
+        if not isinstance(examples, Iterable | Path) and not hasattr(examples, "columns"):
+            raise DataError(f"predict takes a list of examples, an array or a table, not a {type(examples).__name__}.")
         if kind != "text" and pairs is not None:
             raise DataError(f"this model reads {NOUNS[kind]}; it has no use for second texts.")
         folder = Path()

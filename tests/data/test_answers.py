@@ -79,6 +79,14 @@ def test_answers_come_from_tables_and_lists_of_answers(tmp_path):
         assert spans == [(3, 6), (3, 6), None] and [text[:1] for text in texts] == [["Ada"], ["Ada"], []]
 
 
+def test_texts_alone_in_a_column_called_answers_are_no_answers():
+    rows = [{"question": "who?", "context": "by Ada in", "answers": ["Ada"], "answer": "Ada", "answer_start": 3}]
+    assert answers_of(lk.load(rows, **PAIR)["train"])[1] == [(3, 6)]
+    rows = [{"question": "who?", "context": "by Ada in", "answers": "Ada"}]
+    with pytest.raises(DataError, match="columns 'answer' and 'answer_start', or 'answers' as in SQuAD"):
+        answers_of(lk.load(rows, **PAIR)["train"])
+
+
 def test_rows_meant_for_something_else_are_left_alone():
     rows = [{"a": f"text {i}", "b": "by Ada", "answer": "x", "answer_start": 5, "label": str(i % 2)} for i in range(6)]
     assert lk.load(rows, text=("a", "b"), label="label").report.counts() == {}

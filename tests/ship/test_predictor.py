@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 from PIL import Image
+from scipy.io import wavfile
 from typer.testing import CliRunner
 
 import labkit as lk
@@ -152,6 +153,14 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
         single.predict([{"reviews": "good", "n": 1}])
     with pytest.raises(DataError, match="text 0 is 3, a int; a text is needed"):
         single.predict([3])
+    for given, said in (
+        (3, "not a int"), (None, "not a NoneType"), ({"review": "good"}, "a dict must hold columns of values"),
+        ([b"good"], "a bytes; a text is needed"), ([np.zeros(3)], "reads texts, not arrays"),
+        ([("a", "b", "c")], "a tuple"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            single.predict(given)
+    close(single.predict({"review": ["good film 3"]}), single.predict(["good film 3"]))
     with pytest.raises(TypeError, match="predict takes a list of texts"):
         single.predict("good film")
     with pytest.raises(ConfigError, match=r"predict has no setting 'pair'\. Did you mean 'pairs'\?"):
@@ -278,6 +287,29 @@ def test_pictures_are_answered_as_files_arrays_and_from_the_command_line(picture
     pictures.explain(files[0], method="gradient")
     status, answer = ask(pictures, {"inputs": arrays.tolist()})
     assert status == 200 and [one["label"] for one in answer["predictions"]] == labels
+
+
+def test_sounds_are_answered_as_files_arrays_and_from_the_command_line(lab, tmp_path):
+    for place, name in enumerate(("high", "low")):
+        (tmp_path / "tones" / name).mkdir(parents=True)
+        for number in range(12):
+            wave = np.sin(np.arange(1600) * (0.3 if place else 1.2) + number)
+            wavfile.write(tmp_path / "tones" / name / f"{number}.wav", 8000, np.rint(wave * 20_000).astype(np.int16))
+    rows = lk.load(tmp_path / "tones", seconds=0.2, rate=8000)
+    run = fitted(lab, rows, lk.models["cnn"](preset="small", widths=(4,)), accept_leakage=True)
+    files = [tmp_path / "tones" / "high" / "0.wav", tmp_path / "tones" / "low" / "3.wav"]
+    wanted = run.predict(files)
+    close(run.predict([str(file) for file in files]), wanted)
+    close(run.predict([wavfile.read(file)[1] for file in files]), wanted)
+    (tmp_path / "list.csv").write_text("".join(["clip\n", *(f"tones/{f.parent.name}/{f.name}\n" for f in files)]))
+    close(run.predict(tmp_path / "list.csv"), wanted)
+    out = run.export(tmp_path / "out")
+    assert len(command("predict", out, tmp_path / "tones").stdout.splitlines()) == 24
+    lines = command("predict", out, "--file", tmp_path / "list.csv", "--column", "clip").stdout.splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == [one.label for one in wanted]
+    (tmp_path / "x.wav").write_bytes(b"no sound")
+    with pytest.raises(DataError, match=r"'x\.wav' cannot be read: .*; the model reads sounds: files, or arrays"):
+        run.predict([tmp_path / "x.wav"])
 
 
 def test_what_is_no_picture_is_refused_by_name(pictures, tmp_path):

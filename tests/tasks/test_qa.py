@@ -278,6 +278,10 @@ def test_a_question_or_a_paragraph_that_is_missing_is_named(tmp_path):
         texts_of(["a", None], "paragraph")
     with pytest.raises(DataError, match="question 0 is 3, a int; a text is needed"):
         texts_of([3], "question")
+    with pytest.raises(DataError, match="question 1 is blank"):
+        texts_of(["a", " "], "question", False)
+    with pytest.raises(DataError, match="a list of texts is needed, one for each question, not a int"):
+        texts_of(3, "question")
 
 
 def test_a_model_learns_to_answer(tmp_path):
