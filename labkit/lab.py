@@ -185,18 +185,9 @@ class Run(BaseRun):
         Raises:
             ConfigError: the folder is not empty, or other programs would read this model otherwise than labkit.
         """
-        import shutil
+        from labkit.ship.export import export
 
-        from labkit.ship import readme
-        from labkit.train.setup import check_export
-
-        target, source = Path(folder), self._model()
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise ConfigError(f"{str(folder)!r} is not empty; give a new folder.")
-        check_export(self.experiment, source)
-        shutil.copytree(source, target, dirs_exist_ok=True)
-        readme.write(self.experiment, target)
-        return target
+        return export(self.experiment, self._model(), Path(folder))
 
     def show(self) -> Any:
         """The live panel of this run."""

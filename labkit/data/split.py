@@ -396,7 +396,7 @@ class _Units:
     def _targets(self, sizes: dict[str, int]) -> dict[str, np.ndarray]:
         """Split → rows wanted of each class."""
         targets = {}
-        left = self.totals - 1  # the last row of a class stays in train
+        left = np.maximum(self.totals - 1, 0)  # the last row of a class stays in train; a class may have no row
         for place, (name, size) in enumerate(sizes.items()):
             targets[name] = _shared_out(size, self.totals, left, present=self.holders >= place + 2)
             left = left - targets[name]

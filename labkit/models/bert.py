@@ -251,7 +251,10 @@ class BertConfig(ModelConfig):
             specials: ids of the tokenizer's special tokens; without them those of the published vocabulary.
             more: further keys of config.json ("id2label", "architectures", …).
         """
-        config = {**bert_layouts.settings(self, specials), **more}
+        settings = bert_layouts.settings(self, specials)
+        if self.pooled_by == "cls" and ("pooler", "kernel") not in weights.flatten(params):
+            del settings["labkit_pooling"]  # a file without a pooler does not pool by it
+        config = {**settings, **more}
         return weights.save_from(params, folder, LAYOUTS[self.layout].writing(extra or {}), config, extra)
 
     def save_classifier(

@@ -296,7 +296,7 @@ def settings(config: Any, specials: weights.Specials | None = None) -> dict[str,
         "initializer_range": 0.02,
         **layout.says,
         **{name: value for name, value in ids.items() if name in layout.says},
-        **({} if config.pooled_by == "cls" else {"labkit_pooling": config.pooling}),
+        "labkit_pooling": config.pooled_by,
     }
 
 

@@ -183,7 +183,7 @@ class GptConfig(ModelConfig):
         """Write parameters with a linear head on the last token: ``…ForSequenceClassification`` of transformers.
 
         That head has no bias. GPT-2's is folded into the bias of the last norm; a bias that cannot be (of llama, or of
-        more outputs than the width) is stored as ``score.bias``, which :func:`labkit.train.setup.check_export` refuses.
+        more outputs than the width) is stored as ``score.bias``, which :func:`labkit.ship.export.export` refuses.
 
         Args:
             params: a :class:`Gpt`, its state or a dict of its parameters.

@@ -27,6 +27,7 @@ from labkit.panels.panel import Panel
 from labkit.panels.runs import opened, state_of
 from labkit.panels.state import State
 from labkit.ship import judging
+from labkit.ship.export import export
 from labkit.ship.predictor import Estimate, Prediction, Predictor
 from labkit.train.run import Run
 
@@ -258,7 +259,8 @@ def archive(run: Run) -> Path:
     judging.tool_of(run)  # says so where there is none, or it is damaged
     name = re.sub(r"[^\w-]+", "-", run.name).strip("-")[:60] or run.id
     with tempfile.TemporaryDirectory() as folder:
-        return Path(shutil.make_archive(f"{name}-model", "zip", run.export(Path(folder) / "model")))
+        model = export(run.experiment, run.info.folder / "model", Path(folder) / "model")
+        return Path(shutil.make_archive(f"{name}-model", "zip", model))
 
 
 def as_read(pixels: np.ndarray, channels: int, unit: Pixels | None = None) -> np.ndarray:

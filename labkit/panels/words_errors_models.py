@@ -55,5 +55,6 @@ SENTENCES: dict[str, str] = {
         "下一句预测是以池化 * 训练的，而 transformers 的该输出层只接在 pooler 之后。请用 pooling = 'cls' 训练，或关闭"
         "“下一句预测”。"
     ),
+    "* is not empty; give a new folder.": "* 不是空文件夹；请给出新的文件夹。",
     "* of * names no classes: *. Export the model again.": "* 的 * 没有写明类别：*。请重新导出模型。",
 }

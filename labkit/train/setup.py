@@ -285,24 +285,6 @@ def _fill_unused(module: nnx.Module, unused: tuple[str, ...], folder: Path) -> N
     nnx.update(module, nnx.from_flat_state(zeros))
 
 
-def check_export(experiment: Experiment, folder: Path) -> None:
-    """Raise :class:`ConfigError` where other programs would read a model otherwise than labkit does."""
-    task, model = experiment.task, experiment.model
-    if not hasattr(model, "save") or (folder / sentence.MODULES).exists():
-        return
-    if "score.bias" in (stored := weights.Tensors(folder)):
-        raise ConfigError(
-            f"the head of this model has a bias ({', '.join(f'{value:.6g}' for value in stored['score.bias'][:5])}), "
-            f"and that of transformers has none for {model.family!r}. Train with family = 'gpt2' and not "
-            "more outputs than the width, or subtract the mean from the target. lk.Predictor opens the run's own model."
-        )
-    if isinstance(task, Pretrain) and task.next_sentence and model.pooled_by != "cls":
-        raise ConfigError(
-            f"next_sentence was trained with pooling = {model.pooling!r}, and transformers has that head on the pooler "
-            "alone. Train with pooling = 'cls', or with next_sentence = False."
-        )
-
-
 def _layer_of(module: Any, name: str, top: int) -> int | np.ndarray:
     part, _, rest = name.partition("/")
     return module.trunk.layer_ids(tuple(rest.split("/"))) if part == "trunk" else top

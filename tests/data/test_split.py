@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from datasets import Dataset
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
@@ -66,6 +66,7 @@ def test_counts_and_zero_are_sizes_too():
     st.sampled_from([0.05, 0.2, 0.4]),
     st.integers(0, 5),
 )
+@example(counts=[0, 0, 0, 10], validation=0.3, test=0.4, seed=0)
 def test_shares_of_classes_are_kept(counts, validation, test, seed):
     rows = split(numbered(np.repeat(np.arange(len(counts)), counts).tolist()), validation, test, seed=seed)
     total = sum(counts)

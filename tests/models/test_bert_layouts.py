@@ -199,7 +199,7 @@ def test_the_sizes_are_read_and_written_back(kind: str, tmp_path: Path) -> None:
     assert found == {
         "preset": "", "weights": str(folder), "vocab_size": WORDS, "width": WIDTH, "depth": DEPTH, "heads": HEADS,
         "mlp_width": INNER, "max_length": LENGTH, "types": types, "dropout": 0.1, "attention_dropout": 0.2,
-        "norm_eps": eps, "activation": "gelu", "pooling": "cls", "layout": kind, "dtype": "auto", "unroll": 1,
+        "norm_eps": eps, "activation": "gelu", "pooling": "auto", "layout": kind, "dtype": "auto", "unroll": 1,
         "remat": False,
     }  # fmt: skip
     again = config.save(model, tmp_path / "ours")
@@ -207,6 +207,7 @@ def test_the_sizes_are_read_and_written_back(kind: str, tmp_path: Path) -> None:
     assert written == written | CONFIGS[kind]
     assert written["architectures"] == [{"roberta": "RobertaModel", "distilbert": "DistilBertModel"}[kind]]
     assert BertConfig(weights=str(again)).replace(weights=str(folder)) == config
+    assert written["labkit_pooling"] == "cls" and BertConfig(weights=str(again)).pooling == "cls"
 
 
 @pytest.mark.parametrize("headed", [True, False])

@@ -344,6 +344,10 @@ def test_pooling_and_activation_survive_a_save(tmp_path: Path) -> None:
 
 
 def test_pooling_is_settled_by_the_task_and_the_folder(folder: Path) -> None:
+    assert BertConfig(weights=str(folder)).pooling == "cls"  # labkit's own folders say so
+    config = json.loads((folder / "config.json").read_text())
+    del config["labkit_pooling"]
+    (folder / "config.json").write_text(json.dumps(config))
     assert BertConfig(weights=str(folder)).pooling == "auto" and BertConfig(weights=str(folder)).pooled_by == "cls"
     vectors = lambda **more: BertConfig(weights=str(folder), **more).settled(vectors=True).pooling  # noqa: E731
     assert vectors() == "mean" and BertConfig(preset="tiny").settled(vectors=True).pooling == "mean"

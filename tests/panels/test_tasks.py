@@ -200,4 +200,6 @@ def test_the_model_is_taken_away(use: Use):
     use.settle(60)
     assert use.problem is None
     with zipfile.ZipFile(use.state.folder / use.link.file) as packed:
-        assert {"labkit.toml", "model.safetensors", "tokenizer.json"} <= set(packed.namelist())
+        names = packed.namelist()
+        assert {"labkit.toml", "tokenizer.json", "README.md"} <= set(names)
+        assert any(name.endswith("model.safetensors") for name in names)

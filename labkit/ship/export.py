@@ -1,15 +1,18 @@
-"""The README.md of an exported model: what it is, what its outputs are called, and how other programs open it."""
+"""A trained model as a folder of its own, which other programs read as labkit does; its README.md says how."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
-from labkit.models import sentence
+from labkit.base.errors import ConfigError
+from labkit.models import sentence, weights
 from labkit.tasks import tasks
 from labkit.tasks.embed import Embed
+from labkit.tasks.pretrain import Pretrain
 from labkit.train.experiment import Experiment
 from labkit.train.setup import FACTS
 
@@ -27,8 +30,39 @@ _CLASSES = {
 }
 
 
-def write(experiment: Experiment, folder: Path) -> None:
-    """Write ``README.md`` into the folder of an exported model."""
+def export(experiment: Experiment, model: Path, folder: Path) -> Path:
+    """Copy the folder of a run's model to another one, with a README.md.
+
+    Raises:
+        ConfigError: ``folder`` is not empty, or other programs would read this model otherwise than labkit.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{str(folder)!r} is not empty; give a new folder.")
+    _check(experiment, model)
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    _write_readme(experiment, folder)
+    return folder
+
+
+def _check(experiment: Experiment, folder: Path) -> None:
+    """Raise :class:`ConfigError` where other programs would read a model otherwise than labkit does."""
+    task, model = experiment.task, experiment.model
+    if not hasattr(model, "save") or (folder / sentence.MODULES).exists():
+        return
+    if "score.bias" in (stored := weights.Tensors(folder)):
+        raise ConfigError(
+            f"the head of this model has a bias ({', '.join(f'{value:.6g}' for value in stored['score.bias'][:5])}), "
+            f"and that of transformers has none for {model.family!r}. Train with family = 'gpt2' and not "
+            "more outputs than the width, or subtract the mean from the target. lk.Predictor opens the run's own model."
+        )
+    if isinstance(task, Pretrain) and task.next_sentence and model.pooled_by != "cls":
+        raise ConfigError(
+            f"next_sentence was trained with pooling = {model.pooling!r}, and transformers has that head on the pooler "
+            "alone. Train with pooling = 'cls', or with next_sentence = False."
+        )
+
+
+def _write_readme(experiment: Experiment, folder: Path) -> None:
     classes = json.loads((folder / FACTS).read_text(encoding="utf-8"))["classes"]
     lines = [f"# {experiment.name or experiment.model.reads + ' model'}", ""]
     lines += [f"Task: `{tasks.name_of(experiment.task)}`. Trained with labkit; `labkit.toml` holds every setting.", ""]
