@@ -95,7 +95,8 @@ def _ways(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
     elif name := _auto(folder):
         code = (
             f"from transformers import AutoTokenizer, {name}\n\n"
-            f'tokenizer, model = AutoTokenizer.from_pretrained("{{folder}}"), {name}.from_pretrained("{{folder}}")'
+            'tokenizer = AutoTokenizer.from_pretrained("{folder}")\n'
+            f'model = {name}.from_pretrained("{{folder}}")'
         )
         ways.append(("transformers", code))
     return ways
