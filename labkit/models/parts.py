@@ -32,7 +32,7 @@ class Rates(NamedTuple):
     """Default learning rates of an architecture, for AdamW and batches of 32: what learns within five epochs of a small
     data set (``tests/evidence/test_defaults.py`` measures it).
 
-    The first two fall with the width of the hidden states: they hold at ``width``. Where that is 0, they hold at any.
+    The first two fall with the width of the layers, as 1 / width: they hold at ``width``; where that is 0, at any.
     """
 
     fresh: float  # every parameter, from new weights

@@ -48,7 +48,7 @@ class TextCnnConfig(ModelConfig):
     """
 
     reads: ClassVar[str] = "text"
-    rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-3)
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-3, width=128)
     weights: ClassVar[str] = ""  # there are no pretrained ones
     packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
 

@@ -57,7 +57,7 @@ class VggConfig(ModelConfig):
     """
 
     reads: ClassVar[str] = "image"
-    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-3, pretrained=1e-4)
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-3, pretrained=4e-4, width=128)
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained convolutions: a sample or a folder; empty for fresh ones")

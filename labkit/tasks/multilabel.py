@@ -21,6 +21,7 @@ class MultiLabel(Classify):
     """Settings of a multi-label task."""
 
     aim: ClassVar[str] = "labels"
+    rate_factor: ClassVar[float] = 2.0
 
     threshold: float = option(0.5, "Probability from which a class applies.", low=0.0, high=1.0)
 
