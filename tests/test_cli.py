@@ -35,9 +35,8 @@ class FakeRun:
 
     @property
     def info(self):
-        return SimpleNamespace(
-            over=self.over, error="Loss is not a number.", cure="Lower the learning rate.", summary={}
-        )
+        told = {"summary": {"warnings": ["Truncated to 9."]}, "error": "Loss is not a number."}
+        return SimpleNamespace(over=self.over, cure="Lower the learning rate.", **told)
 
     def toml(self) -> str:
         return 'name = "first"\n'
@@ -172,7 +171,14 @@ def test_runs_lists_for_people_and_for_programs(front) -> None:
 
 def test_show_says_all_about_a_run(front) -> None:
     text = command("runs", "show", "first").stdout
-    for part in ("<run 'first': running>", front.run.id, "not a number. Lower the", "loss", 'name = "first"'):
+    for part in (
+        "<run 'first': running>",
+        front.run.id,
+        "Truncated to 9.",
+        "not a number. Lower the",
+        "loss",
+        'name = "first"',
+    ):
         assert part in text
     assert command("runs", "show", "first", "--toml").stdout == 'name = "first"\n'
 

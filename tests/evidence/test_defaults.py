@@ -35,7 +35,7 @@ def ratings() -> Any:
 def topics() -> Any:
     """Reviews by the words they use: several labels each."""
     words = ("film", "movie", "story", "but", "comedy")
-    texts = lk.load("movie-reviews").sample(4000, seed=0)["train"]["text"]
+    texts = lk.load("movie-reviews").sample(5000, seed=0)["train"]["text"]
     rows = [{"text": text, "labels": [word for word in words if word in text.lower()]} for text in texts]
     return lk.load(rows, text="text", label="labels").split(validation=0.1, test=0.2, seed=0, accept_leakage=True)
 
