@@ -29,7 +29,7 @@ class LanguageModel(Config):
     form: ClassVar[str] = "stream"
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("gpt",)  # architectures that can learn it
-    rate_factor: ClassVar[float] = 2.5  # default learning rate ÷ that of a classifier
+    rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
 
     max_length: int = option(128, "Tokens of a window.", low=8)
     label_smoothing: float = option(0.0, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
