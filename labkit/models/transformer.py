@@ -56,7 +56,7 @@ class TransformerConfig(ModelConfig):
     """
 
     reads: ClassVar[str] = "pair"  # a source and a target text
-    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-4, pretrained=3e-5, width=768)
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-4, pretrained=3e-5, width=768)
     # A packed row of sources would need a row of just their targets beside it, and what fills one overflows the other.
     packs: ClassVar[bool] = False
 
