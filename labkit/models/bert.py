@@ -222,7 +222,7 @@ class BertConfig(ModelConfig):
         if (folder := folder or self.folder()) is None:
             raise WeightsError("this BertConfig names no weights: set weights=, or give load(model, folder).")
         folder = sentence.encoder_folder(folder)
-        return weights.load_into(model, folder, LAYOUTS[self.layout].reading(weights.Tensors(folder)))
+        return weights.load_into(model, folder, bert_layouts.reading(self.layout, folder))
 
     def head_tensors(self, kernel: Any, bias: Any) -> tuple[dict[str, np.ndarray], str]:
         """A linear head on the pooled vector (kernel [d, c], bias [c]) as stored, and the architecture's name:
@@ -255,7 +255,8 @@ class BertConfig(ModelConfig):
         if self.pooled_by == "cls" and ("pooler", "kernel") not in weights.flatten(params):
             del settings["labkit_pooling"]  # a file without a pooler does not pool by it
         config = {**settings, **more}
-        return weights.save_from(params, folder, LAYOUTS[self.layout].writing(extra or {}), config, extra)
+        table = LAYOUTS[self.layout].writing(extra or {}, settings.get("pad_token_id"))
+        return weights.save_from(params, folder, table, config, extra)
 
     def save_classifier(
         self,

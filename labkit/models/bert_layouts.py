@@ -155,27 +155,37 @@ class Layout:
     output: str = "classifier"
     squash: Callable[[Array], Array] = jnp.tanh
 
-    def reading(self, names: Iterable[str]) -> weights.Table:
-        """The table to read a file with these names by.
+    def reading(self, names: Iterable[str], pad: int | None = None) -> weights.Table:
+        """The table to read a file with these names by; its positions are counted from the id ``pad`` of padding.
 
         Where it is a classifier's, the head's first layer is the pooler: the last layer was trained on that one.
         """
         headed = f"{self.classifier_pooler}.weight" in set(names)
         pooler = self.classifier_pooler if headed else self.pooler
         return weights.Table(
-            entries=(*self.encoder, *dense("pooler", pooler)),
+            entries=(*self._counted(pad), *dense("pooler", pooler)),
             optional=(f"{pooler}.",),
             ignored=(*self.other_heads, "pooler.", "classifier.", "qa_outputs.", "embeddings.position_ids"),
             prefix=self.prefix,
             renamed=((".gamma", ".weight"), (".beta", ".bias")),
         )
 
-    def writing(self, extra: Mapping[str, Any]) -> weights.Table:
-        """The table to write an encoder by, with the tensors ``extra`` of a head, or none, beside it."""
+    def _counted(self, pad: int | None) -> tuple[weights.Entry, ...]:
+        """The entries of the encoder, for a file whose positions are counted from another id than the published."""
+        if not self.unused or pad is None or pad + 1 == self.unused:
+            return self.encoder
+        place = "embeddings/position/embedding"
+        return tuple(
+            replace(entry, unread=(self.unused, pad + 1)) if entry.own == place else entry for entry in self.encoder
+        )
+
+    def writing(self, extra: Mapping[str, Any], pad: int | None = None) -> weights.Table:
+        """The table to write an encoder by, with the tensors ``extra`` of a head, or none, beside it; positions are
+        counted from the id ``pad`` of padding."""
         pooler = self.classifier_pooler if f"{self.output}.weight" in extra else self.pooler
         prefix = self.prefix if extra else ""
         outside = "" if pooler == "pooler.dense" else pooler  # a part of the head, not of the encoder
-        entries = (*self.encoder, *dense("pooler", pooler))
+        entries = (*self._counted(pad), *dense("pooler", pooler))
         return weights.Table(
             tuple(
                 entry
@@ -247,8 +257,6 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
         raise WeightsError(f"{folder} has {positions!r} positions; supported: 'absolute'.")
     if config.get("is_decoder") or config.get("add_cross_attention"):
         raise WeightsError(f"{folder} holds a decoder (is_decoder or add_cross_attention); supported: encoders.")
-    if layout.unused and (pad := config.get("pad_token_id", 1)) != layout.unused - 1:
-        raise WeightsError(f"{folder} counts positions from pad_token_id = {pad!r}; supported: {layout.unused - 1}.")
     if (act := config.get(layout.foreign["activation"], "gelu")) not in HIDDEN_ACTS:
         raise WeightsError(f"{folder} has activation {act!r}; supported: {', '.join(HIDDEN_ACTS)}.")
     sizes = {name: config[key] for name, key in layout.foreign.items() if key in config}
@@ -259,7 +267,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     ]:
         raise WeightsError(f"{folder}/config.json: {', '.join(bad)}; expected numbers.")
     if "max_length" in sizes:
-        sizes["max_length"] -= layout.unused
+        sizes["max_length"] -= first_position(layout, config)
     return {
         "layout": kind,
         "vocab_size": layout.vocabulary,
@@ -270,32 +278,41 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     }
 
 
-def settings(config: Any, specials: weights.Specials | None = None) -> dict[str, Any]:
-    """The entries of ``config.json`` that say what a :class:`labkit.models.bert.BertConfig` says.
+def reading(layout: str, folder: Path) -> weights.Table:
+    """The table to read the encoder of a folder by."""
+    path = folder / "config.json"
+    config = _json(path) if path.is_file() else {}
+    return LAYOUTS[layout].reading(weights.Tensors(folder), first_position(LAYOUTS[layout], config) - 1)
+
+
+def first_position(layout: Layout, config: Mapping[str, Any]) -> int:
+    """Row of the table of positions that the first token reads: RoBERTa counts from the id of padding.
 
     Raises:
-        WeightsError: positions are counted from the id of padding, which ``specials`` has elsewhere.
+        WeightsError: that id is no number.
     """
+    if not layout.unused:
+        return 0
+    if type(pad := config.get("pad_token_id", layout.unused - 1)) is not int or pad < 0:
+        raise WeightsError(f"config.json: pad_token_id = {pad!r}; positions are counted from it: expected a number.")
+    return pad + 1
+
+
+def settings(config: Any, specials: weights.Specials | None = None) -> dict[str, Any]:
+    """The entries of ``config.json`` that say what a :class:`labkit.models.bert.BertConfig` says."""
     layout = LAYOUTS[config.layout]
-    ids = {}
-    if specials is not None:
-        ids = specials.settings()
-        if layout.unused and specials.pad != layout.unused - 1:
-            raise WeightsError(
-                f"layout {config.layout!r} counts positions from pad_token_id = {layout.unused - 1}; the tokenizer's "
-                f"is {specials.pad}. Take layout 'bert'."
-            )
+    ids = {**layout.says, **({} if specials is None else specials.settings())}
+    ids = {name: value for name, value in ids.items() if name in layout.says}
     own = {key: getattr(config, name) for name, key in layout.foreign.items()}
     return {
         **own,
         layout.foreign["vocab_size"]: config.vocabulary,
-        layout.foreign["max_length"]: config.max_length + layout.unused,
+        layout.foreign["max_length"]: config.max_length + first_position(layout, ids),
         layout.foreign["activation"]: next(act for act, name in HIDDEN_ACTS.items() if name == config.activation),
         "model_type": layout.kind,
         "architectures": [f"{layout.classes}Model"],
         "initializer_range": 0.02,
-        **layout.says,
-        **{name: value for name, value in ids.items() if name in layout.says},
+        **ids,
         "labkit_pooling": config.pooled_by,
     }
 

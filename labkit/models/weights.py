@@ -65,13 +65,14 @@ class Entry:
     ``{i}`` in the foreign name stands for the layer: the own array is then stacked [depth, …]. ``axes`` are the
     foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in, out]. With
     ``cut`` (i, n) ours is the i-th of n equal parts of the foreign array, along our last axis; there is an entry for
-    every part.
+    every part. ``unread`` are the first rows of ours, and of the foreign one, that stand for nothing: they are 0.
     """
 
     own: str
     foreign: str
     axes: tuple[int, ...] = ()
     cut: tuple[int, int] = (0, 1)
+    unread: tuple[int, int] = (0, 0)
 
     def names(self, shape: tuple[int, ...]) -> Names:
         """The foreign names of an own array of this shape, one a layer."""
@@ -86,11 +87,15 @@ class Entry:
         """The shape that each foreign array has, given the own one."""
         one = shape[1:] if self.stacked else shape
         one = (*one[:-1], one[-1] * self.cut[1]) if one else one
+        one = (one[0] - self.unread[0] + self.unread[1], *one[1:]) if any(self.unread) else one
         return tuple(one[self.axes.index(axis)] for axis in range(len(one))) if self.axes else tuple(one)
 
     def arrays(self, *own: np.ndarray) -> list[np.ndarray]:
         """Our array (all parts of it, in their order) as the foreign ones, contiguous."""
         whole = own[0] if len(own) == 1 else np.concatenate(own, axis=-1)
+        if any(self.unread):
+            whole = np.concatenate([np.zeros_like(whole, shape=(self.unread[1], *whole.shape[1:])),
+                                    whole[self.unread[0]:]])  # fmt: skip
         parts = list(whole) if self.stacked else [whole]
         return [np.ascontiguousarray(part.transpose(np.argsort(self.axes)) if self.axes else part) for part in parts]
 
@@ -99,6 +104,9 @@ class Entry:
         own = np.empty(shape, np.float32)
         for part, array in zip(own if self.stacked else [own], foreign, strict=True):
             array, (number, count) = array.transpose(self.axes) if self.axes else array, self.cut
+            if any(self.unread):
+                part[: self.unread[0]], part = 0, part[self.unread[0] :]
+                array = array[self.unread[1] :]
             part[...] = array if count == 1 else np.split(array, count, axis=-1)[number]
         return own
 

@@ -19,8 +19,8 @@ SENTENCES: dict[str, str] = {
     "the file has no *: it holds no classifier of layout *. Train a head, or give the layout that it was saved with.": (
         "文件中没有†：它不含文件格式 * 的分类层。请训练一个分类层，或使用保存时的文件格式。"
     ),
-    "layout * counts positions from pad_token_id = *; the tokenizer's is *. Take layout 'bert'.": (
-        "文件格式 * 的位置从 pad_token_id = * 数起；而分词器的是 *。请改用文件格式 'bert'。"
+    "config.json: pad_token_id = *; positions are counted from it: expected a number.": (
+        "config.json：pad_token_id = *；位置编码从它数起，应为数值。"
     ),
     "* has no score.weight: it holds no classifier. Train a head.": (
         "* 中没有 score.weight：它不含分类层。请训练一个分类层。"

@@ -36,7 +36,6 @@ SENTENCES: dict[str, str] = {
     "* holds a decoder (is_decoder or add_cross_attention); supported: encoders.": (
         "* 是解码器（is_decoder 或 add_cross_attention）；支持的是编码器。"
     ),
-    "* counts positions from pad_token_id = *; supported: *.": "* 的位置从 pad_token_id = * 数起；支持的是 *。",
     "* has activation *; supported: *.": "* 的激活函数为 *；支持的有：*。",
     "*/config.json: *; expected numbers.": "*/config.json：*；应为数值。",
     "*.weight * and *.bias * are no classifier of vectors of width *: expected [c, *] and [c].": (

@@ -21,6 +21,7 @@ from labkit.base.errors import ConfigError, WeightsError
 from labkit.models import bert_layouts
 from labkit.models.bert import Bert, BertConfig, Encoded
 from labkit.models.parts import Segments
+from labkit.models.weights import Specials
 
 WIDTH, INNER, HEADS, DEPTH, WORDS, LENGTH, CLASSES = 16, 20, 4, 2, 30, 12, 3
 #: Names of a layer's parts: as RoBERTa has them (BERT's names), and DistilBERT.
@@ -348,6 +349,23 @@ def test_rows_of_positions_that_no_token_reads(tmp_path: Path) -> None:
         model(jnp.ones((1, 4), jnp.int32), jnp.ones((1, 4), bool))
 
 
+@pytest.mark.parametrize("pad", [0, 4])
+def test_positions_are_counted_from_the_padding_of_the_tokenizer(pad: int, tmp_path: Path) -> None:
+    """As RoBERTa does in transformers; the table there has other unread rows, and the same rows for tokens."""
+    config = BertConfig(layout="roberta", vocab_size=9, width=4, depth=1, heads=1, max_length=3)
+    model = config.build(nnx.Rngs(0))
+    folder = config.save(model, tmp_path, specials=Specials(pad, 2, 3))
+    said = json.loads((folder / "config.json").read_text())
+    assert (said["pad_token_id"], said["max_position_embeddings"]) == (pad, pad + 1 + 3)
+    table = load_file(folder / "model.safetensors")["embeddings.position_embeddings.weight"]
+    own = np.asarray(model.embeddings.position.embedding[...])
+    assert not table[: pad + 1].any()
+    np.testing.assert_array_equal(table[pad + 1 :], own[2:])
+    again, back = loaded(folder)
+    assert again.max_length == 3
+    np.testing.assert_array_equal(back.embeddings.position.embedding[...], own)
+
+
 def set_positions(model: Bert, table: jax.Array) -> Bert:
     graph, state = nnx.split(model)
     state["embeddings"]["position"]["embedding"] = state["embeddings"]["position"]["embedding"].replace(table)
@@ -431,8 +449,8 @@ def test_what_a_layout_cannot_hold_is_refused(settings: dict[str, Any], text: st
 
 
 def test_folders_that_are_not_as_supported(tmp_path: Path) -> None:
-    write(tmp_path, "roberta", {}, pad_token_id=0)
-    with pytest.raises(WeightsError, match="counts positions from pad_token_id = 0; supported: 1"):
+    write(tmp_path, "roberta", {}, pad_token_id="<pad>")
+    with pytest.raises(WeightsError, match="pad_token_id = '<pad>'; positions are counted from it: expected a number"):
         BertConfig(weights=str(tmp_path))
     write(tmp_path, "distilbert", {}, activation="silu")
     with pytest.raises(WeightsError, match="activation 'silu'"):
