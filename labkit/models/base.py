@@ -30,6 +30,10 @@ class ModelConfig(Config):
         """Whether the model reads type ids (first or second text)."""
         return False
 
+    def fresh_parts(self) -> tuple[str, ...]:
+        """Parts that the pretrained weights lack, so that they start from random values."""
+        return ()
+
     def settled(self, vectors: bool) -> ModelConfig:
         """The config with what depends on the task filled in.
 

@@ -144,6 +144,15 @@ class BertConfig(ModelConfig):
         """The pooling of the model that is built: "auto" is "cls" where no task settles it."""
         return "cls" if self.pooling == "auto" else self.pooling
 
+    def fresh_parts(self) -> tuple[str, ...]:
+        """ "pooler" where the pretrained weights lack it and the model has one."""
+        if not self.weights or self.pooled_by != "cls":
+            return ()
+        folder = sentence.encoder_folder(self.folder())
+        table = bert_layouts.reading(self.layout, folder)
+        names = {table.canonical(name) for name in weights.Tensors(folder)}
+        return () if any(name.startswith(table.optional) for name in names) else ("pooler",)
+
     def settled(self, vectors: bool) -> BertConfig:
         """The config with ``pooling`` filled in: "cls" below a head, as the classifiers of transformers have it. For
         sentence vectors that of the weights' sentence-transformers modules; where there are none, "mean".

@@ -291,6 +291,9 @@ MESSAGES: dict[str, str] = {
 
 #: What a run, or a report, warns of → the same. The marks are those of :mod:`labkit.panels.phrases`.
 WARNINGS: dict[str, str] = {
+    "The pretrained weights have no *: it starts from random values, as the head does.": (
+        "预训练权重中没有 *：它与输出层一样从随机值开始。"
+    ),
     "Truncated to max_length = *: * of * texts of * (*) lose their end, * of all tokens. A larger max_length reads "
     "more.": "按最大长度 * 截断：*（共 * 条文本，属†；*）失去末尾，占全部词元的 *。增大最大长度可读取更多。",
     **{

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,13 @@ class Embedder:
         use_compilation_cache()
         folder = Path(source)
         self._modules = None
+        self._clean: Callable[[str], str] = str  # of a run: as its training texts were cleaned
         if is_folder(folder):
             experiment = experiment_in(folder)
             if not isinstance(experiment.model, BertConfig):
                 raise WeightsError(f"{folder.name!r} holds a {models.name_of(experiment.model)}; vectors are BERT's.")
             module, _, inputs = load_model(experiment, folder)
+            self._clean = experiment.data.clean
             model, tokenizer, longest = module.trunk, inputs.tokenizer, experiment.task.max_length
         else:
             folder = weights.find(str(source))
@@ -101,7 +103,7 @@ class Embedder:
         """
         if isinstance(texts, str):
             raise TypeError(f"embed takes a list of texts: embed([{texts[:40]!r}]).")
-        texts = [self._prompt(prompt) + text for text in texts]
+        texts = [self._prompt(prompt) + self._clean(text) for text in texts]
         if self._modules is not None and self._modules.lowercase:
             texts = [text.lower() for text in texts]
         found = np.zeros((len(texts), self.width), np.float32)

@@ -69,6 +69,12 @@ def _write_readme(experiment: Experiment, folder: Path) -> None:
     if classes:
         listed = (f"{place}. {_shown(name)}" for place, name in enumerate(classes))
         lines += ["Outputs, in their order:", "", *listed, ""]
+    if steps := "; ".join(", ".join(pipeline.steps) for pipeline in experiment.data.cleaning):
+        lines += [
+            f"The training texts were cleaned ({steps}). labkit cleans new texts alike. Other programs do not: give "
+            "them texts that went through `labkit.Pipeline` with these steps.",
+            "",
+        ]
     for title, code in _ways(experiment, folder):
         lines += [f"## {title}", "", "```python", code.format(folder="this folder"), "```", ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,10 @@ class Generator:
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
+        self._clean: Callable[[str], str] = str  # of a run: as its training texts were cleaned
         if is_folder(source):
-            _, module, inputs = opened(source, LanguageModel, "a language model ('lm') writes on")
+            experiment, module, inputs = opened(source, LanguageModel, "a language model ('lm') writes on")
+            self._clean = experiment.data.clean
             self.model, self.tokenizer = module.trunk, inputs.tokenizer
         else:
             config = models["gpt"](weights=str(source))
@@ -85,7 +87,7 @@ class Generator:
             return []
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise DataError(f"a prompt is a text; this one is {wrong[0]!r}.")
-        answers = self._write([self._ids(text) for text in texts], self.tokenizer.end_ids, how)
+        answers = self._write([self._ids(self._clean(text)) for text in texts], self.tokenizer.end_ids, how)
         return answers[0] if isinstance(prompts, str) else answers
 
     def chat(self, messages: str | Sequence[Mapping[str, str]], **settings: Any) -> str:

@@ -122,10 +122,8 @@ class Predictor:
         return self.experiment.data.columns if self.inputs.kind == "text" else ()
 
     def clean(self, text: str) -> str:
-        """A new text as the training texts were cleaned."""
-        for pipeline in self.experiment.data.cleaning:
-            text = pipeline(text)
-        return text
+        """A new text, cleaned as the training texts were."""
+        return self.experiment.data.clean(text)
 
     @known_settings
     def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,11 @@ class Translator:
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
+        self._clean: Callable[[str], str] = str  # of a run: as its training texts were cleaned
         if is_folder(source):
             experiment, module, inputs = opened(source, Seq2Seq, "the task 'seq2seq' writes target texts")
             self.model, self.tokenizer, self._longest = module.trunk, inputs.tokenizer, experiment.task.max_length
+            self._clean = experiment.data.clean
         else:
             config = models["transformer"](weights=str(source))
             self.model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
@@ -82,7 +84,7 @@ class Translator:
         sources = [texts] if isinstance(texts, str) else list(texts)
         if wrong := [text for text in sources if not isinstance(text, str)]:
             raise DataError(f"a source is a text; this one is {wrong[0]!r}.")
-        answers = self._write(sources, how) if sources else []
+        answers = self._write([self._clean(text) for text in sources], how) if sources else []
         return answers[0] if isinstance(texts, str) else answers
 
     def _write(self, sources: list[str], how: Generation) -> list[str]:

@@ -50,6 +50,12 @@ class Data(Config):
         """The cleaning that new texts need before the model reads them."""
         return tuple(Pipeline.from_dict(_rest(step), "data.steps") for step in self.steps if step["do"] == "clean")
 
+    def clean(self, text: str) -> str:
+        """A new text, cleaned as the training texts were."""
+        for pipeline in self.cleaning:
+            text = pipeline(text)
+        return text
+
     def load(self, task: Any) -> Rows:
         """The rows, ready for ``task``. Raises :class:`ConfigError` where there is no source to load them from."""
         if not self.source:

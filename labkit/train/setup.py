@@ -144,7 +144,7 @@ def plan_of(
         "truncated": getattr(examples["train"], "truncated", 0),
         "truncation": (cut := truncation(inputs, rows["train"], examples["train"])),
         "constant": constant_of(task, examples["train"], examples["validation"]),
-        "warnings": [message(cut)] if cut else [],
+        "warnings": [*([message(cut)] if cut else []), *_fresh(experiment.model, task)],
         "train_rows": len(examples["train"]),
         "precision": model.dtype if model.dtype == "mixed" else str(compute_dtype(model.dtype)),
         "device": str(jax.devices()[0].device_kind),
@@ -152,6 +152,12 @@ def plan_of(
         "parts": parts,
     }
     return Plan(experiment, task, sized, model, inputs, batches, validation, steps, most, summary)
+
+
+def _fresh(model: Any, task: Any) -> list[str]:
+    """What to warn of where pretrained weights lack a part that the task reads."""
+    parts = [part for part in model.fresh_parts() if f"trunk/{part}/" not in task.unused]
+    return [f"The pretrained weights have no {part}: it starts from random values, as the head does." for part in parts]
 
 
 def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
