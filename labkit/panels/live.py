@@ -147,6 +147,9 @@ class LivePanel:
         self.set = self._button("set", self._set)
         self.note, self.picture, self.error, self.code, self.warned = (widgets.HTML() for _ in range(5))
         self.note.add_class("lk-asked")
+        if self.full:  # room for warnings from the start, so that nothing moves when one comes
+            self.warned.add_class("lk-asked")
+            self.warned.layout.height, self.warned.layout.overflow = "68px", "hidden auto"
         row = widgets.HBox([self.pause, self.stop, self.save, self.rate, self.set])
         if self.full:
             row.children += (self._keeping(),)
