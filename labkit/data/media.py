@@ -101,7 +101,7 @@ def _bytes(table: pa.Table) -> bytes:
 
 @dataclass
 class _Files:
-    """Files to decode, with what is known of each."""
+    """Files to decode, and what is known about each."""
 
     paths: Sequence[Path]
     names: Sequence[str]

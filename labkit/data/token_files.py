@@ -134,7 +134,7 @@ def with_mask(rust: tokenizers.Tokenizer, name: str | None, special: bool) -> to
 
     Args:
         name: that of the mask; None for a vocabulary without one.
-        special: whether the mask counts as a special token, which readers may be told to take for text.
+        special: whether the mask counts as a special token, which readers can be set to treat as text.
     """
     about = json.loads(rust.to_str())
     takes_blank = '"ByteLevel"' in json.dumps(about["pre_tokenizer"])

@@ -35,7 +35,7 @@ def opened(folder: str | Path, task: type, does: str) -> tuple[Experiment, Any, 
     Args:
         folder: as a run has written or exported it.
         task: settings of the task that the model must have learnt.
-        does: which models do what is asked for, for the error.
+        does: what such a model does, for the error message.
 
     Raises:
         WeightsError: the folder is none of labkit's, is damaged, or its model has learnt something else.
