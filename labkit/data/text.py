@@ -3,8 +3,8 @@
 The special tokens around a text are those of the file's post-processor. A file that adds none, and a vocabulary learnt
 here, gets BERT's form: ``[CLS] text [SEP]``, or ``[CLS] text [SEP] other [SEP]`` with types 0 and 1, and a saved file
 says so. Special tokens are put in by number, never found in a text: a user's ``"[CLS]"`` stays the five characters it
-is. (Other readers of a saved ``tokenizer.json`` treat it as the special token, unless ``split_special_tokens`` is set in
-``tokenizer_config.json``, as :meth:`Tokenizer.export` sets it.)
+is. (Other readers of a saved ``tokenizer.json`` treat it as the special token, unless ``split_special_tokens`` is set
+in ``tokenizer_config.json``, as :meth:`Tokenizer.export` sets it.)
 """
 
 from __future__ import annotations
