@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -19,15 +22,23 @@ from typer.core import TyperGroup
 
 from labkit.base.errors import ConfigError, DataError, LabkitError
 from labkit.base.pages import with_huge_pages
+from labkit.base.shown import one_line, printed
 from labkit.cluster import Folder, launch_app
 
 if TYPE_CHECKING:
     from labkit.ship.predictor import Predictor
 
+#: What the parser of arguments raises.
+_UsageError: Any = typer.BadParameter.__base__
 #: First characters that make a spreadsheet compute a cell; the last four are the full-width forms.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 #: Rows of a table that are predicted, and held in memory, at a time.
 CHUNK = 1024
+
+
+def _say(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print text for a terminal. All output goes through here: data may hold characters that a terminal obeys."""
+    typer.echo(printed(text), err=err, nl=nl)
 
 
 class _Explaining(TyperGroup):
@@ -37,8 +48,11 @@ class _Explaining(TyperGroup):
         try:
             return super().invoke(ctx)
         except LabkitError as error:
-            typer.echo(f"labkit: {error}", err=True)
+            _say(f"labkit: {error}", err=True)
             raise typer.Exit(2) from None
+        except _UsageError as error:  # its message repeats arguments, which may be names of files
+            error.message = printed(error.message)
+            raise
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
@@ -65,7 +79,11 @@ def main() -> None:
     computes = sys.argv[1:2] in (["train"], ["bench"], ["launch"]) and "--help" not in sys.argv
     if computes and with_huge_pages() != dict(os.environ):
         os.execve(sys.executable, [sys.executable, "-m", "labkit", *sys.argv[1:]], with_huge_pages())
-    app()
+    try:
+        app()
+    except Exception:  # a fault of labkit
+        _say(traceback.format_exc(), err=True, nl=False)
+        sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
@@ -73,7 +91,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
     if version:
         import labkit
 
-        typer.echo(labkit.__version__)
+        _say(labkit.__version__)
         raise typer.Exit
 
 
@@ -88,9 +106,9 @@ def lab(
 
     folder, options = launch.split_arguments(arguments or [])
     copied = launch.copy_notebooks(launch.tutorials(), folder)
-    typer.echo(f"tutorials in {folder}: {len(copied.added)} added, {len(copied.updated)} updated", err=True)
+    _say(f"tutorials in {folder}: {len(copied.added)} added, {len(copied.updated)} updated", err=True)
     for name in copied.offered:
-        typer.echo(f"  you changed the older version, so the new one is beside it: {name}", err=True)
+        _say(f"  you changed the older version, so the new one is beside it: {name}", err=True)
     raise typer.Exit(launch.start(folder, options))
 
 
@@ -114,7 +132,7 @@ def doctor(as_json: AsJson = False) -> None:
     from labkit import doctor as doc
 
     findings = doc.examine()
-    typer.echo(doc.to_json(findings) if as_json else doc.report(findings))
+    _say(doc.to_json(findings) if as_json else doc.report(findings))
     raise typer.Exit(int(any(finding.state == "broken" for finding in findings)))
 
 
@@ -147,7 +165,7 @@ def bench(
     console.print(benches.table(rows))
     text = json.dumps({"machine": benches.machine(), "figures": rows}, indent=1)
     if json_file == "-":
-        typer.echo(text)
+        _say(text)
     elif json_file:
         Path(json_file).write_text(text + "\n", encoding="utf-8")
 
@@ -165,7 +183,7 @@ def train(
     from labkit import lab as front
 
     run = front.train(experiment, resume=resume, name=name, folder=folder)
-    typer.echo(f"{run}\nlabkit predict {run.id} 'some text'")
+    _say(f"{run}\nlabkit predict {run.id} 'some text'")
 
 
 @app.command()
@@ -205,7 +223,7 @@ def predict(
     if file is None:
         examples, pairs = _examples(predictor, given or [], pair)
         for example, answer in zip(examples, predictor.predict(examples, pairs), strict=True):
-            typer.echo(f"{answer}\t{_printable(str(example))}")
+            _say(f"{answer}\t{one_line(str(example))}")
         return
     if out is not None and out.suffix.lower() not in _WRITERS:
         raise ConfigError(f"--out {out}: answers are written as {' or '.join(_WRITERS)}.")
@@ -213,13 +231,13 @@ def predict(
     read = {name: value for name, value in read.items() if value}
     answers = predictor.answered(file, column=column, pair=pair, size=CHUNK, **read)
     if out is None:
-        typer.echo(f"{_write_csv(sys.stdout, answers, False)} rows", err=True)
+        _say(f"{_write_csv(_Terminal(), answers, False)} rows", err=True)
         return
     if out.exists() and Path(file).exists() and out.samefile(file):
         raise ConfigError(f"{out} would replace its own source; give --out another name.")
     with _replacing(out) as target:
         count = _WRITERS[out.suffix.lower()](target, answers, predictor.aim == "labels")
-    typer.echo(f"{count} rows in {out}", err=True)
+    _say(f"{count} rows in {out}", err=True)
 
 
 @app.command("serve")
@@ -229,7 +247,7 @@ def endpoint(
         str, typer.Option(help="Address to listen on; the default is for this machine alone.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8000,
-    rate: Annotated[float, typer.Option(help="Requests a second, at most.")] = 10.0,
+    rate: Annotated[float, typer.Option(help="Requests a second of a client, at most.")] = 10.0,
     host_name: Annotated[
         list[str] | None, typer.Option(help="A further name that clients may call this endpoint by; may be repeated.")
     ] = None,
@@ -240,19 +258,37 @@ def endpoint(
     """Answer over HTTP with a classifier: POST /predict. Clients show the token, that of LABKIT_TOKEN or a new one."""
     from labkit import lab as front
 
-    with front.serve(
-        model,
-        host=host,
-        port=port,
-        token=os.environ.get("LABKIT_TOKEN", ""),
-        rate=rate,
-        hosts=host_name or (),
-        examples=examples,
-        characters=characters,
-        folder=folder,
-    ) as served:
-        typer.echo(f"{served.url}/predict\ntoken {served.token}\nCtrl-C ends it.", err=True)
+    with (
+        _until_sigterm(),
+        front.serve(
+            model,
+            host=host,
+            port=port,
+            token=os.environ.get("LABKIT_TOKEN", ""),
+            rate=rate,
+            hosts=host_name or (),
+            examples=examples,
+            characters=characters,
+            folder=folder,
+        ) as served,
+    ):
+        _say(f"{served.url}/predict\ntoken {served.token}\nCtrl-C ends it.", err=True)
         served.wait()
+
+
+@contextlib.contextmanager
+def _until_sigterm() -> Iterator[None]:
+    """SIGTERM leaves the block as its end would, with exit code 0; further ones change nothing."""
+
+    def leave(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @runs_app.callback(invoke_without_command=True)
@@ -264,7 +300,7 @@ def _runs(ctx: typer.Context, as_json: AsJson = False, folder: Folder = None) ->
     from labkit import lab as front
 
     found = front.runs(folder)
-    typer.echo(found.to_pandas().to_json(orient="records", indent=1) if as_json else repr(found))
+    _say(found.to_pandas().to_json(orient="records", indent=1) if as_json else repr(found))
 
 
 @runs_app.command()
@@ -279,13 +315,13 @@ def show(
 
     found = front.open_run(run, folder=folder or ctx.obj)
     if toml:
-        typer.echo(found.toml(), nl=False)
+        _say(found.toml(), nl=False)
         return
     info = found.info
     warned = "".join(f"\n{text}" for text in info.summary.get("warnings", ()))
     problem = f"{warned}\n{info.error} {info.cure}".rstrip()
     history = found.history.tail(10).to_string(index=False, na_rep="")
-    typer.echo(f"{found} ({found.id}){problem}\n\n{history}\n\n{found.toml()}", nl=False)
+    _say(f"{found} ({found.id}){problem}\n\n{history}\n\n{found.toml()}", nl=False)
 
 
 @runs_app.command()
@@ -324,7 +360,7 @@ def samples_list() -> None:
     """List the samples with licence, source and whether they are here."""
     from labkit.base.samples import SAMPLES
 
-    typer.echo(repr(SAMPLES))
+    _say(repr(SAMPLES))
 
 
 @samples_app.command("fetch")
@@ -333,7 +369,7 @@ def samples_fetch(names: SampleNames) -> None:
     from labkit.base.samples import folder
 
     for name in names:
-        typer.echo(f"{name}: {folder(name)}")
+        _say(f"{name}: {folder(name)}")
 
 
 @samples_app.command("verify")
@@ -343,7 +379,7 @@ def samples_verify(names: SampleNames) -> None:
 
     for name in names:
         damaged = verify(name)
-        typer.echo(f"{name}: {'fetched again, damaged: ' + ', '.join(damaged) if damaged else 'whole'}")
+        _say(f"{name}: {'fetched again, damaged: ' + ', '.join(damaged) if damaged else 'whole'}")
 
 
 def _steer(name: str, folder: Path | None, act: Callable[[Any], Any], told: str) -> None:
@@ -351,12 +387,7 @@ def _steer(name: str, folder: Path | None, act: Callable[[Any], Any], told: str)
 
     found = front.open_run(name, folder=folder)
     act(found)
-    typer.echo(f"{found.name} ({found.id}) {told}")
-
-
-def _printable(text: str) -> str:
-    """The text on one line, without characters that a terminal would obey."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    _say(f"{found.name} ({found.id}) {told}")
 
 
 # --- tables ---------------------------------------------------------------------------------------------------
@@ -421,6 +452,14 @@ def _inert(cell: str) -> str:
     except ValueError:
         return "'" + cell
     return cell
+
+
+class _Terminal(io.StringIO):
+    """The standard output as a file of lines for the terminal."""
+
+    def write(self, text: str, /) -> int:
+        _say(text.removesuffix("\r\n"))
+        return len(text)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from labkit.base.errors import ConfigError
+from labkit.base.shown import printed
 
 launch_app = typer.Typer(help="Train in several processes: here, or by a cluster's scheduler.", no_args_is_help=True)
 Folder = Annotated[Path | None, typer.Option(help="The lab folder (default: .labkit here, or LABKIT_FOLDER).")]
@@ -29,7 +30,7 @@ def launch_local(
         raise ConfigError("give either an experiment file or --resume RUN: labkit launch local -n 2 experiment.toml")
     from labkit import lab as front
 
-    typer.echo(front.train(experiment, resume=resume, name=name, folder=folder, processes=n))
+    typer.echo(printed(front.train(experiment, resume=resume, name=name, folder=folder, processes=n)))
 
 
 @launch_app.command("slurm")
@@ -82,7 +83,7 @@ def _write_script(experiment: Path, folder: Path | None, out: Path | None, write
     run = front.create(experiment, folder=folder)
     text = write(run)
     if out is None:
-        typer.echo(text, nl=False)
+        typer.echo(printed(text), nl=False)
     else:
         out.write_text(text, encoding="utf-8")
-    typer.echo(f"run {run.id} waits in {run.store.folder}", err=True)
+    typer.echo(printed(f"run {run.id} waits in {run.store.folder}"), err=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from labkit.base import manifest
 from labkit.base.config import Config, known_settings, loads
 from labkit.base.errors import ConfigError, DataError, RunError
+from labkit.base.shown import printed
 from labkit.data.rows import Rows
 from labkit.planning import experiment_of
 from labkit.train.assess import Scores
@@ -242,7 +243,7 @@ class Runs(Sequence[Run]):
         return figure({f"{run.name} ({run.id})": run for run in self})
 
     def __repr__(self) -> str:
-        return self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"
+        return printed(self.to_pandas().to_string(index=False, na_rep="")) if self._infos else "no runs yet"
 
     def _repr_html_(self) -> str:
         return self.to_pandas().to_html(index=False, na_rep="") if self._infos else "no runs yet"
@@ -371,7 +372,7 @@ def serve(
 
     Args:
         model: a run, its id or name, a folder that ``run.export`` has written, or a predictor.
-        host, port, token, rate: where it listens, what clients must show, requests a second at most.
+        host, port, token, rate: where it listens, what clients must show, requests a second of a client at most.
         hosts: further names by which clients may call it (the Host header), such as that of a proxy.
         examples, characters: of a request, and of a text, at most.
         folder: the lab folder, for a run by name.

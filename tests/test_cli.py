@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,7 +24,8 @@ from labkit import cli, doctor, launch
 from labkit.base.errors import RunError
 from labkit.cli import app
 from labkit.doctor import Finding
-from labkit.ship.predictor import Prediction, Predictor
+from labkit.ship.predictor import Estimate, Prediction, Predictor
+from labkit.train.store import Store
 
 
 @dataclass
@@ -209,9 +212,84 @@ def test_runs_are_steered(verb, over, done, front) -> None:
 
 def test_predict_answers_texts_a_line_each(front) -> None:
     text = command("predict", "first", "good", "a\x1b[2Jb\nc", "--folder", "f").stdout
-    assert text == "pos\t0.7500\tgood\npos\t0.7500\ta [2Jb c\n"
+    assert text == "pos\t0.7500\tgood\npos\t0.7500\ta␛[2Jb c\n"
     assert front.calls == [("predictor", ("first",), {"folder": Path("f")})]
     assert front.batches == [["good", "a\x1b[2Jb\nc"]]
+
+
+HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\u202eb\x7f\rc"
+SHOWN = "a␛]0;title␇␛[2J\\u009b31m\\u202eb␡␍c"
+
+
+def harmless(text: str) -> bool:
+    return not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
+
+
+def test_answers_reach_the_terminal_escaped_and_files_as_they_are(front, tmp_path) -> None:
+    answers = [Prediction(HOSTILE, 0.75, {HOSTILE: 0.75, "neg": 0.25}), Estimate({HOSTILE: 1.5})]
+    front.model.predict = lambda examples, pairs=None: [answers[len(str(examples[0])) % 2]] * len(examples)
+    assert command("predict", "first", "good", HOSTILE + "\n").stdout.splitlines() == [
+        f"{SHOWN}\t0.7500\tgood", f"{SHOWN}\t0.7500\t{SHOWN.replace('␍', ' ')} "
+    ]  # fmt: skip
+    assert command("predict", "first", "odd").stdout == f"{SHOWN} 1.5\todd\n"
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps({"text": "good", HOSTILE: HOSTILE + "\nd"}) + "\n")
+    shown = command("predict", "first", "--file", source)
+    assert harmless(shown.stdout) and shown.stdout.count(SHOWN) == 4
+    command("predict", "first", "--file", source, "--out", tmp_path / "out.csv")
+    head, row = read(tmp_path / "out.csv")
+    assert head[1] == HOSTILE and row[1:3] == [HOSTILE + "\nd", HOSTILE]
+    command("predict", "first", "--file", source, "--out", tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["predicted"] == HOSTILE
+
+
+def test_names_and_errors_reach_the_terminal_escaped(front, tmp_path, monkeypatch) -> None:
+    front.run.name = HOSTILE
+    front.run.history = pd.DataFrame({HOSTILE: [HOSTILE]})
+    front.run.toml = lambda: f'name = "{HOSTILE[-4]}"\n'  # U+202E, as TOML holds it
+    monkeypatch.setattr(FakeRun, "__repr__", lambda self: f"<run {self.name}>")
+    monkeypatch.setattr(Table, "__repr__", lambda self: f"id\n{HOSTILE}")
+    for words in (["runs"], ["runs", "show", "x"], ["runs", "stop", "x"], ["train", "x.toml"]):
+        text = command(*words).stdout
+        assert harmless(text) and SHOWN[:12] in text, words
+    assert tomllib.loads(command("runs", "show", "x", "--toml").stdout) == {"name": HOSTILE[-4]}
+    front.module.open_run = front.entry("open_run", RunError(f"there is no run {HOSTILE}.\nName another."))
+    assert command("runs", "stop", "x", code=2).stderr == f"labkit: there is no run {SHOWN}.\nName another.\n"
+    assert harmless(command("predict", "first", "text", f"--{HOSTILE}", code=2).output)
+    (tmp_path / "in.csv").write_text(f"{HOSTILE},other\n1,2\n", newline="")
+    assert harmless(command("predict", "first", "--file", tmp_path / "in.csv", code=2).output)
+
+
+def test_a_traceback_reaches_the_terminal_escaped(front, monkeypatch, capsys) -> None:
+    front.module.runs = front.entry("runs", ZeroDivisionError(HOSTILE))
+    monkeypatch.setattr(sys, "argv", ["labkit", "runs"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    said = capsys.readouterr().err
+    assert left.value.code == 1 and harmless(said) and f"ZeroDivisionError: {SHOWN}" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_sigterm_ends_the_endpoint_after_the_requests_in_work(front) -> None:
+    class Served:
+        url, token, closed = "http://127.0.0.1:1", "token", False
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            os.kill(os.getpid(), signal.SIGTERM)  # a second one, while requests are answered
+            time.sleep(0.01)
+            self.closed = True
+
+        def wait(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    served, before = Served(), signal.getsignal(signal.SIGTERM)
+    front.module.serve = lambda *_, **__: served
+    command("serve", "first", code=0)
+    assert served.closed and signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("words", [[], ["text", "--file", "x.csv"]])
@@ -478,3 +556,9 @@ def test_a_check_that_fails_itself_does_not_stop_the_others(monkeypatch) -> None
 def test_bytes_for_people() -> None:
     sizes = [doctor.size(count) for count in (0, 999, 1500, 15_000, 2.5e9, 3.2e12)]
     assert sizes == ["0 B", "999 B", "1.5 kB", "15 kB", "2.5 GB", "3.2 TB"]
+
+
+def test_runs_with_hostile_names_are_listed_a_line_each(tmp_path) -> None:
+    Store(tmp_path).create("a", HOSTILE + "\nb", steps=3)
+    text = command("runs", "--folder", tmp_path).stdout
+    assert harmless(text) and len(text.splitlines()) == 2 and repr(labkit.runs(tmp_path)) + "\n" == text

@@ -33,10 +33,15 @@ def _shown(char: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def one_line(text: str, limit: int) -> str:
+def one_line(text: str, limit: int | None = None) -> str:
     """The same on a single line: its white space becomes spaces."""
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    cut = text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
     return visible(re.sub(r"[\t\n\r]", " ", cut))
+
+
+def printed(text: object) -> str:
+    """``text`` for a terminal: no character that it would obey; lines and tabs stay."""
+    return HIDDEN.sub(lambda found: found[0] if found[0] in "\n\t" else _shown(found[0]), str(text))
 
 
 def escape(text: object) -> str:

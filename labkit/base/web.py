@@ -43,27 +43,47 @@ def fetched(address: str, most: int = MOST, patience: float = PATIENCE) -> Path:
         SampleError: it cannot be reached, answers with an error, or is larger or slower than it may be.
     """
     if offline():
-        raise SampleError(f"LABKIT_OFFLINE forbids the network, so {address[:200]!r} cannot be fetched.")
+        raise SampleError(f"LABKIT_OFFLINE forbids the network, so {shown_address(address)!r} cannot be fetched.")
     until = time.monotonic() + patience
     where = address
     for _ in range(REDIRECTS + 1):
         connection, path = _connected(where, until)
         try:
             connection.request("GET", path, headers={"User-Agent": "labkit", "Accept-Encoding": "identity"})
-            answer = connection.getresponse()
-            if answer.status in _MOVED and (onward := answer.getheader("Location")):
-                where = urljoin(where, _utf8(onward))
-                continue
-            if answer.status != 200:
-                raise SampleError(f"{where[:200]} answers {answer.status} {answer.reason[:80]}.")
-            return _kept(answer, where, most, until)
+            with connection.getresponse() as answer:
+                if answer.status in _MOVED and (onward := answer.getheader("Location")):
+                    where = urljoin(where, _utf8(onward))
+                    continue
+                if answer.status != 200:
+                    raise SampleError(f"{shown_address(where)} answers {answer.status} {answer.reason[:80]}.")
+                return _kept(answer, where, most, until)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, LabkitError):
                 raise
-            raise SampleError(f"{where[:200]} cannot be fetched{connection.via}: {error}.") from error
+            raise SampleError(f"{shown_address(where)} cannot be fetched{connection.via}: {error}.") from error
         finally:
             connection.close()
-    raise SampleError(f"{address[:200]} is redirected more than {REDIRECTS} times.")
+    raise SampleError(f"{shown_address(address)} is redirected more than {REDIRECTS} times.")
+
+
+_ADDRESS = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:(?=//)|https?:)?(?://)?)([^/?#]*)([^?#]*)(.*)", re.DOTALL)
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]*\]|[^\s@:\[\]\\]+)(?::[0-9]*)?")
+
+
+def shown_address(address: str, limit: int = 200) -> str:
+    """An address for messages, without what may be secret: user and password, values of the query, the fragment."""
+    found = _ADDRESS.fullmatch(address)
+    assert found is not None  # it matches every text
+    scheme, host, path, rest = found.groups()
+    if not _HOST.fullmatch(host) and "@" in address:  # a password may hold / ? and # as well
+        inner = _ADDRESS.fullmatch("//" + address.rpartition("@")[2])
+        assert inner is not None
+        host, path, rest = "…@" + inner[2], inner[3], inner[4]
+    query, mark, _ = rest.partition("#")
+    return "".join(
+        (scheme, host, re.sub(r"(?<=;)([^;=/]*=)?[^;/]+", r"\1…", path),
+         re.sub(r"(?<=[?&;])([^=&;]*=)?[^&;]+", r"\1…", query), mark and "#…")
+    )[:limit]  # fmt: skip
 
 
 def _utf8(header: str) -> str:
@@ -81,8 +101,8 @@ def _connected(address: str, until: float) -> tuple[_Pinned | _Tunnelled, str]:
         host, port = _ascii(parts.hostname or ""), parts.port or 443
     except ValueError:
         host, parts, port = "", SplitResult("", "", "", "", ""), 0
-    if parts.scheme != "https" or not host or parts.username or re.search(r"[\x00-\x20\x7f]", address):
-        raise DataError(f"{address[:200]!r}: only addresses of the form https://host/file are read.")
+    if parts.scheme != "https" or not host or "@" in parts.netloc or re.search(r"[\x00-\x20\x7f]", address):
+        raise DataError(f"{shown_address(address)!r}: only addresses of the form https://host/file are read.")
     patience = max(1.0, min(30.0, until - time.monotonic()))
     proxy = _proxy(host)
     connection = _Pinned(host, port, timeout=patience) if proxy is None else _tunnelled(proxy, host, port, patience)
@@ -121,7 +141,7 @@ def _resolved(address: str, host: str, port: int) -> list[str]:
 
 def _private(address: str, where: str) -> DataError:
     return DataError(
-        f"{address[:200]!r} leads to {where}, which is this machine or a private network; only the open "
+        f"{shown_address(address)!r} leads to {where}, which is this machine or a private network; only the open "
         "internet is read. Download the file yourself and give its path."
     )
 
@@ -201,9 +221,8 @@ def _proxy(host: str) -> SplitResult | None:
             return parts
     except ValueError:
         pass
-    shown = re.sub(r"//[^/@]*@", "//…@", given)
     raise ConfigError(
-        f"the proxy {shown[:100]!r} of the environment (HTTPS_PROXY) must be of the form http://host:port."
+        f"the proxy {shown_address(given, 100)!r} of the environment (HTTPS_PROXY) must be of the form http://host:port."
     )
 
 
@@ -228,9 +247,9 @@ def _kept(answer: http.client.HTTPResponse, where: str, most: int, until: float)
             while block := answer.read1(1 << 20):
                 file.write(block)
                 if file.tell() > most:
-                    raise SampleError(f"{where[:200]} is larger than {most:,} bytes.")
+                    raise SampleError(f"{shown_address(where)} is larger than {most:,} bytes.")
                 if time.monotonic() > until:
-                    raise SampleError(f"{where[:200]} takes longer than it may.")
+                    raise SampleError(f"{shown_address(where)} takes longer than it may.")
         os.replace(part, place)
     finally:
         Path(part).unlink(missing_ok=True)

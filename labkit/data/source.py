@@ -17,7 +17,7 @@ import pyarrow as pa
 from labkit.base.config import check_names
 from labkit.base.errors import ConfigError, DataError, LabkitError, SampleError, nearest
 from labkit.base.guard import offline
-from labkit.base.web import fetched
+from labkit.base.web import fetched, shown_address
 from labkit.data.admit import make_rows, raise_refused
 from labkit.data.arrow import numbers
 from labkit.data.columns import Choice
@@ -256,7 +256,7 @@ def _from_name(
     from labkit.base.samples import SAMPLES
 
     if "://" in name:
-        _no_use({**media, **hub, **options}, f"the address {name[:200]!r}")
+        _no_use({**media, **hub, **options}, f"the address {shown_address(name)!r}")
         return _checked(make_rows(_read(_found(fetched(name), dialect(**file)).parts, wanted), choice, source))
     path = Path(name).expanduser()
     if path.exists():

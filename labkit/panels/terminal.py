@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from labkit.base.shown import printed, visible
 from labkit.train.store import Record, RunInfo, Store
 
 
@@ -45,21 +46,22 @@ class ProgressBar:
         info = self.store.run(self.id)
         if info.status in ("failed", "lost"):
             return
-        print(f"{info.name}: {info.status} after step {info.step} of {info.steps}", file=self.file, flush=True)
+        print(f"{visible(info.name)}: {info.status} after step {info.step} of {info.steps}", file=self.file, flush=True)
 
     def _warn(self, info: RunInfo) -> None:
         """Print what the run warns of, once."""
         for text in info.summary.get("warnings", ()):
             if text not in self.warned:
                 self.warned.append(text)
-                tqdm.write(f"{info.name}: {text}", file=self.file)
+                tqdm.write(printed(f"{visible(info.name)}: {text}"), file=self.file)
 
     def _draw(self, info: RunInfo) -> None:
         running = info.status == "running"
         if running and not self.began:  # compiling is no measure of how long the rest will take
             self.began = True
             self.bar.initial, self.bar.start_t = info.step, self.bar._time()
-        self.bar.set_description(info.name if running else f"{info.name}: {info.status} {info.message}".rstrip(), False)
+        said = info.name if running else f"{info.name}: {info.status} {info.message}".rstrip()
+        self.bar.set_description(visible(said), False)
         self.bar.total = info.steps or None
         self.bar.n = info.step
         speed = info.summary.get("examples_per_second")
@@ -84,4 +86,4 @@ class ProgressBar:
 
 
 def _named(score: str) -> str:
-    return "F1" if score == "f1" else score.replace("_", " ")
+    return "F1" if score == "f1" else visible(score.replace("_", " "))

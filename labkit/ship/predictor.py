@@ -13,6 +13,7 @@ from flax import nnx
 
 from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, WeightsError
+from labkit.base.shown import visible
 from labkit.data.given import columns_of, is_place, paths_in, records_of, table_of, texts_in, texts_of
 from labkit.judge.explain import Explainer
 from labkit.judge.explanation import Attention, Explanation
@@ -47,7 +48,7 @@ class Prediction:
         return {"predicted": predicted, "confidence": self.confidence, "probability": self.probability}
 
     def __str__(self) -> str:
-        return f"{self.label}\t{self.confidence:.4f}"
+        return f"{visible(self.label)}\t{self.confidence:.4f}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Estimate:
         return {f"predicted {name}": number for name, number in self.value.items()}
 
     def __str__(self) -> str:
-        return "\t".join(f"{name} {number:.7g}" for name, number in self.value.items())
+        return "\t".join(f"{visible(name)} {number:.7g}" for name, number in self.value.items())
 
 
 #: Kind of examples → their name.
@@ -114,7 +115,7 @@ class Predictor:
         self._answer = jax.jit(lambda state, batch: task.probabilities(nnx.merge(graph, state), batch))
 
     def __repr__(self) -> str:
-        return f"<predictor: {', '.join(self.classes)}>"
+        return f"<predictor: {visible(', '.join(self.classes))}>"
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -141,6 +141,77 @@ def test_paths_and_hosts_of_any_script(monkeypatch, server):
         lk.load("https://" + "ü" * 70 + ".example/x.csv")
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://user:SECRET@host/x.csv", "https://…@host/x.csv"),
+        ("https://:SECRET@host/", "https://…@host/"),
+        ("https://SECRET@host", "https://…@host"),
+        ("https://u:SEC/RET@host/a.csv?x=SECRET", "https://…@host/a.csv?x=…"),
+        ("https://u:SEC?R#T@host:8/a", "https://…@host:8/a"),
+        ("https:u:SECRET@host", "https:…@host"),
+        ("https:///u:SECRET@host/y", "https://…@host/y"),
+        ("SECRET:SECRET@host:80", "…@host:80"),
+        ("https://host/a?token=SECRET&b=SE=CRET;c=SECRET", "https://host/a?token=…&b=…;c=…"),
+        ("https://host/a?SECRET", "https://host/a?…"),
+        ("https://host/a;sid=SECRET/b#access_token=SECRET", "https://host/a;sid=…/b#…"),
+        ("https://host/@user/a.csv", "https://host/@user/a.csv"),
+        ("https://[::1]:80/données.csv", "https://[::1]:80/données.csv"),
+        ("not an address\nat all", "not an address\nat all"),
+    ],
+)
+def test_addresses_are_shown_without_their_secrets(address: str, shown: str):
+    assert web.shown_address(address) == shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://user:SECRET@example.org/x.csv", "https://:SECRET@example.org/x.csv", "https://SECRET@example.org/x.csv",
+     "https://@example.org/x.csv?token=SECRET", "http://example.org/x.csv?token=SECRET"],
+)  # fmt: skip
+def test_addresses_with_a_login_are_refused_without_repeating_it(monkeypatch, address: str):
+    asked = resolves(monkeypatch, "52.85.1.1")
+    with pytest.raises(DataError, match="only addresses of the form https://host/file") as caught:
+        lk.load(address)
+    assert "SECRET" not in str(caught.value) and asked == []
+
+
+def test_no_message_about_an_address_holds_its_query(monkeypatch, server):
+    address = "https://example.org/x.csv?token=SECRET"
+    said = []
+
+    def fails(**settings: Any) -> None:
+        with pytest.raises(LabkitError) as caught:
+            lk.load(address, **settings) if settings else web.fetched(address, most=3)
+        said.append(str(caught.value))
+
+    resolves(monkeypatch, "52.85.1.1")
+    connects(monkeypatch, server, "52.85.1.1")
+    fails()  # larger than it may be
+    fails(size=3)
+    monkeypatch.setattr(_Server, "do_GET", lambda self: self.send_error(404, "gone"))
+    fails()
+    monkeypatch.setattr(_Server, "do_GET", lambda self: None)
+    fails()
+    connects(monkeypatch, server, "")
+    fails()
+    resolves(monkeypatch, "10.0.0.1")
+    fails()
+    monkeypatch.setenv("LABKIT_OFFLINE", "1")
+    fails()
+    assert all("SECRET" not in each for each in said), said
+    parts = (
+        "larger than 3 bytes",
+        "the address",
+        "answers 404",
+        "cannot be fetched",
+        "unreachable",
+        "leads to",
+        "OFFLINE",
+    )
+    assert all(part in each for part, each in zip(parts, said, strict=True)), said
+
+
 def test_a_host_that_is_not_found_speaks_of_proxies(monkeypatch):
     def fails(*_: object, **__: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")

@@ -53,3 +53,19 @@ def test_a_log_gets_a_line_an_evaluation(store):
         "step 5 of 10: loss 0.7000, validation loss 0.6000, F1 0.8125",
         "reviews: finished after step 5 of 10",
     ]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_names_and_warnings_cannot_steer_the_terminal(tmp_path, live):
+    store = Store(tmp_path)
+    store.create("a", "x\x1b[2J\ny", steps=10, status="running")
+    screen = Terminal() if live else io.StringIO()
+    bar = ProgressBar(store, "a", screen)
+    store.write("a", [(5, "validation", "f1\x9b31m", 0.5)], step=5,
+                summary={"reported": ["f1\x9b31m"], "warnings": ["class \x1b]0;t\x07 \u202eis rare"]})  # fmt: skip
+    bar.update()
+    store.update("a", status="stopped", message="\x1b[31m")
+    bar.close()
+    said = screen.getvalue()
+    assert "class ␛]0;t␇ \\u202eis rare" in said and "x␛[2J␊y: stopped after step 5" in said
+    assert not any(char in said for char in ("\x1b[2J", "\x1b[31", "\x1b]", "\x07", "\x9b", "\u202e"))
