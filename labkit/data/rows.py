@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.base.config import Config, known_settings, option
+from labkit.base.config import Config, checked_seed, known_settings, option
 from labkit.base.errors import DataError, nearest
 from labkit.base.shown import escape
 from labkit.data import disk
@@ -232,7 +232,7 @@ class Rows:
     @known_settings
     def sample(self, n: int, seed: int = 0) -> Rows:
         """``n`` rows of every split (all where there are fewer), drawn without replacement and left in their order."""
-        drawn = {}
+        drawn, seed = {}, checked_seed(seed)
         for name, dataset in self.splits.items():
             order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))
             drawn[name] = disk.chosen(dataset, np.sort(order[:n]))
