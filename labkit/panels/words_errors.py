@@ -27,6 +27,9 @@ SENTENCES: dict[str, str] = {
     "* = * has * values; it must have *.": "§ = * 有 * 个值；应有 * 个。",
     "* = * is not one of *.*": "§ = * 不在可选值之内：*。†",
     "* = * is below its least value, *.": "§ = * 低于最小值 *。",
+    "* is not the name of an argument.": "* 不是参数名。",
+    "a value of type * cannot be written as Python code.": "类型为 * 的值无法写成 Python 代码。",
+    "* is outside of its folder.": "* 位于其文件夹之外。",
     "* is not UTF-8 text (byte *). Save it as UTF-8.": "* 不是 UTF-8 文本（第 * 字节）。请另存为 UTF-8。",
     "* holds characters that UTF-8 cannot represent. Rename the file or column.": (
         "* 含有 UTF-8 无法表示的字符。请重命名该文件或列。"

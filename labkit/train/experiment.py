@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from labkit.base.config import SEEDS, Config, check_names, option
-from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.base.errors import ConfigError, DataError
 from labkit.base.registry import Registry
 from labkit.data.clean import Pipeline
+from labkit.data.recipe import check_options, check_steps
 from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.data.split import check_leakage
@@ -40,10 +41,8 @@ class Data(Config):
 
     def check(self) -> None:
         super().check()
-        for step in self.steps:
-            if step.get("do") not in STEPS:
-                hint = nearest(str(step.get("do")), STEPS)
-                raise ConfigError(f"data.steps: {step!r} has no `do` that is known.{hint} Known: {', '.join(STEPS)}.")
+        check_options(self.source, self.options)
+        check_steps(self.steps)
 
     @property
     def cleaning(self) -> tuple[Pipeline, ...]:
@@ -61,10 +60,6 @@ class Data(Config):
             except TypeError as error:
                 raise ConfigError(f"data.steps: {step!r}: {error}.") from None
         return ready(rows, task, self.accept_leakage)
-
-
-#: What may be done to rows between loading and training: methods of :class:`labkit.data.rows.Rows`.
-STEPS = ("clean", "dedupe", "sample", "split")
 
 
 def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
