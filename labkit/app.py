@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from labkit.base import code
 from labkit.base.cache import write_atomic
 from labkit.base.errors import LabkitError
 from labkit.base.pages import with_huge_pages
@@ -40,8 +41,9 @@ def write_files(folder: Path) -> Path:
     """
     place = folder.resolve() / PLACE
     template = place / "voila" / "templates" / "labkit"
-    code = f"import os\n\nos.chdir({str(folder.resolve())!r})\n\nimport labkit as lk\n\nlk.Lab()\n"
-    cell = {"cell_type": "code", "id": "lab", "source": code, "metadata": {}, "outputs": [], "execution_count": None}
+    move = code.line(code.call("os.chdir", str(folder.resolve())))
+    source = f"import os\n\n{move}\n\nimport labkit as lk\n\nlk.Lab()\n"
+    cell = {"cell_type": "code", "id": "lab", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": [cell]}
     try:

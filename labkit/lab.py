@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.base import manifest
-from labkit.base.config import Config, known_settings, loads
+from labkit.base.config import Config, known_settings, load_file
 from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.base.shown import printed
 from labkit.data.rows import Rows
@@ -326,7 +326,7 @@ def create(
         path = Path(experiment)
         if not path.exists():
             raise ConfigError(f"there is no experiment file {str(path)!r}. `run.toml()` gives the text of one.")
-        experiment = loads(Experiment, path.read_text(encoding="utf-8"))
+        experiment = load_file(Experiment, path)
     if name:
         experiment = experiment.replace(name=name)
     rows = experiment.data.load(experiment.task)

@@ -9,17 +9,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
+import numpy as np
 import tomli_w
 
 from labkit.base.errors import ConfigError, nearest
 
 _P, _R = ParamSpec("_P"), TypeVar("_R")
+#: The greatest seed: keys of JAX take 32 bits, and would drop the bits above without an error.
+SEEDS = 2**32 - 1
 
 
 def option(
@@ -63,13 +68,9 @@ class Config:
                 raise ConfigError(
                     f"{where} = {value!r} is not one of {listed}.{nearest(str(value), map(str, choices))}"
                 )
-            low, high = meta.get("low"), meta.get("high")
-            if (low is not None or high is not None) and isinstance(value, str | list | tuple | dict):
-                raise ConfigError(f"{where} = {value!r} is a {type(value).__name__}; it must be a number.")
-            if low is not None and not value >= low:
-                raise ConfigError(f"{where} = {value!r} is below its least value, {low}.")
-            if high is not None and not value <= high:
-                raise ConfigError(f"{where} = {value!r} is above its greatest value, {high}.")
+            several = isinstance(value, tuple) and str(field.type).startswith("tuple")
+            for number in value if several else (value,):
+                _check_range(where, number, meta.get("low"), meta.get("high"))
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed; an unknown field raises :class:`ConfigError` with the nearest name."""
@@ -121,18 +122,60 @@ def check_names(where: str, values: Iterable[str], names: Collection[str]) -> No
             raise ConfigError(f"{where} has no setting {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
 
 
+def checked_seed(seed: int) -> int:
+    """``seed`` where it is a whole number that every generator takes in full. Raises :class:`ConfigError` otherwise."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= SEEDS:
+        raise ConfigError(f"seed = {_short(seed)}; it must be a whole number from 0 to {SEEDS}.")
+    return int(seed)
+
+
+def _check_range(where: str, value: Any, low: float | None, high: float | None) -> None:
+    if low is None and high is None:
+        return
+    if isinstance(value, str | list | tuple | dict):
+        raise ConfigError(f"{where} = {value!r} is a {type(value).__name__}; it must be a number.")
+    if low is not None and not value >= low:
+        raise ConfigError(f"{where} = {_short(value)} is below its least value, {low}.")
+    if high is not None and not value <= high:
+        raise ConfigError(f"{where} = {_short(value)} is above its greatest value, {high}.")
+
+
+def _short(value: Any) -> str:
+    """A value for a message; an integer of more digits than Python writes is given by its size."""
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"an integer of {value.bit_length():,} bits"
+    return repr(value)
+
+
 def dumps(config: Config) -> str:
-    """A config as TOML text."""
-    return tomli_w.dumps(config.to_dict())
+    """A config as TOML text. Raises :class:`ConfigError` for a text that UTF-8 cannot hold, such as a file name that
+    is not UTF-8."""
+    text = tomli_w.dumps(config.to_dict())
+    if found := re.search("[\ud800-\udfff]", text):
+        line = text[text.rfind("\n", 0, found.start()) + 1 :].partition("\n")[0]
+        raise ConfigError(f"{line[:200]!r} holds characters that UTF-8 cannot represent. Rename the file or column.")
+    return text
 
 
 def loads(cls: type[Any], text: str) -> Any:
     """Read a config of class ``cls`` from TOML text; raises :class:`ConfigError` on bad TOML or bad values."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError, deep nesting the other
         raise ConfigError(f"not valid TOML: {error}. Compare with the text that `run.toml()` gives.") from None
     return cls.from_dict(values)
+
+
+def load_file(cls: type[Any], path: Path) -> Any:
+    """Read a config of class ``cls`` from a TOML file; raises :class:`ConfigError` as :func:`loads` does, and where the
+    file cannot be read or is not UTF-8."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{str(path)!r} is not UTF-8 text (byte {error.start:,}). Save it as UTF-8.") from None
+    return loads(cls, text)
 
 
 def _known(cls: type[Any], values: dict[str, Any], where: str) -> None:

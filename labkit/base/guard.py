@@ -140,7 +140,7 @@ def system_file(name: str) -> bool:
     return name.startswith((".", "~$")) or name.lower() in _SYSTEM
 
 
-def inside(folder: Path, name: str, kind: type[LabkitError] = DataError) -> Path:
+def inside(folder: Path, name: str, kind: type[LabkitError] = DataError, *, reading: bool = False) -> Path:
     """The place of ``name`` in a folder, links followed; raises an error of this ``kind`` where it lies outside."""
     try:
         path = (folder / name).resolve()
@@ -148,6 +148,8 @@ def inside(folder: Path, name: str, kind: type[LabkitError] = DataError) -> Path
             return path
     except (OSError, ValueError):
         pass
+    if reading:
+        raise kind(f"{name[:200]!r} is outside of its folder.")
     raise kind(f"{name[:200]!r} would be written outside of its folder.")
 
 

@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.base.config import Config, known_settings, option
-from labkit.base.errors import DataError, nearest
+from labkit.base.config import Config, checked_seed, known_settings, option
+from labkit.base.errors import DataError, LabkitError, nearest
+from labkit.base.guard import inside
 from labkit.base.shown import escape
-from labkit.data import disk
+from labkit.data import disk, recipe
 from labkit.data.arrow import batches, numbers, text_columns, written
 from labkit.data.cells import Column
 from labkit.data.report import Note, Report, visible
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from labkit.data.clean import Pipeline
 
 MARK = "rows.json"  # the file that tells a saved folder from any other
+#: What reading a damaged file of a saved folder can raise.
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException)
 
 
 #: What an example can be, and what can be known of it.
@@ -232,7 +235,7 @@ class Rows:
     @known_settings
     def sample(self, n: int, seed: int = 0) -> Rows:
         """``n`` rows of every split (all where there are fewer), drawn without replacement and left in their order."""
-        drawn = {}
+        drawn, seed = {}, checked_seed(seed)
         for name, dataset in self.splits.items():
             order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))
             drawn[name] = disk.chosen(dataset, np.sort(order[:n]))
@@ -242,7 +245,10 @@ class Rows:
 
     def _did(self, step: str, settings: dict[str, Any]) -> Rows:
         """The same rows, their source naming one more step, so that an experiment can do it again."""
-        made = replace(self, source={**self.source, "steps": [*self.source.get("steps", ()), {"do": step, **settings}]})
+        made = replace(
+            self,
+            source={**self.source, "steps": [*self.source.get("steps", ()), {"do": step, **recipe.plain(settings)}]},
+        )
         made.__dict__.update({name: value for name, value in self.__dict__.items() if name in ("spec", "fingerprint")})
         return made
 
@@ -324,13 +330,17 @@ class Rows:
         folder = Path(folder)
         try:
             about = json.loads((folder / MARK).read_text(encoding="utf-8"))
-            splits = {name: Dataset.from_file(str(folder / file)) for name, file in about["splits"].items()}
+            source = recipe.source_of(about["source"])
+            files = {name: str(inside(folder, file, reading=True)) for name, file in about["splits"].items()}
+            splits = {name: Dataset.from_file(file) for name, file in files.items()}
             spec, report = Spec.from_dict(about["spec"]), Report.from_dict(about["report"])
-            rows = cls(splits, spec, report, about["source"])
+            rows = cls(splits, spec, report, source)
             if rows.counts() != spec.rows:
                 raise ValueError(f"it holds {rows.counts()} rows where {MARK} says {spec.rows}")
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise DataError(f"{str(folder)!r} holds no whole saved rows: {error}. Save them again.") from error
+        except (*DAMAGED, LabkitError) as error:
+            raise DataError(
+                f"{str(folder)!r} holds no whole saved rows: {str(error).rstrip('.')}. Save them again."
+            ) from error
         rows.__dict__["spec"] = spec
         return rows
 

@@ -80,12 +80,17 @@ def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
         raise DataError(f"{name!r} is a model, not data. Data samples: {', '.join(_READERS)}.")
     if (reader := _READERS.get(name)) is None:
         raise DataError(f"the sample {name!r} has no table. Data samples: {', '.join(_READERS)}.")
-    known = list(inspect.signature(reader).parameters)[1:]
+    known = options_of(name)
     for option in options:
         if option not in known:
             has = f"It has: {', '.join(known)}." if known else "It has none."
             raise DataError(f"the sample {sample.name!r} has no option {option!r}.{nearest(option, known)} {has}")
     return reader(folder(name, progress), **options)
+
+
+def options_of(name: str) -> tuple[str, ...]:
+    """The options of a data sample; none where there is no sample of this name."""
+    return tuple(inspect.signature(_READERS[name]).parameters)[1:] if name in _READERS else ()
 
 
 def _movie_reviews(place: Path, min_score: float = 0.0) -> RawTable:

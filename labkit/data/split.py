@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from labkit.base.config import Config, known_settings, option
+from labkit.base.config import Config, checked_seed, known_settings, option
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data import disk
 from labkit.data.arrow import batches, numbers
@@ -184,6 +184,7 @@ def split(
         for name in _EVALUATION
         if name in rows.splits
     ]
+    seed = checked_seed(seed)
     draws: dict[str, np.ndarray] = {}
     if wanted and in_order:
         rows = _cut(rows, wanted)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from labkit.base.config import checked_seed
 from labkit.base.errors import DataError
 from labkit.base.shown import escape
 from labkit.judge.intervals import Interval, difference
@@ -118,7 +119,7 @@ def compare(first: Report, second: Report, names: tuple[str, str] = ("first", "s
     kept = a.counted & b.counted
     right = [report.predicted[kept] == report.truth[kept] for report in (a, b)]
     only = [int((right[i] & ~right[1 - i]).sum()) for i in (0, 1)]
-    gains = difference(a.truth[kept], a.predicted[kept], b.predicted[kept], len(a.classes), seed=seed)
+    gains = difference(a.truth[kept], a.predicted[kept], b.predicted[kept], len(a.classes), seed=checked_seed(seed))
     return Comparison(names, a, b, gains, *only, mcnemar(*only))
 
 

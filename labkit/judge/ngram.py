@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from labkit.base.config import loads
+from labkit.base.config import load_file
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.rows import Rows
 from labkit.train.experiment import Experiment
@@ -127,7 +127,7 @@ def beside(folder: Path, rows: Rows, split: str, order: int = ORDER) -> dict[str
     It reads the same tokens as the language model in ``folder`` and is scored on the same ones: all but the first of a
     window. Its contexts reach back over the beginning of a window.
     """
-    experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
+    experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
     inputs = opened(experiment, folder, "text", ())
     train, asked = inputs.encode(rows["train"]), inputs.encode(rows[split])
     vocabulary = max(inputs.tokenizer.vocab_size, experiment.model.vocab_size or 0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.base.config import checked_seed
 from labkit.base.errors import DataError
 from labkit.base.shown import escape, one_line
 from labkit.judge.intervals import Interval, bootstrap, difference
@@ -40,7 +41,7 @@ class Report:
         seed: int = 0,
         seen: Iterable[int] | None = None,
     ) -> None:
-        self.classes, self.split, self.seed = tuple(map(str, classes)), split, seed
+        self.classes, self.split, self.seed = tuple(map(str, classes)), split, checked_seed(seed)
         self.truth = np.asarray(truth, np.int64).reshape(-1)
         self.probability = np.asarray(probability, np.float32)
         n, c = len(self.truth), len(self.classes)

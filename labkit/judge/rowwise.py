@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
+from labkit.base.config import checked_seed
 from labkit.base.errors import DataError
 from labkit.base.shown import escape, one_line
 from labkit.judge.intervals import Interval
@@ -41,7 +42,7 @@ class RowReport:
         split: str = "test",
         seed: int = 0,
     ):
-        self.names, self.split, self.seed = tuple(map(str, names)), split, seed
+        self.names, self.split, self.seed = tuple(map(str, names)), split, checked_seed(seed)
         self.truth, self.answers = np.asarray(truth, np.float64), np.asarray(answers, np.float64)
         self.counted = np.asarray(counted, bool)
         n = len(self.counted)

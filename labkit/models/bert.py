@@ -89,13 +89,15 @@ class BertConfig(ModelConfig):
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
-    vocab_size: int | None = option(None, "entries of the vocabulary; left out, those of the tokenizer", low=1)
-    width: int = option(None, "width of the hidden states", low=1)
-    depth: int = option(None, "number of layers", low=1)
-    heads: int = option(None, "attention heads in each layer", low=1)
-    mlp_width: int = option(None, "width of the feed-forward part", low=1)
-    max_length: int = option(None, "longest text, in tokens", low=1)
-    types: int = option(None, "kinds of segments (first and second text); distilbert has 0", low=0)
+    vocab_size: int | None = option(
+        None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
+    )
+    width: int = option(None, "width of the hidden states", low=1, high=1_000_000)
+    depth: int = option(None, "number of layers", low=1, high=10_000)
+    heads: int = option(None, "attention heads in each layer", low=1, high=10_000)
+    mlp_width: int = option(None, "width of the feed-forward part", low=1, high=10_000_000)
+    max_length: int = option(None, "longest text, in tokens", low=1, high=10_000_000)
+    types: int = option(None, "kinds of segments (first and second text); distilbert has 0", low=0, high=10_000)
     dropout: float = option(None, "share of hidden values dropped while training", low=0.0, high=0.9)
     attention_dropout: float = option(None, "share of attention dropped while training", low=0.0, high=0.9)
     norm_eps: float = option(None, "added to the variance in layer normalisation", low=0.0)
@@ -108,7 +110,9 @@ class BertConfig(ModelConfig):
     )
     layout: str = option(None, "family whose files it is read from and saved as", choices=tuple(LAYOUTS))
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
-    unroll: int = option(1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1)
+    unroll: int = option(
+        1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1, high=10_000
+    )
     remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
 
     def __post_init__(self) -> None:

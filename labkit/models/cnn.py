@@ -69,10 +69,14 @@ class CnnConfig(ModelConfig):
     weights: ClassVar[str] = ""  # there are no pretrained ones
 
     preset: str = option("", "named size", choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(None, "channels of every stage")
-    blocks: tuple[int, ...] = option(None, "residual blocks in every stage; none: one convolution and a pool a stage")
-    dense: tuple[int, ...] = option(None, "width of the dense layers that follow; none: the mean over the pixels")
-    kernel: int = option(None, "side of the convolutions' kernels, in pixels", low=1)
+    widths: tuple[int, ...] = option(None, "channels of every stage", high=1_000_000)
+    blocks: tuple[int, ...] = option(
+        None, "residual blocks in every stage; none: one convolution and a pool a stage", high=10_000
+    )
+    dense: tuple[int, ...] = option(
+        None, "width of the dense layers that follow; none: the mean over the pixels", high=1_000_000
+    )
+    kernel: int = option(None, "side of the convolutions' kernels, in pixels", low=1, high=1_000)
     padding: str = option(None, "SAME keeps the size of a picture, VALID cuts its edge", choices=("SAME", "VALID"))
     norm: str = option(None, "normalise after every convolution: by the batch, or in groups", choices=norms.KINDS)
     activation: str = option(None, "non-linearity after every layer", choices=tuple(ACTIVATIONS))

@@ -43,7 +43,7 @@ class MlpConfig(ModelConfig):
     weights: ClassVar[str] = ""  # there are no pretrained ones
 
     preset: str = option("", "named size", choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(None, "width of every layer, from the input up")
+    widths: tuple[int, ...] = option(None, "width of every layer, from the input up", high=1_000_000)
     activation: str = option(None, "non-linearity after every layer", choices=tuple(ACTIVATIONS))
     dropout: float = option(None, "share of values dropped after every layer while training", low=0.0, high=0.9)
     input_shape: tuple[int, ...] | None = option(None, "shape of one example; left out, that of the data")

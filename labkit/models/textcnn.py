@@ -53,14 +53,16 @@ class TextCnnConfig(ModelConfig):
     packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
 
     preset: str = option("", "named size", choices=("", *PRESETS))
-    vocab_size: int | None = option(None, "entries of the vocabulary; left out, those of the tokenizer", low=1)
-    embedding: int = option(None, "width of the embeddings", low=1)
-    filters: int = option(None, "width of every stage", low=1)
-    kernel: int = option(None, "tokens that a window of a convolution reads", low=1)
-    pool: int = option(None, "neighbours of which a stage keeps the greatest", low=1)
-    depth: int = option(None, "stages, each a convolution and a pool", low=1)
+    vocab_size: int | None = option(
+        None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
+    )
+    embedding: int = option(None, "width of the embeddings", low=1, high=1_000_000)
+    filters: int = option(None, "width of every stage", low=1, high=1_000_000)
+    kernel: int = option(None, "tokens that a window of a convolution reads", low=1, high=10_000)
+    pool: int = option(None, "neighbours of which a stage keeps the greatest", low=1, high=10_000)
+    depth: int = option(None, "stages, each a convolution and a pool", low=1, high=1_000)
     dropout: float = option(None, "share of the embeddings' values dropped while training", low=0.0, high=0.9)
-    max_length: int = option(None, "longest text, in tokens", low=1)
+    max_length: int = option(None, "longest text, in tokens", low=1, high=10_000_000)
     activation: str = option(None, "non-linearity after every convolution", choices=tuple(conv.ACTIVATIONS))
     pooling: str = option(
         None, "what stands for a text: the mean of the last stage, or the max", choices=("mean", "max")

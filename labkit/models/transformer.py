@@ -62,20 +62,24 @@ class TransformerConfig(ModelConfig):
 
     preset: str = option("", "named size", choices=("", *PRESETS))
     weights: str = option(None, "pretrained weights: a folder or org/name@revision; empty for fresh ones")
-    vocab_size: int | None = option(None, "entries of the vocabulary; left out, those of the tokenizer", low=1)
-    width: int = option(None, "width of the hidden states", low=1)
-    encoder_depth: int = option(None, "number of layers that read the source", low=1)
-    decoder_depth: int = option(None, "number of layers that write the target", low=1)
-    heads: int = option(None, "attention heads in each layer", low=1)
-    mlp_width: int = option(None, "width of the feed-forward part", low=1)
-    max_length: int = option(None, "longest source and longest target, in tokens", low=1)
+    vocab_size: int | None = option(
+        None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
+    )
+    width: int = option(None, "width of the hidden states", low=1, high=1_000_000)
+    encoder_depth: int = option(None, "number of layers that read the source", low=1, high=10_000)
+    decoder_depth: int = option(None, "number of layers that write the target", low=1, high=10_000)
+    heads: int = option(None, "attention heads in each layer", low=1, high=10_000)
+    mlp_width: int = option(None, "width of the feed-forward part", low=1, high=10_000_000)
+    max_length: int = option(None, "longest source and longest target, in tokens", low=1, high=10_000_000)
     dropout: float = option(None, "share of hidden values dropped while training", low=0.0, high=0.9)
     attention_dropout: float = option(None, "share of attention dropped while training", low=0.0, high=0.9)
     activation: str = option(None, "non-linearity of the feed-forward part", choices=tuple(ACTIVATIONS))
     norm_first: bool = option(None, "normalise before each part, and not after it as published: steadier when deep")
     output_bias: bool = option(None, "a bias for every piece of the output, as Marian has it; not published")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
-    unroll: int = option(1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1)
+    unroll: int = option(
+        1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1, high=10_000
+    )
     remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
 
     def __post_init__(self) -> None:

@@ -61,11 +61,15 @@ class VggConfig(ModelConfig):
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
     weights: str = option(None, "pretrained convolutions: a sample or a folder; empty for fresh ones")
-    stages: tuple[int, ...] = option(None, "convolutions in each stage; a stage ends by halving the picture")
-    base_width: int = option(
-        None, "channels of the first stage; the later ones have 2, 4, 8 and 8 times as many", low=1
+    stages: tuple[int, ...] = option(
+        None, "convolutions in each stage; a stage ends by halving the picture", high=10_000
     )
-    head_width: int = option(None, "width of the two dense layers; 0: none, the mean over the pixels", low=0)
+    base_width: int = option(
+        None, "channels of the first stage; the later ones have 2, 4, 8 and 8 times as many", low=1, high=100_000
+    )
+    head_width: int = option(
+        None, "width of the two dense layers; 0: none, the mean over the pixels", low=0, high=1_000_000
+    )
     batch_norm: bool = option(None, "normalise by the batch after every convolution: quicker and steadier to train")
     dropout: float = option(None, "share of the dense layers' values dropped while training", low=0.0, high=0.9)
     pixels: str = option(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import ipywidgets as widgets
 import numpy as np
 
+from labkit.base import code
 from labkit.base.errors import DataError
 from labkit.data.answers import answers_of
 from labkit.panels import explained, pieces
@@ -141,8 +142,7 @@ class Writes(Asking):
 
     def code(self, asked: tuple[Any, ...]) -> list[str]:
         text, settings = asked
-        how = "".join(f", {name}={value!r}" for name, value in settings.items())
-        return [f"run.{self.method}({text!r}{how})"]
+        return [code.line(code.call(f"run.{self.method}", text, **settings))]
 
 
 class Translates(Writes):
@@ -212,8 +212,9 @@ class Fills(Asking):
     def code(self, asked: tuple[Any, ...]) -> list[str]:
         hidden, next_ = self._parts(asked)
         text, pair = asked
-        lines = [f"run.fill({text!r}{f', {pair!r}' if pair else ''}, top={TOP})"] if hidden else []
-        return [*lines, f"run.follows({text!r}, {pair!r})"] if next_ else lines
+        given = (text, pair) if pair else (text,)
+        lines = [code.line(code.call("run.fill", *given, top=TOP))] if hidden else []
+        return [*lines, code.line(code.call("run.follows", text, pair))] if next_ else lines
 
 
 class Answers(Asking):
@@ -252,7 +253,7 @@ class Answers(Asking):
 
     def code(self, asked: tuple[Any, ...]) -> list[str]:
         question, paragraph = asked
-        return [f"run.answer([{question!r}], [{paragraph!r}])"]
+        return [code.line(code.call("run.answer", [question], [paragraph]))]
 
 
 class Compares(Asking):
@@ -289,7 +290,7 @@ class Compares(Asking):
         return pieces.scrolled(pieces.table(head, lines, numeric=range(1, len(head)), limit=80), self.word("cosines"))
 
     def code(self, asked: tuple[Any, ...]) -> list[str]:
-        return [f"vectors = run.embed({list(asked)!r})", "vectors @ vectors.T"]
+        return [code.assign("vectors", code.call("run.embed", list(asked))), "vectors @ vectors.T"]
 
 
 #: What a model of a kind is asked by.

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
+from labkit.base import code
 from labkit.base.errors import RunError
 from labkit.data.parting import parting
 from labkit.data.report import visible
@@ -96,11 +97,12 @@ class Judge(Panel):
         run = self.state.run
         if run is None:
             return ""
-        lines = ["import labkit as lk", "", opened(run, "run", self.state), f"run.evaluate({self.split.value!r})"]
+        lines = [opened(run, "run", self.state), code.line(code.call("run.evaluate", self.split.value))]
         if self.other.value:
             other = Run(run.store, self.other.value)
-            lines += [opened(other, "other", self.state), f"run.compare(other, {self.split.value!r})"]
-        return "\n".join(lines) + "\n"
+            both = code.call("run.compare", code.variable("other"), self.split.value)
+            lines += [opened(other, "other", self.state), code.line(both)]
+        return code.program(lines)
 
     # --- judging ------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
+from labkit.base.config import SEEDS
 from labkit.data.clean import DEFAULT, STEPS, Pipeline
 from labkit.data.rows import Rows
 from labkit.data.split import leakage
@@ -85,7 +86,7 @@ class Prepare(Panel):
         self.group = widgets.Dropdown(description=self.word("group"), tooltip=self.word("group_help"))
         self.stratify = widgets.Checkbox(True, description=self.word("stratify"), indent=False)
         self.leak = widgets.Checkbox(False, description=self.word("accept_leakage"), indent=False)
-        self.seed = widgets.IntText(0, description=self.word("seed"))
+        self.seed = widgets.BoundedIntText(0, min=0, max=SEEDS, description=self.word("seed"))
         form = widgets.HBox([self.validation, self.test, self.group, self.seed, self.stratify, self.leak])
         form.add_class("lk-form")
         self.split_note, self.parted = self.html(), self.html()

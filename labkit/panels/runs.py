@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labkit.base import code
 from labkit.base.errors import LabkitError
 from labkit.panels.state import State
 from labkit.ship.judging import rows_of
@@ -33,5 +34,5 @@ def choices(state: State) -> list[tuple[str, str]]:
 
 def opened(run: Run, name: str, state: State) -> str:
     """The line of Python that opens a run."""
-    folder = "" if state.folder is None else f", {str(state.folder)!r}"
-    return f"{name} = lk.open_run({run.id!r}{folder})"
+    folder = () if state.folder is None else (str(state.folder),)
+    return code.assign(name, code.call("lk.open_run", run.id, *folder))

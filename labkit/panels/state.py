@@ -141,7 +141,8 @@ class State(traitlets.HasTraits):
         """Where the rows come from and what is done to them; the split that training makes is among it."""
         before = tuple(self.rows.source.get("steps", ())) if self.rows is not None else ()
         steps = (*before, *self.steps)
-        return Data(self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage)
+        columns = self.rows.basis.text if self.rows is not None else ()
+        return Data(self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage, columns)
 
     def _split(self, steps: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         """The split that :func:`labkit.train.experiment.ready` adds to rows that have none."""
@@ -173,7 +174,7 @@ class State(traitlets.HasTraits):
             return code_of(self.experiment)
         before = len(self.rows.source.get("steps", ())) if self.rows is not None else 0
         data = self.data
-        return "\n".join(data_code(data if steps else data.replace(steps=data.steps[:before]))) + "\n"
+        return data_code(data if steps else data.replace(steps=data.steps[:before]))
 
     # --- kept in the lab folder -------------------------------------------------------------------------------
 
@@ -185,7 +186,7 @@ class State(traitlets.HasTraits):
         """
         state = cls(folder=folder, language=language)
         file = state.store.folder / FILE
-        with contextlib.suppress(OSError, tomllib.TOMLDecodeError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):  # damaged, not UTF-8, nested too deeply
             state._restore(tomllib.loads(file.read_text(encoding="utf-8")), language is not None)
         state.file = file
         state.observe(lambda change: state._write(), [*cls.KEPT, "language", "step"])

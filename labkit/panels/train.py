@@ -39,7 +39,7 @@ class Train(Panel):
 
     def build(self) -> None:
         self.name = widgets.Text(description=self.word("run_name"), continuous_update=False)
-        self.epochs = widgets.BoundedIntText(min=1, max=100_000, description=self.word("epochs_field"))
+        self.epochs = widgets.BoundedIntText(min=1, max=1_000_000, description=self.word("epochs_field"))
         self.batch = widgets.BoundedIntText(min=1, max=1_000_000, description=self.word("batch_field"))
         self.rate = widgets.Text(description=self.word("rate_field"), continuous_update=False)
         self.begin = self.button("start", self._start, primary=True)

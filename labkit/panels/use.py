@@ -16,6 +16,7 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 
+from labkit.base import code
 from labkit.base.errors import DataError, RunError
 from labkit.data.pixels import Pixels
 from labkit.data.report import visible
@@ -98,13 +99,14 @@ class Use(Panel):
         run = self.state.run
         if run is None:
             return ""
-        lines = ["import labkit as lk", "", opened(run, "run", self.state)]
+        lines = [opened(run, "run", self.state)]
         if self.asking is not None and self.asked is not None:
             lines += self.asking.code(self.asked)
         elif self.example is not None and isinstance(self.example[0], str):
             text, pair = self.example
-            lines.append(f"run.predict([{text!r}]{'' if pair is None else f', [{pair!r}]'})")
-            lines.append(f"run.explain({text!r}{'' if pair is None else f', {pair!r}'})")
+            given = (text,) if pair is None else (text, pair)
+            lines.append(code.line(code.call("run.predict", *([one] for one in given))))
+            lines.append(code.line(code.call("run.explain", *given)))
         elif self.example is not None:
             lines += [
                 "",
@@ -112,7 +114,7 @@ class Use(Panel):
                 "run.predict(x[None])",
                 "run.explain(x)",
             ]
-        return "\n".join([*lines, 'run.export("my-model")']) + "\n"
+        return code.program([*lines, 'run.export("my-model")'])
 
     # --- the model ----------------------------------------------------------------------------------------------
 

@@ -27,7 +27,15 @@ SENTENCES: dict[str, str] = {
     "* = * has * values; it must have *.": "§ = * 有 * 个值；应有 * 个。",
     "* = * is not one of *.*": "§ = * 不在可选值之内：*。†",
     "* = * is below its least value, *.": "§ = * 低于最小值 *。",
+    "* is not the name of an argument.": "* 不是参数名。",
+    "a value of type * cannot be written as Python code.": "类型为 * 的值无法写成 Python 代码。",
+    "* is outside of its folder.": "* 位于其文件夹之外。",
+    "* is not UTF-8 text (byte *). Save it as UTF-8.": "* 不是 UTF-8 文本（第 * 字节）。请另存为 UTF-8。",
+    "* holds characters that UTF-8 cannot represent. Rename the file or column.": (
+        "* 含有 UTF-8 无法表示的字符。请重命名该文件或列。"
+    ),
     "* = * is above its greatest value, *.": "§ = * 高于最大值 *。",
+    "seed = *; it must be a whole number from 0 to *.": "seed = *；它必须是 0 到 * 之间的整数。",
     "this ar archive holds no data.tar: damaged, or no package of Debian": (
         "此 ar 归档中没有 data.tar：已损坏，或不是 Debian 软件包"
     ),

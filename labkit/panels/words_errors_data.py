@@ -89,6 +89,15 @@ SENTENCES: dict[str, str] = {
     "* has no column *, which * has.": "* 没有列 *，而 * 有。",
     "column * is * in * and * in *, which do not go together.": "* 列的类型为 *（* 中）与 *（* 中），两者不能合并。",
     "* cannot be read: *.": "无法读取 *：†。",
+    "the source of rows must be a table of settings, in which source is a text.": (
+        "数据的来源（source）必须是一组设置，其中 source 为文本。"
+    ),
+    "data.steps must be a list of tables, such as {do = 'split', test = 0.2}.": (
+        "data.steps 必须是由表组成的列表，例如 {do = 'split', test = 0.2}。"
+    ),
+    "*: * must be a text, a finite number, true or false, or a list of these.": (
+        "*：* 必须是文本、有限的数、true 或 false，或由它们组成的列表。"
+    ),
     "* has no sheet *.* It has: *.": "* 没有工作表 *。†现有：*。",
     "* is an Excel file, which needs openpyxl: pip install 'labkit[excel]'. Or save it as CSV.": (
         "* 是 Excel 文件，读取需要 openpyxl：pip install 'labkit[excel]'。或另存为 CSV。"

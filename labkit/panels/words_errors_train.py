@@ -13,6 +13,9 @@ SENTENCES: dict[str, str] = {
     "runs stay as they are.": (
         "运行记录 * 已损坏：*。请移走此文件，或将 LABKIT_FOLDER 设为其他文件夹；各次运行的文件夹不受影响。"
     ),
+    "* epochs of * steps are * steps; a run has at most *. Take fewer epochs or a larger batch_size.": (
+        "* 轮、每轮 * 步共 * 步；一次运行至多 * 步。请减少轮数或增大批大小。"
+    ),
     "BertConfig.width = * is not a multiple of heads = *.": "BertConfig：宽度 = * 不是注意力头数 = * 的倍数。",
     "BertConfig.types = 0, but layout * has at least 1 kind of segments.": (
         "BertConfig：段类型数 = 0，但文件格式 * 至少有 1 种段。"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from labkit.base.config import loads
+from labkit.base.config import load_file
 from labkit.base.errors import WeightsError
 from labkit.tasks import tasks
 from labkit.train.compilation import use_compilation_cache
@@ -26,7 +26,7 @@ def experiment_in(folder: Path) -> Experiment:
     if not is_folder(folder):
         raise WeightsError(f"{folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
     use_compilation_cache()
-    return loads(Experiment, (folder / MARK).read_text(encoding="utf-8"))
+    return load_file(Experiment, folder / MARK)
 
 
 def opened(folder: str | Path, task: type, does: str) -> tuple[Experiment, Any, Any]:

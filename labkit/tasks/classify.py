@@ -35,12 +35,15 @@ class Supervised(Config):
     rate_factor: ClassVar[float] = 1.0  # on the default learning rate of the architecture
 
     max_length: int | None = option(
-        None, "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.", low=8
+        None,
+        "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.",
+        low=8,
+        high=1_000_000,
     )
     augment: str = option("none", "What chance does to pictures while training.", choices=KINDS)
     mixup: float = option(0.0, "Mix examples in pairs by a share from Beta(mixup, mixup); 0: never.", low=0.0)
     head_dropout: float = option(0.1, "Dropout before the last layer.", low=0.0, high=0.9)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
 

@@ -34,10 +34,13 @@ class Embed(Config):
     rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
 
     max_length: int | None = option(
-        None, "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.", low=8
+        None,
+        "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.",
+        low=8,
+        high=1_000_000,
     )
     temperature: float = option(0.05, "Cosines are divided by this before the softmax.", low=0.001)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
     def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Embedding:

@@ -31,9 +31,9 @@ class LanguageModel(Config):
     models: ClassVar[tuple[str, ...]] = ("gpt",)  # architectures that can learn it
     rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
 
-    max_length: int = option(128, "Tokens of a window.", low=8)
+    max_length: int = option(128, "Tokens of a window.", low=8, high=1_000_000)
     label_smoothing: float = option(0.0, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
     tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
 
     def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> LanguageModelling:

@@ -33,11 +33,11 @@ class Pretrain(Config):
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
     rate_factor: ClassVar[float] = 2.0  # default learning rate ÷ that of a classifier
 
-    max_length: int = option(128, "Tokens of an example, a pair of passages.", low=16)
+    max_length: int = option(128, "Tokens of an example, a pair of passages.", low=16, high=1_000_000)
     chosen: float = option(0.15, "Share of the tokens that are to be told.", low=0.01, high=0.8)
     whole_words: bool = option(False, "Choose whole words instead of single pieces.")
     next_sentence: bool = option(True, "Tell also whether the second passage follows the first.")
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
     @property

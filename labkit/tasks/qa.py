@@ -36,10 +36,12 @@ class Answer(Config):
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it: they read both ways
     rate_factor: ClassVar[float] = 2.5  # default learning rate ÷ that of a classifier
 
-    max_length: int = option(256, "Tokens of a window: question and a part of the paragraph.", low=32)
-    stride: int = option(64, "Tokens that a window shares with the next one of a long paragraph.", low=0)
-    longest_answer: int = option(30, "Tokens of an answer at most.", low=1)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100)
+    max_length: int = option(256, "Tokens of a window: question and a part of the paragraph.", low=32, high=1_000_000)
+    stride: int = option(
+        64, "Tokens that a window shares with the next one of a long paragraph.", low=0, high=1_000_000
+    )
+    longest_answer: int = option(30, "Tokens of an answer at most.", low=1, high=1_000_000)
+    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
     def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Answering:

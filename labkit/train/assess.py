@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from flax import nnx
 
-from labkit.base.config import loads
+from labkit.base.config import load_file
 from labkit.base.errors import DataError
 from labkit.base.shown import escape
 from labkit.data.rows import Rows
@@ -59,7 +59,7 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
     if not len(rows.splits.get(split, ())):
         raise DataError(f"there are no rows of {split!r}; there are {', '.join(rows.splits)}.")
     use_compilation_cache()
-    experiment: Experiment = loads(Experiment, (folder / "labkit.toml").read_text(encoding="utf-8"))
+    experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
     module, task, inputs = load_model(experiment, folder)
     graph, state = nnx.split(module)
     batches, _ = inputs.batches(inputs.encode(rows[split]), experiment.train, module.trunk.config, 1, shuffle=False)

@@ -6,10 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from labkit.base.config import Config, check_names, option
-from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.base.config import SEEDS, Config, check_names, option
+from labkit.base.errors import ConfigError, DataError
 from labkit.base.registry import Registry
 from labkit.data.clean import Pipeline
+from labkit.data.recipe import check_options, check_steps
 from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.data.split import check_leakage
@@ -40,10 +41,8 @@ class Data(Config):
 
     def check(self) -> None:
         super().check()
-        for step in self.steps:
-            if step.get("do") not in STEPS:
-                hint = nearest(str(step.get("do")), STEPS)
-                raise ConfigError(f"data.steps: {step!r} has no `do` that is known.{hint} Known: {', '.join(STEPS)}.")
+        check_options(self.source, self.options)
+        check_steps(self.steps)
 
     @property
     def cleaning(self) -> tuple[Pipeline, ...]:
@@ -67,10 +66,6 @@ class Data(Config):
             except TypeError as error:
                 raise ConfigError(f"data.steps: {step!r}: {error}.") from None
         return ready(rows, task, self.accept_leakage)
-
-
-#: What may be done to rows between loading and training: methods of :class:`labkit.data.rows.Rows`.
-STEPS = ("clean", "dedupe", "sample", "split")
 
 
 def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
@@ -126,26 +121,30 @@ _AIMS = {"class": "one class", "labels": "any number of labels", "number": "a nu
 class Training(Config):
     """How long, in which portions, and what is kept."""
 
-    epochs: int = option(3, "Times every training row is seen.", low=1)
-    batch_size: int = option(32, "Examples in one step (on average, where texts share rows).", low=1)
+    epochs: int = option(3, "Times every training row is seen.", low=1, high=1_000_000)
+    batch_size: int = option(32, "Examples in one step (on average, where texts share rows).", low=1, high=1_000_000)
     packing: str = option(
         "auto", "Several short texts in one row; auto: where that saves work.", choices=("auto", "always", "never")
     )
     buckets: int = option(4, "Otherwise: lengths to pad to at most; each costs one compilation.", low=1, high=16)
-    accumulate: int = option(1, "Parts a step is computed in, one after the other, to need less memory.", low=1)
-    devices: int = option(0, "Devices to train on; 0: all there are.", low=0)
-    model_parallel: int = option(1, "Devices that share the matrices of one copy of the model.", low=1)
+    accumulate: int = option(
+        1, "Parts a step is computed in, one after the other, to need less memory.", low=1, high=100_000
+    )
+    devices: int = option(0, "Devices to train on; 0: all there are.", low=0, high=1_000_000)
+    model_parallel: int = option(1, "Devices that share the matrices of one copy of the model.", low=1, high=100_000)
     sharded: bool = option(False, "Divide parameters and optimizer state over the devices, instead of copying them.")
-    seed: int = option(0, "Seed of new weights, of dropout and of the order of examples.")
-    evaluate_every: int = option(0, "Steps between evaluations; 0: once an epoch.", low=0)
+    seed: int = option(0, "Seed of new weights, of dropout and of the order of examples.", low=0, high=SEEDS)
+    evaluate_every: int = option(0, "Steps between evaluations; 0: once an epoch.", low=0, high=10**9)
     metric: str = option(
         "",
         "What makes one checkpoint better than another; empty: what the task is judged by (F1, or the loss).",
         choices=("", "f1", "accuracy", "precision", "recall", "r2", "loss"),
     )
     keep: str = option("best", "Which state becomes the model.", choices=("best", "last"))
-    patience: int = option(0, "Evaluations without improvement after which the run ends; 0: never.", low=0)
-    save_minutes: float = option(5.0, "Longest time between checkpoints (one is saved at every evaluation too).", low=0)
+    patience: int = option(0, "Evaluations without improvement after which the run ends; 0: never.", low=0, high=10**9)
+    save_minutes: float = option(
+        5.0, "Longest time between checkpoints (one is saved at every evaluation too).", low=0, high=1e6
+    )
     unsaved: str = option(
         "continue", "What a run does when a checkpoint cannot be saved (disk full).", choices=("continue", "pause")
     )
@@ -153,6 +152,7 @@ class Training(Config):
         60.0,
         "Seconds without a step (and 20 usual steps) after which a process of its own is begun anew; 0: never.",
         low=0,
+        high=1e6,
     )
     optimizer: Optimizer = option(help="The optimizer and its schedule.", factory=Optimizer)
 

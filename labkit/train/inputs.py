@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from labkit.base.cache import write_atomic
-from labkit.base.config import dumps, loads
+from labkit.base.config import dumps, load_file
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.answers import answers_of
 from labkit.data.arrays import ArrayBatches, Arrays, Standard, stack
@@ -352,13 +352,13 @@ def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ..
     if kind == "text":
         return _texts(Tokenizer.load(folder), with_length(experiment, fitting_length(np.zeros(0), experiment.model)))
     if kind == "audio":
-        sound = loads(Sound, (folder / _SOUND).read_text(encoding="utf-8"))
+        sound = load_file(Sound, folder / _SOUND)
         return Sounds(sound.rate, sound, shape)
     if kind == "image":
         place = folder / _PIXELS
-        return Pictures(shape, loads(Pixels, place.read_text(encoding="utf-8")) if place.exists() else None)
+        return Pictures(shape, load_file(Pixels, place) if place.exists() else None)
     place = folder / _STANDARD
-    standard = loads(Standard, place.read_text(encoding="utf-8")) if place.exists() else None
+    standard = load_file(Standard, place) if place.exists() else None
     return Numbers(kind, standard, shape)
 
 

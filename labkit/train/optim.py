@@ -67,7 +67,7 @@ class Optimizer(Config):
         high=0.99999,
     )
     tune: str = option("full", "What is trained of a model.", choices=TUNES)
-    lora_rank: int = option(8, "Rank of the additions.", low=1)
+    lora_rank: int = option(8, "Rank of the additions.", low=1, high=65_536)
     lora_alpha: float = option(16.0, "The additions are multiplied by this ÷ rank.", low=0.0)
     lora_ratio: float = option(
         1.0, "Rate of the additions' second factor, which begins at zero, ÷ rate of the first (LoRA+).", low=1.0
@@ -81,7 +81,9 @@ class Optimizer(Config):
         low=0.0, high=1.0,
     )  # fmt: skip
     freeze: tuple[str, ...] = option((), "Parameters that stay as they are, by name pattern, such as trunk/*.")
-    freeze_layers: int = option(0, "Freeze the embeddings and this many of the lowest layers; 0: nothing.", low=0)
+    freeze_layers: int = option(
+        0, "Freeze the embeddings and this many of the lowest layers; 0: nothing.", low=0, high=10_000
+    )
 
     def shape(self, step: Int[Array, "*s"], total: int) -> Float[Array, "*s"]:
         """The schedule's factor, 0 … 1, for the update that follows ``step`` updates out of ``total``."""

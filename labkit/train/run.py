@@ -13,7 +13,7 @@ from collections.abc import Generator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.base import guard
+from labkit.base import code, guard
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, RunError
 from labkit.train.experiment import Data, Experiment
@@ -216,7 +216,7 @@ def code_of(experiment: Experiment) -> str:
 
     data, train = experiment.data, experiment.train
     name, task = models.name_of(experiment.model), tasks.name_of(experiment.task)
-    lines = [*data_code(data), f"model = lk.models[{name!r}]({_written(experiment.model.to_dict())[2:]})"]
+    model = code.call(code.item("lk.models", name), **experiment.model.to_dict())
     rest = {} if task == "classify" else {"task": task}
     rest |= {**given(train, Training()), **given(train.optimizer, Optimizer())}
     rest.pop("optimizer", None)
@@ -225,25 +225,23 @@ def code_of(experiment: Experiment) -> str:
         rest["accept_leakage"] = True
     if experiment.name:
         rest["name"] = experiment.name
-    lines.append(f"run = lk.fit(rows, model{_written(rest)})")
-    return "\n".join(lines) + "\n"
+    run = code.call("lk.fit", *map(code.variable, ("rows", "model")), **rest)
+    return code.program([*_data_lines(data), code.assign("model", model), code.assign("run", run)])
 
 
-def data_code(data: Data) -> list[str]:
-    """The lines of Python that load rows and do with them what an experiment does."""
-    lines = ["import labkit as lk", ""]
-    if data.source:
-        lines.append(f"rows = lk.load({data.source!r}{_written(data.options)})")
-    else:
-        lines.append(f"rows = lk.load(table{_written(data.options)})  # table: the rows made in Python")
+def data_code(data: Data) -> str:
+    """Python that loads rows and does with them what an experiment does."""
+    return code.program(_data_lines(data))
+
+
+def _data_lines(data: Data) -> list[str]:
+    data.check()
+    first = code.call("lk.load", data.source or code.variable("table"), **data.options)
+    lines = [code.assign("rows", first) + ("" if data.source else "  # table: the rows made in Python")]
     for step in data.steps:
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in step.items() if key != "do"}
-        lines.append(f"rows = rows.{step['do']}({_written(values)[2:]})")
+        lines.append(code.assign("rows", code.call(f"rows.{step['do']}", **values)))
     return lines
-
-
-def _written(values: dict[str, Any]) -> str:
-    return "".join(f", {key}={value!r}" for key, value in values.items())
 
 
 def process_of() -> dict[str, Any]:

@@ -38,6 +38,8 @@ from labkit.train.truncation import message, truncation
 FACTS = "labkit.json"
 #: Train metrics are reported about this many times an epoch.
 REPORTS = 20
+#: Steps of a run at most: they are counted in 32 bits on the device.
+STEPS = 2**31 - 1
 #: Updates in one call, at most, where a single one is shorter than the host takes to give the next …
 MANY = 32
 #: … which is so below this many floating-point operations a step, on a CPU and elsewhere.
@@ -124,6 +126,11 @@ def plan_of(
         raise ConfigError(f"{placement.mesh.size} devices leave some of the {peers.count} processes without work.")
     aims = getattr(experiment.task, "aim", "class") != "class"  # several labels or numbers, rather than one class
     known = {"target": examples["train"].target} if aims else {}
+    if (total := train.epochs * batches.steps_per_epoch) > STEPS:
+        raise ConfigError(
+            f"{train.epochs:,} epochs of {batches.steps_per_epoch:,} steps are {total:,} steps; a run has at most "
+            f"{STEPS:,}. Take fewer epochs or a larger batch_size."
+        )
     classes, tokenizer = rows.spec.classes, getattr(inputs, "tokenizer", None)
     task = experiment.task.bind(classes, examples["train"].label, tokenizer, **known)
     say("making the model")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.base.config import Config, dumps, known_settings, loads, option
+from labkit.base.config import Config, dumps, known_settings, load_file, loads, option
 from labkit.base.errors import ConfigError, LabkitError
 
 
@@ -120,6 +120,35 @@ def test_the_place_in_the_file_stands_in_the_message() -> None:
 def test_broken_toml_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"not valid TOML: .*line 1"):
         loads(Outer, "epochs = x")
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 5000 + "]" * 5000, "[" + "a." * 5000 + "a]", "epochs = " + "9" * 5000, "\0", "epochs = 1\r"]
+)
+def test_no_toml_raises_anything_but_a_config_error(text) -> None:
+    with pytest.raises(ConfigError):
+        loads(Outer, text)
+
+
+def test_a_file_is_named_that_is_not_utf8_or_cannot_be_read(tmp_path) -> None:
+    file = tmp_path / "labkit.toml"
+    file.write_bytes("name = 'ü'".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"labkit\.toml' is not UTF-8 text \(byte 8\)"):
+        load_file(Outer, file)
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_file(Outer, tmp_path)
+    file.write_text("epochs = 4\n")
+    assert load_file(Outer, file) == Outer(epochs=4)
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_a_text_survives_toml_or_is_refused(text) -> None:
+    config = Outer(words=(text,), extra={text: text})
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        with pytest.raises(ConfigError, match="UTF-8 cannot represent"):
+            dumps(config)
+    else:
+        assert loads(Outer, dumps(config)) == config
 
 
 def test_values_given_in_python_are_checked_too() -> None:

@@ -1,0 +1,99 @@
+"""How rows came about: the arguments of ``lk.load`` and the steps after it, checked where a file holds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from labkit.base.config import check_names
+from labkit.base.errors import ConfigError, nearest
+
+#: What may be done to rows between loading and training: methods of :class:`labkit.data.rows.Rows`.
+STEPS = ("clean", "dedupe", "sample", "split")
+
+
+def source_of(source: Any) -> dict[str, Any]:
+    """The ``source`` of rows as a file holds it, checked: arguments of ``lk.load``, with the name of the source and
+    ``steps`` among them. Raises :class:`ConfigError`."""
+    if not isinstance(source, Mapping) or not isinstance(source.get("source", ""), str):
+        raise ConfigError("the source of rows must be a table of settings, in which source is a text.")
+    options = plain({key: value for key, value in source.items() if key not in ("source", "steps")})
+    check_options(source.get("source", ""), options)
+    steps = source.get("steps", ())
+    steps = [plain(step) if isinstance(step, Mapping) else step for step in steps] if isinstance(steps, list) else steps
+    check_steps(steps)
+    return {"source": source.get("source", ""), **options, **({"steps": steps} if steps else {})}
+
+
+def check_options(source: str, options: Mapping[str, Any]) -> None:
+    """Raise :class:`ConfigError` for what is no argument of ``lk.load``, or for a value that is not plain."""
+    _check("load", options, (*_arguments("load"), *_options_of_sample(source)))
+
+
+def check_steps(steps: Any) -> None:
+    """Raise :class:`ConfigError` for what is no step, or no setting of one."""
+    if not isinstance(steps, list | tuple) or not all(isinstance(step, Mapping) for step in steps):
+        raise ConfigError("data.steps must be a list of tables, such as {do = 'split', test = 0.2}.")
+    for step in steps:
+        if not isinstance(do := step.get("do"), str) or do not in STEPS:
+            shown, hint = repr(step)[:200], nearest(str(do)[:80], STEPS)
+            raise ConfigError(f"data.steps: {shown} has no `do` that is known.{hint} Known: {', '.join(STEPS)}.")
+        _check(do, {key: value for key, value in step.items() if key != "do"}, _arguments(do))
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON and TOML hold them: NumPy's numbers as Python's, without those that are None."""
+    given = {key: value.item() if isinstance(value, np.generic) else value for key, value in settings.items()}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _check(where: str, settings: Mapping[str, Any], known: Collection[str]) -> None:
+    for name in settings:
+        if name not in known:
+            check_names(where, [(name if isinstance(name, str) else repr(name))[:80]], known)
+    for name, value in settings.items():
+        if not _is_plain(value):
+            raise ConfigError(f"{where}: {name} must be a text, a finite number, true or false, or a list of these.")
+
+
+def _is_plain(value: Any, inner: bool = False) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return abs(value) < 1 << 64
+    if not inner and isinstance(value, list | tuple):
+        return all(_is_plain(item, True) for item in value)
+    if not inner and isinstance(value, Mapping):  # names of classes
+        return all(isinstance(key, str) and _is_plain(item, True) for key, item in value.items())
+    return isinstance(value, str)
+
+
+@functools.cache
+def _arguments(name: str) -> tuple[str, ...]:
+    """The arguments of ``lk.load``, or of a step, that a file may name."""
+    from labkit.data.clean import Pipeline
+    from labkit.data.duplicates import dedupe
+    from labkit.data.rows import Rows
+    from labkit.data.source import load
+    from labkit.data.split import split
+
+    if name == "clean":
+        return tuple(field.name for field in dataclasses.fields(Pipeline))
+    function = {"load": load, "dedupe": dedupe, "sample": Rows.sample, "split": split}[name]
+    return _named(list(inspect.signature(function).parameters.values())[1:])  # the first is the data
+
+
+def _options_of_sample(name: str) -> tuple[str, ...]:
+    from labkit.data.samples import options_of
+
+    return options_of(name)
+
+
+def _named(parameters: Iterable[inspect.Parameter]) -> tuple[str, ...]:
+    return tuple(one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD)
