@@ -130,7 +130,7 @@ def loads(cls: type[Any], text: str) -> Any:
     """Read a config of class ``cls`` from TOML text; raises :class:`ConfigError` on bad TOML or bad values."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"not valid TOML: {error}. Compare with the text that `run.toml()` gives.") from None
     return cls.from_dict(values)
 
