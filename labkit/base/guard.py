@@ -12,7 +12,9 @@ import math
 import os
 import pickletools
 import re
+import stat
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,7 @@ def is_old_pickle(path: Path) -> bool:
 
 #: Bytes of a header, tensors, and dimensions of one, at most: beyond them a file is made to cost, not to be read.
 HEADER, TENSORS, DIMENSIONS = 32 << 20, 100_000, 16
+LARGEST = 1 << 40  # entries along one dimension
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
     "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64,
@@ -76,9 +79,17 @@ _BITS = {
 
 
 def check_safetensors(path: Path) -> None:
-    """Raise :class:`WeightsError` for a file whose header lies or asks for too much; no tensor is read.
+    """Raise :class:`WeightsError` for a file whose header lies or asks for too much; no tensor is read."""
+    safetensors_header(path)
+
+
+def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
+    """Name → dtype, shape and data_offsets of the tensors of a file, checked; no tensor is read.
 
     The header is a length (u64), then JSON: name → dtype, shape, begin and end in the rest of the file.
+
+    Raises:
+        WeightsError: the header is damaged, lies about the file, names a tensor twice, or asks for too much.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -90,7 +101,7 @@ def check_safetensors(path: Path) -> None:
             raise WeightsError(f"{path}: its header has {length:,} bytes; at most {HEADER:,} are read.")
         text = file.read(length)
     try:
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=_once)
         tensors = {name: told for name, told in header.items() if name != "__metadata__"}
         if len(tensors) > TENSORS:
             raise WeightsError(f"{path} holds {len(tensors):,} tensors; at most {TENSORS:,} are read.")
@@ -108,15 +119,59 @@ def check_safetensors(path: Path) -> None:
         end = stop
     if end != size - 8 - length:
         raise WeightsError(f"{path} is damaged or not safetensors: {size - 8 - length:,} bytes for tensors of {end:,}.")
+    return tensors
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a name given twice raises, since readers differ in which of the two they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"it names {twice[:80]!r} twice")
+    return found
 
 
 def _place(path: Path, name: str, told: dict[str, Any]) -> tuple[int, int]:
     shape, (begin, end) = told["shape"], told["data_offsets"]
     if len(shape) > DIMENSIONS or any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
         raise WeightsError(f"{path}: the tensor {name[:80]!r} has an impossible shape or place.")
-    if told["dtype"] in _BITS and math.prod(shape) * _BITS[told["dtype"]] // 8 != end - begin:
+    if told["dtype"] not in _BITS:
+        raise WeightsError(
+            f"{path} is damaged or of an unsupported kind: the tensor {name[:80]!r} has the dtype "
+            f"{str(told['dtype'])[:40]!r}; supported: {', '.join(_BITS)}."
+        )
+    if any(n > LARGEST for n in shape):  # [0, 2**62] has no numbers, but no array has this shape either
+        raise WeightsError(f"{path}: the tensor {name[:80]!r} has an impossible shape or place.")
+    if math.prod(shape) * _BITS[told["dtype"]] // 8 != end - begin:
         raise WeightsError(f"{path}: the tensor {name[:80]!r} has {end - begin:,} bytes, which are not its shape's.")
     return begin, end
+
+
+# --- small files ----------------------------------------------------------------------------------------------------
+
+SMALL = 64 << 20  # bytes of a file of settings
+
+
+def small_text(path: Path, kind: type[LabkitError]) -> str:
+    """The text of a file of settings; raises an error of this ``kind`` where it is not UTF-8, is a pipe or too large.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    check_regular(path, kind)
+    if (size := path.stat().st_size) > SMALL:
+        raise kind(f"{path} has {size:,} bytes; a file of settings has at most {SMALL:,}.")
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise kind(f"{path} is not UTF-8 text ({error}). Fetch or copy it again.") from None
+
+
+def check_regular(path: Path, kind: type[LabkitError]) -> None:
+    """Raise an error of this ``kind`` for a named pipe, a socket or a device: reading one may never end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise kind(f"{path.name!r} is a named pipe, a socket or a device, not a file. Copy what it gives into a file.")
 
 
 # --- places and names ---------------------------------------------------------------------------------------------

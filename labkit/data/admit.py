@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from labkit.base.errors import DataError
 from labkit.data import disk
@@ -282,12 +282,15 @@ def _finished(
     names = dict(zip(text, RESERVED, strict=False))
     table = table.rename_columns(_moved_away(table.column_names, names, report))
     table = table.rename_columns({name: new for name, new in names.items() if name not in texts and name != new})
+    first = {name for old, name in names.items() if old not in texts}
+    others = table.select_columns([name for name in table.column_names if name not in first and name != ROW])
+    table = table.select_columns([*first, ROW])  # few columns: ``datasets`` copies what it knows of each at every step
     for name, values in texts.items():
         table = table.add_column(names[name], values)
     table = disk.with_column(table, "label", ids) if targets is None else with_targets(table, targets, ids)
     table = disk.with_column(table, "row", rows)
-    first = [*names.values(), "label", *([] if targets is None else ["target"]), "row"]
-    table = table.select_columns([*first, *(name for name in table.column_names if name not in (*first, ROW))])
+    table = table.select_columns([*names.values(), "label", *([] if targets is None else ["target"]), "row"])
+    table = concatenate_datasets([table, others], axis=1) if others.column_names else table
     return disk.chosen(table, np.flatnonzero(~bad)) if bad.any() else table
 
 

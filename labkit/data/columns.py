@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,8 +58,9 @@ def names_of(table: Dataset) -> list[str]:
 
 
 def check_columns(table: Dataset, wanted: Iterable[str], split: str) -> None:
+    there = set(names_of(table))
     for name in wanted:
-        if name not in names_of(table):
+        if name not in there:
             known = visible(", ".join(names_of(table)), 400)
             raise DataError(f"{split} has no column {name!r}.{nearest(name, names_of(table))} It has: {known}.")
 
@@ -89,7 +91,8 @@ def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, .
     names = [name for name in names_of(table) if name != choice.label]
     if found := _by_name(names, TEXT, "text"):
         return (found,)
-    sizes = {name: _mean_length(table, name) for name in names if _is_text(table, name)}
+    features = table.features  # a copy at every access
+    sizes = {name: _mean_length(table, name) for name in names if _is_text(features[name])}
     if not sizes:
         raise DataError(f"no column holds texts; the columns are {visible(', '.join(names), 400)}. Pass text=….")
     ranked = sorted(sizes, key=lambda name: -sizes[name])
@@ -113,7 +116,8 @@ def label_column(parts: Mapping[str, Part], text: tuple[str, ...], choice: Choic
     names = [name for name in names_of(table) if name not in text]
     if found := _by_name(names, LABEL, "label"):
         return found
-    few = [name for name in names if _has_few_values(table, name)]
+    schema = table.features.arrow_schema
+    few = [name for name in names if _has_few_values(table, name, schema.field(name).type)]
     if len(few) > 1:
         raise _ambiguous("label", few)
     if few:
@@ -138,8 +142,7 @@ def _ambiguous(argument: str, names: list[str]) -> DataError:
     return DataError(f"several columns could be the {argument}: {listed}. Pass {argument}={names[0]!r}{pair}{none}.")
 
 
-def _is_text(table: Dataset, name: str) -> bool:
-    feature = table.features[name]
+def _is_text(feature: Any) -> bool:
     return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
 
 
@@ -148,9 +151,8 @@ def _mean_length(table: Dataset, name: str) -> float:
     return sum(lengths) / max(1, len(table))
 
 
-def _has_few_values(table: Dataset, name: str) -> bool:
+def _has_few_values(table: Dataset, name: str, kind: pa.DataType) -> bool:
     """Two to fifty different values, each in two rows or more on average; floats and nested columns never."""
-    kind = table.features.arrow_schema.field(name).type
     if nested(kind) or pa.types.is_null(kind) or pa.types.is_floating(kind) or pa.types.is_binary(kind):
         return False
     distinct = pc.count_distinct(column(table, name)).as_py()

@@ -16,7 +16,7 @@ from datasets import Features, Value, concatenate_datasets
 
 from labkit.base.cache import sha256_file
 from labkit.base.errors import DataError, nearest
-from labkit.base.guard import UNSAFE, is_old_pickle, kind_of
+from labkit.base.guard import UNSAFE, check_regular, is_old_pickle, kind_of
 from labkit.data import disk
 from labkit.data.arrow import batches, numbers
 from labkit.data.csvfile import Dialect, named, note_encoding, read_csv
@@ -37,6 +37,7 @@ def read_file(path: Path, dialect: Dialect) -> Part:
     Raises:
         DataError: the file is of another kind than its name says, of no kind that is read, or has no rows.
     """
+    check_regular(path, DataError)
     kind = ending(path)
     reader = _reader(path, kind)
     if path.suffix.lower() not in OPENERS:

@@ -23,6 +23,7 @@ from datasets import Value
 from labkit.base.cache import fingerprint, sha256_file
 from labkit.base.errors import DataError
 from labkit.base.guard import system_file
+from labkit.data.arrow import batches
 from labkit.data.columns import LABEL, TEXT
 from labkit.data.csvfile import Dialect
 from labkit.data.decode import LOST, detect
@@ -354,10 +355,12 @@ def named_files(
     except DataError:
         return None  # whoever reads it as a table says why
     first = next(iter(tables.values())).table
-    columns = [name for name in first.column_names if first.features[name] == Value("string")]
+    # Columns are read from the Arrow table: ``datasets`` copies its features at every access.
+    columns = [name for name, feature in first.features.items() if feature == Value("string")]
     if labelled and not any(name.casefold() in LABEL for name in columns):
         return None
-    heads = {name: first.select_columns([name]).with_format(None)[:200][name] for name in columns}
+    head = next(batches(first, columns, 200), None)
+    heads = {name: [] if head is None else head.column(place).to_pylist() for place, name in enumerate(columns)}
     if any(name.casefold() in TEXT and not looks_like_files(heads[name]) for name in columns):
         return None
     likely = [name for name in columns if looks_like_files(heads[name]) or name.casefold() in FILES]

@@ -110,7 +110,7 @@ def class_names(feature: Any) -> tuple[str, ...]:
 
 def with_class_names(table: Dataset, name: str) -> pa.ChunkedArray:
     """A column, class ids by their names."""
-    values, names = column(table, name), class_names(table.features[name])
+    values, names = column(table, name), class_names(table.info.features[name])
     if not names:
         return values
     ids = values.fill_null(-1).to_numpy()

@@ -15,6 +15,9 @@ from labkit.base.errors import DataError
 from labkit.data.arrays import Arrays
 
 RATE = 16_000  # samples a second, enough for speech
+#: Samples a second of a file: from old telephones to instruments for bats and ultrasound. Resampling from a rate beyond
+#: them would cost memory that nothing in the file's size shows.
+RATES = (1_000, 1_000_000)
 
 
 #: Number of a format in a WAV file → its name, for those that are not read.
@@ -38,6 +41,8 @@ def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
         raise
     except (OSError, ValueError, struct.error) as error:
         raise DataError(f"no whole WAV file ({type(error).__name__})") from error
+    if not RATES[0] <= given <= RATES[1]:
+        raise DataError(f"its header says {given:,} samples a second; read are {RATES[0]:,} to {RATES[1]:,}")
     return as_wave(values, given, rate)
 
 

@@ -109,7 +109,7 @@ def json_of(path: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path.name} in {str(path.parent)!r} cannot be read: {error}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path.name} in {str(path.parent)!r} holds a {type(value).__name__}, not a table of settings.")

@@ -27,6 +27,7 @@ ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
 FORMAT = 4  # raise it when what the readers write changes: older cache files are then left alone
 MIXED = "mixed kinds became JSON text"
+LONE = "lone surrogate became U+FFFD"
 SURROGATE = {code: "\ufffd" for code in range(0xD800, 0xE000)}
 
 
@@ -209,7 +210,10 @@ def _python_name(kind: pa.DataType) -> str:
 
 def as_text(values: Iterable[Any]) -> pa.Array:
     """Values as Python writes them, lists and dicts as JSON; None stays null."""
-    return pa.array([None if value is None else _text(value) for value in values], pa.string())
+    texts = [None if value is None else _text(value) for value in values]
+    return pa.array(
+        [text if text is None or _encodes(text) else text.translate(SURROGATE) for text in texts], pa.string()
+    )
 
 
 def _text(value: Any) -> str:
@@ -229,6 +233,15 @@ def refuse_own_name(names: Iterable[str]) -> None:
 def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: Report) -> pa.Table:
     """Records (name → value; a name may be absent) as Arrow, with their ``numbers`` as :data:`ROW`."""
     names = dict.fromkeys(name for record in records for name in record)
+    if odd := [name for name in names if isinstance(name, str) and not _encodes(name)]:
+        known = {name: name.translate(SURROGATE) for name in odd}
+        report.add("repaired", LONE, [None] * len(odd), column=known[odd[0]], detail="in the name of a column")
+        records = [{known.get(name, name): value for name, value in record.items()} for record in records]
+        called = [known.get(name, name) for name in names]
+        if len(names := dict.fromkeys(called)) < len(called):
+            raise DataError(
+                f"several columns are called {known[odd[0]]!r} once their names are valid Unicode: rename them."
+            )
     refuse_own_name(names)
     columns = {name: column_of([record.get(name) for record in records], name, numbers, report) for name in names}
     return pa.table({**columns, ROW: pa.array(numbers, pa.int64())})
@@ -255,7 +268,7 @@ def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) ->
     lone = [index for index, value in enumerate(values) if isinstance(value, str) and not _encodes(value)]
     for index in lone:
         values[index] = values[index].translate(SURROGATE)
-    report.add("repaired", "lone surrogate became U+FFFD", [numbers[index] for index in lone], column=name)
+    report.add("repaired", LONE, [numbers[index] for index in lone], column=name)
     try:
         return pa.array(values)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, ValueError, TypeError):

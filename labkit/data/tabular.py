@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,9 +70,12 @@ def tabular(
     shown = shown_mark(table)
     found: list[Column] = []
     left: dict[str, str] = {}
+    features, repaired = table.features, report.of("repaired")  # made anew at every access
+    mixed = {note.column for note in repaired.get(MIXED, ())}
+    nameless = {note.column for note in repaired.get("column without a name", ())}
     for name in names:
-        how = _kind(parts[first], name, choice.decimal, shown, report)
-        if isinstance(how, Column) and not named and (reason := _identifier(table, how, report)):
+        how = _kind(parts[first], name, features[name], name in mixed, choice.decimal, shown, report)
+        if isinstance(how, Column) and not named and (reason := _identifier(table, how, name in nameless, report)):
             how = reason
         if isinstance(how, Column):
             found.append(how)
@@ -94,11 +98,13 @@ def tabular(
     return made, columns
 
 
-def _kind(part: Part, name: str, given: str | None, shown: str | None, report: Report) -> Column | str:
-    """How a column is read, or why it is no feature."""
+def _kind(
+    part: Part, name: str, feature: Any, mixed: bool, given: str | None, shown: str | None, report: Report
+) -> Column | str:  # fmt: skip
+    """How a column of the type ``feature`` is read, or why it is no feature; ``mixed``: of several kinds of values."""
     table = part.table
-    feature, values = table.features[name], column(table, name)
-    if nested(values.type) or name in {note.column for note in report.of("repaired").get(MIXED, ())}:
+    values = column(table, name)
+    if nested(values.type) or mixed:
         return "lists, dicts or mixed kinds"
     if isinstance(feature, ClassLabel) and feature.names:
         words = tuple(feature.names)
@@ -139,7 +145,7 @@ def _too_many(count: int) -> str:
     return f"{count:,} categories; at most {CATEGORIES}"
 
 
-def _identifier(table: Dataset, how: Column, report: Report) -> str | None:
+def _identifier(table: Dataset, how: Column, nameless: bool, report: Report) -> str | None:
     """Why a column of whole numbers only says which row, or which thing, it is; None where it does not."""
     if how.kind != "number":
         return None
@@ -149,7 +155,6 @@ def _identifier(table: Dataset, how: Column, report: Report) -> str | None:
         return None
     different = len(np.unique(there))
     distinct = different == len(there)
-    nameless = any(note.column == how.name for note in report.of("repaired").get("column without a name", ()))
     numbering = nameless or NUMBERING.fullmatch(how.name)
     if (distinct and numbering) or (different > 2 and IDENTIFIER.fullmatch(how.name)):
         return "identifier; features=(…) uses it"
@@ -163,12 +168,13 @@ def _named_features(columns: list[Column], report: Report) -> tuple[Column, ...]
     taken = {how.name for how in columns}
     done: set[str] = set()
     named = {}
-    for how in sorted(columns, key=lambda each: each.kind == "category"):
+    for how in sorted(columns, key=lambda each: each.kind == "category"):  # these last: their names are made up
+        if how.kind == "category" and taken:
+            done, taken = done | taken, set()
         wanted = [f"{how.name}={word}" for word in how.words] if how.kind == "category" else [how.name]
-        others = taken if how.kind == "category" else set()
         names = []
         for name in wanted:
-            names.append(free_name(name, done | others, report))
+            names.append(free_name(name, done, report))
             done.add(names[-1])
         named[how.name] = how.replace(features=tuple(names))
     return tuple(named[how.name] for how in columns)
@@ -201,6 +207,4 @@ def encoded(how: Column, values: np.ndarray) -> dict[str, np.ndarray]:
 def _joined(table: Dataset, taken: Collection[str], features: Mapping[str, np.ndarray]) -> Dataset:
     """The columns that are no features, then the features."""
     table = table.select_columns([name for name in table.column_names if name in taken or name == ROW])
-    for name, values in features.items():
-        table = disk.with_column(table, name, values)
-    return table
+    return disk.with_columns(table, features)

@@ -25,7 +25,7 @@ import tokenizers
 
 from labkit.base.cache import fingerprint
 from labkit.base.errors import ConfigError, DataError, nearest
-from labkit.data import forms, token_files
+from labkit.data import forms, pipelines, token_files
 from labkit.data.arrow import batches
 from labkit.data.forms import Form
 from labkit.data.special import ROLES, Said, Special, resolve
@@ -78,6 +78,7 @@ class Tokenizer:
         self._rust, self._said = rust, said or Said()
         vocab = rust.get_vocab()
         self.vocab_size = 1 + max(vocab.values(), default=-1)
+        pipelines.check_ids(self.vocab_size - 1, len(vocab))
         own = forms.of(rust)
         around = (own[0].before, own[0].after) if own else ()
         self.roles = roles = resolve(self._said, vocab.get, self.vocab_size, *around)
@@ -234,7 +235,8 @@ class Tokenizer:
             raise ConfigError("masked words need a token such as [MASK]; the tokenizer has none.")
         name, usual = self.names([self.mask_id])[0], ROLES["mask"][0]
         text = _well_formed(_checked([text])[0][:READ])
-        found = self._masking.encode(text.replace(usual, name), add_special_tokens=False).ids
+        with pipelines.running():
+            found = self._masking.encode(text.replace(usual, name), add_special_tokens=False).ids
         return [self.unk_id if self._reserved[number] and number != self.mask_id else number for number in found]
 
     def row(self, first: Sequence[int], second: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -358,7 +360,8 @@ class Tokenizer:
 
     def pieces(self, text: str) -> list[tuple[str, int, tuple[int, int]]]:
         """``(piece, id, (start, end))`` for display, without special tokens; start and end count characters of text."""
-        found = self._rust.encode(_well_formed(_checked([text])[0][:READ]), add_special_tokens=False)
+        with pipelines.running():
+            found = self._rust.encode(_well_formed(_checked([text])[0][:READ]), add_special_tokens=False)
         ids = (self.unk_id if self._reserved[number] else number for number in found.ids)
         return list(zip(found.tokens, ids, found.offsets, strict=True))
 
@@ -373,7 +376,8 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids, special tokens left out."""
-        return self._rust.decode([int(number) for number in ids], skip_special_tokens=True)
+        with pipelines.running():
+            return self._rust.decode([int(number) for number in ids], skip_special_tokens=True)
 
     def __repr__(self) -> str:
         return f"<tokenizer: {type(self._rust.model).__name__}, {self.vocab_size} pieces>"
@@ -420,16 +424,20 @@ class Tokenizer:
         return ids, length, size > most
 
     def _some(self, texts: list[str], limit: int, most: int, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        found = self._rust.encode_batch_fast([_head(text, limit) for text in texts], add_special_tokens=False)
+        found = self._cut([_head(text, limit) for text in texts])
         sparse = [i for i, text in enumerate(texts) if len(text) > limit and len(found[i]) <= room]
         if sparse:
-            more = self._rust.encode_batch_fast([_head(texts[i], most) for i in sparse], add_special_tokens=False)
+            more = self._cut([_head(texts[i], most) for i in sparse])
             for i, encoding in zip(sparse, more, strict=True):
                 found[i] = encoding
         length = np.fromiter(map(len, found), np.int64, len(found))
         ids = np.fromiter(chain.from_iterable(one.ids for one in found), np.int32, int(length.sum()))
         ids[self._reserved[ids]] = self.unk_id  # a vocabulary may hold "[CLS]" as a word of its own
         return ids, length, np.fromiter((len(text) > most for text in texts), bool, len(texts))
+
+    def _cut(self, texts: list[str]) -> list[Any]:
+        with pipelines.running():
+            return self._rust.encode_batch_fast(texts, add_special_tokens=False)
 
     def _lay(self, form: Form, cut: np.ndarray, *texts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tokens:
         """Put the kept part of every text (flat ids, lengths, lengths to keep) between the special tokens."""

@@ -12,7 +12,7 @@ from tokenizers import AddedToken, normalizers
 
 from labkit.base.cache import write_atomic
 from labkit.base.errors import DataError
-from labkit.data import special
+from labkit.data import pipelines, special
 from labkit.data.special import NAMED, ROLES, Said, Special, json_of
 from labkit.data.vocabulary import from_list, from_merges
 
@@ -43,8 +43,10 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
         if file.name in _MERGES:
             rust = _merged(file, options, said)
         elif file.suffix == ".json":
-            rust = tokenizers.Tokenizer.from_file(str(file))
+            with pipelines.running():
+                rust = tokenizers.Tokenizer.from_file(str(file))
             _normalise(rust, options)
+            pipelines.check(rust)
         else:
             _check_class(file, options, "", _WORDPIECE, "BERT")  # models of many types have BERT's
             rust = from_list(file, options)

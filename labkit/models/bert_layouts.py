@@ -17,7 +17,6 @@ The layers compute alike in all four. A config is read here by its fields alone,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ import numpy as np
 
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Float
-from labkit.models import sentence, weights
+from labkit.models import foreign, sentence, weights
 
 # Field → key of config.json, as BERT and RoBERTa have it.
 FOREIGN = {
@@ -80,8 +79,8 @@ def _encoder(embeddings: dict[str, str], layer: str, parts: dict[str, str]) -> t
         for own, foreign in embeddings.items()
     ]
     entries += norm("embeddings/norm", "embeddings.LayerNorm")
-    for own, foreign in parts.items():
-        entries += (norm if own.endswith("norm") else dense)(f"layers/{own}", f"{layer}.{{i}}.{foreign}")
+    for own, theirs in parts.items():
+        entries += (norm if own.endswith("norm") else dense)(f"layers/{own}", f"{layer}.{{i}}.{theirs}")
     return tuple(entries)
 
 
@@ -249,23 +248,22 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
             pooling that training does not have.
     """
     folder = sentence.encoder_folder(folder)
-    config = _json(folder / "config.json")
-    if (kind := config.get("model_type")) not in LAYOUTS:
+    path = folder / "config.json"
+    config = foreign.settings_of(path)
+    if not isinstance(kind := config.get("model_type"), str) or kind not in LAYOUTS:
         raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, LAYOUTS))}.")
     layout = LAYOUTS[kind]
     if (positions := config.get("position_embedding_type", "absolute")) != "absolute":
         raise WeightsError(f"{folder} has {positions!r} positions; supported: 'absolute'.")
     if config.get("is_decoder") or config.get("add_cross_attention"):
         raise WeightsError(f"{folder} holds a decoder (is_decoder or add_cross_attention); supported: encoders.")
-    if (act := config.get(layout.foreign["activation"], "gelu")) not in HIDDEN_ACTS:
+    act = config.get(layout.foreign["activation"], "gelu")
+    if not isinstance(act, str) or act not in HIDDEN_ACTS:
         raise WeightsError(f"{folder} has activation {act!r}; supported: {', '.join(HIDDEN_ACTS)}.")
     sizes = {name: config[key] for name, key in layout.foreign.items() if key in config}
     sizes["activation"] = HIDDEN_ACTS[act]
-    numbers = [name for name in sizes if name != "activation"]
-    if bad := [
-        f"{layout.foreign[name]} = {sizes[name]!r}" for name in numbers if type(sizes[name]) not in (int, float)
-    ]:
-        raise WeightsError(f"{folder}/config.json: {', '.join(bad)}; expected numbers.")
+    numbers = {name: value for name, value in sizes.items() if name != "activation"}
+    foreign.check_sizes(path, numbers, layout.foreign)
     if "max_length" in sizes:
         sizes["max_length"] -= first_position(layout, config)
     return {
@@ -281,7 +279,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
 def reading(layout: str, folder: Path) -> weights.Table:
     """The table to read the encoder of a folder by."""
     path = folder / "config.json"
-    config = _json(path) if path.is_file() else {}
+    config = foreign.settings_of(path) if path.is_file() else {}
     return LAYOUTS[layout].reading(weights.Tensors(folder), first_position(LAYOUTS[layout], config) - 1)
 
 
@@ -358,13 +356,3 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
             f"width {config.width}: expected [c, {config.width}] and [c]."
         )
     return kernel.T, bias
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}). Give a folder in the Hugging Face layout.") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path} holds a {type(value).__name__}, not a table of settings.")
-    return value

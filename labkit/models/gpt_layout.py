@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from labkit.base.errors import WeightsError
-from labkit.models import weights
+from labkit.models import foreign, weights
 
 # Family → field → key of config.json.
 FOREIGN: dict[str, dict[str, str]] = {
@@ -60,30 +59,30 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
         WeightsError: no readable config.json, another architecture, or settings that labkit's layers do not have.
     """
     path = Path(folder) / "config.json"
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}). Give a folder in the Hugging Face layout.") from None
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in FOREIGN:
+    config = foreign.settings_of(path)
+    if not isinstance(kind := config.get("model_type"), str) or kind not in FOREIGN:
         raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, FOREIGN))}.")
     for key, (absent, allowed) in REQUIRED[kind].items():
         if (said := config.get(key, absent)) not in allowed:
             raise WeightsError(f"{path}: {key} = {said!r}; supported: {', '.join(map(repr, allowed))}.")
     names = FOREIGN[kind]
     # Newer readers write the base of the rotary positions into a table of its own.
-    config = {**config, **{key: v for key, v in (config.get("rope_parameters") or {}).items() if key == "rope_theta"}}
-    turning = (config.get("rope_parameters") or {}).get("rope_type", "default")
+    rope = config.get("rope_parameters") or {}
+    if not isinstance(rope, dict):
+        raise WeightsError(f"{path}: rope_parameters = {foreign.shown(rope)}; expected a table.")
+    config = {**config, **{key: value for key, value in rope.items() if key == "rope_theta"}}
+    turning = rope.get("rope_type", "default")
     if turning != "default":
         raise WeightsError(f"{path}: rope_type = {turning!r}; supported: 'default'.")
     sizes = {name: config[key] for name, key in names.items() if config.get(key) is not None}
     if kind == "gpt2" and config.get("n_inner") is not None:
         sizes["mlp_width"] = config["n_inner"]
-    if bad := [f"{name} = {value!r}" for name, value in sizes.items() if type(value) not in (int, float, bool)]:
-        raise WeightsError(f"{path}: {', '.join(bad)}; expected numbers.")
+    foreign.check_sizes(path, sizes, names)
     size = config.get("head_dim")
-    if size is not None and size * sizes.get("heads", 1) != sizes.get("width"):
-        raise WeightsError(f"{path}: head_dim = {size!r} times the heads is not the width; labkit needs it to be.")
+    if size is not None and (type(size) is not int or size * sizes.get("heads", 1) != sizes.get("width")):
+        raise WeightsError(
+            f"{path}: head_dim = {foreign.shown(size)} times the heads is not the width; labkit needs it to be."
+        )
     usual = {"tied": False, "rope_base": 10000.0, "dropout": 0.0} if kind == "llama" else {}
     return {"family": kind, **usual, **sizes}
 

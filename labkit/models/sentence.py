@@ -222,8 +222,8 @@ def _dense(folder: Path) -> Dense:
     expected = ["linear.weight", *(["linear.bias"] if config.get("bias", True) else [])]
     if lacking := [name for name in expected if name not in tensors]:
         raise WeightsError(f"{folder} has no {' and no '.join(lacking)}. Fetch or copy it again.")
-    kernel = np.asarray(tensors["linear.weight"], np.float32).T
-    bias = np.asarray(tensors["linear.bias"], np.float32) if config.get("bias", True) else None
+    kernel = np.asarray(tensors.checked("linear.weight"), np.float32).T
+    bias = np.asarray(tensors.checked("linear.bias"), np.float32) if config.get("bias", True) else None
     shape = (config.get("in_features", kernel.shape[0]), config.get("out_features", kernel.shape[1]))
     if kernel.shape != shape or (bias is not None and bias.shape != shape[1:]):
         raise WeightsError(f"{folder}: linear.weight has the shape {kernel.T.shape}; config.json says {shape[::-1]}.")

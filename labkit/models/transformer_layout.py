@@ -7,12 +7,11 @@ end of either stack. The names are the same but for those two last norms.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from labkit.base.errors import WeightsError
-from labkit.models import weights
+from labkit.models import foreign, weights
 
 # Field → key of config.json. What the encoder and the decoder could have apart is TWINS: equal here.
 FOREIGN = {
@@ -54,8 +53,8 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
             stacks of different heads or widths, embeddings that are not shared or not scaled.
     """
     path = Path(folder) / "config.json"
-    config = _json(path)
-    if (kind := config.get("model_type")) not in KINDS:
+    config = foreign.settings_of(path)
+    if not isinstance(kind := config.get("model_type"), str) or kind not in KINDS:
         raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, KINDS))}.")
     if lacking := [key for key in FOREIGN.values() if key not in config]:
         raise WeightsError(f"{path} lacks {', '.join(lacking)}. Fetch or copy the folder again.")
@@ -67,12 +66,11 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
             raise WeightsError(
                 f"{path}: {FOREIGN[name]} = {config[FOREIGN[name]]!r} and {key} = {other!r}; they must agree."
             )
-    if (act := config["activation_function"]) not in ACTIVATIONS:
+    act = config["activation_function"]
+    if not isinstance(act, str) or act not in ACTIVATIONS:
         raise WeightsError(f"{path}: activation_function = {act!r}; supported: {', '.join(ACTIVATIONS)}.")
     sizes = {name: config[key] for name, key in FOREIGN.items()} | {"activation": ACTIVATIONS[act]}
-    numbers = [name for name in sizes if name != "activation"]
-    if bad := [f"{FOREIGN[name]} = {sizes[name]!r}" for name in numbers if type(sizes[name]) not in (int, float)]:
-        raise WeightsError(f"{path}: {', '.join(bad)}; expected numbers.")
+    foreign.check_sizes(path, {name: value for name, value in sizes.items() if name != "activation"}, FOREIGN)
     # Others' folders always hold a bias; labkit's say whether the zeros in theirs are one.
     return {**sizes, "norm_first": KINDS[kind], "output_bias": config.get("labkit_output_bias", True)}
 
@@ -105,16 +103,6 @@ def settings(config: Any, vocab_size: int, specials: weights.Specials | None = N
         "forced_eos_token_id": None,
         "labkit_output_bias": config.output_bias,
     }
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}). Give a folder in the Hugging Face layout.") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path} holds a {type(value).__name__}, not a table of settings.")
-    return value
 
 
 def _dense(own: str, foreign: str) -> list[weights.Entry]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ from labkit.base.guard import UNSAFE, check_safetensors, kind_of
 Names = tuple[str, ...]
 SHOWN = 10  # of each kind of mismatch in a message
 CAST = {"F16": "float16", "BF16": "bfloat16"}
+#: Dtypes that safetensors reads as NumPy arrays.
+READABLE = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
+LARGEST = 1e15  # squares of larger weights, summed over a layer, overflow float32
 CURE = (
     "Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite it with "
     "`AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of transformers."
@@ -184,9 +188,26 @@ class Tensors(Mapping[str, np.ndarray]):
             check_sealed(self.folder, [file.name for file in files])
         opened = [_open(file) for file in files]
         self._where = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        if len(self._where) < sum(len(file.keys()) for file in opened):
+            names = Counter(name for file in opened for name in file.keys())  # noqa: SIM118
+            twice = [name for name, count in names.items() if count > 1]
+            raise WeightsError(
+                f"several files in {self.folder} hold {', '.join(twice[:SHOWN])}. Fetch or copy the folder again."
+            )
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._where[name].get_tensor(name)
+        opened, kind = self._where[name], self.kind(name)[1]
+        if kind not in READABLE:
+            raise WeightsError(
+                f"the weights in {self.folder} cannot be read: {name} has the dtype {kind}; supported: "
+                f"{', '.join(READABLE)}."
+            )
+        return opened.get_tensor(name)
+
+    def checked(self, name: str) -> np.ndarray:
+        """A tensor whose values are finite and usable; see :func:`check_values`."""
+        check_values(array := self[name], name, self.folder)
+        return array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._where)
@@ -198,6 +219,19 @@ class Tensors(Mapping[str, np.ndarray]):
         """Shape and dtype ("F32", "BF16", …) of a tensor, without reading it."""
         piece = self._where[name].get_slice(name)
         return tuple(piece.get_shape()), piece.get_dtype()
+
+
+def check_values(array: np.ndarray, name: str, folder: Path) -> None:
+    """Raise :class:`WeightsError` for a tensor with values that make every output NaN or infinite."""
+    # A regression's head holds the unit of its target, whatever that is.
+    largest = float(jnp.finfo(jnp.float32).max) if name.startswith("head/") else LARGEST
+    if array.size and jnp.issubdtype(array.dtype, jnp.floating):
+        for value in (float(array.min()), float(array.max())):  # NaN carries over; nothing is allocated
+            if not abs(value) <= largest:
+                raise WeightsError(
+                    f"the weights in {folder} are damaged: {name} holds {value:g}; expected finite values up to "
+                    f"{largest:g}. Fetch, copy or train them again."
+                )
 
 
 def check_sealed(folder: Path, only: Collection[str] | None = None) -> None:
@@ -248,7 +282,7 @@ def read(shapes: Mapping[Names, Any], folder: str | Path, table: Table) -> tuple
     for path, entry in rows:
         names = entry.names(shape := tuple(shapes[path].shape))
         if names[0] in found:
-            values[path] = entry.own_array((tensors[found[name]] for name in names), shape)
+            values[path] = entry.own_array((tensors.checked(found[name]) for name in names), shape)
     dtypes = {found[name]: tensors.kind(found[name])[1] for name in wanted if name in found}
     return values, LoadReport(
         folder=str(folder),
@@ -374,7 +408,7 @@ def load_own(module: nnx.Module, folder: Path) -> None:
     missing, more = sorted(wanted.keys() - set(tensors)), sorted(set(tensors) - wanted.keys())
     kinds = {"missing in the file": missing, "unexpected in the file": more, "of another shape or dtype": differ}
     _raise_all(folder, kinds)
-    read = {path: jnp.asarray(tensors["/".join(map(str, path))]) for path, _ in nnx.to_flat_state(state)}
+    read = {path: jnp.asarray(tensors.checked("/".join(map(str, path)))) for path, _ in nnx.to_flat_state(state)}
     filled = [(path, leaf.replace(read[path])) for path, leaf in nnx.to_flat_state(state)]
     nnx.update(module, nnx.from_flat_state(filled))
 
@@ -434,7 +468,7 @@ def _files(folder: Path) -> list[Path]:
     if (index := folder / "model.safetensors.index.json").is_file():
         try:
             names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise WeightsError(f"{index} is not an index of weights ({error}). Fetch the folder again.") from None
         if bad := [str(name) for name in names if not _lies_in(folder, name)]:
             raise WeightsError(f"{index} names files that are not in the folder: {', '.join(bad)}. Fetch it again.")

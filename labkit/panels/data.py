@@ -30,6 +30,7 @@ from labkit.panels.state import State, state_with
 #: Kinds of files that can be uploaded; a zip file holds others of them, or what READ names beside.
 FILES = (*READERS, *OPENERS)
 READ = (*FILES, *PICTURES, *SOUNDS)
+LONGEST = 150  # bytes of the name that an uploaded file is kept under
 WAYS = ("sample", "upload", "path")
 
 
@@ -155,7 +156,7 @@ class Data(Panel):
             return
         file = self.upload.value[0]
         content = bytes(file["content"])
-        name = re.sub(r"[^\w.-]+", "_", Path(file["name"]).name).strip(".") or "upload"
+        name = _file_name(file["name"])
         place = self.state.store.folder / "uploads" / fingerprint(content)[:8] / name.removesuffix(".zip")
         here = Path.cwd()
         self._file = os.fspath(place.relative_to(here) if place.is_relative_to(here) else place)
@@ -299,6 +300,15 @@ class Data(Panel):
             lines.append((level, what, f"{problem.count:,}", numbers))
         head = [self.word(key) for key in ("level", "problem", "count", "row_numbers")]
         return pieces.joined(title, pieces.scrolled(pieces.table(head, lines, numeric=(2,)), self.word("problems")))
+
+
+def _file_name(given: str) -> str:
+    """The name of an uploaded file without odd characters, short enough for every file system; its ending stays."""
+    name = re.sub(r"[^\w.-]+", "_", Path(given).name).strip(".") or "upload"
+    if len(raw := name.encode()) <= LONGEST:
+        return name
+    ending = name[-20:]
+    return raw[: LONGEST - len(ending.encode())].decode(errors="ignore") + ending
 
 
 def _kept(content: bytes, place: Path, packed: bool) -> list[Note]:

@@ -118,4 +118,12 @@ SENTENCES: dict[str, str] = {
     " (LABKIT_SAMPLES): has no *": "（LABKIT_SAMPLES）：其中没有 *",
     "no connection to the package index; pip says: ": "无法连接软件包索引；pip 的说明：",
     "* ended with code *": "* 以代码 * 结束",
+    "* is damaged or of an unsupported kind: the tensor * has the dtype *; supported: *.": (
+        "* 已损坏或类型不受支持：张量 * 的数据类型为 *；支持的有：*。"
+    ),
+    "* has * bytes; a file of settings has at most *.": ("* 有 * 字节；设置文件最多 * 字节。"),
+    "* is a named pipe, a socket or a device, not a file. Copy what it gives into a file.": (
+        "* 是命名管道、套接字或设备，不是文件。请把其内容复制到文件中。"
+    ),
+    "* is not UTF-8 text (*). Fetch or copy it again.": ("* 不是 UTF-8 文本（*）。请重新获取或复制。"),
 }

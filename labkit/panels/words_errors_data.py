@@ -264,7 +264,8 @@ SENTENCES: dict[str, str] = {
         "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
     ),
     "* in * belongs to a *, which does not split texts as * does. "
-    "Convert it to tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).": (
+    "Convert it to tokenizer.json: "
+    "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).": (
         "*（位于 *）属于 *，其切分文本的方式与 * 不同。请将其转换为 tokenizer.json："
         "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)。"
     ),
@@ -288,4 +289,34 @@ SENTENCES: dict[str, str] = {
     ),
     "* in * cannot be read: *": "*（位于 *）无法读取：*",
     "* in * holds a *, not a table of settings.": "*（位于 *）的内容是 *，不是设置表。",
+    "* has * columns; at most * are read. Leave columns out.": ("* 有 * 列；最多读取 * 列。请去掉一些列。"),
+    "*: the name of column *, *, holds a NUL character. Remove it; a file of UTF-16 is read with encoding='utf-16'.": (
+        "*：第 * 列的列名 * 含有空字符（NUL）。请将其删除；UTF-16 文件请用 encoding='utf-16' 读取。"
+    ),
+    "the tokenizer puts * characters in front of a text; at most * are allowed.": (
+        "分词器会在文本前加上 * 个字符；最多允许 * 个。"
+    ),
+    "the tokenizer has max_input_chars_per_word = *; at most * is allowed.": (
+        "分词器的 max_input_chars_per_word = *；最多允许 *。"
+    ),
+    "the tokenizer's vocabulary has * pieces, but the id *; a table with a row for every id would be "
+    "far larger than the vocabulary. Fetch or copy the tokenizer again.": (
+        "分词器的词表有 * 个词元，却有编号 *；若每个编号占一行，嵌入表会远大于词表。请重新获取或复制分词器。"
+    ),
+    "the tokenizer has * steps; at most * are run.": ("分词器有 * 个步骤；最多执行 * 个。"),
+    "the tokenizer may make a text * times as long (* by *); at most * times is allowed. Take the "
+    "tokenizer from its publisher.": (
+        "分词器可能使文本变长到 * 倍（* 使其变长到 * 倍）；最多允许 * 倍。请从发布者处获取分词器。"
+    ),
+    "the tokenizer failed on a text (*). Take another one, or shorten the text.": (
+        "分词器处理文本时出错（*）。请换用其他分词器，或缩短文本。"
+    ),
+    "the tokenizer's regular expressions take more than * s for texts of * characters. Take the "
+    "tokenizer from its publisher.": (
+        "分词器的正则表达式处理 * 秒仍未完成（文本长 * 个字符）。请从发布者处获取分词器。"
+    ),
+    "its header says * samples a second; read are * to *": ("文件头写的是每秒 * 个采样；可读取的为 * 到 *"),
+    "several columns are called * once their names are valid Unicode: rename them.": (
+        "列名改为有效的 Unicode 后，有多列名为 *：请改名。"
+    ),
 }

@@ -46,7 +46,8 @@ SENTENCES: dict[str, str] = {
     ),
     "the model in * lacks *. Copy or export it again.": "* 中的模型缺少 *。请重新复制或导出。",
     "the head of this model has a bias (*), and that of transformers has none for *. Train with family = 'gpt2' and "
-    "not more outputs than the width, or subtract the mean from the target. lk.Predictor opens the run's own model.": (
+    "not more outputs than the width, or subtract the mean from the target. lk.Predictor opens the "
+    "run's own model.": (
         "此模型的输出层有偏置（*），而 transformers 中 * 的输出层没有偏置。请用 family = 'gpt2' 训练，且输出个数不超过"
         "宽度；或先从目标中减去平均值。lk.Predictor 可打开该运行自己的模型。"
     ),
@@ -57,4 +58,17 @@ SENTENCES: dict[str, str] = {
     ),
     "* is not empty; give a new folder.": "* 不是空文件夹；请给出新的文件夹。",
     "* of * names no classes: *. Export the model again.": "* 的 * 没有写明类别：*。请重新导出模型。",
+    "* claims * parameters or more (*), but the weights beside it hold *. Fetch or copy the folder again.": (
+        "* 声明至少有 * 个参数（*），而同一文件夹的权重只有 * 个。请重新获取或复制该文件夹。"
+    ),
+    "*: * = *; expected a whole number from * to *. Fetch or copy the folder again.": (
+        "*：* = *；应为 * 到 * 的整数。请重新获取或复制该文件夹。"
+    ),
+    "several files in * hold *. Fetch or copy the folder again.": ("* 中有多个文件含有 *。请重新获取或复制该文件夹。"),
+    "the weights in * cannot be read: * has the dtype *; supported: *.": (
+        "* 中的权重无法读取：* 的数据类型为 *；支持的有：*。"
+    ),
+    "the weights in * are damaged: * holds *; expected finite values up to *. Fetch, copy or train them again.": (
+        "* 中的权重已损坏：* 含有 *；应为不超过 * 的有限值。请重新获取、复制或训练。"
+    ),
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from labkit.base.config import load_file
+from labkit.base.config import loads
 from labkit.base.errors import WeightsError
+from labkit.base.guard import small_text
 from labkit.tasks import tasks
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
@@ -26,7 +27,7 @@ def experiment_in(folder: Path) -> Experiment:
     if not is_folder(folder):
         raise WeightsError(f"{folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
     use_compilation_cache()
-    return load_file(Experiment, folder / MARK)
+    return loads(Experiment, small_text(folder / MARK, WeightsError))
 
 
 def opened(folder: str | Path, task: type, does: str) -> tuple[Experiment, Any, Any]:

@@ -18,6 +18,7 @@ from labkit.base import manifest
 from labkit.base.cache import write_atomic
 from labkit.base.config import dumps
 from labkit.base.errors import ConfigError, DataError, WeightsError
+from labkit.base.guard import small_text
 from labkit.data.rows import Rows
 from labkit.models import lora, sentence, weights
 from labkit.models.parts import compute_dtype
@@ -271,9 +272,11 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | 
     if (folder / manifest.NAME).exists():
         weights.check_sealed(folder)
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = json.loads(small_text(folder / FACTS, WeightsError))
         classes, kind, shape = tuple(map(str, facts["classes"])), str(facts["reads"]), tuple(map(int, facts["shape"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except WeightsError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WeightsError(f"{FACTS} of {folder.name!r} names no classes: {error!r}. Export the model again.") from None
     inputs = opened(experiment, folder, kind, shape)
     model = inputs.sized(experiment.model)
@@ -283,6 +286,8 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | 
         model.load(module.trunk, folder)
         task.load_head(module, folder, model)
         _fill_unused(module, task.unused, folder)
+        for path, value in weights.flatten(module).items():  # the head's too
+            weights.check_values(np.asarray(value), "/".join(path), folder)
     else:
         weights.load_own(module, folder)
     return module, task, inputs

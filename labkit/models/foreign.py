@@ -1,0 +1,106 @@
+"""Settings of foreign model folders: ``config.json`` read, and its sizes checked before any memory is allocated."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labkit.base.errors import WeightsError
+from labkit.base.guard import safetensors_header, small_text
+
+#: Field of a model's config → smallest and largest plausible value in a ``config.json``. The largest published models
+#: are well below: 262,144 tokens, 126 layers, width 16,384.
+RANGES = {
+    "vocab_size": (1, 10_000_000),
+    "width": (1, 1_000_000),
+    "depth": (1, 10_000),
+    "encoder_depth": (1, 10_000),
+    "decoder_depth": (1, 10_000),
+    "heads": (1, 100_000),
+    "kv_heads": (1, 100_000),
+    "mlp_width": (1, 10_000_000),
+    "max_length": (1, 100_000_000),
+    "types": (0, 10_000),
+}
+#: Sizes that claim more than this many times the parameters of the file are refused at once. Below it the comparison
+#: of names and shapes, which lists every difference, follows.
+SLACK = 4
+FREE = 1_000_000  # parameters that cost nothing: not compared
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """The table in a ``config.json``.
+
+    Raises:
+        WeightsError: the file cannot be read, is not JSON, is nested too deeply, or holds no table.
+    """
+    try:
+        value = json.loads(small_text(path, WeightsError))
+    except WeightsError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} cannot be read ({error}). Give a folder in the Hugging Face layout.") from None
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path} holds a {type(value).__name__}, not a table of settings.")
+    return value
+
+
+def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -> None:
+    """Check the sizes that a ``config.json`` claims: each one alone, then all of them against the weights beside it.
+
+    Args:
+        path: the config.json.
+        sizes: field → value, as the file has it.
+        keys: field → key of the file, for messages.
+
+    Raises:
+        WeightsError: no number, a number out of range, or far more parameters than the weights hold.
+    """
+    for name, value in sizes.items():
+        key = keys.get(name, name)
+        if type(value) not in (int, float, bool) or not math.isfinite(value):
+            raise WeightsError(f"{path}: {key} = {shown(value)}; expected numbers.")
+        low, high = RANGES.get(name, (-math.inf, math.inf))
+        if name in RANGES and (type(value) is not int or not low <= value <= high):
+            raise WeightsError(
+                f"{path}: {key} = {shown(value)}; expected a whole number from {low} to {high:,}. Fetch or copy the "
+                "folder again."
+            )
+    stored, claimed = _stored(path.parent), _claimed(sizes)
+    if stored is not None and claimed > max(SLACK * stored, FREE):
+        largest = max((name for name in sizes if name in RANGES), key=lambda name: sizes[name])
+        depths = {name: sizes[name] for name in ("depth", "encoder_depth", "decoder_depth") if name in sizes}
+        named = ", ".join(f"{keys.get(name, name)} = {sizes[name]:,}" for name in dict.fromkeys([largest, *depths]))
+        raise WeightsError(
+            f"{path} claims {claimed:,} parameters or more ({named}), but the weights beside it hold {stored:,}. "
+            "Fetch or copy the folder again."
+        )
+
+
+def shown(value: Any) -> str:
+    """A value for a message, shortened."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _claimed(sizes: Mapping[str, Any]) -> int:
+    """A lower bound on the parameters of a transformer of these sizes; 0 where none is known."""
+    width = sizes.get("width", 0)
+    depth = sum(sizes.get(name, 0) for name in ("depth", "encoder_depth", "decoder_depth"))
+    layer = 2 * width * width + 2 * width * sizes.get("mlp_width", 0)  # query and output; keys may be shared
+    return sizes.get("vocab_size", 0) * width + depth * layer
+
+
+def _stored(folder: Path) -> int | None:
+    """Numbers in the safetensors files of a folder, by their headers; None where there are no such files."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return None
+    headers = [safetensors_header(file) for file in files if file.is_file()]
+    return sum(math.prod(about["shape"]) for header in headers for about in header.values())
