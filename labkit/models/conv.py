@@ -27,6 +27,8 @@ PADDINGS = ("SAME", "VALID", "HALF")
 ACTIVATIONS = {**parts.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
 # One object for the whole process: NNX compares initialisers by identity when it compares two models' structure.
 INITIAL = nnx.initializers.he_normal()
+# The slope of a sigmoid at 0 is a quarter: kernels four times as large keep the size of signals and gradients.
+INITIAL_SIGMOID = nnx.initializers.variance_scaling(2.0 * 4**2, "fan_in", "truncated_normal")
 
 
 class Pooled(NamedTuple):
@@ -340,13 +342,15 @@ def scaled(inputs: Num[Array, "*s"], dtype: str) -> Float[Array, "*s"]:
     return inputs.astype(kind) / 255 if inputs.dtype == jnp.uint8 else inputs.astype(kind)
 
 
-def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
-    """A linear layer of a network without normalisation: kernel [n_in, n_out] He normal, bias [n_out] zero.
+def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, activation: str = "relu") -> nnx.Linear:
+    """A linear layer of a network without normalisation: kernel [n_in, n_out] He normal, four times that before a
+    sigmoid, bias [n_out] zero.
 
     ``parts.dense`` starts at 0.02 whatever the width, as Transformers do; deep plain networks do not learn from that.
     """
     dot = _product if dtype == "mixed" else lax.dot_general
-    return nnx.Linear(n_in, n_out, kernel_init=INITIAL, dtype=compute_dtype(dtype), dot_general=dot, rngs=rngs)
+    initial = INITIAL_SIGMOID if activation == "sigmoid" else INITIAL
+    return nnx.Linear(n_in, n_out, kernel_init=initial, dtype=compute_dtype(dtype), dot_general=dot, rngs=rngs)
 
 
 def _product(x: Float[Array, "b n"], kernel: Float[Array, "n m"], dimensions: Any, **_: Any) -> Float[Array, "b m"]:

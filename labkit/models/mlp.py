@@ -39,7 +39,6 @@ class MlpConfig(ModelConfig):
     """
 
     reads: ClassVar[str] = "features"
-    rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-3)
     weights: ClassVar[str] = ""  # there are no pretrained ones
 
     preset: str = option("", "named size", choices=("", *PRESETS))
@@ -62,6 +61,11 @@ class MlpConfig(ModelConfig):
             raise ConfigError(f"MlpConfig.widths = {self.widths!r} must all be at least 1.")
 
     @property
+    def rates(self) -> parts.Rates:
+        """Default learning rates: greater for sigmoids, whose gradients are smaller."""
+        return parts.Rates(fresh=1e-2 if self.activation == "sigmoid" else 3e-3)
+
+    @property
     def depth(self) -> int:
         """Layers, without a head."""
         return len(self.widths)
@@ -72,7 +76,11 @@ class MlpConfig(ModelConfig):
         return self.widths[-1] if self.widths else self._features()
 
     def build(self, rngs: nnx.Rngs) -> Mlp:
-        """A model with fresh parameters: He normal, biases 0. Raises :class:`ConfigError` without an input shape."""
+        """A model with fresh parameters: He normal (sigmoids: four times), biases 0.
+
+        Raises:
+            ConfigError: without an input shape.
+        """
         return Mlp(self, self._features(), rngs)
 
     def count(self) -> int:
@@ -90,7 +98,7 @@ class Mlp(nnx.Module):
     def __init__(self, config: MlpConfig, features: int, rngs: nnx.Rngs):
         self.config = config
         sizes = (features, *config.widths)
-        self.layers = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in pairwise(sizes)])
+        self.layers = nnx.List([conv.dense(*pair, config.dtype, rngs, config.activation) for pair in pairwise(sizes)])
 
     def __call__(
         self, inputs: Num[Array, "b ..."], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None

@@ -1,19 +1,22 @@
 """The default settings of every architecture and task: what the smallest preset learns in five epochs of a sample.
 
 Nothing is set but the epochs (and sizes that keep a run short). Over three seeds, macro-F1 (R² of numbers) is to beat
-the majority class (0) by at least half of what the linear baseline gains on it. One table is printed at the end:
+the majority class (0) by at least half of what the linear baseline gains on it. A comparison that is lost is an
+expected failure with its figures, never a lower bar. One table is printed at the end:
 ``python -m pytest -m soak tests/evidence/test_defaults.py -s``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 import labkit as lk
+from labkit.judge.ngram import beside
 from labkit.tasks.qa import overlap
 
 SEEDS, EPOCHS = (0, 1, 2), 5
@@ -52,6 +55,7 @@ def clothes() -> Any:
 CASES: dict[str, tuple[Callable[[], Any], Callable[[], Any], dict[str, Any]]] = {
     "mlp linear, digits": (table("digits"), lambda: MODELS["mlp"](preset="linear"), {}),
     "mlp small, digits": (table("digits"), lambda: MODELS["mlp"](preset="small"), {}),
+    "mlp two-layer, digits": (table("digits"), lambda: MODELS["mlp"](preset="two-layer"), {}),
     "mlp small, breast-cancer": (table("breast-cancer"), lambda: MODELS["mlp"](preset="small"), {}),
     "mlp small, diabetes (regress)": (table("diabetes"), lambda: MODELS["mlp"](preset="small"), {}),
     "cnn small, digits": (table("digits"), lambda: MODELS["cnn"](preset="small"), {}),
@@ -63,6 +67,7 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], Any], dict[str, Any]]] = 
         stages=(1, 1, 2), base_width=24, head_width=0, batch_norm=True), {}),
     "cnn small, fashion-mnist": (clothes, lambda: MODELS["cnn"](preset="small"), {"accept_leakage": True}),
     "textcnn tiny, reviews": (reviews, lambda: MODELS["textcnn"](preset="tiny"), SHORT),
+    "textcnn keras, reviews": (reviews, lambda: MODELS["textcnn"](preset="keras"), SHORT),
     "textcnn tiny, topics (multilabel)": (topics, lambda: MODELS["textcnn"](preset="tiny"), SHORT),
     "bert tiny from new weights, reviews": (reviews, lambda: MODELS["bert"](preset="tiny"), SHORT),
     "gpt nano from new weights, reviews": (reviews, lambda: MODELS["gpt"](preset="nano"), SHORT),
@@ -70,6 +75,8 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], Any], dict[str, Any]]] = 
     "bert-tiny, ratings (regress)": (ratings, lambda: MODELS["bert"](preset="bert-tiny"), SHORT),
     "bert-tiny, head only": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "tune": "head"}),
     "bert-tiny, LoRA": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "tune": "lora"}),
+    "minilm-l6, reviews": (reviews, lambda: MODELS["bert"](preset="minilm-l6"), SHORT),
+    "minilm-l6, head only": (reviews, lambda: MODELS["bert"](preset="minilm-l6"), {**SHORT, "tune": "head"}),
     "bert-tiny, BitFit": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "tune": "bitfit"}),
     **{
         f"mlp small by {rule}, digits": (table("digits"), lambda: MODELS["mlp"](preset="small"), {"rule": rule})
@@ -110,25 +117,31 @@ def test_five_epochs_by_default_gain_half_of_what_a_linear_model_gains(name, lab
     assert min(scores) >= constant + (linear - constant) / 2
 
 
-def test_language_models_beside_token_frequencies_and_n_grams(lab, tell, figures):
-    """n-grams win on so little text in so few steps; token frequencies must not."""
+@pytest.mark.parametrize("seed", SEEDS)
+def test_language_models_beside_token_frequencies_and_n_grams(seed, lab, tell, figures):
+    """Token frequencies must be beaten; n-grams win on so little text in so few steps. All three are nats a token of
+    the same tokens: 1-grams agree with the token frequencies, but for their smoothing."""
     rows = lk.load("austen").sample(600, seed=0).split(in_order=True, accept_leakage=True)
-    usual = {"folder": lab, "background": False, "epochs": EPOCHS, "max_length": 64, "vocabulary": 600,
-             "accept_leakage": True}  # fmt: skip
-    run = lk.fit(rows, MODELS["gpt"](preset="nano"), task="lm", **usual)
+    run = lk.fit(rows, MODELS["gpt"](preset="nano"), task="lm", folder=lab, background=False, epochs=EPOCHS, seed=seed,
+                 max_length=64, vocabulary=600, accept_leakage=True)  # fmt: skip
     scores, frequencies = run.evaluate("test"), run.info.summary["constant"][2]
     figures.append(
         f"gpt nano, lm: perplexity {scores['perplexity']:.1f}; 5-grams {scores['ngram_perplexity']:.1f}; token "
         f"frequencies {np.exp(frequencies):.1f}"
     )
     tell(figures[-1])
+    single = beside(run.info.folder / "model", rows, "test", order=1)["ngram_loss"]
+    assert single == pytest.approx(frequencies, abs=0.05)
     assert scores["loss"] < frequencies - 0.25
+    if scores["loss"] >= scores["ngram_loss"]:
+        pytest.xfail(figures[-1])
 
 
-def test_pretraining_beside_the_most_frequent_token(lab, tell, figures):
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pretraining_beside_the_most_frequent_token(seed, lab, tell, figures):
     rows = lk.load("austen").sample(600, seed=0).split(in_order=True, accept_leakage=True)
-    run = lk.fit(rows, MODELS["bert"](preset="tiny"), task="pretrain", folder=lab, background=False, epochs=EPOCHS,
-                 max_length=64, vocabulary=600, accept_leakage=True)  # fmt: skip
+    run = lk.fit(rows, MODELS["bert"](preset="tiny"), task="pretrain", folder=lab, background=False,
+                 epochs=EPOCHS, seed=seed, max_length=64, vocabulary=600, accept_leakage=True)  # fmt: skip
     scores = run.evaluate("test")
     ids = lk.Tokenizer.load(run.info.folder / "model").encode(rows["test"]["text"], max_length=4000).ids
     share = np.bincount(ids) / len(ids)
@@ -138,11 +151,12 @@ def test_pretraining_beside_the_most_frequent_token(lab, tell, figures):
     assert scores["masked_loss"] < entropy + 0.2
 
 
-def test_questions_beside_the_blind_guess(lab, tell, figures):
+@pytest.mark.parametrize("seed", SEEDS)
+def test_questions_beside_the_blind_guess(seed, lab, tell, figures):
     """The blind guess: a span of the usual length at a random place of the paragraph."""
     rows = lk.load("brown", questions=True).sample(1500, seed=0).split(accept_leakage=True)
-    run = lk.fit(rows, MODELS["bert"](preset="bert-tiny"), task="qa", folder=lab, background=False, epochs=EPOCHS,
-                 max_length=128, stride=32, accept_leakage=True)  # fmt: skip
+    run = lk.fit(rows, MODELS["bert"](preset="bert-tiny"), task="qa", folder=lab, background=False,
+                 epochs=EPOCHS, seed=seed, max_length=128, stride=32, accept_leakage=True)  # fmt: skip
     scores, test, random = run.evaluate("test"), rows["test"], np.random.default_rng(0)
     usual = int(np.median([len(answer.split()) for answer in rows["train"]["answer"]]))
     guesses = []
@@ -155,36 +169,49 @@ def test_questions_beside_the_blind_guess(lab, tell, figures):
     assert scores["f1"] > 2 * np.mean(guesses)
 
 
-def test_translation_beside_a_copy_of_the_source(lab, tell, figures):
-    """From new weights, five epochs of 2,400 phrases teach the frequent tokens, not yet to translate: a copy of the
-    source shares more characters. Both are printed; token frequencies must be beaten."""
+@pytest.mark.parametrize("seed", SEEDS)
+def test_translation_beside_a_copy_of_the_source(seed, lab, tell, figures):
+    """From new weights, five epochs of 2,400 phrases teach the frequent tokens, which must be beaten, not yet to
+    translate: a copy of the source has the greater chrF, by names and placeholders that stay as they are."""
     rows = lk.load("ui-zh").split(accept_leakage=True)
     run = lk.fit(rows, MODELS["transformer"](preset="tiny"), task="seq2seq", folder=lab, background=False,
-                 epochs=EPOCHS, max_length=32, vocabulary=2000, accept_leakage=True)  # fmt: skip
+                 epochs=EPOCHS, seed=seed, max_length=32, vocabulary=2000, accept_leakage=True)  # fmt: skip
     scores, frequencies = run.evaluate("test"), run.info.summary["constant"][2]
     test = rows["test"].select(range(100))
-    answers = run.translate(test["text"])
-
-    def shared(found: str, truth: str) -> float:
-        """F1 of characters, the order aside."""
-        common = sum(min(found.count(each), truth.count(each)) for each in set(truth))
-        return 2 * common / max(len(found) + len(truth), 1)
-
-    own, copied = (np.mean(list(map(shared, given, test["text_pair"]))) for given in (answers, test["text"]))
+    own, copied = (chrf(given, test["text_pair"]) for given in (run.translate(test["text"]), test["text"]))
     figures.append(
-        f"transformer tiny, seq2seq: characters shared {own:.3f}, by a copy of the source {copied:.3f}; loss "
-        f"{scores['loss']:.2f}, token frequencies {frequencies:.2f}"
+        f"transformer tiny, seq2seq: chrF {own:.3f}, of a copy of the source {copied:.3f}; loss {scores['loss']:.2f}, "
+        f"token frequencies {frequencies:.2f}"
     )
     tell(figures[-1])
     assert scores["loss"] < frequencies - 0.5
+    if own <= copied:
+        pytest.xfail(figures[-1])
 
 
-def test_sentence_embedding_beside_chance(lab, tell, figures):
+def chrf(found: Sequence[str], truth: Sequence[str]) -> float:
+    """F2 of the grams of one to six characters, spaces aside, of all texts together (Popović 2015)."""
+    shares = []
+    for size in range(1, 7):
+        pairs = [tuple(grams("".join(text.split()), size) for text in pair) for pair in zip(found, truth, strict=True)]
+        common = sum((own & true).total() for own, true in pairs)
+        shares.append([common / max(sum(pair[side].total() for pair in pairs), 1) for side in (0, 1)])
+    precision, recall = np.mean(shares, axis=0)
+    return float(5 * precision * recall / max(4 * precision + recall, 1e-12))
+
+
+def grams(text: str, size: int) -> Counter[str]:
+    """How often each run of ``size`` characters occurs."""
+    return Counter(text[start : start + size] for start in range(len(text) - size + 1))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_sentence_embedding_beside_chance(seed, lab, tell, figures):
     rows = lk.load("brown", questions=True).sample(1500, seed=0).split(accept_leakage=True)
-    run = lk.fit(rows, MODELS["bert"](preset="bert-tiny"), task="embed", folder=lab, background=False, epochs=EPOCHS,
-                 max_length=64, accept_leakage=True)  # fmt: skip
-    before = lk.fit(rows, MODELS["bert"](preset="bert-tiny"), task="embed", folder=lab, background=False, epochs=1,
-                    learning_rate=0.0, max_length=64, accept_leakage=True)  # fmt: skip
+    run = lk.fit(rows, MODELS["bert"](preset="bert-tiny"), task="embed", folder=lab, background=False,
+                 epochs=EPOCHS, seed=seed, max_length=64, accept_leakage=True)  # fmt: skip
+    before = lk.fit(rows, MODELS["bert"](preset="bert-tiny"), task="embed", folder=lab, background=False,
+                    epochs=1, seed=seed, learning_rate=0.0, max_length=64, accept_leakage=True)  # fmt: skip
     scores, untrained = run.evaluate("test"), before.evaluate("test")
     figures.append(
         f"bert-tiny, embed: partner found {scores['accuracy']:.3f}, before training {untrained['accuracy']:.3f}"

@@ -52,6 +52,13 @@ def test_the_two_layer_network_of_textbooks():
     np.testing.assert_allclose(model(jnp.asarray(x)).pooled, 1 / (1 + np.exp(-(hidden @ w2 + b2))), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("activation", "spread"), [("relu", 1.0), ("tanh", 1.0), ("sigmoid", 4.0)])
+def test_new_kernels_are_he_normal_and_four_times_that_before_a_sigmoid(activation, spread):
+    layer = MlpConfig(widths=(300,), activation=activation, input_shape=(200,)).build(nnx.Rngs(0)).layers[0]
+    assert float(np.std(layer.kernel[...])) == pytest.approx(spread * (2 / 200) ** 0.5, rel=0.02)
+    assert not np.any(layer.bias[...])
+
+
 def test_pictures_are_laid_out_flat_and_bytes_scaled():
     model = filled(MlpConfig(widths=(5,), input_shape=(2, 3, 1)))
     picture = np.arange(0, 240, 20, np.uint8).reshape(2, 2, 3, 1)

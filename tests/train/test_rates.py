@@ -41,6 +41,12 @@ def test_pretrained_weights_move_less_than_new_ones_and_wide_layers_less_than_na
     assert rate("cnn") == rate("cnn", "resnet-20")
 
 
+def test_layers_of_sigmoids_learn_at_a_greater_rate():
+    assert rate("mlp", "two-layer") > 2 * rate("mlp", "small") == 2 * rate("mlp", "linear")
+    tanh = default_rate(Optimizer(), models["mlp"](preset="two-layer", activation="tanh"), Classify())
+    assert tanh == rate("mlp", "small")
+
+
 def test_the_head_alone_is_trained_by_one_rate_however_it_was_chosen():
     head = rate("bert", "bert-tiny", tune="head")
     assert head == rate("bert", "bert-tiny", freeze=("trunk/*",)) == rate("bert", "bert-tiny", freeze_layers=2)
