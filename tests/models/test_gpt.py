@@ -279,7 +279,7 @@ def test_a_bias_that_no_norm_can_hold_is_stored_by_its_name(config, model, tmp_p
         ("llama", {"rope_scaling": {"factor": 2}}, "rope_scaling = {'factor': 2}"),
         ("llama", {"attention_bias": True}, "attention_bias = True"),
         ("llama", {"head_dim": 7}, "head_dim = 7 times the heads is not the width"),
-        ("llama", {"hidden_size": "16"}, "width = '16'; expected numbers"),
+        ("llama", {"hidden_size": "16"}, "hidden_size = '16'; expected numbers"),
     ],
 )
 def test_folders_that_labkit_does_not_have(family, change, message, tmp_path):
