@@ -6,7 +6,6 @@ import contextlib
 import functools
 import math
 import threading
-import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.base.errors import DataError
 from labkit.data import disk
 
 if TYPE_CHECKING:
@@ -49,30 +47,6 @@ def without_bars() -> Iterator[None]:
             _Bars.users -= 1
             if not _Bars.users and _Bars.shown:
                 enable_progress_bars()
-
-
-def arrow_table(x: Any) -> pa.Table | None:
-    """The table of another library (polars, DuckDB, Arrow) as Arrow; None where ``x`` is none.
-
-    Raises:
-        DataError: its query fails.
-    """
-    if isinstance(x, pa.Table):
-        return x
-    if isinstance(x, pa.RecordBatch):
-        return pa.Table.from_batches([x])
-    collect = getattr(x, "collect", None) if type(x).__module__.startswith("polars.") else None
-    fetch = getattr(x, "to_arrow_table", None) or getattr(x, "fetch_arrow_table", None)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # DuckDB's of a copy
-            if collect is not None:  # a lazy frame
-                x = collect()
-            if hasattr(x, "__arrow_c_stream__"):
-                return pa.table(x) if hasattr(x, "columns") or hasattr(x, "schema") else None
-            return fetch() if fetch is not None else None
-    except Exception as error:  # a query raises whatever its library raises
-        raise DataError(f"the {type(x).__name__} cannot be read: {error}.") from error
 
 
 def text_columns(dataset: Dataset) -> list[str]:
