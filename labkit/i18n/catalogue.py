@@ -1,0 +1,50 @@
+"""The catalogues of gettext, read when a language is first asked for."""
+
+from __future__ import annotations
+
+import functools
+import gettext
+from pathlib import Path
+from typing import Any
+
+from labkit.i18n.message import Message, filled
+
+LOCALE = Path(__file__).parent / "locale"
+#: Language of a panel → name of its catalogue; English is what the code holds.
+LANGUAGES = {"en": "", "zh": "zh_CN"}
+
+
+@functools.cache
+def catalogue(language: str) -> gettext.NullTranslations:
+    """The catalogue of a language of :data:`LANGUAGES`."""
+    name = LANGUAGES[language]
+    return gettext.translation("labkit", LOCALE, [name]) if name else gettext.NullTranslations()
+
+
+def translate(text: str, language: str) -> str:
+    """A text in a language. Only a :class:`Message` is translated, and what the catalogue lacks stays English."""
+    if not isinstance(text, Message) or not LANGUAGES[language]:
+        return str(text)
+    said = _looked_up(text, language)
+    params = {name: _translated(value, language) for name, value in text.params.items()}
+    if text.joined:
+        return filled(said, params, joined=True)
+    if said in (text.msgid, text.plural):  # not in the catalogue, such as a message of another version
+        return str(text)
+    try:
+        return filled(said, params)
+    except (LookupError, ValueError, TypeError, AttributeError):  # stored by another version, with other parameters
+        return str(text)
+
+
+def _looked_up(text: Message, language: str) -> str:
+    known = catalogue(language)
+    if not text.msgid:  # by which gettext keeps facts about the catalogue
+        return ""
+    if text.plural and isinstance(number := text.params.get("n"), int):
+        return known.ngettext(text.msgid, text.plural, number)
+    return known.pgettext(text.context, text.msgid) if text.context else known.gettext(text.msgid)
+
+
+def _translated(value: Any, language: str) -> Any:
+    return translate(value, language) if isinstance(value, Message) else value
