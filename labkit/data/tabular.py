@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset
 
 from labkit.base.errors import DataError
-from labkit.data import disk
+from labkit.data import disk, precision
 from labkit.data.arrow import column, nested
 from labkit.data.cells import MISSING, MOSTLY, Cells, Column, alike, is_text, quantity, read, words_of, writing
 from labkit.data.columns import Choice, check_columns, free_name, names_of
@@ -89,11 +89,15 @@ def tabular(
         raise DataError(f"no column can be a feature; the columns are {visible(listed, 400) or 'none'}.")
     columns = _named_features(found, report)
     made: dict[str, Part] = {}
+    fitted: dict[str, tuple[float, float]] = {}  # by the first split, which is train where there is one
     for split, part in parts.items():
         check_columns(part.table, [how.name for how in columns], split)
         values = {}
         for how in columns:
-            values |= _features(part.table, how, rows[split], split, report, bad[split])
+            found = _features(part.table, how, rows[split], split, report, bad[split])
+            if how.kind not in ("category", "boolean"):
+                fitted[how.name] = precision.note_lost(*found.values(), how.name, split, report, fitted.get(how.name))
+            values |= found
         made[split] = replace(part, table=_joined(part.table, taken, values))
     return made, columns
 
@@ -187,6 +191,8 @@ def _features(
     cells = with_class_names(table, how.name)
     found, wrong = read(cells, how)
     empty = np.isnan(found) & ~wrong
+    if how.kind == "number":
+        bad |= precision.settle(cells, found, rows, how.name, split, report)
     if how.kind == "category":
         report.add("counted", "category not among those of train", rows[wrong], column=how.name, split=split)
     else:
