@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from labkit.base.errors import DataError
-from labkit.data import disk, precision
+from labkit.data import precision
 from labkit.data.arrow import batches, column, nested
 from labkit.data.cells import BLANK, BOOLEANS, Cells, Column, category_name, is_text, order_of, quantity, read, writing
 from labkit.data.columns import Choice, check_columns
@@ -113,11 +113,14 @@ def _of_columns(
     return Targets(aim, names, names, values, known)
 
 
-def shown_mark(table: Dataset) -> str | None:
-    """The decimal mark that written numbers in the first rows of a table show; None where they show none, or both."""
+def shown_mark(table: Dataset, without: Collection[str] = ()) -> str | None:
+    """The decimal mark that written numbers in the first rows of a table show; None where they show none, or both.
+
+    Columns named in ``without`` are known to hold no comma.
+    """
     marks = set()
     for name, kind in zip(table.column_names, table.features.arrow_schema.types, strict=True):
-        if is_text(kind):
+        if is_text(kind) and name not in without:
             found = writing(Cells.of(column(table, name).slice(0, LOOKED_AT)))
             marks |= {found.mark} if found.numbers and found.commas else set()
     return marks.pop() if len(marks := marks - {None}) == 1 else None
@@ -282,11 +285,9 @@ def written_list(text: str | None) -> list[Any] | None:
     return [int(part[0]) if re.fullmatch(r"[01](\.0*)?", part) else part for part in parts]
 
 
-def with_targets(table: Dataset, targets: np.ndarray, known: np.ndarray) -> Dataset:
-    """``table`` with the columns ``label`` and ``target``."""
-    table = disk.with_column(table, "label", known)
-    flat = pa.array(np.ascontiguousarray(targets).reshape(-1))
-    return table.add_column("target", pa.FixedSizeListArray.from_arrays(flat, targets.shape[1]))
+def as_column(targets: np.ndarray) -> pa.FixedSizeListArray:
+    """Targets [n, k] as the column ``target``."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(targets).reshape(-1)), targets.shape[1])
 
 
 def targets_of(dataset: Any) -> np.ndarray | None:
