@@ -366,6 +366,8 @@ def serve(
     hosts: Sequence[str] = (),
     examples: int = 64,
     characters: int = 10_000,
+    patience: float | None = None,
+    connections: int = 400,
     folder: str | Path | None = None,
 ) -> Endpoint:
     """Answer over HTTP with a classifier, in a thread, until ``close()``: see :class:`labkit.ship.server.Endpoint`.
@@ -375,6 +377,8 @@ def serve(
         host, port, token, rate: where it listens, what clients must show, requests a second of a client at most.
         hosts: further names by which clients may call it (the Host header), such as that of a proxy.
         examples, characters: of a request, and of a text, at most.
+        patience: seconds for reading a request in all, for predicting, and for sending the answer; left out: 10.
+        connections: at a time, at most.
         folder: the lab folder, for a run by name.
     """
     from labkit.ship.predictor import Predictor
@@ -383,7 +387,8 @@ def serve(
     if isinstance(model, Run):
         model = model.predictor
     found = model if isinstance(model, Predictor) else predictor(model, folder)
-    return Endpoint(found, host, port, token, rate, hosts=hosts, examples=examples, characters=characters)
+    limits = {"examples": examples, "characters": characters, "patience": patience, "connections": connections}
+    return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
 
 
 def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:

@@ -260,6 +260,7 @@ SENTENCES: dict[str, str] = {
     "the answer for example * is no finite number: is it far from the training rows?": (
         "样本 * 的答案不是有限的数值：它是否与训练数据相差太远？"
     ),
+    "*: * = * is of another type than * takes.": "*：* = * 的类型不是 * 所要求的。",
     "column * holds * in row *, a *.": "* 列第 * 行为 *，†。",
     "number beyond ±3.4e38, the range of float32": "超出 float32 范围 ±3.4e38 的数值",
     "feature * is infinite in row *. Drop the row, or leave it empty.": "特征 * 在第 * 行为无穷大。请去掉此行或留空。",

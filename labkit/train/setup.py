@@ -289,14 +289,16 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | 
     model = inputs.sized(experiment.model)
     task = experiment.task.restored(classes, getattr(inputs, "tokenizer", None))
     module = nnx.eval_shape(lambda: task.module(model, nnx.Rngs(0)))
+    most = weights.UNITS if isinstance(task, Regression) else weights.LARGEST
     if hasattr(model, "save"):
         model.load(module.trunk, folder)
         task.load_head(module, folder, model)
         _fill_unused(module, task.unused, folder)
         for path, value in weights.flatten(module).items():  # the head's too
-            weights.check_values(np.asarray(value), "/".join(path), folder)
+            limit = most if path[0] == "head" else weights.LARGEST
+            weights.check_values(np.asarray(value), "/".join(path), folder, limit)
     else:
-        weights.load_own(module, folder)
+        weights.load_own(module, folder, most)
     if isinstance(task, Regression) and (bias := _offset(facts.get("offset"), module)) is not None:
         task = replace(task, bias=bias)
     return module, task, inputs
