@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from labkit.judge.explanation import Attention, Explanation
     from labkit.judge.report import Report
     from labkit.judge.verdict import Verdict
-    from labkit.ship.answerer import Found
     from labkit.ship.filler import Guess
-    from labkit.ship.predictor import Prediction, Predictor
+    from labkit.ship.predictor import Predictor
     from labkit.ship.server import Endpoint
 
 Tool = TypeVar("Tool")
@@ -77,8 +76,8 @@ class Run(BaseRun):
         return Rows.open(self.info.folder / "data")
 
     @known_settings
-    def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Prediction]:
-        """Predict for new texts, pictures, sounds or features, or the rows of a table; see
+    def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
+        """Predict for new texts (or one), pictures, sounds or features, or the rows of a table; see
         :meth:`labkit.Predictor.predict`."""
         return self.predictor.predict(examples, pairs)
 
@@ -103,8 +102,8 @@ class Run(BaseRun):
         return self._opened(Filler).follows(first, second)
 
     @known_settings
-    def embed(self, texts: Sequence[str]) -> Any:
-        """Vectors of texts, f32 [n, d], by the trained encoder; see :meth:`labkit.Embedder.embed`."""
+    def embed(self, texts: str | Sequence[str]) -> Any:
+        """Vectors of texts, f32 [n, d], or of one, f32 [d]; see :meth:`labkit.Embedder.embed`."""
         from labkit.ship.embedder import Embedder
 
         return self._opened(Embedder).embed(texts)
@@ -116,9 +115,7 @@ class Run(BaseRun):
         return self._opened(Translator).translate(texts, **settings)
 
     @known_settings
-    def answer(
-        self, questions: Sequence[str], paragraphs: Sequence[str], *, threshold: float = 0.0
-    ) -> list[Found]:  # fmt: skip
+    def answer(self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float = 0.0) -> Any:
         """Answers to questions, each a piece of its paragraph, or none; see
         :meth:`labkit.ship.answerer.Answerer.answer`."""
         from labkit.ship.answerer import Answerer

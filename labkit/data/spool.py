@@ -184,9 +184,9 @@ def _wider(one: pa.DataType, two: pa.DataType) -> pa.DataType:
 
 def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
     """``table`` with the columns of ``schema``; missing columns are null, values that change are reported."""
-    columns, there = [], set(table.column_names)
+    columns, known = [], set(table.column_names)
     for item in schema:
-        if item.name not in there:
+        if item.name not in known:
             columns.append(pa.nulls(len(table), item.type))
             continue
         column = table.column(item.name)

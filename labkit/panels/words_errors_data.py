@@ -261,6 +261,13 @@ SENTENCES: dict[str, str] = {
         "样本 * 的答案不是有限的数值：它是否与训练数据相差太远？"
     ),
     "*: * = * is of another type than * takes.": "*：* = * 的类型不是 * 所要求的。",
+    "*, a * file, has no use for *: leave it out*.": "* 是 * 文件，不需要 *：请去掉†。",
+    "; such files take *": "；此类文件可用：*",
+    "there is no file *. If this is a text, give it in a list: [*].": "没有文件 *。若这是文本，请放入列表：[*]。",
+    "there is no file or folder *; the model reads *.": "没有文件或文件夹 *；模型读取的是 *。",
+    "give one question with one paragraph, or lists of them of the same length.": (
+        "请给出一个问题与一个段落，或长度相同的两个列表。"
+    ),
     "column * holds * in row *, a *.": "* 列第 * 行为 *，†。",
     "number beyond ±3.4e38, the range of float32": "超出 float32 范围 ±3.4e38 的数值",
     "feature * is infinite in row *. Drop the row, or leave it empty.": "特征 * 在第 * 行为无穷大。请去掉此行或留空。",

@@ -14,7 +14,7 @@ from flax import nnx
 from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.base.shown import visible
-from labkit.data.given import columns_of, is_place, paths_in, records_of, table_of, texts_in, texts_of
+from labkit.data.given import check_no_file, columns_of, is_place, paths_in, records_of, table_of, texts_in, texts_of
 from labkit.judge.explain import Explainer
 from labkit.judge.explanation import Attention, Explanation
 from labkit.ship.opening import experiment_in
@@ -131,21 +131,24 @@ class Predictor:
         return self.experiment.data.clean(text)
 
     @known_settings
-    def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Any]:
-        """Predictions for new examples: a :class:`Prediction` each, or an :class:`Estimate`.
+    def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
+        """Predictions for new examples: a list with a :class:`Prediction` each, or an :class:`Estimate`; for a single
+        text its prediction alone.
 
         Args:
-            examples: texts; pictures (files, or an array [n, height, width (, channels)]); sounds (files, or arrays
-                [samples] at the model's rate); features (an array [n, f]); or a table with the columns that the model
-                was trained on: a list of dicts, a pandas or polars
-                frame, a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
+            examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds (files,
+                or arrays [samples] at the model's rate); features (an array [n, f]); or a table with the
+                columns that the model was trained on: a list of dicts, a pandas or polars frame, a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
                 reads. Pictures and sounds also as the path of a folder of them, or of a table that names them.
             pairs: the second texts, for a model of pairs.
 
         Raises:
-            TypeError: one string, which is no file, where a list of strings is needed.
             DataError: they are not what the model reads: one text instead of two, a missing value, another shape.
         """
+        if isinstance(examples, str) and self.inputs.kind == "text" and not is_place(examples):
+            check_no_file(examples)
+            pairs = [pairs] if isinstance(pairs, str) else pairs
+            return self.told(self.probabilities([examples], pairs)[0])
         return [self.told(row) for row in self.probabilities(examples, pairs)]
 
     def answered(
@@ -198,7 +201,8 @@ class Predictor:
         """Examples and second texts as :attr:`inputs` reads them, before cleaning."""
         kind = self.inputs.kind
         if isinstance(examples, str) and not is_place(examples):
-            raise TypeError(f"predict takes a list of texts: predict([{examples[:40]!r}]).")
+            reads = NOUNS.get(kind, "texts")
+            raise DataError(f"there is no file or folder {examples[:80]!r}; the model reads {reads}.")
         if not isinstance(examples, Iterable | Path) and not hasattr(examples, "columns"):
             raise DataError(f"predict takes a list of examples, an array or a table, not a {type(examples).__name__}.")
         if kind != "text" and pairs is not None:
