@@ -175,6 +175,9 @@ SENTENCES: dict[str, str] = {
         "此运行没有可用的检查点：†。它们在检查点文件夹的 'quarantine' 中。请放回完好的检查点，或再次继续，"
         "从第 0 步训练。"
     ),
+    "the folder of run * holds the model of run *. Put its own model back, or train it again.": (
+        "运行 * 的文件夹中是运行 * 的模型。请放回其自己的模型，或重新训练。"
+    ),
     "the checkpoint of step * cannot be used. *.": "第 * 步的检查点无法使用。†。",
     "the checkpoint of step * cannot be restored: *": "第 * 步的检查点无法恢复：*",
     "* is a link, to *. Put the folder itself in its place; for a larger disk, move the whole lab folder there and set "

@@ -211,7 +211,7 @@ class _Loop:
             params, step = self.checkpoints.restore(best, self.state).params, best
         params = self.steps.on_host(params)
         if self.peers.lead:
-            save_model(self.setup, params, self.folder / "model")
+            save_model(self.setup, params, self.folder / "model", run=self.id, step=step)
         self.teller.tell(summary={"model_step": step, **self._scores(step), **self._outcome(step)})
 
     def _outcome(self, step: int) -> dict[str, Any]:

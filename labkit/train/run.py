@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Generator
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.base import code, guard
+from labkit.base import code, guard, manifest
 from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, RunError
+from labkit.base.errors import ConfigError, RunError, WeightsError
 from labkit.train.experiment import Data, Experiment
 from labkit.train.store import RunInfo, Store
 
@@ -207,6 +208,25 @@ class Run:
     def code(self) -> str:
         """Python that reproduces the run."""
         return code_of(self.experiment)
+
+
+def model_of(info: RunInfo) -> tuple[Path, int]:
+    """The folder of a run's trained model, and the time of that model in nanoseconds.
+
+    Raises:
+        RunError: there is no model yet.
+        WeightsError: it is the model of another run.
+    """
+    folder = info.folder / "model"
+    if not (folder / "labkit.toml").exists():
+        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
+    if (sealed := (manifest.read(folder) or {}).get("run", info.id)) != info.id:
+        raise WeightsError(
+            f"the folder of run {info.name!r} holds the model of run {str(sealed)[:100]!r}. Put its own model back, or "
+            "train it again."
+        )
+    stamps = [place.stat().st_mtime_ns for name in (manifest.NAME, "labkit.toml") if (place := folder / name).exists()]
+    return folder, max(stamps)
 
 
 def _is_number(value: object) -> bool:

@@ -358,6 +358,23 @@ def test_another_number_of_threads_is_named_in_the_run_its_panel_and_the_console
     assert "并非逐位一致" in warning_box(killed.info, "zh")
 
 
+def test_the_model_of_another_run_is_refused_by_every_reader(finished, reviews, tmp_path):
+    from labkit.ship import judging
+
+    run, folder = copy_of(finished, Store(tmp_path / "lab"), reviews), finished.info.folder / "model"
+    shutil.copytree(folder, place := run.info.folder / "model")
+    said = rf"the folder of run '.*' holds the model of run '{finished.id}'\. Put its own model back"
+    for read in (
+        lambda: run.predictor, lambda: run.export(tmp_path / "out"), lambda: judging.tool_of(run),
+        lambda: judging.folder_of(run),
+    ):  # fmt: skip
+        with pytest.raises(lk.LabkitError, match=said):
+            read()
+    (place / manifest.NAME).unlink()  # as labkit says to do with files that were changed on purpose
+    assert run.predictor.predict(["dull"]) == finished.predictor.predict(["dull"])
+    assert manifest.read(folder)["step"] == finished.info.summary["model_step"]  # type: ignore[index]
+
+
 def test_a_checkpoint_is_not_saved_before_its_records(finished, reviews, tmp_path, monkeypatch):
     from labkit.train import loop
 
