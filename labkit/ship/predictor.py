@@ -138,7 +138,8 @@ class Predictor:
         Args:
             examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds (files,
                 or arrays [samples] at the model's rate); features (an array [n, f]); or a table with the
-                columns that the model was trained on: a list of dicts, a pandas or polars frame, a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
+                columns that the model was trained on: a list of dicts, a pandas or polars frame,
+                a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
                 reads. Pictures and sounds also as the path of a folder of them, or of a table that names them.
             pairs: the second texts, for a model of pairs.
 
