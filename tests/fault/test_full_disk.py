@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 import labkit as lk
 from labkit.base.errors import FolderError, RunError
+from labkit.base.pages import with_huge_pages
 from labkit.train import rebuild, teller
 from labkit.train.run import Run
 from labkit.train.store import Store, StoreError
@@ -183,7 +184,7 @@ def test_labkit_train_ends_with_an_exit_code_and_what_to_do(how, finished, revie
     experiment = finished.experiment.replace(train=finished.experiment.train.replace(save_minutes=0.0))
     run = Run.create(Store(place / "lab"), experiment, reviews)
     command = [sys.executable, "-c", TRAIN, str(place / "lab"), run.id, how]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=with_huge_pages(), capture_output=True, text=True, timeout=300)
     assert done.returncode not in (0, -9) and "Traceback" not in done.stderr, done.stderr[-3000:]
     said = " ".join(done.stderr.split())
     if how == "removed":
