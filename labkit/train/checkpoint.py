@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from labkit.base import manifest
+from labkit.base import lock, manifest
 from labkit.base.cache import sync_folder
 from labkit.base.errors import RunError
 from labkit.train.peers import ALONE, Peers
@@ -235,7 +235,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
     """
     with open(folder / "lock", "a+", encoding="utf-8") as file:
         try:
-            _lock(file)
+            lock.acquire(file)
         except OSError:
             raise RunError(
                 f"run {folder.name!r} is being worked on already{_holder(folder)}. "
@@ -253,17 +253,3 @@ def _holder(folder: Path) -> str:
         return f", by process {told['pid']} on {told['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-try:
-    import fcntl
-
-    def _lock(file) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-except ImportError:  # Windows
-    import msvcrt
-
-    def _lock(file) -> None:
-        file.seek(1 << 20)  # beyond what is written, which others may then read
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]

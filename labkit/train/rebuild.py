@@ -147,12 +147,7 @@ def replace(path: Path, why: str) -> list[str]:
 
     Whoever calls this holds the lock of the store, and a connection to the old database that is never closed.
     """
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-    while aside.exists():
-        aside = aside.with_name(f"{aside.name}-2")
-    for suffix in ("-wal", "-shm", ""):  # the log first: SQLite would apply it to the new database
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    aside = set_aside(path)
     salvage = salvaged(aside)
     db = database.connect(path)
     try:
@@ -164,6 +159,25 @@ def replace(path: Path, why: str) -> list[str]:
         f"The damaged file is now {aside.name!r}."
     )
     return [said, *lost]
+
+
+def set_aside(path: Path) -> Path:
+    """Give a database, or the write-ahead log of one that was removed, another name; returns that.
+
+    Whoever calls this holds the lock of the store.
+    """
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    while any(Path(f"{aside}{suffix}").exists() for suffix in ("-wal", "")):
+        aside = aside.with_name(f"{aside.name}-2")
+    for suffix in ("-wal", "-shm", ""):  # the log first: SQLite would apply it to the new database
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    return aside
+
+
+def is_removed(path: Path) -> bool:
+    """Whether a database was removed and its write-ahead log was not: SQLite could not make another one there."""
+    return not path.exists() and any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-shm"))
 
 
 def salvaged(path: Path) -> Salvage:

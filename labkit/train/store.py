@@ -197,6 +197,10 @@ class Store:
         for db in [db for db in _OPEN if db.file == self.path and db.stamp != now]:
             database.abandon(db)
             _OPEN.discard(db)
+        if rebuild.is_removed(self.path):
+            with self._locked():
+                if rebuild.is_removed(self.path):
+                    rebuild.set_aside(self.path)
         db = database.connect(self.path)
         _OPEN.add(db)
         self._local.db, self._local.pid = db, os.getpid()
@@ -209,6 +213,13 @@ class Store:
                 self._note(f"runs that the run store did not know were taken from their folders: {', '.join(entered)}.")
             for note in lost:
                 self._note(note)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of those who replace the database."""
+        held = lock.exclusive(self.path.with_suffix(".lock"), REPAIR)
+        with writable("lab folder", self.folder, "LABKIT_FOLDER"), held:
+            yield
 
     def _repair(self, error: Damaged) -> None:
         """Restore damaged rows, or the whole database, from the run folders."""

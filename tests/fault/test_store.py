@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import shutil
 import sqlite3
@@ -15,6 +16,8 @@ import pytest
 
 import labkit as lk
 from labkit.base.errors import RunError
+from labkit.panels.runs import choices
+from labkit.panels.state import State
 from labkit.train import journal
 from labkit.train.store import Record, RunInfo, Store
 
@@ -163,6 +166,7 @@ def test_a_row_that_nothing_can_restore_hides_only_itself_and_is_named(lab, text
     with pytest.raises(RunError, match=r"run 'b' of lab cannot be read"):
         lk.open_run("b", lab)
     assert lk.open_run("run a", lab).id == "a"
+    assert [run for _, run in choices(State(folder=lab))] == ["c", "a"]
     done = subprocess.run(
         [sys.executable, "-m", "labkit", "runs", "--folder", str(lab)], capture_output=True, text=True, timeout=300
     )
@@ -251,10 +255,12 @@ def test_a_store_of_an_earlier_version_gets_checksums(tmp_path):
     assert len(Store(tmp_path).records("a")) == 2 and Store(tmp_path).run("a").name == "old"
 
 
-def test_a_store_removed_under_those_who_use_it_is_made_again(lab):
+@pytest.mark.parametrize("files", ["runs.sqlite*", "runs.sqlite"])
+def test_a_store_removed_under_those_who_use_it_is_made_again(lab, files):
     store, other = Store(lab), Store(lab)
     assert len(store.runs()) == len(other.runs()) == 3
-    for file in lab.glob("runs.sqlite*"):
+    store.write("b", [(40, "train", "loss", 0.5)], status="running", pid=os.getpid())
+    for file in lab.glob(files):
         file.unlink()
     store.write("a", [(41, "train", "loss", 0.5)], step=41)
     assert other.run("a").step == 41 and [r.step for r in other.records("a")][-1] == 41
