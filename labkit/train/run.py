@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Generator
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.base import code, guard
+from labkit.base import code, guard, manifest
 from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, RunError
+from labkit.base.errors import ConfigError, RunError, WeightsError
 from labkit.train import liveness
 from labkit.train.experiment import Data, Experiment
 from labkit.train.store import RunInfo, Store, make_room
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from labkit.data.rows import Rows
 
+#: The greatest learning rate: the optimizer computes in float32.
+GREATEST_RATE = 3e38
 _VERSIONS = ("labkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers", "datasets", "numpy")
 
 
@@ -116,11 +119,15 @@ class Run:
 
     def set(self, *, learning_rate: float | None = None, keep: str | None = None) -> int:
         """Change a running run: the greatest learning rate from the next step on (the schedule keeps its shape), or
-        which state becomes the model, "best" or "last"."""
-        if learning_rate is not None and (
-            not isinstance(learning_rate, int | float) or not 0 <= learning_rate < float("inf")
-        ):
-            raise ConfigError(f"learning_rate = {learning_rate!r}; it must be a number of 0 or more.")
+        which state becomes the model, "best" or "last".
+
+        A change holds until the next one is given, also where the run is resumed from an earlier checkpoint: then it
+        comes into force again at the step at which it first did (:class:`labkit.train.overrides.Overrides`).
+        """
+        if learning_rate is not None and not (_is_number(learning_rate) and 0 <= learning_rate <= GREATEST_RATE):
+            raise ConfigError(
+                f"learning_rate = {learning_rate!r}; it must be a number from 0 to {GREATEST_RATE:g} (float32)."
+            )
         if keep not in (None, "best", "last"):
             raise ConfigError(f"keep = {keep!r}; it must be 'best' or 'last'.")
         if learning_rate is None and keep is None:
@@ -213,6 +220,29 @@ class Run:
     def code(self) -> str:
         """Python that reproduces the run."""
         return code_of(self.experiment)
+
+
+def model_of(info: RunInfo) -> tuple[Path, int]:
+    """The folder of a run's trained model, and the time of that model in nanoseconds.
+
+    Raises:
+        RunError: there is no model yet.
+        WeightsError: it is the model of another run.
+    """
+    folder = info.folder / "model"
+    if not (folder / "labkit.toml").exists():
+        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
+    if (sealed := (manifest.read(folder) or {}).get("run", info.id)) != info.id:
+        raise WeightsError(
+            f"the folder of run {info.name!r} holds the model of run {str(sealed)[:100]!r}. Put its own model back, or "
+            "train it again."
+        )
+    stamps = [place.stat().st_mtime_ns for name in (manifest.NAME, "labkit.toml") if (place := folder / name).exists()]
+    return folder, max(stamps)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def code_of(experiment: Experiment) -> str:

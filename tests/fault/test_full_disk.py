@@ -89,7 +89,7 @@ def full(monkeypatch):
     write, put = Store.write, rebuild.put_run
 
     def limited(self, run_id, records, **values):
-        if values.get("step", 0) >= 5:
+        if values.get("step", 0) >= 13:
             limited.reached = True
         return write(self, run_id, records, **values)
 
