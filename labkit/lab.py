@@ -448,8 +448,12 @@ def _interrupt_stops(run: Run) -> Iterator[None]:
 
     def stop(signum: int, frame: FrameType | None) -> None:
         signal.signal(signum, before[signum])
-        with contextlib.suppress(RunError):
+        try:
             run.stop()
+        except StoreError:  # on a full disk
+            run.store.unwritten.append("stop")
+        except RunError:
+            pass
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import secrets
@@ -52,8 +53,13 @@ class Run:
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         classes = list(rows.spec.classes[:SINGLE]) if experiment.task.labelled else []
         info = store.create(run_id, name, experiment=dumps(experiment), summary={"classes": classes})
-        rows.save(info.folder / "data")
-        (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
+        try:
+            (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
+            rows.save(info.folder / "data")
+        except BaseException as error:  # such as a full disk: the run is in the list, and says why it cannot be started
+            with contextlib.suppress(RunError):
+                store.update(run_id, status="failed", error=f"{type(error).__name__}: {error}")
+            raise
         return cls(store, run_id)
 
     # --- watching ---------------------------------------------------------------------------------------------

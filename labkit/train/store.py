@@ -158,6 +158,7 @@ class Store:
         notes: what was found damaged, and what became of it, a sentence each.
         trouble: why a run of this process cannot write to it now; empty when it can.
         waited: seconds for which it has waited for room since it last could.
+        unwritten: names of commands to a run of this process that could not be written.
 
     Raises:
         FolderError: the folder cannot be made or written.
@@ -172,6 +173,7 @@ class Store:
         self.path = self.folder / "runs.sqlite"
         self.notes: list[str] = []
         self.trouble, self.waited = "", 0.0
+        self.unwritten: list[str] = []
         self._local = threading.local()
         self._copied: dict[str, int] = {}  # run → sequence number up to which its folder has its records
         self._open()

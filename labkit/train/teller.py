@@ -72,7 +72,8 @@ class Teller:
         try:
             return [(command.name, command.value) for command in self.store.take(self.id, step)]
         except sqlite3.OperationalError:
-            return []
+            given, self.store.unwritten = self.store.unwritten, []
+            return [(name, None) for name in given]
 
     def recorded(self, split: str) -> list[Record]:
         """The records of a split, those too that wait for room on the disk."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from safetensors import SafetensorError
 import labkit as lk
 from labkit.base.errors import FolderError, RunError
 from labkit.base.pages import with_huge_pages
+from labkit.lab import Run as LabRun
+from labkit.lab import _interrupt_stops
 from labkit.train import rebuild, teller
 from labkit.train.run import Run
 from labkit.train.store import Store, StoreError
@@ -80,6 +83,18 @@ def test_a_write_that_finds_no_room_is_tried_again_for_a_bounded_time(tmp_path, 
     assert 2 < time.monotonic() - begin < 5
     with pytest.raises(KeyError):
         with_room(store, lambda: {}[0])
+
+
+def test_an_interrupt_stops_a_run_that_cannot_be_told_through_the_store(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    run = LabRun(store, store.create("a", "first", status="running", pid=os.getpid()).id)
+    voice = teller.Teller(store, "a")
+    with monkeypatch.context() as patch, _interrupt_stops(run):
+        patch.setattr(Store, "_write", lambda self: (_ for _ in ()).throw(StoreError("disk is full")))
+        os.kill(os.getpid(), signal.SIGINT)
+        patch.setattr(Store, "take", lambda *_: (_ for _ in ()).throw(StoreError("disk is full")))
+        assert [voice.waiting(3), voice.waiting(3)] == [[("stop", None)], []]
+    assert voice.waiting(4) == []
 
 
 @pytest.fixture
