@@ -32,7 +32,7 @@ from labkit.train.peers import ALONE, Peers
 from labkit.train.provenance import Provenance
 from labkit.train.step import State
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file it opens
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file, and failures that it raises as well
 
 #: Bytes beside the arrays: Orbax's own files, and the records that go on being written.
 ROOM = 4 << 20

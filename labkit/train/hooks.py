@@ -13,17 +13,17 @@ from typing import Any
 @functools.cache
 def silence_orbax() -> None:
     """Print no tracebacks of threads of Orbax in this process; all others go where they went before."""
-    thread_hook, main_hook = threading.excepthook, sys.excepthook
+    thread_hook, callback_hook = threading.excepthook, sys.unraisablehook
 
     def of_thread(args: Any) -> None:
         if not _of_orbax(args.exc_value, args.exc_traceback):
             thread_hook(args)
 
-    def of_callback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
-        if not _of_orbax(error, trace):
-            main_hook(kind, error, trace)
+    def of_callback(args: Any) -> None:
+        if not _of_orbax(args.exc_value, args.exc_traceback):
+            callback_hook(args)
 
-    threading.excepthook, sys.excepthook = of_thread, of_callback
+    threading.excepthook, sys.unraisablehook = of_thread, of_callback
 
 
 def _of_orbax(error: BaseException | None, trace: TracebackType | None) -> bool:

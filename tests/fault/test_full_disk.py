@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -23,6 +24,7 @@ from labkit.base.pages import with_huge_pages
 from labkit.lab import Run as LabRun
 from labkit.lab import _interrupt_stops
 from labkit.train import rebuild, teller
+from labkit.train.hooks import silence_orbax
 from labkit.train.run import Run
 from labkit.train.store import Store, StoreError
 from labkit.train.teller import no_room, told, with_room
@@ -154,6 +156,24 @@ def test_a_run_goes_on_when_there_is_room_again_at_its_end(
     run.wait(120)
     assert run.store.trouble == ""
     tools.same_run(run, finished)  # the best evaluation too, which could not be written when it was needed
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_only_the_tracebacks_of_orbax_are_left_out(monkeypatch, late):
+    printed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    silence_orbax.__wrapped__()
+    loop = asyncio.new_event_loop()
+    loop.close()
+
+    def call() -> None:
+        loop.call_soon_threadsafe(print) if late else loop.run_in_executor(None, print)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert len(printed) == (not late)
 
 
 # --- a real disk, a real process ------------------------------------------------------------------------------------
