@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-#: Seconds without a heartbeat after which a run that names no process counts as lost …
+#: Seconds without a heartbeat after which a run in preparation that names no process counts as lost …
 SILENCE = 5.0
 #: … and one whose process belongs to another host; compiling and reading data send no heartbeats.
 FAR_SILENCE = 600.0
@@ -110,8 +110,8 @@ def is_dead(info: Any, folder: Path) -> bool:
     """
     processes = [_process_of(info), info.watcher]
     known = [process for process in processes if process.get("pid") is not None]
-    if not known:
-        return _silent(info, SILENCE)
+    if not known:  # whoever began it was killed before it could write who it is
+        return info.status == "preparing" and _silent(info, SILENCE)
     for process in known:
         if process.get("host", host()) != host():
             if not _silent(info, FAR_SILENCE):
