@@ -44,7 +44,7 @@ SEALED = {
     "records": ("seq", "run", "step", "split", "name", "value", "time"),
     "commands": ("seq", "run", "name", "value", "time", "taken"),
 }
-_PACKED = struct.Struct("<qqdd")
+PACKED = struct.Struct("<qqdd")
 _NAN = float("nan")
 
 
@@ -266,7 +266,7 @@ def series_seal(run: str, split: str, name: str) -> int:
 def record_seal(series: int, seq: int, step: int, value: float | None, when: float) -> int:
     """The checksum of one record of a series. SQLite stores NaN as NULL: both have the same."""
     value = _NAN if value is None or value != value else value
-    return zlib.crc32(_PACKED.pack(seq, step, value, when), series)
+    return zlib.crc32(PACKED.pack(seq, step, value, when), series)
 
 
 def count(db: Connection, run: str) -> None:

@@ -19,6 +19,7 @@ import threading
 import time
 import tomllib
 import weakref
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -474,14 +475,15 @@ class Store:
     def _checked(self, run_id: str, rows: list[tuple[Any, ...]]) -> list[Record]:
         """Rows of the table as records. Raises :class:`Damaged` where a checksum is wrong."""
         series: dict[tuple[str, str], int] = {}
-        found, seal_of, nan = [], database.record_seal, float("nan")
+        found, pack, crc, nan = [], database.PACKED.pack, zlib.crc32, float("nan")  # no call of labkit for each row
         try:
             for seq, step, split, name, value, when, seal in rows:
                 if (key := (split, name)) not in series:
                     series[key] = database.series_seal(run_id, split, name)
-                if seal_of(series[key], seq, step, value, when) != seal:
+                value = nan if value is None else value
+                if crc(pack(seq, step, value, when), series[key]) != seal:
                     raise Damaged(self.path, "a record has a wrong checksum", run_id)
-                found.append(Record(seq, step, split, name, nan if value is None else value, when))
+                found.append(Record(seq, step, split, name, value, when))
         except (struct.error, TypeError):
             raise Damaged(self.path, "a record is of another type", run_id) from None
         return found
