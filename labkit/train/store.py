@@ -403,6 +403,8 @@ class Store:
             return None
         if not info.over and info.status != "created" and liveness.is_dead(info, self.folder):
             self._lost(info)
+        elif info.status == "lost" and not info.cure:  # restored from its experiment alone
+            object.__setattr__(info, "cure", resume_hint(run_id))
         return info
 
     def _lost(self, info: RunInfo) -> None:

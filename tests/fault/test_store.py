@@ -214,6 +214,7 @@ def test_a_run_without_its_record_can_be_opened_and_resumed(lab):
     remove(lab / "runs.sqlite")
     run = lk.open_run("a", lab)
     assert (run.name, run.status, run.info.experiment) == ("bert", "lost", EXPERIMENT)
+    assert "labkit train --resume a" in run.info.cure
     assert len(run.store.records("a")) == 44  # those it has
     assert "scores are not known any more" in " ".join(run.store.notes)
 
