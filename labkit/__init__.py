@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import labkit.panels as panels
     from labkit.base.errors import LabkitError
     from labkit.base.samples import SAMPLES as samples
-    from labkit.data.batch import Batches, choose_buckets
+    from labkit.data.batch import Batches, BucketBatches, choose_buckets
     from labkit.data.clean import Pipeline
     from labkit.data.rows import Rows
     from labkit.data.source import load
@@ -54,6 +54,7 @@ _HOMES = {
     "Tokenizer": "labkit.data.text:Tokenizer",
     "encode": "labkit.data.tokens:encode",
     "Batches": "labkit.data.batch:Batches",
+    "BucketBatches": "labkit.data.batch:BucketBatches",
     "choose_buckets": "labkit.data.batch:choose_buckets",
     "estimate": "labkit.planning:estimate",
     "largest_batch": "labkit.planning:largest_batch",
@@ -82,7 +83,8 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
-    "load", "Rows", "samples", "Pipeline", "leakage", "Tokenizer", "encode", "Batches", "choose_buckets", "models",
+    "load", "Rows", "samples", "Pipeline", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
+    "choose_buckets", "models",
     "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare",
     "right_size", "Report", "Thresholds", "Predictor", "serve", "Generator", "Embedder", "Filler", "Lab", "panels",
     "language", "picture", "scale", "check", "LabkitError", "__version__",

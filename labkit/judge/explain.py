@@ -20,7 +20,8 @@ from flax import nnx
 from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.judge.explanation import Attention, Explanation, Word
-from labkit.train.inputs import Texts
+from labkit.tasks.base import ProblemType
+from labkit.train.inputs import Inputs, Texts
 
 METHODS = ("integrated", "occlusion", "gradient")
 #: Points of the path at which gradients are taken, by Gauss and Legendre's rule; points computed at once.
@@ -39,13 +40,14 @@ class Explainer:
         module: the model with its head; it is not changed.
         classes: names of the classes.
         inputs: what examples are read with, :class:`labkit.train.inputs.Texts` or ``Numbers``.
-        aim: what the model tells: one "class", several "labels" (F is then a label's own log-odds, its logit), or a
-            "number" (F is the number itself, as the last layer gives it: in standard deviations of the training rows).
+        problem_type: what the model predicts: one "class", several "labels" (F is then a label's own log-odds, its
+            logit), or a "number" (F is the number itself, as the last layer gives it: in standard deviations of the
+            training rows).
     """
 
-    def __init__(self, module: Any, classes: tuple[str, ...], inputs: Any, aim: str = "class"):
-        self.classes, self.inputs, self.aim = classes, inputs, aim
-        self._score = log_odds if aim == "class" else _logit
+    def __init__(self, module: Any, classes: tuple[str, ...], inputs: Inputs, problem_type: str = "class"):
+        self.classes, self.inputs, self.problem_type = classes, inputs, ProblemType(problem_type)
+        self._score = log_odds if self.problem_type is ProblemType.CLASS else _logit
         self._graph, self._state = nnx.split(module)
         self._answer = jax.jit(lambda state, batch: self._merged(state)(batch))
         self._paths = {"ids": jax.jit(self._path_of_words), "inputs": jax.jit(self._path_of_numbers)}
@@ -102,9 +104,7 @@ class Explainer:
         )  # fmt: skip
 
     def _chances(self, logits: np.ndarray) -> np.ndarray:
-        if self.aim == "class":
-            return np.exp(logits - np.logaddexp.reduce(logits))
-        return np.exp(-np.logaddexp(0, -logits)) if self.aim == "labels" else logits
+        return _PROBABILITIES[self.problem_type](logits)
 
     @property
     def attends(self) -> bool:
@@ -250,6 +250,13 @@ def log_odds(logits: Any, target: Any) -> Any:
     """log p / (1 - p) of a class, from logits [..., c]."""
     others = jnp.where(jnp.arange(logits.shape[-1]) == target, -jnp.inf, logits)
     return jnp.take(logits, target, axis=-1) - jax.nn.logsumexp(others, -1)
+
+
+_PROBABILITIES = {
+    ProblemType.CLASS: lambda logits: np.exp(logits - np.logaddexp.reduce(logits)),
+    ProblemType.LABELS: lambda logits: np.exp(-np.logaddexp(0, -logits)),
+    ProblemType.NUMBER: lambda logits: logits,
+}
 
 
 def _logit(logits: Any, target: Any) -> Any:

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
 
 from labkit.base.config import Config
+
+
+class Modality(StrEnum):
+    """What an example is."""
+
+    TEXT = "text"  # a text, or two read as one
+    PAIR = "pair"  # a source text and a target text
+    IMAGE = "image"
+    FEATURES = "features"
+    AUDIO = "audio"
+
+
+class Capability(StrEnum):
+    """What a model computes, and tasks need."""
+
+    POOLED = "pooled"  # one vector of every example
+    CAUSAL = "causal"  # logits of every next token
+    BIDIRECTIONAL = "bidirectional"  # hidden states of tokens that read both ways
+    SEQ2SEQ = "seq2seq"  # a target text from a source text
 
 
 class ModelConfig(Config):
     """Base class of an architecture's config: a frozen dataclass that builds the model.
 
     Attributes:
-        reads: what an example is: "text", "pair", "image" or "features".
+        modality: what an example is.
+        capabilities: what the model computes, and so which tasks can train it.
         packs: whether a row of a batch can hold several texts.
         pools_last: whether a text's vector is that of its last token.
+        published: whether :meth:`save` and :meth:`load` use a format that other libraries read.
     """
 
-    reads: ClassVar[str]
+    modality: ClassVar[Modality]
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED})
     packs: ClassVar[bool] = True
     pools_last: ClassVar[bool] = False
+    published: ClassVar[bool] = False
+
+    # Fields of models that have them; the values of those that do not.
+    preset: str = ""
+    weights: str = ""  # pretrained weights
+    vocab_size: int | None = None  # None: that of the tokenizer
+    max_length: int = 0  # tokens of a text at most; 0: reads no texts
+    input_shape: tuple[int, ...] | None = None  # None: that of the data
 
     @property
     def special_tokens(self) -> tuple[str, ...]:

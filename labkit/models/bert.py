@@ -22,7 +22,7 @@ from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import bert_layouts, parts, sentence, weights
-from labkit.models.base import ModelConfig
+from labkit.models.base import Capability, Modality, ModelConfig
 from labkit.models.bert_layouts import FOREIGN, LAYOUTS
 
 # Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al. 2019,
@@ -84,7 +84,9 @@ class BertConfig(ModelConfig):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
-    reads: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED, Capability.BIDIRECTIONAL})
+    published: ClassVar[bool] = True
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-4, pretrained=3e-5, width=768)
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))

@@ -15,7 +15,7 @@ from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.models import conv, norms, parts, residual
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig
 from labkit.models.conv import ACTIVATIONS, Pooled
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -64,7 +64,7 @@ class CnnConfig(ModelConfig):
         ConfigError: an unknown preset, a value out of range, blocks that do not fit the widths.
     """
 
-    reads: ClassVar[str] = "image"
+    modality: ClassVar[Modality] = Modality.IMAGE
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-3)
     weights: ClassVar[str] = ""  # there are no pretrained ones
 

@@ -23,7 +23,7 @@ from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import gpt_layout as layout
 from labkit.models import parts, weights
-from labkit.models.base import ModelConfig
+from labkit.models.base import Capability, Modality, ModelConfig
 from labkit.models.gpt_layers import LOWEST, Layer, norm, rotation
 
 # Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
@@ -75,7 +75,9 @@ class GptConfig(ModelConfig):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
-    reads: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED, Capability.CAUSAL})
+    published: ClassVar[bool] = True
     pools_last: ClassVar[bool] = True
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=2e-4, pretrained=3e-5, width=768)
 

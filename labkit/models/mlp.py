@@ -16,7 +16,7 @@ from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, PRNGKeyArray
 from labkit.models import conv, parts
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig
 from labkit.models.conv import Pooled
 
 ACTIVATIONS = {**parts.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
@@ -38,7 +38,7 @@ class MlpConfig(ModelConfig):
         ConfigError: an unknown preset, a value out of range.
     """
 
-    reads: ClassVar[str] = "features"
+    modality: ClassVar[Modality] = Modality.FEATURES
     weights: ClassVar[str] = ""  # there are no pretrained ones
 
     preset: str = option("", "named size", choices=("", *PRESETS))

@@ -17,7 +17,7 @@ from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import conv, parts
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig
 from labkit.models.conv import Pooled
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -47,7 +47,7 @@ class TextCnnConfig(ModelConfig):
         ConfigError: an unknown preset, a value out of range.
     """
 
-    reads: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-3, width=128)
     weights: ClassVar[str] = ""  # there are no pretrained ones
     packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next

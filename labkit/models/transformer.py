@@ -21,7 +21,7 @@ from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import parts, weights
 from labkit.models import transformer_layout as layout
-from labkit.models.base import ModelConfig
+from labkit.models.base import Capability, Modality, ModelConfig
 from labkit.models.transformer_layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, Layer, sinusoids
 
 # Sizes: Vaswani et al. 2017, table 3. heads = width / 64 and mlp_width = 4 width unless said otherwise.
@@ -55,7 +55,9 @@ class TransformerConfig(ModelConfig):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
-    reads: ClassVar[str] = "pair"  # a source and a target text
+    modality: ClassVar[Modality] = Modality.PAIR
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.SEQ2SEQ})
+    published: ClassVar[bool] = True
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-4, pretrained=3e-5, width=768)
     # A packed row of sources would need a row of just their targets beside it, and what fills one overflows the other.
     packs: ClassVar[bool] = False

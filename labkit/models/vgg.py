@@ -21,7 +21,7 @@ from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.models import conv, norms, parts, weights
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig
 from labkit.models.conv import Pooled
 
 # Table 1 of the paper, columns A, B, D and E: convolutions in each of the five stages.
@@ -56,7 +56,7 @@ class VggConfig(ModelConfig):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
-    reads: ClassVar[str] = "image"
+    modality: ClassVar[Modality] = Modality.IMAGE
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-3, pretrained=4e-4, width=128)
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))

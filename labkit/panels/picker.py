@@ -18,6 +18,7 @@ from labkit.panels.panel import Panel
 from labkit.panels.state import State, state_with
 from labkit.panels.words import label_of
 from labkit.tasks import tasks
+from labkit.tasks.base import ProblemType
 from labkit.train.estimate import device_limit
 from labkit.train.experiment import check_reads
 from labkit.train.outlook import Expected, Outlook
@@ -31,15 +32,18 @@ SIZES = (
     "family", "width", "depth", "encoder_depth", "decoder_depth", "heads", "mlp_width", "widths", "blocks", "stages",
     "embedding", "filters", "base_width", "dropout",
 )  # fmt: skip
-TASK = ("max_length", "class_weights", "augment", "stride", "temperature", "chosen", "next_sentence")
 TRAINING = ("epochs", "batch_size", "patience", "seed")
 OPTIMIZER = ("learning_rate", "schedule", "warmup", "rule", "tune")
-#: Settings of a task that are of texts.
-TEXTS = ("max_length", "vocabulary", "tokenizer", "stride")
 #: Fields that pretrained weights leave free.
 FREE = ("max_length", "dropout", "attention_dropout", "pooling", "dtype", "unroll", "remat")
 #: Bytes of a parameter in training: it, its gradient and the two means of Adam, in float32.
 EACH = 16
+#: Word for the end of the drawing.
+_OUT = {
+    ProblemType.CLASS: "out_classes",
+    ProblemType.LABELS: "out_classes",
+    ProblemType.NUMBER: "out_number",
+}
 _CALM = 0.35
 
 
@@ -109,12 +113,14 @@ class Model(Panel):
     def _task_unfit(self, name: str) -> bool:
         rows, kind = self.state.rows, tasks[name]
         assert rows is not None
-        if rows.basis.kind not in kind.reads:
+        if rows.basis.kind not in kind.modalities:
             return True
-        if kind.labelled:
-            return kind.aim != rows.basis.aim or len(rows.basis.classes) < (2 if kind.aim == "class" else 1)
-        unanswered = name == "qa" and not has_answers(next(iter(rows.splits.values())))
-        return (name in ("seq2seq", "qa") and not rows.basis.pairs) or unanswered
+        if kind.problem_type is not None:
+            least = 2 if kind.problem_type is ProblemType.CLASS else 1
+            return kind.problem_type != rows.basis.aim or len(rows.basis.classes) < least
+        if kind.needs_pairs and not rows.basis.pairs:
+            return True
+        return kind.needs_answers and not has_answers(next(iter(rows.splits.values())))
 
     def _offer(self) -> None:
         """Offer the architectures that learn the task from these rows; of the others it is said why not."""
@@ -145,7 +151,7 @@ class Model(Panel):
 
     def _choose_task(self, name: str) -> None:
         before = self.state.task
-        kept = {"max_length": before.max_length} if getattr(before, "max_length", None) is not None else {}
+        kept = {"max_length": before.max_length} if before.max_length is not None else {}
         self.state.task = tasks[name]().replace(**kept)
         self._offer()
 
@@ -162,7 +168,7 @@ class Model(Panel):
     def _sensible(self) -> None:
         """What goes with another model: texts no longer than it reads."""
         model, task = self.state.model, self.state.task
-        if 0 < getattr(model, "max_length", 0) < (getattr(task, "max_length", None) or 0):
+        if 0 < model.max_length < (task.max_length or 0):
             self.state.task = task.replace(max_length=model.max_length)
 
     # --- forms ------------------------------------------------------------------------------------------------
@@ -207,8 +213,7 @@ class Model(Panel):
 
     def _idle(self) -> tuple[str, ...]:
         """Settings of the task that say nothing for these rows."""
-        kind = "" if self.state.rows is None else self.state.rows.basis.kind
-        return {"text": ("augment", "mixup"), "features": (*TEXTS, "augment")}.get(kind, TEXTS)
+        return () if self.state.rows is None else self.state.task.idle(self.state.rows.basis.kind)
 
     def _fill_training(self) -> None:
         task, train = self.state.task, self.state.train
@@ -218,7 +223,7 @@ class Model(Panel):
             self._boxes = boxes
             self._fill("training", train, boxes["training"], TRAINING, self._set_train)
             self._fill("optimizer", train.optimizer, boxes["optimizer"], OPTIMIZER, self._set_optimizer)
-        self._fill("task", task, self._boxes["task"], TASK, self._set_task)
+        self._fill("task", task, self._boxes["task"], task.shown, self._set_task)
 
     def _set_model(self, changes: dict[str, Any]) -> None:
         self.state.model = self.state.model.replace(**changes)
@@ -248,9 +253,7 @@ class Model(Panel):
         self.costs.show(found)
         rows, shapes = self.state.rows, {name: x.shape for name, x in found.plan.steps.shapes.items()}
         into = self.word(f"into_{rows.basis.kind}") if rows is not None else ""
-        aim = getattr(self.state.task, "aim", "")
-        out = self.word("out_classes", count=self._classes()) if aim in ("class", "labels") else self.word("out_other")
-        out = self.word("out_number") if aim == "number" else out
+        out = self.word(_OUT.get(self.state.task.problem_type, "out_other"), count=self._classes())
         title = pieces.heading(self.word("drawing"))
         picture = drawing.drawn(drawing.blocks(shapes), self.word, (into, out))
         self.drawing.value = pieces.joined(title, pieces.scrolled(picture, self.word("drawing")))
