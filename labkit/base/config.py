@@ -72,6 +72,12 @@ class Config:
             for number in value if several else (value,):
                 _check_range(where, number, meta.get("low"), meta.get("high"))
 
+    @classmethod
+    def required(cls) -> list[str]:
+        """Fields that must be given."""
+        none, fields = dataclasses.MISSING, dataclasses.fields(cls)  # type: ignore[arg-type]
+        return [field.name for field in fields if field.default is none and field.default_factory is none]
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed; an unknown field raises :class:`ConfigError` with the nearest name."""
         _known(type(self), changes, type(self).__name__)
@@ -98,7 +104,7 @@ class Config:
             raise ConfigError(f"{where} must be a table of settings, not {values!r}.")
         _known(cls, values, where)
         hints = typing.get_type_hints(cls)
-        if missing := [name for name in _required(cls) if name not in values]:
+        if missing := [name for name in cls.required() if name not in values]:
             raise ConfigError(f"{where} lacks the setting {missing[0]!r}.")
         return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
@@ -180,11 +186,6 @@ def load_file(cls: type[Any], path: Path) -> Any:
 
 def _known(cls: type[Any], values: dict[str, Any], where: str) -> None:
     check_names(where, values, [field.name for field in dataclasses.fields(cls)])
-
-
-def _required(cls: type[Any]) -> list[str]:
-    none = dataclasses.MISSING
-    return [field.name for field in dataclasses.fields(cls) if field.default is none and field.default_factory is none]
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from labkit.base.errors import LabkitError
 from labkit.data.answers import has_answers
 from labkit.data.rows import Rows
 from labkit.models import models
+from labkit.models.base import ModelConfig
 from labkit.panels import charts, drawing, pieces, words_said
 from labkit.panels.costs import Costs
 from labkit.panels.forms import LEFT_OUT, Form
@@ -23,19 +24,9 @@ from labkit.train.estimate import device_limit
 from labkit.train.experiment import check_reads
 from labkit.train.outlook import Expected, Outlook
 
-#: The preset that a newcomer is given of an architecture.
-FIRST = {"bert": "minilm-l6", "gpt": "micro", "textcnn": "tiny", "transformer": "tiny", "mlp": "small", "cnn": "small"}
-#: The architecture that a newcomer is given, by what the rows hold.
-USUAL = {"text": "bert", "image": "cnn", "features": "mlp", "audio": "cnn"}
 #: Fields at the front; the others are folded away.
-SIZES = (
-    "family", "width", "depth", "encoder_depth", "decoder_depth", "heads", "mlp_width", "widths", "blocks", "stages",
-    "embedding", "filters", "base_width", "dropout",
-)  # fmt: skip
 TRAINING = ("epochs", "batch_size", "patience", "seed")
 OPTIMIZER = ("learning_rate", "schedule", "warmup", "rule", "tune")
-#: Fields that pretrained weights leave free.
-FREE = ("max_length", "dropout", "attention_dropout", "pooling", "dtype", "unroll", "remat")
 #: Bytes of a parameter in training: it, its gradient and the two means of Adam, in float32.
 EACH = 16
 #: Word for the end of the drawing.
@@ -127,8 +118,9 @@ class Model(Panel):
         rows, task = self.state.rows, self.state.task
         assert rows is not None
         reasons = {name: _reason(name, rows, task) for name in models}
-        usual = USUAL.get(rows.basis.kind)
-        fit = sorted((name for name, why in reasons.items() if not why), key=lambda name: name != usual)
+        kind = rows.basis.kind
+        able = (name for name, why in reasons.items() if not why)
+        fit = sorted(able, key=lambda name: kind not in models[name].default_for)
         with self.filling():
             self.task.value = tasks.name_of(task)
             self.which.options = [(self.word(f"model_{name}"), name) for name in fit]
@@ -156,9 +148,7 @@ class Model(Panel):
         self._offer()
 
     def _choose(self, name: str) -> None:
-        cls = models[name]
-        first = FIRST.get(name)
-        self.state.model = cls(preset=first) if first else cls()
+        self.state.model = models[name](preset=models[name].first_preset)
         self._sensible()
 
     def _choose_preset(self, preset: str) -> None:
@@ -178,9 +168,9 @@ class Model(Panel):
         model, task, train = self.state.model, self.state.task, self.state.train
         if model is None or self.state.rows is None:
             return
-        self._fill("sizes", model, self.sizes, SIZES, self._set_model)
+        self._fill("sizes", model, self.sizes, model.shown, self._set_model)
         self._fill_training()
-        locked = [name for name in self.forms["sizes"].fields if name not in FREE] if model.weights else []
+        locked = [name for name in self.forms["sizes"].fields if name not in model.free] if model.weights else []
         optimizer = self.state.optimizer
         for key, config in (("sizes", model), ("task", task), ("training", train), ("optimizer", optimizer)):
             for each in (key, f"{key} more"):
@@ -255,7 +245,7 @@ class Model(Panel):
         into = self.word(f"into_{rows.basis.kind}") if rows is not None else ""
         out = self.word(_OUT.get(self.state.task.problem_type, "out_other"), count=self._classes())
         title = pieces.heading(self.word("drawing"))
-        picture = drawing.drawn(drawing.blocks(shapes), self.word, (into, out))
+        picture = drawing.drawn(drawing.blocks(shapes, self.state.model.drawing), self.word, (into, out))
         self.drawing.value = pieces.joined(title, pieces.scrolled(picture, self.word("drawing")))
         rates = found.plan.steps.optimizer.rates(found.steps).tolist()
         title = pieces.heading(self.word("schedule_title"), 4)
@@ -280,18 +270,16 @@ class Model(Panel):
 def _reason(name: str, rows: Rows, task: Any) -> str:
     """Why an architecture cannot learn this from these rows; empty where it can."""
     try:
-        first = FIRST.get(name)
-        check_reads(models[name](preset=first) if first else models[name](), rows, task)
+        check_reads(models[name](preset=models[name].first_preset), rows, task)
     except LabkitError as error:
         return str(error)
     return ""
 
 
-def _presets(cls: type[Any]) -> list[str]:
-    return list(cls.__dataclass_fields__["preset"].metadata["choices"])
+def _presets(cls: type[ModelConfig]) -> list[str]:
+    return ["", *cls.PRESETS]
 
 
-def _sized(cls: type[Any]) -> dict[str, int | None]:
+def _sized(cls: type[ModelConfig]) -> dict[str, int | None]:
     """Preset → parameters, nothing allocated; None where that depends on the data."""
-    counts = hasattr(cls, "count")
-    return {preset: cls(preset=preset).count() if preset and counts else None for preset in _presets(cls)}
+    return {"": None, **{name: config.count() for name, config in cls.presets().items()}}

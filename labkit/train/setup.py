@@ -113,7 +113,7 @@ def plan_of(
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
     experiment, train = with_length(experiment, inputs.max_length), experiment.train
-    placement = Placement.of(train.devices, train.model_parallel, train.sharded)
+    placement = Placement.of(train.devices, train.model_parallel, train.sharded, experiment.model.sharding)
     sized = inputs.sized(experiment.model)
     model = sized.replace(dtype=peers.agree(with_precision(sized).dtype)) if peers.count > 1 else with_precision(sized)
     parts = parts or (placement.data if placement else 1)

@@ -270,7 +270,7 @@ def test_the_drawing_is_of_the_whole_stack(name: str):
     state = nnx.state(nnx.eval_shape(lambda: config.build(nnx.Rngs(0))), nnx.Param)
     shapes = {f"trunk/{name}": leaf.shape for name, leaf in flatten(nnx.to_pure_dict(state)).items()}
     shapes |= {"head/kernel": (4, 2), "head/bias": (2,)}
-    found = drawing.blocks(shapes)
+    found = drawing.blocks(shapes, config.drawing)
     import math
 
     assert sum(block.parameters for block in found) == sum(math.prod(shape) for shape in shapes.values())

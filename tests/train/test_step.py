@@ -157,12 +157,13 @@ sys.path.insert(0, {folder!r})
 from test_step import batches, made
 from pathlib import Path
 from labkit.train.checkpoint import Checkpoints
+from labkit.models.base import TRANSFORMER_SHARDING
 from labkit.train.mesh import Placement
 
 folder = Path({checkpoints!r})
 found = {{}}
 for devices, model, sharded in ((8, 1, False), (8, 1, True), (8, 2, True)):
-    placement = Placement.of(devices, model, sharded)
+    placement = Placement.of(devices, model, sharded, TRANSFORMER_SHARDING)
     steps, state = made(dropout=0.1, model=dict(width=64, mlp_width=128, vocab_size=64), placement=placement)
     losses, layouts = [], set()
     for number, batch in enumerate(batches(5)):
