@@ -17,7 +17,7 @@ from labkit.panels.costs import Costs
 from labkit.panels.forms import LEFT_OUT, Form
 from labkit.panels.panel import Panel
 from labkit.panels.state import State, state_with
-from labkit.panels.words import label_of
+from labkit.panels.words import label_of, title_of
 from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
 from labkit.train.estimate import device_limit
@@ -96,7 +96,7 @@ class Model(Panel):
             return
         fit = {name: why for name in tasks if not (why := self._task_unfit(name))}
         with self.filling():
-            self.task.options = [(self.word(f"task_{name}"), name) for name in fit]
+            self.task.options = [(title_of("task", name, self.state.language), name) for name in fit]
         if tasks.name_of(self.state.task) not in fit and fit:
             self.state.task = tasks[next(iter(fit))]()
         self._offer()
@@ -123,11 +123,11 @@ class Model(Panel):
         fit = sorted(able, key=lambda name: kind not in models[name].default_for)
         with self.filling():
             self.task.value = tasks.name_of(task)
-            self.which.options = [(self.word(f"model_{name}"), name) for name in fit]
+            self.which.options = [(title_of("model", name, self.state.language), name) for name in fit]
             mine = "" if self.state.model is None else models.name_of(self.state.model)
             self.which.value = mine if mine in fit else fit[0] if fit else None
         others = [
-            (self.word(f"model_{name}"), words_said.sentences(why, self.state.language))
+            (title_of("model", name, self.state.language), words_said.sentences(why, self.state.language))
             for name, why in reasons.items()
             if why
         ]
