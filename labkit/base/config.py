@@ -58,8 +58,9 @@ class Config:
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a field whose value is not among its choices or out of its range."""
+        values = self.values()
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, meta = getattr(self, field.name), field.metadata
+            value, meta = values[field.name], field.metadata
             where = f"{type(self).__name__}.{field.name}"
             if value is None:
                 continue
@@ -83,10 +84,13 @@ class Config:
         _known(type(self), changes, type(self).__name__)
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
+    def values(self) -> dict[str, Any]:
+        """The fields by name, as they are."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as values TOML can hold; fields that are None are left out."""
-        pairs = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))  # type: ignore[arg-type]
-        return {name: _plain(value) for name, value in pairs if value is not None}
+        return {name: _plain(value) for name, value in self.values().items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "") -> Self:

@@ -9,6 +9,7 @@ the saliency of Simonyan, Vedaldi and Zisserman, arXiv 1312.6034.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,6 @@ METHODS = ("integrated", "occlusion", "gradient")
 POINTS, AT_ONCE = 32, 8
 #: Covered examples in one call.
 COVERED = 32
-_TABLES = (("embeddings", "word"), ("word",), ("embedding",))  # where trunks keep their word embeddings
 
 Batch = dict[str, Any]
 
@@ -109,7 +109,7 @@ class Explainer:
     @property
     def attends(self) -> bool:
         """Whether the model has attention to show."""
-        return hasattr(self._merged(self._state).trunk, "attention")
+        return self._merged(self._state).trunk.config.attends
 
     def attention(self, text: str, pair: str | None = None) -> Attention:
         """The attention of every layer and head over the tokens of one text.
@@ -265,12 +265,8 @@ def _logit(logits: Any, target: Any) -> Any:
 
 def _table(trunk: Any) -> Any:
     """The module that holds the word embeddings."""
-    for path in _TABLES:
-        part = trunk
-        for name in path:
-            part = getattr(part, name, None)
-        if part is not None:
-            return part
+    if trunk.config.word_table:
+        return functools.reduce(getattr, trunk.config.word_table, trunk)
     raise ConfigError(f"{type(trunk).__name__} has no table of words that labkit knows.")
 
 

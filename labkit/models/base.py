@@ -70,6 +70,8 @@ class ModelConfig(Config, ABC):
         capabilities: what the model computes, and so which tasks can train it.
         packs: whether a row of a batch can hold several texts.
         pools_last: whether a text's vector is that of its last token.
+        attends: whether the model has ``attention(ids, mask, types)``, the weights of every layer and head.
+        word_table: where in the model its word embeddings are.
         published: whether :meth:`save` and :meth:`load` use a format that other libraries read.
         sharding: parameter pattern → axis, counted from the end, that model parallelism divides; the first pattern that
             matches holds, and what none matches is copied.
@@ -89,6 +91,8 @@ class ModelConfig(Config, ABC):
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED})
     packs: ClassVar[bool] = True
     pools_last: ClassVar[bool] = False
+    attends: ClassVar[bool] = False
+    word_table: ClassVar[tuple[str, ...]] = ()
     published: ClassVar[bool] = False
     sharding: ClassVar[tuple[tuple[str, int], ...]] = ()
     default_for: ClassVar[tuple[Modality, ...]] = ()
@@ -221,7 +225,7 @@ class ModelConfig(Config, ABC):
         return self._load(model, Path(folder))
 
     def _load(self, model: Any, folder: Path) -> weights.LoadReport:
-        raise WeightsError(f"{type(self).__name__} reads no stored weights.")
+        raise NotImplementedError(f"{type(self).__name__} reads no stored weights.")
 
     def save(
         self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None,

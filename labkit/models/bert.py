@@ -90,6 +90,8 @@ class BertConfig(PublishedConfig):
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
     default_for: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
     first_preset: ClassVar[str] = "minilm-l6"
+    attends: ClassVar[bool] = True
+    word_table: ClassVar[tuple[str, ...]] = ("embeddings", "word")
     shown: ClassVar[tuple[str, ...]] = ("width", "depth", "heads", "mlp_width", "dropout")
     drawing: ClassVar[tuple[Part, ...]] = (
         Part("pooler", 8, "block_pooler", 4),

@@ -82,6 +82,7 @@ class GptConfig(PublishedConfig):
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=2e-4, pretrained=3e-5, width=768)
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
     first_preset: ClassVar[str] = "micro"
+    word_table: ClassVar[tuple[str, ...]] = ("word",)
     shown: ClassVar[tuple[str, ...]] = ("family", "width", "depth", "heads", "mlp_width", "dropout")
     drawing: ClassVar[tuple[Part, ...]] = (
         Part("layers", 4, "block_layers", 1),

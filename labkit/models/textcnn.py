@@ -50,6 +50,7 @@ class TextCnnConfig(ModelConfig):
     modality: ClassVar[Modality] = Modality.TEXT
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-3, width=128)
     first_preset: ClassVar[str] = "tiny"
+    word_table: ClassVar[tuple[str, ...]] = ("embedding",)
     shown: ClassVar[tuple[str, ...]] = ("depth", "embedding", "filters", "dropout")
     drawing: ClassVar[tuple[Part, ...]] = (
         Part("stages", 4, "block_conv", 3),

@@ -61,6 +61,7 @@ class TransformerConfig(PublishedConfig):
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-4, pretrained=3e-5, width=768)
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
     first_preset: ClassVar[str] = "tiny"
+    word_table: ClassVar[tuple[str, ...]] = ("word",)
     shown: ClassVar[tuple[str, ...]] = ("width", "encoder_depth", "decoder_depth", "heads", "mlp_width", "dropout")
     drawing: ClassVar[tuple[Part, ...]] = (
         Part("decoder", 5, "block_decoder", 3),

@@ -196,8 +196,8 @@ class Experiment(Config):
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
-        for noun, registry in (("model", models), ("task", tasks)):
-            values[noun] = {"name": registry.name_of(getattr(self, noun)), **values[noun]}
+        values["model"] = {"name": models.name_of(self.model), **values["model"]}
+        values["task"] = {"name": tasks.name_of(self.task), **values["task"]}
         return values
 
     @classmethod
