@@ -314,7 +314,7 @@ class PackedBatches(Batches):
         if parts < 1:
             raise ConfigError(f"parts = {parts} must be at least 1.")
         if isinstance(layout, Layout) and not layout.packed:
-            raise ConfigError(f"this layout is not packed ({layout.reason}): use Batches with its widths.")
+            raise ConfigError(f"this layout is not packed ({layout.reason}): use BucketBatches with its widths.")
         super().__init__(tokens, batch_size, seed, shuffle, weights, labelled_only)
         self.tokens = tokens
         self._lengths = take(tokens.lengths, self._rows, np.int32)
