@@ -129,3 +129,60 @@ class MarginHead(Head):
     def predict(self, module, batch):
         return jax.nn.softmax(module(batch))
 '''
+
+REBUILD = '''
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from labkit.models.base import Modality
+from labkit.tasks.base import Head, MetricState, Task
+
+
+@dataclass(frozen=True)
+class Rebuild(Task):
+    """Predict the features themselves; rows need no labels."""
+
+    modalities: ClassVar[tuple[Modality, ...]] = (Modality.FEATURES,)
+
+    def build(self, classes, labels, tokenizer=None, target=None):
+        return RebuildHead(self)
+
+    def restore(self, classes, tokenizer=None):
+        return RebuildHead(self)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Squares(MetricState):
+    loss_sum: jax.Array
+    weight: jax.Array
+
+    def compute(self) -> dict[str, float]:
+        host = jax.device_get(self)
+        return {"loss": float(host.loss_sum) / (float(host.weight) or float("nan"))}
+
+
+class Autoencoder(nnx.Module):
+    def __init__(self, trunk: Any, width: int, features: int, rngs: nnx.Rngs):
+        self.trunk = trunk
+        self.head = nnx.Linear(width, features, rngs=rngs)
+
+
+@dataclass(frozen=True, eq=False)
+class RebuildHead(Head):
+    def init(self, model, rngs):
+        return Autoencoder(model.build(rngs), model.width, model.input_shape[0], rngs)
+
+    def empty(self):
+        return Squares(*jnp.zeros((2,), jnp.float32))
+
+    def loss(self, module, batch, key):
+        found = module.head(module.trunk(batch["inputs"], key=key, real=batch["weight"] > 0).pooled)
+        total = jnp.sum(jnp.mean((found - batch["inputs"]) ** 2, -1) * batch["weight"])
+        weight = jnp.sum(batch["weight"])
+        return total, weight, Squares(total, weight)
+'''

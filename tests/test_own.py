@@ -22,11 +22,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("own")
     (folder / "own_wave.py").write_text(own.MODEL)
     (folder / "own_margin.py").write_text(own.TASK)
+    (folder / "own_rebuild.py").write_text(own.REBUILD)
     sys.path.insert(0, str(folder))
     kinds = lk.models.models, lk.tasks.tasks
     before = [dict(registry._entries) for registry in kinds]
     lk.models.register("wave", importlib.import_module("own_wave").WaveConfig)
     lk.tasks.register("margin", "own_margin:Margin")
+    lk.tasks.register("rebuild", "own_rebuild:Rebuild")
     yield folder
     for registry, entries in zip(kinds, before, strict=True):
         registry._entries = entries
@@ -59,6 +61,15 @@ def test_they_train_evaluate_and_predict(run: Any, tmp_path: Path) -> None:
     again = lk.Predictor(run.export(tmp_path / "exported"))
     points = np.random.default_rng(1).normal(size=(20, 2))
     np.testing.assert_array_equal(again.probabilities(points), run.predictor.probabilities(points))
+
+
+def test_a_task_without_labels_is_scored_by_its_metric_state(house: Path, tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(200, 3))
+    rows = lk.load([dict(zip("xyz", point, strict=True)) for point in points.tolist()], features=True, label=False)
+    run = lk.fit(rows, lk.models["wave"](), task="rebuild", epochs=20, batch_size=20, folder=tmp_path)
+    assert run.evaluate()["loss"] < 0.3
+    with pytest.raises(lk.LabkitError, match=r"'rebuild' and tells no classes.*run\.evaluate\(\)"):
+        lk.Predictor(run.export(tmp_path / "exported"))
 
 
 def test_its_settings_and_code_name_them(run: Any) -> None:

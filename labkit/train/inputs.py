@@ -51,12 +51,14 @@ class Inputs(ABC):
         tokenizer: that of texts; None for other modalities.
         max_length: tokens of an example at most; None for other modalities.
         example_format: how rows become examples.
+        labelled: whether examples without a label are left out.
     """
 
     kind: str
     tokenizer: Tokenizer | None = None
     max_length: int | None = None
     example_format: ExampleFormat = ExampleFormat.ROW
+    labelled: bool = True
 
     @property
     def truncates(self) -> bool:
@@ -165,7 +167,7 @@ class Texts(Inputs):
         self, examples: Tokens | TextPairs | Windows, train: Training, model: ModelConfig, parts: int, shuffle: bool
     ) -> tuple[Batches, str]:
         """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
-        lengths = examples.lengths[examples.label >= 0]
+        lengths = examples.lengths[examples.label >= 0] if self.labelled else examples.lengths
         if isinstance(examples, TextPairs | Windows):
             _divisible(train, parts)
             widths = choose_buckets(lengths, model.max_length, train.buckets, batch_size=train.batch_size)
@@ -182,10 +184,12 @@ class Texts(Inputs):
             cost=6 * model.width, packing=packing, parts=parts,
         )  # fmt: skip
         if layout.packed:
-            packed = PackedBatches(examples, train.batch_size, layout, train.seed, shuffle, parts=parts)
+            settings = {"labelled_only": self.labelled, "parts": parts}
+            packed = PackedBatches(examples, train.batch_size, layout, train.seed, shuffle, **settings)
             return packed, layout.reason
         _divisible(train, parts)
-        return BucketBatches(examples, train.batch_size, layout.widths, train.seed, shuffle), layout.reason
+        settings = {"labelled_only": self.labelled}
+        return BucketBatches(examples, train.batch_size, layout.widths, train.seed, shuffle, **settings), layout.reason
 
     def to_predict(self, texts: Any, pairs: Any = None) -> Batches:
         """Batches of new texts, in their order."""
@@ -232,7 +236,8 @@ class Numbers(Inputs):
     ) -> tuple[ArrayBatches, str]:
         """Batches of one shape."""
         _divisible(train, parts)
-        return ArrayBatches(examples, train.batch_size, train.seed, shuffle), "all examples have one shape"
+        made = ArrayBatches(examples, train.batch_size, train.seed, shuffle, labelled_only=self.labelled)
+        return made, "all examples have one shape"
 
     def examples(self, values: Any) -> Any:
         """New rows of a table as an array of features f64[n, f]; arrays, and lists of them, as they are."""
@@ -342,6 +347,12 @@ class Sounds(Numbers):
 
 def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Inputs:
     """What a run reads its rows with; a tokenizer is that kept from before, or of the pretrained model, or learnt."""
+    inputs = _inputs_of(experiment, folder, rows)
+    inputs.labelled = experiment.task.problem_type is not None
+    return inputs
+
+
+def _inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Inputs:
     if rows.spec.kind == "audio":
         return Sounds(rows.spec.rate)
     if rows.spec.kind == "image":
@@ -397,6 +408,12 @@ def tokenizer_of(model: ModelConfig | None, task: Task, rows: Rows) -> Tokenizer
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
     """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
+    inputs = _opened(experiment, folder, kind, shape)
+    inputs.labelled = experiment.task.problem_type is not None
+    return inputs
+
+
+def _opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
     if kind == "text":
         return _texts(Tokenizer.load(folder), with_length(experiment, fitting_length(np.zeros(0), experiment.model)))
     if kind == "audio":
