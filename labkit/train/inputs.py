@@ -236,7 +236,14 @@ class Pictures(Numbers):
         """The rows as stacked arrays; the first call, with the training rows, fits."""
         arrays = super().encode(dataset)
         self.pixels = self.pixels or Pixels.fit(arrays.inputs)
-        return arrays
+        return replace(arrays, inputs=self.pixels.to_model(arrays.inputs))
+
+    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
+        """Batches of new pictures, in their order; see :meth:`examples`."""
+        made = super().to_predict(values)
+        if self.pixels is not None:
+            made.arrays = replace(made.arrays, inputs=self.pixels.to_model(made.arrays.inputs))
+        return made
 
     def examples(self, values: Any) -> Any:
         """New pictures as an array [n, height, width (, channels)]: files, Pillow images or arrays."""
