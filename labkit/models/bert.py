@@ -212,7 +212,7 @@ class BertConfig(ModelConfig):
         return BertConfig.from_dict({**kept, **changes})
 
     def build(self, rngs: nnx.Rngs) -> Bert:
-        """A model with fresh parameters: truncated normal 0.02, biases 0, norm scales 1."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`), biases 0, norm scales 1."""
         return Bert(self, rngs)
 
     def count(self) -> int:
@@ -382,7 +382,7 @@ class Layer(nnx.Module):
         self.query, self.key, self.value = (parts.dense(d, d, dtype, rngs) for _ in range(3))
         self.out = parts.dense(d, d, dtype, rngs)
         self.out_norm = parts.norm(d, config.norm_eps, dtype, rngs)
-        self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs)
+        self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs, width=d)
         self.mlp_norm = parts.norm(d, config.norm_eps, dtype, rngs)
         self.heads, self.activation = config.heads, config.activation
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout

@@ -146,7 +146,8 @@ class GptConfig(ModelConfig):
         return GptConfig.from_dict({**kept, **changes})
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
-        """A model with fresh parameters: normal 0.02, what is added to the sum of layers 0.02 / sqrt(2 depth)."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`), what is added to the sum of layers
+        1 / sqrt(2 depth) of that."""
         return Gpt(self, rngs)
 
     def count(self) -> int:
