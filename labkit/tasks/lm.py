@@ -33,7 +33,12 @@ class LanguageModel(Config):
 
     max_length: int = option(128, "Tokens of a window.", low=8, high=1_000_000)
     label_smoothing: float = option(0.0, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
+    vocabulary: int | None = option(
+        None,
+        "Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts.",
+        low=100,
+        high=1_000_000,
+    )
     tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
 
     def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> LanguageModelling:
