@@ -33,6 +33,7 @@ class Supervised(Config):
     reads: ClassVar[tuple[str, ...]] = ("text", "image", "features", "audio")
     models: ClassVar[tuple[str, ...]] = ("bert", "gpt", "textcnn", "mlp", "cnn", "vgg")  # that can learn it
     rate_factor: ClassVar[float] = 1.0  # on the default learning rate of the architecture
+    fresh_batch: ClassVar[int] = 32  # default examples in a step, from new weights
 
     max_length: int | None = option(
         None,

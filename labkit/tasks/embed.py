@@ -32,6 +32,7 @@ class Embed(Config):
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
     rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
+    fresh_batch: ClassVar[int] = 32  # default examples in a step, from new weights
 
     max_length: int | None = option(
         None,

@@ -30,6 +30,7 @@ class LanguageModel(Config):
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("gpt",)  # architectures that can learn it
     rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
+    fresh_batch: ClassVar[int] = 8  # default examples in a step, from new weights: each has many tokens to learn from
 
     max_length: int = option(128, "Tokens of a window.", low=8, high=1_000_000)
     label_smoothing: float = option(0.0, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)

@@ -32,6 +32,7 @@ class Pretrain(Config):
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
     rate_factor: ClassVar[float] = 2.0  # default learning rate ÷ that of a classifier
+    fresh_batch: ClassVar[int] = 32  # default examples in a step, from new weights
 
     max_length: int = option(128, "Tokens of an example, a pair of passages.", low=16, high=1_000_000)
     chosen: float = option(0.15, "Share of the tokens that are to be told.", low=0.01, high=0.8)

@@ -35,6 +35,7 @@ class Answer(Config):
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it: they read both ways
     rate_factor: ClassVar[float] = 2.5  # default learning rate ÷ that of a classifier
+    fresh_batch: ClassVar[int] = 32  # default examples in a step, from new weights
 
     max_length: int = option(256, "Tokens of a window: question and a part of the paragraph.", low=32, high=1_000_000)
     stride: int = option(

@@ -28,6 +28,7 @@ class Seq2Seq(Config):
     reads: ClassVar[tuple[str, ...]] = ("text",)
     models: ClassVar[tuple[str, ...]] = ("transformer",)  # architectures that can learn it
     rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
+    fresh_batch: ClassVar[int] = 8  # default examples in a step, from new weights: each has many tokens to learn from
 
     max_length: int | None = option(
         None, "Tokens of a source, and of a target, at most. Left out: chosen from the data.", low=8, high=1_000_000
