@@ -53,6 +53,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128},
 }
+#: Deviation of new embeddings, as published: they are normalised, so that it decides only how fast they turn.
+EMBEDDED = 0.02
 USUAL = {
     "weights": "",
     "max_length": 512,
@@ -212,7 +214,8 @@ class BertConfig(ModelConfig):
         return BertConfig.from_dict({**kept, **changes})
 
     def build(self, rngs: nnx.Rngs) -> Bert:
-        """A model with fresh parameters: truncated normal (:func:`parts.spread`), biases 0, norm scales 1."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 0.02), biases 0, norm
+        scales 1."""
         return Bert(self, rngs)
 
     def count(self) -> int:
@@ -347,12 +350,12 @@ class Embeddings(nnx.Module):
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
         self.first = LAYOUTS[config.layout].unused  # row of the first position
-        self.word = parts.embed(config.vocabulary, config.width, rngs)
-        self.position = parts.embed(self.first + config.max_length, config.width, rngs)
+        self.word = parts.embed(config.vocabulary, config.width, rngs, EMBEDDED)
+        self.position = parts.embed(self.first + config.max_length, config.width, rngs, EMBEDDED)
         self.position.embedding[...] = self.position.embedding[...].at[: self.first].set(0)
         self.kinds = config.types
         if self.kinds:
-            self.type = parts.embed(self.kinds, config.width, rngs)
+            self.type = parts.embed(self.kinds, config.width, rngs, EMBEDDED)
         self.norm = parts.norm(config.width, config.norm_eps, config.dtype, rngs)
         self.dropout = config.dropout
 
