@@ -42,7 +42,7 @@ def normal(deviation: float) -> Any:
 
 
 class Rates(NamedTuple):
-    """Default learning rates of an architecture, for AdamW and batches of 32: what learns within five epochs of a small
+    """Default learning rates of an architecture, for AdamW and the default batches: learnt in five epochs of a small
     data set (``tests/evidence/test_defaults.py`` measures it).
 
     The first two fall with the width of the layers, as 1 / width: they hold at ``width``; where that is 0, at any.
