@@ -53,6 +53,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128},
 }
+#: Deviation of new embeddings, as published: they are normalised, so that it decides only how fast they turn.
+EMBEDDED = 0.02
 USUAL = {
     "weights": "",
     "max_length": 512,
@@ -204,7 +206,8 @@ class BertConfig(PublishedConfig):
         return self.vocab_size or LAYOUTS[self.layout].vocabulary
 
     def build(self, rngs: nnx.Rngs) -> Bert:
-        """A model with fresh parameters: truncated normal 0.02, biases 0, norm scales 1."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 0.02), biases 0, norm
+        scales 1."""
         return Bert(self, rngs)
 
     def _load(self, model: Bert, folder: Path) -> weights.LoadReport:
@@ -328,12 +331,12 @@ class Embeddings(nnx.Module):
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
         self.first = LAYOUTS[config.layout].unused  # row of the first position
-        self.word = parts.embed(config.vocabulary, config.width, rngs)
-        self.position = parts.embed(self.first + config.max_length, config.width, rngs)
+        self.word = parts.embed(config.vocabulary, config.width, rngs, EMBEDDED)
+        self.position = parts.embed(self.first + config.max_length, config.width, rngs, EMBEDDED)
         self.position.embedding[...] = self.position.embedding[...].at[: self.first].set(0)
         self.kinds = config.types
         if self.kinds:
-            self.type = parts.embed(self.kinds, config.width, rngs)
+            self.type = parts.embed(self.kinds, config.width, rngs, EMBEDDED)
         self.norm = parts.norm(config.width, config.norm_eps, config.dtype, rngs)
         self.dropout = config.dropout
 
@@ -363,7 +366,7 @@ class Layer(nnx.Module):
         self.query, self.key, self.value = (parts.dense(d, d, dtype, rngs) for _ in range(3))
         self.out = parts.dense(d, d, dtype, rngs)
         self.out_norm = parts.norm(d, config.norm_eps, dtype, rngs)
-        self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs)
+        self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs, width=d)
         self.mlp_norm = parts.norm(d, config.norm_eps, dtype, rngs)
         self.heads, self.activation = config.heads, config.activation
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout

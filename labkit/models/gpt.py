@@ -139,7 +139,8 @@ class GptConfig(PublishedConfig):
             raise ConfigError(f"GptConfig: heads of {self.width // self.heads} are odd; rotary positions turn pairs.")
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
-        """A model with fresh parameters: normal 0.02, what is added to the sum of layers 0.02 / sqrt(2 depth)."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`), what is added to the sum of layers
+        1 / sqrt(2 depth) of that."""
         return Gpt(self, rngs)
 
     def _load(self, model: Gpt, folder: Path) -> weights.LoadReport:

@@ -122,7 +122,7 @@ class TextCnn(nnx.Module):
 
     def __init__(self, config: TextCnnConfig, rngs: nnx.Rngs):
         self.config = config
-        self.embedding = parts.embed(config.vocab_size or VOCABULARY, config.embedding, rngs)
+        self.embedding = parts.embed(config.vocab_size or VOCABULARY, config.embedding, rngs, 0.02)
         widths = (config.embedding, *(config.filters,) * (config.depth - 1))
         self.stages = nnx.List([Stage(width, config, rngs) for width in widths])
 

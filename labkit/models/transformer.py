@@ -114,7 +114,8 @@ class TransformerConfig(PublishedConfig):
         return self.encoder_depth + self.decoder_depth
 
     def build(self, rngs: nnx.Rngs) -> Transformer:
-        """A model with fresh parameters: truncated normal 0.02, biases 0, norm scales 1."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 1 / sqrt(width)), biases 0,
+        norm scales 1."""
         return Transformer(self, rngs)
 
     def _load(self, model: Transformer, folder: Path) -> weights.LoadReport:
@@ -186,7 +187,7 @@ class Transformer(nnx.Module):
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         self.config = config
         vocab_size, d, dtype = config.vocab_size or VOCABULARY, config.width, config.dtype
-        self.word = parts.embed(vocab_size, d, rngs)
+        self.word = parts.embed(vocab_size, d, rngs, d**-0.5)  # of size 1 once scaled, as positions are
         self.encoder = parts.stack(lambda rngs: Layer(config, rngs), config.encoder_depth, rngs)
         self.decoder = parts.stack(lambda rngs: DecoderLayer(config, rngs), config.decoder_depth, rngs)
         if config.norm_first:

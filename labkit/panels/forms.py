@@ -23,6 +23,8 @@ SLIDERS = {
     "max_length": (16, 512, 16), "buckets": (1, 16, 1), "patience": (0, 20, 1), "filters": (16, 512, 16),
     "embedding": (16, 512, 16), "base_width": (8, 128, 8), "encoder_depth": (1, 12, 1), "decoder_depth": (1, 12, 1),
 }  # fmt: skip
+#: Fields that may be left out, whose value is known nonetheless: a number, as others are.
+KNOWN = ("batch_size",)
 #: Fields that the data decide, or that are written elsewhere.
 LEFT_OUT = ("vocab_size", "input_shape", "preset", "weights", "optimizer")
 _MOST = 10**9
@@ -53,6 +55,7 @@ class Form:
         hints = typing.get_type_hints(type(config))
         self.hints = {name: _plain_hint(hint) for name, hint in hints.items()}
         self.open = {name for name, hint in hints.items() if type(None) in typing.get_args(hint)}  # may be left out
+        self.open -= set(KNOWN)
         self.fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
         values = config.values()
         shown = [name for name in self.fields if name not in LEFT_OUT] if names is None else list(names)

@@ -165,14 +165,13 @@ class Model(Panel):
 
     def _renew(self) -> None:
         """Forms, drawing and costs as the state has them."""
-        model, task, train = self.state.model, self.state.task, self.state.train
+        model, task, train = self.state.model, self.state.task, self.state.training
         if model is None or self.state.rows is None:
             return
         self._fill("sizes", model, self.sizes, model.shown, self._set_model)
         self._fill_training()
         locked = [name for name in self.forms["sizes"].fields if name not in model.free] if model.weights else []
-        optimizer = self.state.optimizer
-        for key, config in (("sizes", model), ("task", task), ("training", train), ("optimizer", optimizer)):
+        for key, config in (("sizes", model), ("task", task), ("training", train), ("optimizer", train.optimizer)):
             for each in (key, f"{key} more"):
                 if each in self.forms:
                     self.forms[each].fill(config, locked if key == "sizes" else ())
@@ -206,7 +205,7 @@ class Model(Panel):
         return () if self.state.rows is None else self.state.task.idle(self.state.rows.basis.kind)
 
     def _fill_training(self) -> None:
-        task, train = self.state.task, self.state.train
+        task, train = self.state.task, self.state.training
         if "training" not in self.forms:
             boxes = {key: widgets.VBox() for key in ("training", "optimizer", "task")}
             self.training.children = tuple(boxes.values())

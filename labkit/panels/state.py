@@ -22,7 +22,7 @@ from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Data, Experiment, Training, ready
 from labkit.train.optim import Optimizer
-from labkit.train.rates import with_rate
+from labkit.train.rates import BATCH
 from labkit.train.run import Run, code_of, data_code
 from labkit.train.store import Store
 
@@ -161,10 +161,16 @@ class State(traitlets.HasTraits):
         return Experiment(model=self.model, data=self.data, task=self.task, train=self.train, name=self.name)
 
     @property
+    def training(self) -> Training:
+        """The training, with the default learning rate and batch size of model and task where none was chosen."""
+        if self.model is not None:
+            return self.train.settled(self.model, self.task)
+        return self.train if self.train.batch_size else self.train.replace(batch_size=BATCH)
+
+    @property
     def optimizer(self) -> Optimizer:
-        """The optimizer, with the default learning rate of the model where none was chosen."""
-        chosen = self.train.optimizer
-        return chosen if self.model is None else with_rate(chosen, self.model, self.task)
+        """The optimizer of it."""
+        return self.training.optimizer
 
     def code(self, steps: bool = True, model: bool = True) -> str:
         """Python that does the same: the rows, with ``steps`` what is done to them, with ``model`` the run too."""

@@ -90,6 +90,7 @@ class Task(Config, ABC):
         modalities: what an example may be.
         needs: what a model must compute.
         rate_factor: default learning rate ÷ that of a classifier.
+        fresh_batch: default batch size of a model with new weights.
         needs_pairs: whether each row must have two texts.
         needs_answers: whether each row must have answers in its paragraph.
         pooled_vectors: whether the vectors of texts are themselves the result, rather than the input of a head.
@@ -105,6 +106,7 @@ class Task(Config, ABC):
     modalities: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
     needs: ClassVar[Capability] = Capability.POOLED
     rate_factor: ClassVar[float] = 1.0
+    fresh_batch: ClassVar[int] = 32
     needs_pairs: ClassVar[bool] = False
     needs_answers: ClassVar[bool] = False
     pooled_vectors: ClassVar[bool] = False
@@ -117,7 +119,9 @@ class Task(Config, ABC):
 
     # Settings that a task of texts may declare as fields; the values of tasks that do not.
     max_length: int | None = None  # tokens of an example at most; None: chosen from the data
-    vocabulary: int = 8000  # size of a vocabulary to learn where the model brings no tokenizer
+    vocabulary: int | None = (
+        8000  # size of a vocabulary to learn where the model brings no tokenizer; None: by the texts
+    )
     tokenizer: str = "wordpiece"  # its kind
     threshold: float = 0.5  # probability from which a label applies
     stride: int = 0  # tokens that two windows over a paragraph share

@@ -30,10 +30,16 @@ class LanguageModel(Task):
     writes: ClassVar[bool] = True
     reads_special: ClassVar[bool] = True
     whole_length: ClassVar[bool] = True
+    fresh_batch: ClassVar[int] = 8  # each example has many tokens to learn from
 
     max_length: int = option(128, "Tokens of a window.", low=8, high=1_000_000)
     label_smoothing: float = option(0.0, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
+    vocabulary: int | None = option(
+        None,
+        "Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts.",
+        low=100,
+        high=1_000_000,
+    )
     tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
 
     @property

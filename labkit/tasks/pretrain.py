@@ -41,7 +41,12 @@ class Pretrain(Task):
     chosen: float = option(0.15, "Share of the tokens that are to be told.", low=0.01, high=0.8)
     whole_words: bool = option(False, "Choose whole words instead of single pieces.")
     next_sentence: bool = option(True, "Tell also whether the second passage follows the first.")
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
+    vocabulary: int | None = option(
+        None,
+        "Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts.",
+        low=100,
+        high=1_000_000,
+    )
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
     @property

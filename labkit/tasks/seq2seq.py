@@ -26,12 +26,15 @@ class Seq2Seq(Task):
 
     needs: ClassVar[Capability] = Capability.SEQ2SEQ
     needs_pairs: ClassVar[bool] = True
+    fresh_batch: ClassVar[int] = 8  # each example has many tokens to learn from
 
     max_length: int | None = option(
         None, "Tokens of a source, and of a target, at most. Left out: chosen from the data.", low=8, high=1_000_000
     )
     label_smoothing: float = option(0.1, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
-    vocabulary: int = option(8000, "Pieces to learn, of both languages together.", low=100, high=1_000_000)
+    vocabulary: int | None = option(
+        None, "Pieces to learn, of both languages together. Left out: chosen from the texts.", low=100, high=1_000_000
+    )
     tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
 
     @property

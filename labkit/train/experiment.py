@@ -20,7 +20,7 @@ from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
 from labkit.train.optim import RULES, Optimizer
-from labkit.train.rates import with_rate
+from labkit.train.rates import default_batch, with_rate
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,12 @@ class Training(Config):
     """How long, in which portions, and what is kept."""
 
     epochs: int = option(3, "Times every training row is seen.", low=1, high=1_000_000)
-    batch_size: int = option(32, "Examples in one step (on average, where texts share rows).", low=1, high=1_000_000)
+    batch_size: int | None = option(
+        None,
+        "Examples in one step (on average, where texts share rows); left out, that of the task.",
+        low=1,
+        high=1_000_000,
+    )
     packing: str = option(
         "auto", "Several short texts in one row; auto: where that saves work.", choices=("auto", "always", "never")
     )
@@ -173,13 +178,18 @@ class Training(Config):
     )
     optimizer: Optimizer = option(help="The optimizer and its schedule.", factory=Optimizer)
 
+    def settled(self, model: ModelConfig, task: Task) -> Training:
+        """The same with the default learning rate and batch size of a model and a task, where it has none."""
+        size = default_batch(model, task) if self.batch_size is None else self.batch_size
+        return self.replace(optimizer=with_rate(self.optimizer, model, task), batch_size=size)
+
 
 @dataclass(frozen=True)
 class Experiment(Config):
     """All that makes a run what it is. Two runs of equal experiments on one machine give equal numbers.
 
-    What was left to the model and the task, such as the learning rate and a BERT's pooling, is filled in when the
-    experiment is made.
+    What was left to the model and the task, such as the learning rate, the batch size and a BERT's pooling, is filled
+    in when the experiment is made.
     """
 
     model: ModelConfig
@@ -191,8 +201,7 @@ class Experiment(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
-        rated = with_rate(self.train.optimizer, self.model, self.task)
-        object.__setattr__(self, "train", self.train.replace(optimizer=rated))
+        object.__setattr__(self, "train", self.train.settled(self.model, self.task))
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()

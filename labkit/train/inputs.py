@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -41,6 +41,8 @@ BATCH = 32
 WHOLE = 2**20
 #: The default ``max_length`` is never below and never above; examples that it is chosen by.
 SHORTEST, LONGEST, SAMPLE = 128, 512, 2000
+#: Characters of the training texts for a piece of the default ``vocabulary``, which is never below and never above.
+CHARACTERS, FEWEST, MOST = 80, 1000, 8000
 _STANDARD, _SOUND, _PIXELS = "standard.toml", "sound.toml", "pixels.toml"
 
 
@@ -291,7 +293,14 @@ class Pictures(Numbers):
         """The rows as stacked arrays; the first call, with the training rows, fits."""
         arrays = super().encode(dataset)
         self.pixels = self.pixels or Pixels.fit(arrays.inputs)
-        return arrays
+        return replace(arrays, inputs=self.pixels.to_model(arrays.inputs))
+
+    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
+        """Batches of new pictures, in their order; see :meth:`examples`."""
+        made = super().to_predict(values)
+        if self.pixels is not None:
+            made.arrays = replace(made.arrays, inputs=self.pixels.to_model(made.arrays.inputs))
+        return made
 
     def examples(self, values: Any) -> Any:
         """New pictures as an array [n, height, width (, channels)]: files, Pillow images or arrays."""
@@ -404,9 +413,16 @@ def tokenizer_of(model: ModelConfig | None, task: Task, rows: Rows) -> Tokenizer
     if model is not None and (source := model.folder()) is not None:
         return Tokenizer.load(sentence.encoder_folder(source))
     train = rows["train"]
-    texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
+    columns = [train[name] for name in (("text", "text_pair") if rows.spec.pairs else ("text",))]
     special = {} if model is None else {"special_tokens": model.special_tokens}
-    return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary, **special)
+    size = fitting_vocabulary(chain(*columns)) if task.vocabulary is None else task.vocabulary
+    return Tokenizer.train(chain(*columns), kind=task.tokenizer, vocab_size=size, **special)
+
+
+def fitting_vocabulary(texts: Iterable[str]) -> int:
+    """The default ``vocabulary`` of tasks that predict pieces: one for every :data:`CHARACTERS` of the training texts,
+    so that most are seen often enough to be learnt as outputs (Gowda & May 2020, arXiv 2004.02334)."""
+    return min(max(sum(map(len, texts)) // CHARACTERS, FEWEST), MOST)
 
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:

@@ -1,4 +1,4 @@
-"""The learning rate of a run that names none: by architecture, task, what is trained, and update rule."""
+"""Learning rate and batch size of a run that names none: by architecture, task, what is trained, and update rule."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from labkit.train.optim import Optimizer
 #: et al., arXiv 2302.06675); Adafactor's are relative to the size of a parameter; those of SGD are as small as the
 #: gradients; Muon's are scaled to the size of AdamW's.
 BY_RULE = {"adamw": 1.0, "lion": 0.2, "adafactor": 10.0, "sgd": 30.0, "muon": 1.0}
+
+
+#: Examples in one step.
+BATCH = 32
+
+
+def default_batch(model: ModelConfig, task: Task) -> int:
+    """The default batch size: that of the task for new weights, :data:`BATCH` for pretrained ones."""
+    return BATCH if model.weights else task.fresh_batch
 
 
 def with_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> Optimizer:

@@ -257,6 +257,7 @@ def code_of(experiment: Experiment) -> str:
     from labkit.tasks import DEFAULT, tasks
     from labkit.train.experiment import Training
     from labkit.train.optim import Optimizer
+    from labkit.train.rates import default_batch
 
     def given(config: Any, plain: Any) -> dict[str, Any]:
         values, usual = config.to_dict(), plain.to_dict()
@@ -266,7 +267,8 @@ def code_of(experiment: Experiment) -> str:
     name, task = models.name_of(experiment.model), tasks.name_of(experiment.task)
     model = code.call(code.item("lk.models", name), **experiment.model.to_dict())
     rest = {} if task == DEFAULT else {"task": task}
-    rest |= {**given(train, Training()), **given(train.optimizer, Optimizer())}
+    usual = Training(batch_size=default_batch(experiment.model, experiment.task))
+    rest |= {**given(train, usual), **given(train.optimizer, Optimizer())}
     rest.pop("optimizer", None)
     rest |= given(experiment.task, type(experiment.task)())
     if data.accept_leakage:

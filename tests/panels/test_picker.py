@@ -119,7 +119,7 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
     assert "is no value for Learning rate" in panel._error.value and "&#x27;fast&#x27;" in panel._error.value
     form.fill(Optimizer(learning_rate=1e-3), locked=["rule"])
     assert form.controls["learning_rate"].value == "0.001" and form.controls["rule"].disabled
-    sliders = Form(panel, Training(epochs=90), panel.changes.append)
+    sliders = Form(panel, Training(epochs=90, batch_size=32), panel.changes.append)
     assert isinstance(sliders.controls["epochs"], widgets.IntSlider) and sliders.controls["epochs"].value == 90
     sliders.fill(Training(batch_size=512))
     assert sliders.controls["batch_size"].value == 512
