@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import re
+import sys
 import tomllib
 import types
 import typing
@@ -226,7 +227,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         try:
             return float(value)
         except OverflowError:
-            raise ConfigError(f"{where} = {short(value)} is too large for a number with a fraction.") from None
+            raise ConfigError(f"{where} = {short(value)} is above its greatest value, {sys.float_info.max}.") from None
     plain = origin or hint
     if isinstance(plain, type) and isinstance(value, plain) and (plain is bool or not isinstance(value, bool)):
         return value

@@ -100,7 +100,7 @@ class BertConfig(ModelConfig):
     types: int = option(None, "kinds of segments (first and second text); distilbert has 0", low=0, high=10_000)
     dropout: float = option(None, "share of hidden values dropped while training", low=0.0, high=0.9)
     attention_dropout: float = option(None, "share of attention dropped while training", low=0.0, high=0.9)
-    norm_eps: float = option(None, "added to the variance in layer normalisation", low=0.0)
+    norm_eps: float = option(None, "added to the variance in layer normalisation", low=0.0, high=0.1)
     activation: str = option(None, "non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
     pooling: str = option(
         None,

@@ -32,6 +32,7 @@ SHOWN = 10  # of each kind of mismatch in a message
 CAST = {"F16": "float16", "BF16": "bfloat16"}
 #: Dtypes that safetensors reads as NumPy arrays.
 READABLE = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
+FINITE = float(jnp.finfo(jnp.float32).max)
 LARGEST = 1e15  # squares of larger weights, summed over a layer, overflow float32
 CURE = (
     "Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite it with "
@@ -221,10 +222,12 @@ class Tensors(Mapping[str, np.ndarray]):
         return tuple(piece.get_shape()), piece.get_dtype()
 
 
-def check_values(array: np.ndarray, name: str, folder: Path) -> None:
-    """Raise :class:`WeightsError` for a tensor with values that make every output NaN or infinite."""
-    # A regression's head holds the unit of its target, whatever that is.
-    largest = float(jnp.finfo(jnp.float32).max) if name.startswith("head/") else LARGEST
+def check_values(array: np.ndarray, name: str, folder: Path, head: float = FINITE) -> None:
+    """Raise :class:`WeightsError` for a tensor with values that make every output NaN, infinite or meaningless.
+
+    ``head`` is the limit of the head's: that of a regression holds the unit of its target, whatever that is.
+    """
+    largest = head if name.startswith("head/") else LARGEST
     if array.size and jnp.issubdtype(array.dtype, jnp.floating):
         for value in (float(array.min()), float(array.max())):  # NaN carries over; nothing is allocated
             if not abs(value) <= largest:

@@ -102,7 +102,7 @@ def change(draw: Draw, tree: Any) -> Any:
         elif action == "move":
             other = items[draw(st.integers(0, len(items) - 1))]
             new = other[1] if pairs else other
-        key = draw(st.sampled_from(["", "a", "__proto__", "\ud800", "x" * 300])) if action == "key" else None
+        key = draw(st.sampled_from(["", "a", "a\0b", "\ud800", "x" * 300, "row", "split"])) if action == "key" else None
         items[place] = [items[place][0] if key is None else key, value if action == "key" else new] if pairs else new
     return Pairs(items) if pairs else items
 

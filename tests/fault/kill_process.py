@@ -1,7 +1,7 @@
-"""Work on a run until a phase of it, and be killed there: ``python kill_process.py LAB RUN PHASE COUNT SECONDS``.
+"""Works on runs that are killed in a phase: a line on the standard input is ``LAB RUN PHASE COUNT SECONDS``.
 
-``COUNT`` events of the phase pass first; ``SECONDS`` after the next one the process is killed by SIGKILL. The code is 3
-where the run ended before.
+``COUNT`` events of the phase pass first; ``SECONDS`` after the next one a process that works on the run is killed by
+SIGKILL. The answer is its exit code, 3 where the run ended before.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
+import labkit.data.tabular
+import labkit.models.bert
+import labkit.models.mlp  # noqa: F401 (here, so that no process imports them again)
 from labkit.train.loop import work
 from labkit.train.run import process_of
 from labkit.train.step import Steps
@@ -77,8 +81,8 @@ def aim(phase: str, event: Callable[[], None]) -> None:
         before(Store, "update", event)
 
 
-def main() -> int:
-    folder, run_id, phase, count, seconds = sys.argv[1:]
+def killed(folder: str, run_id: str, phase: str, count: str, seconds: str) -> int:
+    """Work on a run; returns only where it ends before the kill."""
     store = Store(folder)
     store.update(run_id, pid=os.getpid(), **process_of())
     aim(phase, Killing(int(count), float(seconds)))
@@ -87,5 +91,18 @@ def main() -> int:
     return 3
 
 
+def main() -> None:
+    """Fork a process for every line, which saves the imports, and say how it ended."""
+    for line in sys.stdin:
+        if not (child := os.fork()):
+            code = 1
+            try:
+                code = killed(*line.split())
+            except BaseException:
+                traceback.print_exc()
+            os._exit(code)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -93,19 +93,22 @@ def reader(finished, reviews, tmp_path_factory) -> Iterator[Reader]:
 
 @pytest.fixture(scope="module")
 def valid(reader, finished, tmp_path_factory) -> dict[str, bytes]:
-    """Target → a valid input."""
+    """Target → a valid input, without the name of a folder of this machine."""
+    here = str(Path(finished.experiment.data.source))
+    files = {name: f"model/{name}" for name in ("config.json", "tokenizer.json", "labkit.toml")}
+    files |= {"safetensors": "model/model.safetensors", "rows.json": "rows/rows.json"}
+    base = {name: (reader.folder / file).read_bytes() for name, file in files.items()}
+    base = {name: data.replace(here.encode(), b"reviews.csv") for name, data in base.items()}
     store = Store(tmp_path_factory.mktemp("store"))
-    store.create("a", "first", **{"experiment": finished.info.experiment, "summary": finished.info.summary})
+    store.create(
+        "a", "first", experiment=finished.info.experiment.replace(here, "reviews.csv"), summary=finished.info.summary
+    )
     store.create("b", "second", status="finished", summary={"f1": 0.5}, environment={"python": "3.11"})
     store.write("a", [(step, "train", "loss", 1 / step) for step in range(1, 9)], step=8)
     store.command("a", "set", {"learning_rate": 1e-3})
     with contextlib.closing(sqlite3.connect(store.path)) as db:
         db.execute("VACUUM INTO ?", (str(store.folder / "whole"),))
-    base = {"runs.sqlite": (store.folder / "whole").read_bytes()}
-    for name in ("config.json", "tokenizer.json", "labkit.toml"):
-        base[name] = (reader.folder / "model" / name).read_bytes()
-    base["safetensors"] = (reader.folder / "model" / "model.safetensors").read_bytes()
-    base["rows.json"] = (reader.folder / "rows" / "rows.json").read_bytes()
+    base["runs.sqlite"] = (store.folder / "whole").read_bytes()
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16)
     samples = struct.pack("<40h", *range(-20000, 20000, 1000))
     body = b"WAVE" + form + b"data" + struct.pack("<I", len(samples)) + samples
