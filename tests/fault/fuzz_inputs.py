@@ -181,16 +181,11 @@ CELLS = st.one_of(
 def sqlite_file(draw: Draw, base: bytes) -> bytes:
     db = sqlite3.connect(":memory:")
     db.deserialize(base)
+    info = tree_of(json.loads(db.execute("SELECT info FROM runs").fetchone()[0]))
     for _ in range(draw(st.integers(0, 3))):
         table = draw(st.sampled_from(["runs", "runs", "runs", "commands", "records"]))
         column = draw(st.sampled_from(_COLUMNS[table]))
-        info, value = db.execute("SELECT info FROM runs").fetchone() or ("{}",), draw(CELLS)
-        if column == "info" and isinstance(info[0], str) and draw(st.integers(0, 4)):
-            try:
-                tree = tree_of(json.loads(info[0]))
-            except ValueError:
-                tree = Pairs()
-            value = written(changed(draw, tree, 1))
+        value = written(changed(draw, info, 1)) if column == "info" and draw(st.integers(0, 4)) else draw(CELLS)
         first = f"rowid = (SELECT min(rowid) FROM {table})"
         line = draw(st.sampled_from([f"UPDATE {table} SET {column} = ? WHERE {first}"] * 8 + [
             f"UPDATE {table} SET {column} = ?", f"DELETE FROM {table}", f"DROP TABLE {table}",
