@@ -255,6 +255,8 @@ def http_request(data: bytes) -> None:
         truth = made.predictor.predict(next(iter(given.values())), given.get("pairs"))
         assert [each["label"] for each in said["predictions"]] == [each.label for each in truth]
     assert status != 200 or "predictions" in said or data.split()[1] == b"/health"
+    if status != 200:
+        raise LabkitError(f"status {status}")
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

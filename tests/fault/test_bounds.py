@@ -69,6 +69,13 @@ def test_sizes_far_beyond_the_weights_are_refused(tmp_path, model, change):
         lk.models[model](weights=folder_of(tmp_path, SIZES[model] | change))
 
 
+@pytest.mark.parametrize(("model", "key"), [("bert", "layer_norm_eps"), ("gpt", "layer_norm_epsilon")])
+def test_an_epsilon_that_drowns_every_value_is_refused(tmp_path, model, key):
+    for value in (1e39, 2.5, -1e-5, 10**400):
+        with pytest.raises(LabkitError, match="norm_eps"):
+            lk.models[model](weights=folder_of(tmp_path, SIZES[model] | {key: value}))
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, "[]", "null", "3", '"x"', "", "{", "\0", '{"model_type": []}',
                                      '{"model_type": {}}', '{"model_type": "bert", "hidden_act": []}',
                                      '{"model_type": "bert", "hidden_size": NaN}',

@@ -112,13 +112,13 @@ def killer() -> Iterator[subprocess.Popen[str]]:
 
 # --- a full disk ----------------------------------------------------------------------------------------------------
 
-#: Seconds that a run may take in all, of which it may wait for room.
+#: Seconds that a run may take in all; at its end it waits for room (``WAIT`` of ``full_process.py``).
 PATIENCE = 300
 #: Step after which the disk is full; bytes that are left; seconds until there is room again (-1: never).
 FULL = [
     (step, left, seconds)
     for step in (0, 1, 11, 12, 23)
-    for left, seconds in ((0, -1), (20_000, -1), (0, 3), (200_000, 70))
+    for left, seconds in ((0, -1), (20_000, -1), (0, 3), (200_000, 20))
 ]
 
 
