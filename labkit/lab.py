@@ -12,7 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labkit.base import manifest
 from labkit.base.config import Config, known_settings, load_file
 from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.base.shown import printed
@@ -21,6 +20,7 @@ from labkit.planning import experiment_of
 from labkit.train.assess import Scores
 from labkit.train.experiment import Experiment
 from labkit.train.run import Run as BaseRun
+from labkit.train.run import model_of
 from labkit.train.store import RunInfo, Store
 
 if TYPE_CHECKING:
@@ -58,18 +58,10 @@ class Run(BaseRun):
 
     def _opened(self, kind: type[Tool]) -> Tool:
         """The trained model opened as ``kind``; kept, with what was compiled for it, until there is a newer model."""
-        folder = self._model()
-        stamp = (folder / manifest.NAME).stat().st_mtime_ns
+        folder, stamp = model_of(self.info)
         if kind not in self._tools or self._tools[kind][0] != stamp:
             self._tools[kind] = (stamp, kind(folder))  # type: ignore[call-arg]
         return self._tools[kind][1]
-
-    def _model(self) -> Path:
-        """The folder of the trained model. Raises :class:`RunError` while there is none."""
-        info = self.info
-        if not (info.folder / "model" / "labkit.toml").exists():
-            raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
-        return info.folder / "model"
 
     @property
     def rows(self) -> Rows:
@@ -188,7 +180,7 @@ class Run(BaseRun):
         """
         from labkit.ship.export import export
 
-        return export(self.experiment, self._model(), Path(folder))
+        return export(self.experiment, model_of(self.info)[0], Path(folder))
 
     def show(self) -> Any:
         """The live panel of this run."""

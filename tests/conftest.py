@@ -43,6 +43,16 @@ install_import_hook(["labkit.models", "labkit.tasks", "labkit.train"], "labkit_c
 collect_ignore_glob = ["*.ipynb"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def limited_programs():
+    """Thousands of tests in one process compile more programs than a process may hold."""
+    yield
+    if "jax" in sys.modules:
+        from labkit.train.compilation import limit_programs
+
+        limit_programs(0.3)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of a Chromium. Where there is none the test is skipped, but not under CI, which must run it."""

@@ -44,7 +44,7 @@ RUNS: dict[str, tuple[str, str]] = {
     "skipped": ("{number} updates left out", "跳过 {number} 次更新"),
     "gradient_alarms": ("{number} gradient alarms", "梯度警报 {number} 次"),
     "restarts": ("begun again {number} times", "已重启 {number} 次"),
-    "quarantined": ("{number} damaged checkpoints", "损坏的检查点 {number} 个"),
+    "quarantined": ("{number} checkpoints set aside", "搁置的检查点 {number} 个"),
     "unsaved": ("the last checkpoint could not be saved", "最近的检查点未能保存"),
     "rate": ("learning rate {number}", "学习率 {number}"),
     "progress": ("progress of the run", "训练进度"),

@@ -170,6 +170,21 @@ SENTENCES: dict[str, str] = {
     "checkpoint of step * not saved: *. The checkpoints before it are whole.": (
         "第 * 步的检查点未能保存：†。之前的检查点完好。"
     ),
+    "no checkpoint of this run can be used: *. They are in the folder 'quarantine' of its checkpoints. Put a sound one "
+    "back, or resume again to train from step 0.": (
+        "此运行没有可用的检查点：†。它们在检查点文件夹的 'quarantine' 中。请放回完好的检查点，或再次继续，"
+        "从第 0 步训练。"
+    ),
+    "the folder of run * holds the model of run *. Put its own model back, or train it again.": (
+        "运行 * 的文件夹中是运行 * 的模型。请放回其自己的模型，或重新训练。"
+    ),
+    "the checkpoint of step * cannot be used. *.": "第 * 步的检查点无法使用。†。",
+    "the checkpoint of step * cannot be restored: *": "第 * 步的检查点无法恢复：*",
+    "* is a link, to *. Put the folder itself in its place; for a larger disk, move the whole lab folder there and set "
+    "LABKIT_FOLDER.": (
+        "* 是指向 * 的链接。请换成文件夹本身；若需要更大的磁盘，请把整个实验文件夹移到那里，并设置 LABKIT_FOLDER。"
+    ),
+    "* cannot be used: *. It cannot be moved to * either: *.": "* 无法使用：†。也无法移到 *：†。",
     "A checkpoint belongs to the settings it was made with; begin a new run for others.": (
         "检查点属于其创建时的设置；其他设置请新建运行。"
     ),
@@ -214,7 +229,7 @@ SENTENCES: dict[str, str] = {
     "model_parallel = * does not divide the * devices.": "模型并行 = * 不能整除 * 个设备。",
     "Optimizer: every parameter is frozen; nothing is left to train.": "优化器：所有参数都已冻结；没有可训练的内容。",
     "Optimizer.freeze: * matches no parameter. They are: *.": "冻结参数：* 与任何参数都不匹配。现有：*。",
-    "learning_rate = *; it must be a number of 0 or more.": "学习率 = *；应为不小于 0 的数。",
+    "learning_rate = *; it must be a number from 0 to * (float32).": "学习率 = *；应为 0 至 *（float32）之间的数。",
     "keep = *; it must be 'best' or 'last'.": "保留 = *；应为 'best' 或 'last'。",
     "run * is *: it takes no *.*": "运行 * 的状态为†：不接受 *。†",
     "run * is *; it cannot be started.": "运行 * 的状态为†；无法启动。",

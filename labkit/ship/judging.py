@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.base import manifest
-from labkit.base.errors import DataError, RunError, nearest
+from labkit.base.errors import DataError, nearest
 from labkit.data.answers import answers_of
 from labkit.data.parting import measured
 from labkit.data.rows import Rows
@@ -34,7 +33,7 @@ from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import Answer
 from labkit.train.assess import Scores, assess
 from labkit.train.inputs import opened
-from labkit.train.run import Run
+from labkit.train.run import Run, model_of
 
 #: Task without labels → what its models are used by.
 TOOLS: dict[str, type] = {
@@ -44,10 +43,7 @@ TOOLS: dict[str, type] = {
 
 def folder_of(run: Run) -> Path:
     """The folder of the trained model of a run. Raises :class:`RunError` while there is none."""
-    info = run.info
-    if not (info.folder / "model" / "labkit.toml").exists():
-        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
-    return info.folder / "model"
+    return model_of(run.info)[0]
 
 
 def predictor_of(run: Run) -> Predictor:
@@ -64,8 +60,8 @@ def predictor_of(run: Run) -> Predictor:
 def tool_of(run: Run) -> Any:
     """What the trained model of a run is used by, of :data:`TOOLS` or a predictor; kept until there is a newer one.
     Raises :class:`RunError` while there is none."""
-    folder, name = folder_of(run), tasks.name_of(run.experiment.task)
-    return _opened(TOOLS.get(name, Predictor), str(folder), (folder / manifest.NAME).stat().st_mtime_ns)
+    (folder, stamp), name = model_of(run.info), tasks.name_of(run.experiment.task)
+    return _opened(TOOLS.get(name, Predictor), str(folder), stamp)
 
 
 @functools.lru_cache(maxsize=3)

@@ -19,14 +19,16 @@ from labkit.base.config import dumps, loads
 from labkit.base.errors import LabkitError, RunError
 from labkit.data.arrow import numbers
 from labkit.data.rows import Rows
-from labkit.train.checkpoint import Checkpoints, writer_lock
+from labkit.train.checkpoint import Checkpoints, unsaved, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.feed import Feed, Portion
 from labkit.train.health import Health, NotFinite, blamed, is_finite, listed
 from labkit.train.machine import memory_in_use
 from labkit.train.outcome import outcome_of
+from labkit.train.overrides import Overrides
 from labkit.train.peers import ALONE, Listener, Peers
+from labkit.train.provenance import Provenance
 from labkit.train.selection import best_of, without_gain
 from labkit.train.setup import prepare, save_model, shapes_of
 from labkit.train.step import State
@@ -94,13 +96,19 @@ class _Loop:
         self.step = 0
         self.shape = ""  # of the last batch
         self.due = False  # whether it is time for a checkpoint
-        self.keep = store.run(run_id).summary.get("keep", self.train.keep)
+        self.named = 0  # checkpoints set aside that the store knows of
+        self.overrides = Overrides(store.settings(run_id))
+        self.rate: float | None = None  # the learning rate by command that the state has
 
     def run(self) -> str:
         """Prepare, train and keep the model; returns the final status."""
-        parts = self.store.run(self.id).summary.get("parts")
+        before = self.store.run(self.id).summary
         self.setup = prepare(
-            self.experiment, self.folder, lambda message: self._say("preparing", message), parts, self.peers
+            self.experiment,
+            self.folder,
+            lambda message: self._say("preparing", message),
+            before.get("parts"),
+            self.peers,
         )
         if self.setup.experiment != self.experiment:  # what was left to the data is decided
             self.experiment = self.setup.experiment
@@ -111,9 +119,12 @@ class _Loop:
         self.total = self.steps.total
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
         self.teller.tell(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
-        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.peers)
+        read = getattr(self.setup.inputs, "tokenizer", None)
+        self.provenance = Provenance.of(self.folder, self.id, self.experiment, self.setup.summary, read)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.peers, self.provenance)
+        self.checkpoints.damaged += before.get("quarantined", [])
         try:
-            self._begin()
+            self._begin(before.get("saved_step"))
             try:
                 self._compile()
                 self._loop()
@@ -130,18 +141,42 @@ class _Loop:
 
     # --- begin and end ----------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        """Start from the newest checkpoint, or from the parameters that were prepared."""
+    def _begin(self, saved: int | None) -> None:
+        """Start from the newest sound checkpoint, or from the prepared parameters where none was ever saved.
+
+        ``saved`` is the step that was last saved as far as the store knows. What differs from an uninterrupted run is
+        in the warnings of the run before the first step is compiled.
+
+        Raises:
+            RunError: there are checkpoints, and none can be used.
+        """
         self.state = self.steps.state(self.setup.weights(), self.train.seed)
-        step = self.peers.agree(self.checkpoints.newest() if self.peers.lead else None)
+        set_aside = len(self.checkpoints.damaged)
+        found = self.checkpoints.newest() if self.peers.lead else None
+        unusable = self.checkpoints.damaged[set_aside:] if found is None else []
+        step, problem = self.peers.agree([found, "; ".join(unusable)[:300]])
         self._tell_damage()
+        if problem:
+            raise RunError(
+                f"no checkpoint of this run can be used: {problem}. They are in the folder 'quarantine' of its "
+                "checkpoints. Put a sound one back, or resume again to train from step 0."
+            )
+        facts = None if step is None else self.checkpoints.facts(step)
+        self.provenance.begin(step or 0, facts)
+        self.setup.summary["warnings"] += self.provenance.notes
+        if saved is not None and saved > (step or 0):
+            self.setup.summary["warnings"].append(
+                f"The checkpoint of step {saved} is not there any more: the run goes on from step {step or 0}."
+            )
+        self._warn()
         if step is not None:
             self.state = self.checkpoints.restore(step, self.state)
             self.step = step
+            self.teller.tell(summary={"saved_step": step})
         self.health = Health(int(self.state.skipped))
         self.evaluated = self.step if self.step and self.step % self.every == 0 else -1
         self.store.forget_after(self.id, self.step)
-        self.settings = self.store.settings(self.id, self.step)  # obeyed before, but later than the checkpoint
+        self._set_rate()
 
     def _compile(self) -> None:
         """Compile every shape before the first step, so that nothing is compiled in the loop."""
@@ -176,7 +211,7 @@ class _Loop:
             params, step = self.checkpoints.restore(best, self.state).params, best
         params = self.steps.on_host(params)
         if self.peers.lead:
-            save_model(self.setup, params, self.folder / "model")
+            save_model(self.setup, params, self.folder / "model", run=self.id, step=step)
         self.teller.tell(summary={"model_step": step, **self._scores(step), **self._outcome(step)})
 
     def _outcome(self, step: int) -> dict[str, Any]:
@@ -185,11 +220,14 @@ class _Loop:
         losses = [record.value for record in told if record.name == "loss"]
         summary = self.setup.summary
         found = outcome_of(self.experiment, summary, losses, self._evaluations().get(step, {}))
-        return {"warnings": summary["warnings"] + found.warnings, "cause": found.cause}
+        summary["warnings"] += found.warnings
+        self._warn()
+        return {"cause": found.cause}
 
     def _better(self) -> int | None:
         """The step of the best evaluation, where that is the one to keep, is not this one, and is still whole."""
-        best = self._best() if self.keep == "best" and self.peers.lead else None
+        keep = self.overrides.keep or self.train.keep
+        best = self._best() if keep == "best" and self.peers.lead else None
         if not best or best[0] == self.step or best[0] not in self.checkpoints.steps:
             return None
         sound = self.checkpoints.sound(best[0])
@@ -206,6 +244,7 @@ class _Loop:
             if self.peers.lead:
                 self.checkpoints.set_aside(step, "its numbers are not finite")
         self._tell_damage()
+        self.teller.note(summary={"saved_step": step})
         examples = {str(step): self._rows_of(step) for step in error.steps}
         back = f"the run is back at step {step}" if step is not None else "there is no checkpoint to go back to"
         rows = listed(sorted({row for rows in examples.values() for row in rows}))
@@ -257,27 +296,25 @@ class _Loop:
 
         How the steps are cut into calls changes no number: it is one program, run through so many times.
         """
-        ends = [self.total, step - step % self.every + self.every, *(past[0] for past in self.settings)]
+        ends = [self.total, step - step % self.every + self.every, self.overrides.next_change(step) or 0]
         ends.append(step - step % self.steps.report_every + self.steps.report_every)
         return min(self.pace, *(end - step for end in ends if end > step)) if step < self.total else 0
 
     def _obey(self) -> None:
         """Take the commands that wait; after a pause, stay here until the run is resumed."""
-        for _, value in (past for past in self.settings if past[0] == self.step):
-            self._set(value)
         paused = self._take(False)
         if self.unsaved and self.train.unsaved == "pause":
             self._hold()
-        if not paused:
-            return
-        self._read(0)
-        self._flush(force=True)
-        self._say("paused", f"after step {self.step}")
-        while paused:
-            time.sleep(0.05)
-            self._flush()
-            paused = self._take(True)
-        self._resume_clock()
+        if paused:
+            self._read(0)
+            self._flush(force=True)
+            self._say("paused", f"after step {self.step}")
+            while paused:
+                time.sleep(0.05)
+                self._flush()
+                paused = self._take(True)
+            self._resume_clock()
+        self._set_rate()
 
     def _hold(self) -> None:
         """Stay here until a checkpoint can be saved, or somebody resumes the run without one."""
@@ -304,9 +341,9 @@ class _Loop:
             if name == "stop":
                 raise Stopped
             if name == "set":
-                if "learning_rate" in value:
-                    self.settings = []  # what is asked for now outweighs what was asked for then
-                self._set(value)
+                self.overrides.add(self.step, value)
+                if "keep" in value:
+                    self.teller.tell(summary={"keep": value["keep"]})
             elif name == "save":
                 self._save()
             elif name in ("pause", "resume"):
@@ -316,12 +353,12 @@ class _Loop:
     def _is_due(self) -> bool:
         return time.monotonic() - self.saved > 60 * self.train.save_minutes
 
-    def _set(self, value: dict[str, Any]) -> None:
-        if "learning_rate" in value:
-            self.state.learning_rate = self.steps.everywhere(np.float32(value["learning_rate"]))
-        if "keep" in value:
-            self.keep = value["keep"]
-            self.teller.tell(summary={"keep": self.keep})
+    def _set_rate(self) -> None:
+        """Give the state the learning rate that commands have set for this step, where it has another."""
+        rate = self.overrides.learning_rate(self.step)
+        if rate is not None and rate != self.rate:
+            self.state.learning_rate = self.steps.everywhere(np.float32(rate))
+            self.rate = rate
 
     def _resume_clock(self) -> None:
         self._say("running")
@@ -443,6 +480,8 @@ class _Loop:
             self._say("saving", f"step {self.step}")  # all wait for it
         with self._told_if_unsaved():
             self.saved = time.monotonic()
+            if self.peers.agree(bool(self.teller.records)):
+                raise unsaved(self.step, "the run store, whose records come first, cannot be written")
             self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush)
         if self.peers.count > 1:
             self._settle()
@@ -454,6 +493,7 @@ class _Loop:
             if (step := self.checkpoints.settle(self._flush)) is not None:
                 self.unsaved = ""
                 self.teller.tell(summary={"saved_step": step, "unsaved": ""})
+        self._tell_damage()
 
     @contextlib.contextmanager
     def _told_if_unsaved(self) -> Iterator[None]:
@@ -466,5 +506,13 @@ class _Loop:
             self.teller.tell(message=self.unsaved, summary={"unsaved": self.unsaved})
 
     def _tell_damage(self) -> None:
-        if self.checkpoints.damaged:
+        """Name checkpoints that were set aside, where there are new ones."""
+        if len(self.checkpoints.damaged) > self.named:
+            self.named = len(self.checkpoints.damaged)
             self.teller.tell(summary={"quarantined": self.checkpoints.damaged})
+            self._warn()
+
+    def _warn(self) -> None:
+        """Give the run its warnings, those of checkpoints that were set aside included."""
+        aside = [f"Checkpoint set aside, not used: {text}." for text in self.checkpoints.damaged]
+        self.teller.tell(summary={"warnings": [*self.setup.summary["warnings"], *aside]})

@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Generator
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.base import code, guard
+from labkit.base import code, guard, manifest
 from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, RunError
+from labkit.base.errors import ConfigError, RunError, WeightsError
 from labkit.train.experiment import Data, Experiment
 from labkit.train.store import RunInfo, Store
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from labkit.data.rows import Rows
 
+#: The greatest learning rate: the optimizer computes in float32.
+GREATEST_RATE = 3e38
 _VERSIONS = ("labkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers", "datasets", "numpy")
 
 
@@ -116,11 +119,15 @@ class Run:
 
     def set(self, *, learning_rate: float | None = None, keep: str | None = None) -> int:
         """Change a running run: the greatest learning rate from the next step on (the schedule keeps its shape), or
-        which state becomes the model, "best" or "last"."""
-        if learning_rate is not None and (
-            not isinstance(learning_rate, int | float) or not 0 <= learning_rate < float("inf")
-        ):
-            raise ConfigError(f"learning_rate = {learning_rate!r}; it must be a number of 0 or more.")
+        which state becomes the model, "best" or "last".
+
+        A change holds until the next one is given, also where the run is resumed from an earlier checkpoint: then it
+        comes into force again at the step at which it first did (:class:`labkit.train.overrides.Overrides`).
+        """
+        if learning_rate is not None and not (_is_number(learning_rate) and 0 <= learning_rate <= GREATEST_RATE):
+            raise ConfigError(
+                f"learning_rate = {learning_rate!r}; it must be a number from 0 to {GREATEST_RATE:g} (float32)."
+            )
         if keep not in (None, "best", "last"):
             raise ConfigError(f"keep = {keep!r}; it must be 'best' or 'last'.")
         if learning_rate is None and keep is None:
@@ -148,7 +155,7 @@ class Run:
         info = self.info
         if info.status not in ("created", "stopped", "failed", "lost"):
             raise RunError(f"run {info.name!r} is {info.status}; it cannot be started.")
-        self.store.take(self.id, info.step)  # commands to the past
+        self.store.take(self.id, info.step, but="set")  # a stop or pause was for the session that has ended
         self.store.update(self.id, status="preparing", message="", heartbeat=time.time(), pid=None)
         if detach or processes > 1:
             from labkit.train.worker import start
@@ -201,6 +208,29 @@ class Run:
     def code(self) -> str:
         """Python that reproduces the run."""
         return code_of(self.experiment)
+
+
+def model_of(info: RunInfo) -> tuple[Path, int]:
+    """The folder of a run's trained model, and the time of that model in nanoseconds.
+
+    Raises:
+        RunError: there is no model yet.
+        WeightsError: it is the model of another run.
+    """
+    folder = info.folder / "model"
+    if not (folder / "labkit.toml").exists():
+        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
+    if (sealed := (manifest.read(folder) or {}).get("run", info.id)) != info.id:
+        raise WeightsError(
+            f"the folder of run {info.name!r} holds the model of run {str(sealed)[:100]!r}. Put its own model back, or "
+            "train it again."
+        )
+    stamps = [place.stat().st_mtime_ns for name in (manifest.NAME, "labkit.toml") if (place := folder / name).exists()]
+    return folder, max(stamps)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def code_of(experiment: Experiment) -> str:

@@ -224,9 +224,10 @@ def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct(size, np.dtype(kind)) for name, (size, kind) in kinds.items()}
 
 
-def save_model(setup: Plan, params: Params, folder: Path) -> None:
+def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None:
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
-    names. ``labkit.toml`` and ``labkit.json`` beside it say what was done and what the outputs are called."""
+    names. ``labkit.toml`` and ``labkit.json`` beside it say what was done and what the outputs are called. ``origin``,
+    such as run and step, is sealed with it."""
     optimizer, task = setup.experiment.train.optimizer, setup.task
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
     merged = task.finished(merged) if hasattr(task, "finished") else merged
@@ -247,7 +248,7 @@ def save_model(setup: Plan, params: Params, folder: Path) -> None:
         setup.inputs.save(folder)
     write_atomic(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
-    manifest.seal(folder)
+    manifest.seal(folder, **origin)
 
 
 def _export_tokenizer(setup: Plan, folder: Path) -> None:

@@ -309,17 +309,18 @@ class Store:
             )
         return int(cursor.lastrowid or 0)
 
-    def take(self, run_id: str, step: int) -> list[Command]:
-        """The commands that wait for a run, oldest first, marked as taken at ``step``."""
-        query = "SELECT seq, name, value FROM commands WHERE run = ? AND taken IS NULL ORDER BY seq"
-        found = self._db().execute(query, (run_id,)).fetchall()
+    def take(self, run_id: str, step: int, but: str = "") -> list[Command]:
+        """The commands that wait for a run, oldest first, marked as taken at ``step``; those named ``but`` wait on."""
+        query = "SELECT seq, name, value FROM commands WHERE run = ? AND name != ? AND taken IS NULL ORDER BY seq"
+        found = self._db().execute(query, (run_id, but)).fetchall()
         if found:
             with self._write() as db:
                 db.executemany("UPDATE commands SET taken = ? WHERE seq = ?", [(step, row[0]) for row in found])
         return [Command(seq, name, json.loads(value)) for seq, name, value in found]
 
-    def settings(self, run_id: str, step: int) -> list[tuple[int, Any]]:
-        """Step and value of every ``set`` that was taken at ``step`` or later: a resumed run obeys them again."""
+    def settings(self, run_id: str, step: int = 0) -> list[tuple[int, Any]]:
+        """Step and value of every ``set`` that was taken at ``step`` or later, in the order they were given; which of
+        them count, :class:`labkit.train.overrides.Overrides` says."""
         query = "SELECT taken, value FROM commands WHERE run = ? AND name = 'set' AND taken >= ? ORDER BY seq"
         return [(taken, json.loads(value)) for taken, value in self._db().execute(query, (run_id, step))]
 
