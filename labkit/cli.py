@@ -253,6 +253,10 @@ def endpoint(
     ] = None,
     examples: Annotated[int, typer.Option(help="Examples in a request, at most.", min=1)] = 64,
     characters: Annotated[int, typer.Option(help="Characters of a text, at most.", min=1)] = 10_000,
+    patience: Annotated[
+        float, typer.Option(help="Seconds for reading a request in all, for predicting, and for sending the answer.")
+    ] = 10.0,
+    connections: Annotated[int, typer.Option(help="Connections at a time, at most.", min=1)] = 400,
     folder: Folder = None,
 ) -> None:
     """Answer over HTTP with a classifier: POST /predict. Clients show the token, that of LABKIT_TOKEN or a new one."""
@@ -269,6 +273,8 @@ def endpoint(
             hosts=host_name or (),
             examples=examples,
             characters=characters,
+            patience=patience,
+            connections=connections,
             folder=folder,
         ) as served,
     ):

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from labkit.judge.explanation import Attention, Explanation
     from labkit.judge.report import Report
     from labkit.judge.verdict import Verdict
-    from labkit.ship.answerer import Found
     from labkit.ship.filler import Guess
-    from labkit.ship.predictor import Prediction, Predictor
+    from labkit.ship.predictor import Predictor
     from labkit.ship.server import Endpoint
 
 Tool = TypeVar("Tool")
@@ -69,8 +68,8 @@ class Run(BaseRun):
         return Rows.open(self.info.folder / "data")
 
     @known_settings
-    def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Prediction]:
-        """Predict for new texts, pictures, sounds or features, or the rows of a table; see
+    def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
+        """Predict for new texts (or one), pictures, sounds or features, or the rows of a table; see
         :meth:`labkit.Predictor.predict`."""
         return self.predictor.predict(examples, pairs)
 
@@ -95,8 +94,8 @@ class Run(BaseRun):
         return self._opened(Filler).follows(first, second)
 
     @known_settings
-    def embed(self, texts: Sequence[str]) -> Any:
-        """Vectors of texts, f32 [n, d], by the trained encoder; see :meth:`labkit.Embedder.embed`."""
+    def embed(self, texts: str | Sequence[str]) -> Any:
+        """Vectors of texts, f32 [n, d], or of one, f32 [d]; see :meth:`labkit.Embedder.embed`."""
         from labkit.ship.embedder import Embedder
 
         return self._opened(Embedder).embed(texts)
@@ -108,9 +107,7 @@ class Run(BaseRun):
         return self._opened(Translator).translate(texts, **settings)
 
     @known_settings
-    def answer(
-        self, questions: Sequence[str], paragraphs: Sequence[str], *, threshold: float = 0.0
-    ) -> list[Found]:  # fmt: skip
+    def answer(self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float = 0.0) -> Any:
         """Answers to questions, each a piece of its paragraph, or none; see
         :meth:`labkit.ship.answerer.Answerer.answer`."""
         from labkit.ship.answerer import Answerer
@@ -358,6 +355,8 @@ def serve(
     hosts: Sequence[str] = (),
     examples: int = 64,
     characters: int = 10_000,
+    patience: float | None = None,
+    connections: int = 400,
     folder: str | Path | None = None,
 ) -> Endpoint:
     """Answer over HTTP with a classifier, in a thread, until ``close()``: see :class:`labkit.ship.server.Endpoint`.
@@ -367,6 +366,8 @@ def serve(
         host, port, token, rate: where it listens, what clients must show, requests a second of a client at most.
         hosts: further names by which clients may call it (the Host header), such as that of a proxy.
         examples, characters: of a request, and of a text, at most.
+        patience: seconds for reading a request in all, for predicting, and for sending the answer; left out: 10.
+        connections: at a time, at most.
         folder: the lab folder, for a run by name.
     """
     from labkit.ship.predictor import Predictor
@@ -375,7 +376,8 @@ def serve(
     if isinstance(model, Run):
         model = model.predictor
     found = model if isinstance(model, Predictor) else predictor(model, folder)
-    return Endpoint(found, host, port, token, rate, hosts=hosts, examples=examples, characters=characters)
+    limits = {"examples": examples, "characters": characters, "patience": patience, "connections": connections}
+    return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
 
 
 def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:

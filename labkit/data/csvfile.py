@@ -25,7 +25,7 @@ from labkit.data.spool import PORTION, ROW, SURROGATE, Reading, check_column_nam
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 SAMPLE = 1 << 18  # characters that the choice of the delimiter looks at
-COLUMNS = 30_000  # at most
+COLUMNS = 200_000  # at most
 WEIGHT = 1 << 23  # characters after which a portion is full
 
 

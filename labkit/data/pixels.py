@@ -13,6 +13,7 @@ import numpy as np
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError
 from labkit.data.media import decode
+from labkit.data.precision import rounded_away
 
 #: Greatest pixel of pictures with few grey levels, such as those of the sample "digits"; others have 256.
 FEW = 16
@@ -48,6 +49,8 @@ class Pixels(Config):
         if not (np.isfinite(low) and np.isfinite(high)):
             raise DataError("a picture holds values that are missing or infinite.")
         if not self.whole:
+            if said := rounded_away(given):
+                raise DataError(f"a picture cannot be read: {said}.")
             shares = self.peak <= 1 and given.dtype.kind in "ui" and low >= 0 and (given.dtype == np.uint8 or high > 1)
             return given.astype(np.uint8 if shares and high <= 255 else np.float32)
         counts = given.dtype.kind in "ui" or (high > 1 and np.array_equal(given, np.rint(given)))

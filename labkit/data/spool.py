@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Features, Value
 from datasets.features.features import generate_from_arrow_type
+from datasets.table import MemoryMappedTable
 
 from labkit.base.cache import cache_dir, cache_root, fingerprint, writable_cache, write_atomic
 from labkit.base.errors import DataError, FolderError
@@ -103,7 +104,8 @@ def _from_cache(data: Path, about: Path) -> Part | None:
     try:
         kept = json.loads(about.read_text(encoding="utf-8"))
         report, categories = Report.from_dict(kept["report"]), frozenset(kept["categories"])
-        return Part(Dataset.from_file(str(data)), report, kept["records"], categories)
+        table = MemoryMappedTable.from_file(str(data))
+        return Part(Dataset(table, fingerprint=data.stem[:16]), report, kept["records"], categories)
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
@@ -182,9 +184,9 @@ def _wider(one: pa.DataType, two: pa.DataType) -> pa.DataType:
 
 def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
     """``table`` with the columns of ``schema``; missing columns are null, values that change are reported."""
-    columns = []
+    columns, known = [], set(table.column_names)
     for item in schema:
-        if item.name not in table.column_names:
+        if item.name not in known:
             columns.append(pa.nulls(len(table), item.type))
             continue
         column = table.column(item.name)

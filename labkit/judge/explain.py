@@ -40,10 +40,14 @@ class Explainer:
         classes: names of the classes.
         inputs: what examples are read with, :class:`labkit.train.inputs.Texts` or ``Numbers``.
         aim: what the model tells: one "class", several "labels" (F is then a label's own log-odds, its logit), or a
-            "number" (F is the number itself, as the last layer gives it: in standard deviations of the training rows).
+            "number" (F is the number itself, less ``offset``).
+        offset: f64[k], what is added to the numbers, outside the module.
     """
 
-    def __init__(self, module: Any, classes: tuple[str, ...], inputs: Any, aim: str = "class"):
+    def __init__(
+        self, module: Any, classes: tuple[str, ...], inputs: Any, aim: str = "class", offset: np.ndarray | None = None
+    ):
+        self._offset = 0.0 if offset is None else offset
         self.classes, self.inputs, self.aim = classes, inputs, aim
         self._score = log_odds if aim == "class" else _logit
         self._graph, self._state = nnx.split(module)
@@ -95,16 +99,17 @@ class Explainer:
         if text:
             values = np.asarray([values[word.tokens].sum() for word in words], np.float64)
         chances = self._chances(logits)
+        offset = float(np.broadcast_to(self._offset, logits.shape)[number])
         shown = None if text else np.asarray(batch["inputs"][0])
         return Explanation(
             method, self.classes[number], dict(zip(self.classes, map(float, chances), strict=True)),
-            values, whole, empty, float(values.sum() - (whole - empty)), words, shown,
+            values, whole + offset, empty + offset, float(values.sum() - (whole - empty)), words, shown,
         )  # fmt: skip
 
     def _chances(self, logits: np.ndarray) -> np.ndarray:
         if self.aim == "class":
             return np.exp(logits - np.logaddexp.reduce(logits))
-        return np.exp(-np.logaddexp(0, -logits)) if self.aim == "labels" else logits
+        return np.exp(-np.logaddexp(0, -logits)) if self.aim == "labels" else logits + self._offset
 
     @property
     def attends(self) -> bool:

@@ -350,6 +350,8 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
             "Train a head, or give the layout that it was saved with."
         )
     kernel, bias = (np.asarray(tensors[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
+    for part, array in (("weight", kernel), ("bias", bias)):
+        weights.check_values(array, f"{name}.{part}", getattr(tensors, "folder", Path("the file")), weights.UNITS)
     if bias.ndim != 1 or kernel.shape != (len(bias), config.width):
         raise WeightsError(
             f"{name}.weight {list(kernel.shape)} and {name}.bias {list(bias.shape)} are no classifier of vectors of "

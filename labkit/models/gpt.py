@@ -218,8 +218,10 @@ class GptConfig(ModelConfig):
         tensors = weights.Tensors(folder)
         if "score.weight" not in tensors:
             raise WeightsError(f"{folder} has no score.weight: it holds no classifier. Train a head.")
-        kernel = np.asarray(tensors["score.weight"], np.float32).T
-        return kernel, np.asarray(tensors["score.bias"], np.float32) if "score.bias" in tensors else None
+        kernel = np.asarray(tensors.checked("score.weight", weights.UNITS), np.float32).T
+        if "score.bias" not in tensors:
+            return kernel, None
+        return kernel, np.asarray(tensors.checked("score.bias", weights.UNITS), np.float32)
 
     def save(
         self,

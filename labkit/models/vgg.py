@@ -7,7 +7,6 @@ names (``convs/0/kernel``), such as the sample "vgg16-trunk".
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +22,7 @@ from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.models import conv, norms, parts, weights
 from labkit.models.base import ModelConfig
 from labkit.models.conv import Pooled
+from labkit.models.foreign import FREE, SLACK, settings_of, shown, stored_in
 
 # Table 1 of the paper, columns A, B, D and E: convolutions in each of the five stages.
 PLAIN: dict[str, dict[str, Any]] = {
@@ -150,18 +150,30 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: no readable config.json, another architecture, pixels that are prepared in another way.
     """
-    try:
-        said = json.loads((folder / "config.json").read_text("utf-8"))
-        kind, pixels = said.get("model_type"), said.get("pixels")
-    except (OSError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{folder / 'config.json'} cannot be read ({error}). Give a folder of a VGG.") from None
+    path = folder / "config.json"
+    said = settings_of(path)
+    kind, pixels = said.get("model_type"), said.get("pixels")
     if kind != "vgg" or "stages" not in said:
         raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: 'vgg', with its stages.")
     published = {"range": [0, 255], "channels": "BGR", "mean": list(MEAN), "scale": 1.0}
     if pixels not in (None, published):
         raise WeightsError(f"{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or none said.")
-    sizes = {name: said[name] for name in ("base_width", "head_width") if name in said}
-    return {**sizes, "stages": tuple(said["stages"]), "pixels": "imagenet" if pixels else "unit"}
+    stages, sizes = said["stages"], {name: said[name] for name in ("base_width", "head_width") if name in said}
+    if not isinstance(stages, list) or not 1 <= len(stages) <= len(WIDENING):
+        raise WeightsError(f"{path}: stages = {shown(stages)}; expected a list of one to {len(WIDENING)} numbers.")
+    limits = {"base_width": (1, 100_000), "head_width": (0, 1_000_000)}
+    for name, value in [*((f"stages[{place}]", each) for place, each in enumerate(stages)), *sizes.items()]:
+        low, high = limits.get(name, (1, 1000))
+        if type(value) is not int or not low <= value <= high:
+            raise WeightsError(f"{path}: {name} = {shown(value)}; expected a whole number from {low} to {high:,}.")
+    widths = [sizes.get("base_width", USUAL["base_width"]) * times for times in WIDENING]
+    claimed = sum(9 * width * width * (many - 1) for many, width in zip(stages, widths, strict=False))
+    if (stored := stored_in(folder)) is not None and claimed > max(SLACK * stored, FREE):
+        raise WeightsError(
+            f"{path} claims {claimed:,} parameters or more (stages = {stages}), but the weights beside it hold "
+            f"{stored:,}. Fetch or copy the folder again."
+        )
+    return {**sizes, "stages": tuple(stages), "pixels": "imagenet" if pixels else "unit"}
 
 
 class Vgg(nnx.Module):

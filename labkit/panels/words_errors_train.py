@@ -115,7 +115,13 @@ SENTENCES: dict[str, str] = {
     "VggConfig.batch_norm: stored convolutions have none; leave batch_norm out, or weights.": (
         "VggConfig：保存的卷积没有批归一化；请关闭“批归一化”，或不用这些权重。"
     ),
-    "* cannot be read (*). Give a folder of a VGG.": "无法读取 *（*）。请给出 VGG 的文件夹。",
+    "*: prompts must be a table, and default_prompt_name one of its names.": (
+        "*：prompts 应为表，default_prompt_name 应为其中的名称。"
+    ),
+    "*: do_lower_case = *; expected true or false.": "*：do_lower_case = *；应为 true 或 false。",
+    "*: pooling_mode = *; expected a text, or a list of them.": "*：pooling_mode = *；应为文本或文本列表。",
+    "*: stages = *; expected a list of one to * numbers.": "*：stages = *；应为一到 * 个数的列表。",
+    "*: * = *; expected a whole number from * to *.": "*：* = *；应为 * 到 * 之间的整数。",
     "VggConfig.pixels = 'imagenet' is for grey or coloured pictures, not * channels.": (
         "VggConfig：像素 'imagenet' 适用于灰度或彩色图像，而不是 * 个通道。"
     ),
@@ -287,7 +293,6 @@ SENTENCES: dict[str, str] = {
     "* * is *, a *; a text is needed.": "†第 * 项为 *（类型 *）；需要文本。",
     "give a question and a paragraph that holds its answer.": "请填写问题，以及含有其答案的段落。",
     "these are * texts: give 2 to *, each on a line of its own.": "现有 * 个文本：请给出 2 到 * 个，每行一个。",
-    "weights * cannot write texts: * are missing.": "权重 * 不能生成文本：缺少 *。",
     "* has learnt * and tells no classes; it cannot predict. Use *.": (
         "* 学习的任务是 *，不给出类别；无法预测。请改用 *。"
     ),

@@ -59,6 +59,8 @@ REASONS: dict[str, str] = {
     "durations became seconds": "时长转为秒数",
     "decimal comma read": "逗号读作小数点",
     "comma between thousands read": "逗号读作千位分隔符",
+    "number beyond ±3.4e38, the range of float32": "数值超出 float32 的范围 ±3.4e38",
+    "values that are equal in float32": "在 float32 中变为相同的数值",
     "whole number beyond 2^53 rounded": "超过 2^53 的整数被舍入",
     "unit of numbers left out": "数值的单位未使用",
     "answer not at its place in the paragraph": "答案不在段落中的所给位置",

@@ -137,8 +137,8 @@ class Answering:
     def load_head(self, module: Reader, folder: Path, model: Any) -> None:
         """Put the head that :meth:`save` wrote into a module."""
         tensors = weights.Tensors(folder)
-        kernel, bias = jnp.asarray(tensors["qa_outputs.weight"].T), jnp.asarray(tensors["qa_outputs.bias"])
-        nnx.update(module, {"head": {"kernel": kernel, "bias": bias}})
+        kernel, bias = (jnp.asarray(tensors.checked(f"qa_outputs.{part}")) for part in ("weight", "bias"))
+        nnx.update(module, {"head": {"kernel": kernel.T, "bias": bias}})
 
     def zeros(self) -> SpanSums:
         """Empty sums."""

@@ -12,9 +12,12 @@ import numpy as np
 from labkit.base.config import option
 from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
+from labkit.data.precision import moments
 from labkit.tasks.classify import Batch, Classification, Classifier, Supervised, changed
 
 LOSSES = ("squared", "huber", "absolute")
+#: Deviations of the numbers at least and at most: the weights of the last layer are multiplied by them.
+SPREAD = 1e-30, 1e36
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Regress(Supervised):
         Args:
             classes: names of the numbers.
             train_labels: i32[n], -1 for a training row that is passed over.
-            target: f32[n, k], the numbers.
+            target: f64[n, k], the numbers.
 
         Raises:
             DataError: there are fewer than two training rows, or a number never changes.
@@ -44,10 +47,15 @@ class Regress(Supervised):
         known = np.asarray(target[train_labels >= 0], np.float64)
         if len(known) < 2:
             raise DataError(f"a regression needs two training rows or more; there are {len(known)}.")
-        mean, scale = known.mean(0), known.std(0)
+        mean, scale = moments(known)
         for name, middle, spread in zip(classes, mean, scale, strict=True):
-            if spread <= 1e-7 * max(1e-30, abs(middle)):
+            if spread == 0:
                 raise DataError(f"{name!r} is {middle:g} in every training row: there is nothing to learn.")
+            if not SPREAD[0] <= spread <= SPREAD[1]:
+                raise DataError(
+                    f"{name!r} has the deviation {spread:g}; float32 can answer with {SPREAD[0]:g} to {SPREAD[1]:g}: "
+                    "give it in another unit."
+                )
         return Regression(self, classes, np.ones(len(classes), np.float32), mean, scale)
 
     def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Regression:
@@ -73,6 +81,7 @@ class Regression(Classification):
 
     mean: np.ndarray = field(default_factory=lambda: np.zeros(1))  # f64[k], of the training rows
     scale: np.ndarray = field(default_factory=lambda: np.ones(1))  # f64[k], their deviation
+    bias: np.ndarray | None = None  # f64[k], of a trained model's last layer, before it was rounded to float32
 
     headline: ClassVar[str] = "loss"
     told: ClassVar[tuple[str, ...]] = ("r2",)
@@ -82,10 +91,31 @@ class Regression(Classification):
         """What config.json says of the task."""
         return {**super().described(), "problem_type": "regression"}
 
+    def standardised(self, target: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """The numbers f64[n, k] as a batch holds them, f32: standardised by the training rows before they are rounded;
+        0 where ``label`` i32[n] is -1.
+
+        Raises:
+            DataError: one is too far from the training rows for float32.
+        """
+        with np.errstate(over="ignore"):  # refused below
+            found = np.where(label[:, None] >= 0, (target - self.mean) / self.scale, 0).astype(np.float32)
+        if not np.isfinite(found).all():
+            row, place = np.argwhere(~np.isfinite(found))[0].tolist()
+            raise DataError(
+                f"{self.classes[place]!r} is {target[row, place]:g} in a row, farther from the training rows "
+                f"(deviation {self.scale[place]:g}) than float32 can hold."
+            )
+        return found
+
+    def offset(self, params: dict[str, np.ndarray]) -> np.ndarray:
+        """What is added to the product of the last layer, f64[k]: its bias in the numbers' own units."""
+        return np.asarray(params.get("head/bias", 0), np.float64) * self.scale + self.mean
+
     def finished(self, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Trained parameters with the units put into the last layer: what is kept needs to know of no scale."""
         kernel = np.asarray(params["head/kernel"], np.float64) * self.scale
-        bias = np.asarray(params.get("head/bias", 0), np.float64) * self.scale + self.mean
+        bias = self.offset(params)
         finished = {**params, "head/kernel": kernel.astype(np.float32), "head/bias": bias.astype(np.float32)}
         if "head/bias" not in params and np.all(np.abs(bias) <= 1e-6 * self.scale):
             finished.pop("head/bias")  # a head without bias can stay so
@@ -99,10 +129,10 @@ class Regression(Classification):
     def loss(
         self, module: Classifier, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], Sums]:
-        """The loss of a batch, the mean over the numbers of each example; see :class:`Classification`."""
+        """The loss of a batch, whose targets are :meth:`standardised`: the mean over the numbers of each example; see
+        :class:`Classification`."""
         weight = batch["weight"].reshape(-1)
-        mean, scale = jnp.asarray(self.mean, jnp.float32), jnp.asarray(self.scale, jnp.float32)
-        truth = (batch["target"].reshape(-1, len(self.classes)) - mean) / scale
+        truth = batch["target"].reshape(-1, len(self.classes))
         batch, key, mix = changed(self.config, batch, key)
         aim = truth if mix is None else mix.share * truth + (1 - mix.share) * truth[mix.partner]
         found = module(batch, key=key).reshape(truth.shape)

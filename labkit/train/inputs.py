@@ -21,6 +21,7 @@ from labkit.data.newrows import features_of
 from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
 from labkit.data.pixels import Pixels
+from labkit.data.precision import rounded_away
 from labkit.data.rows import Rows, Spec
 from labkit.data.sound import Sound, as_wave, read_wav
 from labkit.data.spans import WindowBatches, Windows, windows
@@ -206,7 +207,7 @@ class Numbers:
             inputs = np.asarray(values)
             if inputs.dtype == object and self.kind == "features":
                 inputs = inputs.astype(np.float64)  # None is a missing value
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise DataError(f"the examples are no numbers of one shape; the model reads {self.shape}.") from None
         if self.kind == "image" and inputs.ndim == 3:
             inputs = inputs[..., None]
@@ -214,6 +215,8 @@ class Numbers:
             inputs = inputs.reshape(len(inputs), -1)
         if inputs.dtype.kind not in "uif" or inputs.shape[1:] != self.shape:
             raise DataError(f"examples of the shape {inputs.shape[1:]}, {inputs.dtype}; the model reads {self.shape}.")
+        if self.kind == "image" and (said := rounded_away(inputs)):
+            raise DataError(f"a picture cannot be read: {said}.")
         kind = np.float64 if self.kind == "features" else np.float32
         arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(kind))
         arrays = self.standard(arrays) if self.standard else arrays

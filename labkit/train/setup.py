@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from labkit.models import lora, sentence, weights
 from labkit.models.parts import compute_dtype
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
+from labkit.tasks.regress import Regression
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.flops import work_of
 from labkit.train.inputs import Numbers, Texts, inputs_of, opened, with_length
@@ -116,6 +117,14 @@ def plan_of(
     sized = inputs.sized(experiment.model)
     model = sized.replace(dtype=peers.agree(with_precision(sized).dtype)) if peers.count > 1 else with_precision(sized)
     parts = parts or (placement.data if placement else 1)
+    aims = getattr(experiment.task, "aim", "class") != "class"  # several labels or numbers, rather than one class
+    known = {"target": examples["train"].target} if aims else {}
+    classes, tokenizer = rows.spec.classes, getattr(inputs, "tokenizer", None)
+    task = experiment.task.bind(classes, examples["train"].label, tokenizer, **known)
+    if isinstance(task, Regression):
+        examples = {
+            name: replace(part, target=task.standardised(part.target, part.label)) for name, part in examples.items()
+        }
     batches, layout = inputs.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
     validation, _ = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
     if placement and (placement := placement.dividing(parts)) is None and train.devices:
@@ -125,15 +134,11 @@ def plan_of(
         )
     if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
         raise ConfigError(f"{placement.mesh.size} devices leave some of the {peers.count} processes without work.")
-    aims = getattr(experiment.task, "aim", "class") != "class"  # several labels or numbers, rather than one class
-    known = {"target": examples["train"].target} if aims else {}
     if (total := train.epochs * batches.steps_per_epoch) > STEPS:
         raise ConfigError(
             f"{train.epochs:,} epochs of {batches.steps_per_epoch:,} steps are {total:,} steps; a run has at most "
             f"{STEPS:,}. Take fewer epochs or a larger batch_size."
         )
-    classes, tokenizer = rows.spec.classes, getattr(inputs, "tokenizer", None)
-    task = experiment.task.bind(classes, examples["train"].label, tokenizer, **known)
     say("making the model")
     module = nnx.eval_shape(lambda: _adapt(task.module(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
     steps = steps_of(experiment, task, module, batches, placement)
@@ -230,12 +235,14 @@ def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None
     such as run and step, is sealed with it."""
     optimizer, task = setup.experiment.train.optimizer, setup.task
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
+    offset = {"offset": task.offset(merged).tolist()} if isinstance(task, Regression) and "head/bias" in merged else {}
     merged = task.finished(merged) if hasattr(task, "finished") else merged
     merged = {name: value for name, value in merged.items() if not name.startswith(task.unused)}
     facts = {
         "reads": setup.inputs.kind,
         "shape": list(getattr(setup.model, "input_shape", ())),
         "classes": task.classes,
+        **offset,  # the bias of the last layer, of which float32 may keep too little
     }
     if hasattr(setup.model, "save"):
         own = setup.inputs.tokenizer
@@ -283,16 +290,30 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | 
     model = inputs.sized(experiment.model)
     task = experiment.task.restored(classes, getattr(inputs, "tokenizer", None))
     module = nnx.eval_shape(lambda: task.module(model, nnx.Rngs(0)))
+    most = weights.UNITS if isinstance(task, Regression) else weights.LARGEST
     if hasattr(model, "save"):
         model.load(module.trunk, folder)
         task.load_head(module, folder, model)
         _fill_unused(module, task.unused, folder)
+        for path, value in weights.flatten(module).items():  # the head's too
+            limit = most if path[0] == "head" else weights.LARGEST
+            weights.check_values(np.asarray(value), "/".join(path), folder, limit)
     else:
-        weights.load_own(module, folder)
-    most = weights.FINITE if getattr(experiment.task, "aim", "") == "number" else weights.LARGEST
-    for path, value in weights.flatten(module).items():
-        weights.check_values(np.asarray(value), "/".join(path), folder, most)
+        weights.load_own(module, folder, most)
+    if isinstance(task, Regression) and (bias := _offset(facts.get("offset"), module)) is not None:
+        task = replace(task, bias=bias)
     return module, task, inputs
+
+
+def _offset(told: Any, module: Any) -> np.ndarray | None:
+    """The bias of the last layer, f64[k], as the model's folder tells it, where it is that of the weights."""
+    if module.head.bias is None or not isinstance(told, list):
+        return None
+    rounded = np.asarray(module.head.bias[...], np.float64)
+    if len(told) != len(rounded) or not all(isinstance(value, float) for value in told):
+        return None
+    step = np.spacing(np.abs(rounded).astype(np.float32))
+    return np.array(told) if np.all(np.abs(np.array(told) - rounded) <= step) else None
 
 
 def _fill_unused(module: nnx.Module, unused: tuple[str, ...], folder: Path) -> None:

@@ -161,8 +161,10 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
         with pytest.raises(DataError, match=said):
             single.predict(given)
     close(single.predict({"review": ["good film 3"]}), single.predict(["good film 3"]))
-    with pytest.raises(TypeError, match="predict takes a list of texts"):
-        single.predict("good film")
+    close([single.predict("good film")], single.predict(["good film"]))
+    with pytest.raises(DataError, match=r"no file 'reviws.csv'\. If this is a text, give it in a list"):
+        single.predict("reviws.csv")
+    assert single.predict(["reviws.csv"])[0].label
     with pytest.raises(ConfigError, match=r"predict has no setting 'pair'\. Did you mean 'pairs'\?"):
         single.predict(["good"], pair=["bad"])
 

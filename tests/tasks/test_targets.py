@@ -82,7 +82,7 @@ def test_sums_of_batches_are_the_sums_of_all(model):
 def test_a_regression_learns_in_deviations_and_answers_in_units(model, kind):
     target = np.random.default_rng(3).normal([100, -3], [20, 0.1], (6, 2)).astype(np.float32)
     task = Regress(loss=kind).bind(("price", "slope"), KNOWN, target=target)
-    module, batch = task.module(model, nnx.Rngs(0)), batch_of(target)
+    module, batch = task.module(model, nnx.Rngs(0)), batch_of(task.standardised(target, KNOWN))
     total, _, sums = task.loss(module, batch, None)
     answer = np.asarray(task.probabilities(module, batch), np.float64)[:6]
     off = (answer - target) / target.std(0)
@@ -106,6 +106,12 @@ def test_what_cannot_be_learned_is_said():
         MultiLabel().bind(("a",), KNOWN, target=np.ones((6, 1), np.float32))
     with pytest.raises(DataError, match="'y' is 3 in every training row"):
         Regress().bind(("y",), KNOWN, target=np.full((6, 1), 3, np.float32))
+    with pytest.raises(DataError, match=r"'y' has the deviation 1e-200; .* give it in another unit"):
+        Regress().bind(("y",), KNOWN, target=np.array([[-1e-200], [1e-200]] * 3))
+    far = Regress().bind(("y",), KNOWN[:4], target=np.array([[0.0], [1e-20]] * 2))
+    with pytest.raises(DataError, match="'y' is 1e\\+30 in a row, farther from the training rows"):
+        far.standardised(np.array([[1e30]]), KNOWN[:1])
+    assert far.standardised(np.array([[1e30]]), np.array([-1])) == 0  # nothing is known of that row
     with pytest.raises(DataError, match="two training rows or more; there are 1"):
         Regress().bind(("y",), np.array([0, -1]), target=np.ones((2, 1), np.float32))
 
