@@ -9,6 +9,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -305,6 +306,8 @@ def _runs(ctx: typer.Context, as_json: AsJson = False, folder: Folder = None) ->
         return
     from labkit import lab as front
 
+    if not as_json:  # the table names them
+        logging.getLogger("labkit.store").setLevel(logging.ERROR)
     found = front.runs(folder)
     _say(found.to_pandas().to_json(orient="records", indent=1) if as_json else repr(found))
 

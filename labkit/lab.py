@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.base.config import Config, known_settings, load_file
 from labkit.base.errors import ConfigError, DataError, RunError
-from labkit.base.shown import printed
+from labkit.base.shown import escape, printed
 from labkit.data.rows import Rows
 from labkit.planning import experiment_of
+from labkit.train import liveness
 from labkit.train.assess import Scores
 from labkit.train.experiment import Experiment
 from labkit.train.run import Run as BaseRun
 from labkit.train.run import model_of
-from labkit.train.store import RunInfo, Store
+from labkit.train.store import RunInfo, Store, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from labkit.ship.server import Endpoint
 
 Tool = TypeVar("Tool")
+#: Seconds for which a run in the foreground goes on while its store cannot be read.
+UNREADABLE = 300.0
 
 
 class Run(BaseRun):
@@ -231,11 +234,18 @@ class Runs(Sequence[Run]):
 
         return figure({f"{run.name} ({run.id})": run for run in self})
 
+    @property
+    def notes(self) -> list[str]:
+        """Runs that cannot be read, and what of the run store was damaged and restored, a sentence each."""
+        return self.store.notes
+
     def __repr__(self) -> str:
-        return printed(self.to_pandas().to_string(index=False, na_rep="")) if self._infos else "no runs yet"
+        table = self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"
+        return printed("\n".join([table, *self.notes]))
 
     def _repr_html_(self) -> str:
-        return self.to_pandas().to_html(index=False, na_rep="") if self._infos else "no runs yet"
+        table = self.to_pandas().to_html(index=False, na_rep="") if self._infos else "no runs yet"
+        return table + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
 
 
 def fit(
@@ -395,9 +405,17 @@ def _foreground(run: Run) -> None:
     """Show progress until the run is over. The first interrupt (or SIGTERM) stops it at the next step, its model kept;
     a second one goes through."""
     renew, close = _watcher(run)
+    since = time.monotonic()
     with _interrupt_stops(run):
-        while not run.info.over:
-            renew()
+        while True:
+            try:
+                if run.info.over:
+                    break
+                renew()
+                since = time.monotonic()
+            except StoreError:  # a run in this process waits for room as well, and then ends
+                if not liveness.has_thread(run.store.folder, run.id) or time.monotonic() - since > UNREADABLE:
+                    raise
             time.sleep(0.1)
     close()
     run.wait()
@@ -432,8 +450,12 @@ def _interrupt_stops(run: Run) -> Iterator[None]:
 
     def stop(signum: int, frame: FrameType | None) -> None:
         signal.signal(signum, before[signum])
-        with contextlib.suppress(RunError):
+        try:
             run.stop()
+        except StoreError:  # on a full disk
+            run.store.unwritten.append("stop")
+        except RunError:
+            pass
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -461,8 +483,6 @@ def _headline(info: RunInfo) -> dict[str, Any]:
 
 def _flat(info: RunInfo) -> dict[str, Any]:
     """Every setting of the run's experiment, the names joined by dots."""
-    import tomllib
-
     found: dict[str, Any] = {}
 
     def walk(values: dict[str, Any], place: str) -> None:
@@ -472,6 +492,6 @@ def _flat(info: RunInfo) -> dict[str, Any]:
             else:
                 found[place + key] = value
 
-    walk(tomllib.loads(info.experiment), "")
+    walk(info.settings(), "")
     found.pop("name", None)
     return found

@@ -239,6 +239,11 @@ SENTENCES: dict[str, str] = {
     "keep = *; it must be 'best' or 'last'.": "保留 = *；应为 'best' 或 'last'。",
     "run * is *: it takes no *.*": "运行 * 的状态为†：不接受 *。†",
     "run * is *; it cannot be started.": "运行 * 的状态为†；无法启动。",
+    "run * is being worked on by a process that holds its lock.": "运行 * 正由一个持有其锁的进程处理。",
+    "run * of * cannot be read: its row in the run store is damaged.": (
+        "无法读取运行 *（在 * 中）：运行库中的记录已损坏。"
+    ),
+    "run * could not write how it ended: * *": "运行 * 未能写入其结束状态：* †",
     "this run began with batches in * part(s), which * devices cannot share: set devices = 0 to take it up on as "
     "many as can.": ("此运行开始时每批分为 * 份，* 个设备无法均分：请将“设备数”设为 0，使用尽可能多的设备。"),
     "there are no rows of *; the rows have *.": "没有†的行；现有 *。",

@@ -317,6 +317,9 @@ WARNINGS: dict[str, str] = {
     "The checkpoint of step * is not there any more: the run goes on from step *.": (
         "第 * 步的检查点已不存在：运行从第 * 步继续。"
     ),
+    "The best evaluation was that of step *, whose checkpoint is not there: the model is that of step *.": (
+        "最佳评估为第 * 步，其检查点不存在：模型取自第 * 步。"
+    ),
     "Checkpoint set aside, not used: *.": "已搁置、未使用的检查点：†。",
     "The pretrained weights have no *: it starts from random values, as the head does.": (
         "预训练权重中没有 *：它与输出层一样从随机值开始。"

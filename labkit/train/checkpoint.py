@@ -24,14 +24,15 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from labkit.base import manifest
+from labkit.base import lock, manifest
 from labkit.base.cache import sync_folder
 from labkit.base.errors import RunError
+from labkit.train.hooks import silence_orbax
 from labkit.train.peers import ALONE, Peers
 from labkit.train.provenance import Provenance
 from labkit.train.step import State
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file it opens
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file, and failures that it raises as well
 
 #: Bytes beside the arrays: Orbax's own files, and the records that go on being written.
 ROOM = 4 << 20
@@ -59,6 +60,7 @@ class Checkpoints:
     def __init__(self, folder: Path, peers: Peers = ALONE, provenance: Provenance | None = None):
         self.folder, self.peers, self.provenance = folder.absolute(), peers, provenance
         self.damaged: list[str] = []
+        silence_orbax()
         self._verified: set[int] = set()  # saved or checked by this object
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         self._writer = ThreadPoolExecutor(1, "labkit-save")
@@ -310,7 +312,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
     """
     with open(folder / "lock", "a+", encoding="utf-8") as file:
         try:
-            _lock(file)
+            lock.acquire(file)
         except OSError:
             raise RunError(
                 f"run {folder.name!r} is being worked on already{_holder(folder)}. "
@@ -328,17 +330,3 @@ def _holder(folder: Path) -> str:
         return f", by process {told['pid']} on {told['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-try:
-    import fcntl
-
-    def _lock(file) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-except ImportError:  # Windows
-    import msvcrt
-
-    def _lock(file) -> None:
-        file.seek(1 << 20)  # beyond what is written, which others may then read
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]

@@ -33,7 +33,7 @@ from labkit.train.selection import best_of, without_gain
 from labkit.train.setup import prepare, save_model, shapes_of
 from labkit.train.step import State
 from labkit.train.store import Record, Store
-from labkit.train.teller import Teller, say_at_last, told
+from labkit.train.teller import Teller, told
 
 #: Seconds between two looks at the clock's business: flushing records, heartbeat.
 FLUSH = 0.25
@@ -78,8 +78,10 @@ def work(store: Store, run_id: str, peers: Peers = ALONE) -> None:
         except Exception as error:
             if peers.count > 1 and not isinstance(error, LabkitError):
                 raise  # the others wait for this process: it ends, and all begin again
-            end = {"status": "failed", **told(error, loop.train.batch_size if loop else 0, loop.shape if loop else "")}
-        say_at_last(store, run_id, {**end, "ended": time.time()})
+            size = (loop.train.batch_size, loop.shape) if loop else (0, "")
+            end = {"status": "failed", **told(error, *size, run_id)}
+        teller = loop.teller if loop else Teller(store, run_id)
+        teller.tell_at_last(**end, ended=time.time())
 
 
 class _Loop:
@@ -203,7 +205,7 @@ class _Loop:
         self._read(0)
         if self.step and self.evaluated != self.step:
             self._evaluate()
-        self._say("saving", "the last checkpoint and the model")
+        self.teller.tell_at_last(status="saving", message="the last checkpoint and the model")
         self._save()
         self._settle()
         params, step = self.state.params, self.step
@@ -211,12 +213,13 @@ class _Loop:
             params, step = self.checkpoints.restore(best, self.state).params, best
         params = self.steps.on_host(params)
         if self.peers.lead:
-            save_model(self.setup, params, self.folder / "model", run=self.id, step=step)
+            place = self.folder / "model"
+            self.teller.with_room(lambda: save_model(self.setup, params, place, run=self.id, step=step))
         self.teller.tell(summary={"model_step": step, **self._scores(step), **self._outcome(step)})
 
     def _outcome(self, step: int) -> dict[str, Any]:
         """What the run says of itself at its end: truncation, and a model of ``step`` that is worth nothing."""
-        told = self.store.records(self.id, split="train")
+        told = self.teller.recorded("train")
         losses = [record.value for record in told if record.name == "loss"]
         summary = self.setup.summary
         found = outcome_of(self.experiment, summary, losses, self._evaluations().get(step, {}))
@@ -228,7 +231,13 @@ class _Loop:
         """The step of the best evaluation, where that is the one to keep, is not this one, and is still whole."""
         keep = self.overrides.keep or self.train.keep
         best = self._best() if keep == "best" and self.peers.lead else None
-        if not best or best[0] == self.step or best[0] not in self.checkpoints.steps:
+        if not best or best[0] == self.step:
+            return None
+        if best[0] not in self.checkpoints.steps:
+            self.setup.summary["warnings"].append(
+                f"The best evaluation was that of step {best[0]}, whose checkpoint is not there: the model is that of "
+                f"step {self.step}."
+            )
             return None
         sound = self.checkpoints.sound(best[0])
         self._tell_damage()
@@ -416,7 +425,7 @@ class _Loop:
         return self.peers.agree(without_gain(self._evaluations(), *self._metric()) >= self.train.patience)
 
     def _validation(self) -> list[Record]:
-        return self.store.records(self.id, split="validation")
+        return self.teller.recorded("validation")
 
     def _evaluations(self) -> dict[int, dict[str, float]]:
         """Step → metric → value, of the validation rows."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import secrets
 import sys
-import threading
 import time
 from collections.abc import Generator
 from importlib import metadata
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 from labkit.base import code, guard, manifest
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, RunError, WeightsError
+from labkit.train import liveness
 from labkit.train.experiment import Data, Experiment
-from labkit.train.store import RunInfo, Store
+from labkit.train.store import RunInfo, Store, make_room
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,8 +53,13 @@ class Run:
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         classes = list(rows.spec.classes[:SINGLE]) if experiment.task.labelled else []
         info = store.create(run_id, name, experiment=dumps(experiment), summary={"classes": classes})
-        rows.save(info.folder / "data")
-        (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
+        try:
+            (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
+            rows.save(info.folder / "data")
+        except BaseException as error:  # such as a full disk: the run is in the list, and says why it cannot be started
+            with contextlib.suppress(RunError):
+                store.update(run_id, status="failed", error=f"{type(error).__name__}: {error}")
+            raise
         return cls(store, run_id)
 
     # --- watching ---------------------------------------------------------------------------------------------
@@ -152,20 +158,30 @@ class Run:
         Raises:
             RunError: it is being worked on, or has finished.
         """
-        info = self.info
-        if info.status not in ("created", "stopped", "failed", "lost"):
-            raise RunError(f"run {info.name!r} is {info.status}; it cannot be started.")
+        info = self.store.claim(
+            self.id, ("created", "stopped", "failed", "lost"), status="preparing", message="", heartbeat=time.time(),
+            pid=os.getpid(), watcher={}, **process_of(),
+        )  # fmt: skip
         self.store.take(self.id, info.step, but="set")  # a stop or pause was for the session that has ended
-        self.store.update(self.id, status="preparing", message="", heartbeat=time.time(), pid=None)
         if detach or processes > 1:
             from labkit.train.worker import start
 
-            self.store.update(self.id, environment={}, pid=start(self.store, info, processes))
+            pid = start(self.store, info, processes)
+            watcher = liveness.process_record(pid)
+            # Until its worker has said so, the watching process is the one that works on the run.
+            mine = {} if self.info.pid != os.getpid() else {"pid": pid, "process": watcher, "environment": {}}
+            self.store.update(self.id, watcher=watcher, **mine)
         else:
             from labkit.train.loop import work
+            from labkit.train.teller import no_room
 
-            self.store.update(self.id, pid=os.getpid(), **process_of())
-            threading.Thread(target=work, args=(self.store, self.id), name=f"labkit {self.id}", daemon=True).start()
+            thread = liveness.Worker(
+                f"labkit {self.id}",
+                lambda: work(self.store, self.id),
+                lambda e: make_room(self.id) if no_room(e) else "",
+            )
+            liveness.THREADS[str(self.store.folder), self.id] = thread
+            thread.start()
         return self
 
     def wait(self, timeout: float | None = None) -> Self:
@@ -195,6 +211,8 @@ class Run:
         info = self.info
         if info.status == "failed":
             raise RunError(f"run {info.name!r} failed: {info.error}{' ' + info.cure if info.cure else ''}")
+        if info.status == "lost" and info.error:
+            raise RunError(f"run {info.name!r} could not write how it ended: {info.error} {info.cure}")
         if info.status == "lost":
             raise RunError(f"the process of run {info.name!r} has ended without a word. {info.cure}")
         return info.over
@@ -275,15 +293,12 @@ def _data_lines(data: Data) -> list[str]:
 
 
 def process_of() -> dict[str, Any]:
-    """The environment of this process as a field of the run: versions, platform, and when the process began."""
-    import psutil
-
+    """This process as fields of the run: its identity, and its environment, versions and platform."""
     found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
     for package in _VERSIONS:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    found["process_started"] = psutil.Process().create_time()
     found["command"] = os.path.basename(sys.argv[0] or "python")
-    return {"environment": found}
+    return {"environment": found, "process": liveness.process_record()}

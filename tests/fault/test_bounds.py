@@ -225,7 +225,7 @@ def header(tensors: dict | str, data: bytes = b"") -> bytes:
         (header({"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}, b"\0"), "dtype 'F4'"),
         (header({"a": {"dtype": [], "shape": [2], "data_offsets": [0, 1]}}, b"\0"), "damaged"),
         (header('{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}, '
-                '"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}', b"\0"), "'a' twice"),
+                '"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}', b"\0"), "'a' stands there twice"),
     ],
 )  # fmt: skip
 def test_odd_tensors_are_explained(tmp_path, content, says):
