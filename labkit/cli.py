@@ -237,7 +237,7 @@ def predict(
     if out.exists() and Path(file).exists() and out.samefile(file):
         raise ConfigError(f"{out} would replace its own source; give --out another name.")
     with _replacing(out) as target:
-        count = _WRITERS[out.suffix.lower()](target, answers, predictor.aim == "labels")
+        count = _WRITERS[out.suffix.lower()](target, answers, predictor.problem_type == "labels")
     _say(f"{count} rows in {out}", err=True)
 
 

@@ -129,7 +129,7 @@ class Run(BaseRun):
         from labkit.ship.caveats import with_warnings
 
         rows, task = self.rows, self.experiment.task
-        if not task.labelled:
+        if task.problem_type is None:
             scores = judging.scores_of(self, split, baselines)
             self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
             return scores

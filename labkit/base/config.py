@@ -60,8 +60,9 @@ class Config:
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a field whose value is not among its choices or out of its range."""
+        values = self.values()
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, meta = getattr(self, field.name), field.metadata
+            value, meta = values[field.name], field.metadata
             where = f"{type(self).__name__}.{field.name}"
             if value is None:
                 continue
@@ -74,15 +75,24 @@ class Config:
             for number in value if several else (value,):
                 _check_range(where, number, meta.get("low"), meta.get("high"))
 
+    @classmethod
+    def required(cls) -> list[str]:
+        """Fields that must be given."""
+        none, fields = dataclasses.MISSING, dataclasses.fields(cls)  # type: ignore[arg-type]
+        return [field.name for field in fields if field.default is none and field.default_factory is none]
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed; an unknown field raises :class:`ConfigError` with the nearest name."""
         _known(type(self), changes, type(self).__name__)
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
+    def values(self) -> dict[str, Any]:
+        """The fields by name, as they are."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as values TOML can hold; fields that are None are left out."""
-        pairs = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))  # type: ignore[arg-type]
-        return {name: _plain(value) for name, value in pairs if value is not None}
+        return {name: _plain(value) for name, value in self.values().items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "") -> Self:
@@ -100,7 +110,7 @@ class Config:
             raise ConfigError(f"{where} must be a table of settings, not {short(values)}.")
         _known(cls, values, where)
         hints = typing.get_type_hints(cls)
-        if missing := [name for name in _required(cls) if name not in values]:
+        if missing := [name for name in cls.required() if name not in values]:
             raise ConfigError(f"{where} lacks the setting {missing[0]!r}.")
         return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
@@ -186,11 +196,6 @@ def load_file(cls: type[Any], path: Path) -> Any:
 
 def _known(cls: type[Any], values: dict[str, Any], where: str) -> None:
     check_names(where, values, [field.name for field in dataclasses.fields(cls)])
-
-
-def _required(cls: type[Any]) -> list[str]:
-    none = dataclasses.MISSING
-    return [field.name for field in dataclasses.fields(cls) if field.default is none and field.default_factory is none]
 
 
 def _plain(value: Any) -> Any:

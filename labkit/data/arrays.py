@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from labkit.base.config import Config, option
 from labkit.base.errors import DataError
 from labkit.data import precision
 from labkit.data.arrow import batches, column
-from labkit.data.batch import Batch, checked_rows, checked_weights, mixed, targeted
+from labkit.data.batch import Batch, Batches, mixed
 from labkit.data.cells import Column
 from labkit.data.rows import Spec
 from labkit.data.targets import targets_of
@@ -44,6 +43,7 @@ class Arrays:
     row: np.ndarray
     names: tuple[str, ...] = ()
     target: np.ndarray | None = None
+    truncated: ClassVar[int] = 0
 
     @classmethod
     def unlabelled(cls, inputs: np.ndarray, names: tuple[str, ...] = ()) -> Arrays:
@@ -150,8 +150,8 @@ class Standard(Config):
         )
 
 
-class ArrayBatches:
-    """An endless sequence of batches in which every example appears exactly once an epoch.
+class ArrayBatches(Batches):
+    """Batches of examples of one shape.
 
     A batch is ``{"inputs": [b, …] of the arrays' data type, "label": i32[b], "weight": f32[b], "index": i32[b]}``, with
     ``"target": f32[b, k]`` where the arrays have targets.
@@ -181,11 +181,8 @@ class ArrayBatches:
         weights: np.ndarray | None = None,
         labelled_only: bool = True,
     ):
-        self._rows = checked_rows(arrays, batch_size, seed, labelled_only)
-        self._weights = checked_weights(weights, len(arrays))
-        self.arrays, self.batch_size, self.seed, self.shuffle = arrays, int(batch_size), int(seed), shuffle
-        self.examples = len(self._rows)
-        self._plans: dict[int, np.ndarray] = {}
+        super().__init__(arrays, batch_size, seed, shuffle, weights, labelled_only)
+        self.arrays = arrays
 
     @property
     def steps_per_epoch(self) -> int:
@@ -198,56 +195,24 @@ class ArrayBatches:
         return [(self.batch_size, *self.arrays.shape)] if self.examples else []
 
     @property
-    def examples_per_step(self) -> float:
-        """Real examples in a batch, on average."""
-        return self.examples / max(1, self.steps_per_epoch)
-
-    @property
     def padding_share(self) -> float:
         """Share of an epoch's places that hold no example; 0 to 1."""
         places = self.steps_per_epoch * self.batch_size
         return 1 - self.examples / places if places else 0.0
 
-    def at(self, step: int) -> Batch:
-        """The batch of any step of any epoch; the same seed and step give the same batch, in any process.
+    def _planned(self, epoch: int) -> np.ndarray:
+        """Rows of every batch of an epoch i32[steps, b] (-1: filler)."""
+        order = np.full((self.steps_per_epoch, self.batch_size), -1, np.int32)
+        order.flat[: self.examples] = (
+            self._rows[mixed(self._bits(epoch), self.examples)] if self.shuffle else self._rows
+        )
+        return order
 
-        Raises:
-            DataError: a negative step, or there are no examples.
-        """
-        count = self.steps_per_epoch
-        if step < 0 or not count:
-            raise DataError(f"there is no batch at step {step} ({self.examples} examples).")
-        epoch, place = divmod(int(step), count)
-        index = self._plan(epoch if self.shuffle else 0)[place]
-        real = index >= 0
+    def _batch(self, plan: np.ndarray, place: int) -> Batch:
+        index = plan[place]
         inputs = self.arrays.inputs.take(index, 0, mode="clip")  # "clip" is the fast mode; -1 becomes 0
-        inputs[~real] = 0
-        weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
-        return {
-            "inputs": inputs,
-            "label": np.maximum(self.arrays.label.take(index, mode="clip"), 0) * real,
-            "weight": weight.astype(np.float32),
-            "index": index.copy(),
-            **targeted(self.arrays, index),
-        }
-
-    def __len__(self) -> int:
-        return self.steps_per_epoch
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches of the first epoch, in order."""
-        return (self.at(step) for step in range(self.steps_per_epoch))
-
-    def _plan(self, epoch: int) -> np.ndarray:
-        """Rows of every batch of an epoch i32[steps, b] (-1: filler); the last two epochs are kept."""
-        plans = self._plans
-        if epoch not in plans:
-            order = np.full((self.steps_per_epoch, self.batch_size), -1, np.int32)
-            bits = np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
-            order.flat[: self.examples] = self._rows[mixed(bits, self.examples)] if self.shuffle else self._rows
-            plans = {**dict(list(plans.items())[-1:]), epoch: order}
-            self._plans = plans  # in one assignment: other threads see the old ones or the new
-        return plans[epoch]
+        inputs[index < 0] = 0
+        return {"inputs": inputs, **self._known(index)}
 
 
 def _schema(dataset: datasets.Dataset) -> tuple[list[str], list[pa.DataType]]:

@@ -301,7 +301,8 @@ def settings(config: Any, specials: weights.Specials | None = None) -> dict[str,
     layout = LAYOUTS[config.layout]
     ids = {**layout.says, **({} if specials is None else specials.settings())}
     ids = {name: value for name, value in ids.items() if name in layout.says}
-    own = {key: getattr(config, name) for name, key in layout.foreign.items()}
+    values = config.values()
+    own = {key: values[name] for name, key in layout.foreign.items()}
     return {
         **own,
         layout.foreign["vocab_size"]: config.vocabulary,

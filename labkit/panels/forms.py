@@ -54,8 +54,9 @@ class Form:
         self.hints = {name: _plain_hint(hint) for name, hint in hints.items()}
         self.open = {name for name, hint in hints.items() if type(None) in typing.get_args(hint)}  # may be left out
         self.fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+        values = config.values()
         shown = [name for name in self.fields if name not in LEFT_OUT] if names is None else list(names)
-        self.controls = {name: self._control(self.fields[name], getattr(config, name)) for name in shown}
+        self.controls = {name: self._control(self.fields[name], values[name]) for name in shown}
         before = len(panel.callbacks)
         for name, control in self.controls.items():
             panel.on_change(control, lambda value, name=name: changed({name: self._value(name, value)}))
@@ -66,9 +67,10 @@ class Form:
 
     def fill(self, config: Config, locked: Sequence[str] = ()) -> None:
         """Show the values of a config of the same class; ``locked`` fields cannot be changed."""
+        values = config.values()
         with self.panel.filling():
             for name, control in self.controls.items():
-                value = getattr(config, name)
+                value = values[name]
                 if isinstance(control, widgets.IntSlider):
                     control.max, control.min = max(control.max, value), min(control.min, value)
                 control.value = _text_of(value) if isinstance(control, widgets.Text) else value

@@ -127,6 +127,11 @@ def word(key: str, language: str = "en", **places: object) -> str:
     return TABLE[key][LANGUAGES.index(language)].format(**places)
 
 
+def title_of(noun: str, name: str, language: str = "en") -> str:
+    """What a registered ``noun`` ("task", "model") is called; one of a user's own by its name."""
+    return word(f"{noun}_{name}", language) if f"{noun}_{name}" in TABLE else name.replace("_", " ")
+
+
 def label_of(field: str, language: str = "en") -> str:
     """What a setting is called."""
     return FIELDS[field][LANGUAGES.index(language)] if field in FIELDS else field.replace("_", " ")

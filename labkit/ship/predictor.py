@@ -13,13 +13,19 @@ from flax import nnx
 
 from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, WeightsError
+from labkit.base.registry import ByClass
 from labkit.base.shown import visible
 from labkit.data.given import check_no_file, columns_of, is_place, paths_in, records_of, table_of, texts_in, texts_of
 from labkit.judge.explain import Explainer
 from labkit.judge.explanation import Attention, Explanation
 from labkit.ship.opening import experiment_in
 from labkit.tasks import tasks
-from labkit.tasks.classify import Supervised
+from labkit.tasks.base import ProblemType
+from labkit.tasks.embed import Embed
+from labkit.tasks.lm import LanguageModel
+from labkit.tasks.pretrain import Pretrain
+from labkit.tasks.qa import Answer
+from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.inputs import Texts
 from labkit.train.setup import load_model
 
@@ -78,13 +84,15 @@ class Estimate:
 #: Kind of examples → their name.
 NOUNS = {"image": "pictures", "audio": "sounds", "features": "features"}
 #: Task without classes → how its models are used.
-USED_BY = {
-    "lm": "run.generate(prompts), or lk.Generator(folder)",
-    "pretrain": "run.fill(text), or lk.Filler(folder)",
-    "qa": "run.answer(questions, paragraphs), or labkit.ship.answerer.Answerer(folder)",
-    "embed": "run.embed(texts), or lk.Embedder(folder)",
-    "seq2seq": "run.translate(texts), or labkit.ship.translator.Translator(folder)",
-}
+USED_BY: ByClass[str] = ByClass(
+    {
+        LanguageModel: "run.generate(prompts), or lk.Generator(folder)",
+        Pretrain: "run.fill(text), or lk.Filler(folder)",
+        Answer: "run.answer(questions, paragraphs), or labkit.ship.answerer.Answerer(folder)",
+        Embed: "run.embed(texts), or lk.Embedder(folder)",
+        Seq2Seq: "run.translate(texts), or labkit.ship.translator.Translator(folder)",
+    }
+)
 
 
 class Predictor:
@@ -100,23 +108,23 @@ class Predictor:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.experiment = experiment_in(self.folder)
-        if not isinstance(self.experiment.task, Supervised):
+        if self.experiment.task.problem_type is None:
             learnt = tasks.name_of(self.experiment.task)
             raise WeightsError(
                 f"{self.folder.name!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use "
-                f"{USED_BY[learnt]}."
+                f"{USED_BY.get(type(self.experiment.task)) or 'run.evaluate()'}."
             )
-        self.aim = self.experiment.task.aim
-        module, task, self.inputs = load_model(self.experiment, self.folder)
-        self.classes = task.classes
+        self.problem_type = self.experiment.task.problem_type
+        module, head, self.inputs = load_model(self.experiment, self.folder)
+        self.classes = head.classes
         marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again
         self._separator = next((mark for mark in marks if not any(mark.strip() in name for name in self.classes)), "\n")
-        self._offset = getattr(task, "bias", None)
+        self._offset = head.bias
         if self._offset is not None:  # added in float64, as float32 would round the sum
             module.head.bias = nnx.Param(jax.numpy.zeros_like(module.head.bias[...]))
-        self.explainer = Explainer(module, task.classes, self.inputs, self.aim, self._offset)
+        self.explainer = Explainer(module, head.classes, self.inputs, self.problem_type, self._offset)
         graph, self._state = nnx.split(module)
-        self._answer = jax.jit(lambda state, batch: task.probabilities(nnx.merge(graph, state), batch))
+        self._answer = jax.jit(lambda state, batch: head.predict(nnx.merge(graph, state), batch))
 
     def __repr__(self) -> str:
         return f"<predictor: {visible(', '.join(self.classes))}>"
@@ -235,9 +243,9 @@ class Predictor:
     def told(self, row: np.ndarray) -> Prediction | Estimate:
         """What a row of :meth:`probabilities` says, f32[c]."""
         named = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
-        if self.aim == "number":
+        if self.problem_type is ProblemType.NUMBER:
             return Estimate(named, self._digits(row))
-        if self.aim == "class":
+        if self.problem_type is ProblemType.CLASS:
             best = int(row.argmax())
             return Prediction(self.classes[best], float(row[best]), named)
         given = row >= self.experiment.task.threshold
@@ -274,7 +282,7 @@ class Predictor:
         """Probability of every class f32[n, c], or the numbers of a regression f64[n, c]; ``clean=False`` for texts
         that were cleaned before. See :meth:`predict`."""
         examples, pairs = self._given(examples, pairs)
-        kind = np.float64 if self.aim == "number" else np.float32
+        kind = np.float64 if self.problem_type is ProblemType.NUMBER else np.float32
         result = np.zeros((len(examples), len(self.classes)), kind)
         if not len(examples):
             return result

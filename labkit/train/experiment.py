@@ -15,9 +15,10 @@ from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.data.split import check_leakage
 from labkit.models import models
+from labkit.models.base import Modality, ModelConfig
 from labkit.tasks import BY_AIM, tasks
+from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
-from labkit.tasks.embed import Embed
 from labkit.train.optim import RULES, Optimizer
 from labkit.train.rates import with_rate
 
@@ -55,7 +56,7 @@ class Data(Config):
             text = pipeline(text)
         return text
 
-    def load(self, task: Any) -> Rows:
+    def load(self, task: Task) -> Rows:
         """The rows, ready for ``task``. Raises :class:`ConfigError` where there is no source to load them from."""
         if not self.source:
             raise ConfigError("data.source is empty: these rows were made in Python and cannot be loaded again.")
@@ -68,7 +69,7 @@ class Data(Config):
         return ready(rows, task, self.accept_leakage)
 
 
-def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
+def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
     """``rows`` split as training on ``task`` needs it and free of leakage; what is split already stays so.
 
     Running text is cut in its order; that a line of it comes again is no leakage.
@@ -76,17 +77,17 @@ def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
     Raises:
         DataError: they cannot be trained on, or rows of validation or test stand in train too.
     """
-    if (kind := rows.spec.kind) not in task.reads:
-        reads = " or ".join(_KINDS[each] for each in task.reads)
+    if (kind := rows.spec.kind) not in task.modalities:
+        reads = " or ".join(_KINDS[each] for each in task.modalities)
         raise DataError(f"these rows hold {_KINDS[kind]}; {type(task).__name__} learns from {reads}.")
-    if task.labelled:
+    if task.problem_type is not None:
         rows.spec.check_trainable()
-        if rows.spec.aim != task.aim:
+        if rows.spec.aim != task.problem_type:
             raise ConfigError(
                 f"{_AIMS[rows.spec.aim]} is known of each of these rows; {tasks.name_of(task)!r} learns "
-                f"{_AIMS[task.aim]}. The task for them is {BY_AIM[rows.spec.aim]!r}."
+                f"{_AIMS[task.problem_type]}. The task for them is {BY_AIM[rows.spec.aim]!r}."
             )
-    if task.form in ("stream", "pairs"):
+    if task.example_format.running:
         whole = {"validation", "test"} <= set(rows.splits)
         return rows if whole else rows.split(in_order=True, accept_leakage=True)
     if not {"validation", "test"} <= set(rows.splits):
@@ -95,26 +96,42 @@ def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
     return rows
 
 
-def check_reads(model: Any, rows: Rows, task: Any) -> None:
+def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
     """Raise where an architecture cannot read these rows (:class:`DataError`; a perceptron takes pictures too) or
     cannot learn the task (:class:`ConfigError`)."""
-    if task.models and (name := models.name_of(model)) not in task.models:
-        able = ", ".join(task.models)
-        raise ConfigError(f"{name} cannot learn {tasks.name_of(task)!r}. Architectures that can: {able}.")
+    if task.needs not in model.capabilities:
+        able = ", ".join(learners(task))
+        raise ConfigError(
+            f"{models.name_of(model)} cannot learn {tasks.name_of(task)!r}. Architectures that can: {able}."
+        )
     kind = rows.spec.kind
-    readers = {"image": ("image", "features"), "audio": ("image", "features"), "text": ("text", "pair")}.get(
-        kind, (kind,)
-    )
-    if model.reads not in readers:
-        fit = ", ".join(name for name in models if models[name].reads in readers)
+    readers = _READERS[kind]
+    if model.modality not in readers:
+        fit = ", ".join(name for name in models if models[name].modality in readers)
         raise DataError(
-            f"these rows hold {_KINDS[kind]}; {type(model).__name__} reads {_KINDS[model.reads]}. "
+            f"these rows hold {_KINDS[kind]}; {type(model).__name__} reads {_KINDS[model.modality]}. "
             f"Architectures for {_KINDS[kind]}: {fit or 'none'}."
         )
 
 
+def learners(task: Task | type[Task]) -> list[str]:
+    """Names of the architectures that can learn a task."""
+    return [name for name in models if task.needs in models[name].capabilities]
+
+
+#: Modality of rows → modalities of models that read them.
+_READERS = {
+    Modality.TEXT: (Modality.TEXT, Modality.PAIR),
+    Modality.IMAGE: (Modality.IMAGE, Modality.FEATURES),
+    Modality.AUDIO: (Modality.IMAGE, Modality.FEATURES),
+    Modality.FEATURES: (Modality.FEATURES,),
+}
 _KINDS = {"text": "texts", "pair": "pairs of texts", "image": "pictures", "features": "features", "audio": "sounds"}
-_AIMS = {"class": "one class", "labels": "any number of labels", "number": "a number"}
+_AIMS = {
+    ProblemType.CLASS: "one class",
+    ProblemType.LABELS: "any number of labels",
+    ProblemType.NUMBER: "a number",
+}
 
 
 @dataclass(frozen=True)
@@ -165,22 +182,22 @@ class Experiment(Config):
     experiment is made.
     """
 
-    model: Any
+    model: ModelConfig
     data: Data = option(help="The rows.", factory=Data)
-    task: Any = option(help="What is learned.", factory=Classify)
+    task: Task = option(help="What is learned.", factory=Classify)
     train: Training = option(help="The training.", factory=Training)
     name: str = option("", "A name for the run.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "model", self.model.settled(vectors=isinstance(self.task, Embed)))
+        object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
         rated = with_rate(self.train.optimizer, self.model, self.task)
         object.__setattr__(self, "train", self.train.replace(optimizer=rated))
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
-        for noun, registry in (("model", models), ("task", tasks)):
-            values[noun] = {"name": registry.name_of(getattr(self, noun)), **values[noun]}
+        values["model"] = {"name": models.name_of(self.model), **values["model"]}
+        values["task"] = {"name": tasks.name_of(self.task), **values["task"]}
         return values
 
     @classmethod

@@ -121,8 +121,9 @@ class _Loop:
         self.total = self.steps.total
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
         self.teller.tell(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
-        read = getattr(self.setup.inputs, "tokenizer", None)
-        self.provenance = Provenance.of(self.folder, self.id, self.experiment, self.setup.summary, read)
+        self.provenance = Provenance.of(
+            self.folder, self.id, self.experiment, self.setup.summary, self.setup.inputs.tokenizer
+        )
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.peers, self.provenance)
         self.checkpoints.damaged += before.get("quarantined", [])
         try:
@@ -194,7 +195,7 @@ class _Loop:
                 steps.compile("many", self.state, batch, jax.ShapeDtypeStruct((), np.int32))
         for batch in shapes_of(self.setup.validation, steps):
             self._obey()
-            steps.compile("evaluate", self.state.params, steps.everywhere(steps.zeros()), batch)
+            steps.compile("evaluate", self.state.params, steps.everywhere(steps.empty()), batch)
         self.peers.agree(None)  # the slowest compiler is waited for here, where nobody takes it for hanging
         seconds = round(steps.compile_seconds, 3)
         summary = {"compilations_from_cache": steps.from_cache, "compiled_because": steps.reasons}
@@ -266,7 +267,7 @@ class _Loop:
     def _rows_of(self, step: int) -> list[int]:
         """The rows that the update to ``step`` learnt from, as numbered in their source; of windows, their places."""
         rows = None
-        if getattr(self.experiment.task, "form", "rows") in ("rows", "two texts", "translation"):
+        if self.experiment.task.example_format.by_row:
             rows = numbers(Rows.open(self.folder / "data")["train"], "row", np.int64)
         return blamed(self.batches.at(step - 1), rows)
 
@@ -390,8 +391,8 @@ class _Loop:
                 if skipped > before:
                     self.teller.note(summary={"skipped": skipped})
             if report:
-                scores = self.setup.task.scores(told["sums"])
-                self.teller.records += [(end, "train", name, scores[name]) for name in self.setup.task.told]
+                scores = told["sums"].compute()
+                self.teller.records += [(end, "train", name, scores[name]) for name in self.setup.head.train_metrics]
             self._find_pace(end)
 
     def _find_pace(self, step: int) -> None:
@@ -407,14 +408,14 @@ class _Loop:
         self._read(0)
         self._flush(force=True)
         self._say("evaluating")
-        sums, params = self.steps.everywhere(self.steps.zeros()), self.state.params
+        sums, params = self.steps.everywhere(self.steps.empty()), self.state.params
         with Feed(self.setup.validation, self.steps) as feed:
             for step in range(count := len(self.setup.validation)):
                 batch = feed.take(step, 1, int(step + 1 < count)).batch
                 sums = self.steps.evaluate(params, sums, batch)
                 self._flush()
-        scores = self.setup.task.scores(jax.device_get(sums))
-        self.teller.records += [(self.step, "validation", name, scores[name]) for name in self.setup.task.reported]
+        scores = jax.device_get(sums).compute()
+        self.teller.records += [(self.step, "validation", name, scores[name]) for name in self.setup.head.eval_metrics]
         self._flush(force=True)
         self.evaluated = self.step
         self._resume_clock()
@@ -436,7 +437,7 @@ class _Loop:
 
     def _metric(self) -> tuple[str, float]:
         """The metric that evaluations are compared by, and 1, or -1 where less is better."""
-        metric = self.train.metric or self.setup.task.headline
+        metric = self.train.metric or self.setup.head.monitor
         return metric, -1.0 if metric == "loss" else 1.0
 
     def _best(self) -> tuple[int, float] | None:

@@ -47,11 +47,11 @@ class Run:
     def create(cls, store: Store, experiment: Experiment, rows: Rows) -> Self:
         """Enter a new run and keep its rows and its experiment; it does nothing until it is started."""
         from labkit.models import models
-        from labkit.tasks.classify import SINGLE
+        from labkit.tasks.metrics import SINGLE
 
         name = guard.title(experiment.name or models.name_of(experiment.model))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        classes = list(rows.spec.classes[:SINGLE]) if experiment.task.labelled else []
+        classes = list(rows.spec.classes[:SINGLE]) if experiment.task.problem_type else []
         info = store.create(run_id, name, experiment=dumps(experiment), summary={"classes": classes})
         try:
             (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
@@ -254,7 +254,7 @@ def _is_number(value: object) -> bool:
 def code_of(experiment: Experiment) -> str:
     """The three lines of Python for an experiment; only settings that differ from the defaults are written."""
     from labkit.models import models
-    from labkit.tasks import tasks
+    from labkit.tasks import DEFAULT, tasks
     from labkit.train.experiment import Training
     from labkit.train.optim import Optimizer
 
@@ -265,7 +265,7 @@ def code_of(experiment: Experiment) -> str:
     data, train = experiment.data, experiment.train
     name, task = models.name_of(experiment.model), tasks.name_of(experiment.task)
     model = code.call(code.item("lk.models", name), **experiment.model.to_dict())
-    rest = {} if task == "classify" else {"task": task}
+    rest = {} if task == DEFAULT else {"task": task}
     rest |= {**given(train, Training()), **given(train.optimizer, Optimizer())}
     rest.pop("optimizer", None)
     rest |= given(experiment.task, type(experiment.task)())

@@ -28,7 +28,7 @@ def rate(model: str, preset: str = "", task: str = "classify", **options) -> flo
 def test_every_architecture_task_rule_and_way_of_fine_tuning_has_a_rate():
     assert set(FRESH) == set(models) and set(BY_RULE) == set(RULES)
     for name, preset in FRESH.items():
-        for task in (task for task in tasks if name in tasks[task].models):
+        for task in (task for task in tasks if tasks[task].needs in models[name].capabilities):
             for tune in TUNES:
                 for rule in RULES:
                     assert 1e-6 < rate(name, preset, task, tune=tune, rule=rule) < 1
