@@ -94,4 +94,7 @@ def finished(reviews, tiny, settings, tmp_path_factory):
     """A run that has ended by itself; read it, do not change it."""
     import labkit as lk
 
-    return lk.fit(reviews, tiny, folder=tmp_path_factory.mktemp("lab"), background=False, name="finished", **settings)
+    folder = tmp_path_factory.mktemp("lab")
+    run = lk.fit(reviews, tiny, folder=folder, background=False, name="finished", **settings)
+    assert run.status == "finished", "the run was cut"  # SIGTERM ends it early without an error
+    return run

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import re
+import sys
 import tomllib
 import types
 import typing
@@ -25,6 +26,7 @@ from labkit.base.errors import ConfigError, nearest
 _P, _R = ParamSpec("_P"), TypeVar("_R")
 #: The greatest seed: keys of JAX take 32 bits, and would drop the bits above without an error.
 SEEDS = 2**32 - 1
+LONGEST_VALUE = 400  # characters of a value in a message
 
 
 def option(
@@ -67,7 +69,7 @@ class Config:
             if (choices := meta.get("choices")) and value not in choices:
                 listed = ", ".join(str(choice) or "nothing ('')" for choice in choices)
                 raise ConfigError(
-                    f"{where} = {value!r} is not one of {listed}.{nearest(str(value), map(str, choices))}"
+                    f"{where} = {short(value)} is not one of {listed}.{nearest(short(value), map(str, choices))}"
                 )
             several = isinstance(value, tuple) and str(field.type).startswith("tuple")
             for number in value if several else (value,):
@@ -105,7 +107,7 @@ class Config:
         """
         where = where or cls.__name__
         if not isinstance(values, dict):
-            raise ConfigError(f"{where} must be a table of settings, not {values!r}.")
+            raise ConfigError(f"{where} must be a table of settings, not {short(values)}.")
         _known(cls, values, where)
         hints = typing.get_type_hints(cls)
         if missing := [name for name in cls.required() if name not in values]:
@@ -135,7 +137,7 @@ def check_names(where: str, values: Iterable[str], names: Collection[str]) -> No
 def checked_seed(seed: int) -> int:
     """``seed`` where it is a whole number that every generator takes in full. Raises :class:`ConfigError` otherwise."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= SEEDS:
-        raise ConfigError(f"seed = {_short(seed)}; it must be a whole number from 0 to {SEEDS}.")
+        raise ConfigError(f"seed = {short(seed)}; it must be a whole number from 0 to {SEEDS}.")
     return int(seed)
 
 
@@ -143,18 +145,22 @@ def _check_range(where: str, value: Any, low: float | None, high: float | None) 
     if low is None and high is None:
         return
     if isinstance(value, str | list | tuple | dict):
-        raise ConfigError(f"{where} = {value!r} is a {type(value).__name__}; it must be a number.")
+        raise ConfigError(f"{where} = {short(value)} is a {type(value).__name__}; it must be a number.")
     if low is not None and not value >= low:
-        raise ConfigError(f"{where} = {_short(value)} is below its least value, {low}.")
+        raise ConfigError(f"{where} = {short(value)} is below its least value, {low}.")
     if high is not None and not value <= high:
-        raise ConfigError(f"{where} = {_short(value)} is above its greatest value, {high}.")
+        raise ConfigError(f"{where} = {short(value)} is above its greatest value, {high}.")
 
 
-def _short(value: Any) -> str:
-    """A value for a message; an integer of more digits than Python writes is given by its size."""
+def short(value: Any) -> str:
+    """A value for a message, cut where it is long; an integer too long for Python to write is given by its size."""
     if isinstance(value, int) and value.bit_length() > 1000:
         return f"an integer of {value.bit_length():,} bits"
-    return repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # such an integer inside
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
 def dumps(config: Config) -> str:
@@ -211,23 +217,28 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return _first_that_fits(args, value, where)
     if origin is typing.Literal:
         if value not in args:
-            raise ConfigError(f"{where} = {value!r} is not one of {', '.join(map(str, args))}.")
+            raise ConfigError(f"{where} = {short(value)} is not one of {', '.join(map(str, args))}.")
         return value
     if origin is tuple and isinstance(value, list | tuple):
         kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
         if len(kinds) != len(value):
-            raise ConfigError(f"{where} = {value!r} has {len(value)} values; it must have {len(kinds)}.")
+            raise ConfigError(f"{where} = {short(value)} has {len(value)} values; it must have {len(kinds)}.")
         return tuple(_typed(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if origin is dict and isinstance(value, dict):
         return {key: _typed(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Config) and isinstance(value, dict):
         return hint.from_dict(value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{where} = {short(value)} is above its greatest value, {sys.float_info.max}.") from None
     plain = origin or hint
     if isinstance(plain, type) and isinstance(value, plain) and (plain is bool or not isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} = {value!r} is a {type(value).__name__}; it must be {getattr(hint, '__name__', hint)}.")
+    raise ConfigError(
+        f"{where} = {short(value)} is a {type(value).__name__}; it must be {getattr(hint, '__name__', hint)}."
+    )
 
 
 def _first_that_fits(hints: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -241,4 +252,4 @@ def _first_that_fits(hints: tuple[Any, ...], value: Any, where: str) -> Any:
             return _typed(hint, value, where)
         except ConfigError as error:
             problem = problem or error
-    raise problem or ConfigError(f"{where} = {value!r} does not fit.")
+    raise problem or ConfigError(f"{where} = {short(value)} does not fit.")

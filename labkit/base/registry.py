@@ -28,7 +28,7 @@ class Registry(Mapping[str, Any]):
         self._entries = dict(entries)
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._entries:
+        if not isinstance(name, str) or name not in self._entries:
             known = ", ".join(self._entries)
             raise ConfigError(f"unknown {self.noun} {name!r}.{nearest(name, self._entries)} Known: {known}.")
         module, _, attribute = self._entries[name].partition(":")
@@ -54,7 +54,7 @@ class Registry(Mapping[str, Any]):
         return len(self._entries)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return isinstance(name, str) and name in self._entries
 
     def __repr__(self) -> str:
         return f"<{self.noun}s: {', '.join(self._entries)}>"

@@ -25,6 +25,7 @@ LOUDEST = 8.0
 #: Number of a format in a WAV file → its name, for those that are not read.
 _FORMATS = {2: "ADPCM", 6: "A-law", 7: "µ-law", 17: "IMA ADPCM", 49: "GSM 6.10", 80: "MPEG", 85: "MP3", 255: "AAC"}
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_FORM = 64  # bytes of the format that are looked at; 40 have a meaning
 
 
 def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
@@ -60,7 +61,7 @@ def _samples(file: BinaryIO, end: int) -> tuple[int, np.ndarray]:
         if name == b"data" and form:
             return _decoded(file, form, _length(file, size, end - start), order)
         if name == b"fmt ":
-            form = file.read(size)
+            form = file.read(min(size, _FORM))  # a header may claim 4 GB
         file.seek(_next_chunk(file, start + size, size))
     raise ValueError("no samples in it")
 

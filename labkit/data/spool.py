@@ -22,7 +22,7 @@ from datasets.table import MemoryMappedTable
 from labkit.base.cache import cache_dir, cache_root, fingerprint, writable_cache, write_atomic
 from labkit.base.errors import DataError, FolderError
 from labkit.data.cells import category_name
-from labkit.data.report import Report
+from labkit.data.report import Report, visible
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
@@ -226,10 +226,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def refuse_own_name(names: Iterable[str]) -> None:
-    """Raise :class:`DataError` for a column that is called like :data:`ROW`."""
+def check_column_names(names: Iterable[Any], where: str = "the records") -> None:
+    """Raise :class:`DataError` for a column that is called like :data:`ROW`, or with a NUL, where Arrow ends names."""
+    names = list(names)
     if ROW in names:
         raise DataError(f"a column is called {ROW!r}, a name that labkit uses itself: rename it.")
+    if odd := next((name for name in names if isinstance(name, str) and "\0" in name), None):
+        raise DataError(
+            f"{where}: the name of column {names.index(odd) + 1}, {visible(odd, 60)!r}, holds a NUL character. "
+            "Remove it; a file of UTF-16 is read with encoding='utf-16'."
+        )
 
 
 def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: Report) -> pa.Table:
@@ -244,7 +250,7 @@ def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: 
             raise DataError(
                 f"several columns are called {known[odd[0]]!r} once their names are valid Unicode: rename them."
             )
-    refuse_own_name(names)
+    check_column_names(names)
     columns = {name: column_of([record.get(name) for record in records], name, numbers, report) for name in names}
     return pa.table({**columns, ROW: pa.array(numbers, pa.int64())})
 

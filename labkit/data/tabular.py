@@ -214,7 +214,9 @@ def _named_features(columns: list[Column], report: Report) -> tuple[Column, ...]
     for how in sorted(columns, key=lambda each: each.kind == "category"):  # these last: their names are made up
         if how.kind == "category" and taken:
             done, taken = done | taken, set()
-        wanted = [f"{how.name}={word}" for word in how.words] if how.kind == "category" else [how.name]
+        wanted = [how.name]
+        if how.kind == "category":  # names of columns in Arrow end at a NUL
+            wanted = [f"{how.name}={word}".replace("\0", "␀") for word in how.words]
         names = []
         for name in wanted:
             names.append(free_name(name, done, report))

@@ -119,7 +119,7 @@ class BertConfig(PublishedConfig):
     types: int = option(help="kinds of segments (first and second text); distilbert has 0", low=0, high=10_000)
     dropout: float = option(help="share of hidden values dropped while training", low=0.0, high=0.9)
     attention_dropout: float = option(help="share of attention dropped while training", low=0.0, high=0.9)
-    norm_eps: float = option(help="added to the variance in layer normalisation", low=0.0)
+    norm_eps: float = option(help="added to the variance in layer normalisation", low=0.0, high=0.1)
     activation: str = option(help="non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
     pooling: str = option(
         help="vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; "

@@ -61,7 +61,7 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -
     """
     for name, value in sizes.items():
         key = keys.get(name, name)
-        if type(value) not in (int, float, bool) or not math.isfinite(value):
+        if type(value) not in (int, float, bool) or (type(value) is float and not math.isfinite(value)):
             raise WeightsError(f"{path}: {key} = {shown(value)}; expected numbers.")
         low, high = RANGES.get(name, (-math.inf, math.inf))
         if name in RANGES and (type(value) is not int or not low <= value <= high):

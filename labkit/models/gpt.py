@@ -112,7 +112,7 @@ class GptConfig(PublishedConfig):
     mlp_width: int = option(help="width of the feed-forward part", low=1, high=10_000_000)
     max_length: int = option(help="longest text, in tokens", low=1, high=10_000_000)
     dropout: float = option(help="share of values dropped while training", low=0.0, high=0.9)
-    norm_eps: float = option(help="added to the variance in normalisation", low=0.0)
+    norm_eps: float = option(help="added to the variance in normalisation", low=0.0, high=0.1)
     rope_base: float = option(help="llama: base of the wavelengths of rotary positions", low=1.0)
     tied: bool = option(help="the output's table is that of the input")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)

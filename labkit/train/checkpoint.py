@@ -33,6 +33,8 @@ from labkit.train.provenance import Provenance
 from labkit.train.step import State
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file, and failures that it raises as well
+# Of several writes that fail, Orbax awaits the first alone; asyncio would log the others with their tracebacks.
+logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
 
 #: Bytes beside the arrays: Orbax's own files, and the records that go on being written.
 ROOM = 4 << 20

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from labkit.base.config import SEEDS, Config, check_names, option
+from labkit.base.config import SEEDS, Config, check_names, option, short
 from labkit.base.errors import ConfigError, DataError
 from labkit.base.registry import Registry
 from labkit.data.clean import Pipeline
@@ -249,8 +249,8 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
 def _named(registry: Registry, values: Any, noun: str) -> Any:
     if isinstance(values, Config):
         return values
-    if not isinstance(values, dict) or "name" not in values:
-        raise ConfigError(f"[{noun}] needs a name, one of {', '.join(registry)}; it is {values!r}.")
+    if not isinstance(values, dict) or not isinstance(values.get("name"), str):
+        raise ConfigError(f"[{noun}] needs a name, one of {', '.join(registry)}; it is {short(values)}.")
     rest = {key: value for key, value in values.items() if key != "name"}
     return registry[values["name"]].from_dict(rest, noun)
 

@@ -70,6 +70,13 @@ def test_sizes_far_beyond_the_weights_are_refused(tmp_path, model, change):
         lk.models[model](weights=folder_of(tmp_path, SIZES[model] | change))
 
 
+@pytest.mark.parametrize(("model", "key"), [("bert", "layer_norm_eps"), ("gpt", "layer_norm_epsilon")])
+def test_an_epsilon_that_drowns_every_value_is_refused(tmp_path, model, key):
+    for value in (1e39, 2.5, -1e-5, 10**400):
+        with pytest.raises(LabkitError, match="norm_eps"):
+            lk.models[model](weights=folder_of(tmp_path, SIZES[model] | {key: value}))
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, "[]", "null", "3", '"x"', "", "{", "\0", '{"model_type": []}',
                                      '{"model_type": {}}', '{"model_type": "bert", "hidden_act": []}',
                                      '{"model_type": "bert", "hidden_size": NaN}',
@@ -303,6 +310,36 @@ def test_a_panic_on_a_text_is_an_error_of_labkit(tmp_path):
     for act in (lambda: tokenizer.encode(["水" * 60] * 3), lambda: tokenizer.pieces("水" * 60)):
         with pytest.raises(DataError, match="failed on a text"):
             act()
+
+
+# --- saved rows -----------------------------------------------------------------------------------------------------
+
+SPECS = [
+    {"aim": "number"}, {"aim": "labels"}, {"text": ["text", "more"]}, {"text": ["a", "b", "c"]}, {"classes": ["a"]},
+    {"classes": ["a", "a"]}, {"classes": ["a", "b", "c"]}, {"counts": {}}, {"unlabelled": {}},
+    {"counts": {"train": {"a": 1, "b": 5}}}, {"counts": {"train": {"a": 3, "b": -3}}}, {"sizes": {"train": 7}},
+]  # fmt: skip
+NOTE = {"row": 1, "column": "text", "action": "repaired", "reason": "x", "detail": "", "split": None}
+REPORTS = [
+    {"counts": [["repaired", "x", "1"]], "notes": []}, {"counts": [["repaired", "x", -1]], "notes": []},
+    {"counts": [["other", "x", 1]], "notes": []}, {"counts": [["repaired", 5, 1]], "notes": []},
+    *({"counts": [], "notes": [NOTE | change]} for change in (
+        {"row": "1"}, {"row": 1e300}, {"row": 2**70}, {"column": 5}, {"action": "other"}, {"reason": None},
+        {"detail": ["x"]}, {"split": 5})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [*({"spec": spec} for spec in SPECS), *({"report": report} for report in REPORTS)])
+def test_saved_rows_that_are_not_as_described_are_refused(tmp_path, change):
+    rows = lk.load([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(6)], text="text", label="label")
+    rows.save(tmp_path / "rows")
+    assert lk.load(tmp_path / "rows").spec == rows.spec
+    about = json.loads((tmp_path / "rows" / "rows.json").read_text("utf-8"))
+    for name, values in change.items():
+        about[name] |= values
+    (tmp_path / "rows" / "rows.json").write_text(json.dumps(about), "utf-8")
+    with pytest.raises(DataError, match="holds no whole saved rows"):
+        lk.load(tmp_path / "rows")
 
 
 # --- tables, sounds, places -----------------------------------------------------------------------------------------
