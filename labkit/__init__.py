@@ -14,12 +14,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import labkit.models
+import labkit.tasks
 
 if TYPE_CHECKING:
     import labkit.panels as panels
     from labkit.base.errors import LabkitError
+    from labkit.base.registry import Registry
     from labkit.base.samples import SAMPLES as samples
-    from labkit.data.batch import Batches, choose_buckets
+    from labkit.data.batch import Batches, BucketBatches, choose_buckets
     from labkit.data.clean import Pipeline
     from labkit.data.rows import Rows
     from labkit.data.source import load
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from labkit.ship.generator import Generator
     from labkit.ship.judging import compare
     from labkit.ship.predictor import Predictor
+    from labkit.tasks import tasks
     from labkit.train.optim import Optimizer
 
 __version__ = "0.1.0"
@@ -54,6 +57,7 @@ _HOMES = {
     "Tokenizer": "labkit.data.text:Tokenizer",
     "encode": "labkit.data.tokens:encode",
     "Batches": "labkit.data.batch:Batches",
+    "BucketBatches": "labkit.data.batch:BucketBatches",
     "choose_buckets": "labkit.data.batch:choose_buckets",
     "estimate": "labkit.planning:estimate",
     "largest_batch": "labkit.planning:largest_batch",
@@ -82,40 +86,50 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
-    "load", "Rows", "samples", "Pipeline", "leakage", "Tokenizer", "encode", "Batches", "choose_buckets", "models",
+    "load", "Rows", "samples", "Pipeline", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
+    "choose_buckets", "models", "tasks",
     "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare",
     "right_size", "Report", "Thresholds", "Predictor", "serve", "Generator", "Embedder", "Filler", "Lab", "panels",
     "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 
-class _Models(ModuleType):
-    """``labkit.models`` is a package and, here, also the registry in it: ``lk.models["bert"]``.
+class _Registered(ModuleType):
+    """``labkit.models`` and ``labkit.tasks`` are packages and also the registries in them: ``lk.models["bert"]``.
 
     Python puts a package under its name in its parent as soon as anything in it is imported, so the two cannot be
     kept apart by giving the registry that name.
     """
 
+    @property
+    def _registry(self) -> Registry:
+        return vars(self)[self.__name__.rpartition(".")[2]]
+
     def __getitem__(self, name: str) -> Any:
-        return self.models[name]
+        return self._registry[name]
 
     def __iter__(self) -> Any:
-        return iter(self.models)
+        return iter(self._registry)
 
     def __len__(self) -> int:
-        return len(self.models)
+        return len(self._registry)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.models
+        return name in self._registry
 
     def keys(self) -> list[str]:
-        return list(self.models)
+        return list(self._registry)
+
+    def register(self, name: str, entry: type | str) -> None:
+        """Add a class of one's own under a name; see :meth:`labkit.base.registry.Registry.register`."""
+        self._registry.register(name, entry)
 
     def __repr__(self) -> str:
-        return repr(self.models)
+        return repr(self._registry)
 
 
-labkit.models.__class__ = _Models
+labkit.models.__class__ = _Registered
+labkit.tasks.__class__ = _Registered
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -236,7 +237,7 @@ def predict(
     if out.exists() and Path(file).exists() and out.samefile(file):
         raise ConfigError(f"{out} would replace its own source; give --out another name.")
     with _replacing(out) as target:
-        count = _WRITERS[out.suffix.lower()](target, answers, predictor.aim == "labels")
+        count = _WRITERS[out.suffix.lower()](target, answers, predictor.problem_type == "labels")
     _say(f"{count} rows in {out}", err=True)
 
 
@@ -253,6 +254,10 @@ def endpoint(
     ] = None,
     examples: Annotated[int, typer.Option(help="Examples in a request, at most.", min=1)] = 64,
     characters: Annotated[int, typer.Option(help="Characters of a text, at most.", min=1)] = 10_000,
+    patience: Annotated[
+        float, typer.Option(help="Seconds for reading a request in all, for predicting, and for sending the answer.")
+    ] = 10.0,
+    connections: Annotated[int, typer.Option(help="Connections at a time, at most.", min=1)] = 400,
     folder: Folder = None,
 ) -> None:
     """Answer over HTTP with a classifier: POST /predict. Clients show the token, that of LABKIT_TOKEN or a new one."""
@@ -269,6 +274,8 @@ def endpoint(
             hosts=host_name or (),
             examples=examples,
             characters=characters,
+            patience=patience,
+            connections=connections,
             folder=folder,
         ) as served,
     ):
@@ -299,6 +306,8 @@ def _runs(ctx: typer.Context, as_json: AsJson = False, folder: Folder = None) ->
         return
     from labkit import lab as front
 
+    if not as_json:  # the table names them
+        logging.getLogger("labkit.store").setLevel(logging.ERROR)
     found = front.runs(folder)
     _say(found.to_pandas().to_json(orient="records", indent=1) if as_json else repr(found))
 

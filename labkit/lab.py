@@ -12,16 +12,17 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labkit.base import manifest
 from labkit.base.config import Config, known_settings, load_file
 from labkit.base.errors import ConfigError, DataError, RunError
-from labkit.base.shown import printed
+from labkit.base.shown import escape, printed
 from labkit.data.rows import Rows
 from labkit.planning import experiment_of
+from labkit.train import liveness
 from labkit.train.assess import Scores
 from labkit.train.experiment import Experiment
 from labkit.train.run import Run as BaseRun
-from labkit.train.store import RunInfo, Store
+from labkit.train.run import model_of
+from labkit.train.store import RunInfo, Store, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
     from labkit.judge.explanation import Attention, Explanation
     from labkit.judge.report import Report
     from labkit.judge.verdict import Verdict
-    from labkit.ship.answerer import Found
     from labkit.ship.filler import Guess
-    from labkit.ship.predictor import Prediction, Predictor
+    from labkit.ship.predictor import Predictor
     from labkit.ship.server import Endpoint
 
 Tool = TypeVar("Tool")
+#: Seconds for which a run in the foreground goes on while its store cannot be read.
+UNREADABLE = 300.0
 
 
 class Run(BaseRun):
@@ -58,18 +60,10 @@ class Run(BaseRun):
 
     def _opened(self, kind: type[Tool]) -> Tool:
         """The trained model opened as ``kind``; kept, with what was compiled for it, until there is a newer model."""
-        folder = self._model()
-        stamp = (folder / manifest.NAME).stat().st_mtime_ns
+        folder, stamp = model_of(self.info)
         if kind not in self._tools or self._tools[kind][0] != stamp:
             self._tools[kind] = (stamp, kind(folder))  # type: ignore[call-arg]
         return self._tools[kind][1]
-
-    def _model(self) -> Path:
-        """The folder of the trained model. Raises :class:`RunError` while there is none."""
-        info = self.info
-        if not (info.folder / "model" / "labkit.toml").exists():
-            raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
-        return info.folder / "model"
 
     @property
     def rows(self) -> Rows:
@@ -77,8 +71,8 @@ class Run(BaseRun):
         return Rows.open(self.info.folder / "data")
 
     @known_settings
-    def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Prediction]:
-        """Predict for new texts, pictures, sounds or features, or the rows of a table; see
+    def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
+        """Predict for new texts (or one), pictures, sounds or features, or the rows of a table; see
         :meth:`labkit.Predictor.predict`."""
         return self.predictor.predict(examples, pairs)
 
@@ -103,8 +97,8 @@ class Run(BaseRun):
         return self._opened(Filler).follows(first, second)
 
     @known_settings
-    def embed(self, texts: Sequence[str]) -> Any:
-        """Vectors of texts, f32 [n, d], by the trained encoder; see :meth:`labkit.Embedder.embed`."""
+    def embed(self, texts: str | Sequence[str]) -> Any:
+        """Vectors of texts, f32 [n, d], or of one, f32 [d]; see :meth:`labkit.Embedder.embed`."""
         from labkit.ship.embedder import Embedder
 
         return self._opened(Embedder).embed(texts)
@@ -116,9 +110,7 @@ class Run(BaseRun):
         return self._opened(Translator).translate(texts, **settings)
 
     @known_settings
-    def answer(
-        self, questions: Sequence[str], paragraphs: Sequence[str], *, threshold: float = 0.0
-    ) -> list[Found]:  # fmt: skip
+    def answer(self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float = 0.0) -> Any:
         """Answers to questions, each a piece of its paragraph, or none; see
         :meth:`labkit.ship.answerer.Answerer.answer`."""
         from labkit.ship.answerer import Answerer
@@ -137,7 +129,7 @@ class Run(BaseRun):
         from labkit.ship.caveats import with_warnings
 
         rows, task = self.rows, self.experiment.task
-        if not task.labelled:
+        if task.problem_type is None:
             scores = judging.scores_of(self, split, baselines)
             self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
             return scores
@@ -188,7 +180,7 @@ class Run(BaseRun):
         """
         from labkit.ship.export import export
 
-        return export(self.experiment, self._model(), Path(folder))
+        return export(self.experiment, model_of(self.info)[0], Path(folder))
 
     def show(self) -> Any:
         """The live panel of this run."""
@@ -242,11 +234,18 @@ class Runs(Sequence[Run]):
 
         return figure({f"{run.name} ({run.id})": run for run in self})
 
+    @property
+    def notes(self) -> list[str]:
+        """Runs that cannot be read, and what of the run store was damaged and restored, a sentence each."""
+        return self.store.notes
+
     def __repr__(self) -> str:
-        return printed(self.to_pandas().to_string(index=False, na_rep="")) if self._infos else "no runs yet"
+        table = self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"
+        return printed("\n".join([table, *self.notes]))
 
     def _repr_html_(self) -> str:
-        return self.to_pandas().to_html(index=False, na_rep="") if self._infos else "no runs yet"
+        table = self.to_pandas().to_html(index=False, na_rep="") if self._infos else "no runs yet"
+        return table + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
 
 
 def fit(
@@ -366,6 +365,8 @@ def serve(
     hosts: Sequence[str] = (),
     examples: int = 64,
     characters: int = 10_000,
+    patience: float | None = None,
+    connections: int = 400,
     folder: str | Path | None = None,
 ) -> Endpoint:
     """Answer over HTTP with a classifier, in a thread, until ``close()``: see :class:`labkit.ship.server.Endpoint`.
@@ -375,6 +376,8 @@ def serve(
         host, port, token, rate: where it listens, what clients must show, requests a second of a client at most.
         hosts: further names by which clients may call it (the Host header), such as that of a proxy.
         examples, characters: of a request, and of a text, at most.
+        patience: seconds for reading a request in all, for predicting, and for sending the answer; left out: 10.
+        connections: at a time, at most.
         folder: the lab folder, for a run by name.
     """
     from labkit.ship.predictor import Predictor
@@ -383,7 +386,8 @@ def serve(
     if isinstance(model, Run):
         model = model.predictor
     found = model if isinstance(model, Predictor) else predictor(model, folder)
-    return Endpoint(found, host, port, token, rate, hosts=hosts, examples=examples, characters=characters)
+    limits = {"examples": examples, "characters": characters, "patience": patience, "connections": connections}
+    return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
 
 
 def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:
@@ -401,9 +405,17 @@ def _foreground(run: Run) -> None:
     """Show progress until the run is over. The first interrupt (or SIGTERM) stops it at the next step, its model kept;
     a second one goes through."""
     renew, close = _watcher(run)
+    since = time.monotonic()
     with _interrupt_stops(run):
-        while not run.info.over:
-            renew()
+        while True:
+            try:
+                if run.info.over:
+                    break
+                renew()
+                since = time.monotonic()
+            except StoreError:  # a run in this process waits for room as well, and then ends
+                if not liveness.has_thread(run.store.folder, run.id) or time.monotonic() - since > UNREADABLE:
+                    raise
             time.sleep(0.1)
     close()
     run.wait()
@@ -438,8 +450,12 @@ def _interrupt_stops(run: Run) -> Iterator[None]:
 
     def stop(signum: int, frame: FrameType | None) -> None:
         signal.signal(signum, before[signum])
-        with contextlib.suppress(RunError):
+        try:
             run.stop()
+        except StoreError:  # on a full disk
+            run.store.unwritten.append("stop")
+        except RunError:
+            pass
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -467,8 +483,6 @@ def _headline(info: RunInfo) -> dict[str, Any]:
 
 def _flat(info: RunInfo) -> dict[str, Any]:
     """Every setting of the run's experiment, the names joined by dots."""
-    import tomllib
-
     found: dict[str, Any] = {}
 
     def walk(values: dict[str, Any], place: str) -> None:
@@ -478,6 +492,6 @@ def _flat(info: RunInfo) -> dict[str, Any]:
             else:
                 found[place + key] = value
 
-    walk(tomllib.loads(info.experiment), "")
+    walk(info.settings(), "")
     found.pop("name", None)
     return found

@@ -43,6 +43,16 @@ install_import_hook(["labkit.models", "labkit.tasks", "labkit.train"], "labkit_c
 collect_ignore_glob = ["*.ipynb"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def limited_programs():
+    """Thousands of tests in one process compile more programs than a process may hold."""
+    yield
+    if "jax" in sys.modules:
+        from labkit.train.compilation import limit_programs
+
+        limit_programs(0.3)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of a Chromium. Where there is none the test is skipped, but not under CI, which must run it."""
@@ -84,4 +94,7 @@ def finished(reviews, tiny, settings, tmp_path_factory):
     """A run that has ended by itself; read it, do not change it."""
     import labkit as lk
 
-    return lk.fit(reviews, tiny, folder=tmp_path_factory.mktemp("lab"), background=False, name="finished", **settings)
+    folder = tmp_path_factory.mktemp("lab")
+    run = lk.fit(reviews, tiny, folder=folder, background=False, name="finished", **settings)
+    assert run.status == "finished", "the run was cut"  # SIGTERM ends it early without an error
+    return run

@@ -65,7 +65,7 @@ class Model(Predictor):
     """Records what it is asked; it has been trained on ``columns``, or on texts that nobody has noted."""
 
     def __init__(self, batches: list):
-        self.batches, self.aim, self.inputs = batches, "class", SimpleNamespace(kind="text")
+        self.batches, self.problem_type, self.inputs = batches, "class", SimpleNamespace(kind="text")
         self.experiment = SimpleNamespace(data=SimpleNamespace(columns=()))
 
     def predict(self, examples, pairs=None):
@@ -353,7 +353,7 @@ def test_answers_are_written_as_json_lines(front, tmp_path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     answer = {"predicted": "pos", "confidence": 0.75, "probability": {"neg": 0.25, "=pos": 0.75}}
     assert lines == [{"text": "gut", "n": 1.5, "tags": ["a"], **answer}, {"text": "ö", "n": None, "tags": [], **answer}]
-    front.model.aim = "labels"
+    front.model.problem_type = "labels"
     command("predict", "first", "--file", tmp_path / "a.parquet", "--out", tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text("utf-8").splitlines()[0])["predicted"] == []
     assert "ö,,[],pos" in command("predict", "first", "--file", tmp_path / "a.parquet").stdout

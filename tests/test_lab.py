@@ -82,8 +82,7 @@ def test_predictions_name_a_class_and_sum_to_one(run):
     assert [sum(p.probability.values()) for p in found] == pytest.approx([1, 1], abs=1e-6)
     assert all(p.confidence == max(p.probability.values()) == p.probability[p.label] for p in found)
     assert run.predict([]) == []
-    with pytest.raises(TypeError, match="list of texts"):
-        run.predict("good")
+    assert run.predict("good") == run.predict(["good"])[0]
 
 
 def test_the_report_has_the_baselines_beside_it(run):

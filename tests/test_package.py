@@ -70,6 +70,14 @@ def test_models_is_the_registry_and_the_package() -> None:
         lk.models["brt"]
 
 
+def test_tasks_are_listed_as_models_are() -> None:
+    import labkit.tasks.classify
+
+    assert lk.tasks["classify"] is labkit.tasks.classify.Classify and list(lk.tasks) == list(lk.tasks.tasks)
+    with pytest.raises(lk.LabkitError, match=r"unknown task 'clasify'\. Did you mean 'classify'\?"):
+        lk.tasks["clasify"]
+
+
 def test_python_m_labkit_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "labkit", "--version"], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.returncode) == (lk.__version__, 0)

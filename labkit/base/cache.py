@@ -92,10 +92,11 @@ def fingerprint(*objects: Any) -> str:
     return digest.hexdigest()
 
 
-def write_atomic(path: str | Path, content: str | bytes) -> None:
+def write_atomic(path: str | Path, content: str | bytes, sync: bool = True) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part of it.
 
-    A new file gets the permissions that any new file of this user gets.
+    A new file gets the permissions that any new file of this user gets. Without ``sync`` this holds for a crash of
+    the process only, not for a power failure.
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
@@ -104,12 +105,14 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
         with beside.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

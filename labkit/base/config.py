@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import re
+import sys
 import tomllib
 import types
 import typing
@@ -25,6 +26,7 @@ from labkit.base.errors import ConfigError, nearest
 _P, _R = ParamSpec("_P"), TypeVar("_R")
 #: The greatest seed: keys of JAX take 32 bits, and would drop the bits above without an error.
 SEEDS = 2**32 - 1
+LONGEST_VALUE = 400  # characters of a value in a message
 
 
 def option(
@@ -58,29 +60,39 @@ class Config:
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a field whose value is not among its choices or out of its range."""
+        values = self.values()
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, meta = getattr(self, field.name), field.metadata
+            value, meta = values[field.name], field.metadata
             where = f"{type(self).__name__}.{field.name}"
             if value is None:
                 continue
             if (choices := meta.get("choices")) and value not in choices:
                 listed = ", ".join(str(choice) or "nothing ('')" for choice in choices)
                 raise ConfigError(
-                    f"{where} = {value!r} is not one of {listed}.{nearest(str(value), map(str, choices))}"
+                    f"{where} = {short(value)} is not one of {listed}.{nearest(short(value), map(str, choices))}"
                 )
             several = isinstance(value, tuple) and str(field.type).startswith("tuple")
             for number in value if several else (value,):
                 _check_range(where, number, meta.get("low"), meta.get("high"))
+
+    @classmethod
+    def required(cls) -> list[str]:
+        """Fields that must be given."""
+        none, fields = dataclasses.MISSING, dataclasses.fields(cls)  # type: ignore[arg-type]
+        return [field.name for field in fields if field.default is none and field.default_factory is none]
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed; an unknown field raises :class:`ConfigError` with the nearest name."""
         _known(type(self), changes, type(self).__name__)
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
+    def values(self) -> dict[str, Any]:
+        """The fields by name, as they are."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as values TOML can hold; fields that are None are left out."""
-        pairs = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))  # type: ignore[arg-type]
-        return {name: _plain(value) for name, value in pairs if value is not None}
+        return {name: _plain(value) for name, value in self.values().items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "") -> Self:
@@ -95,10 +107,10 @@ class Config:
         """
         where = where or cls.__name__
         if not isinstance(values, dict):
-            raise ConfigError(f"{where} must be a table of settings, not {values!r}.")
+            raise ConfigError(f"{where} must be a table of settings, not {short(values)}.")
         _known(cls, values, where)
         hints = typing.get_type_hints(cls)
-        if missing := [name for name in _required(cls) if name not in values]:
+        if missing := [name for name in cls.required() if name not in values]:
             raise ConfigError(f"{where} lacks the setting {missing[0]!r}.")
         return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
@@ -125,7 +137,7 @@ def check_names(where: str, values: Iterable[str], names: Collection[str]) -> No
 def checked_seed(seed: int) -> int:
     """``seed`` where it is a whole number that every generator takes in full. Raises :class:`ConfigError` otherwise."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= SEEDS:
-        raise ConfigError(f"seed = {_short(seed)}; it must be a whole number from 0 to {SEEDS}.")
+        raise ConfigError(f"seed = {short(seed)}; it must be a whole number from 0 to {SEEDS}.")
     return int(seed)
 
 
@@ -133,18 +145,22 @@ def _check_range(where: str, value: Any, low: float | None, high: float | None) 
     if low is None and high is None:
         return
     if isinstance(value, str | list | tuple | dict):
-        raise ConfigError(f"{where} = {value!r} is a {type(value).__name__}; it must be a number.")
+        raise ConfigError(f"{where} = {short(value)} is a {type(value).__name__}; it must be a number.")
     if low is not None and not value >= low:
-        raise ConfigError(f"{where} = {_short(value)} is below its least value, {low}.")
+        raise ConfigError(f"{where} = {short(value)} is below its least value, {low}.")
     if high is not None and not value <= high:
-        raise ConfigError(f"{where} = {_short(value)} is above its greatest value, {high}.")
+        raise ConfigError(f"{where} = {short(value)} is above its greatest value, {high}.")
 
 
-def _short(value: Any) -> str:
-    """A value for a message; an integer of more digits than Python writes is given by its size."""
+def short(value: Any) -> str:
+    """A value for a message, cut where it is long; an integer too long for Python to write is given by its size."""
     if isinstance(value, int) and value.bit_length() > 1000:
         return f"an integer of {value.bit_length():,} bits"
-    return repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # such an integer inside
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
 def dumps(config: Config) -> str:
@@ -182,11 +198,6 @@ def _known(cls: type[Any], values: dict[str, Any], where: str) -> None:
     check_names(where, values, [field.name for field in dataclasses.fields(cls)])
 
 
-def _required(cls: type[Any]) -> list[str]:
-    none = dataclasses.MISSING
-    return [field.name for field in dataclasses.fields(cls) if field.default is none and field.default_factory is none]
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Config):
         return value.to_dict()
@@ -206,23 +217,28 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return _first_that_fits(args, value, where)
     if origin is typing.Literal:
         if value not in args:
-            raise ConfigError(f"{where} = {value!r} is not one of {', '.join(map(str, args))}.")
+            raise ConfigError(f"{where} = {short(value)} is not one of {', '.join(map(str, args))}.")
         return value
     if origin is tuple and isinstance(value, list | tuple):
         kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
         if len(kinds) != len(value):
-            raise ConfigError(f"{where} = {value!r} has {len(value)} values; it must have {len(kinds)}.")
+            raise ConfigError(f"{where} = {short(value)} has {len(value)} values; it must have {len(kinds)}.")
         return tuple(_typed(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if origin is dict and isinstance(value, dict):
         return {key: _typed(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Config) and isinstance(value, dict):
         return hint.from_dict(value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{where} = {short(value)} is above its greatest value, {sys.float_info.max}.") from None
     plain = origin or hint
     if isinstance(plain, type) and isinstance(value, plain) and (plain is bool or not isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} = {value!r} is a {type(value).__name__}; it must be {getattr(hint, '__name__', hint)}.")
+    raise ConfigError(
+        f"{where} = {short(value)} is a {type(value).__name__}; it must be {getattr(hint, '__name__', hint)}."
+    )
 
 
 def _first_that_fits(hints: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -236,4 +252,4 @@ def _first_that_fits(hints: tuple[Any, ...], value: Any, where: str) -> Any:
             return _typed(hint, value, where)
         except ConfigError as error:
             problem = problem or error
-    raise problem or ConfigError(f"{where} = {value!r} does not fit.")
+    raise problem or ConfigError(f"{where} = {short(value)} does not fit.")

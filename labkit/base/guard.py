@@ -101,7 +101,7 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
             raise WeightsError(f"{path}: its header has {length:,} bytes; at most {HEADER:,} are read.")
         text = file.read(length)
     try:
-        header = json.loads(text, object_pairs_hook=_once)
+        header = json.loads(text, object_pairs_hook=once)
         tensors = {name: told for name, told in header.items() if name != "__metadata__"}
         if len(tensors) > TENSORS:
             raise WeightsError(f"{path} holds {len(tensors):,} tensors; at most {TENSORS:,} are read.")
@@ -122,12 +122,12 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     return tensors
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; a name given twice raises, since readers differ in which of the two they take."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"it names {twice[:80]!r} twice")
+        raise ValueError(f"the key {twice[:80]!r} stands there twice")
     return found
 
 

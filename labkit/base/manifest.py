@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from labkit.base.cache import fingerprint, sha256_file, sync_folder, write_atomic
@@ -42,17 +42,26 @@ def read(folder: Path) -> dict[str, Any] | None:
     """What the manifest says; None where there is none that is whole."""
     try:
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        return content if content.pop("seal") == fingerprint(content) else None
+        whole = content.pop("seal") == fingerprint(content)
+        return content if whole and all(_is_entry(*item) for item in content["files"].items()) else None
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
 
 
-def damage(folder: Path, only: Collection[str] | None = None) -> list[str]:
+def _is_entry(name: Any, file: Any) -> bool:
+    """Whether a manifest can say this of a file in its folder."""
+    parts = PurePosixPath(name).parts
+    inside = bool(parts) and ".." not in parts and not PurePosixPath(name).is_absolute()
+    return inside and isinstance(file["sha256"], str) and isinstance(file["size"], int)
+
+
+def damage(folder: Path, only: Collection[str] | None = None, alone: bool = False) -> list[str]:
     """What is not as it was when the folder was sealed, a phrase a file; empty when all is well.
 
     Args:
         folder: with a manifest or without, which is damage too.
         only: look at these files alone, where the manifest names them.
+        alone: files that the manifest does not name, and links, are damage too. Hidden files are none.
     """
     if (content := read(folder)) is None:
         state = "is damaged" if (folder / NAME).exists() else "is missing"
@@ -61,6 +70,18 @@ def damage(folder: Path, only: Collection[str] | None = None) -> list[str]:
     for name, told in content["files"].items():
         if only is None or name in only:
             found += _difference(folder / name, name, told)
+    return found + (_unknown(folder, content["files"]) if alone else [])
+
+
+def _unknown(folder: Path, files: Collection[str]) -> list[str]:
+    """What a folder holds besides sealed files, a phrase each."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            found.append(f"{name} is a link")
+        elif path.is_file() and name not in files and name != NAME and not path.name.startswith("."):
+            found.append(f"{name} is not in its manifest")
     return found
 
 

@@ -1,16 +1,19 @@
-"""Names for things that are imported only when somebody asks for them."""
+"""Registries: by name, whose entries are imported on the first look-up; and by class, for what an upper room does for
+a class of a lower one."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from labkit.base.errors import ConfigError, nearest
 
+_T = TypeVar("_T")
+
 
 class Registry(Mapping[str, Any]):
-    """A read-only mapping from a name to an object given as ``"module:attribute"``.
+    """A mapping from a name to a class given as ``"module:attribute"``.
 
     Args:
         noun: what an entry is, used in error messages ("architecture").
@@ -25,11 +28,24 @@ class Registry(Mapping[str, Any]):
         self._entries = dict(entries)
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._entries:
+        if not isinstance(name, str) or name not in self._entries:
             known = ", ".join(self._entries)
             raise ConfigError(f"unknown {self.noun} {name!r}.{nearest(name, self._entries)} Known: {known}.")
         module, _, attribute = self._entries[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def register(self, name: str, entry: type | str) -> None:
+        """Add a class of one's own, or its ``"package.module:attribute"``, under a name.
+
+        Raises:
+            ConfigError: the name stands for another class, or the class cannot be imported by its name.
+        """
+        target = entry if isinstance(entry, str) else f"{entry.__module__}:{entry.__qualname__}"
+        if self._entries.get(name, target) != target:
+            raise ConfigError(f"{self.noun} {name!r} is {self._entries[name]} already; choose another name.")
+        if "<locals>" in target:
+            raise ConfigError(f"{target} is defined in a function and cannot be imported; move it to a module.")
+        self._entries[name] = target
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -38,7 +54,7 @@ class Registry(Mapping[str, Any]):
         return len(self._entries)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return isinstance(name, str) and name in self._entries
 
     def __repr__(self) -> str:
         return f"<{self.noun}s: {', '.join(self._entries)}>"
@@ -50,3 +66,18 @@ class Registry(Mapping[str, Any]):
             if target == f"{cls.__module__}:{cls.__qualname__}":
                 return name
         raise ConfigError(f"{cls.__qualname__} is not a registered {self.noun}. Known: {', '.join(self._entries)}.")
+
+
+class ByClass(Generic[_T]):
+    """What an upper room does for each class of a lower room: an entry holds for its subclasses too."""
+
+    def __init__(self, entries: Mapping[type, _T] | None = None):
+        self._entries: dict[type, _T] = dict(entries or {})
+
+    def register(self, cls: type, value: _T) -> None:
+        """Set what is done for a class and its subclasses."""
+        self._entries[cls] = value
+
+    def get(self, cls: type) -> _T | None:
+        """The entry of the nearest base class; None where there is none."""
+        return next((self._entries[base] for base in cls.__mro__ if base in self._entries), None)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 
 from labkit.base.errors import DataError
 from labkit.data import disk
@@ -30,7 +30,7 @@ from labkit.data.report import Note, Report, visible
 from labkit.data.rows import Rows, Spec
 from labkit.data.spool import MIXED, ROW, Part, as_text
 from labkit.data.tabular import tabular
-from labkit.data.targets import OUTSIDE, read_targets, wants_targets, with_targets
+from labkit.data.targets import OUTSIDE, as_column, read_targets, wants_targets
 
 LONG = 1_000_000  # characters
 HIDDEN = r"[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}]"
@@ -278,19 +278,16 @@ def _finished(
     targets: np.ndarray | None, rows: np.ndarray, bad: np.ndarray, report: Report,
 ) -> Dataset:  # fmt: skip
     """The split with the normalised columns in front, without the bad rows; other columns are only renamed."""
-    table = table.remove_columns([*texts, *(name for name in used if name in table.column_names)])
+    there = [name for name in table.column_names if name not in used]
     names = dict(zip(text, RESERVED, strict=False))
-    table = table.rename_columns(_moved_away(table.column_names, names, report))
-    table = table.rename_columns({name: new for name, new in names.items() if name not in texts and name != new})
-    first = {name for old, name in names.items() if old not in texts}
-    others = table.select_columns([name for name in table.column_names if name not in first and name != ROW])
-    table = table.select_columns([*first, ROW])  # few columns: ``datasets`` copies what it knows of each at every step
-    for name, values in texts.items():
-        table = table.add_column(names[name], values)
-    table = disk.with_column(table, "label", ids) if targets is None else with_targets(table, targets, ids)
-    table = disk.with_column(table, "row", rows)
-    table = table.select_columns([*names.values(), "label", *([] if targets is None else ["target"]), "row"])
-    table = concatenate_datasets([table, others], axis=1) if others.column_names else table
+    moved = _moved_away([name for name in there if name not in texts], names, report)
+    columns: dict[str, Any] = {new: texts.get(old, old) for old, new in names.items()}
+    columns["label"] = ids
+    if targets is not None:
+        columns["target"] = as_column(targets)
+    columns["row"] = rows
+    columns |= {moved.get(name, name): name for name in there if name not in names and name != ROW}
+    table = disk.assembled(table, columns)
     return disk.chosen(table, np.flatnonzero(~bad)) if bad.any() else table
 
 

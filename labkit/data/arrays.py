@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +12,9 @@ import pyarrow.compute as pc
 
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError
+from labkit.data import precision
 from labkit.data.arrow import batches, column
-from labkit.data.batch import Batch, checked_rows, checked_weights, mixed, targeted
+from labkit.data.batch import Batch, Batches, mixed
 from labkit.data.cells import Column
 from labkit.data.rows import Spec
 from labkit.data.targets import targets_of
@@ -43,6 +43,7 @@ class Arrays:
     row: np.ndarray
     names: tuple[str, ...] = ()
     target: np.ndarray | None = None
+    truncated: ClassVar[int] = 0
 
     @classmethod
     def unlabelled(cls, inputs: np.ndarray, names: tuple[str, ...] = ()) -> Arrays:
@@ -88,7 +89,8 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
         )
         raise DataError(f"an example of kind {spec.kind!r} is {wanted}; the columns are {shown}.")
     label, row = (np.asarray(column(dataset, name)) for name in _OWN)
-    inputs = _columns(dataset, flat) if flat else _lists(dataset, nested[0], types[nested[0]])
+    wide = spec.kind == "features"  # standardised in float64
+    inputs = _columns(dataset, flat) if flat else _lists(dataset, nested[0], types[nested[0]], wide)
     if spec.kind == "features":
         inputs = inputs.reshape(len(inputs), math.prod(inputs.shape[1:]))
     elif spec.kind == "audio":
@@ -115,34 +117,41 @@ class Standard(Config):
     @classmethod
     def fit(cls, train: Arrays) -> Self:
         """From the training examples alone. Raises :class:`DataError` where a feature has no value in any of them."""
-        known = np.isfinite(train.inputs)
-        count = known.sum(0)
-        if not count.all():
-            place = int(np.argmin(count))
+        known = np.isfinite(train.inputs).any(0)
+        if not known.all():
+            place = int(np.argmin(known))
             name = train.names[place] if train.names else f"number {place}"
             raise DataError(f"feature {name!r} has no finite value in the training rows. Drop the column.")
-        mean = np.sum(train.inputs, 0, dtype=np.float64, where=known) / count
-        off = np.where(known, train.inputs - mean, 0)
-        scale = np.sqrt(np.sum(off * off, 0) / count)
-        # A constant column's deviation is rounding error of its mean, not exactly 0.
-        rounding = 1e-14 if train.inputs.dtype == np.float64 else 1e-7
-        still = scale <= rounding * np.maximum(1e-30, np.abs(mean))
-        return cls(train.names, tuple(mean.tolist()), tuple(np.where(still, 1.0, scale).tolist()))
+        mean, scale = precision.moments(train.inputs)
+        return cls(train.names, tuple(mean.tolist()), tuple(np.where(scale > 0, scale, 1.0).tolist()))
 
     def __call__(self, arrays: Arrays) -> Arrays:
-        """The same examples, standardised, float32. An infinite value raises :class:`DataError`."""
+        """The same examples, standardised, float32. A value that is infinite or beyond float32, before or after,
+        raises :class:`DataError`."""
         if arrays.shape != (len(self.mean),):
             raise DataError(f"examples have the shape {arrays.shape}; these means are of {len(self.mean)} features.")
-        if (infinite := np.isinf(arrays.inputs)).any():
-            row, place = np.argwhere(infinite)[0].tolist()
-            name = repr(self.names[place]) if self.names else f"number {place}"
-            raise DataError(f"feature {name} is infinite in row {arrays.row[row]}. Drop the row, or leave it empty.")
-        inputs = (arrays.inputs - np.asarray(self.mean)) / np.asarray(self.scale)
+        with np.errstate(over="ignore"):  # refused below
+            inputs = (arrays.inputs - np.asarray(self.mean)) / np.asarray(self.scale)
+        for values in (arrays.inputs, inputs):
+            if (wrong := np.abs(values) > precision.LARGEST).any():
+                row, place = np.argwhere(wrong)[0].tolist()
+                raise DataError(self._beyond(arrays.row[row], place, arrays.inputs[row, place]))
         return replace(arrays, inputs=np.where(np.isfinite(inputs), inputs, 0).astype(np.float32))
 
+    def _beyond(self, row: int, place: int, value: float) -> str:
+        name = repr(self.names[place]) if self.names else f"number {place}"
+        if np.isinf(value):
+            return f"feature {name} is infinite in row {row}. Drop the row, or leave it empty."
+        if abs(value) > precision.LARGEST:
+            return f"feature {name} is {value:g} in row {row}, a {precision.BEYOND}. Drop the row, or leave it empty."
+        return (
+            f"feature {name} is {value:g} in row {row}, farther from the training rows (deviation "
+            f"{self.scale[place]:g}) than float32 can hold."
+        )
 
-class ArrayBatches:
-    """An endless sequence of batches in which every example appears exactly once an epoch.
+
+class ArrayBatches(Batches):
+    """Batches of examples of one shape.
 
     A batch is ``{"inputs": [b, …] of the arrays' data type, "label": i32[b], "weight": f32[b], "index": i32[b]}``, with
     ``"target": f32[b, k]`` where the arrays have targets.
@@ -172,11 +181,8 @@ class ArrayBatches:
         weights: np.ndarray | None = None,
         labelled_only: bool = True,
     ):
-        self._rows = checked_rows(arrays, batch_size, seed, labelled_only)
-        self._weights = checked_weights(weights, len(arrays))
-        self.arrays, self.batch_size, self.seed, self.shuffle = arrays, int(batch_size), int(seed), shuffle
-        self.examples = len(self._rows)
-        self._plans: dict[int, np.ndarray] = {}
+        super().__init__(arrays, batch_size, seed, shuffle, weights, labelled_only)
+        self.arrays = arrays
 
     @property
     def steps_per_epoch(self) -> int:
@@ -189,56 +195,24 @@ class ArrayBatches:
         return [(self.batch_size, *self.arrays.shape)] if self.examples else []
 
     @property
-    def examples_per_step(self) -> float:
-        """Real examples in a batch, on average."""
-        return self.examples / max(1, self.steps_per_epoch)
-
-    @property
     def padding_share(self) -> float:
         """Share of an epoch's places that hold no example; 0 to 1."""
         places = self.steps_per_epoch * self.batch_size
         return 1 - self.examples / places if places else 0.0
 
-    def at(self, step: int) -> Batch:
-        """The batch of any step of any epoch; the same seed and step give the same batch, in any process.
+    def _planned(self, epoch: int) -> np.ndarray:
+        """Rows of every batch of an epoch i32[steps, b] (-1: filler)."""
+        order = np.full((self.steps_per_epoch, self.batch_size), -1, np.int32)
+        order.flat[: self.examples] = (
+            self._rows[mixed(self._bits(epoch), self.examples)] if self.shuffle else self._rows
+        )
+        return order
 
-        Raises:
-            DataError: a negative step, or there are no examples.
-        """
-        count = self.steps_per_epoch
-        if step < 0 or not count:
-            raise DataError(f"there is no batch at step {step} ({self.examples} examples).")
-        epoch, place = divmod(int(step), count)
-        index = self._plan(epoch if self.shuffle else 0)[place]
-        real = index >= 0
+    def _batch(self, plan: np.ndarray, place: int) -> Batch:
+        index = plan[place]
         inputs = self.arrays.inputs.take(index, 0, mode="clip")  # "clip" is the fast mode; -1 becomes 0
-        inputs[~real] = 0
-        weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
-        return {
-            "inputs": inputs,
-            "label": np.maximum(self.arrays.label.take(index, mode="clip"), 0) * real,
-            "weight": weight.astype(np.float32),
-            "index": index.copy(),
-            **targeted(self.arrays, index),
-        }
-
-    def __len__(self) -> int:
-        return self.steps_per_epoch
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches of the first epoch, in order."""
-        return (self.at(step) for step in range(self.steps_per_epoch))
-
-    def _plan(self, epoch: int) -> np.ndarray:
-        """Rows of every batch of an epoch i32[steps, b] (-1: filler); the last two epochs are kept."""
-        plans = self._plans
-        if epoch not in plans:
-            order = np.full((self.steps_per_epoch, self.batch_size), -1, np.int32)
-            bits = np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
-            order.flat[: self.examples] = self._rows[mixed(bits, self.examples)] if self.shuffle else self._rows
-            plans = {**dict(list(plans.items())[-1:]), epoch: order}
-            self._plans = plans  # in one assignment: other threads see the old ones or the new
-        return plans[epoch]
+        inputs[index < 0] = 0
+        return {"inputs": inputs, **self._known(index)}
 
 
 def _schema(dataset: datasets.Dataset) -> tuple[list[str], list[pa.DataType]]:
@@ -258,10 +232,15 @@ def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
 
 
+def _is_wide(kind: pa.DataType) -> bool:
+    """Whether float32 may round numbers of this type."""
+    return kind.bit_width >= (32 if pa.types.is_integer(kind) else 64)
+
+
 def _columns(dataset: datasets.Dataset, names: list[str]) -> np.ndarray:
-    """Numeric columns side by side, [n, features]: f64 where a column has 64 bits, else f32; a missing value is NaN."""
+    """Numeric columns side by side, [n, features]: a missing value is NaN; f64 where float32 may round, else f32."""
     kinds = [_storage(dataset.features.arrow_schema.field(name).type) for name in names]
-    wide = pa.float64() if any(kind.bit_width == 64 for kind in kinds) else pa.float32()
+    wide = pa.float64() if any(map(_is_wide, kinds)) else pa.float32()
     inputs, start = np.empty((len(dataset), len(names)), wide.to_pandas_dtype()), 0
     for table in batches(dataset, names):
         for place, values in enumerate(table.columns):
@@ -270,14 +249,15 @@ def _columns(dataset: datasets.Dataset, names: list[str]) -> np.ndarray:
     return inputs
 
 
-def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType) -> np.ndarray:
-    """A column of equally long nested lists as one array [n, …], uint8 or float32."""
+def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) -> np.ndarray:
+    """A column of equally long nested lists as one array [n, …], uint8 or float32, or, where ``wide`` is asked for and
+    float32 may round them, float64."""
     axes = 1
     while _is_list(kind := kind.value_type):
         axes += 1
     if not _is_number(kind):
         raise DataError(f"column {name!r} holds {kind}, not numbers.")
-    dtype = np.uint8 if kind == pa.uint8() else np.float32
+    dtype: Any = np.uint8 if kind == pa.uint8() else np.float64 if wide and _is_wide(kind) else np.float32
     inputs, start = np.empty((len(dataset),), dtype), 0
     for table in batches(dataset, [name]):
         for chunk in table.column(0).chunks:
@@ -286,7 +266,10 @@ def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType) -> np.ndarra
                 inputs = np.empty((len(dataset), *shape), dtype)
             if shape != inputs.shape[1:]:
                 raise DataError(f"column {name!r} holds examples of several shapes: {inputs.shape[1:]} and {shape}.")
-            inputs[start : start + len(chunk)] = values.reshape(-1, *shape)
+            values = values.reshape(-1, *shape)
+            if not wide and (said := precision.rounded_away(values)):
+                raise DataError(f"column {name!r}, rows {start} to {start + len(chunk) - 1}: {said}.")
+            inputs[start : start + len(chunk)] = values
             start += len(chunk)
     return inputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -61,8 +62,126 @@ def choose_buckets(
     return tuple(reversed(chosen))
 
 
-class Batches:
-    """An endless sequence of batches in which every example appears exactly once an epoch.
+class Batches(ABC):
+    """Base class of batches: an endless sequence in which every example appears exactly once an epoch.
+
+    A batch is a dict of arrays, among them ``label``, ``weight`` f32 and ``index``: the position of an example, -1 in
+    filled-up places, which have weight 0 and label 0. The order is a pure function of seed and step. A subclass plans
+    an epoch and gathers one batch of a plan.
+
+    Args:
+        examples: with ``label`` i32[n] and, but for :class:`labkit.data.pairs.PairBatches`, ``target`` f32[n, k] or
+            None.
+        batch_size: examples in a batch; it may be more than there are.
+        seed: decides the order, together with the epoch.
+        shuffle: mix the examples anew in every epoch; otherwise each epoch is the same.
+        weights: f32[n], weight of every example (1 if not given).
+        labelled_only: leave examples without a label (-1) out. With False they take part with weight 1 and label 0.
+
+    Attributes:
+        examples: how many take part.
+
+    Raises:
+        ConfigError: ``batch_size`` or ``seed`` cannot be used.
+        DataError: ``weights`` do not fit, or there are examples but none with a label.
+    """
+
+    def __init__(
+        self,
+        examples: Any,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        weights: np.ndarray | None = None,
+        labelled_only: bool = True,
+    ):
+        self._rows = checked_rows(examples, batch_size, seed, labelled_only)
+        self._weights = checked_weights(weights, len(examples))
+        self._source = examples
+        self.batch_size, self.seed, self.shuffle = int(batch_size), int(seed), shuffle
+        self.examples = len(self._rows)
+        self._plans: dict[int, Any] = {}
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch, the same in each."""
+
+    @property
+    @abstractmethod
+    def shapes(self) -> Sequence[tuple[int, ...]]:
+        """The shapes that occur, one compilation each; none where there are no examples."""
+
+    @property
+    @abstractmethod
+    def padding_share(self) -> float:
+        """Share of an epoch's places that hold nothing, 0 to 1."""
+
+    @abstractmethod
+    def _planned(self, epoch: int) -> Any:
+        """The order of an epoch, from ``seed`` and ``epoch`` alone."""
+
+    @abstractmethod
+    def _batch(self, plan: Any, place: int) -> Batch:
+        """The batch at a place of an epoch's plan."""
+
+    @property
+    def examples_per_step(self) -> float:
+        """Real examples in a batch, on average."""
+        return self.examples / max(1, self.steps_per_epoch)
+
+    def at(self, step: int) -> Batch:
+        """The batch of any step of any epoch; the same seed and step give the same batch, in any process.
+
+        Raises:
+            DataError: a negative step, or there are no examples.
+        """
+        count = self.steps_per_epoch
+        if step < 0 or not count:
+            raise DataError(f"there is no batch at step {step} ({self.examples} examples).")
+        epoch, place = divmod(int(step), count)
+        return self._batch(self._plan(epoch if self.shuffle else 0), place)
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the first epoch, in order."""
+        return (self.at(step) for step in range(self.steps_per_epoch))
+
+    def _plan(self, epoch: int) -> Any:
+        """The plan of an epoch; the last two are kept."""
+        plans = self._plans
+        if epoch not in plans:
+            plans = {**dict(list(plans.items())[-1:]), epoch: self._planned(epoch)}
+            self._plans = plans  # in one assignment: other threads see the old ones or the new
+        return plans[epoch]
+
+    def _bits(self, epoch: int) -> np.random.BitGenerator:
+        """The random bits of an epoch."""
+        return np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
+
+    @property
+    def _target(self) -> np.ndarray | None:
+        return self._source.target
+
+    def _known(self, index: np.ndarray) -> Batch:
+        """``label``, ``weight``, ``index`` and, where examples have any, ``target`` of some examples (-1: none)."""
+        real = index >= 0
+        weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
+        known = {
+            "label": np.maximum(self._source.label.take(index, mode="clip"), 0) * real,
+            "weight": weight.astype(np.float32),
+            "index": index.copy(),
+        }
+        if self._target is not None:
+            target = self._target.take(index, 0, mode="clip")
+            known["target"] = target * real[..., None].astype(np.float32)
+        return known
+
+
+class BucketBatches(Batches):
+    """Batches of a few widths, each row one example.
 
     A batch has one of ``shapes`` and is ``{"ids": i32[b, t], "types": i32[b, t], "mask": bool[b, t], "label": i32[b],
     "weight": f32[b], "index": i32[b]}``, with ``"target": f32[b, k]`` where the tokens have targets. ``mask`` is True
@@ -97,12 +216,9 @@ class Batches:
         weights: np.ndarray | None = None,
         labelled_only: bool = True,
     ):
-        rows = checked_rows(tokens, batch_size, seed, labelled_only)
-        self._weights = checked_weights(weights, len(tokens))
-        self.tokens, self.batch_size, self.seed, self.shuffle = tokens, int(batch_size), int(seed), shuffle
-        self._groups = _grouped(rows, tokens.lengths, tuple(map(int, buckets)))
-        self.examples = len(rows)
-        self._plans: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        super().__init__(tokens, batch_size, seed, shuffle, weights, labelled_only)
+        self.tokens = tokens
+        self._groups = _grouped(self._rows, tokens.lengths, tuple(map(int, buckets)))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -115,11 +231,6 @@ class Batches:
         return [(self.batch_size, width) for width in self._groups]
 
     @property
-    def examples_per_step(self) -> float:
-        """Real examples in a batch, on average."""
-        return self.examples / max(1, self.steps_per_epoch)
-
-    @property
     def padding_share(self) -> float:
         """Share of an epoch's token slots that hold no token, filler examples included; 0 to 1."""
         slots = sum(-(-len(rows) // self.batch_size) * self.batch_size * t for t, rows in self._groups.items())
@@ -127,36 +238,9 @@ class Batches:
         real = sum(int(length[rows[part]].sum()) for rows in self._groups.values() for part in portions(len(rows)))
         return 1 - real / slots if slots else 0.0
 
-    def at(self, step: int) -> Batch:
-        """The batch of any step of any epoch; the same seed and step give the same batch, in any process.
-
-        Raises:
-            DataError: a negative step, or there are no rows.
-        """
-        count = self.steps_per_epoch
-        if step < 0 or not count:
-            raise DataError(f"there is no batch at step {step} ({self.examples} examples).")
-        epoch, place = divmod(int(step), count)
-        order, widths = self._plan(epoch if self.shuffle else 0)
-        return self._gather(order[place], int(widths[place]))
-
-    def __len__(self) -> int:
-        return self.steps_per_epoch
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches of the first epoch, in order."""
-        return (self.at(step) for step in range(self.steps_per_epoch))
-
-    def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of every batch i32[steps, b] (-1: filler) and width of every batch; the last two epochs are kept."""
-        plans = self._plans
-        if epoch not in plans:
-            plans = {**dict(list(plans.items())[-1:]), epoch: self._planned(epoch)}
-            self._plans = plans  # in one assignment: other threads see the old ones or the new
-        return plans[epoch]
-
     def _planned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        bits = np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
+        """Rows of every batch i32[steps, b] (-1: filler) and width of every batch."""
+        bits = self._bits(epoch)
         wide, steps = self.batch_size, [-(-len(rows) // self.batch_size) for rows in self._groups.values()]
         places, end = array(sum(steps) * wide, np.int32), 0
         for rows, count in zip(self._groups.values(), steps, strict=True):
@@ -173,23 +257,13 @@ class Batches:
             mixed_up[part] = places[turn[part]]
         return mixed_up, widths[turn]
 
+    def _batch(self, plan: tuple[np.ndarray, np.ndarray], place: int) -> Batch:
+        order, widths = plan
+        return self._gather(order[place], int(widths[place]))
+
     def _gather(self, index: np.ndarray, width: int) -> Batch:
-        tokens, real = self.tokens, index >= 0
-        weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
-        return {
-            **gathered(tokens, index, width),
-            "label": np.maximum(tokens.label.take(index, mode="clip"), 0) * real,
-            "weight": weight.astype(np.float32),
-            "index": index.copy(),
-            **targeted(tokens, index),
-        }
-
-
-def targeted(examples: Any, index: np.ndarray) -> Batch:
-    """``target`` f32[…, k] of some examples (-1: none, 0), where they have any."""
-    if examples.target is None:
-        return {}
-    return {"target": examples.target.take(index, 0, mode="clip") * (index >= 0)[..., None].astype(np.float32)}
+        """The batch of some examples (-1: none), all of one width."""
+        return {**gathered(self.tokens, index, width), **self._known(index)}
 
 
 def gathered(tokens: Tokens, index: np.ndarray, width: int) -> Batch:
@@ -228,7 +302,7 @@ def _grouped(rows: np.ndarray, lengths: np.ndarray, buckets: tuple[int, ...]) ->
             for width, count, end in zip(buckets, counts.tolist(), ends, strict=True) if count}  # fmt: skip
 
 
-def checked_rows(tokens: Tokens, batch_size: int, seed: int, labelled_only: bool) -> np.ndarray:
+def checked_rows(tokens: Any, batch_size: int, seed: int, labelled_only: bool) -> np.ndarray:
     """The rows that take part, i32[n]; raises what :class:`Batches` raises."""
     if batch_size < 1 or seed < 0:
         raise ConfigError(f"batch_size = {batch_size} must be at least 1 and seed = {seed} at least 0.")

@@ -30,7 +30,7 @@ DAY = 86_400
 EPOCH = datetime.date(1970, 1, 1).toordinal()
 WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 _CURRENCY = r"[$€£¥₹₽₩₺₿]|EUR|USD|GBP|CHF|JPY|CNY|RMB"
-_UNITS = re.compile(rf"([+-]?)\s*({_CURRENCY})?\s*(.*?)\s*(%|{_CURRENCY})?")
+_UNITS = re.compile(rf"([+-]?)\s*({_CURRENCY})?\s*(.*?)\s*(%|{_CURRENCY})?", re.DOTALL)
 _SPACES = " \u00a0\u2009\u202f'’"
 _TIME = r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d(?:[.,]\d{1,9})?))?"
 _DATES = tuple(
@@ -44,6 +44,9 @@ _DATES = tuple(
 )
 #: What most columns of numbers hold; only other values are looked at one by one.
 _PLAIN, _DOTTED = r"[+-]?\d+(?:[eE][+-]?\d+)?", r"[+-]?\d+\.\d+(?:[eE][+-]?\d+)?"
+#: Numbers whose point may stand between thousands, and whole numbers that may be codes.
+_GROUPED, _CODE = r"[+-]?[1-9]\d{0,2}(\.\d{3})+", r"0\d+"
+_CELLS = 1_000_000  # looked at together
 _DURATION = re.compile(rf"(?:(?P<days>-?\d+) days?)?\s*(?:(?P<sign>[+-]?){_TIME})?")
 
 
@@ -359,17 +362,41 @@ class Writing:
         return "," if mark == "," else mark and ("." if self.commas else "")
 
 
+def plain_numbers(table: pa.Table) -> dict[str, np.ndarray]:
+    """Name → numbers f64[n] of those columns whose every cell is a number that can be read in one way alone: in texts
+    no comma, unit, leading zero or missing value. Texts are looked at together, since wide tables have many columns."""
+    found: dict[str, np.ndarray] = {}
+    for item, cells in zip(table.schema, table.columns, strict=True):
+        if (pa.types.is_integer(item.type) or pa.types.is_floating(item.type)) and not cells.null_count:
+            values = cells.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
+            found |= {item.name: values} if np.isfinite(values).all() else {}
+    names = [item.name for item in table.schema if item.type == pa.string()]
+    size = max(1, _CELLS // max(1, len(table)))
+    for some in (names[start : start + size] for start in range(0, len(names), size)):
+        chunks = [chunk for name in some for chunk in table.column(name).chunks]
+        texts = pc.utf8_trim_whitespace(pa.concat_arrays(chunks))
+        match = lambda pattern, texts=texts: pc.match_substring_regex(texts, f"^(?:{pattern})$")  # noqa: E731
+        whole = pc.and_not(match(_PLAIN), match(_CODE))
+        good = pc.fill_null(pc.or_(whole, pc.and_not(match(_DOTTED), match(_GROUPED))), False)
+        every = np.asarray(good).reshape(len(some), len(table)).all(1)
+        kept = texts.filter(pa.array(np.repeat(every, len(table))))
+        values = kept.cast(pa.float64()).to_numpy().copy().reshape(-1, len(table))
+        named = zip(np.flatnonzero(every).tolist(), values, strict=True)
+        found |= {some[place]: row for place, row in named if np.isfinite(row).all()}
+    return found
+
+
 def writing(cells: Cells) -> Writing:
     """Look at the distinct texts of a column, until it is clear that too many are no numbers."""
     whole, dotted, grouped = (
         cells.matching(_PLAIN),
         cells.matching(_DOTTED),
-        cells.matching(r"[+-]?[1-9]\d{0,2}(\.\d{3})+"),
+        cells.matching(_GROUPED),
     )
     numbers = whole | dotted
     there, doubtful = int(cells.count[numbers].sum()), dotted & grouped
     wrong, units = {".": 0, ",": int(cells.count[dotted & ~grouped].sum())}, {""} if numbers.any() else set()
-    differ, commas, codes = bool(doubtful.any()), False, bool(cells.matching(r"0\d+").any())
+    differ, commas, codes = bool(doubtful.any()), False, bool(cells.matching(_CODE).any())
     example = str(cells.values[int(np.argmax(doubtful))]) if differ else ""
     rest, most = np.flatnonzero(~numbers), (1 - MOSTLY) * cells.count.sum()
     for value, count in zip(cells.values.take(pa.array(rest)).to_pylist(), cells.count[rest].tolist(), strict=True):

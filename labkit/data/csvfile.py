@@ -21,11 +21,11 @@ import pyarrow as pa
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data.decode import LOST, Encoding, detect
 from labkit.data.report import Report, visible
-from labkit.data.spool import PORTION, ROW, SURROGATE, Reading, refuse_own_name
+from labkit.data.spool import PORTION, ROW, SURROGATE, Reading, check_column_names
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 SAMPLE = 1 << 18  # characters that the choice of the delimiter looks at
-COLUMNS = 30_000  # at most
+COLUMNS = 200_000  # at most
 WEIGHT = 1 << 23  # characters after which a portion is full
 
 
@@ -222,14 +222,9 @@ def named(found: Sequence[str], where: str, report: Report) -> tuple[str, ...]:
         elif _is_number(after):
             report.add("counted", "column name is a number", column=after, detail="has the file no header? pass names=")
     names = [name.translate(SURROGATE) for name in names]  # only of data in memory
-    refuse_own_name(names)
+    check_column_names(names, repr(where))
     if len(names) > COLUMNS:
         raise DataError(f"{where!r} has {len(names):,} columns; at most {COLUMNS:,} are read. Leave columns out.")
-    if odd := next((name for name in names if "\0" in name), None):
-        raise DataError(
-            f"{where!r}: the name of column {names.index(odd) + 1}, {visible(odd, 60)!r}, holds a NUL character. "
-            "Remove it; a file of UTF-16 is read with encoding='utf-16'."
-        )
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{where!r} has several columns called {visible(', '.join(twice))!r}: rename them.")
     return tuple(names)

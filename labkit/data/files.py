@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from datasets import Features, Value, concatenate_datasets
 
 from labkit.base.cache import sha256_file
-from labkit.base.errors import DataError, nearest
+from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.base.guard import UNSAFE, check_regular, is_old_pickle, kind_of
 from labkit.data import disk
 from labkit.data.arrow import batches, numbers
@@ -40,6 +40,7 @@ def read_file(path: Path, dialect: Dialect) -> Part:
     check_regular(path, DataError)
     kind = ending(path)
     reader = _reader(path, kind)
+    _check_options(path, kind, dialect)
     if path.suffix.lower() not in OPENERS:
         _check_content(path, kind)
     return cached([kind, sha256_file(path), repr(dialect)], lambda reading: _read(path, kind, reader, dialect, reading))
@@ -58,6 +59,14 @@ def _reader(path: Path, kind: str) -> Reader:
         known = ", ".join(READERS)
         raise DataError(f"{path.name!r} is of no kind that labkit reads ({known}).{nearest(kind, READERS)}")
     return READERS[kind]
+
+
+def _check_options(path: Path, kind: str, dialect: Dialect) -> None:
+    """Raise :class:`ConfigError` for an option that files of this kind have no use for."""
+    used, usual = OPTIONS.get(READERS[kind], ()), vars(Dialect())
+    if odd := [name for name, value in vars(dialect).items() if value != usual[name] and name not in used]:
+        known = f"; such files take {', '.join(used)}" if used else ""
+        raise ConfigError(f"{path.name!r}, a {kind} file, has no use for {', '.join(odd)}: leave it out{known}.")
 
 
 def _check_content(path: Path, kind: str) -> None:
@@ -131,6 +140,13 @@ READERS: dict[str, Reader] = {
     ".xlsx": read_excel, ".xlsm": read_excel,
     ".txt": read_lines,
 }  # fmt: skip
+#: Options of reading that each reader looks at.
+OPTIONS: dict[Reader, tuple[str, ...]] = {
+    read_csv: ("delimiter", "encoding", "quotes", "names", "escapechar"),
+    read_json: ("encoding", "names"),
+    read_excel: ("names", "sheet"),
+    read_lines: ("encoding", "names"),
+}
 #: Endings of files that are not text → what their first bytes say.
 _CONTENT = {
     ".parquet": "a Parquet file", ".pq": "a Parquet file", ".xlsx": "a ZIP archive", ".xlsm": "a ZIP archive",

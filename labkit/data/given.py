@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from labkit.base.errors import DataError, nearest
 from labkit.data.columns import TEXT
+from labkit.data.files import READERS
 from labkit.data.media import PICTURES, SOUNDS
 from labkit.data.report import visible
 from labkit.data.source import read_table
@@ -129,6 +130,13 @@ def is_place(name: str) -> bool:
         return bool(name.strip()) and Path(name).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # longer than a path may be
         return False
+
+
+def check_no_file(text: str) -> None:
+    """Raise :class:`DataError` for a text that is one word with the ending of a file that is read, but not there."""
+    endings = (*READERS, *PICTURES, *SOUNDS)
+    if len(text.split()) == 1 and text.lower().strip().endswith(endings):
+        raise DataError(f"there is no file {text[:80]!r}. If this is a text, give it in a list: [{text[:80]!r}].")
 
 
 def table_of(source: str | os.PathLike[str], kind: str, **file: Any) -> tuple[pa.Table, Path]:

@@ -12,6 +12,7 @@ from labkit.data import duplicates
 from labkit.data.arrow import batches, numbers, text_columns
 from labkit.data.rows import Rows
 from labkit.data.split import leakage
+from labkit.data.targets import targets_of
 
 #: Row numbers that a problem names, at most; its count is exact.
 SHOWN = 50
@@ -141,9 +142,8 @@ def _numbers(rows: Rows) -> dict[str, Histogram]:
     """The numbers to be predicted, by name, of the rows that have them."""
     if rows.basis.aim != "number":
         return {}
-    parts = [np.asarray(split.with_format("numpy")["target"])[numbers(split, "label") >= 0]
-             for split in rows.splits.values() if len(split)]  # fmt: skip
-    values = np.concatenate(parts).reshape(-1, len(rows.basis.classes)).astype(np.float64)
+    parts = [targets_of(split)[numbers(split, "label") >= 0] for split in rows.splits.values() if len(split)]
+    values = np.concatenate(parts)
     return {name: Histogram.of(values[:, place]) for place, name in enumerate(rows.basis.classes)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit.base.errors import DataError
+from labkit.base.guard import once
 from labkit.data.csvfile import Dialect, note_encoding
 from labkit.data.decode import LOST, Encoding, detect
 from labkit.data.report import Report, visible
@@ -66,18 +66,10 @@ def _lines(path: Path, encoding: Encoding, reading: Reading) -> Iterator[Numbere
 
 
 def _object(line: str) -> dict[str, Any]:
-    value = json.loads(line, object_pairs_hook=_once)
+    value = json.loads(line, object_pairs_hook=once)
     if not isinstance(value, dict):
         raise ValueError(f"a {type(value).__name__}, not an object")
     return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r} stands there twice")
-    return found
 
 
 # --- a document ----------------------------------------------------------------------------------------------------
@@ -104,7 +96,7 @@ def _parses(line: str) -> bool:
 def _document(path: Path, encoding: Encoding) -> Any:
     try:
         with encoding.open(path) as file:
-            return json.loads(file.read().lstrip("\ufeff"), object_pairs_hook=_once)
+            return json.loads(file.read().lstrip("\ufeff"), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path.name!r} is no whole JSON: {error}.") from None
 

@@ -13,6 +13,7 @@ from labkit.data.cells import Column, read
 from labkit.data.columns import names_of
 from labkit.data.labels import with_class_names
 from labkit.data.memory import memory_parts
+from labkit.data.precision import BEYOND, beyond
 from labkit.data.report import visible
 from labkit.data.tabular import encoded
 
@@ -47,6 +48,10 @@ def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -
         if wrong.any():
             row = int(np.argmax(wrong))
             raise DataError(_wrong(how, visible(str(cells[row].as_py()), 60), row))
+        if how.kind == "number" and (large := beyond(found)).any():
+            row = int(np.argmax(large))
+            told = visible(str(cells[row].as_py()), 60)
+            raise DataError(f"column {how.name!r} holds {told!r} in row {row}, a {BEYOND}.")
         values |= encoded(how, found)
     return np.stack([values[name] for name in names], 1)
 

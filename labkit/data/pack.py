@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from labkit.base.errors import ConfigError, DataError, nearest
-from labkit.data.batch import Batch, checked_rows, checked_weights, choose_buckets, mixed, targeted
+from labkit.base.errors import ConfigError, nearest
+from labkit.data.batch import Batch, Batches, choose_buckets, mixed
 from labkit.data.disk import array, by_kind, histogram, portions, take
 from labkit.data.tokens import Tokens
 
@@ -272,8 +272,8 @@ def rows_in_batch(examples: int, rows: int, batch_size: int, parts: int = 1) -> 
     return parts * max(1, min(round(batch_size * rows / examples / parts), -(-rows // parts)))
 
 
-class PackedBatches:
-    """As :class:`labkit.data.batch.Batches`, with several examples in a row; every example exactly once an epoch.
+class PackedBatches(Batches):
+    """Batches of one width, with several examples in a row.
 
     A batch is ``{"ids", "types", "segment", "position": i32[b, t]; "start", "label", "index": i32[b, s]; "weight":
     f32[b, s]}``, with ``"target": f32[b, s, k]`` where the tokens have targets. ``segment`` is 0 at padding and 1 … s
@@ -314,18 +314,15 @@ class PackedBatches:
         if parts < 1:
             raise ConfigError(f"parts = {parts} must be at least 1.")
         if isinstance(layout, Layout) and not layout.packed:
-            raise ConfigError(f"this layout is not packed ({layout.reason}): use Batches with its widths.")
-        self._rows = checked_rows(tokens, batch_size, seed, labelled_only)
-        self._weights = checked_weights(weights, len(tokens))
-        self.tokens, self.batch_size, self.seed, self.shuffle = tokens, int(batch_size), int(seed), shuffle
-        self.examples = len(self._rows)
+            raise ConfigError(f"this layout is not packed ({layout.reason}): use BucketBatches with its widths.")
+        super().__init__(tokens, batch_size, seed, shuffle, weights, labelled_only)
+        self.tokens = tokens
         self._lengths = take(tokens.lengths, self._rows, np.int32)
         width = layout.width if isinstance(layout, Layout) else int(layout)
         most = layout.most if isinstance(layout, Layout) else crowd(self._lengths, width)
         self.plan = plan_rows(self._lengths, width, most)
         self.slots, self.width = self.plan.most, width
         self.rows = rows_in_batch(self.examples, self.plan.rows, self.batch_size, parts) if self.examples else parts
-        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -338,47 +335,14 @@ class PackedBatches:
         return [(self.rows, self.width)] if self.examples else []
 
     @property
-    def examples_per_step(self) -> float:
-        """Real examples in a batch, on average."""
-        return self.examples / max(1, self.steps_per_epoch)
-
-    @property
     def padding_share(self) -> float:
         """Share of an epoch's token slots that hold no token, empty rows included; 0 to 1."""
         slots = self.steps_per_epoch * self.rows * self.width
         return 1 - int(self._lengths.sum()) / slots if slots else 0.0
 
-    def at(self, step: int) -> Batch:
-        """The batch of any step of any epoch; the same seed and step give the same batch, in any process.
-
-        Raises:
-            DataError: a negative step, or there are no examples.
-        """
-        count = self.steps_per_epoch
-        if step < 0 or not count:
-            raise DataError(f"there is no batch at step {step} ({self.examples} examples).")
-        epoch, place = divmod(int(step), count)
-        table, kinds = self._epoch(epoch if self.shuffle else 0)
-        rows = slice(place * self.rows, (place + 1) * self.rows)
-        return self._gather(table[rows], kinds[rows])
-
-    def __len__(self) -> int:
-        return self.steps_per_epoch
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches of the first epoch, in order."""
-        return (self.at(step) for step in range(self.steps_per_epoch))
-
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Examples of every row i32[rows, s] (-1: none) and the row's kind i32[rows]; the last two epochs are kept."""
-        epochs = self._epochs
-        if epoch not in epochs:
-            epochs = {**dict(list(epochs.items())[-1:]), epoch: self._seated(epoch)}
-            self._epochs = epochs  # in one assignment: other threads see the old ones or the new
-        return epochs[epoch]
-
-    def _seated(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        bits = np.random.Philox(np.random.SeedSequence([self.seed, epoch]))
+    def _planned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Examples of every row i32[rows, s] (-1: none) and the row's kind i32[rows]."""
+        bits = self._bits(epoch)
         table = self.plan.seat(self._lengths, mixed(bits, self.examples) if self.shuffle else None)
         turn, ends = mixed(bits, len(table)) if self.shuffle else None, np.cumsum(self.plan.counts)
         count = self.steps_per_epoch * self.rows
@@ -408,7 +372,9 @@ class PackedBatches:
         position = column - np.take_along_axis(start, np.minimum(segment, self.slots - 1), axis=1)
         return np.where(real, segment + 1, 0).astype(np.int32), np.where(real, position, 0).astype(np.int32), start
 
-    def _gather(self, index: np.ndarray, kinds: np.ndarray) -> Batch:
+    def _batch(self, plan: tuple[np.ndarray, np.ndarray], place: int) -> Batch:
+        rows = slice(place * self.rows, (place + 1) * self.rows)
+        index, kinds = (part[rows] for part in plan)
         tokens, (segments, positions, starts) = self.tokens, self._forms
         segment, position, start = segments[kinds], positions[kinds], starts[kinds]
         first = np.zeros((len(index), self.slots + 1), np.int64)  # where every segment begins; segment 0 is padding
@@ -418,17 +384,11 @@ class PackedBatches:
         ids, types = tokens.ids.take(source), tokens.types.take(source).astype(np.int32)
         padding = segment == 0
         ids[padding], types[padding] = tokens.pad_id, 0
-        real = index >= 0
-        label = np.maximum(tokens.label.take(index, mode="clip"), 0) * real
-        weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
         return {
             "ids": ids,
             "types": types,
             "segment": segment,
             "position": position,
             "start": start,
-            "label": label.astype(np.int32, copy=False),
-            "weight": weight.astype(np.float32),
-            "index": index.astype(np.int32),
-            **targeted(tokens, index),
+            **self._known(index),
         }

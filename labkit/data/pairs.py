@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from labkit.base.errors import DataError
-from labkit.data.batch import Batch, Batches, gathered
+from labkit.data.batch import Batch, BucketBatches, gathered
 from labkit.data.tokens import Tokens
 
 
@@ -47,9 +47,9 @@ class TextPairs:
         return self.source.truncated + self.target.truncated
 
 
-class PairBatches(Batches):
-    """As :class:`labkit.data.batch.Batches`, with ``target_ids`` i32[b, t] and ``target_mask`` bool[b, t] beside each
-    source; the bucket of a pair is that of its longer text."""
+class PairBatches(BucketBatches):
+    """As :class:`labkit.data.batch.BucketBatches`, with ``target_ids`` i32[b, t] and ``target_mask`` bool[b, t]; the
+    bucket of a pair is that of its longer text."""
 
     tokens: TextPairs  # type: ignore[assignment]
 
@@ -61,15 +61,10 @@ class PairBatches(Batches):
         real = sum(int(sizes[rows].sum()) for rows in self._groups.values())
         return 1 - real / (2 * slots) if slots else 0.0
 
+    @property
+    def _target(self) -> None:
+        return None
+
     def _gather(self, index: np.ndarray, width: int) -> Batch:
-        real, source = index >= 0, gathered(self.tokens.source, index, width)
-        target = gathered(self.tokens.target, index, width)
-        weight = real if self._weights is None else self._weights.take(index, mode="clip") * real
-        return {
-            **source,
-            "target_ids": target["ids"],
-            "target_mask": target["mask"],
-            "label": np.zeros(len(index), np.int32),
-            "weight": weight.astype(np.float32),
-            "index": index.copy(),
-        }
+        source, target = (gathered(tokens, index, width) for tokens in (self.tokens.source, self.tokens.target))
+        return {**source, "target_ids": target["ids"], "target_mask": target["mask"], **self._known(index)}

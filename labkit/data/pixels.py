@@ -13,6 +13,7 @@ import numpy as np
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError
 from labkit.data.media import decode
+from labkit.data.precision import rounded_away
 
 #: Greatest pixel of pictures with few grey levels, such as those of the sample "digits"; others have 256.
 FEW = 16
@@ -24,12 +25,26 @@ class Pixels(Config):
 
     whole: bool = option(True, "Whether they are bytes rather than numbers with a fraction.")
     peak: float = option(255.0, "White: 255 of bytes, 1 of numbers, or another greatest value.")
+    stretched: bool = option(False, "Whether the model reads few grey levels as bytes from 0 to 255.")
 
     @classmethod
     def fit(cls, pictures: np.ndarray) -> Self:
         """From the training pictures."""
         whole, peak = pictures.dtype == np.uint8, float(pictures.max(initial=1))
-        return cls(whole, 255.0 if whole and peak > FEW else peak)
+        few = whole and 0 < peak <= FEW
+        return cls(whole, 255.0 if whole and not few else peak, few)
+
+    def to_model(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels in the unit of the training pictures, as a model reads them: uint8 as x / 255, others as they are.
+
+        Few grey levels, which would be near zero as shares of 255, are stretched over all bytes.
+        """
+        if not self.stretched:
+            return pixels
+        if pixels.dtype == np.uint8 and pixels.max(initial=0) <= self.peak:
+            return np.rint(np.arange(self.peak + 1) * (255 / self.peak)).astype(np.uint8)[pixels]
+        scale = self.peak if pixels.dtype == np.uint8 else self.peak / 255
+        return (pixels / scale).astype(np.float32)
 
     def of_bytes(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels of a decoded file, from 0 to 255, in the unit of the training pictures."""
@@ -48,6 +63,8 @@ class Pixels(Config):
         if not (np.isfinite(low) and np.isfinite(high)):
             raise DataError("a picture holds values that are missing or infinite.")
         if not self.whole:
+            if said := rounded_away(given):
+                raise DataError(f"a picture cannot be read: {said}.")
             shares = self.peak <= 1 and given.dtype.kind in "ui" and low >= 0 and (given.dtype == np.uint8 or high > 1)
             return given.astype(np.uint8 if shares and high <= 255 else np.float32)
         counts = given.dtype.kind in "ui" or (high > 1 and np.array_equal(given, np.rint(given)))

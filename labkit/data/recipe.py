@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Collection, Iterable, Mapping
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from labkit.base.errors import ConfigError, nearest
 
 #: What may be done to rows between loading and training: methods of :class:`labkit.data.rows.Rows`.
 STEPS = ("clean", "dedupe", "sample", "split")
+#: What the types of settings are known of by annotations.
+FUNCTIONS = ("load", "dedupe", "sample", "split")
 
 
 def source_of(source: Any) -> dict[str, Any]:
@@ -44,7 +48,10 @@ def check_steps(steps: Any) -> None:
         if not isinstance(do := step.get("do"), str) or do not in STEPS:
             shown, hint = repr(step)[:200], nearest(str(do)[:80], STEPS)
             raise ConfigError(f"data.steps: {shown} has no `do` that is known.{hint} Known: {', '.join(STEPS)}.")
-        _check(do, {key: value for key, value in step.items() if key != "do"}, _arguments(do))
+        settings = {key: value for key, value in step.items() if key != "do"}
+        _check(do, settings, _arguments(do))
+        if do == "clean":
+            _pipeline().from_dict(settings, "clean")
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +67,8 @@ def _check(where: str, settings: Mapping[str, Any], known: Collection[str]) -> N
     for name, value in settings.items():
         if not _is_plain(value):
             raise ConfigError(f"{where}: {name} must be a text, a finite number, true or false, or a list of these.")
+        if where in FUNCTIONS and name in (kinds := _kinds(where)) and not fits(value, kinds[name]):
+            raise ConfigError(f"{where}: {name} = {repr(value)[:80]} is of another type than {where} takes.")
 
 
 def _is_plain(value: Any, inner: bool = False) -> bool:
@@ -74,19 +83,54 @@ def _is_plain(value: Any, inner: bool = False) -> bool:
     return isinstance(value, str)
 
 
-@functools.cache
-def _arguments(name: str) -> tuple[str, ...]:
-    """The arguments of ``lk.load``, or of a step, that a file may name."""
-    from labkit.data.clean import Pipeline
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a plain value is of the type of an annotation. A number is no truth value, a list may stand for any
+    sequence, and a whole number for one with a fraction."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, one) for one in inner)
+    if origin is typing.Literal:
+        return value in inner
+    if isinstance(value, str) and origin is Sequence:
+        return inner[0] in (str, Any)  # one name for a list of them
+    if isinstance(value, list | tuple):
+        several = isinstance(origin, type) and issubclass(origin, Sequence)
+        return kind is Any or (several and all(fits(item, inner[0]) for item in value))
+    if isinstance(value, Mapping):
+        return kind is Any or (isinstance(origin, type) and issubclass(origin, Mapping))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    named = isinstance(kind, type) and isinstance(value, kind)
+    return kind is Any or (named and (kind is bool) == isinstance(value, bool))
+
+
+def _function(name: str) -> Callable[..., Any]:
     from labkit.data.duplicates import dedupe
     from labkit.data.rows import Rows
     from labkit.data.source import load
     from labkit.data.split import split
 
+    return {"load": load, "dedupe": dedupe, "sample": Rows.sample, "split": split}[name]
+
+
+def _pipeline() -> Any:
+    from labkit.data.clean import Pipeline
+
+    return Pipeline
+
+
+@functools.cache
+def _kinds(name: str) -> dict[str, Any]:
+    """Argument → its annotation."""
+    return typing.get_type_hints(inspect.unwrap(_function(name)))
+
+
+@functools.cache
+def _arguments(name: str) -> tuple[str, ...]:
+    """The arguments of ``lk.load``, or of a step, that a file may name."""
     if name == "clean":
-        return tuple(field.name for field in dataclasses.fields(Pipeline))
-    function = {"load": load, "dedupe": dedupe, "sample": Rows.sample, "split": split}[name]
-    return _named(list(inspect.signature(function).parameters.values())[1:])  # the first is the data
+        return tuple(field.name for field in dataclasses.fields(_pipeline()))
+    return _named(list(inspect.signature(_function(name)).parameters.values())[1:])  # the first is the data
 
 
 def _options_of_sample(name: str) -> tuple[str, ...]:

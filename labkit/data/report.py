@@ -28,6 +28,16 @@ class Note:
     split: str | None = None
 
 
+def _note(values: dict[str, Any]) -> Note:
+    """A note as a file holds it, its types checked."""
+    note = Note(**values)
+    texts = isinstance(note.reason, str) and isinstance(note.detail, str)
+    texts = texts and isinstance(note.column, str | None) and isinstance(note.split, str | None)
+    if not texts or not (note.row is None or (type(note.row) is int and abs(note.row) < 1 << 63)):
+        raise ValueError(f"the note {values!r:.200} of the report has another type")
+    return note
+
+
 class Report:
     """The notes of a table, in order; at most ``CAP`` for each reason, with exact counts."""
 
@@ -114,8 +124,12 @@ class Report:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        report = cls(Note(**note) for note in values["notes"])
-        report._counts = Counter({(action, reason): count for action, reason, count in values["counts"]})
+        """A report as a file holds it. Raises ValueError, TypeError or KeyError for a damaged one."""
+        report = cls(_note(note) for note in values["notes"])
+        for action, reason, count in values["counts"]:
+            if action not in ACTIONS or not isinstance(reason, str) or type(count) is not int or count < 0:
+                raise ValueError(f"the count {[action, reason, count]!r:.200} of the report has another type")
+            report._counts[action, reason] = count
         return report
 
     def __eq__(self, other: object) -> bool:

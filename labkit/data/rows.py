@@ -101,16 +101,32 @@ class Spec(Config):
 
 def describe(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
     """``spec`` with counts and lengths taken from ``splits``, by Arrow compute."""
-    counts, unlabelled, lengths = {}, {}, {}
+    there = {name: dataset for name, dataset in splits.items() if spec.text and len(dataset)}
+    return with_counts(spec, splits).replace(lengths={name: _lengths(dataset) for name, dataset in there.items()})
+
+
+def with_counts(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
+    """``spec`` with the counts taken from ``splits``."""
+    counts, unlabelled = {}, {}
     for name, dataset in splits.items():
         ids = numbers(dataset, "label")
         known = sum(int(np.count_nonzero(ids[part] >= 0)) for part in disk.portions(len(ids)))
         counts[name] = dict(zip(spec.classes, _counted(dataset, ids, spec, known), strict=True))
         unlabelled[name] = len(ids) - known
-        if spec.text and len(dataset):
-            lengths[name] = _lengths(dataset)
     sizes = {name: len(dataset) for name, dataset in splits.items()}
-    return spec.replace(sizes=sizes, counts=counts, unlabelled=unlabelled, lengths=lengths)
+    return spec.replace(sizes=sizes, counts=counts, unlabelled=unlabelled)
+
+
+def check_splits(spec: Spec, splits: Mapping[str, Dataset]) -> None:
+    """Raise :class:`DataError` where a split lacks a normalised column, or a label is not the id of a class."""
+    needed = ["label", "row", *("text", "text_pair")[: len(spec.text)]]
+    needed += ["target"] if spec.aim != "class" else []
+    for name, dataset in splits.items():
+        if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
+            raise DataError(f"split {name!r} lacks the columns {', '.join(missing)}.")
+        top = int(numbers(dataset, "label").max()) if len(dataset) and spec.aim == "class" else -1
+        if top >= len(spec.classes):
+            raise DataError(f"split {name!r} has the label {top}; there are {len(spec.classes)} classes.")
 
 
 def _counted(dataset: Dataset, ids: np.ndarray, spec: Spec, known: int) -> list[int]:
@@ -197,14 +213,7 @@ class Rows:
             DataError: a split lacks a normalised column, or a label is not the id of a class.
         """
         basis = spec or self.basis
-        needed = ["label", "row", *("text", "text_pair")[: len(basis.text)]]
-        needed += ["target"] if basis.aim != "class" else []
-        for name, dataset in splits.items():
-            if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
-                raise DataError(f"split {name!r} lacks the columns {', '.join(missing)}.")
-            top = int(numbers(dataset, "label").max()) if len(dataset) and basis.aim == "class" else -1
-            if top >= len(basis.classes):
-                raise DataError(f"split {name!r} has the label {top}; there are {len(basis.classes)} classes.")
+        check_splits(basis, splits)
         return Rows(dict(splits), basis, self.report.merge(notes), self.source)
 
     def clean(self, pipeline: Pipeline | tuple[str, ...] | None = None, **settings: Any) -> Rows:
@@ -337,6 +346,9 @@ class Rows:
             rows = cls(splits, spec, report, source)
             if rows.counts() != spec.rows:
                 raise ValueError(f"it holds {rows.counts()} rows where {MARK} says {spec.rows}")
+            check_splits(spec, splits)
+            if len(set(spec.classes)) < len(spec.classes) or len(spec.text) > 2 or with_counts(spec, splits) != spec:
+                raise ValueError(f"its texts and labels are not those that {MARK} describes")
         except (*DAMAGED, LabkitError) as error:
             raise DataError(
                 f"{str(folder)!r} holds no whole saved rows: {str(error).rstrip('.')}. Save them again."

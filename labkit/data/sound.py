@@ -18,11 +18,14 @@ RATE = 16_000  # samples a second, enough for speech
 #: Samples a second of a file: from old telephones to instruments for bats and ultrasound. Resampling from a rate beyond
 #: them would cost memory that nothing in the file's size shows.
 RATES = (1_000, 1_000_000)
+#: Amount of a sample that is no integer at most; what is above 1 is clipped, as players do with loud recordings.
+LOUDEST = 8.0
 
 
 #: Number of a format in a WAV file → its name, for those that are not read.
 _FORMATS = {2: "ADPCM", 6: "A-law", 7: "µ-law", 17: "IMA ADPCM", 49: "GSM 6.10", 80: "MPEG", 85: "MP3", 255: "AAC"}
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_FORM = 64  # bytes of the format that are looked at; 40 have a meaning
 
 
 def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
@@ -58,7 +61,7 @@ def _samples(file: BinaryIO, end: int) -> tuple[int, np.ndarray]:
         if name == b"data" and form:
             return _decoded(file, form, _length(file, size, end - start), order)
         if name == b"fmt ":
-            form = file.read(size)
+            form = file.read(min(size, _FORM))  # a header may claim 4 GB
         file.seek(_next_chunk(file, start + size, size))
     raise ValueError("no samples in it")
 
@@ -110,7 +113,7 @@ def as_wave(values: np.ndarray, given: int, rate: int = RATE) -> np.ndarray:
     """Samples [n] or [n, channels] of any kind, ``given`` a second, as f32[samples] from -1 to 1.
 
     Raises:
-        DataError: there are none, or some are not finite.
+        DataError: there are none, some are not finite, or their kind does not say what the loudest is.
     """
     from scipy.signal import resample_poly
 
@@ -120,11 +123,15 @@ def as_wave(values: np.ndarray, given: int, rate: int = RATE) -> np.ndarray:
     wave = values.astype(np.float64)
     if values.dtype == np.uint8:
         wave = (wave - 128) / 128
-    elif values.dtype.kind == "i":
+    elif values.dtype.kind == "i" and values.dtype.itemsize < 8:
         wave /= -float(np.iinfo(values.dtype).min)
+    elif values.dtype.kind != "f":
+        raise DataError(f"sound with samples of the type {values.dtype}: give int16, or numbers from -1 to 1")
     wave = wave.mean(-1) if wave.ndim == 2 else wave
     if not np.isfinite(wave).all():
         raise DataError("sound with samples that are not finite")
+    if (peak := np.abs(wave).max()) > LOUDEST:
+        raise DataError(f"sound with samples up to {peak:g}; numbers with a fraction lie between -1 and 1")
     if given != rate:
         shared = math.gcd(given, rate)
         wave = resample_poly(wave, rate // shared, given // shared)

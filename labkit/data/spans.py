@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labkit.base.errors import ConfigError, DataError
-from labkit.data.batch import Batch, Batches
+from labkit.data.batch import Batch, BucketBatches
 from labkit.data.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Windows:
         return self.tokens.truncated
 
 
-class WindowBatches(Batches):
-    """As :class:`labkit.data.batch.Batches`, with ``start``, ``end`` and ``first`` i32[b] beside the windows."""
+class WindowBatches(BucketBatches):
+    """As :class:`labkit.data.batch.BucketBatches`, with ``start``, ``end`` and ``first`` i32[b] beside the windows."""
 
     def __init__(self, windows: Windows, *args: Any, **settings: Any):
         super().__init__(windows.tokens, *args, **settings)
@@ -65,10 +65,9 @@ class WindowBatches(Batches):
 
     def _gather(self, index: np.ndarray, width: int) -> Batch:
         real = index >= 0
-        more = {
-            name: (getattr(self.windows, name).take(index, mode="clip") * real).astype(np.int32)
-            for name in ("start", "end", "first")
-        }
+        made = self.windows
+        spans = {"start": made.start, "end": made.end, "first": made.first}
+        more = {name: (span.take(index, mode="clip") * real).astype(np.int32) for name, span in spans.items()}
         return {**super()._gather(index, width), **more}
 
 

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Features, Value
 from datasets.features.features import generate_from_arrow_type
+from datasets.table import MemoryMappedTable
 
 from labkit.base.cache import cache_dir, cache_root, fingerprint, writable_cache, write_atomic
 from labkit.base.errors import DataError, FolderError
 from labkit.data.cells import category_name
-from labkit.data.report import Report
+from labkit.data.report import Report, visible
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
@@ -103,7 +104,8 @@ def _from_cache(data: Path, about: Path) -> Part | None:
     try:
         kept = json.loads(about.read_text(encoding="utf-8"))
         report, categories = Report.from_dict(kept["report"]), frozenset(kept["categories"])
-        return Part(Dataset.from_file(str(data)), report, kept["records"], categories)
+        table = MemoryMappedTable.from_file(str(data))
+        return Part(Dataset(table, fingerprint=data.stem[:16]), report, kept["records"], categories)
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
@@ -182,9 +184,9 @@ def _wider(one: pa.DataType, two: pa.DataType) -> pa.DataType:
 
 def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
     """``table`` with the columns of ``schema``; missing columns are null, values that change are reported."""
-    columns = []
+    columns, known = [], set(table.column_names)
     for item in schema:
-        if item.name not in table.column_names:
+        if item.name not in known:
             columns.append(pa.nulls(len(table), item.type))
             continue
         column = table.column(item.name)
@@ -224,10 +226,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def refuse_own_name(names: Iterable[str]) -> None:
-    """Raise :class:`DataError` for a column that is called like :data:`ROW`."""
+def check_column_names(names: Iterable[Any], where: str = "the records") -> None:
+    """Raise :class:`DataError` for a column that is called like :data:`ROW`, or with a NUL, where Arrow ends names."""
+    names = list(names)
     if ROW in names:
         raise DataError(f"a column is called {ROW!r}, a name that labkit uses itself: rename it.")
+    if odd := next((name for name in names if isinstance(name, str) and "\0" in name), None):
+        raise DataError(
+            f"{where}: the name of column {names.index(odd) + 1}, {visible(odd, 60)!r}, holds a NUL character. "
+            "Remove it; a file of UTF-16 is read with encoding='utf-16'."
+        )
 
 
 def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: Report) -> pa.Table:
@@ -242,7 +250,7 @@ def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: 
             raise DataError(
                 f"several columns are called {known[odd[0]]!r} once their names are valid Unicode: rename them."
             )
-    refuse_own_name(names)
+    check_column_names(names)
     columns = {name: column_of([record.get(name) for record in records], name, numbers, report) for name in names}
     return pa.table({**columns, ROW: pa.array(numbers, pa.int64())})
 

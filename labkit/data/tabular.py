@@ -12,9 +12,21 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset
 
 from labkit.base.errors import DataError
-from labkit.data import disk
+from labkit.data import disk, precision
 from labkit.data.arrow import column, nested
-from labkit.data.cells import MISSING, MOSTLY, Cells, Column, alike, is_text, quantity, read, words_of, writing
+from labkit.data.cells import (
+    MISSING,
+    MOSTLY,
+    Cells,
+    Column,
+    alike,
+    is_text,
+    plain_numbers,
+    quantity,
+    read,
+    words_of,
+    writing,
+)
 from labkit.data.columns import Choice, check_columns, free_name, names_of
 from labkit.data.labels import with_class_names
 from labkit.data.report import CAP, Report, visible
@@ -25,6 +37,8 @@ from labkit.data.targets import NOT_NUMBER, NOT_YES_NO, shown_mark
 CATEGORIES = 50
 #: Different values of a column of categories at most before white space around them is removed.
 LOOKED_AT = 1000
+#: Columns from which on those of numbers are found together.
+WIDE = 100
 #: Names of columns of whole numbers that say which thing a row is about, and of those that do if no number repeats.
 IDENTIFIER = re.compile(
     r"(?i:id|ids|uid|uuid|guid|pk|rowid|.*[_ .-](?:id|uid|uuid|guid)|__index_level_\d+__|unnamed: ?\d+|编号|"
@@ -67,15 +81,24 @@ def tabular(
     named = not isinstance(choice.features, bool)
     names = list(choice.features) if named else [name for name in names_of(table) if name not in taken]  # type: ignore[arg-type]
     check_columns(table, names, first)
-    shown = shown_mark(table)
+    plain = {split: _plain(part) for split, part in parts.items()}
+    shown = shown_mark(table, plain[first])
     found: list[Column] = []
     left: dict[str, str] = {}
     features, repaired = table.features, report.of("repaired")  # made anew at every access
     mixed = {note.column for note in repaired.get(MIXED, ())}
     nameless = {note.column for note in repaired.get("column without a name", ())}
     for name in names:
-        how = _kind(parts[first], name, features[name], name in mixed, choice.decimal, shown, report)
-        if isinstance(how, Column) and not named and (reason := _identifier(table, how, name in nameless, report)):
+        values = plain[first].get(name)
+        if values is not None and name not in mixed:
+            how: Column | str = Column(name)
+        else:
+            how = _kind(parts[first], name, features[name], name in mixed, choice.decimal, shown, report)
+        if (
+            isinstance(how, Column)
+            and not named
+            and (reason := _identifier(table, how, name in nameless, report, values))
+        ):
             how = reason
         if isinstance(how, Column):
             found.append(how)
@@ -89,11 +112,16 @@ def tabular(
         raise DataError(f"no column can be a feature; the columns are {visible(listed, 400) or 'none'}.")
     columns = _named_features(found, report)
     made: dict[str, Part] = {}
+    fitted: dict[str, tuple[float, float]] = {}  # by the first split, which is train where there is one
     for split, part in parts.items():
         check_columns(part.table, [how.name for how in columns], split)
         values = {}
         for how in columns:
-            values |= _features(part.table, how, rows[split], split, report, bad[split])
+            written = plain[split].get(how.name) if how == Column(how.name, features=how.features) else None
+            found = _features(part.table, how, rows[split], split, report, bad[split], written)
+            if how.kind not in ("category", "boolean"):
+                fitted[how.name] = precision.note_lost(*found.values(), how.name, split, report, fitted.get(how.name))
+            values |= found
         made[split] = replace(part, table=_joined(part.table, taken, values))
     return made, columns
 
@@ -145,11 +173,26 @@ def _too_many(count: int) -> str:
     return f"{count:,} categories; at most {CATEGORIES}"
 
 
-def _identifier(table: Dataset, how: Column, nameless: bool, report: Report) -> str | None:
+def _plain(part: Part) -> dict[str, np.ndarray]:
+    """The columns of a short and perhaps wide table that are numbers at a glance."""
+    table = part.table
+    if len(table) > LOOKED_AT or table._indices is not None or table.data.table.num_columns < WIDE:
+        return {}
+    found, kinds = plain_numbers(table.data.table), table.info.features
+    return {
+        name: values
+        for name, values in found.items()
+        if name not in part.categories and not isinstance(kinds[name], ClassLabel)
+    }
+
+
+def _identifier(
+    table: Dataset, how: Column, nameless: bool, report: Report, values: np.ndarray | None = None
+) -> str | None:  # fmt: skip
     """Why a column of whole numbers only says which row, or which thing, it is; None where it does not."""
     if how.kind != "number":
         return None
-    values, _ = read(column(table, how.name), how)
+    values = read(column(table, how.name), how)[0] if values is None else values
     there = values[np.isfinite(values)]
     if len(there) < 2 or not np.array_equal(there, np.floor(there)):
         return None
@@ -171,7 +214,9 @@ def _named_features(columns: list[Column], report: Report) -> tuple[Column, ...]
     for how in sorted(columns, key=lambda each: each.kind == "category"):  # these last: their names are made up
         if how.kind == "category" and taken:
             done, taken = done | taken, set()
-        wanted = [f"{how.name}={word}" for word in how.words] if how.kind == "category" else [how.name]
+        wanted = [how.name]
+        if how.kind == "category":  # names of columns in Arrow end at a NUL
+            wanted = [f"{how.name}={word}".replace("\0", "␀") for word in how.words]
         names = []
         for name in wanted:
             names.append(free_name(name, done, report))
@@ -181,12 +226,21 @@ def _named_features(columns: list[Column], report: Report) -> tuple[Column, ...]
 
 
 def _features(
-    table: Dataset, how: Column, rows: np.ndarray, split: str, report: Report, bad: np.ndarray
+    table: Dataset, how: Column, rows: np.ndarray, split: str, report: Report, bad: np.ndarray,
+    written: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Name → values of the features of one column, f64[n]; what is wrong or missing is reported."""
+    """Name → values of the features of one column, f64[n]; what is wrong or missing is reported.
+
+    ``written``: its numbers, where they are known already.
+    """
     cells = with_class_names(table, how.name)
+    if written is not None:
+        bad |= precision.settle(cells, written, rows, how.name, split, report)
+        return encoded(how, written)
     found, wrong = read(cells, how)
     empty = np.isnan(found) & ~wrong
+    if how.kind == "number":
+        bad |= precision.settle(cells, found, rows, how.name, split, report)
     if how.kind == "category":
         report.add("counted", "category not among those of train", rows[wrong], column=how.name, split=split)
     else:
@@ -206,5 +260,5 @@ def encoded(how: Column, values: np.ndarray) -> dict[str, np.ndarray]:
 
 def _joined(table: Dataset, taken: Collection[str], features: Mapping[str, np.ndarray]) -> Dataset:
     """The columns that are no features, then the features."""
-    table = table.select_columns([name for name in table.column_names if name in taken or name == ROW])
-    return disk.with_columns(table, features)
+    kept = {name: name for name in table.column_names if name in taken or name == ROW}
+    return disk.assembled(table, {**kept, **features})

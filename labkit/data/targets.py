@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from labkit.base.errors import DataError
-from labkit.data import disk
+from labkit.data import precision
 from labkit.data.arrow import batches, column, nested
 from labkit.data.cells import BLANK, BOOLEANS, Cells, Column, category_name, is_text, order_of, quantity, read, writing
 from labkit.data.columns import Choice, check_columns
@@ -39,7 +39,7 @@ class Targets:
         aim: "labels" (each class applies or not) or "number".
         names: of the classes, or of the numbers.
         columns: source columns they were read from.
-        values: split → f32[n, k], 0 where missing.
+        values: split → [n, k], 0 where missing: labels float32, numbers float64, since they are standardised.
         known: split → i32[n], 0 where a row has its targets, -1 where it has none.
     """
 
@@ -86,33 +86,41 @@ def _of_columns(
     first = parts["train"].table if "train" in parts else next(iter(parts.values())).table
     check_columns(first, names, next(iter(parts)))
     how = {name: _how(first, name, aim, choice, report) for name in names}
-    reason = NOT_NUMBER if aim == "number" else NOT_YES_NO
+    reason, kind = (NOT_NUMBER, np.float64) if aim == "number" else (NOT_YES_NO, np.float32)
+    fitted: dict[str, tuple[float, float]] = {}  # by the first split, which is train where there is one
     for split, part in parts.items():
         count = len(part.table)
-        values[split], known[split] = np.zeros((count, len(names)), np.float32), np.full(count, -1, np.int32)
+        values[split], known[split] = np.zeros((count, len(names)), kind), np.full(count, -1, np.int32)
         if split != "train" and not any(name in part.table.column_names for name in names):
             continue  # rows to predict, such as a test file without answers
         check_columns(part.table, names, split)
         missing = np.zeros(count, bool)
         for place, name in enumerate(names):
-            found, wrong = read(with_class_names(part.table, name), how[name])
+            cells = with_class_names(part.table, name)
+            found, wrong = read(cells, how[name])
             for row in np.flatnonzero(wrong & ~bad[split])[:1000]:
                 detail = visible(str(part.table[int(row)][name]), 60)
                 if aim == "number" and "," in detail:
                     detail += "; decimal=',' reads a decimal comma"
                 report.add("refused", reason, rows[split][row : row + 1], column=name, detail=detail, split=split)
             bad[split][wrong] = True
+            if aim == "number":
+                bad[split] |= precision.settle(cells, found, rows[split], name, split, report)
+                fitted[name] = precision.note_lost(found, name, split, report, fitted.get(name))
             missing |= np.isnan(found)
             values[split][:, place] = np.nan_to_num(found)
         known[split][~missing] = 0
     return Targets(aim, names, names, values, known)
 
 
-def shown_mark(table: Dataset) -> str | None:
-    """The decimal mark that written numbers in the first rows of a table show; None where they show none, or both."""
+def shown_mark(table: Dataset, without: Collection[str] = ()) -> str | None:
+    """The decimal mark that written numbers in the first rows of a table show; None where they show none, or both.
+
+    Columns named in ``without`` are known to hold no comma.
+    """
     marks = set()
     for name, kind in zip(table.column_names, table.features.arrow_schema.types, strict=True):
-        if is_text(kind):
+        if is_text(kind) and name not in without:
             found = writing(Cells.of(column(table, name).slice(0, LOOKED_AT)))
             marks |= {found.mark} if found.numbers and found.commas else set()
     return marks.pop() if len(marks := marks - {None}) == 1 else None
@@ -277,16 +285,14 @@ def written_list(text: str | None) -> list[Any] | None:
     return [int(part[0]) if re.fullmatch(r"[01](\.0*)?", part) else part for part in parts]
 
 
-def with_targets(table: Dataset, targets: np.ndarray, known: np.ndarray) -> Dataset:
-    """``table`` with the columns ``label`` and ``target``."""
-    table = disk.with_column(table, "label", known)
-    flat = pa.array(np.ascontiguousarray(targets).reshape(-1), pa.float32())
-    return table.add_column("target", pa.FixedSizeListArray.from_arrays(flat, targets.shape[1]))
+def as_column(targets: np.ndarray) -> pa.FixedSizeListArray:
+    """Targets [n, k] as the column ``target``."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(targets).reshape(-1)), targets.shape[1])
 
 
 def targets_of(dataset: Any) -> np.ndarray | None:
-    """The targets of a split, f32[n, k], or None where each row has one class."""
+    """The targets of a split, [n, k]: labels f32, numbers f64; None where each row has one class."""
     if "target" not in dataset.column_names:
         return None
-    parts = [np.asarray(part.column(0).combine_chunks().flatten(), np.float32) for part in batches(dataset, ["target"])]
+    parts = [np.asarray(part.column(0).combine_chunks().flatten()) for part in batches(dataset, ["target"])]
     return np.concatenate(parts).reshape(len(dataset), -1) if parts else None

@@ -9,6 +9,7 @@ the saliency of Simonyan, Vedaldi and Zisserman, arXiv 1312.6034.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,14 +21,14 @@ from flax import nnx
 from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.judge.explanation import Attention, Explanation, Word
-from labkit.train.inputs import Texts
+from labkit.tasks.base import ProblemType
+from labkit.train.inputs import Inputs, Texts
 
 METHODS = ("integrated", "occlusion", "gradient")
 #: Points of the path at which gradients are taken, by Gauss and Legendre's rule; points computed at once.
 POINTS, AT_ONCE = 32, 8
 #: Covered examples in one call.
 COVERED = 32
-_TABLES = (("embeddings", "word"), ("word",), ("embedding",))  # where trunks keep their word embeddings
 
 Batch = dict[str, Any]
 
@@ -39,13 +40,22 @@ class Explainer:
         module: the model with its head; it is not changed.
         classes: names of the classes.
         inputs: what examples are read with, :class:`labkit.train.inputs.Texts` or ``Numbers``.
-        aim: what the model tells: one "class", several "labels" (F is then a label's own log-odds, its logit), or a
-            "number" (F is the number itself, as the last layer gives it: in standard deviations of the training rows).
+        problem_type: what the model predicts: one "class", several "labels" (F is then a label's own log-odds, its
+            logit), or a "number" (F is the number itself, less ``offset``).
+        offset: f64[k], what is added to the numbers, outside the module.
     """
 
-    def __init__(self, module: Any, classes: tuple[str, ...], inputs: Any, aim: str = "class"):
-        self.classes, self.inputs, self.aim = classes, inputs, aim
-        self._score = log_odds if aim == "class" else _logit
+    def __init__(
+        self,
+        module: Any,
+        classes: tuple[str, ...],
+        inputs: Inputs,
+        problem_type: str = "class",
+        offset: np.ndarray | None = None,
+    ):
+        self._offset = 0.0 if offset is None else offset
+        self.classes, self.inputs, self.problem_type = classes, inputs, ProblemType(problem_type)
+        self._score = log_odds if self.problem_type is ProblemType.CLASS else _logit
         self._graph, self._state = nnx.split(module)
         self._answer = jax.jit(lambda state, batch: self._merged(state)(batch))
         self._paths = {"ids": jax.jit(self._path_of_words), "inputs": jax.jit(self._path_of_numbers)}
@@ -95,21 +105,20 @@ class Explainer:
         if text:
             values = np.asarray([values[word.tokens].sum() for word in words], np.float64)
         chances = self._chances(logits)
+        offset = float(np.broadcast_to(self._offset, logits.shape)[number])
         shown = None if text else np.asarray(batch["inputs"][0])
         return Explanation(
             method, self.classes[number], dict(zip(self.classes, map(float, chances), strict=True)),
-            values, whole, empty, float(values.sum() - (whole - empty)), words, shown,
+            values, whole + offset, empty + offset, float(values.sum() - (whole - empty)), words, shown,
         )  # fmt: skip
 
     def _chances(self, logits: np.ndarray) -> np.ndarray:
-        if self.aim == "class":
-            return np.exp(logits - np.logaddexp.reduce(logits))
-        return np.exp(-np.logaddexp(0, -logits)) if self.aim == "labels" else logits
+        return _PROBABILITIES[self.problem_type](logits) + self._offset
 
     @property
     def attends(self) -> bool:
         """Whether the model has attention to show."""
-        return hasattr(self._merged(self._state).trunk, "attention")
+        return self._merged(self._state).trunk.config.attends
 
     def attention(self, text: str, pair: str | None = None) -> Attention:
         """The attention of every layer and head over the tokens of one text.
@@ -252,18 +261,21 @@ def log_odds(logits: Any, target: Any) -> Any:
     return jnp.take(logits, target, axis=-1) - jax.nn.logsumexp(others, -1)
 
 
+_PROBABILITIES = {
+    ProblemType.CLASS: lambda logits: np.exp(logits - np.logaddexp.reduce(logits)),
+    ProblemType.LABELS: lambda logits: np.exp(-np.logaddexp(0, -logits)),
+    ProblemType.NUMBER: lambda logits: logits,
+}
+
+
 def _logit(logits: Any, target: Any) -> Any:
     return jnp.take(logits, target, axis=-1)
 
 
 def _table(trunk: Any) -> Any:
     """The module that holds the word embeddings."""
-    for path in _TABLES:
-        part = trunk
-        for name in path:
-            part = getattr(part, name, None)
-        if part is not None:
-            return part
+    if trunk.config.word_table:
+        return functools.reduce(getattr, trunk.config.word_table, trunk)
     raise ConfigError(f"{type(trunk).__name__} has no table of words that labkit knows.")
 
 

@@ -22,7 +22,8 @@ PENALTIES = np.logspace(-3, 4, 15)
 
 
 def answers(train: Any, test: Any, spec: Spec) -> dict[str, np.ndarray]:
-    """What the baselines answer for the rows of ``test``, having learnt from ``train``, each f32 [n, k].
+    """What the baselines answer for the rows of ``test``, having learnt from ``train``, each [n, k]: shares f32,
+    numbers f64.
 
     Several labels: how often each applies, and a logistic regression for each; numbers: their mean, and ridge
     regression (Hoerl & Kennard 1970). Both linear models read TF-IDF of texts, or standardised features.
@@ -46,7 +47,7 @@ def answers(train: Any, test: Any, spec: Spec) -> dict[str, np.ndarray]:
     else:
         learnt = constant if known is None else _ridge(known, target, asked)
         found = {"mean": constant, f"{words}ridge regression": learnt}
-    return {name: value.astype(np.float32) for name, value in found.items()}
+    return found if spec.aim == "number" else {name: value.astype(np.float32) for name, value in found.items()}
 
 
 def _features(train: Any, test: Any, spec: Spec, kept: np.ndarray) -> tuple[Any, Any]:

@@ -14,12 +14,14 @@ from labkit.judge.baseline import baselines as class_baselines
 from labkit.judge.quantities import NumberReport
 from labkit.judge.report import Report
 from labkit.judge.tags import TagReport
+from labkit.models.base import Modality
+from labkit.tasks.base import ProblemType, Task
 
 Verdict = Report | TagReport | NumberReport
 
 
 def judged(
-    rows: Rows, split: str, classes: Sequence[str], answers: np.ndarray, task: Any, *, baselines: bool = True
+    rows: Rows, split: str, classes: Sequence[str], answers: np.ndarray, task: Task, *, baselines: bool = True
 ) -> Verdict:
     """The report of ``answers`` on a split.
 
@@ -28,16 +30,17 @@ def judged(
         split: the one that was answered.
         classes: names of the classes, or of the numbers.
         answers: probabilities f32[n, c], or the numbers f32[n, k].
-        task: its settings; it says what is known of the rows (``aim``).
+        task: its settings; the report follows from its problem type.
         baselines: learn simple models from the training rows and show them beside it.
     """
-    part, train, aim = rows[split], rows["train"], task.aim
-    texts = part["text"] if rows.spec.kind == "text" else None
-    if aim == "class":
+    part, train = rows[split], rows["train"]
+    texts = part["text"] if rows.spec.kind == Modality.TEXT else None
+    if task.problem_type is ProblemType.CLASS:
         seen = sorted(set(train["label"]) - {-1})
         report = Report(classes, part["label"], answers, texts, part["row"], split=split, seen=seen)
         return report.beside(class_baselines(train, part, classes, rows.spec, split=split)) if baselines else report
-    kind, more = (TagReport, {"threshold": task.threshold}) if aim == "labels" else (NumberReport, {})
+    tags = task.problem_type is ProblemType.LABELS
+    kind, more = (TagReport, {"threshold": task.threshold}) if tags else (NumberReport, {})
     truth, counted = targets_of(part), np.asarray(part["label"]) >= 0
 
     def made(found: np.ndarray, **settings: Any) -> TagReport | NumberReport:

@@ -1,24 +1,184 @@
-"""What the configs of all architectures have in common."""
+"""The base class of model configs: what an architecture must say to be trained, drawn, divided over devices and saved.
+
+An architecture is added by one module with a subclass of :class:`ModelConfig`, and one entry in
+:data:`labkit.models.models`.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import jax
+import numpy as np
+from flax import nnx
 
 from labkit.base.config import Config
+from labkit.base.errors import WeightsError
+from labkit.models import weights
+from labkit.models.parts import Rates
 
 
-class ModelConfig(Config):
-    """Base class of an architecture's config: a frozen dataclass that builds the model.
+class Modality(StrEnum):
+    """What an example is."""
+
+    TEXT = "text"  # a text, or two read as one
+    PAIR = "pair"  # a source text and a target text
+    IMAGE = "image"
+    FEATURES = "features"
+    AUDIO = "audio"
+
+
+class Capability(StrEnum):
+    """What a model computes, and tasks need."""
+
+    POOLED = "pooled"  # one vector of every example
+    CAUSAL = "causal"  # logits of every next token
+    BIDIRECTIONAL = "bidirectional"  # hidden states of tokens that read both ways
+    SEQ2SEQ = "seq2seq"  # a target text from a source text
+
+
+class Part(NamedTuple):
+    """How the parameters of one part of a model are drawn.
 
     Attributes:
-        reads: what an example is: "text", "pair", "image" or "features".
-        packs: whether a row of a batch can hold several texts.
-        pools_last: whether a text's vector is that of its last token.
+        prefix: beginning of a name in the path of a parameter.
+        rank: place in the stack, from below.
+        word: key of its name in the panels' words.
+        colour: 1 … 7.
     """
 
-    reads: ClassVar[str]
+    prefix: str
+    rank: int
+    word: str
+    colour: int
+
+
+class ModelConfig(Config, ABC):
+    """Base class of an architecture's config: a frozen dataclass that builds the model.
+
+    Subclasses are decorated with ``@dataclass(frozen=True, init=False)``: a field that is not given (or None) is filled
+    in on creation, from the preset, else from the stored weights, else from :attr:`DEFAULTS`, else from other fields.
+    ``check`` sees all of them.
+
+    Attributes:
+        modality: what an example is.
+        capabilities: what the model computes, and so which tasks can train it.
+        packs: whether a row of a batch can hold several texts.
+        pools_last: whether a text's vector is that of its last token.
+        attends: whether the model has ``attention(ids, mask, types)``, the weights of every layer and head.
+        word_table: where in the model its word embeddings are.
+        published: whether :meth:`save` and :meth:`load` use a format that other libraries read.
+        sharding: parameter pattern → axis, counted from the end, that model parallelism divides; the first pattern that
+            matches holds, and what none matches is copied.
+        default_for: modalities of rows for which it is the architecture offered first.
+        first_preset: the preset offered first.
+        shown: fields at the front of a form, in their order; the others are folded away.
+        free: fields that may be changed where pretrained weights fix the sizes.
+        drawing: how its parameters are drawn; the first part whose prefix matches holds.
+        PRESETS: preset → fields that it sets.
+        DEFAULTS: fields of a model without a preset and weights.
+        DERIVED: fields whose default follows from other fields.
+        FROM_WEIGHTS: fields that a folder of weights decides.
+    """
+
+    modality: ClassVar[Modality]
+    rates: Rates  # default learning rates
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED})
     packs: ClassVar[bool] = True
     pools_last: ClassVar[bool] = False
+    attends: ClassVar[bool] = False
+    word_table: ClassVar[tuple[str, ...]] = ()
+    published: ClassVar[bool] = False
+    sharding: ClassVar[tuple[tuple[str, int], ...]] = ()
+    default_for: ClassVar[tuple[Modality, ...]] = ()
+    first_preset: ClassVar[str] = ""
+    shown: ClassVar[tuple[str, ...]] = ("width", "depth", "dropout")
+    free: ClassVar[tuple[str, ...]] = (
+        "max_length",
+        "dropout",
+        "attention_dropout",
+        "pooling",
+        "dtype",
+        "unroll",
+        "remat",
+    )
+    drawing: ClassVar[tuple[Part, ...]] = ()
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
+    DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {}
+    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ()
+
+    # Fields or properties of every model.
+    width: int  # of the pooled vector, or of the hidden states
+    depth: int  # layers without a head; the ``layer_ids`` of parameters go from 0 or 1 to this
+    # Fields of models that have them; the values of those that do not.
+    preset: str = ""
+    weights: str = ""  # pretrained weights
+    vocab_size: int | None = None  # None: that of the tokenizer
+    max_length: int = 0  # tokens of a text at most; 0: reads no texts
+    input_shape: tuple[int, ...] | None = None  # None: that of the data
+    dtype: str = "auto"  # what layers compute in
+
+    def __init__(self, *values: Any, **named: Any):
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        given = {field.name: value for field, value in zip(fields, values, strict=False)}
+        if twice := given.keys() & named.keys():
+            raise TypeError(f"{type(self).__name__} got several values for {', '.join(sorted(twice))}")
+        given = {name: value for name, value in {**given, **named}.items() if value is not None}
+        complete = self.completed(given)
+        for field in fields:
+            object.__setattr__(self, field.name, complete[field.name])
+        self.check()
+
+    @classmethod
+    def completed(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Every field, from those that are given."""
+        known = cls.PRESETS.get(given.get("preset", ""), {})
+        if given.get("weights") and not given.get("preset") and any(name not in given for name in cls.FROM_WEIGHTS):
+            known = cls.sizes_from(weights.find(given["weights"]))
+        none = dataclasses.MISSING
+        own = {f.name: f.default for f in dataclasses.fields(cls) if f.default is not none}  # type: ignore[arg-type]
+        values = {**own, **cls.DEFAULTS, **cls.usual({**known, **given}), **known, **given}
+        for name, derived in cls.DERIVED.items():
+            if name not in values:
+                values[name] = derived(values)
+        return values
+
+    @classmethod
+    def usual(cls, known: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Defaults that follow from the fields that are known."""
+        return {}
+
+    @classmethod
+    def sizes_from(cls, folder: Path) -> dict[str, Any]:
+        """The fields that the weights in a folder decide. Raises :class:`WeightsError` for another architecture."""
+        return {}
+
+    @classmethod
+    def required(cls) -> list[str]:
+        """None: every field can be left out."""
+        return []
+
+    @classmethod
+    def presets(cls) -> dict[str, Self]:
+        """The presets by name, as complete configs."""
+        return {name: cls(preset=name) for name in cls.PRESETS}
+
+    # --- the model --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def build(self, rngs: nnx.Rngs) -> Any:
+        """A model with fresh parameters. It has ``config`` and ``layer_ids(path)``, the layer of a parameter."""
+
+    def count(self) -> int:
+        """Number of parameters (running statistics are none); nothing is allocated."""
+        shapes = nnx.eval_shape(lambda: nnx.state(self.build(nnx.Rngs(0)), nnx.Param))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
@@ -30,11 +190,7 @@ class ModelConfig(Config):
         """Whether the model reads type ids (first or second text)."""
         return False
 
-    def fresh_parts(self) -> tuple[str, ...]:
-        """Parts that the pretrained weights lack, so that they start from random values."""
-        return ()
-
-    def settled(self, vectors: bool) -> ModelConfig:
+    def settled(self, vectors: bool) -> Self:
         """The config with what depends on the task filled in.
 
         Args:
@@ -45,3 +201,107 @@ class ModelConfig(Config):
     def head_bias(self, outputs: int) -> bool:
         """Whether a linear head with this number of outputs is trained with a bias."""
         return True
+
+    # --- weights ----------------------------------------------------------------------------------------------
+
+    def folder(self) -> Path | None:
+        """The folder of the pretrained weights, fetched on first use; None without any. Raises as ``weights.find``."""
+        return weights.find(self.weights) if self.weights else None
+
+    def fresh_parts(self) -> tuple[str, ...]:
+        """Parts that the pretrained weights lack, so that they start from random values."""
+        return ()
+
+    def load(self, model: Any, folder: str | Path | None = None) -> weights.LoadReport:
+        """Put the weights of ``folder`` (by default :meth:`folder`) into a model.
+
+        Raises:
+            WeightsError: there are no weights, or they do not fit; the model is unchanged then.
+        """
+        if (folder := folder or self.folder()) is None:
+            raise WeightsError(
+                f"this {type(self).__name__} names no weights: set weights=, or give load(model, folder)."
+            )
+        return self._load(model, Path(folder))
+
+    def _load(self, model: Any, folder: Path) -> weights.LoadReport:
+        raise NotImplementedError(f"{type(self).__name__} reads no stored weights.")
+
+    def save(
+        self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None,
+        specials: weights.Specials | None = None, **more: Any,
+    ) -> Path:  # fmt: skip
+        """Write parameters in the published format of the architecture, of those that have one.
+
+        Args:
+            params: a model, its state or a dict of its parameters.
+            folder: where; made if it is not there.
+            extra: further tensors, of a head, under their names in that format.
+            specials: ids of the tokenizer's special tokens.
+            more: further keys of config.json.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no published format.")
+
+    def save_classifier(
+        self, params: Any, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
+        specials: weights.Specials | None = None, max_length: int | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        """Write parameters with a linear head (kernel f32 [d, c], bias f32 [c]) in the published format."""
+        raise NotImplementedError(f"{type(self).__name__} has no published format.")
+
+    def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Kernel and bias of the head that :meth:`save_classifier` wrote. Raises :class:`WeightsError` for another."""
+        raise NotImplementedError(f"{type(self).__name__} has no published format.")
+
+
+class PublishedConfig(ModelConfig):
+    """Base class of architectures whose weights others publish, in a format that other libraries read.
+
+    Attributes:
+        BROUGHT: fields that change with the weights.
+        DERIVED_FROM: fields that :attr:`DERIVED` reads.
+    """
+
+    published: ClassVar[bool] = True
+    BROUGHT: ClassVar[tuple[str, ...]] = ()
+    DERIVED_FROM: ClassVar[tuple[str, ...]] = ("width",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The preset and what differs from it; without a preset but with weights, everything.
+
+        Everything, so that an old run's settings can be read where its weights are out of reach.
+        """
+        own = super().to_dict()
+        if self.weights and not self.preset:
+            return {name: value for name, value in own.items() if name != "preset"}
+        implied = {**Config.to_dict(type(self)(preset=self.preset)), "preset": ""}
+        moved = any(own[name] != implied[name] for name in self.DERIVED_FROM)  # alone they would bring their own
+        follow = self.DERIVED if moved else ()
+        return {name: value for name, value in own.items() if value != implied.get(name) or name in follow}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed; another preset or other weights bring their own sizes with them."""
+        if not {"preset", "weights"} & set(changes):
+            return super().replace(**changes)
+        kept = self.to_dict()
+        if not self.preset and self.weights:  # sizes that came from a folder go with it
+            kept = {name: value for name, value in kept.items() if name not in (*self.FROM_WEIGHTS, *self.BROUGHT)}
+        return self.from_dict({**kept, **changes})
+
+
+#: Defaults of Transformers that follow from their width.
+FROM_WIDTH: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "heads": lambda known: max(1, known["width"] // 64),
+    "mlp_width": lambda known: 4 * known["width"],
+}
+#: Sharding of Transformers: heads and units of the feed-forward part each on one device, summed up by the matrices that
+#: follow (Shoeybi et al., arXiv 1909.08053).
+TRANSFORMER_SHARDING: tuple[tuple[str, int], ...] = (
+    ("*/query/*", -1),
+    ("*/key/*", -1),
+    ("*/value/*", -1),
+    ("*/mlp_in/*", -1),
+    ("*/out/kernel", -2),
+    ("*/mlp_out/kernel", -2),
+    ("*/word/embedding", -2),
+)

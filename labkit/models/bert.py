@@ -8,7 +8,7 @@ RoBERTa and DistilBERT are the same network stored another way: :mod:`labkit.mod
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import bert_layouts, parts, sentence, weights
-from labkit.models.base import ModelConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
 from labkit.models.bert_layouts import FOREIGN, LAYOUTS
 
 # Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al. 2019,
@@ -53,6 +53,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128},
 }
+#: Deviation of new embeddings, as published: they are normalised, so that it decides only how fast they turn.
+EMBEDDED = 0.02
 USUAL = {
     "weights": "",
     "max_length": 512,
@@ -66,8 +68,8 @@ USUAL = {
 }
 
 
-@dataclass(frozen=True)
-class BertConfig(ModelConfig):
+@dataclass(frozen=True, init=False)
+class BertConfig(PublishedConfig):
     """Which BERT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
 
     A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
@@ -84,49 +86,62 @@ class BertConfig(ModelConfig):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
-    reads: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED, Capability.BIDIRECTIONAL})
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-4, pretrained=3e-5, width=768)
+    sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    default_for: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
+    first_preset: ClassVar[str] = "minilm-l6"
+    attends: ClassVar[bool] = True
+    word_table: ClassVar[tuple[str, ...]] = ("embeddings", "word")
+    shown: ClassVar[tuple[str, ...]] = ("width", "depth", "heads", "mlp_width", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("pooler", 8, "block_pooler", 4),
+        Part("layers", 4, "block_layers", 1),
+        Part("embedding", 1, "block_embedding", 5),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["base"], **USUAL}
+    DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = FROM_WIDTH
+    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = tuple(FOREIGN)
+    BROUGHT: ClassVar[tuple[str, ...]] = ("pooling", "layout")
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
-    weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
+    weights: str = option(help="pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
     vocab_size: int | None = option(
         None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
     )
-    width: int = option(None, "width of the hidden states", low=1, high=1_000_000)
-    depth: int = option(None, "number of layers", low=1, high=10_000)
-    heads: int = option(None, "attention heads in each layer", low=1, high=10_000)
-    mlp_width: int = option(None, "width of the feed-forward part", low=1, high=10_000_000)
-    max_length: int = option(None, "longest text, in tokens", low=1, high=10_000_000)
-    types: int = option(None, "kinds of segments (first and second text); distilbert has 0", low=0, high=10_000)
-    dropout: float = option(None, "share of hidden values dropped while training", low=0.0, high=0.9)
-    attention_dropout: float = option(None, "share of attention dropped while training", low=0.0, high=0.9)
-    norm_eps: float = option(None, "added to the variance in layer normalisation", low=0.0)
-    activation: str = option(None, "non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
+    width: int = option(help="width of the hidden states", low=1, high=1_000_000)
+    depth: int = option(help="number of layers", low=1, high=10_000)
+    heads: int = option(help="attention heads in each layer", low=1, high=10_000)
+    mlp_width: int = option(help="width of the feed-forward part", low=1, high=10_000_000)
+    max_length: int = option(help="longest text, in tokens", low=1, high=10_000_000)
+    types: int = option(help="kinds of segments (first and second text); distilbert has 0", low=0, high=10_000)
+    dropout: float = option(help="share of hidden values dropped while training", low=0.0, high=0.9)
+    attention_dropout: float = option(help="share of attention dropped while training", low=0.0, high=0.9)
+    norm_eps: float = option(help="added to the variance in layer normalisation", low=0.0, high=0.1)
+    activation: str = option(help="non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
     pooling: str = option(
-        None,
-        "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; auto: cls "
-        "below a head, else what the weights' folder says",
+        help="vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; "
+        "auto: cls below a head, else what the weights' folder says",
         choices=("auto", *bert_layouts.POOLINGS),
     )
-    layout: str = option(None, "family whose files it is read from and saved as", choices=tuple(LAYOUTS))
+    layout: str = option(help="family whose files it is read from and saved as", choices=tuple(LAYOUTS))
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
     unroll: int = option(
         1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1, high=10_000
     )
     remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
 
-    def __post_init__(self) -> None:
-        known = dict(PRESETS.get(self.preset, {}))
-        if not self.preset and self.weights and any(getattr(self, name) is None for name in FOREIGN):
-            known = bert_layouts.sizes_from(weights.find(self.weights))
-        layout = LAYOUTS.get(self.layout or known.get("layout", ""), LAYOUTS["bert"])
-        for name, value in {**PRESETS["base"], **USUAL, **layout.usual, **known}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        for name, value in {"heads": max(1, self.width // 64), "mlp_width": 4 * self.width}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        self.check()
+    @classmethod
+    def usual(cls, known: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Defaults of the layout."""
+        return LAYOUTS.get(known.get("layout", ""), LAYOUTS["bert"]).usual
+
+    @classmethod
+    def sizes_from(cls, folder: Path) -> dict[str, Any]:
+        """The fields that the weights in a folder decide."""
+        return bert_layouts.sizes_from(folder)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range, for a width that the heads do not divide, and for what
@@ -190,41 +205,12 @@ class BertConfig(ModelConfig):
         """Entries of the vocabulary: ``vocab_size``, or as many as the published English one of the layout has."""
         return self.vocab_size or LAYOUTS[self.layout].vocabulary
 
-    def to_dict(self) -> dict[str, Any]:
-        """The preset and what differs from it; without a preset but with weights, everything.
-
-        Everything, so that an old run's settings can be read where its weights are out of reach.
-        """
-        own = super().to_dict()
-        if self.weights and not self.preset:
-            return {name: value for name, value in own.items() if name != "preset"}
-        implied = {**Config.to_dict(BertConfig(preset=self.preset)), "preset": ""}
-        follow = ("heads", "mlp_width") if self.width != implied["width"] else ()  # a width alone would bring its own
-        return {name: value for name, value in own.items() if value != implied.get(name) or name in follow}
-
-    def replace(self, **changes: Any) -> BertConfig:
-        """A copy with some fields changed; another preset or other weights bring their own sizes with them."""
-        if not {"preset", "weights"} & set(changes):
-            return super().replace(**changes)
-        kept = self.to_dict()
-        if not self.preset and self.weights:  # sizes that came from a folder go with it
-            kept = {name: value for name, value in kept.items() if name not in (*FOREIGN, "pooling", "layout")}
-        return BertConfig.from_dict({**kept, **changes})
-
     def build(self, rngs: nnx.Rngs) -> Bert:
-        """A model with fresh parameters: truncated normal 0.02, biases 0, norm scales 1."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 0.02), biases 0, norm
+        scales 1."""
         return Bert(self, rngs)
 
-    def count(self) -> int:
-        """Number of parameters; nothing is allocated."""
-        shapes = nnx.eval_shape(lambda: nnx.state(self.build(nnx.Rngs(0)), nnx.Param))
-        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
-    def folder(self) -> Path | None:
-        """The folder of the pretrained weights, fetched on first use; None without any. Raises as ``weights.find``."""
-        return weights.find(self.weights) if self.weights else None
-
-    def load(self, model: Bert, folder: str | Path | None = None) -> weights.LoadReport:
+    def _load(self, model: Bert, folder: Path) -> weights.LoadReport:
         """Put the weights of ``folder`` (by default :meth:`folder`) into a model; a pooler they lack stays as it is.
 
         The first layer of a RoBERTa or DistilBERT classifier, where the file has one, is the pooler.
@@ -232,8 +218,6 @@ class BertConfig(ModelConfig):
         Raises:
             WeightsError: there are no weights, or they do not fit; the model is unchanged then.
         """
-        if (folder := folder or self.folder()) is None:
-            raise WeightsError("this BertConfig names no weights: set weights=, or give load(model, folder).")
         folder = sentence.encoder_folder(folder)
         return weights.load_into(model, folder, bert_layouts.reading(self.layout, folder))
 
@@ -347,12 +331,12 @@ class Embeddings(nnx.Module):
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
         self.first = LAYOUTS[config.layout].unused  # row of the first position
-        self.word = parts.embed(config.vocabulary, config.width, rngs)
-        self.position = parts.embed(self.first + config.max_length, config.width, rngs)
+        self.word = parts.embed(config.vocabulary, config.width, rngs, EMBEDDED)
+        self.position = parts.embed(self.first + config.max_length, config.width, rngs, EMBEDDED)
         self.position.embedding[...] = self.position.embedding[...].at[: self.first].set(0)
         self.kinds = config.types
         if self.kinds:
-            self.type = parts.embed(self.kinds, config.width, rngs)
+            self.type = parts.embed(self.kinds, config.width, rngs, EMBEDDED)
         self.norm = parts.norm(config.width, config.norm_eps, config.dtype, rngs)
         self.dropout = config.dropout
 
@@ -382,7 +366,7 @@ class Layer(nnx.Module):
         self.query, self.key, self.value = (parts.dense(d, d, dtype, rngs) for _ in range(3))
         self.out = parts.dense(d, d, dtype, rngs)
         self.out_norm = parts.norm(d, config.norm_eps, dtype, rngs)
-        self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs)
+        self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs, width=d)
         self.mlp_norm = parts.norm(d, config.norm_eps, dtype, rngs)
         self.heads, self.activation = config.heads, config.activation
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout

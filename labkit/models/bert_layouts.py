@@ -301,7 +301,8 @@ def settings(config: Any, specials: weights.Specials | None = None) -> dict[str,
     layout = LAYOUTS[config.layout]
     ids = {**layout.says, **({} if specials is None else specials.settings())}
     ids = {name: value for name, value in ids.items() if name in layout.says}
-    own = {key: getattr(config, name) for name, key in layout.foreign.items()}
+    values = config.values()
+    own = {key: values[name] for name, key in layout.foreign.items()}
     return {
         **own,
         layout.foreign["vocab_size"]: config.vocabulary,
@@ -350,6 +351,8 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
             "Train a head, or give the layout that it was saved with."
         )
     kernel, bias = (np.asarray(tensors[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
+    for part, array in (("weight", kernel), ("bias", bias)):
+        weights.check_values(array, f"{name}.{part}", getattr(tensors, "folder", Path("the file")), weights.UNITS)
     if bias.ndim != 1 or kernel.shape != (len(bias), config.width):
         raise WeightsError(
             f"{name}.weight {list(kernel.shape)} and {name}.bias {list(bias.shape)} are no classifier of vectors of "

@@ -3,6 +3,7 @@ mean or dense layers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.models import conv, norms, parts, residual
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig, Part
 from labkit.models.conv import ACTIVATIONS, Pooled
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -52,7 +53,7 @@ USUAL = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class CnnConfig(ModelConfig):
     """Which network: a preset, or sizes; what is left out is filled in on creation.
 
@@ -64,43 +65,48 @@ class CnnConfig(ModelConfig):
         ConfigError: an unknown preset, a value out of range, blocks that do not fit the widths.
     """
 
-    reads: ClassVar[str] = "image"
+    modality: ClassVar[Modality] = Modality.IMAGE
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-3)
-    weights: ClassVar[str] = ""  # there are no pretrained ones
+    default_for: ClassVar[tuple[Modality, ...]] = (Modality.IMAGE, Modality.AUDIO)
+    first_preset: ClassVar[str] = "small"
+    shown: ClassVar[tuple[str, ...]] = ("widths", "blocks", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("dense", 7, "block_dense", 4),
+        Part("convs", 4, "block_conv", 3),
+        Part("blocks", 4, "block_residual", 3),
+        Part("stem", 3, "block_stem", 6),
+        Part("norm", 6, "block_norm", 7),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
+    DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+        "norm": lambda known: "batch" if known["blocks"] else "none",
+    }
 
     preset: str = option("", "named size", choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(None, "channels of every stage", high=1_000_000)
+    widths: tuple[int, ...] = option(help="channels of every stage", high=1_000_000)
     blocks: tuple[int, ...] = option(
-        None, "residual blocks in every stage; none: one convolution and a pool a stage", high=10_000
+        help="residual blocks in every stage; none: one convolution and a pool a stage", high=10_000
     )
     dense: tuple[int, ...] = option(
-        None, "width of the dense layers that follow; none: the mean over the pixels", high=1_000_000
+        help="width of the dense layers that follow; none: the mean over the pixels", high=1_000_000
     )
-    kernel: int = option(None, "side of the convolutions' kernels, in pixels", low=1, high=1_000)
-    padding: str = option(None, "SAME keeps the size of a picture, VALID cuts its edge", choices=("SAME", "VALID"))
-    norm: str = option(None, "normalise after every convolution: by the batch, or in groups", choices=norms.KINDS)
-    activation: str = option(None, "non-linearity after every layer", choices=tuple(ACTIVATIONS))
-    pooling: str = option(None, "what a pool keeps of four pixels", choices=tuple(conv.POOLS))
+    kernel: int = option(help="side of the convolutions' kernels, in pixels", low=1, high=1_000)
+    padding: str = option(help="SAME keeps the size of a picture, VALID cuts its edge", choices=("SAME", "VALID"))
+    norm: str = option(help="normalise after every convolution: by the batch, or in groups", choices=norms.KINDS)
+    activation: str = option(help="non-linearity after every layer", choices=tuple(ACTIVATIONS))
+    pooling: str = option(help="what a pool keeps of four pixels", choices=tuple(conv.POOLS))
     stem: str = option(
-        None, "start of a residual network: large is 7 x 7 and a pool, each halving the picture", choices=residual.STEMS
+        help="start of a residual network: large is 7 x 7 and a pool, each halving the picture", choices=residual.STEMS
     )
     halving: str = option(
-        None,
-        "what halves a picture between residual stages: a block of stride 2 whose shortcut is padded with zeros or "
-        "projected, or a convolution and a pool",
+        help="what halves a picture between residual stages: a block of stride 2 whose shortcut is padded with zeros "
+        "or projected, or a convolution and a pool",
         choices=residual.HALVINGS,
     )
-    dropout: float = option(None, "share of the dense layers' values dropped while training", low=0.0, high=0.9)
+    dropout: float = option(help="share of the dense layers' values dropped while training", low=0.0, high=0.9)
     input_shape: tuple[int, ...] | None = option(None, "(height, width, channels); left out, that of the data")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
-
-    def __post_init__(self) -> None:
-        for name, value in {**PRESETS["small"], **USUAL, **PRESETS.get(self.preset, {})}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        if self.norm is None:
-            object.__setattr__(self, "norm", "batch" if self.blocks else "none")
-        self.check()
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range, and for blocks that do not fit the widths."""
@@ -150,10 +156,6 @@ class CnnConfig(ModelConfig):
             ConfigError: without an input shape, or with pictures too small for so many stages.
         """
         return Cnn(self, rngs)
-
-    def count(self) -> int:
-        """Number of parameters (running statistics are none); nothing is allocated."""
-        return conv.count(self)
 
     def sides(self) -> tuple[int, int]:
         """Height and width of what the last stage gives. Raises :class:`ConfigError` where a stage has too little."""

@@ -346,7 +346,7 @@ def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, activation: str = "
     """A linear layer of a network without normalisation: kernel [n_in, n_out] He normal, four times that before a
     sigmoid, bias [n_out] zero.
 
-    ``parts.dense`` starts at 0.02 whatever the width, as Transformers do; deep plain networks do not learn from that.
+    ``parts.dense`` starts smaller, as Transformers do; deep plain networks do not learn from that.
     """
     dot = _product if dtype == "mixed" else lax.dot_general
     initial = INITIAL_SIGMOID if activation == "sigmoid" else INITIAL

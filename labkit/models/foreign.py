@@ -61,7 +61,7 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -
     """
     for name, value in sizes.items():
         key = keys.get(name, name)
-        if type(value) not in (int, float, bool) or not math.isfinite(value):
+        if type(value) not in (int, float, bool) or (type(value) is float and not math.isfinite(value)):
             raise WeightsError(f"{path}: {key} = {shown(value)}; expected numbers.")
         low, high = RANGES.get(name, (-math.inf, math.inf))
         if name in RANGES and (type(value) is not int or not low <= value <= high):
@@ -69,7 +69,7 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -
                 f"{path}: {key} = {shown(value)}; expected a whole number from {low} to {high:,}. Fetch or copy the "
                 "folder again."
             )
-    stored, claimed = _stored(path.parent), _claimed(sizes)
+    stored, claimed = stored_in(path.parent), _claimed(sizes)
     if stored is not None and claimed > max(SLACK * stored, FREE):
         largest = max((name for name in sizes if name in RANGES), key=lambda name: sizes[name])
         depths = {name: sizes[name] for name in ("depth", "encoder_depth", "decoder_depth") if name in sizes}
@@ -97,7 +97,7 @@ def _claimed(sizes: Mapping[str, Any]) -> int:
     return sizes.get("vocab_size", 0) * width + depth * layer
 
 
-def _stored(folder: Path) -> int | None:
+def stored_in(folder: Path) -> int | None:
     """Numbers in the safetensors files of a folder, by their headers; None where there are no such files."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:

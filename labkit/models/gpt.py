@@ -9,6 +9,7 @@ chance.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -18,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import gpt_layout as layout
 from labkit.models import parts, weights
-from labkit.models.base import ModelConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
 from labkit.models.gpt_layers import LOWEST, Layer, norm, rotation
 
 # Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
@@ -62,8 +63,8 @@ USUAL = {
 }
 
 
-@dataclass(frozen=True)
-class GptConfig(ModelConfig):
+@dataclass(frozen=True, init=False)
+class GptConfig(PublishedConfig):
     """Which GPT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
 
     A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
@@ -75,44 +76,55 @@ class GptConfig(ModelConfig):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
-    reads: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED, Capability.CAUSAL})
     pools_last: ClassVar[bool] = True
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=2e-4, pretrained=3e-5, width=768)
+    sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    first_preset: ClassVar[str] = "micro"
+    word_table: ClassVar[tuple[str, ...]] = ("word",)
+    shown: ClassVar[tuple[str, ...]] = ("family", "width", "depth", "heads", "mlp_width", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("layers", 4, "block_layers", 1),
+        Part("word", 1, "block_embedding", 5),
+        Part("position", 1, "block_embedding", 5),
+        Part("norm", 6, "block_norm", 7),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
+    DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+        **FROM_WIDTH,
+        "kv_heads": lambda known: known["heads"],
+    }
+    DERIVED_FROM: ClassVar[tuple[str, ...]] = ("width", "heads")
+    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = layout.FIELDS
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
-    weights: str = option(None, "pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
-    family: str = option(None, "GPT-2's layers, or those of today's open models", choices=("gpt2", "llama"))
+    weights: str = option(help="pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
+    family: str = option(help="GPT-2's layers, or those of today's open models", choices=("gpt2", "llama"))
     vocab_size: int | None = option(
         None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
     )
-    width: int = option(None, "width of the hidden states", low=1, high=1_000_000)
-    depth: int = option(None, "number of layers", low=1, high=10_000)
-    heads: int = option(None, "attention heads in each layer", low=1, high=10_000)
-    kv_heads: int = option(None, "llama: heads of keys and values, each shared by a group of heads", low=1, high=10_000)
-    mlp_width: int = option(None, "width of the feed-forward part", low=1, high=10_000_000)
-    max_length: int = option(None, "longest text, in tokens", low=1, high=10_000_000)
-    dropout: float = option(None, "share of values dropped while training", low=0.0, high=0.9)
-    norm_eps: float = option(None, "added to the variance in normalisation", low=0.0)
-    rope_base: float = option(None, "llama: base of the wavelengths of rotary positions", low=1.0)
-    tied: bool = option(None, "the output's table is that of the input")
+    width: int = option(help="width of the hidden states", low=1, high=1_000_000)
+    depth: int = option(help="number of layers", low=1, high=10_000)
+    heads: int = option(help="attention heads in each layer", low=1, high=10_000)
+    kv_heads: int = option(help="llama: heads of keys and values, each shared by a group of heads", low=1, high=10_000)
+    mlp_width: int = option(help="width of the feed-forward part", low=1, high=10_000_000)
+    max_length: int = option(help="longest text, in tokens", low=1, high=10_000_000)
+    dropout: float = option(help="share of values dropped while training", low=0.0, high=0.9)
+    norm_eps: float = option(help="added to the variance in normalisation", low=0.0, high=0.1)
+    rope_base: float = option(help="llama: base of the wavelengths of rotary positions", low=1.0)
+    tied: bool = option(help="the output's table is that of the input")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
     unroll: int = option(
         1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1, high=10_000
     )
     remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
 
-    def __post_init__(self) -> None:
-        known = dict(PRESETS.get(self.preset, {}))
-        if not self.preset and self.weights and any(getattr(self, name) is None for name in layout.FIELDS):
-            known = layout.sizes_from(weights.find(self.weights))
-        for name, value in {**PRESETS["small"], **USUAL, **known}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        for name in ("heads", "kv_heads", "mlp_width"):
-            usual = {"heads": max(1, self.width // 64), "kv_heads": self.heads, "mlp_width": 4 * self.width}[name]
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, usual)
-        self.check()
+    @classmethod
+    def sizes_from(cls, folder: Path) -> dict[str, Any]:
+        """The fields that the weights in a folder decide."""
+        return layout.sizes_from(folder)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range, and for numbers of heads that do not fit."""
@@ -126,46 +138,17 @@ class GptConfig(ModelConfig):
         if self.family == "llama" and (self.width // self.heads) % 2:
             raise ConfigError(f"GptConfig: heads of {self.width // self.heads} are odd; rotary positions turn pairs.")
 
-    def to_dict(self) -> dict[str, Any]:
-        """The preset and what differs from it; without a preset but with weights, everything."""
-        own = super().to_dict()
-        if self.weights and not self.preset:
-            return {name: value for name, value in own.items() if name != "preset"}
-        implied = {**Config.to_dict(GptConfig(preset=self.preset)), "preset": ""}
-        follow = ("heads", "kv_heads", "mlp_width")  # a width, or heads, alone would bring their own
-        moved = any(own[name] != implied[name] for name in ("width", "heads"))
-        return {name: value for name, value in own.items() if value != implied.get(name) or (moved and name in follow)}
-
-    def replace(self, **changes: Any) -> GptConfig:
-        """A copy with some fields changed; another preset or other weights bring their own sizes with them."""
-        if not {"preset", "weights"} & set(changes):
-            return super().replace(**changes)
-        kept = self.to_dict()
-        if not self.preset and self.weights:  # sizes that came from a folder go with it
-            kept = {name: value for name, value in kept.items() if name not in layout.FIELDS}
-        return GptConfig.from_dict({**kept, **changes})
-
     def build(self, rngs: nnx.Rngs) -> Gpt:
-        """A model with fresh parameters: normal 0.02, what is added to the sum of layers 0.02 / sqrt(2 depth)."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`), what is added to the sum of layers
+        1 / sqrt(2 depth) of that."""
         return Gpt(self, rngs)
 
-    def count(self) -> int:
-        """Number of parameters; nothing is allocated."""
-        shapes = nnx.eval_shape(lambda: nnx.state(self.build(nnx.Rngs(0)), nnx.Param))
-        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
-    def folder(self) -> Path | None:
-        """The folder of the pretrained weights, fetched on first use; None without any. Raises as ``weights.find``."""
-        return weights.find(self.weights) if self.weights else None
-
-    def load(self, model: Gpt, folder: str | Path | None = None) -> weights.LoadReport:
+    def _load(self, model: Gpt, folder: Path) -> weights.LoadReport:
         """Put the weights of ``folder`` (by default :meth:`folder`) into a model.
 
         Raises:
             WeightsError: there are no weights, or they do not fit; the model is unchanged then.
         """
-        if (folder := folder or self.folder()) is None:
-            raise WeightsError("this GptConfig names no weights: set weights=, or give load(model, folder).")
         return weights.load_into(model, folder, layout.TABLES[self.family])
 
     def head_bias(self, outputs: int) -> bool:
@@ -218,8 +201,10 @@ class GptConfig(ModelConfig):
         tensors = weights.Tensors(folder)
         if "score.weight" not in tensors:
             raise WeightsError(f"{folder} has no score.weight: it holds no classifier. Train a head.")
-        kernel = np.asarray(tensors["score.weight"], np.float32).T
-        return kernel, np.asarray(tensors["score.bias"], np.float32) if "score.bias" in tensors else None
+        kernel = np.asarray(tensors.checked("score.weight", weights.UNITS), np.float32).T
+        if "score.bias" not in tensors:
+            return kernel, None
+        return kernel, np.asarray(tensors.checked("score.bias", weights.UNITS), np.float32)
 
     def save(
         self,

@@ -54,7 +54,7 @@ class Layer(nnx.Module):
         shared = config.kv_heads * (d // config.heads)
 
         def dense(n_in: int, n_out: int) -> parts.Linear:
-            return parts.dense(n_in, n_out, dtype, rngs, use_bias=biased)
+            return parts.dense(n_in, n_out, dtype, rngs, use_bias=biased, width=d)
 
         self.attention_norm, self.mlp_norm = norm(config, rngs), norm(config, rngs)
         self.query, self.key, self.value, self.out = dense(d, d), dense(d, shared), dense(d, shared), dense(d, d)

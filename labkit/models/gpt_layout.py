@@ -90,7 +90,8 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
 def settings(config: Any, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
     """The content of config.json for a :class:`labkit.models.gpt.GptConfig`; without ``specials`` no token begins,
     ends or fills a text."""
-    own = {key: getattr(config, name) for name, key in FOREIGN[config.family].items()}
+    values = config.values()
+    own = {key: values[name] for name, key in FOREIGN[config.family].items()}
     ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")) if specials is None else specials.settings()
     common = {"vocab_size": vocab_size, "initializer_range": 0.02, "model_type": config.family, **ids}
     if config.family == "gpt2":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, PRNGKeyArray
 from labkit.models import conv, parts
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig, Part
 from labkit.models.conv import Pooled
 
 ACTIVATIONS = {**parts.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
@@ -30,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 USUAL = {"activation": "relu", "dropout": 0.0}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MlpConfig(ModelConfig):
     """Which perceptron: a preset, or sizes; what is left out is filled in on creation.
 
@@ -38,21 +39,20 @@ class MlpConfig(ModelConfig):
         ConfigError: an unknown preset, a value out of range.
     """
 
-    reads: ClassVar[str] = "features"
-    weights: ClassVar[str] = ""  # there are no pretrained ones
+    modality: ClassVar[Modality] = Modality.FEATURES
+    default_for: ClassVar[tuple[Modality, ...]] = (Modality.FEATURES,)
+    first_preset: ClassVar[str] = "small"
+    shown: ClassVar[tuple[str, ...]] = ("widths", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (Part("layers", 4, "block_dense", 4),)
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
 
     preset: str = option("", "named size", choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(None, "width of every layer, from the input up", high=1_000_000)
-    activation: str = option(None, "non-linearity after every layer", choices=tuple(ACTIVATIONS))
-    dropout: float = option(None, "share of values dropped after every layer while training", low=0.0, high=0.9)
+    widths: tuple[int, ...] = option(help="width of every layer, from the input up", high=1_000_000)
+    activation: str = option(help="non-linearity after every layer", choices=tuple(ACTIVATIONS))
+    dropout: float = option(help="share of values dropped after every layer while training", low=0.0, high=0.9)
     input_shape: tuple[int, ...] | None = option(None, "shape of one example; left out, that of the data")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
-
-    def __post_init__(self) -> None:
-        for name, value in {**PRESETS["small"], **USUAL, **PRESETS.get(self.preset, {})}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        self.check()
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range."""
@@ -82,10 +82,6 @@ class MlpConfig(ModelConfig):
             ConfigError: without an input shape.
         """
         return Mlp(self, self._features(), rngs)
-
-    def count(self) -> int:
-        """Number of parameters; nothing is allocated."""
-        return conv.count(self)
 
     def _features(self) -> int:
         axes = len(self.input_shape or (1,))

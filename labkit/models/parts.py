@@ -7,7 +7,7 @@ random number is compiled. Parameters are float32; ``dtype`` is what a layer com
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,12 +24,25 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 DTYPES = ("auto", "float32", "bfloat16", "float16", "mixed")
 
-# One object for the whole process: NNX compares initialisers by identity when it compares two models' structure.
-INITIAL = nnx.initializers.truncated_normal(stddev=0.02)
+
+def spread(width: int) -> float:
+    """The deviation of new weights: 0.02, with which GPT-2 and BERT were published, at width 768, and as 1 / sqrt of
+    the width at others, so that sums over the width begin equally large.
+
+    With 0.02 at any width, narrow layers begin so near zero that a short run ends before they are of use.
+    """
+    return 0.02 * (768 / width) ** 0.5
+
+
+@cache
+def normal(deviation: float) -> Any:
+    """Truncated normal. One object for the whole process: NNX compares initialisers by identity when it compares two
+    models' structure."""
+    return nnx.initializers.truncated_normal(stddev=deviation)
 
 
 class Rates(NamedTuple):
-    """Default learning rates of an architecture, for AdamW and batches of 32: what learns within five epochs of a small
+    """Default learning rates of an architecture, for AdamW and the default batches: learnt in five epochs of a small
     data set (``tests/evidence/test_defaults.py`` measures it).
 
     The first two fall with the width of the layers, as 1 / width: they hold at ``width``; where that is 0, at any.
@@ -130,11 +143,12 @@ class Linear(nnx.Linear):
 ADDED = ("lora_a", "lora_b")
 
 
-def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, use_bias: bool = True) -> Linear:
-    """A linear layer: kernel [n_in, n_out] truncated normal 0.02, bias [n_out] zero."""
+def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, use_bias: bool = True, width: int | None = None) -> Linear:
+    """A linear layer: kernel [n_in, n_out] truncated normal, as :func:`spread` says for ``width`` (left out,
+    ``n_in``), bias [n_out] zero."""
     dot = _linear_product if dtype == "mixed" else jax.lax.dot_general
     settings: Any = {"dtype": compute_dtype(dtype), "dot_general": dot, "use_bias": use_bias}
-    return Linear(n_in, n_out, kernel_init=INITIAL, rngs=rngs, **settings)
+    return Linear(n_in, n_out, kernel_init=normal(spread(width or n_in)), rngs=rngs, **settings)
 
 
 def together(layers: Sequence[Linear], x: Float[Array, "*s n"]) -> list[Float[Array, "*s m"]]:
@@ -147,9 +161,9 @@ def together(layers: Sequence[Linear], x: Float[Array, "*s n"]) -> list[Float[Ar
     return [layer.added(x, part) for layer, part in zip(layers, biased, strict=True)]
 
 
-def embed(count: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
-    """A look-up table [count, width], truncated normal 0.02."""
-    return nnx.Embed(count, width, embedding_init=INITIAL, rngs=rngs)
+def embed(count: int, width: int, rngs: nnx.Rngs, deviation: float | None = None) -> nnx.Embed:
+    """A look-up table [count, width], truncated normal (left out, as :func:`spread` says)."""
+    return nnx.Embed(count, width, embedding_init=normal(deviation or spread(width)), rngs=rngs)
 
 
 def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs) -> nnx.LayerNorm:

@@ -19,8 +19,10 @@ import numpy as np
 
 from labkit.base.cache import write_atomic
 from labkit.base.errors import WeightsError
+from labkit.base.guard import small_text
 from labkit.base.shapes import Array, Float
 from labkit.models import weights
+from labkit.models.foreign import check_sizes, shown
 
 #: Pooling of sentence-transformers → that of :class:`labkit.models.bert.BertConfig`.
 POOLING = {
@@ -111,43 +113,50 @@ def read(folder: str | Path) -> SentenceFolder | None:
             return None
         found, included = _pooling(pooling)
         return SentenceFolder(folder, found, include_prompt=included)
-    parts = _json(folder / MODULES)
+    (_, encoder), (_, pooled), *rest = _modules(folder)
+    found, included = _pooling(pooled / "config.json")
+    layers = [_dense(place) if kind == "Dense" else Normalize() for kind, place in rest]
+    length, settings = _json(encoder / LENGTH, {}), _json(folder / SETTINGS, {})
+    prompts, usual = settings.get("prompts") or {}, settings.get("default_prompt_name") or ""
+    if not isinstance(prompts, dict) or not isinstance(usual, str):
+        raise WeightsError(f"{folder / SETTINGS}: prompts must be a table, and default_prompt_name one of its names.")
+    longest, lowercase = length.get("max_seq_length"), length.get("do_lower_case")
+    if longest is not None:
+        check_sizes(encoder / LENGTH, {"max_length": longest}, {"max_length": "max_seq_length"})
+    if not isinstance(lowercase, bool | None):
+        raise WeightsError(f"{encoder / LENGTH}: do_lower_case = {shown(lowercase)}; expected true or false.")
+    texts = {name: text for name, text in prompts.items() if isinstance(text, str)}
+    return SentenceFolder(encoder, found, tuple(layers), longest, texts, usual, included, bool(lowercase))
+
+
+def encoder_folder(folder: str | Path) -> Path:
+    """The folder that holds the encoder itself: ``folder``, or the one that its modules.json names.
+
+    Raises:
+        WeightsError: modules.json cannot be read, or lists a module that labkit has not.
+    """
+    folder = Path(folder)
+    return _modules(folder)[0][1] if (folder / MODULES).is_file() else folder
+
+
+def _modules(folder: Path) -> list[tuple[str, Path]]:
+    """Kind and folder of each module of modules.json that does something: Transformer, Pooling, Dense, Normalize."""
+    parts, found = _json(folder / MODULES), []
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise WeightsError(f"{folder / MODULES} is not a list of modules. Fetch or copy the folder again.")
-    encoder, found, layers, included = None, (), [], True
     for part in parts:
         kind, place = str(part.get("type", "")).rpartition(".")[2], _inside(folder, str(part.get("path", "")))
-        if kind == "Transformer" and encoder is None:
-            encoder = place
-        elif kind == "Pooling" and encoder is not None and not found:
-            found, included = _pooling(place / "config.json")
-        elif kind in ("Dense", "Normalize") and found:
-            layers.append(_dense(place) if kind == "Dense" else Normalize())
+        expected = ("Transformer",) if not found else ("Pooling",) if len(found) == 1 else ("Dense", "Normalize")
+        if kind in expected:
+            found.append((kind, place))
         elif kind != "Dropout":
             raise WeightsError(
                 f"{folder / MODULES} has the module {part.get('type')!r}; supported, in this order: Transformer, "
                 "Pooling, Dense, Normalize."
             )
-    if encoder is None or not found:
+    if len(found) < 2:
         raise WeightsError(f"{folder / MODULES} lists no Transformer followed by Pooling; these make the vectors.")
-    length, settings = _json(encoder / LENGTH, {}), _json(folder / SETTINGS, {})
-    prompts = settings.get("prompts") or {}
-    return SentenceFolder(
-        encoder,
-        found,
-        tuple(layers),
-        length.get("max_seq_length"),
-        {name: text for name, text in prompts.items() if isinstance(text, str)},
-        settings.get("default_prompt_name") or "",
-        included,
-        bool(length.get("do_lower_case")),
-    )
-
-
-def encoder_folder(folder: str | Path) -> Path:
-    """The folder that holds the encoder itself: ``folder``, or the one that its modules.json names."""
-    found = read(folder)
-    return Path(folder) if found is None else found.encoder
+    return found
 
 
 def write(
@@ -199,7 +208,9 @@ def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     named = config.get("pooling_mode")
     if named is None:
         named = [name for switch, name in _SWITCHES.items() if config.get(switch)] or ["mean"]
-    named = [named] if isinstance(named, str) else list(named)
+    named = [named] if isinstance(named, str) else named
+    if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
+        raise WeightsError(f"{path}: pooling_mode = {shown(named)}; expected a text, or a list of them.")
     if unknown := [name for name in named if name not in POOLING]:
         raise WeightsError(f"{path}: pooling {unknown[0]!r}; supported: {', '.join(POOLING)}.")
     return tuple(POOLING[name] for name in named), bool(config.get("include_prompt", True))
@@ -241,7 +252,9 @@ def _json(path: Path, absent: Any = None) -> Any:
     if absent is not None and not path.is_file():
         return absent
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(small_text(path, WeightsError))
+    except WeightsError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read ({error}). Fetch or copy the folder again.") from None
     if path.name != MODULES and not isinstance(value, dict):

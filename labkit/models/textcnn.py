@@ -6,8 +6,8 @@ parameters only: a key given to the call is the one source of chance.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import conv, parts
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig, Part
 from labkit.models.conv import Pooled
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ USUAL = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class TextCnnConfig(ModelConfig):
     """Which network: a preset, or sizes; what is left out is filled in on creation.
 
@@ -47,33 +47,35 @@ class TextCnnConfig(ModelConfig):
         ConfigError: an unknown preset, a value out of range.
     """
 
-    reads: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-3, width=128)
-    weights: ClassVar[str] = ""  # there are no pretrained ones
+    first_preset: ClassVar[str] = "tiny"
+    word_table: ClassVar[tuple[str, ...]] = ("embedding",)
+    shown: ClassVar[tuple[str, ...]] = ("depth", "embedding", "filters", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("stages", 4, "block_conv", 3),
+        Part("embedding", 1, "block_embedding", 5),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["keras"], **USUAL}
     packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
 
     preset: str = option("", "named size", choices=("", *PRESETS))
     vocab_size: int | None = option(
         None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
     )
-    embedding: int = option(None, "width of the embeddings", low=1, high=1_000_000)
-    filters: int = option(None, "width of every stage", low=1, high=1_000_000)
-    kernel: int = option(None, "tokens that a window of a convolution reads", low=1, high=10_000)
-    pool: int = option(None, "neighbours of which a stage keeps the greatest", low=1, high=10_000)
-    depth: int = option(None, "stages, each a convolution and a pool", low=1, high=1_000)
-    dropout: float = option(None, "share of the embeddings' values dropped while training", low=0.0, high=0.9)
-    max_length: int = option(None, "longest text, in tokens", low=1, high=10_000_000)
-    activation: str = option(None, "non-linearity after every convolution", choices=tuple(conv.ACTIVATIONS))
+    embedding: int = option(help="width of the embeddings", low=1, high=1_000_000)
+    filters: int = option(help="width of every stage", low=1, high=1_000_000)
+    kernel: int = option(help="tokens that a window of a convolution reads", low=1, high=10_000)
+    pool: int = option(help="neighbours of which a stage keeps the greatest", low=1, high=10_000)
+    depth: int = option(help="stages, each a convolution and a pool", low=1, high=1_000)
+    dropout: float = option(help="share of the embeddings' values dropped while training", low=0.0, high=0.9)
+    max_length: int = option(help="longest text, in tokens", low=1, high=10_000_000)
+    activation: str = option(help="non-linearity after every convolution", choices=tuple(conv.ACTIVATIONS))
     pooling: str = option(
-        None, "what stands for a text: the mean of the last stage, or the max", choices=("mean", "max")
+        help="what stands for a text: the mean of the last stage, or the max", choices=("mean", "max")
     )
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
-
-    def __post_init__(self) -> None:
-        for name, value in {**PRESETS["keras"], **USUAL, **PRESETS.get(self.preset, {})}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        self.check()
 
     @property
     def width(self) -> int:
@@ -83,14 +85,6 @@ class TextCnnConfig(ModelConfig):
     def build(self, rngs: nnx.Rngs) -> TextCnn:
         """A model with fresh parameters: embeddings truncated normal 0.02, kernels He normal, biases 0."""
         return TextCnn(self, rngs)
-
-    def count(self) -> int:
-        """Number of parameters; nothing is allocated."""
-        return conv.count(self)
-
-    def folder(self) -> Path | None:
-        """None: there are no pretrained weights, and so no tokenizer that belongs to them."""
-        return None
 
 
 class Stage(nnx.Module):
@@ -128,7 +122,7 @@ class TextCnn(nnx.Module):
 
     def __init__(self, config: TextCnnConfig, rngs: nnx.Rngs):
         self.config = config
-        self.embedding = parts.embed(config.vocab_size or VOCABULARY, config.embedding, rngs)
+        self.embedding = parts.embed(config.vocab_size or VOCABULARY, config.embedding, rngs, 0.02)
         widths = (config.embedding, *(config.filters,) * (config.depth - 1))
         self.stages = nnx.List([Stage(width, config, rngs) for width in widths])
 

@@ -7,6 +7,7 @@ stack is run by a scan. The model holds parameters only: a key given to a call i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -16,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.models import parts, weights
 from labkit.models import transformer_layout as layout
-from labkit.models.base import ModelConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
 from labkit.models.transformer_layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, Layer, sinusoids
 
 # Sizes: Vaswani et al. 2017, table 3. heads = width / 64 and mlp_width = 4 width unless said otherwise.
@@ -42,8 +43,8 @@ USUAL = {
 }
 
 
-@dataclass(frozen=True)
-class TransformerConfig(ModelConfig):
+@dataclass(frozen=True, init=False)
+class TransformerConfig(PublishedConfig):
     """Which Transformer: a preset, or stored weights, or sizes; what is left out is filled in on creation.
 
     A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
@@ -55,44 +56,51 @@ class TransformerConfig(ModelConfig):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
-    reads: ClassVar[str] = "pair"  # a source and a target text
+    modality: ClassVar[Modality] = Modality.PAIR
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.SEQ2SEQ})
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=3e-4, pretrained=3e-5, width=768)
+    sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    first_preset: ClassVar[str] = "tiny"
+    word_table: ClassVar[tuple[str, ...]] = ("word",)
+    shown: ClassVar[tuple[str, ...]] = ("width", "encoder_depth", "decoder_depth", "heads", "mlp_width", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("decoder", 5, "block_decoder", 3),
+        Part("encoder", 4, "block_encoder", 1),
+        Part("word", 1, "block_embedding", 5),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["base"], **USUAL}
+    DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = FROM_WIDTH
+    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = (*layout.FOREIGN, "norm_first", "output_bias")
     # A packed row of sources would need a row of just their targets beside it, and what fills one overflows the other.
     packs: ClassVar[bool] = False
 
     preset: str = option("", "named size", choices=("", *PRESETS))
-    weights: str = option(None, "pretrained weights: a folder or org/name@revision; empty for fresh ones")
+    weights: str = option(help="pretrained weights: a folder or org/name@revision; empty for fresh ones")
     vocab_size: int | None = option(
         None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
     )
-    width: int = option(None, "width of the hidden states", low=1, high=1_000_000)
-    encoder_depth: int = option(None, "number of layers that read the source", low=1, high=10_000)
-    decoder_depth: int = option(None, "number of layers that write the target", low=1, high=10_000)
-    heads: int = option(None, "attention heads in each layer", low=1, high=10_000)
-    mlp_width: int = option(None, "width of the feed-forward part", low=1, high=10_000_000)
-    max_length: int = option(None, "longest source and longest target, in tokens", low=1, high=10_000_000)
-    dropout: float = option(None, "share of hidden values dropped while training", low=0.0, high=0.9)
-    attention_dropout: float = option(None, "share of attention dropped while training", low=0.0, high=0.9)
-    activation: str = option(None, "non-linearity of the feed-forward part", choices=tuple(ACTIVATIONS))
-    norm_first: bool = option(None, "normalise before each part, and not after it as published: steadier when deep")
-    output_bias: bool = option(None, "a bias for every piece of the output, as Marian has it; not published")
+    width: int = option(help="width of the hidden states", low=1, high=1_000_000)
+    encoder_depth: int = option(help="number of layers that read the source", low=1, high=10_000)
+    decoder_depth: int = option(help="number of layers that write the target", low=1, high=10_000)
+    heads: int = option(help="attention heads in each layer", low=1, high=10_000)
+    mlp_width: int = option(help="width of the feed-forward part", low=1, high=10_000_000)
+    max_length: int = option(help="longest source and longest target, in tokens", low=1, high=10_000_000)
+    dropout: float = option(help="share of hidden values dropped while training", low=0.0, high=0.9)
+    attention_dropout: float = option(help="share of attention dropped while training", low=0.0, high=0.9)
+    activation: str = option(help="non-linearity of the feed-forward part", choices=tuple(ACTIVATIONS))
+    norm_first: bool = option(help="normalise before each part, and not after it as published: steadier when deep")
+    output_bias: bool = option(help="a bias for every piece of the output, as Marian has it; not published")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
     unroll: int = option(
         1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1, high=10_000
     )
     remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
 
-    def __post_init__(self) -> None:
-        known = dict(PRESETS.get(self.preset, {}))
-        if not self.preset and self.weights and any(getattr(self, name) is None for name in FROM_FOLDER):
-            known = layout.sizes_from(weights.find(self.weights))
-        for name, value in {**PRESETS["base"], **USUAL, **known}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        for name, value in {"heads": max(1, self.width // 64), "mlp_width": 4 * self.width}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        self.check()
+    @classmethod
+    def sizes_from(cls, folder: Path) -> dict[str, Any]:
+        """The fields that the weights in a folder decide."""
+        return layout.sizes_from(folder)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range and for a width that the heads do not divide."""
@@ -105,49 +113,18 @@ class TransformerConfig(ModelConfig):
         """Layers of both stacks, one after the other."""
         return self.encoder_depth + self.decoder_depth
 
-    def to_dict(self) -> dict[str, Any]:
-        """The preset and what differs from it; without a preset but with weights, everything.
-
-        Everything, so that an old run's settings can be read where its weights are out of reach.
-        """
-        own = super().to_dict()
-        if self.weights and not self.preset:
-            return {name: value for name, value in own.items() if name != "preset"}
-        implied = {**Config.to_dict(TransformerConfig(preset=self.preset)), "preset": ""}
-        follow = ("heads", "mlp_width") if self.width != implied["width"] else ()  # a width alone would bring its own
-        return {name: value for name, value in own.items() if value != implied.get(name) or name in follow}
-
-    def replace(self, **changes: Any) -> TransformerConfig:
-        """A copy with some fields changed; another preset or other weights bring their own sizes with them."""
-        if not {"preset", "weights"} & set(changes):
-            return super().replace(**changes)
-        kept = self.to_dict()
-        if not self.preset and self.weights:  # sizes that came from a folder go with it
-            kept = {name: value for name, value in kept.items() if name not in FROM_FOLDER}
-        return TransformerConfig.from_dict({**kept, **changes})
-
     def build(self, rngs: nnx.Rngs) -> Transformer:
-        """A model with fresh parameters: truncated normal 0.02, biases 0, norm scales 1."""
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 1 / sqrt(width)), biases 0,
+        norm scales 1."""
         return Transformer(self, rngs)
 
-    def count(self) -> int:
-        """Number of parameters; nothing is allocated."""
-        shapes = nnx.eval_shape(lambda: nnx.state(self.build(nnx.Rngs(0)), nnx.Param))
-        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
-    def folder(self) -> Path | None:
-        """The folder of the pretrained weights, fetched on first use; None without any. Raises as ``weights.find``."""
-        return weights.find(self.weights) if self.weights else None
-
-    def load(self, model: Transformer, folder: str | Path | None = None) -> weights.LoadReport:
+    def _load(self, model: Transformer, folder: Path) -> weights.LoadReport:
         """Put the weights of ``folder`` (by default :meth:`folder`) into a model; a bias they lack stays as it is.
 
         Raises:
             WeightsError: there are no weights, or they do not fit, or they have an output bias other than zero and the
                 model has none; the model is unchanged then.
         """
-        if (folder := folder or self.folder()) is None:
-            raise WeightsError("this TransformerConfig names no weights: set weights=, or give load(model, folder).")
         stored = weights.Tensors(folder)
         if not model.config.output_bias and layout.BIAS in stored and stored[layout.BIAS].any():
             raise WeightsError(f"{folder} has a {layout.BIAS} and this model no place for it: set output_bias=True.")
@@ -181,9 +158,6 @@ class TransformerConfig(ModelConfig):
         return weights.save_from(flat, folder, layout.TABLE, config, {**fixed, **(extra or {})})
 
 
-FROM_FOLDER = (*layout.FOREIGN, "norm_first", "output_bias")
-
-
 class Decoded(NamedTuple):
     """What a call returns: ``hidden`` f32 [b, t, d] of the decoder's last layer; ``memory`` f32 [b, s, d]."""
 
@@ -213,7 +187,7 @@ class Transformer(nnx.Module):
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         self.config = config
         vocab_size, d, dtype = config.vocab_size or VOCABULARY, config.width, config.dtype
-        self.word = parts.embed(vocab_size, d, rngs)
+        self.word = parts.embed(vocab_size, d, rngs, d**-0.5)  # of size 1 once scaled, as positions are
         self.encoder = parts.stack(lambda rngs: Layer(config, rngs), config.encoder_depth, rngs)
         self.decoder = parts.stack(lambda rngs: DecoderLayer(config, rngs), config.decoder_depth, rngs)
         if config.norm_first:

@@ -61,7 +61,7 @@ class Layer(nnx.Module):
         d, m, dtype = config.width, config.mlp_width, config.dtype
         self.attention = Attention(config, rngs)
         self.attention_norm = parts.norm(d, NORM_EPS, dtype, rngs)
-        self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs)
+        self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs, width=d)
         self.mlp_norm = parts.norm(d, NORM_EPS, dtype, rngs)
         self.activation, self.dropout, self.norm_first = config.activation, config.dropout, config.norm_first
 

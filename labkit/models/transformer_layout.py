@@ -80,11 +80,11 @@ def settings(config: Any, vocab_size: int, specials: weights.Specials | None = N
 
     Without ``specials`` ``pad_token_id`` and ``decoder_start_token_id`` are 0 and there is no end of text.
     """
-    first = config.norm_first
+    first, values = config.norm_first, config.values()
     ids: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": None}
     ids, start = (ids, 0) if specials is None else (specials.settings(), specials.start)
     return {
-        **{key: getattr(config, name) for name, key in (*FOREIGN.items(), *TWINS.items())},
+        **{key: values[name] for name, key in (*FOREIGN.items(), *TWINS.items())},
         "vocab_size": vocab_size,
         "activation_function": next(act for act, name in ACTIVATIONS.items() if name == config.activation),
         "activation_dropout": 0.0,

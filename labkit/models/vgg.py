@@ -7,7 +7,7 @@ names (``convs/0/kernel``), such as the sample "vgg16-trunk".
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,8 +21,9 @@ from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.models import conv, norms, parts, weights
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig, Part
 from labkit.models.conv import Pooled
+from labkit.models.foreign import FREE, SLACK, settings_of, shown, stored_in
 
 # Table 1 of the paper, columns A, B, D and E: convolutions in each of the five stages.
 PLAIN: dict[str, dict[str, Any]] = {
@@ -41,7 +42,7 @@ WIDENING = (1, 2, 4, 8, 8)  # channels of a stage / base_width
 MEAN = (104.007, 116.669, 122.679)  # blue, green and red of ImageNet, of 255
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class VggConfig(ModelConfig):
     """Which VGG: a preset, or stored weights, or the number of convolutions in each stage; what is left out is filled
     in on creation.
@@ -56,38 +57,42 @@ class VggConfig(ModelConfig):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
-    reads: ClassVar[str] = "image"
+    modality: ClassVar[Modality] = Modality.IMAGE
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-3, pretrained=4e-4, width=128)
+    shown: ClassVar[tuple[str, ...]] = ("stages", "base_width", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("dense", 7, "block_dense", 4),
+        Part("convs", 4, "block_conv", 3),
+        Part("norm", 6, "block_norm", 7),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["vgg-11"], **USUAL}
+    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ("stages", *USUAL)
 
     preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
-    weights: str = option(None, "pretrained convolutions: a sample or a folder; empty for fresh ones")
+    weights: str = option(help="pretrained convolutions: a sample or a folder; empty for fresh ones")
     stages: tuple[int, ...] = option(
-        None, "convolutions in each stage; a stage ends by halving the picture", high=10_000
+        help="convolutions in each stage; a stage ends by halving the picture", high=10_000
     )
     base_width: int = option(
-        None, "channels of the first stage; the later ones have 2, 4, 8 and 8 times as many", low=1, high=100_000
+        help="channels of the first stage; the later ones have 2, 4, 8 and 8 times as many", low=1, high=100_000
     )
     head_width: int = option(
-        None, "width of the two dense layers; 0: none, the mean over the pixels", low=0, high=1_000_000
+        help="width of the two dense layers; 0: none, the mean over the pixels", low=0, high=1_000_000
     )
-    batch_norm: bool = option(None, "normalise by the batch after every convolution: quicker and steadier to train")
-    dropout: float = option(None, "share of the dense layers' values dropped while training", low=0.0, high=0.9)
+    batch_norm: bool = option(help="normalise by the batch after every convolution: quicker and steadier to train")
+    dropout: float = option(help="share of the dense layers' values dropped while training", low=0.0, high=0.9)
     pixels: str = option(
-        None,
-        "what the first layer sees: colours of 0 … 1, or blue, green, red of 0 … 255 less their means on ImageNet",
+        help="what the first layer sees: colours of 0 … 1, or blue, green, red of 0 … 255 less their means on ImageNet",
         choices=("unit", "imagenet"),
     )
     input_shape: tuple[int, ...] | None = option(None, "(height, width, channels); left out, that of the data")
     dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
 
-    def __post_init__(self) -> None:
-        known = PRESETS.get(self.preset, {})
-        if not self.preset and self.weights and any(getattr(self, name) is None for name in ("stages", *USUAL)):
-            known = sizes_from(weights.find(self.weights))
-        for name, value in {**PRESETS["vgg-11"], **USUAL, **known}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        self.check()
+    @classmethod
+    def sizes_from(cls, folder: Path) -> dict[str, Any]:
+        """The fields that stored convolutions decide."""
+        return sizes_from(folder)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range."""
@@ -120,22 +125,12 @@ class VggConfig(ModelConfig):
         """
         return Vgg(self, rngs)
 
-    def count(self) -> int:
-        """Number of parameters (running statistics are none); nothing is allocated."""
-        return conv.count(self)
-
-    def folder(self) -> Path | None:
-        """The folder of the pretrained weights, fetched on first use; None without any. Raises as ``weights.find``."""
-        return weights.find(self.weights) if self.weights else None
-
-    def load(self, model: Vgg, folder: str | Path | None = None) -> weights.LoadReport:
+    def _load(self, model: Vgg, folder: Path) -> weights.LoadReport:
         """Put the convolutions of ``folder`` (by default :meth:`folder`) into a model; later ones than it has are left.
 
         Raises:
             WeightsError: there are no weights, or they do not fit; the model is unchanged then.
         """
-        if (folder := folder or self.folder()) is None:
-            raise WeightsError("this VggConfig names no weights: set weights=, or give load(model, folder).")
         count = sum(self.stages)
         names = [f"convs/{number}/{part}" for number in range(count) for part in ("kernel", "bias")]
         names += [f"dense/{number}/{part}" for number in range(2) for part in ("kernel", "bias")]
@@ -150,18 +145,30 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: no readable config.json, another architecture, pixels that are prepared in another way.
     """
-    try:
-        said = json.loads((folder / "config.json").read_text("utf-8"))
-        kind, pixels = said.get("model_type"), said.get("pixels")
-    except (OSError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{folder / 'config.json'} cannot be read ({error}). Give a folder of a VGG.") from None
+    path = folder / "config.json"
+    said = settings_of(path)
+    kind, pixels = said.get("model_type"), said.get("pixels")
     if kind != "vgg" or "stages" not in said:
         raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: 'vgg', with its stages.")
     published = {"range": [0, 255], "channels": "BGR", "mean": list(MEAN), "scale": 1.0}
     if pixels not in (None, published):
         raise WeightsError(f"{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or none said.")
-    sizes = {name: said[name] for name in ("base_width", "head_width") if name in said}
-    return {**sizes, "stages": tuple(said["stages"]), "pixels": "imagenet" if pixels else "unit"}
+    stages, sizes = said["stages"], {name: said[name] for name in ("base_width", "head_width") if name in said}
+    if not isinstance(stages, list) or not 1 <= len(stages) <= len(WIDENING):
+        raise WeightsError(f"{path}: stages = {shown(stages)}; expected a list of one to {len(WIDENING)} numbers.")
+    limits = {"base_width": (1, 100_000), "head_width": (0, 1_000_000)}
+    for name, value in [*((f"stages[{place}]", each) for place, each in enumerate(stages)), *sizes.items()]:
+        low, high = limits.get(name, (1, 1000))
+        if type(value) is not int or not low <= value <= high:
+            raise WeightsError(f"{path}: {name} = {shown(value)}; expected a whole number from {low} to {high:,}.")
+    widths = [sizes.get("base_width", USUAL["base_width"]) * times for times in WIDENING]
+    claimed = sum(9 * width * width * (many - 1) for many, width in zip(stages, widths, strict=False))
+    if (stored := stored_in(folder)) is not None and claimed > max(SLACK * stored, FREE):
+        raise WeightsError(
+            f"{path} claims {claimed:,} parameters or more (stages = {stages}), but the weights beside it hold "
+            f"{stored:,}. Fetch or copy the folder again."
+        )
+    return {**sizes, "stages": tuple(stages), "pixels": "imagenet" if pixels else "unit"}
 
 
 class Vgg(nnx.Module):

@@ -33,6 +33,7 @@ CAST = {"F16": "float16", "BF16": "bfloat16"}
 #: Dtypes that safetensors reads as NumPy arrays.
 READABLE = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 LARGEST = 1e15  # squares of larger weights, summed over a layer, overflow float32
+UNITS = float(jnp.finfo(jnp.float32).max)  # of a regression's head
 CURE = (
     "Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite it with "
     "`AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of transformers."
@@ -204,9 +205,9 @@ class Tensors(Mapping[str, np.ndarray]):
             )
         return opened.get_tensor(name)
 
-    def checked(self, name: str) -> np.ndarray:
+    def checked(self, name: str, largest: float = LARGEST) -> np.ndarray:
         """A tensor whose values are finite and usable; see :func:`check_values`."""
-        check_values(array := self[name], name, self.folder)
+        check_values(array := self[name], name, self.folder, largest)
         return array
 
     def __iter__(self) -> Iterator[str]:
@@ -221,10 +222,11 @@ class Tensors(Mapping[str, np.ndarray]):
         return tuple(piece.get_shape()), piece.get_dtype()
 
 
-def check_values(array: np.ndarray, name: str, folder: Path) -> None:
-    """Raise :class:`WeightsError` for a tensor with values that make every output NaN or infinite."""
-    # A regression's head holds the unit of its target, whatever that is.
-    largest = float(jnp.finfo(jnp.float32).max) if name.startswith("head/") else LARGEST
+def check_values(array: np.ndarray, name: str, folder: Path, largest: float = LARGEST) -> None:
+    """Raise :class:`WeightsError` for a tensor with values that make every output NaN or infinite.
+
+    ``largest``: the largest amount; :data:`UNITS` for the head of a regression, which holds the unit of its numbers.
+    """
     if array.size and jnp.issubdtype(array.dtype, jnp.floating):
         for value in (float(array.min()), float(array.max())):  # NaN carries over; nothing is allocated
             if not abs(value) <= largest:
@@ -398,9 +400,9 @@ def save_own(params: Mapping[str, np.ndarray], folder: Path, config: dict[str, A
     _write(folder, dict(params), config)
 
 
-def load_own(module: nnx.Module, folder: Path) -> None:
-    """Read what :func:`save_own` wrote into a module. Raises :class:`WeightsError`, the module unchanged, where it does
-    not fit."""
+def load_own(module: nnx.Module, folder: Path, largest: float = LARGEST) -> None:
+    """Read what :func:`save_own` wrote into a module; ``largest``: the largest amount in its head. Raises
+    :class:`WeightsError`, the module unchanged, where it does not fit."""
     state = nnx.state(module)  # parameters, and the statistics that layers keep
     tensors, shapes = Tensors(folder), flatten(state)
     wanted = {"/".join(path): (path, tuple(leaf.shape)) for path, leaf in shapes.items()}
@@ -408,7 +410,8 @@ def load_own(module: nnx.Module, folder: Path) -> None:
     missing, more = sorted(wanted.keys() - set(tensors)), sorted(set(tensors) - wanted.keys())
     kinds = {"missing in the file": missing, "unexpected in the file": more, "of another shape or dtype": differ}
     _raise_all(folder, kinds)
-    read = {path: jnp.asarray(tensors.checked("/".join(map(str, path)))) for path, _ in nnx.to_flat_state(state)}
+    limits = {path: largest if path[0] == "head" else LARGEST for path, _ in nnx.to_flat_state(state)}
+    read = {path: jnp.asarray(tensors.checked("/".join(map(str, path)), limit)) for path, limit in limits.items()}
     filled = [(path, leaf.replace(read[path])) for path, leaf in nnx.to_flat_state(state)]
     nnx.update(module, nnx.from_flat_state(filled))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from labkit.base import code
 from labkit.base.errors import DataError
+from labkit.base.registry import ByClass
 from labkit.data.answers import answers_of
 from labkit.panels import explained, pieces
 from labkit.panels.controls import hear_while_busy
@@ -294,9 +295,9 @@ class Compares(Asking):
 
 
 #: What a model of a kind is asked by.
-KINDS: dict[type, type[Asking]] = {
-    Generator: Writes, Translator: Translates, Filler: Fills, Answerer: Answers, Embedder: Compares,
-}  # fmt: skip
+KINDS: ByClass[type[Asking]] = ByClass(
+    {Generator: Writes, Translator: Translates, Filler: Fills, Answerer: Answers, Embedder: Compares}
+)
 
 
 def _block(text: Html | str) -> Html:

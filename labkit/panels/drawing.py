@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from labkit.models.base import Part
 from labkit.panels import charts
 from labkit.panels.pieces import Html
 
-#: Part of a parameter's name → (rank in the stack, key of its name, colour).
-_PARTS = (
-    ("head", 9, "block_head", 2),
-    ("pooler", 8, "block_pooler", 4),
-    ("dense", 7, "block_dense", 4),
-    ("decoder", 5, "block_decoder", 3),
-    ("encoder", 4, "block_encoder", 1),
-    ("layers", 4, "block_layers", 1),
-    ("stages", 4, "block_conv", 3),
-    ("convs", 4, "block_conv", 3),
-    ("blocks", 4, "block_residual", 3),
-    ("stem", 3, "block_stem", 6),
-    ("embedding", 1, "block_embedding", 5),
-    ("word", 1, "block_embedding", 5),
-    ("position", 1, "block_embedding", 5),
-    ("norm", 6, "block_norm", 7),
-)
-_OTHER = (6, "block_other", 7)
+_HEAD = Part("head", 9, "block_head", 2)
+_OTHER = Part("", 6, "block_other", 7)
 
 
 class Block(NamedTuple):
@@ -50,11 +34,16 @@ class Block(NamedTuple):
     colour: int
 
 
-def blocks(shapes: dict[str, tuple[int, ...]]) -> list[Block]:
-    """The stack from below: parameter name ("trunk/layers/query/kernel") → shape."""
+def blocks(shapes: dict[str, tuple[int, ...]], parts: Sequence[Part]) -> list[Block]:
+    """The stack from below.
+
+    Args:
+        shapes: parameter name ("trunk/layers/query/kernel") → shape.
+        parts: of the architecture (:attr:`labkit.models.base.ModelConfig.drawing`).
+    """
     groups: dict[tuple[Any, ...], dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
-        groups.setdefault(_group(name), {})[name] = shape
+        groups.setdefault(_group(name, (_HEAD, *parts)), {})[name] = shape
     made = []
     for (_, key, place, colour), members in sorted(groups.items(), key=lambda item: (item[0][0], item[0][2])):
         stacked = place < 0 and key in ("block_layers", "block_encoder", "block_decoder")
@@ -80,17 +69,12 @@ def drawn(found: list[Block], word: Callable[..., str], ends: tuple[str, str]) -
     return charts.stack(lines, word("drawing"))
 
 
-def _group(name: str) -> tuple[int, str, int, int]:
+def _group(name: str, known: Sequence[Part]) -> tuple[int, str, int, int]:
     """(rank, key, place, colour) of the block that a parameter belongs to."""
-    parts = [part for part in name.split("/") if part != "trunk"]
-    place = next((int(part) for part in parts if part.isdigit()), -1)
-    for part in parts[:-1]:
-        for known, rank, key, colour in _PARTS:
-            if re.match(known, part):
-                if key == "block_layers" and place >= 0:  # a perceptron's: not one stack, but each of its own shape
-                    key, colour = "block_dense", 4
-                return rank, key, place if rank not in (1, 9) else -1, colour
-    return _OTHER[0], _OTHER[1], place, _OTHER[2]
+    path = [part for part in name.split("/") if part != "trunk"]
+    place = next((int(part) for part in path if part.isdigit()), -1)
+    found = next((part for step in path[:-1] for part in known if step.startswith(part.prefix)), _OTHER)
+    return found.rank, found.word, place if found.rank not in (1, 9) else -1, found.colour
 
 
 def _shape(members: dict[str, tuple[int, ...]]) -> str:

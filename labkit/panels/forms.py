@@ -23,6 +23,8 @@ SLIDERS = {
     "max_length": (16, 512, 16), "buckets": (1, 16, 1), "patience": (0, 20, 1), "filters": (16, 512, 16),
     "embedding": (16, 512, 16), "base_width": (8, 128, 8), "encoder_depth": (1, 12, 1), "decoder_depth": (1, 12, 1),
 }  # fmt: skip
+#: Fields that may be left out, whose value is known nonetheless: a number, as others are.
+KNOWN = ("batch_size",)
 #: Fields that the data decide, or that are written elsewhere.
 LEFT_OUT = ("vocab_size", "input_shape", "preset", "weights", "optimizer")
 _MOST = 10**9
@@ -53,9 +55,11 @@ class Form:
         hints = typing.get_type_hints(type(config))
         self.hints = {name: _plain_hint(hint) for name, hint in hints.items()}
         self.open = {name for name, hint in hints.items() if type(None) in typing.get_args(hint)}  # may be left out
+        self.open -= set(KNOWN)
         self.fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+        values = config.values()
         shown = [name for name in self.fields if name not in LEFT_OUT] if names is None else list(names)
-        self.controls = {name: self._control(self.fields[name], getattr(config, name)) for name in shown}
+        self.controls = {name: self._control(self.fields[name], values[name]) for name in shown}
         before = len(panel.callbacks)
         for name, control in self.controls.items():
             panel.on_change(control, lambda value, name=name: changed({name: self._value(name, value)}))
@@ -66,9 +70,10 @@ class Form:
 
     def fill(self, config: Config, locked: Sequence[str] = ()) -> None:
         """Show the values of a config of the same class; ``locked`` fields cannot be changed."""
+        values = config.values()
         with self.panel.filling():
             for name, control in self.controls.items():
-                value = getattr(config, name)
+                value = values[name]
                 if isinstance(control, widgets.IntSlider):
                     control.max, control.min = max(control.max, value), min(control.min, value)
                 control.value = _text_of(value) if isinstance(control, widgets.Text) else value

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-import tomllib
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -352,16 +351,9 @@ def _packed(series: Series, most: int, all: int) -> dict[str, list[list[float | 
 
 def _rate(info: RunInfo) -> str:
     """The greatest learning rate of the experiment, as text; empty when it is the optimizer's own."""
-    return str(_training(info).get("optimizer", {}).get("learning_rate", ""))
+    return str(info.settings("train", "optimizer").get("learning_rate", ""))
 
 
 def _kept_state(info: RunInfo) -> str:
     """Which state becomes the model: what was asked for last, else what the experiment says."""
-    return info.summary.get("keep") or _training(info).get("keep", "best")
-
-
-def _training(info: RunInfo) -> dict[str, Any]:
-    try:
-        return tomllib.loads(info.experiment).get("train", {})
-    except tomllib.TOMLDecodeError:
-        return {}
+    return info.summary.get("keep") or info.settings("train").get("keep", "best")

@@ -11,35 +11,30 @@ from labkit.base.errors import LabkitError
 from labkit.data.answers import has_answers
 from labkit.data.rows import Rows
 from labkit.models import models
+from labkit.models.base import ModelConfig
 from labkit.panels import charts, drawing, pieces, words_said
 from labkit.panels.costs import Costs
 from labkit.panels.forms import LEFT_OUT, Form
 from labkit.panels.panel import Panel
 from labkit.panels.state import State, state_with
-from labkit.panels.words import label_of
+from labkit.panels.words import label_of, title_of
 from labkit.tasks import tasks
+from labkit.tasks.base import ProblemType
 from labkit.train.estimate import device_limit
 from labkit.train.experiment import check_reads
 from labkit.train.outlook import Expected, Outlook
 
-#: The preset that a newcomer is given of an architecture.
-FIRST = {"bert": "minilm-l6", "gpt": "micro", "textcnn": "tiny", "transformer": "tiny", "mlp": "small", "cnn": "small"}
-#: The architecture that a newcomer is given, by what the rows hold.
-USUAL = {"text": "bert", "image": "cnn", "features": "mlp", "audio": "cnn"}
 #: Fields at the front; the others are folded away.
-SIZES = (
-    "family", "width", "depth", "encoder_depth", "decoder_depth", "heads", "mlp_width", "widths", "blocks", "stages",
-    "embedding", "filters", "base_width", "dropout",
-)  # fmt: skip
-TASK = ("max_length", "class_weights", "augment", "stride", "temperature", "chosen", "next_sentence")
 TRAINING = ("epochs", "batch_size", "patience", "seed")
 OPTIMIZER = ("learning_rate", "schedule", "warmup", "rule", "tune")
-#: Settings of a task that are of texts.
-TEXTS = ("max_length", "vocabulary", "tokenizer", "stride")
-#: Fields that pretrained weights leave free.
-FREE = ("max_length", "dropout", "attention_dropout", "pooling", "dtype", "unroll", "remat")
 #: Bytes of a parameter in training: it, its gradient and the two means of Adam, in float32.
 EACH = 16
+#: Word for the end of the drawing.
+_OUT = {
+    ProblemType.CLASS: "out_classes",
+    ProblemType.LABELS: "out_classes",
+    ProblemType.NUMBER: "out_number",
+}
 _CALM = 0.35
 
 
@@ -101,7 +96,7 @@ class Model(Panel):
             return
         fit = {name: why for name in tasks if not (why := self._task_unfit(name))}
         with self.filling():
-            self.task.options = [(self.word(f"task_{name}"), name) for name in fit]
+            self.task.options = [(title_of("task", name, self.state.language), name) for name in fit]
         if tasks.name_of(self.state.task) not in fit and fit:
             self.state.task = tasks[next(iter(fit))]()
         self._offer()
@@ -109,27 +104,30 @@ class Model(Panel):
     def _task_unfit(self, name: str) -> bool:
         rows, kind = self.state.rows, tasks[name]
         assert rows is not None
-        if rows.basis.kind not in kind.reads:
+        if rows.basis.kind not in kind.modalities:
             return True
-        if kind.labelled:
-            return kind.aim != rows.basis.aim or len(rows.basis.classes) < (2 if kind.aim == "class" else 1)
-        unanswered = name == "qa" and not has_answers(next(iter(rows.splits.values())))
-        return (name in ("seq2seq", "qa") and not rows.basis.pairs) or unanswered
+        if kind.problem_type is not None:
+            least = 2 if kind.problem_type is ProblemType.CLASS else 1
+            return kind.problem_type != rows.basis.aim or len(rows.basis.classes) < least
+        if kind.needs_pairs and not rows.basis.pairs:
+            return True
+        return kind.needs_answers and not has_answers(next(iter(rows.splits.values())))
 
     def _offer(self) -> None:
         """Offer the architectures that learn the task from these rows; of the others it is said why not."""
         rows, task = self.state.rows, self.state.task
         assert rows is not None
         reasons = {name: _reason(name, rows, task) for name in models}
-        usual = USUAL.get(rows.basis.kind)
-        fit = sorted((name for name, why in reasons.items() if not why), key=lambda name: name != usual)
+        kind = rows.basis.kind
+        able = (name for name, why in reasons.items() if not why)
+        fit = sorted(able, key=lambda name: kind not in models[name].default_for)
         with self.filling():
             self.task.value = tasks.name_of(task)
-            self.which.options = [(self.word(f"model_{name}"), name) for name in fit]
+            self.which.options = [(title_of("model", name, self.state.language), name) for name in fit]
             mine = "" if self.state.model is None else models.name_of(self.state.model)
             self.which.value = mine if mine in fit else fit[0] if fit else None
         others = [
-            (self.word(f"model_{name}"), words_said.sentences(why, self.state.language))
+            (title_of("model", name, self.state.language), words_said.sentences(why, self.state.language))
             for name, why in reasons.items()
             if why
         ]
@@ -145,14 +143,12 @@ class Model(Panel):
 
     def _choose_task(self, name: str) -> None:
         before = self.state.task
-        kept = {"max_length": before.max_length} if getattr(before, "max_length", None) is not None else {}
+        kept = {"max_length": before.max_length} if before.max_length is not None else {}
         self.state.task = tasks[name]().replace(**kept)
         self._offer()
 
     def _choose(self, name: str) -> None:
-        cls = models[name]
-        first = FIRST.get(name)
-        self.state.model = cls(preset=first) if first else cls()
+        self.state.model = models[name](preset=models[name].first_preset)
         self._sensible()
 
     def _choose_preset(self, preset: str) -> None:
@@ -162,21 +158,20 @@ class Model(Panel):
     def _sensible(self) -> None:
         """What goes with another model: texts no longer than it reads."""
         model, task = self.state.model, self.state.task
-        if 0 < getattr(model, "max_length", 0) < (getattr(task, "max_length", None) or 0):
+        if 0 < model.max_length < (task.max_length or 0):
             self.state.task = task.replace(max_length=model.max_length)
 
     # --- forms ------------------------------------------------------------------------------------------------
 
     def _renew(self) -> None:
         """Forms, drawing and costs as the state has them."""
-        model, task, train = self.state.model, self.state.task, self.state.train
+        model, task, train = self.state.model, self.state.task, self.state.training
         if model is None or self.state.rows is None:
             return
-        self._fill("sizes", model, self.sizes, SIZES, self._set_model)
+        self._fill("sizes", model, self.sizes, model.shown, self._set_model)
         self._fill_training()
-        locked = [name for name in self.forms["sizes"].fields if name not in FREE] if model.weights else []
-        optimizer = self.state.optimizer
-        for key, config in (("sizes", model), ("task", task), ("training", train), ("optimizer", optimizer)):
+        locked = [name for name in self.forms["sizes"].fields if name not in model.free] if model.weights else []
+        for key, config in (("sizes", model), ("task", task), ("training", train), ("optimizer", train.optimizer)):
             for each in (key, f"{key} more"):
                 if each in self.forms:
                     self.forms[each].fill(config, locked if key == "sizes" else ())
@@ -207,18 +202,17 @@ class Model(Panel):
 
     def _idle(self) -> tuple[str, ...]:
         """Settings of the task that say nothing for these rows."""
-        kind = "" if self.state.rows is None else self.state.rows.basis.kind
-        return {"text": ("augment", "mixup"), "features": (*TEXTS, "augment")}.get(kind, TEXTS)
+        return () if self.state.rows is None else self.state.task.idle(self.state.rows.basis.kind)
 
     def _fill_training(self) -> None:
-        task, train = self.state.task, self.state.train
+        task, train = self.state.task, self.state.training
         if "training" not in self.forms:
             boxes = {key: widgets.VBox() for key in ("training", "optimizer", "task")}
             self.training.children = tuple(boxes.values())
             self._boxes = boxes
             self._fill("training", train, boxes["training"], TRAINING, self._set_train)
             self._fill("optimizer", train.optimizer, boxes["optimizer"], OPTIMIZER, self._set_optimizer)
-        self._fill("task", task, self._boxes["task"], TASK, self._set_task)
+        self._fill("task", task, self._boxes["task"], task.shown, self._set_task)
 
     def _set_model(self, changes: dict[str, Any]) -> None:
         self.state.model = self.state.model.replace(**changes)
@@ -248,11 +242,9 @@ class Model(Panel):
         self.costs.show(found)
         rows, shapes = self.state.rows, {name: x.shape for name, x in found.plan.steps.shapes.items()}
         into = self.word(f"into_{rows.basis.kind}") if rows is not None else ""
-        aim = getattr(self.state.task, "aim", "")
-        out = self.word("out_classes", count=self._classes()) if aim in ("class", "labels") else self.word("out_other")
-        out = self.word("out_number") if aim == "number" else out
+        out = self.word(_OUT.get(self.state.task.problem_type, "out_other"), count=self._classes())
         title = pieces.heading(self.word("drawing"))
-        picture = drawing.drawn(drawing.blocks(shapes), self.word, (into, out))
+        picture = drawing.drawn(drawing.blocks(shapes, self.state.model.drawing), self.word, (into, out))
         self.drawing.value = pieces.joined(title, pieces.scrolled(picture, self.word("drawing")))
         rates = found.plan.steps.optimizer.rates(found.steps).tolist()
         title = pieces.heading(self.word("schedule_title"), 4)
@@ -277,18 +269,16 @@ class Model(Panel):
 def _reason(name: str, rows: Rows, task: Any) -> str:
     """Why an architecture cannot learn this from these rows; empty where it can."""
     try:
-        first = FIRST.get(name)
-        check_reads(models[name](preset=first) if first else models[name](), rows, task)
+        check_reads(models[name](preset=models[name].first_preset), rows, task)
     except LabkitError as error:
         return str(error)
     return ""
 
 
-def _presets(cls: type[Any]) -> list[str]:
-    return list(cls.__dataclass_fields__["preset"].metadata["choices"])
+def _presets(cls: type[ModelConfig]) -> list[str]:
+    return ["", *cls.PRESETS]
 
 
-def _sized(cls: type[Any]) -> dict[str, int | None]:
+def _sized(cls: type[ModelConfig]) -> dict[str, int | None]:
     """Preset → parameters, nothing allocated; None where that depends on the data."""
-    counts = hasattr(cls, "count")
-    return {preset: cls(preset=preset).count() if preset and counts else None for preset in _presets(cls)}
+    return {"": None, **{name: config.count() for name, config in cls.presets().items()}}

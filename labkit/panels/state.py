@@ -22,7 +22,7 @@ from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Data, Experiment, Training, ready
 from labkit.train.optim import Optimizer
-from labkit.train.rates import with_rate
+from labkit.train.rates import BATCH
 from labkit.train.run import Run, code_of, data_code
 from labkit.train.store import Store
 
@@ -86,7 +86,7 @@ class State(traitlets.HasTraits):
             given = {key: value for key, value in change["new"].source.items() if key != "steps"}
             self.source, self.options = given.pop("source", ""), given
             usual = usual_task(change["new"])
-            if self.task.labelled and tasks.name_of(self.task) != usual:
+            if self.task.problem_type and tasks.name_of(self.task) != usual:
                 self.task = tasks[usual]()
 
     @property
@@ -124,7 +124,7 @@ class State(traitlets.HasTraits):
         """The rows as training needs them, split; for a thread. Raises :class:`DataError` as its parts do."""
         with self._lock:
             cleaned = self.cleaned()
-            key = (id(cleaned), tasks.name_of(self.task), self.task.form, self.accept_leakage)
+            key = (id(cleaned), tasks.name_of(self.task), self.task.example_format, self.accept_leakage)
             if self._split_rows is None or self._split_rows[0] != key:
                 self._split_rows = (key, ready(cleaned, self.task, self.accept_leakage))
             return self._split_rows[1]
@@ -149,7 +149,7 @@ class State(traitlets.HasTraits):
         whole = self.rows is not None and {"validation", "test"} <= set(self.rows.splits)
         if whole or any(step["do"] == "split" for step in steps):
             return ()
-        if self.task.form in ("stream", "pairs"):
+        if self.task.example_format.running:
             return ({"do": "split", "in_order": True, "accept_leakage": True},)
         return ({"do": "split", "accept_leakage": True} if self.accept_leakage else {"do": "split"},)
 
@@ -161,10 +161,16 @@ class State(traitlets.HasTraits):
         return Experiment(model=self.model, data=self.data, task=self.task, train=self.train, name=self.name)
 
     @property
+    def training(self) -> Training:
+        """The training, with the default learning rate and batch size of model and task where none was chosen."""
+        if self.model is not None:
+            return self.train.settled(self.model, self.task)
+        return self.train if self.train.batch_size else self.train.replace(batch_size=BATCH)
+
+    @property
     def optimizer(self) -> Optimizer:
-        """The optimizer, with the default learning rate of the model where none was chosen."""
-        chosen = self.train.optimizer
-        return chosen if self.model is None else with_rate(chosen, self.model, self.task)
+        """The optimizer of it."""
+        return self.training.optimizer
 
     def code(self, steps: bool = True, model: bool = True) -> str:
         """Python that does the same: the rows, with ``steps`` what is done to them, with ``model`` the run too."""

@@ -7,7 +7,6 @@ an ``<svg>`` element. The picture has colours for a light page; the style below 
 from __future__ import annotations
 
 import math
-import tomllib
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -91,8 +90,8 @@ def duration(seconds: float) -> str:
 def measure(info: RunInfo) -> str:
     """What a run is shown by beside its loss, known before it has any number: F1 of classes, R² of numbers, accuracy of
     the rest."""
-    task = tomllib.loads(info.experiment).get("task", {}).get("name", "classify") if info.experiment else "classify"
-    return {"classify": "f1", "multilabel": "f1", "regress": "r2"}.get(task, "accuracy")
+    task = info.settings("task").get("name", "classify")
+    return {"classify": "f1", "multilabel": "f1", "regress": "r2"}.get(str(task), "accuracy")
 
 
 class Problem(NamedTuple):

@@ -14,6 +14,7 @@ from labkit.data.rows import Rows
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import encode
 from labkit.models import models
+from labkit.models.base import Modality
 from labkit.panels import charts, pieces
 from labkit.train.inputs import fitting_length, tokenizer_of
 
@@ -75,8 +76,8 @@ class Reading:
 
     def _tokenizer_of(self, rows: Rows) -> Tokenizer:
         state = self.panel.state
-        model = state.model if state.model is not None and getattr(state.model, "reads", "") == "text" else None
-        weights = getattr(model, "weights", "") or ""
+        model = state.model if state.model is not None and state.model.modality is Modality.TEXT else None
+        weights = "" if model is None else model.weights
         key = (weights or id(rows), state.task.tokenizer, state.task.vocabulary)
         if self._tokenizer is None or self._tokenizer[0] != key:
             self._tokenizer = (key, tokenizer_of(model, state.task, rows))
@@ -88,8 +89,8 @@ class Reading:
         with self.panel.filling():
             self.row.max = max(count - 1, 0)
             if task.max_length is None:
-                self.length.value = fitting_length(self._lengths, model if hasattr(model, "max_length") else None)
-        if getattr(model, "weights", ""):
+                self.length.value = fitting_length(self._lengths, model)
+        if model is not None and model.weights:
             about = self.panel.word("tokenizer_of", model=models.name_of(model), weights=model.weights)
         else:
             about = self.panel.word("tokenizer_learnt")

@@ -77,11 +77,11 @@ class Train(Panel):
 
     def _fill(self) -> None:
         """The fields as the state has them."""
-        train = self.state.train
+        train = self.state.training
         with self.filling():
             self.name.value = self.state.name
             self.epochs.value, self.batch.value = train.epochs, train.batch_size
-            rate = self.state.optimizer.learning_rate
+            rate = train.optimizer.learning_rate
             self.rate.value = "" if rate is None else f"{rate:g}"
         self._enable()
 

@@ -30,6 +30,7 @@ from labkit.panels.state import State
 from labkit.ship import judging
 from labkit.ship.export import export
 from labkit.ship.predictor import Estimate, Prediction, Predictor
+from labkit.tasks.base import ProblemType
 from labkit.train.run import Run
 
 _HERE = Path(__file__).parent
@@ -126,7 +127,8 @@ class Use(Panel):
 
     def _opened(self, tool: Any) -> None:
         predictor = self.predictor = tool if isinstance(tool, Predictor) else None
-        self.asking, self.asked = KINDS[type(tool)](self, tool) if type(tool) in KINDS else None, None
+        kind = KINDS.get(type(tool))
+        self.asking, self.asked = None if kind is None else kind(self, tool), None
         self.put(self.place, [] if self.asking is None else [self.asking.root])
         verb = "predict" if self.asking is None else self.asking.verb
         self.go.description, self.go.tooltip = self.word(verb), self.word(f"{verb}_help")
@@ -238,7 +240,7 @@ class Use(Panel):
             chance = f"{100 * found.confidence:.1f} %"
             parts = [pieces.cards([(self.word("answer"), label), (self.word("probability"), chance)])]
             parts.append(explained.probabilities(found.probability, language))
-            target = None if self.predictor.aim == "labels" else found.label
+            target = None if self.predictor.problem_type is ProblemType.LABELS else found.label
         if not isinstance(example, str) and np.ndim(example) == 3:
             parts.insert(1, media.picture(example, self.word("answer"), 168))
         self.answer.value = pieces.joined(*parts)

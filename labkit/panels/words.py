@@ -44,7 +44,7 @@ RUNS: dict[str, tuple[str, str]] = {
     "skipped": ("{number} updates left out", "跳过 {number} 次更新"),
     "gradient_alarms": ("{number} gradient alarms", "梯度警报 {number} 次"),
     "restarts": ("begun again {number} times", "已重启 {number} 次"),
-    "quarantined": ("{number} damaged checkpoints", "损坏的检查点 {number} 个"),
+    "quarantined": ("{number} checkpoints set aside", "搁置的检查点 {number} 个"),
     "unsaved": ("the last checkpoint could not be saved", "最近的检查点未能保存"),
     "rate": ("learning rate {number}", "学习率 {number}"),
     "progress": ("progress of the run", "训练进度"),
@@ -125,6 +125,11 @@ def word(key: str, language: str = "en", **places: object) -> str:
     if key not in TABLE:
         raise KeyError(f"no words for {key!r}.{nearest(key, TABLE)}")
     return TABLE[key][LANGUAGES.index(language)].format(**places)
+
+
+def title_of(noun: str, name: str, language: str = "en") -> str:
+    """What a registered ``noun`` ("task", "model") is called; one of a user's own by its name."""
+    return word(f"{noun}_{name}", language) if f"{noun}_{name}" in TABLE else name.replace("_", " ")
 
 
 def label_of(field: str, language: str = "en") -> str:

@@ -153,6 +153,12 @@ SENTENCES: dict[str, str] = {
     "* holds no whole saved rows: *. Save them again.": "* 不是完整的已保存数据：*。请重新保存。",
     "* is a model, not data. Data samples: *.": "* 是模型而不是数据。示例数据有：*。",
     "sound without samples": "声音没有采样",
+    "sound with samples of the type *: give int16, or numbers from -1 to 1": (
+        "声音采样的类型为 *：请给出 int16，或 -1 到 1 之间的数值"
+    ),
+    "sound with samples up to *; numbers with a fraction lie between -1 and 1": (
+        "声音采样的最大值为 *；带小数的采样应在 -1 到 1 之间"
+    ),
     "sound in *, not PCM: save it as PCM, 16 bits": "声音编码为 *，不是 PCM：请另存为 16 位 PCM",
     "sound with samples that are not finite": "声音中有不是有限数值的采样",
     "no whole WAV file (*)": "不是完整的 WAV 文件（*）",
@@ -195,6 +201,13 @@ SENTENCES: dict[str, str] = {
     ),
     "the table has no column *.* It has: *.": "表中没有列 *。†现有列：*。",
     "a picture holds values that are missing or infinite.": "图片含有缺失或无穷的数值。",
+    "a picture cannot be read: *.": "图片无法读取：†。",
+    "column *, rows * to *: *.": "* 列，第 * 至 * 行：†。",
+    "a value is missing or infinite": "有缺失或无穷的数值",
+    "* is a *": "* 是†",
+    "the values lie between * and *, where float32 has steps of *: subtract *": (
+        "数值在 * 与 * 之间，float32 在此处的间隔为 *：请减去 *"
+    ),
     "a picture holds values from * to *; the model was trained on bytes: give whole numbers from 0 to 255, or numbers "
     "from 0 to 1.": ("图片的数值从 * 到 *；模型用字节训练：请给出 0 到 255 的整数，或 0 到 1 的数值。"),
     "the model reads pictures of * channels; give arrays of the shape *.": (
@@ -234,6 +247,29 @@ SENTENCES: dict[str, str] = {
     "column * holds values such as *, not lists of labels.": "* 列含有 * 这样的值，不是标签的列表。",
     "column * holds the classes *, not *.": "* 列的内容是类别 *，不是†。",
     "the numbers in column * have several units: *. Bring them to one.": "* 列的数值有多种单位：*。请统一单位。",
+    "feature * is * in row *, a *. Drop the row, or leave it empty.": "特征 * 在第 * 行为 *，†。请去掉此行或留空。",
+    "feature * is * in row *, farther from the training rows (deviation *) than float32 can hold.": (
+        "特征 * 在第 * 行为 *，与训练数据（标准差 *）相差太远，float32 无法表示。"
+    ),
+    "* has the deviation *; float32 can answer with * to *: give it in another unit.": (
+        "* 的标准差为 *；float32 能回答的范围是 * 到 *：请换一个单位。"
+    ),
+    "* is * in a row, farther from the training rows (deviation *) than float32 can hold.": (
+        "* 在某行为 *，与训练数据（标准差 *）相差太远，float32 无法表示。"
+    ),
+    "the answer for example * is no finite number: is it far from the training rows?": (
+        "样本 * 的答案不是有限的数值：它是否与训练数据相差太远？"
+    ),
+    "*: * = * is of another type than * takes.": "*：* = * 的类型不是 * 所要求的。",
+    "*, a * file, has no use for *: leave it out*.": "* 是 * 文件，不需要 *：请去掉†。",
+    "; such files take *": "；此类文件可用：*",
+    "there is no file *. If this is a text, give it in a list: [*].": "没有文件 *。若这是文本，请放入列表：[*]。",
+    "there is no file or folder *; the model reads *.": "没有文件或文件夹 *；模型读取的是 *。",
+    "give one question with one paragraph, or lists of them of the same length.": (
+        "请给出一个问题与一个段落，或长度相同的两个列表。"
+    ),
+    "column * holds * in row *, a *.": "* 列第 * 行为 *，†。",
+    "number beyond ±3.4e38, the range of float32": "超出 float32 范围 ±3.4e38 的数值",
     "feature * is infinite in row *. Drop the row, or leave it empty.": "特征 * 在第 * 行为无穷大。请去掉此行或留空。",
     "there are several splits: *. Give one of them.": "有多个子集：*。请给出其中一个。",
     "column * has * different labels; that is no classification any more.": "* 列有 * 个不同的标签；这已不是分类。",

@@ -115,7 +115,13 @@ SENTENCES: dict[str, str] = {
     "VggConfig.batch_norm: stored convolutions have none; leave batch_norm out, or weights.": (
         "VggConfig：保存的卷积没有批归一化；请关闭“批归一化”，或不用这些权重。"
     ),
-    "* cannot be read (*). Give a folder of a VGG.": "无法读取 *（*）。请给出 VGG 的文件夹。",
+    "*: prompts must be a table, and default_prompt_name one of its names.": (
+        "*：prompts 应为表，default_prompt_name 应为其中的名称。"
+    ),
+    "*: do_lower_case = *; expected true or false.": "*：do_lower_case = *；应为 true 或 false。",
+    "*: pooling_mode = *; expected a text, or a list of them.": "*：pooling_mode = *；应为文本或文本列表。",
+    "*: stages = *; expected a list of one to * numbers.": "*：stages = *；应为一到 * 个数的列表。",
+    "*: * = *; expected a whole number from * to *.": "*：* = *；应为 * 到 * 之间的整数。",
     "VggConfig.pixels = 'imagenet' is for grey or coloured pictures, not * channels.": (
         "VggConfig：像素 'imagenet' 适用于灰度或彩色图像，而不是 * 个通道。"
     ),
@@ -170,6 +176,21 @@ SENTENCES: dict[str, str] = {
     "checkpoint of step * not saved: *. The checkpoints before it are whole.": (
         "第 * 步的检查点未能保存：†。之前的检查点完好。"
     ),
+    "no checkpoint of this run can be used: *. They are in the folder 'quarantine' of its checkpoints. Put a sound one "
+    "back, or resume again to train from step 0.": (
+        "此运行没有可用的检查点：†。它们在检查点文件夹的 'quarantine' 中。请放回完好的检查点，或再次继续，"
+        "从第 0 步训练。"
+    ),
+    "the folder of run * holds the model of run *. Put its own model back, or train it again.": (
+        "运行 * 的文件夹中是运行 * 的模型。请放回其自己的模型，或重新训练。"
+    ),
+    "the checkpoint of step * cannot be used. *.": "第 * 步的检查点无法使用。†。",
+    "the checkpoint of step * cannot be restored: *": "第 * 步的检查点无法恢复：*",
+    "* is a link, to *. Put the folder itself in its place; for a larger disk, move the whole lab folder there and set "
+    "LABKIT_FOLDER.": (
+        "* 是指向 * 的链接。请换成文件夹本身；若需要更大的磁盘，请把整个实验文件夹移到那里，并设置 LABKIT_FOLDER。"
+    ),
+    "* cannot be used: *. It cannot be moved to * either: *.": "* 无法使用：†。也无法移到 *：†。",
     "A checkpoint belongs to the settings it was made with; begin a new run for others.": (
         "检查点属于其创建时的设置；其他设置请新建运行。"
     ),
@@ -214,10 +235,15 @@ SENTENCES: dict[str, str] = {
     "model_parallel = * does not divide the * devices.": "模型并行 = * 不能整除 * 个设备。",
     "Optimizer: every parameter is frozen; nothing is left to train.": "优化器：所有参数都已冻结；没有可训练的内容。",
     "Optimizer.freeze: * matches no parameter. They are: *.": "冻结参数：* 与任何参数都不匹配。现有：*。",
-    "learning_rate = *; it must be a number of 0 or more.": "学习率 = *；应为不小于 0 的数。",
+    "learning_rate = *; it must be a number from 0 to * (float32).": "学习率 = *；应为 0 至 *（float32）之间的数。",
     "keep = *; it must be 'best' or 'last'.": "保留 = *；应为 'best' 或 'last'。",
     "run * is *: it takes no *.*": "运行 * 的状态为†：不接受 *。†",
     "run * is *; it cannot be started.": "运行 * 的状态为†；无法启动。",
+    "run * is being worked on by a process that holds its lock.": "运行 * 正由一个持有其锁的进程处理。",
+    "run * of * cannot be read: its row in the run store is damaged.": (
+        "无法读取运行 *（在 * 中）：运行库中的记录已损坏。"
+    ),
+    "run * could not write how it ended: * *": "运行 * 未能写入其结束状态：* †",
     "this run began with batches in * part(s), which * devices cannot share: set devices = 0 to take it up on as "
     "many as can.": ("此运行开始时每批分为 * 份，* 个设备无法均分：请将“设备数”设为 0，使用尽可能多的设备。"),
     "there are no rows of *; the rows have *.": "没有†的行；现有 *。",
@@ -272,7 +298,6 @@ SENTENCES: dict[str, str] = {
     "* * is *, a *; a text is needed.": "†第 * 项为 *（类型 *）；需要文本。",
     "give a question and a paragraph that holds its answer.": "请填写问题，以及含有其答案的段落。",
     "these are * texts: give 2 to *, each on a line of its own.": "现有 * 个文本：请给出 2 到 * 个，每行一个。",
-    "weights * cannot write texts: * are missing.": "权重 * 不能生成文本：缺少 *。",
     "* has learnt * and tells no classes; it cannot predict. Use *.": (
         "* 学习的任务是 *，不给出类别；无法预测。请改用 *。"
     ),

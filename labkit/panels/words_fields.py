@@ -54,7 +54,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "augment": ("Augmentation", "数据增强", "训练时对图像做的随机变化"),
     "mixup": ("Mixup", "混合", "按 Beta(mixup, mixup) 成对混合样本；0：不混合"),
     "head_dropout": ("Head dropout", "输出层丢弃率", "最后一层之前的丢弃率"),
-    "vocabulary": ("Pieces to learn", "学习的词元数", "模型没有自带分词器时学习的词元数"),
+    "vocabulary": ("Pieces to learn", "学习的词元数", "模型没有自带分词器时学习的词元数；部分任务可留空，由文本决定"),
     "tokenizer": ("Kind of pieces", "分词方式", "模型没有自带分词器时如何切分"),
     "stride": ("Stride", "步长", "长段落相邻窗口共享的词元数"),
     "longest_answer": ("Longest answer", "最长答案", "答案的最大词元数"),
@@ -66,7 +66,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {
     "loss": ("Loss", "损失", "最小化什么；huber：一个标准差以内为平方"),
     # training
     "epochs": ("Epochs", "轮数", "每条训练数据被看到的次数"),
-    "batch_size": ("Batch size", "批大小", "每步的样本数（文本共享行时为平均值）"),
+    "batch_size": ("Batch size", "批大小", "每步的样本数（文本共享行时为平均值）；留空则由任务决定"),
     "packing": ("Packing", "打包", "一行放多条短文本；auto：能省计算时才用"),
     "buckets": ("Buckets", "长度桶数", "否则：填充到的长度个数上限，每个需编译一次"),
     "accumulate": ("Parts of a step", "梯度累积", "每步分几部分依次计算，以减少内存"),

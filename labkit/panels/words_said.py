@@ -59,6 +59,8 @@ REASONS: dict[str, str] = {
     "durations became seconds": "时长转为秒数",
     "decimal comma read": "逗号读作小数点",
     "comma between thousands read": "逗号读作千位分隔符",
+    "number beyond ±3.4e38, the range of float32": "数值超出 float32 的范围 ±3.4e38",
+    "values that are equal in float32": "在 float32 中变为相同的数值",
     "whole number beyond 2^53 rounded": "超过 2^53 的整数被舍入",
     "unit of numbers left out": "数值的单位未使用",
     "answer not at its place in the paragraph": "答案不在段落中的所给位置",
@@ -225,6 +227,24 @@ PARTS: dict[str, str] = {
     "* has * bytes, not *": "* 有 * 字节，而不是 *",
     "* has another content (SHA-256)": "* 的内容不同（SHA-256）",
     "* cannot be read (*)": "无法读取 *（*）",
+    # why a checkpoint is not used
+    "step_*: *": "检查点 step_*：†",
+    "* is a link": "* 是链接",
+    "* is not in its manifest": "清单中没有 *",
+    "it is a link, to *": "它是指向 * 的链接",
+    "no step has this name": "没有这样命名的步",
+    "it was saved at step *": "它保存于第 * 步",
+    "its numbers are not finite": "其数值不是有限的",
+    "its manifest lacks *: another version of labkit wrote it": "其清单缺少 *：由另一版本的 labkit 写入",
+    "its manifest names no sessions": "其清单没有写明会话",
+    "it belongs to run *": "它属于运行 *",
+    "another copy of this run wrote it": "由此运行的另一份副本写入",
+    "the run was resumed from step * and replaced it": "运行已从第 * 步继续，取代了它",
+    "its experiment cannot be read: *": "无法读取其实验：*",
+    "the experiment of the run differs (*)": "运行的实验不同（*）",
+    "the rows of the run differ from those it learned from": "运行的数据与它所学的不同",
+    "the tokenizer of the run differs from the one it learned with": "运行的分词器与它所用的不同",
+    "the run store, whose records come first, cannot be written": "须先写入的运行记录无法写入",
 }
 
 #: What stands behind the colon of a reason → the same.
@@ -291,6 +311,16 @@ MESSAGES: dict[str, str] = {
 
 #: What a run, or a report, warns of → the same. The marks are those of :mod:`labkit.panels.phrases`.
 WARNINGS: dict[str, str] = {
+    "Not bitwise: resumed at step * under other conditions (*). From this step on, numbers can differ from those of an "
+    "uninterrupted run.": "并非逐位一致：在第 * 步以不同的条件继续（*）。从此步起，数值可能与不间断的运行不同。",
+    "The sessions of the run are taken from the checkpoint of step *: *.": "运行的会话取自第 * 步的检查点：†。",
+    "The checkpoint of step * is not there any more: the run goes on from step *.": (
+        "第 * 步的检查点已不存在：运行从第 * 步继续。"
+    ),
+    "The best evaluation was that of step *, whose checkpoint is not there: the model is that of step *.": (
+        "最佳评估为第 * 步，其检查点不存在：模型取自第 * 步。"
+    ),
+    "Checkpoint set aside, not used: *.": "已搁置、未使用的检查点：†。",
     "The pretrained weights have no *: it starts from random values, as the head does.": (
         "预训练权重中没有 *：它与输出层一样从随机值开始。"
     ),

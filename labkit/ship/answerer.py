@@ -15,6 +15,7 @@ import pandas as pd
 from flax import nnx
 
 from labkit.base.config import known_settings
+from labkit.base.errors import DataError
 from labkit.data.batch import choose_buckets
 from labkit.data.given import texts_of
 from labkit.data.spans import WindowBatches, windows
@@ -71,21 +72,21 @@ class Answerer:
         return f"<answerer: {self.inputs.tokenizer.vocab_size} pieces>"
 
     @known_settings
-    def answer(
-        self, questions: Sequence[str], paragraphs: Sequence[str], *, threshold: float = 0.0
-    ) -> list[Found]:  # fmt: skip
-        """The likeliest piece of every paragraph for its question; of a long paragraph the best of its windows.
+    def answer(self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float = 0.0) -> Any:
+        """The likeliest piece of every paragraph for its question, a list; for a single question and paragraph the
+        :class:`Found` alone. Of a long paragraph it is the best of its windows.
 
         A model trained on questions without an answer finds none where the score of "no answer" (the logits of [CLS]
         as beginning and end, the least of all windows) is greater than that of the best piece by more than
         ``threshold``: a greater one makes it answer more questions.
 
         Raises:
-            TypeError: one string where a list of strings is needed.
             DataError: a text is missing or blank, or there are not as many paragraphs as questions.
         """
+        if isinstance(questions, str) and isinstance(paragraphs, str):
+            return self.answer([questions], [paragraphs], threshold=threshold)[0]
         if isinstance(questions, str) or isinstance(paragraphs, str):
-            raise TypeError("answer takes lists of texts: answer([question], [paragraph]).")
+            raise DataError("give one question with one paragraph, or lists of them of the same length.")
         questions, paragraphs = texts_of(questions, "question", False), texts_of(paragraphs, "paragraph", False)
         if not questions and not paragraphs:
             return []

@@ -9,8 +9,10 @@ import numpy as np
 from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
 from labkit.judge.baseline import LONGEST
+from labkit.judge.quantities import NumberReport
 from labkit.judge.report import Report
 from labkit.judge.rowwise import RowReport
+from labkit.tasks.base import Task
 from labkit.train.assess import Scores
 from labkit.train.outcome import Constant, frequent_labels, majority, no_better, score_name
 from labkit.train.run import Run
@@ -31,7 +33,7 @@ def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) ->
         inputs: what the model reads rows with.
     """
     found = []
-    if getattr(inputs, "form", "") in ("rows", "two texts"):
+    if inputs.truncates:
         cut = truncation(inputs, rows[split], inputs.encode(rows[split]))
         found += [message(cut, split)] if cut else []
         if cut and getattr(report, "baselines", None):
@@ -49,12 +51,12 @@ def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) ->
     return report
 
 
-def _constant(report: Report | RowReport, rows: Rows, task: Any) -> Constant | None:
+def _constant(report: Report | RowReport, rows: Rows, task: Task) -> Constant | None:
     """The best constant answer by the training rows, and its score on the rows of a report."""
     label = np.asarray(rows["train"]["label"])
     if isinstance(report, Report):
         return majority(len(report.classes), label, report.truth[report.counted])
-    if task.aim == "number":
+    if isinstance(report, NumberReport):
         return Constant("the mean", "r2", 0.0)
     known = targets_of(rows["train"])
     return frequent_labels(known[label >= 0] > 0.5, report.truth[report.counted] > 0.5, task.threshold)

@@ -89,20 +89,19 @@ class Embedder:
         """Name → text that the folder wants in front of a text of that kind ("query" → "query: ")."""
         return {} if self._modules is None else self._modules.prompts
 
-    def embed(self, texts: Sequence[str], prompt: str | None = None) -> np.ndarray:
-        """Vectors of length 1, f32 [n, d].
+    def embed(self, texts: str | Sequence[str], prompt: str | None = None) -> np.ndarray:
+        """Vectors of length 1, f32 [n, d]; of a single text f32 [d].
 
         Args:
-            texts: a list of texts.
+            texts: a list of texts, or one.
             prompt: name of one of :attr:`prompts`; by default the one that the folder names as its usual one. Some
                 encoders want words that their folder does not give: "query: " for "e5-small", which is yours to write.
 
         Raises:
-            TypeError: one string where a list of strings is needed.
             ConfigError: there is no such prompt.
         """
         if isinstance(texts, str):
-            raise TypeError(f"embed takes a list of texts: embed([{texts[:40]!r}]).")
+            return self.embed([texts], prompt)[0]
         texts = [self._prompt(prompt) + self._clean(text) for text in texts]
         if self._modules is not None and self._modules.lowercase:
             texts = [text.lower() for text in texts]

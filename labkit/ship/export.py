@@ -11,7 +11,6 @@ from typing import Any
 from labkit.base.errors import ConfigError
 from labkit.models import sentence, weights
 from labkit.tasks import tasks
-from labkit.tasks.embed import Embed
 from labkit.tasks.pretrain import Pretrain
 from labkit.train.experiment import Experiment
 from labkit.train.setup import FACTS
@@ -47,7 +46,7 @@ def export(experiment: Experiment, model: Path, folder: Path) -> Path:
 def _check(experiment: Experiment, folder: Path) -> None:
     """Raise :class:`ConfigError` where other programs would read a model otherwise than labkit does."""
     task, model = experiment.task, experiment.model
-    if not hasattr(model, "save") or (folder / sentence.MODULES).exists():
+    if not model.published or (folder / sentence.MODULES).exists():
         return
     if "score.bias" in (stored := weights.Tensors(folder)):
         raise ConfigError(
@@ -64,7 +63,7 @@ def _check(experiment: Experiment, folder: Path) -> None:
 
 def _write_readme(experiment: Experiment, folder: Path) -> None:
     classes = json.loads((folder / FACTS).read_text(encoding="utf-8"))["classes"]
-    lines = [f"# {experiment.name or experiment.model.reads + ' model'}", ""]
+    lines = [f"# {experiment.name or experiment.model.modality + ' model'}", ""]
     lines += [f"Task: `{tasks.name_of(experiment.task)}`. Trained with labkit; `labkit.toml` holds every setting.", ""]
     if classes:
         listed = (f"{place}. {_shown(name)}" for place, name in enumerate(classes))
@@ -89,10 +88,10 @@ def _shown(name: str) -> str:
 
 def _ways(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
     ways: list[tuple[str, str]] = []
-    if experiment.task.labelled:
+    if experiment.task.problem_type:
         ways.append(("labkit", 'import labkit as lk\n\nlk.Predictor("{folder}").predict([...])'))
     if (folder / sentence.MODULES).exists():
-        what = "vectors" if isinstance(experiment.task, Embed) else "logits, in the order above"
+        what = "vectors" if experiment.task.pooled_vectors else "logits, in the order above"
         code = (
             "from sentence_transformers import SentenceTransformer\n\n"
             f'SentenceTransformer("{{folder}}").encode([...])  # {what}'

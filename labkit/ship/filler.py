@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,9 +48,11 @@ class Filler:
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
+        self._clean: Callable[[str], str] = str  # of a run: as its training texts were cleaned
         if is_folder(source):
             experiment, module, inputs = opened(source, Pretrain, "the task 'pretrain' tells hidden words")
             self.tokenizer, self.tells_next = inputs.tokenizer, experiment.task.next_sentence
+            self._clean = experiment.data.clean
         else:
             module, self.tells_next = _with_heads(str(source))
             self.tokenizer = Tokenizer.load(weights.find(str(source)))
@@ -116,7 +120,17 @@ class Filler:
     def _row(self, text: str, pair: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Ids and types of a row as in training, the mask in the places of hidden words."""
         masked = self.tokenizer.masked
+        text, pair = self._cleaned(text), None if pair is None else self._cleaned(pair)
         return self.tokenizer.row(masked(text), None if pair is None else masked(pair))
+
+    def _cleaned(self, text: str) -> str:
+        """A text cleaned as in training between what hides its words."""
+        parts = re.split(f"({'|'.join(map(re.escape, self.masks))})", text)
+        for place, part in enumerate(parts):
+            if part not in self.masks:
+                before, after = (" " if end.isspace() else "" for end in (part[:1], part[-1:]))
+                parts[place] = f"{before}{self._clean(part).strip()}{after}" if part.strip() else part
+        return "".join(parts) if len(parts) > 1 else self._clean(text)
 
     def _too_long(self, ids: np.ndarray) -> DataError:
         return DataError(f"a row of {len(ids)} tokens is longer than the {self.longest} that this model reads.")

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from labkit.base.errors import ConfigError, DataError, WeightsError
+from labkit.base.errors import ConfigError, DataError
 from labkit.data.text import Tokenizer
 from labkit.models import models, weights
 from labkit.ship.opening import is_folder, opened
@@ -52,8 +52,7 @@ class Generator:
         else:
             config = models["gpt"](weights=str(source))
             self.model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
-            if missing := config.load(self.model).missing:
-                raise WeightsError(f"weights {str(source)!r} cannot write texts: {', '.join(missing)} are missing.")
+            config.load(self.model).check_whole()
             self.tokenizer = Tokenizer.load(weights.find(str(source)))
         self._graph, self._state = nnx.split(self.model)
         self._compiled = lru_cache(maxsize=32)(self._function)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from labkit.base import manifest
-from labkit.base.errors import DataError, RunError, nearest
+from labkit.base.errors import DataError, nearest
+from labkit.base.registry import ByClass
 from labkit.data.answers import answers_of
 from labkit.data.parting import measured
 from labkit.data.rows import Rows
@@ -29,25 +30,24 @@ from labkit.ship.filler import Filler
 from labkit.ship.generator import Generator
 from labkit.ship.predictor import Predictor
 from labkit.ship.translator import Translator
-from labkit.tasks import tasks
+from labkit.tasks.embed import Embed
 from labkit.tasks.lm import LanguageModel
+from labkit.tasks.pretrain import Pretrain
 from labkit.tasks.qa import Answer
+from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.assess import Scores, assess
 from labkit.train.inputs import opened
-from labkit.train.run import Run
+from labkit.train.run import Run, model_of
 
 #: Task without labels → what its models are used by.
-TOOLS: dict[str, type] = {
-    "lm": Generator, "pretrain": Filler, "qa": Answerer, "embed": Embedder, "seq2seq": Translator,
-}  # fmt: skip
+TOOLS: ByClass[type] = ByClass(
+    {LanguageModel: Generator, Pretrain: Filler, Answer: Answerer, Embed: Embedder, Seq2Seq: Translator}
+)
 
 
 def folder_of(run: Run) -> Path:
     """The folder of the trained model of a run. Raises :class:`RunError` while there is none."""
-    info = run.info
-    if not (info.folder / "model" / "labkit.toml").exists():
-        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
-    return info.folder / "model"
+    return model_of(run.info)[0]
 
 
 def predictor_of(run: Run) -> Predictor:
@@ -64,8 +64,8 @@ def predictor_of(run: Run) -> Predictor:
 def tool_of(run: Run) -> Any:
     """What the trained model of a run is used by, of :data:`TOOLS` or a predictor; kept until there is a newer one.
     Raises :class:`RunError` while there is none."""
-    folder, name = folder_of(run), tasks.name_of(run.experiment.task)
-    return _opened(TOOLS.get(name, Predictor), str(folder), (folder / manifest.NAME).stat().st_mtime_ns)
+    folder, stamp = model_of(run.info)
+    return _opened(TOOLS.get(type(run.experiment.task)) or Predictor, str(folder), stamp)
 
 
 @functools.lru_cache(maxsize=3)
@@ -88,18 +88,33 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
         RunError: there is no model yet.
         DataError: there are no such rows.
     """
-    folder, rows, task = folder_of(run), rows_of(run), run.experiment.task
+    folder, rows = folder_of(run), rows_of(run)
     scores = assess(folder, rows, split)
-    if isinstance(task, Answer):
-        part = rows[split]
-        each = tool_of(run).judged(part["text"], part["text_pair"], answers_of(part)[0])
-        for name, values in by_kind(each):
-            scores[name] = float(values.mean())
-            scores.intervals |= of_means({name: values})
-        scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
-    if baselines and isinstance(task, LanguageModel):
-        scores |= ngram.beside(folder, rows, split)
-    return with_warnings(scores, run, rows, split, opened(run.experiment, folder, "text", None))
+    if (more := MORE_SCORES.get(type(run.experiment.task))) is not None:
+        more(run, rows, split, scores, baselines)
+    return with_warnings(scores, run, rows, split, opened(run.experiment, folder, rows.spec.kind, None))
+
+
+def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
+    """Add the scores of answers by the rules of SQuAD 2.0."""
+    part = rows[split]
+    each = tool_of(run).judged(part["text"], part["text_pair"], answers_of(part)[0])
+    for name, values in by_kind(each):
+        scores[name] = float(values.mean())
+        scores.intervals |= of_means({name: values})
+    scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
+
+
+def _ngrams(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
+    """Add the scores of n-grams of the training rows."""
+    if baselines:
+        scores |= ngram.beside(folder_of(run), rows, split)
+
+
+#: Task → what adds scores to those of its metric state.
+MORE_SCORES: ByClass[Callable[[Run, Rows, str, Scores, bool], None]] = ByClass(
+    {Answer: _compared_answers, LanguageModel: _ngrams}
+)
 
 
 def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
@@ -111,7 +126,7 @@ def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
         DataError: there are no such rows.
     """
     folder_of(run)
-    if not run.experiment.task.labelled:
+    if run.experiment.task.problem_type is None:
         return scores_of(run, split)
     rows, predictor = rows_of(run), predictor_of(run)
     if not len(rows.splits.get(split, ())):

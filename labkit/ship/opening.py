@@ -9,8 +9,10 @@ from labkit.base.config import loads
 from labkit.base.errors import WeightsError
 from labkit.base.guard import small_text
 from labkit.tasks import tasks
+from labkit.tasks.base import Task
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
+from labkit.train.inputs import Inputs
 from labkit.train.setup import load_model
 
 #: What tells a folder of labkit's from other weights.
@@ -30,7 +32,7 @@ def experiment_in(folder: Path) -> Experiment:
     return loads(Experiment, small_text(folder / MARK, WeightsError))
 
 
-def opened(folder: str | Path, task: type, does: str) -> tuple[Experiment, Any, Any]:
+def opened(folder: str | Path, task: type[Task], does: str) -> tuple[Experiment, Any, Inputs]:
     """The experiment of a model folder, its model with the head, and what it reads with.
 
     Args:

@@ -13,13 +13,19 @@ from flax import nnx
 
 from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, WeightsError
+from labkit.base.registry import ByClass
 from labkit.base.shown import visible
-from labkit.data.given import columns_of, is_place, paths_in, records_of, table_of, texts_in, texts_of
+from labkit.data.given import check_no_file, columns_of, is_place, paths_in, records_of, table_of, texts_in, texts_of
 from labkit.judge.explain import Explainer
 from labkit.judge.explanation import Attention, Explanation
 from labkit.ship.opening import experiment_in
 from labkit.tasks import tasks
-from labkit.tasks.classify import Supervised
+from labkit.tasks.base import ProblemType
+from labkit.tasks.embed import Embed
+from labkit.tasks.lm import LanguageModel
+from labkit.tasks.pretrain import Pretrain
+from labkit.tasks.qa import Answer
+from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.inputs import Texts
 from labkit.train.setup import load_model
 
@@ -53,9 +59,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The answer of a regression for one example: each number under its name."""
+    """The answer of a regression for one example: each number under its name, and how many of its digits are known."""
 
     value: dict[str, float]
+    digits: int = 7
 
     def __float__(self) -> float:
         """The number, where there is one."""
@@ -64,26 +71,28 @@ class Estimate:
 
     def cells(self) -> dict[str, str]:
         """The answer as cells of a table, by their columns."""
-        return {f"predicted {name}": f"{number:.7g}" for name, number in self.value.items()}
+        return {f"predicted {name}": f"{number:.{self.digits}g}" for name, number in self.value.items()}
 
     def record(self, several: bool = False) -> dict[str, Any]:
         """The answer as values of JSON."""
         return {f"predicted {name}": number for name, number in self.value.items()}
 
     def __str__(self) -> str:
-        return "\t".join(f"{visible(name)} {number:.7g}" for name, number in self.value.items())
+        return "\t".join(f"{visible(name)} {number:.{self.digits}g}" for name, number in self.value.items())
 
 
 #: Kind of examples → their name.
 NOUNS = {"image": "pictures", "audio": "sounds", "features": "features"}
 #: Task without classes → how its models are used.
-USED_BY = {
-    "lm": "run.generate(prompts), or lk.Generator(folder)",
-    "pretrain": "run.fill(text), or lk.Filler(folder)",
-    "qa": "run.answer(questions, paragraphs), or labkit.ship.answerer.Answerer(folder)",
-    "embed": "run.embed(texts), or lk.Embedder(folder)",
-    "seq2seq": "run.translate(texts), or labkit.ship.translator.Translator(folder)",
-}
+USED_BY: ByClass[str] = ByClass(
+    {
+        LanguageModel: "run.generate(prompts), or lk.Generator(folder)",
+        Pretrain: "run.fill(text), or lk.Filler(folder)",
+        Answer: "run.answer(questions, paragraphs), or labkit.ship.answerer.Answerer(folder)",
+        Embed: "run.embed(texts), or lk.Embedder(folder)",
+        Seq2Seq: "run.translate(texts), or labkit.ship.translator.Translator(folder)",
+    }
+)
 
 
 class Predictor:
@@ -99,20 +108,23 @@ class Predictor:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.experiment = experiment_in(self.folder)
-        if not isinstance(self.experiment.task, Supervised):
+        if self.experiment.task.problem_type is None:
             learnt = tasks.name_of(self.experiment.task)
             raise WeightsError(
                 f"{self.folder.name!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use "
-                f"{USED_BY[learnt]}."
+                f"{USED_BY.get(type(self.experiment.task)) or 'run.evaluate()'}."
             )
-        self.aim = self.experiment.task.aim
-        module, task, self.inputs = load_model(self.experiment, self.folder)
-        self.classes = task.classes
+        self.problem_type = self.experiment.task.problem_type
+        module, head, self.inputs = load_model(self.experiment, self.folder)
+        self.classes = head.classes
         marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again
         self._separator = next((mark for mark in marks if not any(mark.strip() in name for name in self.classes)), "\n")
-        self.explainer = Explainer(module, task.classes, self.inputs, self.aim)
+        self._offset = head.bias
+        if self._offset is not None:  # added in float64, as float32 would round the sum
+            module.head.bias = nnx.Param(jax.numpy.zeros_like(module.head.bias[...]))
+        self.explainer = Explainer(module, head.classes, self.inputs, self.problem_type, self._offset)
         graph, self._state = nnx.split(module)
-        self._answer = jax.jit(lambda state, batch: task.probabilities(nnx.merge(graph, state), batch))
+        self._answer = jax.jit(lambda state, batch: head.predict(nnx.merge(graph, state), batch))
 
     def __repr__(self) -> str:
         return f"<predictor: {visible(', '.join(self.classes))}>"
@@ -127,21 +139,25 @@ class Predictor:
         return self.experiment.data.clean(text)
 
     @known_settings
-    def predict(self, examples: Any, pairs: Sequence[str] | None = None) -> list[Any]:
-        """Predictions for new examples: a :class:`Prediction` each, or an :class:`Estimate`.
+    def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
+        """Predictions for new examples: a list with a :class:`Prediction` each, or an :class:`Estimate`; for a single
+        text its prediction alone.
 
         Args:
-            examples: texts; pictures (files, or an array [n, height, width (, channels)]); sounds (files, or arrays
-                [samples] at the model's rate); features (an array [n, f]); or a table with the columns that the model
-                was trained on: a list of dicts, a pandas or polars
-                frame, a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
+            examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds (files,
+                or arrays [samples] at the model's rate); features (an array [n, f]); or a table with the
+                columns that the model was trained on: a list of dicts, a pandas or polars frame,
+                a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
                 reads. Pictures and sounds also as the path of a folder of them, or of a table that names them.
             pairs: the second texts, for a model of pairs.
 
         Raises:
-            TypeError: one string, which is no file, where a list of strings is needed.
             DataError: they are not what the model reads: one text instead of two, a missing value, another shape.
         """
+        if isinstance(examples, str) and self.inputs.kind == "text" and not is_place(examples):
+            check_no_file(examples)
+            pairs = [pairs] if isinstance(pairs, str) else pairs
+            return self.told(self.probabilities([examples], pairs)[0])
         return [self.told(row) for row in self.probabilities(examples, pairs)]
 
     def answered(
@@ -194,7 +210,8 @@ class Predictor:
         """Examples and second texts as :attr:`inputs` reads them, before cleaning."""
         kind = self.inputs.kind
         if isinstance(examples, str) and not is_place(examples):
-            raise TypeError(f"predict takes a list of texts: predict([{examples[:40]!r}]).")
+            reads = NOUNS.get(kind, "texts")
+            raise DataError(f"there is no file or folder {examples[:80]!r}; the model reads {reads}.")
         if not isinstance(examples, Iterable | Path) and not hasattr(examples, "columns"):
             raise DataError(f"predict takes a list of examples, an array or a table, not a {type(examples).__name__}.")
         if kind != "text" and pairs is not None:
@@ -226,14 +243,22 @@ class Predictor:
     def told(self, row: np.ndarray) -> Prediction | Estimate:
         """What a row of :meth:`probabilities` says, f32[c]."""
         named = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
-        if self.aim == "number":
-            return Estimate(named)
-        if self.aim == "class":
+        if self.problem_type is ProblemType.NUMBER:
+            return Estimate(named, self._digits(row))
+        if self.problem_type is ProblemType.CLASS:
             best = int(row.argmax())
             return Prediction(self.classes[best], float(row[best]), named)
         given = row >= self.experiment.task.threshold
         labels = tuple(name for name, there in zip(self.classes, given, strict=True) if there)
         return Prediction(self._separator.join(labels), float(np.where(given, row, 1 - row).prod()), named, labels)
+
+    def _digits(self, row: np.ndarray) -> int:
+        """The digits of numbers f64[k] that are known: the 7 of float32, and those of the offset above them."""
+        if self._offset is None:
+            return 7
+        off = np.maximum(np.abs(row - self._offset), np.finfo(np.float64).tiny)
+        above = np.log10(np.maximum(np.abs(row), off) / off)
+        return 7 + int(np.clip(np.ceil(above.max()), 0, 10))
 
     def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
         """What speaks for and against a class in a new example; see :meth:`labkit.judge.explain.Explainer.explain`."""
@@ -254,10 +279,11 @@ class Predictor:
         return examples[0], None
 
     def probabilities(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
-        """Probability of every class, or the numbers of a regression, f32[n, c]; ``clean=False`` for texts that were
-        cleaned before. See :meth:`predict`."""
+        """Probability of every class f32[n, c], or the numbers of a regression f64[n, c]; ``clean=False`` for texts
+        that were cleaned before. See :meth:`predict`."""
         examples, pairs = self._given(examples, pairs)
-        result = np.zeros((len(examples), len(self.classes)), np.float32)
+        kind = np.float64 if self.problem_type is ProblemType.NUMBER else np.float32
+        result = np.zeros((len(examples), len(self.classes)), kind)
         if not len(examples):
             return result
         if clean and isinstance(self.inputs, Texts):
@@ -267,7 +293,10 @@ class Predictor:
             answer = jax.device_get(self._answer(self._state, batch))
             real = batch["index"] >= 0
             result[batch["index"][real]] = answer[real]
-        return result
+        if not (there := np.isfinite(result).all(-1)).all():
+            place = int(np.argmin(there))
+            raise DataError(f"the answer for example {place} is no finite number: is it far from the training rows?")
+        return result if self._offset is None else result + self._offset
 
     def judge(self, dataset: Any) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""

@@ -207,7 +207,7 @@ def _numbers(given: list[Any]) -> np.ndarray:
     try:
         inputs = np.asarray(given)
         inputs = inputs.astype(np.float64) if inputs.dtype == object else inputs
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         inputs = np.empty(0, object)
     if inputs.dtype.kind not in "iuf":
         raise Refused(422, '"inputs" must be numbers, as many for every example.')

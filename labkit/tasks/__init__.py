@@ -16,5 +16,7 @@ tasks = Registry(
     },
 )
 
+#: The task of an experiment that names none.
+DEFAULT = "classify"
 #: The task that learns what is known of rows, by :attr:`labkit.data.rows.Spec.aim`.
 BY_AIM = {"class": "classify", "labels": "multilabel", "number": "regress"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -11,28 +12,30 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
+from labkit.data.text import Tokenizer
 from labkit.models import weights
+from labkit.models.base import Modality, ModelConfig
 from labkit.models.parts import Segments, dropout
 from labkit.tasks import metrics
 from labkit.tasks.augment import KINDS, augment, mixup
-
-Batch = dict[str, Any]
-#: Classes whose F1 is recorded one by one.
-SINGLE = 20
+from labkit.tasks.base import OF_TEXTS, Batch, Head, ProblemType, Task
+from labkit.tasks.metrics import SINGLE
 
 
 @dataclass(frozen=True)
-class Supervised(Config):
-    """Settings of every task that learns what is known of each row from one vector of it."""
+class Supervised(Task):
+    """Settings of every task that predicts the label of a row from one vector of it."""
 
-    labelled: ClassVar[bool] = True  # rows of which nothing is known are of no use
-    form: ClassVar[str] = "rows"  # a row is an example
-    reads: ClassVar[tuple[str, ...]] = ("text", "image", "features", "audio")
-    models: ClassVar[tuple[str, ...]] = ("bert", "gpt", "textcnn", "mlp", "cnn", "vgg")  # that can learn it
-    rate_factor: ClassVar[float] = 1.0  # on the default learning rate of the architecture
+    modalities: ClassVar[tuple[Modality, ...]] = (Modality.TEXT, Modality.IMAGE, Modality.FEATURES, Modality.AUDIO)
+    shown: ClassVar[tuple[str, ...]] = ("max_length", "augment")
+    applies: ClassVar[Mapping[str, tuple[Modality, ...]]] = {
+        **OF_TEXTS,
+        "augment": (Modality.IMAGE, Modality.AUDIO),
+        "mixup": (Modality.IMAGE, Modality.AUDIO, Modality.FEATURES),
+    }
 
     max_length: int | None = option(
         None,
@@ -51,34 +54,33 @@ class Supervised(Config):
 class Classify(Supervised):
     """Settings of a classification task."""
 
-    aim: ClassVar[str] = "class"  # what must be known of a row
+    problem_type: ClassVar[ProblemType] = ProblemType.CLASS
+    shown: ClassVar[tuple[str, ...]] = ("max_length", "class_weights", "augment")
 
     class_weights: str = option(
         "none", "Weigh the loss of every class alike, however rare it is.", choices=("none", "balanced")
     )
     label_smoothing: float = option(0.0, "Share of the aim that is spread over all classes.", low=0.0, high=0.9)
 
-    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Classification:
-        """Join the settings to the data.
-
-        Args:
-            classes: names of the classes, in the order of their ids.
-            train_labels: class ids of the training rows, i32[n]; -1 marks an unlabelled row and is passed over.
-
-        Raises:
-            DataError: fewer than two classes have training rows.
-        """
-        counts = np.bincount(train_labels[train_labels >= 0], minlength=len(classes))
+    def build(
+        self,
+        classes: tuple[str, ...],
+        labels: np.ndarray,
+        tokenizer: Tokenizer | None = None,
+        target: np.ndarray | None = None,
+    ) -> Classification:
+        """The head for these classes. Raises :class:`DataError` where fewer than two have training rows."""
+        counts = np.bincount(labels[labels >= 0], minlength=len(classes))
         if np.count_nonzero(counts) < 2:
             found = {name: int(count) for name, count in zip(classes, counts, strict=True)}
             raise DataError(f"a classifier needs training rows of two classes or more; the rows have {found}.")
         weights = np.ones(len(classes), np.float32)
         if self.class_weights == "balanced":
             weights = (counts.sum() / np.maximum(counts, 1) / np.count_nonzero(counts)).astype(np.float32)
-        return Classification(self, classes, weights)
+        return Classification(self, weights, classes=classes)
 
-    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Classification:
-        """The task for a model that is trained already."""
+    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Classification:
+        """The head of a model that is trained already."""
         return Classification.of(self, classes)
 
 
@@ -111,53 +113,38 @@ class Classifier(nnx.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Classification:
-    """A classification task joined to its data: what the compiled step calls."""
+class PooledHead(Head):
+    """A linear layer on the pooled vector of an example."""
 
-    config: Any  # Classify, or the settings of a task made from it
-    classes: tuple[str, ...]
-    class_weights: np.ndarray  # f32[c]
-
-    unused: ClassVar[tuple[str, ...]] = ("trunk/output/",)  # parameters that nothing reads; they are not stored
-    headline: ClassVar[str] = "f1"  # what makes one checkpoint better than another, unless told otherwise
-    told: ClassVar[tuple[str, ...]] = ("accuracy", "f1")  # recorded of the training batches, beside the loss
+    config: Supervised
 
     @property
-    def reported(self) -> tuple[str, ...]:
-        """What is recorded of an evaluation: the averages, and F1 of the first 20 classes as ``f1/0``, ``f1/1`` …"""
-        each = (f"f1/{number}" for number in range(min(len(self.classes), SINGLE)))
-        return ("loss", "accuracy", "precision", "recall", *each, "f1")
+    def unused(self) -> tuple[str, ...]:
+        """Prefixes of parameters that nothing reads; they are not stored."""
+        return ("trunk/output/",)
 
-    @classmethod
-    def of(cls, config: Any, classes: tuple[str, ...]) -> Self:
-        """The task for a model that is trained already: every class weighs 1."""
-        return cls(config, classes, np.ones(len(classes), np.float32))
-
-    def module(self, model: Any, rngs: nnx.Rngs) -> Classifier:
+    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Classifier:
         """The model of config ``model`` with a new head for these classes."""
         outputs = len(self.classes)
         how = (model.width, outputs, self.config.head_dropout, model.head_bias(outputs))
         return Classifier(model.build(rngs), *how, rngs=rngs)
 
-    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family, so that other programs compute the same."""
         model.save_classifier(
             weights.trunk(params), folder, params["head/kernel"], params.get("head/bias"),
-            specials=specials, max_length=self.config.max_length, **self.described(),
+            specials=specials, max_length=self.config.max_length, **self.get_config(),
         )  # fmt: skip
 
-    def described(self) -> dict[str, Any]:
-        """What config.json says of the task: the names of the classes."""
+    def get_config(self) -> dict[str, Any]:
+        """The names of the classes."""
         numbered = dict(enumerate(self.classes))
         return {
             "id2label": {str(number): name for number, name in numbered.items()},
             "label2id": {name: number for number, name in numbered.items()},
         }
 
-    def check_loaded(self, report: weights.LoadReport) -> None:
-        """Pretrained weights may lack a pooler, which then starts fresh like the head."""
-
-    def load_head(self, module: Classifier, folder: Path, model: Any) -> None:
+    def load(self, module: Classifier, folder: Path, model: ModelConfig) -> None:
         """Put the head that :meth:`save` wrote into a module."""
         kernel, bias = model.load_classifier(folder)
         if module.head.bias is None:
@@ -168,18 +155,35 @@ class Classification:
             nnx.update(module, {"head": {"bias": jnp.asarray(bias)}})
         nnx.update(module, {"head": {"kernel": jnp.asarray(kernel)}})
 
-    def scores(self, counts: metrics.Counts) -> dict[str, float]:
-        """Counts, on the host, to numbers: loss, accuracy, precision, recall, F1, their averages, and F1 by class."""
-        each = metrics.per_class(counts.confusion)["f1"][:SINGLE]
-        return {**metrics.scores(counts), **{f"f1/{number}": float(value) for number, value in enumerate(each)}}
 
-    def zeros(self) -> metrics.Counts:
-        """Empty metric sums."""
-        return metrics.zeros(len(self.classes))
+@dataclass(frozen=True, eq=False)
+class Classification(PooledHead):
+    """A linear layer on the pooled vector, trained to predict one class."""
+
+    config: Classify
+    class_weights: np.ndarray  # f32[c]
+
+    monitor: ClassVar[str] = "f1"
+    train_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1")
+
+    @property
+    def eval_metrics(self) -> tuple[str, ...]:
+        """The averages, and F1 of the first 20 classes as ``f1/0``, ``f1/1`` …"""
+        each = (f"f1/{number}" for number in range(min(len(self.classes), SINGLE)))
+        return ("loss", "accuracy", "precision", "recall", *each, "f1")
+
+    @classmethod
+    def of(cls, config: Classify, classes: tuple[str, ...]) -> Self:
+        """The head of a model that is trained already: every class weighs 1."""
+        return cls(config, np.ones(len(classes), np.float32), classes=classes)
+
+    def empty(self) -> metrics.MetricState:
+        """The metric sums over no examples."""
+        return metrics.Counts.empty(len(self.classes))
 
     def loss(
         self, module: Classifier, batch: Batch, key: jax.Array | None
-    ) -> tuple[Float[Array, ""], Float[Array, ""], metrics.Counts]:
+    ) -> tuple[Float[Array, ""], Float[Array, ""], metrics.MetricState]:
         """Cross-entropy of a batch: the sum over its examples, each times its weight and that of its class; the sum of
         these weights, by which the step divides; and the counts.
 
@@ -198,7 +202,7 @@ class Classification:
         weighed = weight * jnp.asarray(self.class_weights)[label]
         return jnp.sum(losses * weighed), jnp.sum(weighed), metrics.count(logits, label, weight, losses)
 
-    def probabilities(self, module: Classifier, batch: Batch) -> Float[Array, "b c"] | Float[Array, "b s c"]:
+    def predict(self, module: Classifier, batch: Batch) -> Float[Array, "b c"] | Float[Array, "b s c"]:
         """Softmax over the classes."""
         return jax.nn.softmax(module(batch))
 

@@ -8,30 +8,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.shapes import Array, Float, Int
+from labkit.data.text import Tokenizer
 from labkit.models import weights
-
-Batch = dict[str, Any]
+from labkit.models.base import Capability, ModelConfig
+from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
+from labkit.tasks.metrics import mean_loss
 
 
 @dataclass(frozen=True)
-class Embed(Config):
+class Embed(Task):
     """Settings of sentence embedding. The rows are pairs of texts that belong together; or single texts, each then
     paired with itself, which dropout makes a different one (Gao et al. 2021)."""
 
-    labelled: ClassVar[bool] = False
-    form: ClassVar[str] = "two texts"
-    reads: ClassVar[tuple[str, ...]] = ("text",)
-    models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
-    rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
+    needs: ClassVar[Capability] = Capability.BIDIRECTIONAL
+    pooled_vectors: ClassVar[bool] = True
+    shown: ClassVar[tuple[str, ...]] = ("max_length", "temperature")
 
     max_length: int | None = option(
         None,
@@ -43,23 +43,50 @@ class Embed(Config):
     vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
-    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Embedding:
-        """Join the settings to the data, of which nothing more need be known."""
+    @property
+    def example_format(self) -> ExampleFormat:
+        """How rows become examples."""
+        return ExampleFormat.TWO_TEXTS
+
+    def build(
+        self,
+        classes: tuple[str, ...],
+        labels: np.ndarray,
+        tokenizer: Tokenizer | None = None,
+        target: np.ndarray | None = None,
+    ) -> Embedding:
+        """The head; it depends on no data."""
         return Embedding(self)
 
-    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Embedding:
-        """The task for a model that is trained already."""
+    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Embedding:
+        """The head of a model that is trained already."""
         return Embedding(self)
 
 
-class PairSums(NamedTuple):
-    """Mergeable sums over pairs."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class PairSums(MetricState):
+    """Sums over pairs."""
 
     loss_sum: Float[Array, ""]  # sum of weight * loss
     weight: Float[Array, ""]  # sum of weights
     right: Int[Array, ""]  # texts whose nearest one of the batch is their own partner
     pairs: Int[Array, ""]  # pairs with a weight above 0
     cosine: Float[Array, ""]  # sum of the cosines of partners
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The sums over no pairs."""
+        nothing, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+        return cls(nothing, nothing, none, none, nothing)
+
+    def compute(self) -> dict[str, float]:
+        """``loss``; ``accuracy``: how often a text's nearest one of its batch is its partner; ``cosine`` of partners.
+        The first two depend on the batch size: compare runs of equal ones."""
+        host, nan = jax.device_get(self), float("nan")
+        count = int(host.pairs)
+        return {"loss": mean_loss(host), "accuracy": int(host.right) / (2 * count) if count else nan,
+                "cosine": float(host.cosine) / count if count else nan}  # fmt: skip
 
 
 class Encoder(nnx.Module):
@@ -79,22 +106,23 @@ def normalised(vectors: Float[Array, "b d"]) -> Float[Array, "b d"]:
 
 
 @dataclass(frozen=True, eq=False)
-class Embedding:
-    """Sentence embedding joined to its data: what the compiled step calls."""
+class Embedding(Head):
+    """Sentence embedding; there is no layer on top."""
 
     config: Embed
-    classes: tuple[str, ...] = ()
 
-    unused: ClassVar[tuple[str, ...]] = ()
-    headline: ClassVar[str] = "loss"
-    told: ClassVar[tuple[str, ...]] = ("accuracy",)
-    reported: ClassVar[tuple[str, ...]] = ("loss", "cosine", "accuracy")
+    train_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
-    def module(self, model: Any, rngs: nnx.Rngs) -> Encoder:
+    @property
+    def eval_metrics(self) -> tuple[str, ...]:
+        """Metrics recorded of an evaluation."""
+        return ("loss", "cosine", "accuracy")
+
+    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Encoder:
         """The model of config ``model``."""
         return Encoder(model.build(rngs))
 
-    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` as a folder of sentence-transformers."""
         trunk = weights.trunk(params)
         model.save_embedder(trunk, folder, specials=specials, max_length=self.config.max_length)
@@ -103,23 +131,9 @@ class Embedding:
         """Raise :class:`WeightsError` where pretrained weights lack the pooler: the vectors would be random."""
         report.check_whole()
 
-    def load_head(self, module: Encoder, folder: Path, model: Any) -> None:
-        """There is no head to load."""
-
-    def zeros(self) -> PairSums:
-        """Empty sums."""
-        nothing, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        return PairSums(nothing, nothing, none, none, nothing)
-
-    def scores(self, sums: PairSums) -> dict[str, float]:
-        """``loss``; ``accuracy``: how often a text's nearest one of its batch is its partner; ``cosine`` of partners.
-        The first two depend on the batch size: compare runs of equal ones. NaN without pairs."""
-        host = jax.device_get(sums)
-        nan = float("nan")
-        count = int(host.pairs)
-        loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else nan
-        return {"loss": loss, "accuracy": int(host.right) / (2 * count) if count else nan,
-                "cosine": float(host.cosine) / count if count else nan}  # fmt: skip
+    def empty(self) -> PairSums:
+        """The metric sums over no examples."""
+        return PairSums.empty()
 
     def loss(
         self, module: Encoder, batch: Batch, key: jax.Array | None

@@ -11,37 +11,54 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.shapes import Array, Float
+from labkit.data.text import Tokenizer
 from labkit.models import weights
+from labkit.models.base import Capability, ModelConfig
 from labkit.models.parts import Segments
+from labkit.tasks.base import Batch, ExampleFormat, Head, Task
 from labkit.tasks.generate import Generation
-from labkit.tasks.sums import TokenSums, token_scores, token_sums, zeros
-
-Batch = dict[str, Any]
+from labkit.tasks.sums import TokenSums, token_sums
 
 
 @dataclass(frozen=True)
-class LanguageModel(Config):
+class LanguageModel(Task):
     """Settings of causal language modelling. The rows are one running text, cut into windows of ``max_length``."""
 
-    labelled: ClassVar[bool] = False
-    form: ClassVar[str] = "stream"
-    reads: ClassVar[tuple[str, ...]] = ("text",)
-    models: ClassVar[tuple[str, ...]] = ("gpt",)  # architectures that can learn it
-    rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
+    needs: ClassVar[Capability] = Capability.CAUSAL
+    writes: ClassVar[bool] = True
+    reads_special: ClassVar[bool] = True
+    whole_length: ClassVar[bool] = True
+    fresh_batch: ClassVar[int] = 8  # each example has many tokens to learn from
 
     max_length: int = option(128, "Tokens of a window.", low=8, high=1_000_000)
     label_smoothing: float = option(0.0, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
+    vocabulary: int | None = option(
+        None,
+        "Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts.",
+        low=100,
+        high=1_000_000,
+    )
     tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
 
-    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> LanguageModelling:
-        """Join the settings to the data, of which nothing more need be known."""
+    @property
+    def example_format(self) -> ExampleFormat:
+        """How rows become examples."""
+        return ExampleFormat.STREAM
+
+    def build(
+        self,
+        classes: tuple[str, ...],
+        labels: np.ndarray,
+        tokenizer: Tokenizer | None = None,
+        target: np.ndarray | None = None,
+    ) -> LanguageModelling:
+        """The head; it depends on no data."""
         return LanguageModelling(self)
 
-    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> LanguageModelling:
-        """The task for a model that is trained already."""
+    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> LanguageModelling:
+        """The head of a model that is trained already."""
         return LanguageModelling(self)
 
 
@@ -61,22 +78,23 @@ class Decoder(nnx.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class LanguageModelling:
-    """Causal language modelling joined to its data: what the compiled step calls."""
+class LanguageModelling(Head):
+    """Causal language modelling; the output table is the head."""
 
     config: LanguageModel
-    classes: tuple[str, ...] = ()
 
-    unused: ClassVar[tuple[str, ...]] = ()
-    headline: ClassVar[str] = "loss"
-    told: ClassVar[tuple[str, ...]] = ("accuracy",)
-    reported: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits", "accuracy")
+    train_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
-    def module(self, model: Any, rngs: nnx.Rngs) -> Decoder:
+    @property
+    def eval_metrics(self) -> tuple[str, ...]:
+        """Metrics recorded of an evaluation."""
+        return ("loss", "perplexity", "bits", "accuracy")
+
+    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Decoder:
         """The model of config ``model``; it has all that is needed."""
         return Decoder(model.build(rngs))
 
-    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""
         model.save(weights.trunk(params), folder, specials=specials)
         weights.write_generation(folder, specials, max_new_tokens=Generation().max_new_tokens)
@@ -85,16 +103,9 @@ class LanguageModelling:
         """Raise :class:`WeightsError` where pretrained weights lack the output table: every token would be random."""
         report.check_whole()
 
-    def load_head(self, module: Decoder, folder: Path, model: Any) -> None:
-        """There is no head to load."""
-
-    def scores(self, sums: TokenSums) -> dict[str, float]:
-        """Sums to numbers: loss, perplexity, bits, accuracy."""
-        return token_scores(sums)
-
-    def zeros(self) -> TokenSums:
-        """Empty sums."""
-        return zeros()
+    def empty(self) -> TokenSums:
+        """The metric sums over no examples."""
+        return TokenSums.empty()
 
     def loss(
         self, module: Decoder, batch: Batch, key: jax.Array | None

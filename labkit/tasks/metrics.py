@@ -7,7 +7,8 @@ macro average runs over the classes that occur in truth or prediction, and so do
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +16,37 @@ import numpy as np
 
 from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
+from labkit.tasks.base import MetricState
+
+#: Classes whose F1 is recorded one by one.
+SINGLE = 20
 
 
-class Counts(NamedTuple):
-    """Mergeable sums over examples. The counts are int32 because float32 stops counting at 2**24."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Counts(MetricState):
+    """Sums over examples that have one class. The counts are int32 because float32 stops counting at 2**24."""
 
     loss_sum: Float[Array, ""]  # sum of weight * loss
     weight: Float[Array, ""]  # sum of weights
     confusion: Int[Array, "c c"]  # rows truth, columns prediction
 
+    @classmethod
+    def empty(cls, classes: int) -> Self:
+        """The sums over no examples."""
+        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), jnp.zeros((classes, classes), jnp.int32))
 
-def zeros(classes: int) -> Counts:
-    """The sums over no examples."""
-    return Counts(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), jnp.zeros((classes, classes), jnp.int32))
+    def compute(self) -> dict[str, float]:
+        """``loss``, :func:`scores` and F1 of the first classes as ``f1/0``, ``f1/1`` …"""
+        host = jax.device_get(self)
+        each = per_class(host.confusion)["f1"][:SINGLE]
+        named = {f"f1/{number}": float(value) for number, value in enumerate(each)}
+        return {"loss": mean_loss(host), **scores(host.confusion), **named}
+
+
+def mean_loss(host: Any) -> float:
+    """The weighted mean of the losses of sums on the host; NaN where nothing was counted."""
+    return float(host.loss_sum) / float(host.weight) if host.weight > 0 else float("nan")
 
 
 def add(
@@ -57,25 +76,16 @@ def count(
     logits: Float[Array, "b c"], label: Int[Array, " b"], weight: Float[Array, " b"], loss: Float[Array, " b"]
 ) -> Counts:
     """The sums over one batch; see :func:`add`."""
-    return add(zeros(logits.shape[-1]), logits, label, weight, loss)
+    return add(Counts.empty(logits.shape[-1]), logits, label, weight, loss)
 
 
-def merge(a: Counts, b: Counts) -> Counts:
-    """The sums over the examples of both. Associative and commutative, exactly so for the counts."""
-    return Counts(*(x + y for x, y in zip(a, b, strict=True)))
-
-
-def scores(counts: Counts | Any) -> dict[str, float]:
-    """Numbers from :class:`Counts`, or from a confusion matrix [c, c] alone (then without ``loss``).
+def scores(confusion: Any) -> dict[str, float]:
+    """Scores from a confusion matrix [c, c].
 
     ``accuracy``; ``precision``, ``recall`` and ``f1`` as macro averages, with ``_micro`` and ``_weighted`` beside
     them. NaN where nothing was counted. Raises DataError when the matrix is not square.
     """
-    if not isinstance(counts, Counts):
-        return {name: float(value) for name, value in summary(*margins(counts)).items()}
-    host = jax.device_get(counts)  # the one transfer, explicit, so that a transfer guard lets it pass
-    loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else float("nan")
-    return {"loss": loss, **scores(host.confusion)}
+    return {name: float(value) for name, value in summary(*margins(confusion)).items()}
 
 
 def per_class(confusion: Any) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,33 +12,32 @@ import numpy as np
 from labkit.base.config import option
 from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
-from labkit.tasks.classify import SINGLE, Batch, Classification, Classifier, Classify, changed
-from labkit.tasks.metrics import rates, ratio
+from labkit.data.text import Tokenizer
+from labkit.tasks.base import Batch, MetricState, ProblemType
+from labkit.tasks.classify import Classification, Classifier, Classify, changed
+from labkit.tasks.metrics import SINGLE, mean_loss, rates, ratio
 
 
 @dataclass(frozen=True)
 class MultiLabel(Classify):
     """Settings of a multi-label task."""
 
-    aim: ClassVar[str] = "labels"
+    problem_type: ClassVar[ProblemType] = ProblemType.LABELS
     rate_factor: ClassVar[float] = 2.0
 
     threshold: float = option(0.5, "Probability from which a class applies.", low=0.0, high=1.0)
 
-    def bind(
-        self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None, *, target: np.ndarray
+    def build(
+        self,
+        classes: tuple[str, ...],
+        labels: np.ndarray,
+        tokenizer: Tokenizer | None = None,
+        target: np.ndarray | None = None,
     ) -> Tagging:
-        """Join the settings to the data.
-
-        Args:
-            classes: their names, in the order of the targets.
-            train_labels: i32[n], -1 for a training row that is passed over.
-            target: f32[n, c], 1 where a class applies.
-
-        Raises:
-            DataError: no class has training rows with it and without it.
-        """
-        known = target[train_labels >= 0]
+        """The head for these classes. Raises :class:`DataError` where no class has training rows with it and without
+        it."""
+        assert target is not None
+        known = target[labels >= 0]
         with_it = known.sum(0)
         if not ((with_it > 0) & (with_it < len(known))).any():
             found = {name: int(count) for name, count in zip(classes, with_it, strict=True)}
@@ -46,15 +45,17 @@ class MultiLabel(Classify):
         weights = np.ones(len(classes), np.float32)
         if self.class_weights == "balanced":
             weights = ((len(known) - with_it) / np.maximum(with_it, 1)).clip(1e-2, 1e2).astype(np.float32)
-        return Tagging(self, classes, weights)
+        return Tagging(self, weights, classes=classes)
 
-    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Tagging:
-        """The task for a model that is trained already."""
+    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Tagging:
+        """The head of a model that is trained already."""
         return Tagging.of(self, classes)
 
 
-class TagCounts(NamedTuple):
-    """Mergeable sums over examples."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class TagCounts(MetricState):
+    """Sums over examples that have several labels."""
 
     loss_sum: Float[Array, ""]  # sum of weight * loss
     weight: Float[Array, ""]  # sum of weights
@@ -64,23 +65,38 @@ class TagCounts(NamedTuple):
     exact: Int[Array, ""]  # examples with all classes right
     examples: Int[Array, ""]
 
+    @classmethod
+    def empty(cls, classes: int) -> Self:
+        """The sums over no examples."""
+        each, one = jnp.zeros(classes, jnp.int32), jnp.zeros((), jnp.int32)
+        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), each, each, each, one, one)
+
+    def compute(self) -> dict[str, float]:
+        """``loss``, :func:`tag_scores`, and F1 of the first classes as ``f1/0``, ``f1/1`` …"""
+        host = jax.device_get(self)
+        each = rates(host.hit, host.support, host.predicted)["f1"][:SINGLE]
+        found = tag_scores(host.hit, host.support, host.predicted, host.exact, host.examples)
+        return {"loss": mean_loss(host), **found, **{f"f1/{number}": float(value) for number, value in enumerate(each)}}
+
 
 @dataclass(frozen=True, eq=False)
 class Tagging(Classification):
-    """A multi-label task joined to its data. ``class_weights`` are those of the examples that have a class."""
+    """A linear layer on the pooled vector, trained to predict each label by itself. ``class_weights`` are those of the
+    examples that have a class."""
 
-    def described(self) -> dict[str, Any]:
-        """What config.json says of the task."""
-        return {**super().described(), "problem_type": "multi_label_classification"}
+    config: MultiLabel
 
-    def zeros(self) -> TagCounts:
-        """Empty metric sums."""
-        each, one = jnp.zeros(len(self.classes), jnp.int32), jnp.zeros((), jnp.int32)
-        return TagCounts(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32), each, each, each, one, one)
+    def get_config(self) -> dict[str, Any]:
+        """The names of the classes, and the problem type."""
+        return {**super().get_config(), "problem_type": "multi_label_classification"}
+
+    def empty(self) -> MetricState:
+        """The metric sums over no examples."""
+        return TagCounts.empty(len(self.classes))
 
     def loss(
         self, module: Classifier, batch: Batch, key: jax.Array | None
-    ) -> tuple[Float[Array, ""], Float[Array, ""], TagCounts]:
+    ) -> tuple[Float[Array, ""], Float[Array, ""], MetricState]:
         """Binary cross-entropy of a batch, the mean over the classes of each example; see :class:`Classification`.
 
         Smoothed labels go from 0 and 1 to s/2 and 1 - s/2.
@@ -97,15 +113,7 @@ class Tagging(Classification):
         given = jax.nn.sigmoid(logits) >= self.config.threshold
         return jnp.sum(losses * weight), jnp.sum(weight), count(given, truth > 0.5, weight, losses)
 
-    def scores(self, counts: TagCounts) -> dict[str, float]:
-        """Numbers from the sums, see :func:`tag_scores`, and F1 of the first classes."""
-        host = jax.device_get(counts)
-        loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else float("nan")
-        each = rates(host.hit, host.support, host.predicted)["f1"][:SINGLE]
-        found = tag_scores(host.hit, host.support, host.predicted, host.exact, host.examples)
-        return {"loss": loss, **found, **{f"f1/{number}": float(value) for number, value in enumerate(each)}}
-
-    def probabilities(self, module: Classifier, batch: Batch) -> Float[Array, "b c"] | Float[Array, "b s c"]:
+    def predict(self, module: Classifier, batch: Batch) -> Float[Array, "b c"] | Float[Array, "b s c"]:
         """Probability of every class by itself."""
         return jax.nn.sigmoid(module(batch))
 

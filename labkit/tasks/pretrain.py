@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,46 +11,62 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.data.text import Tokenizer
 from labkit.models import bert_heads, weights
+from labkit.models.base import Capability, ModelConfig
 from labkit.models.parts import Segments
 from labkit.tasks import metrics
-from labkit.tasks.sums import TokenSums, token_scores, token_sums, zeros
+from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
+from labkit.tasks.sums import TokenSums, token_sums
 
-Batch = dict[str, Any]
 #: Of the chosen tokens so many become [MASK], and so many any other piece; the rest stay as they are.
 MASKED, REPLACED = 0.8, 0.1
 
 
 @dataclass(frozen=True)
-class Pretrain(Config):
+class Pretrain(Task):
     """Settings of pretraining. The rows are running text: sentences or paragraphs in their order."""
 
-    labelled: ClassVar[bool] = False
-    reads: ClassVar[tuple[str, ...]] = ("text",)
-    models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it
-    rate_factor: ClassVar[float] = 2.0  # default learning rate ÷ that of a classifier
+    needs: ClassVar[Capability] = Capability.BIDIRECTIONAL
+    rate_factor: ClassVar[float] = 2.0
+    reads_special: ClassVar[bool] = True
+    whole_length: ClassVar[bool] = True
+    shown: ClassVar[tuple[str, ...]] = ("max_length", "chosen", "next_sentence")
+    reading: ClassVar[tuple[str, ...]] = (*Task.reading, "next_sentence")
 
     max_length: int = option(128, "Tokens of an example, a pair of passages.", low=16, high=1_000_000)
     chosen: float = option(0.15, "Share of the tokens that are to be told.", low=0.01, high=0.8)
     whole_words: bool = option(False, "Choose whole words instead of single pieces.")
     next_sentence: bool = option(True, "Tell also whether the second passage follows the first.")
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
+    vocabulary: int | None = option(
+        None,
+        "Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts.",
+        low=100,
+        high=1_000_000,
+    )
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
     @property
-    def form(self) -> str:
+    def example_format(self) -> ExampleFormat:
         """How rows become examples."""
-        return "pairs" if self.next_sentence else "stream"
+        return ExampleFormat.PASSAGES if self.next_sentence else ExampleFormat.STREAM
 
-    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Pretraining:
-        """Join the settings to the tokenizer, which knows the special pieces and where words go on.
+    def build(
+        self,
+        classes: tuple[str, ...],
+        labels: np.ndarray,
+        tokenizer: Tokenizer | None = None,
+        target: np.ndarray | None = None,
+    ) -> Pretraining:
+        """The head for a tokenizer, which knows the special pieces and where words go on.
 
         Raises:
             ConfigError: whole words are asked for of a vocabulary that does not mark how words go on.
         """
+        assert tokenizer is not None
         goes_on = tokenizer.continues
         if self.whole_words and not goes_on.any():
             raise ConfigError("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'.")
@@ -60,9 +76,9 @@ class Pretrain(Config):
             )
         return Pretraining(self, tokenizer.mask_id, tokenizer.reserved, goes_on)
 
-    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Pretraining:
-        """The task for a model that is trained already."""
-        return self.bind(classes, np.zeros(0, np.int32), tokenizer)
+    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Pretraining:
+        """The head of a model that is trained already."""
+        return self.build(classes, np.zeros(0, np.int32), tokenizer)
 
 
 class Masked(NamedTuple):
@@ -121,11 +137,25 @@ def hide(
     return Masked(hidden, place, target, told.astype(jnp.float32))
 
 
-class PretrainSums(NamedTuple):
-    """The sums of both aims."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class PretrainSums(MetricState):
+    """The sums of both objectives."""
 
     words: TokenSums
     follows: metrics.Counts
+    next_sentence: bool = field(metadata={"static": True})  # whether the second objective is trained
+
+    def compute(self) -> dict[str, float]:
+        """``loss`` (of both objectives together), ``perplexity`` and ``accuracy`` of the masked tokens;
+        ``next_accuracy`` and ``next_f1`` of next-sentence prediction."""
+        words = self.words.compute()
+        if not self.next_sentence:
+            return words
+        follows = self.follows.compute()
+        return {**words, "loss": words["loss"] + follows["loss"], "masked_loss": words["loss"],
+                "next_loss": follows["loss"], "next_accuracy": follows["accuracy"],
+                "next_f1": follows["f1"]}  # fmt: skip
 
 
 class Pretrained(nnx.Module):
@@ -137,61 +167,45 @@ class Pretrained(nnx.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Pretraining:
-    """Pretraining joined to its tokenizer: what the compiled step calls."""
+class Pretraining(Head):
+    """The heads of masked language modelling and next-sentence prediction."""
 
     config: Pretrain
     mask_id: int
     reserved: np.ndarray  # bool[v], special pieces
     goes_on: np.ndarray  # bool[v], pieces that go on a word
-    classes: tuple[str, ...] = ()
 
-    headline: ClassVar[str] = "loss"
-    told: ClassVar[tuple[str, ...]] = ("accuracy",)
+    train_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     @property
-    def reported(self) -> tuple[str, ...]:
-        """Scores that an evaluation records."""
+    def eval_metrics(self) -> tuple[str, ...]:
+        """Metrics recorded of an evaluation."""
         more = ("next_accuracy", "next_f1") if self.config.next_sentence else ()
         return ("loss", "perplexity", "accuracy", *more)
 
-    def module(self, model: Any, rngs: nnx.Rngs) -> Pretrained:
+    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Pretrained:
         """The model of config ``model`` with new heads."""
         return Pretrained(model.build(rngs), model, rngs)
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Parameters that nothing reads; they are not stored."""
+        """Prefixes of parameters that nothing reads; they are not stored."""
         return () if self.config.next_sentence else ("trunk/pooler/", "head/follows/")
 
-    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family, with its heads."""
         own = {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("head/")}
         tensors = bert_heads.tensors_of(own, model.layout)
         name = bert_heads.architecture(model, self.config.next_sentence)
         model.save(weights.trunk(params), folder, tensors, specials, architectures=[name])
 
-    def check_loaded(self, report: weights.LoadReport) -> None:
-        """Pretrained weights may lack a pooler, which then starts fresh like the heads."""
-
-    def load_head(self, module: Pretrained, folder: Path, model: Any) -> None:
+    def load(self, module: Pretrained, folder: Path, model: ModelConfig) -> None:
         """Put the heads that :meth:`save` wrote into a module."""
         bert_heads.load(module.head, folder)
 
-    def zeros(self) -> PretrainSums:
-        """Empty sums."""
-        return PretrainSums(zeros(), metrics.zeros(2))
-
-    def scores(self, sums: PretrainSums) -> dict[str, float]:
-        """``loss`` (of both aims together), ``perplexity`` and ``accuracy`` of the hidden tokens; ``next_accuracy`` and
-        ``next_f1`` of next-sentence prediction."""
-        words = token_scores(sums.words)
-        if not self.config.next_sentence:
-            return words
-        follows = metrics.scores(sums.follows)
-        return {**words, "loss": words["loss"] + follows["loss"], "masked_loss": words["loss"],
-                "next_loss": follows["loss"], "next_accuracy": follows["accuracy"],
-                "next_f1": follows["f1"]}  # fmt: skip
+    def empty(self) -> PretrainSums:
+        """The metric sums over no examples."""
+        return PretrainSums(TokenSums.empty(), metrics.Counts.empty(2), self.config.next_sentence)
 
     def loss(
         self, module: Pretrained, batch: Batch, key: jax.Array | None
@@ -219,11 +233,11 @@ class Pretraining:
         )  # fmt: skip
         examples = jnp.sum(batch["weight"])
         total = loss / jnp.maximum(told.weight, 1e-6) * examples
-        follows = metrics.zeros(2)
+        follows = metrics.Counts.empty(2)
         if self.config.next_sentence:
             logits = module.head.nsp_logits(seen.pooled).reshape(-1, 2)
             label, each = batch["label"].reshape(-1), batch["weight"].reshape(-1)
             losses = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, label[:, None], -1)[:, 0]
             follows = metrics.count(logits, label, each, losses)
             total += jnp.sum(losses * each)
-        return total, examples, PretrainSums(told, follows)
+        return total, examples, PretrainSums(told, follows, self.config.next_sentence)

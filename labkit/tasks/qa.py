@@ -8,33 +8,37 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.shapes import Array, Float, Int
+from labkit.data.text import Tokenizer
 from labkit.models import parts, weights
+from labkit.models.base import Capability, ModelConfig
 from labkit.models.bert_layouts import LAYOUTS
+from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
+from labkit.tasks.metrics import mean_loss
 
-Batch = dict[str, Any]
 LOWEST = float(jnp.finfo(jnp.float32).min)
 #: Entry of config.json: the model was trained on questions without an answer too.
 NULLABLE = "labkit_no_answer"
 
 
 @dataclass(frozen=True)
-class Answer(Config):
+class Answer(Task):
     """Settings of question answering. The rows are pairs, question and paragraph, with their answers."""
 
-    labelled: ClassVar[bool] = False
-    form: ClassVar[str] = "spans"
-    reads: ClassVar[tuple[str, ...]] = ("text",)
-    models: ClassVar[tuple[str, ...]] = ("bert",)  # architectures that can learn it: they read both ways
-    rate_factor: ClassVar[float] = 2.5  # default learning rate ÷ that of a classifier
+    needs: ClassVar[Capability] = Capability.BIDIRECTIONAL
+    needs_pairs: ClassVar[bool] = True
+    needs_answers: ClassVar[bool] = True
+    rate_factor: ClassVar[float] = 2.5
+    shown: ClassVar[tuple[str, ...]] = ("max_length", "stride")
+    reading: ClassVar[tuple[str, ...]] = (*Task.reading, "stride")
 
     max_length: int = option(256, "Tokens of a window: question and a part of the paragraph.", low=32, high=1_000_000)
     stride: int = option(
@@ -44,22 +48,47 @@ class Answer(Config):
     vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
     tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
 
-    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Answering:
-        """Join the settings to the data: windows with the label 1 belong to questions without an answer."""
-        return Answering(self, nullable=bool((train_labels == 1).any()))
+    @property
+    def example_format(self) -> ExampleFormat:
+        """How rows become examples."""
+        return ExampleFormat.SPANS
 
-    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Answering:
-        """The task for a model that is trained already."""
+    def build(
+        self,
+        classes: tuple[str, ...],
+        labels: np.ndarray,
+        tokenizer: Tokenizer | None = None,
+        target: np.ndarray | None = None,
+    ) -> Answering:
+        """Join the settings to the data: windows with the label 1 belong to questions without an answer."""
+        return Answering(self, nullable=bool((labels == 1).any()))
+
+    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Answering:
+        """The head of a model that is trained already."""
         return Answering(self)
 
 
-class SpanSums(NamedTuple):
-    """Mergeable sums over windows."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class SpanSums(MetricState):
+    """Sums over windows."""
 
     loss_sum: Float[Array, ""]  # sum of weight * loss
     weight: Float[Array, ""]  # sum of weights
     right: Int[Array, ""]  # windows whose likeliest span is the true one
     windows: Int[Array, ""]  # windows with a weight above 0
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The sums over no windows."""
+        nothing, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+        return cls(nothing, nothing, none, none)
+
+    def compute(self) -> dict[str, float]:
+        """``loss``, and ``accuracy``: how often the likeliest span of a window is the true one."""
+        host = jax.device_get(self)
+        accuracy = int(host.right) / int(host.windows) if host.windows else float("nan")
+        return {"loss": mean_loss(host), "accuracy": accuracy}
 
 
 class Reader(nnx.Module):
@@ -104,52 +133,48 @@ def best_span(begins: Float[Array, "b t"], ends: Float[Array, "b t"], longest: i
 
 
 @dataclass(frozen=True, eq=False)
-class Answering:
-    """Question answering joined to its data: what the compiled step calls.
+class Answering(Head):
+    """A linear layer that scores at which tokens an answer begins and ends.
 
     ``nullable``: some training questions have no answer, so the score of [CLS] is that of "no answer"
     (SQuAD 2.0, Rajpurkar et al. 2018, arXiv 1806.03822).
     """
 
     config: Answer
-    classes: tuple[str, ...] = ()
     nullable: bool = False
 
-    unused: ClassVar[tuple[str, ...]] = ("trunk/pooler/",)
-    headline: ClassVar[str] = "loss"
-    told: ClassVar[tuple[str, ...]] = ("accuracy",)
-    reported: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    train_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
-    def module(self, model: Any, rngs: nnx.Rngs) -> Reader:
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Prefixes of parameters that nothing reads; they are not stored."""
+        return ("trunk/pooler/",)
+
+    @property
+    def eval_metrics(self) -> tuple[str, ...]:
+        """Metrics recorded of an evaluation."""
+        return ("loss", "accuracy")
+
+    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Reader:
         """The model of config ``model`` with a new head."""
         return Reader(model.build(rngs), model.width, rngs)
 
-    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""
         tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
         name = f"{LAYOUTS[model.layout].classes}ForQuestionAnswering"
         known = {NULLABLE: True} if self.nullable else {}
         model.save(weights.trunk(params), folder, tensors, specials, architectures=[name], **known)
 
-    def check_loaded(self, report: weights.LoadReport) -> None:
-        """Pretrained weights may lack the pooler, which nothing reads."""
-
-    def load_head(self, module: Reader, folder: Path, model: Any) -> None:
+    def load(self, module: Reader, folder: Path, model: ModelConfig) -> None:
         """Put the head that :meth:`save` wrote into a module."""
         tensors = weights.Tensors(folder)
-        kernel, bias = jnp.asarray(tensors["qa_outputs.weight"].T), jnp.asarray(tensors["qa_outputs.bias"])
-        nnx.update(module, {"head": {"kernel": kernel, "bias": bias}})
+        kernel, bias = (jnp.asarray(tensors.checked(f"qa_outputs.{part}")) for part in ("weight", "bias"))
+        nnx.update(module, {"head": {"kernel": kernel.T, "bias": bias}})
 
-    def zeros(self) -> SpanSums:
-        """Empty sums."""
-        nothing, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        return SpanSums(nothing, nothing, none, none)
-
-    def scores(self, sums: SpanSums) -> dict[str, float]:
-        """``loss``, and ``accuracy``: how often the likeliest span of a window is the true one. NaN without windows."""
-        host = jax.device_get(sums)
-        loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else float("nan")
-        return {"loss": loss, "accuracy": int(host.right) / int(host.windows) if host.windows else float("nan")}
+    def empty(self) -> SpanSums:
+        """The metric sums over no examples."""
+        return SpanSums.empty()
 
     def loss(
         self, module: Reader, batch: Batch, key: jax.Array | None

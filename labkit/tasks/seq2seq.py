@@ -10,38 +10,50 @@ import jax
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config, option
+from labkit.base.config import option
 from labkit.base.shapes import Array, Float
+from labkit.data.text import Tokenizer
 from labkit.models import weights
+from labkit.models.base import Capability, ModelConfig
+from labkit.tasks.base import Batch, ExampleFormat, Head, Task
 from labkit.tasks.generate import Generation
-from labkit.tasks.sums import TokenSums, token_scores, token_sums, zeros
-
-Batch = dict[str, Any]
+from labkit.tasks.sums import TokenSums, token_sums
 
 
 @dataclass(frozen=True)
-class Seq2Seq(Config):
+class Seq2Seq(Task):
     """Settings of sequence to sequence. The rows are pairs of texts, the source first."""
 
-    labelled: ClassVar[bool] = False
-    form: ClassVar[str] = "translation"
-    reads: ClassVar[tuple[str, ...]] = ("text",)
-    models: ClassVar[tuple[str, ...]] = ("transformer",)  # architectures that can learn it
-    rate_factor: ClassVar[float] = 1.0  # default learning rate ÷ that of a classifier
+    needs: ClassVar[Capability] = Capability.SEQ2SEQ
+    needs_pairs: ClassVar[bool] = True
+    fresh_batch: ClassVar[int] = 8  # each example has many tokens to learn from
 
     max_length: int | None = option(
         None, "Tokens of a source, and of a target, at most. Left out: chosen from the data.", low=8, high=1_000_000
     )
     label_smoothing: float = option(0.1, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
-    vocabulary: int = option(8000, "Pieces to learn, of both languages together.", low=100, high=1_000_000)
+    vocabulary: int | None = option(
+        None, "Pieces to learn, of both languages together. Left out: chosen from the texts.", low=100, high=1_000_000
+    )
     tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
 
-    def bind(self, classes: tuple[str, ...], train_labels: np.ndarray, tokenizer: Any = None) -> Translation:
-        """Join the settings to the data, of which nothing more need be known."""
+    @property
+    def example_format(self) -> ExampleFormat:
+        """How rows become examples."""
+        return ExampleFormat.TRANSLATION
+
+    def build(
+        self,
+        classes: tuple[str, ...],
+        labels: np.ndarray,
+        tokenizer: Tokenizer | None = None,
+        target: np.ndarray | None = None,
+    ) -> Translation:
+        """The head; it depends on no data."""
         return Translation(self)
 
-    def restored(self, classes: tuple[str, ...], tokenizer: Any = None) -> Translation:
-        """The task for a model that is trained already."""
+    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Translation:
+        """The head of a model that is trained already."""
         return Translation(self)
 
 
@@ -53,41 +65,32 @@ class Translator(nnx.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Translation:
-    """Sequence to sequence joined to its data: what the compiled step calls."""
+class Translation(Head):
+    """Sequence to sequence; the output table is the head."""
 
     config: Seq2Seq
-    classes: tuple[str, ...] = ()
 
-    unused: ClassVar[tuple[str, ...]] = ()
-    headline: ClassVar[str] = "loss"
-    told: ClassVar[tuple[str, ...]] = ("accuracy",)
-    reported: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "accuracy")
+    train_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
-    def module(self, model: Any, rngs: nnx.Rngs) -> Translator:
+    @property
+    def eval_metrics(self) -> tuple[str, ...]:
+        """Metrics recorded of an evaluation."""
+        return ("loss", "perplexity", "accuracy")
+
+    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Translator:
         """The model of config ``model``; it has all that is needed."""
         return Translator(model.build(rngs))
 
-    def save(self, params: dict[str, np.ndarray], model: Any, folder: Path, specials: weights.Specials) -> None:
+    def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""
         model.save(weights.trunk(params), folder, specials=specials)
         most = min(Generation().max_new_tokens, model.max_length - 1)
         start = specials.begin if specials.start is None else specials.start
         weights.write_generation(folder, specials, decoder_start_token_id=start, max_new_tokens=most)
 
-    def check_loaded(self, report: weights.LoadReport) -> None:
-        """Pretrained weights may lack the bias of the output, which is then 0."""
-
-    def load_head(self, module: Translator, folder: Path, model: Any) -> None:
-        """There is no head to load."""
-
-    def scores(self, sums: TokenSums) -> dict[str, float]:
-        """Sums to numbers: loss, perplexity, bits, accuracy, all of the target's tokens."""
-        return token_scores(sums)
-
-    def zeros(self) -> TokenSums:
-        """Empty sums."""
-        return zeros()
+    def empty(self) -> TokenSums:
+        """The metric sums over no examples."""
+        return TokenSums.empty()
 
     def loss(
         self, module: Translator, batch: Batch, key: jax.Array | None

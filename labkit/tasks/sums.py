@@ -1,36 +1,50 @@
-"""Sums over tokens, from which the scores of language models are made; they merge by addition, like counts."""
+"""Sums over tokens, from which the metrics of language models are computed."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 
 from labkit.base.shapes import Array, Float, Int
+from labkit.tasks.base import MetricState
+from labkit.tasks.metrics import mean_loss
 
 #: Logits made at once, at most, as numbers: a large vocabulary goes through in portions.
 AT_ONCE = 2**24
 
 
-class TokenSums(NamedTuple):
-    """Mergeable sums over the tokens that were to be told. Counts are int32: float32 stops counting at 2**24."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class TokenSums(MetricState):
+    """Sums over the tokens to predict. Counts are int32: float32 stops counting at 2**24."""
 
     loss_sum: Float[Array, ""]  # sum of weight * -log probability, in nats
     weight: Float[Array, ""]  # sum of weights
     right: Int[Array, ""]  # tokens whose likeliest piece is the true one
     tokens: Int[Array, ""]  # tokens with a weight above 0
 
+    @classmethod
+    def empty(cls) -> Self:
+        """The sums over no tokens."""
+        nothing = jnp.zeros((), jnp.float32)
+        return cls(nothing, nothing, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
-def zeros() -> TokenSums:
-    """The sums over no tokens."""
-    nothing = jnp.zeros((), jnp.float32)
-    return TokenSums(nothing, nothing, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+    def compute(self) -> dict[str, float]:
+        """``loss`` in nats a token, ``perplexity`` = exp(loss), ``bits`` a token, and ``accuracy``."""
+        host = jax.device_get(self)
+        loss = mean_loss(host)
+        accuracy = int(host.right) / int(host.tokens) if host.tokens else float("nan")
+        perplexity = math.exp(min(loss, 700.0)) if loss == loss else float("nan")
+        return {"loss": loss, "perplexity": perplexity, "bits": loss / math.log(2), "accuracy": accuracy}
 
 
 def token_sums(
-    logits_of: Any,
+    logits_of: Callable[[Any], Any],
     hidden: Float[Array, "n d"],
     target: Int[Array, " n"],
     weight: Float[Array, " n"],
@@ -78,13 +92,3 @@ def token_sums(
     cut = jax.tree.map(lambda x: x.reshape(portions, size, *x.shape[1:]), whole)
     found = jax.lax.map(jax.checkpoint(some), cut)
     return jax.tree.map(lambda x: x.sum(0), found)
-
-
-def token_scores(sums: TokenSums) -> dict[str, float]:
-    """``loss`` in nats a token, ``perplexity`` = exp(loss), ``bits`` a token, and ``accuracy``; NaN without tokens."""
-    host = jax.device_get(sums)
-    nan = float("nan")
-    loss = float(host.loss_sum) / float(host.weight) if host.weight > 0 else nan
-    accuracy = int(host.right) / int(host.tokens) if host.tokens else nan
-    perplexity = math.exp(min(loss, 700.0)) if loss == loss else nan
-    return {"loss": loss, "perplexity": perplexity, "bits": loss / math.log(2), "accuracy": accuracy}

@@ -13,6 +13,7 @@ from labkit.base.errors import DataError
 from labkit.base.shown import escape
 from labkit.data.rows import Rows
 from labkit.tasks import tasks
+from labkit.tasks.base import MetricState
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.setup import load_model
@@ -65,11 +66,11 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
     batches, _ = inputs.batches(inputs.encode(rows[split]), experiment.train, module.trunk.config, 1, shuffle=False)
 
     @jax.jit
-    def add(state: Any, sums: Any, batch: dict[str, Any]) -> Any:
-        return jax.tree.map(jax.numpy.add, sums, task.loss(nnx.merge(graph, state), batch, None)[2])
+    def add(state: Any, sums: MetricState, batch: dict[str, Any]) -> MetricState:
+        return sums.merge(task.loss(nnx.merge(graph, state), batch, None)[2])
 
-    sums = task.zeros()
+    sums = task.empty()
     for batch in batches:
         sums = add(state, sums, batch)
-    found = task.scores(jax.device_get(sums))
+    found = jax.device_get(sums).compute()
     return Scores(split, found, tasks.name_of(experiment.task), len(rows.splits[split]))

@@ -1,7 +1,8 @@
 """Checkpoints of a run: the whole state, written by Orbax beside training, sealed, read back, and only then saved.
 
-A checkpoint is written in ``saving/``, sealed there (:mod:`labkit.base.manifest`), verified, and gets its name
-``step_N`` in one rename: what has that name was whole once. What is damaged later goes to ``quarantine/``.
+A checkpoint is written in ``saving/``, sealed there (:mod:`labkit.base.manifest`) with its step and its provenance
+(:mod:`labkit.train.provenance`), verified, and gets its name ``step_N`` in one rename. Before a checkpoint is used,
+name, content and provenance are compared with the seal and the run; what fails goes to ``quarantine/``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -22,19 +24,23 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from labkit.base import manifest
+from labkit.base import lock, manifest
 from labkit.base.cache import sync_folder
 from labkit.base.errors import RunError
+from labkit.train.hooks import silence_orbax
 from labkit.train.peers import ALONE, Peers
+from labkit.train.provenance import Provenance
 from labkit.train.step import State
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file it opens
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file, and failures that it raises as well
+# Of several writes that fail, Orbax awaits the first alone; asyncio would log the others with their tracebacks.
+logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
 
 #: Bytes beside the arrays: Orbax's own files, and the records that go on being written.
 ROOM = 4 << 20
 #: Mismatches named in a message.
 SHOWN = 10
-_PREFIX = "step_"
+_NAME = re.compile(r"step_(0|[1-9][0-9]*)")
 
 _copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
 
@@ -45,27 +51,47 @@ class Checkpoints:
     Args:
         folder: ``<run folder>/checkpoints``; whoever makes this object holds the run's lock.
         peers: the processes that work on the run; the leading one alone names, moves and removes.
+        provenance: of the run; None: whose checkpoints these are is not compared.
 
     A step counts as saved once :meth:`settle` has returned it. ``damaged`` lists what was put into quarantine and why.
+
+    Raises:
+        RunError: a folder of checkpoints is a link.
     """
 
-    def __init__(self, folder: Path, peers: Peers = ALONE):
-        self.folder, self.peers = folder.absolute(), peers
+    def __init__(self, folder: Path, peers: Peers = ALONE, provenance: Provenance | None = None):
+        self.folder, self.peers, self.provenance = folder.absolute(), peers, provenance
         self.damaged: list[str] = []
+        silence_orbax()
+        self._verified: set[int] = set()  # saved or checked by this object
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         self._writer = ThreadPoolExecutor(1, "labkit-save")
         self._saving: tuple[int, int | None, Future[None]] | None = None
         if peers.lead:
+            self._refuse_links()
             self._unfinished.mkdir(parents=True, exist_ok=True)
             for left in self._unfinished.iterdir():  # by a process that was killed: never promised
                 shutil.rmtree(left, ignore_errors=True)
+
+    def _refuse_links(self) -> None:
+        """Nothing is written, moved or removed behind a link: it may lead to the checkpoints of another run."""
+        for place in (self.folder, self._unfinished, self._quarantine):
+            if place.is_symlink():
+                raise RunError(
+                    f"{str(place)!r} is a link, to {os.readlink(place)!r}. Put the folder itself in its place; for a "
+                    "larger disk, move the whole lab folder there and set LABKIT_FOLDER."
+                )
 
     @property
     def _unfinished(self) -> Path:
         return self.folder / "saving"
 
+    @property
+    def _quarantine(self) -> Path:
+        return self.folder / "quarantine"
+
     def _place(self, step: int) -> Path:
-        return self.folder / f"{_PREFIX}{step}"
+        return self.folder / f"step_{step}"
 
     # --- saving -----------------------------------------------------------------------------------------------
 
@@ -78,7 +104,7 @@ class Checkpoints:
             RunError: the save before this one failed, or this one cannot begin.
         """
         self.settle(meanwhile)
-        there, lack = self.peers.agree([self._place(step).exists(), self._lack(state) if self.peers.lead else ""])
+        there, lack = self.peers.agree([self._is_there(step), self._lack(state)] if self.peers.lead else [])
         if lack:
             raise unsaved(step, lack)
         if there:
@@ -108,20 +134,31 @@ class Checkpoints:
             meanwhile()
         if (error := future.exception()) is not None:
             raise unsaved(step, _reason(error)) from error
+        self._verified.add(step)
         if self.peers.lead:
+            self._set_strangers_aside()
             steps = self.steps
             for old in set(steps) - {step, best} - set(steps[-2:] if best in (None, step) else ()):
                 shutil.rmtree(self._place(old), ignore_errors=True)
         return step
+
+    def _is_there(self, step: int) -> bool:
+        """Whether this step needs no other save; what only has its name is set aside."""
+        if not os.path.lexists(self._place(step)):
+            return False
+        return step in self._verified or self.sound(step)
 
     def _write(self, state: State, step: int) -> None:
         place = self._unfinished / str(step)
         try:
             self._orbax.save(place, args=ocp.args.StandardSave(state), force=True)
             if self.peers.lead:
-                manifest.seal(place, step=step, tree=_described(state))
+                facts = self.provenance.facts() if self.provenance else {}
+                manifest.seal(place, step=step, tree=_described(state), **facts)
                 if problems := manifest.damage(place):
                     raise OSError(f"what was written is not what the disk gives back: {'; '.join(problems[:SHOWN])}")
+                if self.provenance:
+                    self.provenance.enter()
                 os.rename(place, self._place(step))
                 sync_folder(self.folder)
         except Exception:
@@ -150,38 +187,77 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """The steps that were saved, ascending; whether they still are whole, :meth:`sound` says."""
-        names = (path.name.removeprefix(_PREFIX) for path in self.folder.glob(f"{_PREFIX}*"))
-        return sorted(int(name) for name in names if name.isdigit())
+        """The steps that were saved, ascending; whether they can be used, :meth:`sound` says."""
+        names = (_NAME.fullmatch(path.name) for path in self.folder.glob("step_*"))
+        return sorted(int(name[1]) for name in names if name)
 
     def newest(self) -> int | None:
-        """The newest step that is whole; damaged ones on the way to it go to quarantine. None if there is none."""
+        """The newest step that is sound; None if there is none. All that belong to no step of this run, and damaged
+        ones on the way to it, go to quarantine."""
+        self._set_strangers_aside()
         return next((step for step in reversed(self.steps) if self.sound(step)), None)
 
     def sound(self, step: int) -> bool:
-        """Whether every file of a checkpoint has the content it was saved with; if not, it goes to quarantine."""
+        """Whether a checkpoint belongs to this step of this run and every file of it has the content it was saved
+        with; if not, it goes to quarantine."""
         place = self._place(step)
-        problems = manifest.damage(place)
-        if problems:
-            self.set_aside(step, "; ".join(problems[:SHOWN]))
-        return not problems
+        problem = self._stranger(place) or "; ".join(manifest.damage(place, alone=True)[:SHOWN])
+        if problem:
+            self._move(place, problem)
+        else:
+            self._verified.add(step)
+        return not problem
 
     def set_aside(self, step: int, why: str) -> None:
         """Put a checkpoint into quarantine: it is not restored any more, and not removed either."""
-        place, aside = self._place(step), self.folder / "quarantine"
-        aside.mkdir(exist_ok=True)
-        number = sum(1 for path in aside.iterdir() if path.name.split("-")[0] == place.name)
-        os.rename(place, aside / (f"{place.name}-{number}" if number else place.name))
+        self._move(self._place(step), why)
+
+    def _set_strangers_aside(self) -> None:
+        """Set aside what has a name like a checkpoint and is none of this run's; contents are not read."""
+        for place in sorted(self.folder.glob("step_*")):
+            if problem := self._stranger(place):
+                self._move(place, problem)
+
+    def _stranger(self, place: Path) -> str:
+        """Why a folder is no checkpoint of the step that it is named for, and of this run; empty where it is one."""
+        if place.is_symlink():
+            return f"it is a link, to {os.readlink(place)!r}"
+        if not (name := _NAME.fullmatch(place.name)):
+            return "no step has this name"
+        if (facts := manifest.read(place)) is None:
+            return "; ".join(manifest.damage(place))
+        if (saved := facts.get("step")) != int(name[1]) or isinstance(saved, bool):
+            return f"it was saved at step {saved}"
+        return self.provenance.mismatch(facts, saved) if self.provenance else ""
+
+    def _move(self, place: Path, why: str) -> None:
+        aside, number = self._quarantine, 0
+        try:
+            aside.mkdir(exist_ok=True)
+            while os.path.lexists(target := aside / (f"{place.name}-{number}" if number else place.name)):
+                number += 1
+            os.rename(place, target)
+        except OSError as error:
+            raise RunError(
+                f"{place.name} cannot be used: {why}. It cannot be moved to {str(aside)!r} either: "
+                f"{error.strerror or error}."
+            ) from error
+        self._verified -= {int(name[1]) for name in [_NAME.fullmatch(place.name)] if name}
         self.damaged.append(f"{place.name}: {why}")
+
+    def facts(self, step: int) -> dict[str, Any]:
+        """What a checkpoint was sealed with."""
+        return manifest.read(self._place(step)) or {}
 
     def restore(self, step: int, like: State) -> State:
         """The state saved at ``step``, with the shapes, data types and places of ``like`` (arrays or their shapes).
 
         Raises:
-            RunError: the checkpoint holds something else; nothing is cast.
+            RunError: the checkpoint is not sound, or holds something else; nothing is cast.
         """
-        content = manifest.read(self._place(step)) or {}
-        stored = {path: (shape, dtype) for path, shape, dtype in content.get("tree", ())}
+        if self.peers.lead and step not in self._verified and not self.sound(step):
+            raise RunError(f"the checkpoint of step {step} cannot be used. {self.damaged[-1]}.")
+        stored = {path: (shape, dtype) for path, shape, dtype in self.facts(step).get("tree", ())}
         asked = {path: (shape, dtype) for path, shape, dtype in _described(like)}
         if differ := [path for path in {**stored, **asked} if stored.get(path) != asked.get(path)]:
             lines = [f"  {path}: saved {_told(stored.get(path))}, asked {_told(asked.get(path))}" for path in differ]
@@ -191,7 +267,10 @@ class Checkpoints:
                 + "\nA checkpoint belongs to the settings it was made with; begin a new run for others."
             )
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        state: Any = self._orbax.restore(self._place(step), args=ocp.args.StandardRestore(target))
+        try:
+            state: Any = self._orbax.restore(self._place(step), args=ocp.args.StandardRestore(target))
+        except (ValueError, KeyError, TypeError, OSError) as error:  # such as of another version of Orbax
+            raise RunError(f"the checkpoint of step {step} cannot be restored: {_reason(error)}") from error
         return state
 
     def close(self) -> None:
@@ -235,7 +314,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
     """
     with open(folder / "lock", "a+", encoding="utf-8") as file:
         try:
-            _lock(file)
+            lock.acquire(file)
         except OSError:
             raise RunError(
                 f"run {folder.name!r} is being worked on already{_holder(folder)}. "
@@ -253,17 +332,3 @@ def _holder(folder: Path) -> str:
         return f", by process {told['pid']} on {told['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-try:
-    import fcntl
-
-    def _lock(file) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-except ImportError:  # Windows
-    import msvcrt
-
-    def _lock(file) -> None:
-        file.seek(1 << 20)  # beyond what is written, which others may then read
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]

@@ -1,8 +1,10 @@
-"""The persistent compilation cache: what was compiled once is not compiled again after a restart."""
+"""Caches of compiled programs: the persistent one on disk, and the limit of those that JAX holds in memory."""
 
 from __future__ import annotations
 
+import gc
 import threading
+from pathlib import Path
 
 import jax
 
@@ -19,6 +21,26 @@ def use_compilation_cache() -> None:
         place.chmod(0o700)  # native code that is run: nobody else may put any there, even if the folder was made so
         jax.config.update("jax_compilation_cache_dir", str(place))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    limit_programs()
+
+
+def limit_programs(share: float = 0.5) -> bool:
+    """Clear JAX's in-memory caches when this process uses more than ``share`` of its memory mappings (Linux).
+
+    A compiled program of the CPU backend takes some hundred mappings. Where none is left (``vm.max_map_count``, by
+    default 65,530) XLA aborts the process. Programs that are still referenced, such as the step of a run in another
+    thread, stay. Returns whether the caches were cleared.
+    """
+    try:
+        most = int(Path("/proc/sys/vm/max_map_count").read_text())
+        used = Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:  # another operating system
+        return False
+    if used <= share * most:
+        return False
+    jax.clear_caches()
+    gc.collect()
+    return True
 
 
 def cache_hits() -> int:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from labkit.base.config import SEEDS, Config, check_names, option
+from labkit.base.config import SEEDS, Config, check_names, option, short
 from labkit.base.errors import ConfigError, DataError
 from labkit.base.registry import Registry
 from labkit.data.clean import Pipeline
@@ -15,11 +15,12 @@ from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.data.split import check_leakage
 from labkit.models import models
+from labkit.models.base import Modality, ModelConfig
 from labkit.tasks import BY_AIM, tasks
+from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
-from labkit.tasks.embed import Embed
 from labkit.train.optim import RULES, Optimizer
-from labkit.train.rates import with_rate
+from labkit.train.rates import default_batch, with_rate
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Data(Config):
             text = pipeline(text)
         return text
 
-    def load(self, task: Any) -> Rows:
+    def load(self, task: Task) -> Rows:
         """The rows, ready for ``task``. Raises :class:`ConfigError` where there is no source to load them from."""
         if not self.source:
             raise ConfigError("data.source is empty: these rows were made in Python and cannot be loaded again.")
@@ -68,7 +69,7 @@ class Data(Config):
         return ready(rows, task, self.accept_leakage)
 
 
-def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
+def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
     """``rows`` split as training on ``task`` needs it and free of leakage; what is split already stays so.
 
     Running text is cut in its order; that a line of it comes again is no leakage.
@@ -76,17 +77,17 @@ def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
     Raises:
         DataError: they cannot be trained on, or rows of validation or test stand in train too.
     """
-    if (kind := rows.spec.kind) not in task.reads:
-        reads = " or ".join(_KINDS[each] for each in task.reads)
+    if (kind := rows.spec.kind) not in task.modalities:
+        reads = " or ".join(_KINDS[each] for each in task.modalities)
         raise DataError(f"these rows hold {_KINDS[kind]}; {type(task).__name__} learns from {reads}.")
-    if task.labelled:
+    if task.problem_type is not None:
         rows.spec.check_trainable()
-        if rows.spec.aim != task.aim:
+        if rows.spec.aim != task.problem_type:
             raise ConfigError(
                 f"{_AIMS[rows.spec.aim]} is known of each of these rows; {tasks.name_of(task)!r} learns "
-                f"{_AIMS[task.aim]}. The task for them is {BY_AIM[rows.spec.aim]!r}."
+                f"{_AIMS[task.problem_type]}. The task for them is {BY_AIM[rows.spec.aim]!r}."
             )
-    if task.form in ("stream", "pairs"):
+    if task.example_format.running:
         whole = {"validation", "test"} <= set(rows.splits)
         return rows if whole else rows.split(in_order=True, accept_leakage=True)
     if not {"validation", "test"} <= set(rows.splits):
@@ -95,26 +96,42 @@ def ready(rows: Rows, task: Any, accept_leakage: bool = False) -> Rows:
     return rows
 
 
-def check_reads(model: Any, rows: Rows, task: Any) -> None:
+def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
     """Raise where an architecture cannot read these rows (:class:`DataError`; a perceptron takes pictures too) or
     cannot learn the task (:class:`ConfigError`)."""
-    if task.models and (name := models.name_of(model)) not in task.models:
-        able = ", ".join(task.models)
-        raise ConfigError(f"{name} cannot learn {tasks.name_of(task)!r}. Architectures that can: {able}.")
+    if task.needs not in model.capabilities:
+        able = ", ".join(learners(task))
+        raise ConfigError(
+            f"{models.name_of(model)} cannot learn {tasks.name_of(task)!r}. Architectures that can: {able}."
+        )
     kind = rows.spec.kind
-    readers = {"image": ("image", "features"), "audio": ("image", "features"), "text": ("text", "pair")}.get(
-        kind, (kind,)
-    )
-    if model.reads not in readers:
-        fit = ", ".join(name for name in models if models[name].reads in readers)
+    readers = _READERS[kind]
+    if model.modality not in readers:
+        fit = ", ".join(name for name in models if models[name].modality in readers)
         raise DataError(
-            f"these rows hold {_KINDS[kind]}; {type(model).__name__} reads {_KINDS[model.reads]}. "
+            f"these rows hold {_KINDS[kind]}; {type(model).__name__} reads {_KINDS[model.modality]}. "
             f"Architectures for {_KINDS[kind]}: {fit or 'none'}."
         )
 
 
+def learners(task: Task | type[Task]) -> list[str]:
+    """Names of the architectures that can learn a task."""
+    return [name for name in models if task.needs in models[name].capabilities]
+
+
+#: Modality of rows → modalities of models that read them.
+_READERS = {
+    Modality.TEXT: (Modality.TEXT, Modality.PAIR),
+    Modality.IMAGE: (Modality.IMAGE, Modality.FEATURES),
+    Modality.AUDIO: (Modality.IMAGE, Modality.FEATURES),
+    Modality.FEATURES: (Modality.FEATURES,),
+}
 _KINDS = {"text": "texts", "pair": "pairs of texts", "image": "pictures", "features": "features", "audio": "sounds"}
-_AIMS = {"class": "one class", "labels": "any number of labels", "number": "a number"}
+_AIMS = {
+    ProblemType.CLASS: "one class",
+    ProblemType.LABELS: "any number of labels",
+    ProblemType.NUMBER: "a number",
+}
 
 
 @dataclass(frozen=True)
@@ -122,7 +139,12 @@ class Training(Config):
     """How long, in which portions, and what is kept."""
 
     epochs: int = option(3, "Times every training row is seen.", low=1, high=1_000_000)
-    batch_size: int = option(32, "Examples in one step (on average, where texts share rows).", low=1, high=1_000_000)
+    batch_size: int | None = option(
+        None,
+        "Examples in one step (on average, where texts share rows); left out, that of the task.",
+        low=1,
+        high=1_000_000,
+    )
     packing: str = option(
         "auto", "Several short texts in one row; auto: where that saves work.", choices=("auto", "always", "never")
     )
@@ -156,31 +178,35 @@ class Training(Config):
     )
     optimizer: Optimizer = option(help="The optimizer and its schedule.", factory=Optimizer)
 
+    def settled(self, model: ModelConfig, task: Task) -> Training:
+        """The same with the default learning rate and batch size of a model and a task, where it has none."""
+        size = default_batch(model, task) if self.batch_size is None else self.batch_size
+        return self.replace(optimizer=with_rate(self.optimizer, model, task), batch_size=size)
+
 
 @dataclass(frozen=True)
 class Experiment(Config):
     """All that makes a run what it is. Two runs of equal experiments on one machine give equal numbers.
 
-    What was left to the model and the task, such as the learning rate and a BERT's pooling, is filled in when the
-    experiment is made.
+    What was left to the model and the task, such as the learning rate, the batch size and a BERT's pooling, is filled
+    in when the experiment is made.
     """
 
-    model: Any
+    model: ModelConfig
     data: Data = option(help="The rows.", factory=Data)
-    task: Any = option(help="What is learned.", factory=Classify)
+    task: Task = option(help="What is learned.", factory=Classify)
     train: Training = option(help="The training.", factory=Training)
     name: str = option("", "A name for the run.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "model", self.model.settled(vectors=isinstance(self.task, Embed)))
-        rated = with_rate(self.train.optimizer, self.model, self.task)
-        object.__setattr__(self, "train", self.train.replace(optimizer=rated))
+        object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
+        object.__setattr__(self, "train", self.train.settled(self.model, self.task))
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
-        for noun, registry in (("model", models), ("task", tasks)):
-            values[noun] = {"name": registry.name_of(getattr(self, noun)), **values[noun]}
+        values["model"] = {"name": models.name_of(self.model), **values["model"]}
+        values["task"] = {"name": tasks.name_of(self.task), **values["task"]}
         return values
 
     @classmethod
@@ -223,8 +249,8 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
 def _named(registry: Registry, values: Any, noun: str) -> Any:
     if isinstance(values, Config):
         return values
-    if not isinstance(values, dict) or "name" not in values:
-        raise ConfigError(f"[{noun}] needs a name, one of {', '.join(registry)}; it is {values!r}.")
+    if not isinstance(values, dict) or not isinstance(values.get("name"), str):
+        raise ConfigError(f"[{noun}] needs a name, one of {', '.join(registry)}; it is {short(values)}.")
     rest = {key: value for key, value in values.items() if key != "name"}
     return registry[values["name"]].from_dict(rest, noun)
 

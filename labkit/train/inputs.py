@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,13 +16,14 @@ from labkit.base.config import dumps, load_file
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.answers import answers_of
 from labkit.data.arrays import ArrayBatches, Arrays, Standard, stack
-from labkit.data.batch import Batches, choose_buckets
+from labkit.data.batch import Batches, BucketBatches, choose_buckets
 from labkit.data.cells import Column
 from labkit.data.corpus import sentence_pairs, stream
 from labkit.data.newrows import features_of
 from labkit.data.pack import PackedBatches, choose
 from labkit.data.pairs import PairBatches, TextPairs
 from labkit.data.pixels import Pixels
+from labkit.data.precision import rounded_away
 from labkit.data.rows import Rows, Spec
 from labkit.data.sound import Sound, as_wave, read_wav
 from labkit.data.spans import WindowBatches, Windows, windows
@@ -28,6 +31,8 @@ from labkit.data.targets import targets_of
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
 from labkit.models import sentence
+from labkit.models.base import Modality, ModelConfig
+from labkit.tasks.base import ExampleFormat, Task
 from labkit.train.experiment import Experiment, Training
 
 #: Examples in one compiled call of a prediction.
@@ -36,71 +41,118 @@ BATCH = 32
 WHOLE = 2**20
 #: The default ``max_length`` is never below and never above; examples that it is chosen by.
 SHORTEST, LONGEST, SAMPLE = 128, 512, 2000
+#: Characters of the training texts for a piece of the default ``vocabulary``, which is never below and never above.
+CHARACTERS, FEWEST, MOST = 80, 1000, 8000
 _STANDARD, _SOUND, _PIXELS = "standard.toml", "sound.toml", "pixels.toml"
 
 
-class Inputs(Protocol):
-    """What stands between rows and a model: made once a run, kept with the model."""
+class Inputs(ABC):
+    """From the rows of one modality to batches: made once a run, kept with the model.
 
-    def encode(self, dataset: Any) -> Any:
-        """The examples of a split; they have ``label``."""
-        ...
-
-    def sized(self, model: Any) -> Any:
-        """The model's config with the sizes that come from the data filled in."""
-        ...
-
-    def batches(self, examples: Any, train: Training, model: Any, parts: int, shuffle: bool) -> tuple[Any, str]:
-        """Batches that can be divided into ``parts``, and why they are laid out as they are."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write what :func:`opened` reads."""
-        ...
-
-
-class Texts:
-    """Texts through a tokenizer, to packed rows or buckets of lengths.
-
-    ``form`` says what an example is: a row ("rows"), two texts that are read one by one ("two texts"), a source and its
-    target ("translation"), a window of the running text ("stream"), two passages of it, drawn by ``seed`` ("pairs"), or
-    a window over a paragraph behind a question, the windows sharing ``stride`` tokens ("spans").
+    Attributes:
+        kind: the modality.
+        tokenizer: that of texts; None for other modalities.
+        max_length: tokens of an example at most; None for other modalities.
+        example_format: how rows become examples.
+        labelled: whether examples without a label are left out.
     """
 
-    kind = "text"
+    kind: str
+    tokenizer: Tokenizer | None = None
+    max_length: int | None = None
+    example_format: ExampleFormat = ExampleFormat.ROW
+    labelled: bool = True
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, form: str = "rows", seed: int = 0, stride: int = 0):
-        self.tokenizer, self.max_length, self.form = tokenizer, max_length, form
+    @property
+    def truncates(self) -> bool:
+        """Whether texts longer than ``max_length`` lose their end."""
+        return self.tokenizer is not None and self.example_format.truncates
+
+    @abstractmethod
+    def encode(self, dataset: Any) -> Tokens | TextPairs | Windows | Arrays:
+        """The examples of a split; they have ``label``."""
+
+    @abstractmethod
+    def sized(self, model: ModelConfig) -> ModelConfig:
+        """The model's config with the sizes that come from the data filled in."""
+
+    @abstractmethod
+    def batches(
+        self, examples: Any, train: Training, model: ModelConfig, parts: int, shuffle: bool
+    ) -> tuple[Batches, str]:
+        """Batches that can be divided into ``parts``, and why they are laid out as they are."""
+
+    @abstractmethod
+    def to_predict(self, values: Any, pairs: Any = None) -> Batches:
+        """Batches of new examples, in their order."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what :func:`opened` reads."""
+
+
+class Texts(Inputs):
+    """Texts through a tokenizer, to packed rows or buckets of lengths.
+
+    Passages are drawn by ``seed``; windows over a paragraph share ``stride`` tokens.
+    """
+
+    kind = Modality.TEXT
+    tokenizer: Tokenizer
+    max_length: int
+
+    def __init__(
+        self, tokenizer: Tokenizer, max_length: int, example_format: str = "rows", seed: int = 0, stride: int = 0
+    ):
+        self.tokenizer, self.max_length, self.example_format = tokenizer, max_length, ExampleFormat(example_format)
         self.seed, self.stride = seed, stride
 
     def encode(self, dataset: Any) -> Tokens | TextPairs | Windows:
         """Token numbers of every example; those of rows come from the cache where they were made before."""
-        if self.form == "rows":
-            return replace(encode(dataset, self.tokenizer, self.max_length), target=targets_of(dataset))
-        if self.form in ("two texts", "translation"):
-            return self._two(dataset)
-        if self.form == "spans":
-            if "text_pair" not in dataset.column_names:
-                raise DataError('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).')
-            _, spans = answers_of(dataset)
-            return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
-        if self.form == "stream":
-            tokenizer, skip = self.tokenizer.running
-            return stream(encode(dataset, tokenizer, WHOLE), self.max_length, skip)
+        return self._ENCODERS[self.example_format](self, dataset)
+
+    def _rows(self, dataset: Any) -> Tokens:
+        return replace(encode(dataset, self.tokenizer, self.max_length), target=targets_of(dataset))
+
+    def _spans(self, dataset: Any) -> Windows:
+        if "text_pair" not in dataset.column_names:
+            raise DataError('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).')
+        _, spans = answers_of(dataset)
+        return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
+
+    def _stream(self, dataset: Any) -> Tokens:
+        tokenizer, skip = self.tokenizer.running
+        return stream(encode(dataset, tokenizer, WHOLE), self.max_length, skip)
+
+    def _passages(self, dataset: Any) -> Tokens:
         whole = encode(dataset, self.tokenizer.passages, WHOLE)
         return sentence_pairs(whole, whole.label, self.max_length, self.seed)
 
     def _two(self, dataset: Any) -> TextPairs:
         """Source and target, each tokenised alone; without a second text the first is both."""
+        return self._pairs(dataset, self.tokenizer)
+
+    def _translation(self, dataset: Any) -> TextPairs:
+        return self._pairs(dataset, self.tokenizer.targets)
+
+    def _pairs(self, dataset: Any, targets: Tokenizer) -> TextPairs:
         kept = [name for name in ("text", "label", "row") if name in dataset.column_names]
         source = encode(dataset.select_columns(kept), self.tokenizer, self.max_length)
         if "text_pair" not in dataset.column_names:
             return TextPairs(source, source)
         other = dataset.select_columns(["text_pair", *kept[1:]]).rename_column("text_pair", "text")
-        tokenizer = self.tokenizer.targets if self.form == "translation" else self.tokenizer
-        return TextPairs(source, encode(other, tokenizer, self.max_length))
+        return TextPairs(source, encode(other, targets, self.max_length))
 
-    def sized(self, model: Any) -> Any:
+    _ENCODERS: ClassVar[dict[ExampleFormat, Callable[[Any, Any], Any]]] = {
+        ExampleFormat.ROW: _rows,
+        ExampleFormat.TWO_TEXTS: _two,
+        ExampleFormat.TRANSLATION: _translation,
+        ExampleFormat.SPANS: _spans,
+        ExampleFormat.STREAM: _stream,
+        ExampleFormat.PASSAGES: _passages,
+    }
+
+    def sized(self, model: ModelConfig) -> ModelConfig:
         """Vocabulary from the tokenizer. Raises :class:`ConfigError` where the model is too small."""
         if model.vocab_size is None:
             model = model.replace(vocab_size=self.tokenizer.vocab_size)
@@ -115,10 +167,10 @@ class Texts:
         return model
 
     def batches(
-        self, examples: Tokens | TextPairs | Windows, train: Training, model: Any, parts: int, shuffle: bool
-    ) -> tuple[Batches | PackedBatches, str]:
+        self, examples: Tokens | TextPairs | Windows, train: Training, model: ModelConfig, parts: int, shuffle: bool
+    ) -> tuple[Batches, str]:
         """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
-        lengths = examples.lengths[examples.label >= 0]
+        lengths = examples.lengths[examples.label >= 0] if self.labelled else examples.lengths
         if isinstance(examples, TextPairs | Windows):
             _divisible(train, parts)
             widths = choose_buckets(lengths, model.max_length, train.buckets, batch_size=train.batch_size)
@@ -135,23 +187,25 @@ class Texts:
             cost=6 * model.width, packing=packing, parts=parts,
         )  # fmt: skip
         if layout.packed:
-            packed = PackedBatches(examples, train.batch_size, layout, train.seed, shuffle, parts=parts)
+            settings = {"labelled_only": self.labelled, "parts": parts}
+            packed = PackedBatches(examples, train.batch_size, layout, train.seed, shuffle, **settings)
             return packed, layout.reason
         _divisible(train, parts)
-        return Batches(examples, train.batch_size, layout.widths, train.seed, shuffle), layout.reason
+        settings = {"labelled_only": self.labelled}
+        return BucketBatches(examples, train.batch_size, layout.widths, train.seed, shuffle, **settings), layout.reason
 
     def to_predict(self, texts: Any, pairs: Any = None) -> Batches:
         """Batches of new texts, in their order."""
         tokens = self.tokenizer.encode(texts, pairs, self.max_length)
         buckets = (*(length for length in (16, 32, 64, 128, 256, 512) if length < self.max_length), self.max_length)
-        return Batches(tokens, BATCH, buckets, shuffle=False, labelled_only=False)
+        return BucketBatches(tokens, BATCH, buckets, shuffle=False, labelled_only=False)
 
     def save(self, folder: Path) -> None:
         """``tokenizer.json`` and what belongs to it."""
         self.tokenizer.save(folder)
 
 
-class Numbers:
+class Numbers(Inputs):
     """Pictures as they are, features standardised by the training rows."""
 
     def __init__(
@@ -174,18 +228,19 @@ class Numbers:
             raise DataError(f"examples have the shape {arrays.shape}; those of the training rows {self.shape}.")
         return self.standard(arrays) if self.standard else arrays
 
-    def sized(self, model: Any) -> Any:
+    def sized(self, model: ModelConfig) -> ModelConfig:
         """The shape of an example. Raises :class:`ConfigError` where the model was made for another."""
         if model.input_shape is not None and tuple(model.input_shape) != self.shape:
             raise ConfigError(f"input_shape = {tuple(model.input_shape)}, but an example has the shape {self.shape}.")
         return model.replace(input_shape=self.shape)
 
     def batches(
-        self, examples: Arrays, train: Training, model: Any, parts: int, shuffle: bool
+        self, examples: Arrays, train: Training, model: ModelConfig, parts: int, shuffle: bool
     ) -> tuple[ArrayBatches, str]:
         """Batches of one shape."""
         _divisible(train, parts)
-        return ArrayBatches(examples, train.batch_size, train.seed, shuffle), "all examples have one shape"
+        made = ArrayBatches(examples, train.batch_size, train.seed, shuffle, labelled_only=self.labelled)
+        return made, "all examples have one shape"
 
     def examples(self, values: Any) -> Any:
         """New rows of a table as an array of features f64[n, f]; arrays, and lists of them, as they are."""
@@ -206,7 +261,7 @@ class Numbers:
             inputs = np.asarray(values)
             if inputs.dtype == object and self.kind == "features":
                 inputs = inputs.astype(np.float64)  # None is a missing value
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise DataError(f"the examples are no numbers of one shape; the model reads {self.shape}.") from None
         if self.kind == "image" and inputs.ndim == 3:
             inputs = inputs[..., None]
@@ -214,6 +269,8 @@ class Numbers:
             inputs = inputs.reshape(len(inputs), -1)
         if inputs.dtype.kind not in "uif" or inputs.shape[1:] != self.shape:
             raise DataError(f"examples of the shape {inputs.shape[1:]}, {inputs.dtype}; the model reads {self.shape}.")
+        if self.kind == "image" and (said := rounded_away(inputs)):
+            raise DataError(f"a picture cannot be read: {said}.")
         kind = np.float64 if self.kind == "features" else np.float32
         arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(kind))
         arrays = self.standard(arrays) if self.standard else arrays
@@ -236,7 +293,14 @@ class Pictures(Numbers):
         """The rows as stacked arrays; the first call, with the training rows, fits."""
         arrays = super().encode(dataset)
         self.pixels = self.pixels or Pixels.fit(arrays.inputs)
-        return arrays
+        return replace(arrays, inputs=self.pixels.to_model(arrays.inputs))
+
+    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
+        """Batches of new pictures, in their order; see :meth:`examples`."""
+        made = super().to_predict(values)
+        if self.pixels is not None:
+            made.arrays = replace(made.arrays, inputs=self.pixels.to_model(made.arrays.inputs))
+        return made
 
     def examples(self, values: Any) -> Any:
         """New pictures as an array [n, height, width (, channels)]: files, Pillow images or arrays."""
@@ -293,8 +357,14 @@ class Sounds(Numbers):
         write_atomic(folder / _SOUND, dumps(self.sound))
 
 
-def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbers:
+def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Inputs:
     """What a run reads its rows with; a tokenizer is that kept from before, or of the pretrained model, or learnt."""
+    inputs = _inputs_of(experiment, folder, rows)
+    inputs.labelled = experiment.task.problem_type is not None
+    return inputs
+
+
+def _inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Inputs:
     if rows.spec.kind == "audio":
         return Sounds(rows.spec.rate)
     if rows.spec.kind == "image":
@@ -307,27 +377,28 @@ def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Texts | Numbe
     tokenizer.save(kept)
     if experiment.task.max_length is not None:
         return _texts(tokenizer, experiment)
-    lengths = lengths_of(rows["train"], tokenizer, experiment.task.form)
+    lengths = lengths_of(rows["train"], tokenizer, experiment.task.example_format)
     return _texts(tokenizer, with_length(experiment, fitting_length(lengths, experiment.model)))
 
 
-def lengths_of(dataset: Any, tokenizer: Tokenizer, form: str) -> np.ndarray:
+def lengths_of(dataset: Any, tokenizer: Tokenizer, example_format: ExampleFormat) -> np.ndarray:
     """Tokens of some examples of a split, evenly spaced over it, i64[n]; none above :data:`LONGEST`."""
     some = dataset.select(np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).round().astype(np.int64)))
-    if form != "two texts" or "text_pair" not in some.column_names:
+    if example_format is not ExampleFormat.TWO_TEXTS or "text_pair" not in some.column_names:
         return encode(some, tokenizer, LONGEST, cache=False).lengths
     columns = (some.select_columns(["text"]), some.select_columns(["text_pair"]).rename_column("text_pair", "text"))
     return np.maximum(*(encode(column, tokenizer, LONGEST, cache=False).lengths for column in columns))
 
 
-def fitting_length(lengths: np.ndarray, model: Any) -> int:
+def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
     """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has positions.
 
     It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training; memory and
     time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is dear.
     """
     wanted = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0
-    return min(max(-(-wanted // 32) * 32, SHORTEST), LONGEST, getattr(model, "max_length", LONGEST))
+    places = LONGEST if model is None else model.max_length or LONGEST
+    return min(max(-(-wanted // 32) * 32, SHORTEST), LONGEST, places)
 
 
 def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
@@ -337,18 +408,31 @@ def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
     return experiment.replace(task=experiment.task.replace(max_length=max_length))
 
 
-def tokenizer_of(model: Any, task: Any, rows: Rows) -> Tokenizer:
+def tokenizer_of(model: ModelConfig | None, task: Task, rows: Rows) -> Tokenizer:
     """The tokenizer of a pretrained model; where there is none (or no model yet), one learnt from the training rows."""
     if model is not None and (source := model.folder()) is not None:
         return Tokenizer.load(sentence.encoder_folder(source))
     train = rows["train"]
-    texts = train["text"] if not rows.spec.pairs else chain(train["text"], train["text_pair"])
+    columns = [train[name] for name in (("text", "text_pair") if rows.spec.pairs else ("text",))]
     special = {} if model is None else {"special_tokens": model.special_tokens}
-    return Tokenizer.train(texts, kind=task.tokenizer, vocab_size=task.vocabulary, **special)
+    size = fitting_vocabulary(chain(*columns)) if task.vocabulary is None else task.vocabulary
+    return Tokenizer.train(chain(*columns), kind=task.tokenizer, vocab_size=size, **special)
 
 
-def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Texts | Numbers:
+def fitting_vocabulary(texts: Iterable[str]) -> int:
+    """The default ``vocabulary`` of tasks that predict pieces: one for every :data:`CHARACTERS` of the training texts,
+    so that most are seen often enough to be learnt as outputs (Gowda & May 2020, arXiv 2004.02334)."""
+    return min(max(sum(map(len, texts)) // CHARACTERS, FEWEST), MOST)
+
+
+def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
     """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
+    inputs = _opened(experiment, folder, kind, shape)
+    inputs.labelled = experiment.task.problem_type is not None
+    return inputs
+
+
+def _opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
     if kind == "text":
         return _texts(Tokenizer.load(folder), with_length(experiment, fitting_length(np.zeros(0), experiment.model)))
     if kind == "audio":
@@ -364,8 +448,8 @@ def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ..
 
 def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
     task = experiment.task
-    tokenizer = tokenizer.open_ended() if task.labelled and experiment.model.pools_last else tokenizer
-    return Texts(tokenizer, task.max_length, task.form, experiment.train.seed, getattr(task, "stride", 0))
+    tokenizer = tokenizer.open_ended() if task.problem_type and experiment.model.pools_last else tokenizer
+    return Texts(tokenizer, task.max_length, task.example_format, experiment.train.seed, task.stride)
 
 
 def _divisible(train: Training, parts: int) -> None:

@@ -19,19 +19,21 @@ from labkit.base.config import dumps, loads
 from labkit.base.errors import LabkitError, RunError
 from labkit.data.arrow import numbers
 from labkit.data.rows import Rows
-from labkit.train.checkpoint import Checkpoints, writer_lock
+from labkit.train.checkpoint import Checkpoints, unsaved, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.feed import Feed, Portion
 from labkit.train.health import Health, NotFinite, blamed, is_finite, listed
 from labkit.train.machine import memory_in_use
 from labkit.train.outcome import outcome_of
+from labkit.train.overrides import Overrides
 from labkit.train.peers import ALONE, Listener, Peers
+from labkit.train.provenance import Provenance
 from labkit.train.selection import best_of, without_gain
 from labkit.train.setup import prepare, save_model, shapes_of
 from labkit.train.step import State
 from labkit.train.store import Record, Store
-from labkit.train.teller import Teller, say_at_last, told
+from labkit.train.teller import Teller, told
 
 #: Seconds between two looks at the clock's business: flushing records, heartbeat.
 FLUSH = 0.25
@@ -76,8 +78,10 @@ def work(store: Store, run_id: str, peers: Peers = ALONE) -> None:
         except Exception as error:
             if peers.count > 1 and not isinstance(error, LabkitError):
                 raise  # the others wait for this process: it ends, and all begin again
-            end = {"status": "failed", **told(error, loop.train.batch_size if loop else 0, loop.shape if loop else "")}
-        say_at_last(store, run_id, {**end, "ended": time.time()})
+            size = (loop.train.batch_size, loop.shape) if loop else (0, "")
+            end = {"status": "failed", **told(error, *size, run_id)}
+        teller = loop.teller if loop else Teller(store, run_id)
+        teller.tell_at_last(**end, ended=time.time())
 
 
 class _Loop:
@@ -94,13 +98,19 @@ class _Loop:
         self.step = 0
         self.shape = ""  # of the last batch
         self.due = False  # whether it is time for a checkpoint
-        self.keep = store.run(run_id).summary.get("keep", self.train.keep)
+        self.named = 0  # checkpoints set aside that the store knows of
+        self.overrides = Overrides(store.settings(run_id))
+        self.rate: float | None = None  # the learning rate by command that the state has
 
     def run(self) -> str:
         """Prepare, train and keep the model; returns the final status."""
-        parts = self.store.run(self.id).summary.get("parts")
+        before = self.store.run(self.id).summary
         self.setup = prepare(
-            self.experiment, self.folder, lambda message: self._say("preparing", message), parts, self.peers
+            self.experiment,
+            self.folder,
+            lambda message: self._say("preparing", message),
+            before.get("parts"),
+            self.peers,
         )
         if self.setup.experiment != self.experiment:  # what was left to the data is decided
             self.experiment = self.setup.experiment
@@ -111,9 +121,13 @@ class _Loop:
         self.total = self.steps.total
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
         self.teller.tell(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
-        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.peers)
+        self.provenance = Provenance.of(
+            self.folder, self.id, self.experiment, self.setup.summary, self.setup.inputs.tokenizer
+        )
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.peers, self.provenance)
+        self.checkpoints.damaged += before.get("quarantined", [])
         try:
-            self._begin()
+            self._begin(before.get("saved_step"))
             try:
                 self._compile()
                 self._loop()
@@ -130,18 +144,42 @@ class _Loop:
 
     # --- begin and end ----------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        """Start from the newest checkpoint, or from the parameters that were prepared."""
+    def _begin(self, saved: int | None) -> None:
+        """Start from the newest sound checkpoint, or from the prepared parameters where none was ever saved.
+
+        ``saved`` is the step that was last saved as far as the store knows. What differs from an uninterrupted run is
+        in the warnings of the run before the first step is compiled.
+
+        Raises:
+            RunError: there are checkpoints, and none can be used.
+        """
         self.state = self.steps.state(self.setup.weights(), self.train.seed)
-        step = self.peers.agree(self.checkpoints.newest() if self.peers.lead else None)
+        set_aside = len(self.checkpoints.damaged)
+        found = self.checkpoints.newest() if self.peers.lead else None
+        unusable = self.checkpoints.damaged[set_aside:] if found is None else []
+        step, problem = self.peers.agree([found, "; ".join(unusable)[:300]])
         self._tell_damage()
+        if problem:
+            raise RunError(
+                f"no checkpoint of this run can be used: {problem}. They are in the folder 'quarantine' of its "
+                "checkpoints. Put a sound one back, or resume again to train from step 0."
+            )
+        facts = None if step is None else self.checkpoints.facts(step)
+        self.provenance.begin(step or 0, facts)
+        self.setup.summary["warnings"] += self.provenance.notes
+        if saved is not None and saved > (step or 0):
+            self.setup.summary["warnings"].append(
+                f"The checkpoint of step {saved} is not there any more: the run goes on from step {step or 0}."
+            )
+        self._warn()
         if step is not None:
             self.state = self.checkpoints.restore(step, self.state)
             self.step = step
+            self.teller.tell(summary={"saved_step": step})
         self.health = Health(int(self.state.skipped))
         self.evaluated = self.step if self.step and self.step % self.every == 0 else -1
         self.store.forget_after(self.id, self.step)
-        self.settings = self.store.settings(self.id, self.step)  # obeyed before, but later than the checkpoint
+        self._set_rate()
 
     def _compile(self) -> None:
         """Compile every shape before the first step, so that nothing is compiled in the loop."""
@@ -157,7 +195,7 @@ class _Loop:
                 steps.compile("many", self.state, batch, jax.ShapeDtypeStruct((), np.int32))
         for batch in shapes_of(self.setup.validation, steps):
             self._obey()
-            steps.compile("evaluate", self.state.params, steps.everywhere(steps.zeros()), batch)
+            steps.compile("evaluate", self.state.params, steps.everywhere(steps.empty()), batch)
         self.peers.agree(None)  # the slowest compiler is waited for here, where nobody takes it for hanging
         seconds = round(steps.compile_seconds, 3)
         summary = {"compilations_from_cache": steps.from_cache, "compiled_because": steps.reasons}
@@ -168,7 +206,7 @@ class _Loop:
         self._read(0)
         if self.step and self.evaluated != self.step:
             self._evaluate()
-        self._say("saving", "the last checkpoint and the model")
+        self.teller.tell_at_last(status="saving", message="the last checkpoint and the model")
         self._save()
         self._settle()
         params, step = self.state.params, self.step
@@ -176,21 +214,31 @@ class _Loop:
             params, step = self.checkpoints.restore(best, self.state).params, best
         params = self.steps.on_host(params)
         if self.peers.lead:
-            save_model(self.setup, params, self.folder / "model")
+            place = self.folder / "model"
+            self.teller.with_room(lambda: save_model(self.setup, params, place, run=self.id, step=step))
         self.teller.tell(summary={"model_step": step, **self._scores(step), **self._outcome(step)})
 
     def _outcome(self, step: int) -> dict[str, Any]:
         """What the run says of itself at its end: truncation, and a model of ``step`` that is worth nothing."""
-        told = self.store.records(self.id, split="train")
+        told = self.teller.recorded("train")
         losses = [record.value for record in told if record.name == "loss"]
         summary = self.setup.summary
         found = outcome_of(self.experiment, summary, losses, self._evaluations().get(step, {}))
-        return {"warnings": summary["warnings"] + found.warnings, "cause": found.cause}
+        summary["warnings"] += found.warnings
+        self._warn()
+        return {"cause": found.cause}
 
     def _better(self) -> int | None:
         """The step of the best evaluation, where that is the one to keep, is not this one, and is still whole."""
-        best = self._best() if self.keep == "best" and self.peers.lead else None
-        if not best or best[0] == self.step or best[0] not in self.checkpoints.steps:
+        keep = self.overrides.keep or self.train.keep
+        best = self._best() if keep == "best" and self.peers.lead else None
+        if not best or best[0] == self.step:
+            return None
+        if best[0] not in self.checkpoints.steps:
+            self.setup.summary["warnings"].append(
+                f"The best evaluation was that of step {best[0]}, whose checkpoint is not there: the model is that of "
+                f"step {self.step}."
+            )
             return None
         sound = self.checkpoints.sound(best[0])
         self._tell_damage()
@@ -206,6 +254,7 @@ class _Loop:
             if self.peers.lead:
                 self.checkpoints.set_aside(step, "its numbers are not finite")
         self._tell_damage()
+        self.teller.note(summary={"saved_step": step})
         examples = {str(step): self._rows_of(step) for step in error.steps}
         back = f"the run is back at step {step}" if step is not None else "there is no checkpoint to go back to"
         rows = listed(sorted({row for rows in examples.values() for row in rows}))
@@ -218,7 +267,7 @@ class _Loop:
     def _rows_of(self, step: int) -> list[int]:
         """The rows that the update to ``step`` learnt from, as numbered in their source; of windows, their places."""
         rows = None
-        if getattr(self.experiment.task, "form", "rows") in ("rows", "two texts", "translation"):
+        if self.experiment.task.example_format.by_row:
             rows = numbers(Rows.open(self.folder / "data")["train"], "row", np.int64)
         return blamed(self.batches.at(step - 1), rows)
 
@@ -257,27 +306,25 @@ class _Loop:
 
         How the steps are cut into calls changes no number: it is one program, run through so many times.
         """
-        ends = [self.total, step - step % self.every + self.every, *(past[0] for past in self.settings)]
+        ends = [self.total, step - step % self.every + self.every, self.overrides.next_change(step) or 0]
         ends.append(step - step % self.steps.report_every + self.steps.report_every)
         return min(self.pace, *(end - step for end in ends if end > step)) if step < self.total else 0
 
     def _obey(self) -> None:
         """Take the commands that wait; after a pause, stay here until the run is resumed."""
-        for _, value in (past for past in self.settings if past[0] == self.step):
-            self._set(value)
         paused = self._take(False)
         if self.unsaved and self.train.unsaved == "pause":
             self._hold()
-        if not paused:
-            return
-        self._read(0)
-        self._flush(force=True)
-        self._say("paused", f"after step {self.step}")
-        while paused:
-            time.sleep(0.05)
-            self._flush()
-            paused = self._take(True)
-        self._resume_clock()
+        if paused:
+            self._read(0)
+            self._flush(force=True)
+            self._say("paused", f"after step {self.step}")
+            while paused:
+                time.sleep(0.05)
+                self._flush()
+                paused = self._take(True)
+            self._resume_clock()
+        self._set_rate()
 
     def _hold(self) -> None:
         """Stay here until a checkpoint can be saved, or somebody resumes the run without one."""
@@ -304,9 +351,9 @@ class _Loop:
             if name == "stop":
                 raise Stopped
             if name == "set":
-                if "learning_rate" in value:
-                    self.settings = []  # what is asked for now outweighs what was asked for then
-                self._set(value)
+                self.overrides.add(self.step, value)
+                if "keep" in value:
+                    self.teller.tell(summary={"keep": value["keep"]})
             elif name == "save":
                 self._save()
             elif name in ("pause", "resume"):
@@ -316,12 +363,12 @@ class _Loop:
     def _is_due(self) -> bool:
         return time.monotonic() - self.saved > 60 * self.train.save_minutes
 
-    def _set(self, value: dict[str, Any]) -> None:
-        if "learning_rate" in value:
-            self.state.learning_rate = self.steps.everywhere(np.float32(value["learning_rate"]))
-        if "keep" in value:
-            self.keep = value["keep"]
-            self.teller.tell(summary={"keep": self.keep})
+    def _set_rate(self) -> None:
+        """Give the state the learning rate that commands have set for this step, where it has another."""
+        rate = self.overrides.learning_rate(self.step)
+        if rate is not None and rate != self.rate:
+            self.state.learning_rate = self.steps.everywhere(np.float32(rate))
+            self.rate = rate
 
     def _resume_clock(self) -> None:
         self._say("running")
@@ -344,8 +391,8 @@ class _Loop:
                 if skipped > before:
                     self.teller.note(summary={"skipped": skipped})
             if report:
-                scores = self.setup.task.scores(told["sums"])
-                self.teller.records += [(end, "train", name, scores[name]) for name in self.setup.task.told]
+                scores = told["sums"].compute()
+                self.teller.records += [(end, "train", name, scores[name]) for name in self.setup.head.train_metrics]
             self._find_pace(end)
 
     def _find_pace(self, step: int) -> None:
@@ -361,14 +408,14 @@ class _Loop:
         self._read(0)
         self._flush(force=True)
         self._say("evaluating")
-        sums, params = self.steps.everywhere(self.steps.zeros()), self.state.params
+        sums, params = self.steps.everywhere(self.steps.empty()), self.state.params
         with Feed(self.setup.validation, self.steps) as feed:
             for step in range(count := len(self.setup.validation)):
                 batch = feed.take(step, 1, int(step + 1 < count)).batch
                 sums = self.steps.evaluate(params, sums, batch)
                 self._flush()
-        scores = self.setup.task.scores(jax.device_get(sums))
-        self.teller.records += [(self.step, "validation", name, scores[name]) for name in self.setup.task.reported]
+        scores = jax.device_get(sums).compute()
+        self.teller.records += [(self.step, "validation", name, scores[name]) for name in self.setup.head.eval_metrics]
         self._flush(force=True)
         self.evaluated = self.step
         self._resume_clock()
@@ -379,7 +426,7 @@ class _Loop:
         return self.peers.agree(without_gain(self._evaluations(), *self._metric()) >= self.train.patience)
 
     def _validation(self) -> list[Record]:
-        return self.store.records(self.id, split="validation")
+        return self.teller.recorded("validation")
 
     def _evaluations(self) -> dict[int, dict[str, float]]:
         """Step → metric → value, of the validation rows."""
@@ -390,7 +437,7 @@ class _Loop:
 
     def _metric(self) -> tuple[str, float]:
         """The metric that evaluations are compared by, and 1, or -1 where less is better."""
-        metric = self.train.metric or self.setup.task.headline
+        metric = self.train.metric or self.setup.head.monitor
         return metric, -1.0 if metric == "loss" else 1.0
 
     def _best(self) -> tuple[int, float] | None:
@@ -443,6 +490,8 @@ class _Loop:
             self._say("saving", f"step {self.step}")  # all wait for it
         with self._told_if_unsaved():
             self.saved = time.monotonic()
+            if self.peers.agree(bool(self.teller.records)):
+                raise unsaved(self.step, "the run store, whose records come first, cannot be written")
             self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush)
         if self.peers.count > 1:
             self._settle()
@@ -454,6 +503,7 @@ class _Loop:
             if (step := self.checkpoints.settle(self._flush)) is not None:
                 self.unsaved = ""
                 self.teller.tell(summary={"saved_step": step, "unsaved": ""})
+        self._tell_damage()
 
     @contextlib.contextmanager
     def _told_if_unsaved(self) -> Iterator[None]:
@@ -466,5 +516,13 @@ class _Loop:
             self.teller.tell(message=self.unsaved, summary={"unsaved": self.unsaved})
 
     def _tell_damage(self) -> None:
-        if self.checkpoints.damaged:
+        """Name checkpoints that were set aside, where there are new ones."""
+        if len(self.checkpoints.damaged) > self.named:
+            self.named = len(self.checkpoints.damaged)
             self.teller.tell(summary={"quarantined": self.checkpoints.damaged})
+            self._warn()
+
+    def _warn(self) -> None:
+        """Give the run its warnings, those of checkpoints that were set aside included."""
+        aside = [f"Checkpoint set aside, not used: {text}." for text in self.checkpoints.damaged]
+        self.teller.tell(summary={"warnings": [*self.setup.summary["warnings"], *aside]})

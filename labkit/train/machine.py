@@ -174,13 +174,13 @@ def calibrate(seconds: float = 2.0, renew: bool = False) -> Machine:
         renew: measure even if there is a fresh result.
     """
     device = jax.devices()[0]
-    place = cache_dir("machines") / f"{fingerprint(_name(device), _cores(), jax.__version__)[:16]}.json"
+    place = cache_dir("machines") / f"{fingerprint(processor(device), cores(), jax.__version__)[:16]}.json"
     if not renew and (known := _read(place)) is not None:
         return known
     share, cpu = seconds / 11, device.platform == "cpu"
     bandwidth = _traffic(share)
     machine = Machine(
-        name=_name(device),
+        name=processor(device),
         platform=device.platform,
         float32=max(_products(side, jnp.float32, share) for side in SIDES),
         bfloat16=max(_products(side, jnp.bfloat16, share) for side in SIDES),
@@ -204,7 +204,7 @@ def mixed_pays() -> bool:
     device = jax.devices()[0]
     if device.platform != "cpu":
         return False
-    place = cache_dir("machines") / f"mixed-{fingerprint(_name(device), jax.__version__)[:16]}.json"
+    place = cache_dir("machines") / f"mixed-{fingerprint(processor(device), jax.__version__)[:16]}.json"
     known = _answer(place)
     if known is None:
         known = _faster() >= PAYS
@@ -262,11 +262,13 @@ def memory_in_use() -> float:
     return float(told.get("bytes_in_use") or psutil.Process().memory_info().rss)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _name(device: Any) -> str:
+def processor(device: Any) -> str:
+    """What an accelerator, or the processor of this machine, is called."""
     if device.platform != "cpu":
         return device.device_kind
     try:

@@ -19,16 +19,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from labkit.base.errors import ConfigError
 
-#: Parameter name → the axis that ``model`` divides, counted from the end; the first rule that matches holds.
-RULES: tuple[tuple[str, int], ...] = (
-    ("*/query/*", -1),  # heads, and units of the feed-forward part, each on one device …
-    ("*/key/*", -1),
-    ("*/value/*", -1),
-    ("*/mlp_in/*", -1),
-    ("*/out/kernel", -2),  # … and summed up by the matrices that follow
-    ("*/mlp_out/kernel", -2),
-    ("*/word/embedding", -2),
-)
 #: Arrays smaller than this many elements are copied: dividing them costs more than it saves.
 LEAST = 2**12
 
@@ -40,13 +30,17 @@ class Placement:
     Args:
         mesh: with the axes ``data`` and ``model``.
         sharded: divide parameters and optimizer state over ``data`` as well.
+        rules: of the architecture, :attr:`labkit.models.base.ModelConfig.sharding`.
     """
 
     mesh: Mesh
     sharded: bool = False
+    rules: tuple[tuple[str, int], ...] = ()
 
     @classmethod
-    def of(cls, devices: int = 0, model: int = 1, sharded: bool = False) -> Placement | None:
+    def of(
+        cls, devices: int = 0, model: int = 1, sharded: bool = False, rules: tuple[tuple[str, int], ...] = ()
+    ) -> Placement | None:
         """The placement on so many devices (0: all there are); None on one, where there is nothing to place.
 
         Raises:
@@ -62,7 +56,7 @@ class Placement:
             return None
         auto = (AxisType.Auto, AxisType.Auto)  # the partitioner chooses how what lies between is divided
         mesh = jax.make_mesh((count // model, model), ("data", "model"), auto, devices=there[:count])
-        return cls(mesh, sharded)
+        return cls(mesh, sharded, rules)
 
     @property
     def data(self) -> int:
@@ -73,7 +67,7 @@ class Placement:
         """The same on no more devices than ``parts`` parts of a batch can be dealt out to; None on one."""
         model = self.mesh.shape["model"]
         data = math.gcd(self.data, parts)
-        return self if data == self.data else Placement.of(data * model, model, self.sharded)
+        return self if data == self.data else Placement.of(data * model, model, self.sharded, self.rules)
 
     @property
     def everywhere(self) -> NamedSharding:
@@ -86,7 +80,7 @@ class Placement:
         if math.prod(shape) < LEAST:
             return PartitionSpec()
         model = self.mesh.shape["model"]
-        axis = next((axis for pattern, axis in RULES if fnmatch.fnmatch(name, pattern)), None)
+        axis = next((axis for pattern, axis in self.rules if fnmatch.fnmatch(name, pattern)), None)
         if model > 1 and axis is not None and len(shape) >= -axis and shape[axis] % model == 0:
             axes[axis] = "model"
         if self.sharded:

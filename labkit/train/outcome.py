@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from labkit.base.registry import ByClass
+from labkit.data.pairs import TextPairs
+from labkit.data.tokens import Tokens
 from labkit.tasks import metrics
+from labkit.tasks.base import Head, ProblemType
+from labkit.tasks.lm import LanguageModel
+from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.rates import default_rate
 
 #: A model counts as no better than a constant answer within this share of what there is to gain.
@@ -32,30 +38,48 @@ class Constant(NamedTuple):
     share: float = 0.0  # of the training rows that are of the most frequent class
 
 
-def constant_of(task: Any, train: Any, validation: Any) -> Constant | None:
-    """What always giving the same answer would score on ``validation``; None for tasks that have none to compare.
+def constant_of(head: Head, train: Any, validation: Any) -> Constant | None:
+    """What a constant prediction would score on ``validation``; None for tasks that have none to compare with.
 
     Args:
-        task: joined to its data.
+        head: of the task.
         train, validation: the examples.
     """
-    aim = getattr(task.config, "aim", "")
-    if aim == "class":
-        return majority(len(task.classes), np.asarray(train.label), np.asarray(validation.label))
-    if aim == "labels":
-        known = [np.asarray(part.target)[np.asarray(part.label) >= 0] > 0.5 for part in (train, validation)]
-        return frequent_labels(*known, task.config.threshold)
-    if aim == "number":
-        return Constant("the mean", "r2", 0.0)
-    tokens = [getattr(part, "target", None) or part for part in (train, validation)]
-    if task.headline == "loss" and "perplexity" in task.reported and hasattr(tokens[0], "ids") and _causal(task):
-        return Constant("the token frequencies", "loss", _unigram(*tokens))
-    return None
+    of = CONSTANTS.get(type(head.config))
+    if of is None and head.config.problem_type is not None:
+        of = _BY_PROBLEM[head.config.problem_type]
+    return of(head, train, validation) if of else None
 
 
-def _causal(task: Any) -> bool:
-    """Whether the loss is over all tokens of a text, rather than over those that were masked."""
-    return not hasattr(task.config, "chosen")
+def _of_classes(head: Head, train: Any, validation: Any) -> Constant | None:
+    return majority(len(head.classes), np.asarray(train.label), np.asarray(validation.label))
+
+
+def _of_labels(head: Head, train: Any, validation: Any) -> Constant | None:
+    known = [np.asarray(part.target)[np.asarray(part.label) >= 0] > 0.5 for part in (train, validation)]
+    return frequent_labels(*known, head.config.threshold)
+
+
+def _of_numbers(head: Head, train: Any, validation: Any) -> Constant:
+    return Constant("the mean", "r2", 0.0)
+
+
+def _of_tokens(head: Head, train: Tokens, validation: Tokens) -> Constant:
+    return Constant("the token frequencies", "loss", _unigram(train, validation))
+
+
+def _of_targets(head: Head, train: TextPairs, validation: TextPairs) -> Constant:
+    return _of_tokens(head, train.target, validation.target)
+
+
+_Of = Callable[[Head, Any, Any], Constant | None]
+_BY_PROBLEM: dict[ProblemType, _Of] = {
+    ProblemType.CLASS: _of_classes,
+    ProblemType.LABELS: _of_labels,
+    ProblemType.NUMBER: _of_numbers,
+}
+#: Task → its best constant prediction, where that does not follow from its problem type.
+CONSTANTS: ByClass[_Of] = ByClass({LanguageModel: _of_tokens, Seq2Seq: _of_targets})
 
 
 def majority(classes: int, train: np.ndarray, labels: np.ndarray) -> Constant | None:

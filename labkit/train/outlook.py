@@ -68,8 +68,8 @@ class Outlook:
     def _inputs(self, rows: Rows, experiment: Experiment) -> tuple[Any, dict[str, Any]]:
         """What reads the rows, and its examples: those of before where nothing changed that they depend on."""
         task, model = experiment.task, experiment.model
-        reads = {name: value for name, value in task.to_dict().items() if name in _READS}
-        key = (id(rows), type(task), fingerprint(reads), getattr(model, "weights", ""), _places(model),
+        reads = {name: value for name, value in task.to_dict().items() if name in task.reading}
+        key = (id(rows), type(task), fingerprint(reads), model.weights, model.max_length,
                experiment.train.seed)  # fmt: skip
         if self._read is None or self._read[0] != key:
             folder = Path(self._folder.name) / fingerprint([str(part) for part in key])[:16]
@@ -77,12 +77,3 @@ class Outlook:
             examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
             self._read = (key, inputs, examples)
         return self._read[1], self._read[2]
-
-
-def _places(model: Any) -> int:
-    """Positions of a model, which bound a length that is left to the data."""
-    return getattr(model, "max_length", 0)
-
-
-#: Settings of tasks that decide how rows are read.
-_READS = ("max_length", "tokenizer", "vocabulary", "stride", "next_sentence")

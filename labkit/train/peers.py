@@ -79,7 +79,7 @@ class Listener(Store):
     def forget_after(self, run_id: str, step: int) -> None:
         pass
 
-    def take(self, run_id: str, step: int) -> list[Command]:
+    def take(self, run_id: str, step: int, but: str = "") -> list[Command]:
         return []
 
 

@@ -1,10 +1,11 @@
-"""The learning rate of a run that names none: by architecture, task, what is trained, and update rule."""
+"""Learning rate and batch size of a run that names none: by architecture, task, what is trained, and update rule."""
 
 from __future__ import annotations
 
 import fnmatch
-from typing import Any
 
+from labkit.models.base import ModelConfig
+from labkit.tasks.base import Task
 from labkit.train.optim import Optimizer
 
 #: Learning rate of an update rule ÷ that of AdamW. Lion's updates are all of size 1 (3 to 10 times smaller rates, Chen
@@ -13,14 +14,23 @@ from labkit.train.optim import Optimizer
 BY_RULE = {"adamw": 1.0, "lion": 0.2, "adafactor": 10.0, "sgd": 30.0, "muon": 1.0}
 
 
-def with_rate(optimizer: Optimizer, model: Any, task: Any) -> Optimizer:
+#: Examples in one step.
+BATCH = 32
+
+
+def default_batch(model: ModelConfig, task: Task) -> int:
+    """The default batch size: that of the task for new weights, :data:`BATCH` for pretrained ones."""
+    return BATCH if model.weights else task.fresh_batch
+
+
+def with_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> Optimizer:
     """``optimizer`` with the default learning rate where it has none."""
     if optimizer.learning_rate is not None:
         return optimizer
     return optimizer.replace(learning_rate=default_rate(optimizer, model, task))
 
 
-def default_rate(optimizer: Optimizer, model: Any, task: Any) -> float:
+def default_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> float:
     """The default learning rate for ``model`` on ``task``, to two digits; what ``optimizer`` trains and its rule
     decide, its own rate does not."""
     rates = model.rates

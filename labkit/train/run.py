@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import secrets
 import sys
-import threading
 import time
 from collections.abc import Generator
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.base import code, guard
+from labkit.base import code, guard, manifest
 from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, RunError
+from labkit.base.errors import ConfigError, RunError, WeightsError
+from labkit.train import liveness
 from labkit.train.experiment import Data, Experiment
-from labkit.train.store import RunInfo, Store
+from labkit.train.store import RunInfo, Store, make_room
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.data.rows import Rows
 
+#: The greatest learning rate: the optimizer computes in float32.
+GREATEST_RATE = 3e38
 _VERSIONS = ("labkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers", "datasets", "numpy")
 
 
@@ -43,14 +47,19 @@ class Run:
     def create(cls, store: Store, experiment: Experiment, rows: Rows) -> Self:
         """Enter a new run and keep its rows and its experiment; it does nothing until it is started."""
         from labkit.models import models
-        from labkit.tasks.classify import SINGLE
+        from labkit.tasks.metrics import SINGLE
 
         name = guard.title(experiment.name or models.name_of(experiment.model))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        classes = list(rows.spec.classes[:SINGLE]) if experiment.task.labelled else []
+        classes = list(rows.spec.classes[:SINGLE]) if experiment.task.problem_type else []
         info = store.create(run_id, name, experiment=dumps(experiment), summary={"classes": classes})
-        rows.save(info.folder / "data")
-        (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
+        try:
+            (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
+            rows.save(info.folder / "data")
+        except BaseException as error:  # such as a full disk: the run is in the list, and says why it cannot be started
+            with contextlib.suppress(RunError):
+                store.update(run_id, status="failed", error=f"{type(error).__name__}: {error}")
+            raise
         return cls(store, run_id)
 
     # --- watching ---------------------------------------------------------------------------------------------
@@ -116,11 +125,15 @@ class Run:
 
     def set(self, *, learning_rate: float | None = None, keep: str | None = None) -> int:
         """Change a running run: the greatest learning rate from the next step on (the schedule keeps its shape), or
-        which state becomes the model, "best" or "last"."""
-        if learning_rate is not None and (
-            not isinstance(learning_rate, int | float) or not 0 <= learning_rate < float("inf")
-        ):
-            raise ConfigError(f"learning_rate = {learning_rate!r}; it must be a number of 0 or more.")
+        which state becomes the model, "best" or "last".
+
+        A change holds until the next one is given, also where the run is resumed from an earlier checkpoint: then it
+        comes into force again at the step at which it first did (:class:`labkit.train.overrides.Overrides`).
+        """
+        if learning_rate is not None and not (_is_number(learning_rate) and 0 <= learning_rate <= GREATEST_RATE):
+            raise ConfigError(
+                f"learning_rate = {learning_rate!r}; it must be a number from 0 to {GREATEST_RATE:g} (float32)."
+            )
         if keep not in (None, "best", "last"):
             raise ConfigError(f"keep = {keep!r}; it must be 'best' or 'last'.")
         if learning_rate is None and keep is None:
@@ -145,20 +158,30 @@ class Run:
         Raises:
             RunError: it is being worked on, or has finished.
         """
-        info = self.info
-        if info.status not in ("created", "stopped", "failed", "lost"):
-            raise RunError(f"run {info.name!r} is {info.status}; it cannot be started.")
-        self.store.take(self.id, info.step)  # commands to the past
-        self.store.update(self.id, status="preparing", message="", heartbeat=time.time(), pid=None)
+        info = self.store.claim(
+            self.id, ("created", "stopped", "failed", "lost"), status="preparing", message="", heartbeat=time.time(),
+            pid=os.getpid(), watcher={}, **process_of(),
+        )  # fmt: skip
+        self.store.take(self.id, info.step, but="set")  # a stop or pause was for the session that has ended
         if detach or processes > 1:
             from labkit.train.worker import start
 
-            self.store.update(self.id, environment={}, pid=start(self.store, info, processes))
+            pid = start(self.store, info, processes)
+            watcher = liveness.process_record(pid)
+            # Until its worker has said so, the watching process is the one that works on the run.
+            mine = {} if self.info.pid != os.getpid() else {"pid": pid, "process": watcher, "environment": {}}
+            self.store.update(self.id, watcher=watcher, **mine)
         else:
             from labkit.train.loop import work
+            from labkit.train.teller import no_room
 
-            self.store.update(self.id, pid=os.getpid(), **process_of())
-            threading.Thread(target=work, args=(self.store, self.id), name=f"labkit {self.id}", daemon=True).start()
+            thread = liveness.Worker(
+                f"labkit {self.id}",
+                lambda: work(self.store, self.id),
+                lambda e: make_room(self.id) if no_room(e) else "",
+            )
+            liveness.THREADS[str(self.store.folder), self.id] = thread
+            thread.start()
         return self
 
     def wait(self, timeout: float | None = None) -> Self:
@@ -188,6 +211,8 @@ class Run:
         info = self.info
         if info.status == "failed":
             raise RunError(f"run {info.name!r} failed: {info.error}{' ' + info.cure if info.cure else ''}")
+        if info.status == "lost" and info.error:
+            raise RunError(f"run {info.name!r} could not write how it ended: {info.error} {info.cure}")
         if info.status == "lost":
             raise RunError(f"the process of run {info.name!r} has ended without a word. {info.cure}")
         return info.over
@@ -203,12 +228,36 @@ class Run:
         return code_of(self.experiment)
 
 
+def model_of(info: RunInfo) -> tuple[Path, int]:
+    """The folder of a run's trained model, and the time of that model in nanoseconds.
+
+    Raises:
+        RunError: there is no model yet.
+        WeightsError: it is the model of another run.
+    """
+    folder = info.folder / "model"
+    if not (folder / "labkit.toml").exists():
+        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
+    if (sealed := (manifest.read(folder) or {}).get("run", info.id)) != info.id:
+        raise WeightsError(
+            f"the folder of run {info.name!r} holds the model of run {str(sealed)[:100]!r}. Put its own model back, or "
+            "train it again."
+        )
+    stamps = [place.stat().st_mtime_ns for name in (manifest.NAME, "labkit.toml") if (place := folder / name).exists()]
+    return folder, max(stamps)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def code_of(experiment: Experiment) -> str:
     """The three lines of Python for an experiment; only settings that differ from the defaults are written."""
     from labkit.models import models
-    from labkit.tasks import tasks
+    from labkit.tasks import DEFAULT, tasks
     from labkit.train.experiment import Training
     from labkit.train.optim import Optimizer
+    from labkit.train.rates import default_batch
 
     def given(config: Any, plain: Any) -> dict[str, Any]:
         values, usual = config.to_dict(), plain.to_dict()
@@ -217,8 +266,9 @@ def code_of(experiment: Experiment) -> str:
     data, train = experiment.data, experiment.train
     name, task = models.name_of(experiment.model), tasks.name_of(experiment.task)
     model = code.call(code.item("lk.models", name), **experiment.model.to_dict())
-    rest = {} if task == "classify" else {"task": task}
-    rest |= {**given(train, Training()), **given(train.optimizer, Optimizer())}
+    rest = {} if task == DEFAULT else {"task": task}
+    usual = Training(batch_size=default_batch(experiment.model, experiment.task))
+    rest |= {**given(train, usual), **given(train.optimizer, Optimizer())}
     rest.pop("optimizer", None)
     rest |= given(experiment.task, type(experiment.task)())
     if data.accept_leakage:
@@ -245,15 +295,12 @@ def _data_lines(data: Data) -> list[str]:
 
 
 def process_of() -> dict[str, Any]:
-    """The environment of this process as a field of the run: versions, platform, and when the process began."""
-    import psutil
-
+    """This process as fields of the run: its identity, and its environment, versions and platform."""
     found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
     for package in _VERSIONS:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    found["process_started"] = psutil.Process().create_time()
     found["command"] = os.path.basename(sys.argv[0] or "python")
-    return {"environment": found}
+    return {"environment": found, "process": liveness.process_record()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from labkit.base.cache import write_atomic
 from labkit.base.config import dumps
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.base.guard import small_text
+from labkit.data.batch import Batches
 from labkit.data.rows import Rows
 from labkit.models import lora, sentence, weights
+from labkit.models.base import ModelConfig
 from labkit.models.parts import compute_dtype
-from labkit.tasks.lm import LanguageModel
-from labkit.tasks.pretrain import Pretrain
+from labkit.tasks.base import Head
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.flops import work_of
-from labkit.train.inputs import Numbers, Texts, inputs_of, opened, with_length
+from labkit.train.inputs import Inputs, inputs_of, opened, with_length
 from labkit.train.machine import mixed_pays
 from labkit.train.mesh import Placement
 from labkit.train.optim import Optimizer
@@ -52,12 +53,12 @@ class Plan:
     """An experiment with its data read and its steps ready to compile. No weight exists yet."""
 
     experiment: Experiment
-    task: Any  # joined to its data, such as a Classification
-    model: Any  # its config, with the sizes that come from the data
-    computed: Any  # the same with the precision that training computes in
-    inputs: Texts | Numbers
-    batches: Any
-    validation: Any
+    head: Head
+    model: ModelConfig  # with the sizes that come from the data
+    computed: ModelConfig  # the same with the precision that training computes in
+    inputs: Inputs
+    batches: Batches
+    validation: Batches
     steps: Steps
     most: int  # updates in one call of the compiled step
     summary: dict[str, Any]  # what the store is told
@@ -65,9 +66,9 @@ class Plan:
     def weights(self) -> Params:
         """The parameters to start from: the pretrained ones, or new ones by the seed."""
         rngs = nnx.Rngs(self.experiment.train.seed)
-        module = self.task.module(self.computed, rngs)
+        module = self.head.init(self.computed, rngs)
         if self.model.weights:
-            self.task.check_loaded(self.model.load(module.trunk))
+            self.head.check_loaded(self.model.load(module.trunk))
         _adapt(module, self.experiment.train.optimizer, rngs)
         return flatten(nnx.to_pure_dict(nnx.split(module)[1]))
 
@@ -103,7 +104,7 @@ def prepare(
 def plan_of(
     experiment: Experiment,
     rows: Rows,
-    inputs: Any,
+    inputs: Inputs,
     examples: dict[str, Any],
     say: Callable[[str], None] = lambda text: None,
     parts: int | None = None,
@@ -111,11 +112,18 @@ def plan_of(
 ) -> Plan:
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
-    experiment, train = with_length(experiment, getattr(inputs, "max_length", None)), experiment.train
-    placement = Placement.of(train.devices, train.model_parallel, train.sharded)
+    experiment, train = with_length(experiment, inputs.max_length), experiment.train
+    placement = Placement.of(train.devices, train.model_parallel, train.sharded, experiment.model.sharding)
     sized = inputs.sized(experiment.model)
     model = sized.replace(dtype=peers.agree(with_precision(sized).dtype)) if peers.count > 1 else with_precision(sized)
     parts = parts or (placement.data if placement else 1)
+    known = examples["train"]
+    target = known.target if experiment.task.problem_type else None
+    head = experiment.task.build(rows.spec.classes, known.label, inputs.tokenizer, target)
+    if target is not None:
+        examples = {
+            name: replace(part, target=head.batch_target(part.target, part.label)) for name, part in examples.items()
+        }
     batches, layout = inputs.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
     validation, _ = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
     if placement and (placement := placement.dividing(parts)) is None and train.devices:
@@ -125,46 +133,42 @@ def plan_of(
         )
     if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
         raise ConfigError(f"{placement.mesh.size} devices leave some of the {peers.count} processes without work.")
-    aims = getattr(experiment.task, "aim", "class") != "class"  # several labels or numbers, rather than one class
-    known = {"target": examples["train"].target} if aims else {}
     if (total := train.epochs * batches.steps_per_epoch) > STEPS:
         raise ConfigError(
             f"{train.epochs:,} epochs of {batches.steps_per_epoch:,} steps are {total:,} steps; a run has at most "
             f"{STEPS:,}. Take fewer epochs or a larger batch_size."
         )
-    classes, tokenizer = rows.spec.classes, getattr(inputs, "tokenizer", None)
-    task = experiment.task.bind(classes, examples["train"].label, tokenizer, **known)
     say("making the model")
-    module = nnx.eval_shape(lambda: _adapt(task.module(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
-    steps = steps_of(experiment, task, module, batches, placement)
+    module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
+    steps = steps_of(experiment, head, module, batches, placement)
     most = updates_per_call(steps, batches)
     # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the same.
     steps.report_every = max(steps.report_every, min(most, batches.steps_per_epoch // 4))
     sizes = {name: math.prod(leaf.shape) for name, leaf in steps.shapes.items()}
     summary = {
         "parameters": sum(sizes.values()),
-        "reported": list(task.reported),
+        "reported": list(head.eval_metrics),
         "trainable": sum(sizes[name] for name in steps.moving),
         "shapes": [list(shape) for shape in batches.shapes],
         "padding_share": round(batches.padding_share, 4),
         "layout": layout,
         "updates_per_call": most,
-        "truncated": getattr(examples["train"], "truncated", 0),
+        "truncated": examples["train"].truncated,
         "truncation": (cut := truncation(inputs, rows["train"], examples["train"])),
-        "constant": constant_of(task, examples["train"], examples["validation"]),
-        "warnings": [*([message(cut)] if cut else []), *_fresh(experiment.model, task)],
+        "constant": constant_of(head, examples["train"], examples["validation"]),
+        "warnings": [*([message(cut)] if cut else []), *_fresh(experiment.model, head)],
         "train_rows": len(examples["train"]),
         "precision": model.dtype if model.dtype == "mixed" else str(compute_dtype(model.dtype)),
         "device": str(jax.devices()[0].device_kind),
         "devices": placement.mesh.size if placement else 1,
         "parts": parts,
     }
-    return Plan(experiment, task, sized, model, inputs, batches, validation, steps, most, summary)
+    return Plan(experiment, head, sized, model, inputs, batches, validation, steps, most, summary)
 
 
-def _fresh(model: Any, task: Any) -> list[str]:
+def _fresh(model: ModelConfig, head: Head) -> list[str]:
     """What to warn of where pretrained weights lack a part that the task reads."""
-    parts = [part for part in model.fresh_parts() if f"trunk/{part}/" not in task.unused]
+    parts = [part for part in model.fresh_parts() if f"trunk/{part}/" not in head.unused]
     return [f"The pretrained weights have no {part}: it starts from random values, as the head does." for part in parts]
 
 
@@ -175,23 +179,25 @@ def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
     return module
 
 
-def steps_of(experiment: Experiment, task: Any, module: Any, batches: Any, placement: Placement | None = None) -> Steps:
+def steps_of(
+    experiment: Experiment, head: Head, module: Any, batches: Batches, placement: Placement | None = None
+) -> Steps:
     """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists."""
     train, top = experiment.train, experiment.model.depth + 1
     return Steps(
-        task, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
+        head, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
         total=train.epochs * batches.steps_per_epoch, report_every=max(1, batches.steps_per_epoch // REPORTS),
         accumulate=train.accumulate, placement=placement,
     )  # fmt: skip
 
 
-def with_precision(model: Any) -> Any:
+def with_precision(model: ModelConfig) -> ModelConfig:
     """The config with "auto" precision settled for training: products of bfloat16 on a CPU where they were measured to
     be faster; elsewhere the model settles it by the hardware."""
     return model.replace(dtype="mixed") if model.dtype == "auto" and mixed_pays() else model
 
 
-def updates_per_call(steps: Steps, batches: Any) -> int:
+def updates_per_call(steps: Steps, batches: Batches) -> int:
     """How many updates the compiled step can make in one call: several where one is over before the host can give the
     next, and all batches have one shape."""
     if len(batches.shapes) != 1:
@@ -201,7 +207,7 @@ def updates_per_call(steps: Steps, batches: Any) -> int:
     return MANY if work_of(steps.trace("train", steps.abstract_state(), batch).jaxpr.jaxpr).flops < small else 1
 
 
-def shapes_of(batches: Any, steps: Steps, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
+def shapes_of(batches: Batches, steps: Steps, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
     """What the batches look like, one of each shape, to compile for; ``stacked``: so many on a first axis."""
     first, found = batches.at(0), []
     for shape in batches.shapes:
@@ -224,47 +230,47 @@ def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct(size, np.dtype(kind)) for name, (size, kind) in kinds.items()}
 
 
-def save_model(setup: Plan, params: Params, folder: Path) -> None:
+def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None:
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
-    names. ``labkit.toml`` and ``labkit.json`` beside it say what was done and what the outputs are called."""
-    optimizer, task = setup.experiment.train.optimizer, setup.task
+    names. ``labkit.toml`` and ``labkit.json`` beside it say what was done and what the outputs are called. ``origin``,
+    such as run and step, is sealed with it."""
+    optimizer, head = setup.experiment.train.optimizer, setup.head
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
-    merged = task.finished(merged) if hasattr(task, "finished") else merged
-    merged = {name: value for name, value in merged.items() if not name.startswith(task.unused)}
+    bias = head.output_bias(merged) if "head/bias" in merged else None
+    merged = {name: value for name, value in head.finalize(merged).items() if not name.startswith(head.unused)}
     facts = {
         "reads": setup.inputs.kind,
-        "shape": list(getattr(setup.model, "input_shape", ())),
-        "classes": task.classes,
+        "shape": list(setup.model.input_shape or ()),
+        "classes": head.classes,
+        **({"offset": bias.tolist()} if bias is not None else {}),  # of which float32 may keep too little
     }
-    if hasattr(setup.model, "save"):
+    if setup.model.published:
         own = setup.inputs.tokenizer
-        task.save(merged, setup.model, folder, weights.Specials(own.pad_id, own.cls_id, own.end_ids, own.start_id))
+        assert own is not None
+        head.save(merged, setup.model, folder, weights.Specials(own.pad_id, own.cls_id, own.end_ids, own.start_id))
     else:
-        weights.save_own(merged, folder, task.described())
-    if isinstance(setup.inputs, Texts):
+        weights.save_own(merged, folder, head.get_config())
+    if setup.inputs.tokenizer is not None:
         _export_tokenizer(setup, folder)
     else:
         setup.inputs.save(folder)
     write_atomic(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
-    manifest.seal(folder)
+    manifest.seal(folder, **origin)
 
 
 def _export_tokenizer(setup: Plan, folder: Path) -> None:
     """Write the tokenizer, with which other programs make the tokens that this model reads; once more beside an encoder
     in a folder of its own."""
-    task, model = setup.experiment.task, setup.model
-    writes, hides = isinstance(task, LanguageModel), isinstance(task, Pretrain)
-    longest = model.max_length if writes or hides else task.max_length
+    task, model, tokenizer = setup.experiment.task, setup.model, setup.inputs.tokenizer
+    longest = model.max_length if task.whole_length else task.max_length
     encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
     for place in {folder, encoder}:
-        setup.inputs.tokenizer.export(
-            place, longest, types=model.reads_types, prompts=writes, read_special=writes or hides
-        )
+        tokenizer.export(place, longest, types=model.reads_types, prompts=task.writes, read_special=task.reads_special)
 
 
-def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | Numbers]:
-    """The model that :func:`save_model` wrote, with its head; its task; and what it reads with.
+def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]:
+    """The model that :func:`save_model` wrote, with its head; that head; and what it reads with.
 
     Raises:
         WeightsError: a file is missing or damaged, or the weights do not fit.
@@ -280,17 +286,31 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Any, Texts | 
         raise WeightsError(f"{FACTS} of {folder.name!r} names no classes: {error!r}. Export the model again.") from None
     inputs = opened(experiment, folder, kind, shape)
     model = inputs.sized(experiment.model)
-    task = experiment.task.restored(classes, getattr(inputs, "tokenizer", None))
-    module = nnx.eval_shape(lambda: task.module(model, nnx.Rngs(0)))
-    if hasattr(model, "save"):
+    head = experiment.task.restore(classes, inputs.tokenizer)
+    module = nnx.eval_shape(lambda: head.init(model, nnx.Rngs(0)))
+    if model.published:
         model.load(module.trunk, folder)
-        task.load_head(module, folder, model)
-        _fill_unused(module, task.unused, folder)
+        head.load(module, folder, model)
+        _fill_unused(module, head.unused, folder)
         for path, value in weights.flatten(module).items():  # the head's too
-            weights.check_values(np.asarray(value), "/".join(path), folder)
+            limit = head.largest if path[0] == "head" else weights.LARGEST
+            weights.check_values(np.asarray(value), "/".join(path), folder, limit)
     else:
-        weights.load_own(module, folder)
-    return module, task, inputs
+        weights.load_own(module, folder, head.largest)
+    if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
+        head = replace(head, bias=bias)
+    return module, head, inputs
+
+
+def _offset(told: Any, module: Any) -> np.ndarray | None:
+    """The bias of the last layer, f64[k], as the model's folder tells it, where it is that of the weights."""
+    if module.head.bias is None or not isinstance(told, list):
+        return None
+    rounded = np.asarray(module.head.bias[...], np.float64)
+    if len(told) != len(rounded) or not all(isinstance(value, float) for value in told):
+        return None
+    step = np.spacing(np.abs(rounded).astype(np.float32))
+    return np.array(told) if np.all(np.abs(np.array(told) - rounded) <= step) else None
 
 
 def _fill_unused(module: nnx.Module, unused: tuple[str, ...], folder: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from labkit.base.shapes import Array, Float, Int, PRNGKeyArray
+from labkit.tasks.base import Head, MetricState
 from labkit.train.compilation import cache_hits
 from labkit.train.mesh import Placement
 from labkit.train.optim import Optimizer, decays
@@ -40,7 +41,7 @@ class State:
     optimizer: Any
     key: PRNGKeyArray  # never changes: randomness is a function of (key, step)
     learning_rate: Float[Array, ""]  # the greatest rate; a command may change it without a new compilation
-    sums: Any  # metric sums since the last report
+    sums: MetricState  # metric sums since the last report
     skipped: Int[Array, ""]  # updates not applied because the gradient was not finite
 
     @property
@@ -59,7 +60,7 @@ class Steps:
     """The steps of one task, model and optimizer, compiled once per batch shape.
 
     Args:
-        task: a task joined to its data, such as :class:`labkit.tasks.classify.Classification`.
+        task: the head of a task, joined to its data.
         module: the model with its head; only its structure and the parameters' shapes are used, so it may be abstract
             (``nnx.eval_shape``).
         optimizer: settings of the optimizer.
@@ -73,7 +74,7 @@ class Steps:
 
     def __init__(
         self,
-        task: Any,
+        task: Head,
         module: nnx.Module,
         optimizer: Optimizer,
         layer_of: Callable[[str], int | np.ndarray],
@@ -100,7 +101,7 @@ class Steps:
         self.transform = optimizer.build({name: decays(name) for name in self.moving}, matrices)
         begins = {name: _like(optimizer.begins(layer_of(name), top, total), self.shapes[name]) for name in self.moving}
         self._begins = begins if optimizer.unfreeze else {}
-        self.zeros = jax.jit(task.zeros)
+        self.empty = jax.jit(task.empty)
         self.compilations, self.from_cache, self.compile_seconds = 0, 0, 0.0
         self.reasons: list[str] = []  # why each compilation after the first of its kind was needed
         self._compiled: dict[str, dict[Any, Any]] = {"train": {}, "many": {}, "evaluate": {}}
@@ -144,7 +145,7 @@ class Steps:
             optimizer=self.transform.init(moving),
             key=jax.random.key(seed),
             learning_rate=jnp.float32(self.optimizer.learning_rate),
-            sums=self.zeros(),
+            sums=self.empty(),
             skipped=jnp.zeros((), jnp.int32),
         )
 
@@ -202,7 +203,7 @@ class Steps:
         moved = _choose(finite, moved, state.moving)
         fresh = state.step % self.report_every == 0
         sums = jax.tree.map(lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.sums)
-        sums = _choose(finite, _merge(sums, counts), sums)
+        sums = _choose(finite, sums.merge(counts), sums)
         new = State(
             step=state.step + 1,
             moving=moved,
@@ -290,8 +291,8 @@ class Steps:
             return state
         return jax.lax.with_sharding_constraint(state, self.placement.state(state))
 
-    def _evaluate(self, params: Params, sums: Any, batch: dict[str, Array]) -> Any:
-        sums = _merge(sums, self.task.loss(self.module(params), batch, None)[2])
+    def _evaluate(self, params: Params, sums: MetricState, batch: dict[str, Array]) -> MetricState:
+        sums = sums.merge(self.task.loss(self.module(params), batch, None)[2])
         if self.placement is None:
             return sums
         return jax.lax.with_sharding_constraint(sums, self.placement.everywhere)
@@ -330,14 +331,9 @@ class Steps:
         """``count`` updates in one call (see :meth:`_many`). ``state`` is donated."""
         return self.compile("many", state, batches, count)(state, batches, count)
 
-    def evaluate(self, params: Params, sums: Any, batch: dict[str, Array]) -> Any:
+    def evaluate(self, params: Params, sums: MetricState, batch: dict[str, Array]) -> MetricState:
         """Add a batch to the metric sums (donated)."""
         return self.compile("evaluate", params, sums, batch)(params, sums, batch)
-
-
-def _merge(sums: Any, more: Any) -> Any:
-    """Metric sums over the examples of both."""
-    return jax.tree.map(jnp.add, sums, more)
 
 
 def _between(layer: int | np.ndarray, top: int) -> bool:

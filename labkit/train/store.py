@@ -2,24 +2,38 @@
 
 The loop writes records and reads commands; panels, the command line and :class:`labkit.train.run.Run` read records
 and write commands. Several processes may do so at once (WAL mode). Every method is one short transaction.
+
+Every row has a checksum (:mod:`labkit.train.database`), and every run folder a copy of the rows of its run
+(:mod:`labkit.train.journal`). What is damaged is noticed and restored from there (:mod:`labkit.train.rebuild`).
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
-import sqlite3
+import shutil
+import struct
 import threading
 import time
-from collections.abc import Iterable, Iterator
+import tomllib
+import weakref
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from labkit.base import guard
+from labkit.base import guard, lock
 from labkit.base.cache import writable
 from labkit.base.errors import RunError, nearest
+from labkit.train import database, journal, liveness, rebuild
+from labkit.train.database import SEALED, Damaged, StoreError, seal_of
+from labkit.train.liveness import SILENCE
+
+__all__ = ["OVER", "SILENCE", "STATUSES", "Command", "Damaged", "Record", "RunInfo", "Store", "StoreError"]
 
 #: What a run can be doing. The last four are final, unless the run is resumed.
 STATUSES = (
@@ -27,21 +41,15 @@ STATUSES = (
     "finished", "stopped", "failed", "lost",
 )  # fmt: skip
 OVER = frozenset(STATUSES[-4:])
-#: Seconds without a sign of life after which a run whose process is gone counts as lost.
-SILENCE = 5.0
+#: Seconds that a repair of the store by another process is waited for.
+REPAIR = 60.0
+#: Bytes free on a disk below which it counts as full.
+FULL = 1 << 20
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, number INTEGER, created REAL, info TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS records (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, step INTEGER NOT NULL, split TEXT NOT NULL,
-    name TEXT NOT NULL, value REAL, time REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS records_of_run ON records (run, seq);
-CREATE INDEX IF NOT EXISTS records_of_split ON records (run, split, seq);
-CREATE TABLE IF NOT EXISTS commands (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, name TEXT NOT NULL, value TEXT, time REAL NOT NULL,
-    taken INTEGER);
-CREATE INDEX IF NOT EXISTS commands_waiting ON commands (run) WHERE taken IS NULL;
-"""
+Found = TypeVar("Found")
+_LOG = logging.getLogger("labkit.store")
+#: Connections that are open in this process.
+_OPEN: weakref.WeakSet[database.Connection] = weakref.WeakSet()
 
 
 class Record(NamedTuple):
@@ -67,7 +75,11 @@ class Command(NamedTuple):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Everything the store knows about a run besides its records. Times are seconds since 1970."""
+    """Everything the store knows about a run besides its records. Times are seconds since 1970.
+
+    ``process`` identifies the process that works on it, ``watcher`` the one that supervises that, as
+    :func:`labkit.train.liveness.process_record` describes them.
+    """
 
     id: str
     name: str
@@ -79,6 +91,8 @@ class RunInfo:
     ended: float | None = None
     heartbeat: float | None = None
     pid: int | None = None
+    process: dict[str, Any] = field(default_factory=dict)
+    watcher: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     steps: int = 0
     epoch: int = 0
@@ -97,75 +111,41 @@ class RunInfo:
         """True when no process works on the run any more."""
         return self.status in OVER
 
-
-class StoreError(RunError, sqlite3.OperationalError):
-    """The run store cannot be opened, read or written: no right to do so, no room, locked for too long."""
-
-
-class _Cursor(sqlite3.Cursor):
-    """A cursor whose errors are labkit's, and name the file."""
-
-    def execute(self, *args: Any) -> sqlite3.Cursor:
-        with self._named():
-            return super().execute(*args)
-
-    def executemany(self, *args: Any) -> sqlite3.Cursor:
-        with self._named():
-            return super().executemany(*args)
-
-    def executescript(self, *args: Any) -> sqlite3.Cursor:
-        with self._named():
-            return super().executescript(*args)
-
-    def fetchone(self) -> Any:
-        with self._named():
-            return super().fetchone()
-
-    def fetchall(self) -> list[Any]:
-        with self._named():
-            return super().fetchall()
-
-    def __next__(self) -> Any:
-        with self._named():
-            return super().__next__()
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        file = str(self.connection.file)  # type: ignore[attr-defined]
+    def settings(self, *sections: str) -> dict[str, Any]:
+        """A section of the experiment as it is written, or all of it; empty where it cannot be read."""
         try:
-            yield
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.OperationalError as error:
-            raise _unusable(file, error) from error
-        except sqlite3.DatabaseError as error:
-            raise RunError(
-                f"the run store {file!r} is damaged: {error}. Move this file away, or set LABKIT_FOLDER to another "
-                "folder; the folders of the runs stay as they are."
-            ) from error
+            found: Any = tomllib.loads(self.experiment)
+        except (tomllib.TOMLDecodeError, RecursionError):
+            return {}
+        for section in sections:
+            found = found.get(section)
+            if not isinstance(found, dict):
+                return {}
+        return found
 
 
-class _Connection(sqlite3.Connection):
-    file = Path()
-
-    def cursor(self, factory: Any = _Cursor) -> Any:
-        return super().cursor(factory)
-
-    def execute(self, *args: Any) -> Any:
-        return self.cursor().execute(*args)
-
-    def executemany(self, *args: Any) -> Any:
-        return self.cursor().executemany(*args)
-
-    def executescript(self, *args: Any) -> Any:
-        return self.cursor().executescript(*args)
+#: Field of :class:`RunInfo` → the types that its value may have; the others are text.
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("started", "ended", "heartbeat"), (int, float, type(None))),
+    **dict.fromkeys(("step", "steps", "epoch", "epochs", "compilations"), (int,)),
+    **dict.fromkeys(("environment", "summary", "process", "watcher"), (dict,)),
+    "pid": (int, type(None)),
+    "compile_seconds": (int, float),
+}
 
 
-def _unusable(file: str, error: Exception) -> StoreError:
-    return StoreError(
-        f"the run store {file!r} cannot be used: {error}. Check the rights and the free space of its folder, or set "
-        "LABKIT_FOLDER to another."
-    )
+def _guarded(method: Callable[..., Found]) -> Callable[..., Found]:
+    """A method of the store that repairs what it finds damaged and tries again."""
+
+    @functools.wraps(method)
+    def call(self: Store, *args: Any, **kwargs: Any) -> Found:
+        try:
+            return method(self, *args, **kwargs)
+        except Damaged as error:
+            self._repair(error)
+            return method(self, *args, **kwargs)
+
+    return call
 
 
 class Store:
@@ -174,6 +154,12 @@ class Store:
     Args:
         folder: the lab folder; by default ``LABKIT_FOLDER``, else ``.labkit`` in the working directory.
             It is made on first use, with a folder per run below it.
+
+    Attributes:
+        notes: what was found damaged, and what became of it, a sentence each.
+        trouble: why a run of this process cannot write to it now; empty when it can.
+        waited: seconds for which it has waited for room since it last could.
+        unwritten: names of commands to a run of this process that could not be written.
 
     Raises:
         FolderError: the folder cannot be made or written.
@@ -186,120 +172,335 @@ class Store:
         with writable("lab folder", self.folder, "LABKIT_FOLDER"):
             self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / "runs.sqlite"
+        self.notes: list[str] = []
+        self.trouble, self.waited = "", 0.0
+        self.unwritten: list[str] = []
         self._local = threading.local()
-        self._db().executescript(_SCHEMA)
+        self._copied: dict[str, int] = {}  # run → sequence number up to which its folder has its records
+        self._open()
 
     def __repr__(self) -> str:
         return f"<run store: {len(self.runs())} runs>"
 
-    def _db(self) -> sqlite3.Connection:
-        """This thread's connection, opened anew after a fork."""
-        if getattr(self._local, "pid", None) != os.getpid():
-            try:
-                db = sqlite3.connect(self.path, timeout=60.0, isolation_level=None, factory=_Connection)
-            except sqlite3.OperationalError as error:
-                raise _unusable(str(self.path), error) from error
-            db.file = self.path
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            self._local.db, self._local.pid = db, os.getpid()
-        return self._local.db
+    def _db(self) -> database.Connection:
+        """This thread's connection, opened anew after a fork and where the file is another one now."""
+        local = self._local
+        if getattr(local, "pid", None) != os.getpid() or local.db.stamp != database.stamp_of(self.path):
+            self._connect()
+        return local.db
+
+    @_guarded
+    def _open(self) -> None:
+        self._db()
+
+    def _connect(self) -> None:
+        if not self.folder.is_dir():
+            raise database.unusable(self.path, "its folder is gone")
+        now = database.stamp_of(self.path)
+        for db in [db for db in _OPEN if db.file == self.path and db.stamp != now]:
+            database.abandon(db)
+            _OPEN.discard(db)
+        if rebuild.is_removed(self.path):
+            with self._locked():
+                if rebuild.is_removed(self.path):
+                    rebuild.set_aside(self.path)
+        db = database.connect(self.path)
+        _OPEN.add(db)
+        self._local.db, self._local.pid = db, os.getpid()
+        if strangers := rebuild.missing(db, self.folder):
+            alone = not db.execute("SELECT 1 FROM runs").fetchone()
+            entered, lost = rebuild.adopt(db, strangers)
+            if entered and alone:
+                self._note(f"the run store was missing or empty; it was made again with {len(entered)} runs.")
+            elif entered:
+                self._note(f"runs that the run store did not know were taken from their folders: {', '.join(entered)}.")
+            for note in lost:
+                self._note(note)
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of those who replace the database."""
+        held = lock.exclusive(self.path.with_suffix(".lock"), REPAIR)
+        with writable("lab folder", self.folder, "LABKIT_FOLDER"), held:
+            yield
+
+    def _repair(self, error: Damaged) -> None:
+        """Restore damaged rows, or the whole database, from the run folders."""
+        with (
+            writable("lab folder", self.folder, "LABKIT_FOLDER"),
+            lock.exclusive(self.path.with_suffix(".lock"), REPAIR),
+        ):
+            if why := database.problems(self.path):
+                for db in [db for db in _OPEN if db.file == self.path]:
+                    database.abandon(db)
+                    _OPEN.discard(db)
+                notes = rebuild.replace(self.path, why)
+            else:
+                notes = rebuild.mend(self.path, error.run)
+        self._local.pid = None  # a query that has failed holds on to the state before the repair
+        for note in notes:
+            self._note(note)
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+            _LOG.warning("%s: %s", self.folder.name, note)
+
+    @contextmanager
+    def _write(self) -> Iterator[database.Connection]:
         db = self._db()
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db
+            db.execute("COMMIT")
         except BaseException:
-            db.rollback()
+            if db.in_transaction:
+                db.rollback()
             raise
-        db.execute("COMMIT")
 
     # --- runs -------------------------------------------------------------------------------------------------
 
+    @_guarded
     def create(self, run_id: str, name: str, **values: Any) -> RunInfo:
         """Enter a new run; its folder is ``<lab folder>/<id>``. Raises :class:`RunError` if the id is taken."""
         now, run_id = time.time(), guard.run_id(run_id)
         with self._write() as db:
+            if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
+                raise RunError(f"there is a run {run_id!r} already in {self.folder.name}.")
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
-            info = json.dumps({"name": name, "status": "created", **values})
-            try:
-                db.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run_id, number, now, info))
-            except sqlite3.IntegrityError:
-                raise RunError(f"there is a run {run_id!r} already in {self.folder.name}.") from None
-        with writable("lab folder", self.folder, "LABKIT_FOLDER"):
-            (self.folder / run_id).mkdir(exist_ok=True)
+            with writable("lab folder", self.folder, "LABKIT_FOLDER"):
+                (self.folder / run_id).mkdir(exist_ok=True)
+            rebuild.put_run(db, (run_id, number, now, {"name": name, "status": "created", **values}, 0))
+            self._copy(db, run_id)
         return self.run(run_id)
 
+    @_guarded
     def run(self, run_id: str) -> RunInfo:
-        """The run with this id, or the newest with this name; raises :class:`RunError` if there is none."""
-        row = self._db().execute("SELECT id, created, info FROM runs WHERE id = ?", (run_id,)).fetchone()
-        if row:
-            return self._info(*row)
-        known = self.runs()
+        """The run with this id, or the newest with this name; raises :class:`RunError` if there is none, or if its
+        row is damaged and nothing can restore it."""
+        query = f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs WHERE id = ?"
+        row = self._db().execute(query, (run_id,)).fetchone()
+        if row and (info := self._read(row)) is not None:
+            return info
+        known, hidden = self._all()
+        if run_id in hidden:
+            raise RunError(f"run {run_id!r} of {self.folder.name} cannot be read: its row in the run store is damaged.")
         for info in known:
-            if info.name == run_id:
+            if run_id in (info.id, info.name):
                 return info
         hint = nearest(run_id, [name for info in known for name in (info.id, info.name)])
         raise RunError(f"no run {run_id!r} in {self.folder.name}.{hint} `labkit runs` lists them.")
 
     def runs(self) -> list[RunInfo]:
-        """All runs, newest first."""
-        rows = self._db().execute("SELECT id, created, info FROM runs ORDER BY number DESC").fetchall()
-        return [self._info(*row) for row in rows]
+        """All runs that can be read, newest first; ``notes`` names the others."""
+        found, hidden = self._all()
+        for run_id in hidden:
+            self._note(f"run {run_id!r} cannot be read: its row in the run store is damaged.")
+        return found
 
+    def _all(self) -> tuple[list[RunInfo], list[str]]:
+        """The runs that can be read, and the ids of those that cannot, even after a repair."""
+        found, hidden = self._listed()
+        if hidden:
+            self._repair(Damaged(self.path, "checksums are wrong", hidden[0]))
+            self._connect()  # which enters the folders of runs whose rows have lost their ids
+            found, hidden = self._listed()
+        return found, hidden
+
+    @_guarded
+    def _listed(self) -> tuple[list[RunInfo], list[str]]:
+        query = f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs ORDER BY number DESC"
+        rows = self._db().execute(query).fetchall()
+        if len({row[0] for row in rows}) < len(rows):
+            raise Damaged(self.path, "a run is there twice")
+        read = [(str(row[0]), self._read(row)) for row in rows]
+        return [info for _, info in read if info is not None], [run for run, info in read if info is None]
+
+    @_guarded
     def update(self, run_id: str, **values: Any) -> None:
         """Change fields of :class:`RunInfo`; in ``summary`` the given keys are merged with those there."""
         with self._write() as db:
             self._change(db, run_id, values)
 
-    def _change(self, db: sqlite3.Connection, run_id: str, values: dict[str, Any]) -> None:
-        row = db.execute("SELECT info FROM runs WHERE id = ?", (run_id,)).fetchone()
+    @_guarded
+    def claim(self, run_id: str, statuses: Collection[str], **values: Any) -> RunInfo:
+        """Change fields of a run that is in one of ``statuses``, and on which nobody works; returns it as it was.
+
+        Raises:
+            RunError: it is being worked on, or has another status.
+        """
+        with self._write() as db:
+            info = self._read(self._row(db, run_id))
+            if info is None:
+                raise Damaged(self.path, "its row has a wrong checksum", run_id)
+            if info.status not in statuses:
+                state = info.status + ("" if info.over else liveness.described(info))
+                raise RunError(f"run {info.name!r} is {state}; it cannot be started.")
+            with writable("lab folder", self.folder, "LABKIT_FOLDER"):
+                free = lock.is_free(info.folder / "lock")
+            if not free:
+                raise RunError(f"run {info.name!r} is being worked on by a process that holds its lock.")
+            self._change(db, run_id, values)
+        return info
+
+    def _row(self, db: database.Connection, run_id: str) -> tuple[Any, ...]:
+        row = db.execute(f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
             raise RunError(f"no run {run_id!r} in {self.folder.name}.")
-        info = json.loads(row[0])
-        if "summary" in values:
-            values = {**values, "summary": {**info.get("summary", {}), **values["summary"]}}
-        db.execute("UPDATE runs SET info = ? WHERE id = ?", (json.dumps({**info, **values}), run_id))
+        return row
 
-    def _info(self, run_id: str, created: float, text: str) -> RunInfo:
-        known = {item.name for item in fields(RunInfo)}
-        values = {key: value for key, value in json.loads(text).items() if key in known}
-        info = RunInfo(**{**values, "id": run_id, "folder": self.folder / run_id, "created": created})
-        if not info.over and _dead(info):
-            again = f"lk.open_run({run_id!r}).resume(), or `labkit train --resume {run_id}`"
-            cure = f"Resume it from its last checkpoint: {again}."
-            object.__setattr__(info, "status", "lost")
-            object.__setattr__(info, "cure", cure)
+    def _change(self, db: database.Connection, run_id: str, values: dict[str, Any]) -> None:
+        *row, seal = self._row(db, run_id)
+        if seal_of("runs", row) != seal:
+            raise Damaged(self.path, "its row has a wrong checksum", run_id)
+        before = json.loads(row[3])
+        if "summary" in values:
+            values = {**values, "summary": {**before.get("summary", {}), **values["summary"]}}
+        after = {**before, **values}
+        rebuild.put_run(db, (*row[:3], after, row[4] + 1))
+        if journal.durable(before, after):
+            self._copy(db, run_id)
+
+    def _copy(self, db: database.Connection, run_id: str, anew: bool = False) -> None:
+        """Bring the copy in the run folder up to date; where that fails, the next change makes up for it."""
+        folder = self.folder / run_id
+        after = 0
+        if not anew and (folder / journal.RECORDS).exists():
+            after = self._copied.get(run_id) or journal.copied(folder)
+        try:
+            which = "FROM records WHERE run = ? AND seq > ? ORDER BY seq"
+            if db.execute(f"SELECT seq {which} LIMIT 1", (run_id, after)).fetchone():
+                rows = db.execute(f"SELECT seq, step, split, name, value, time, seal {which}", (run_id, after))
+                after = journal.append(folder, rows, anew=after == 0)
+            elif anew:
+                journal.forget(folder)
+            *row, _ = self._row(db, run_id)
+            columns = SEALED["commands"]
+            query = f"SELECT {', '.join(columns)} FROM commands WHERE run = ? ORDER BY seq"
+            commands = [dict(zip(columns, command, strict=True)) for command in db.execute(query, (run_id,))]
+            journal.write(folder, (row[0], row[1], row[2], json.loads(row[3]), row[4]), commands, after)
+            self._copied[run_id] = after
+        except OSError:
+            self._copied.pop(run_id, None)
+            if anew:
+                journal.forget(folder)
+
+    def _read(self, row: tuple[Any, ...]) -> RunInfo | None:
+        """A row as what is known of a run; None for a damaged one."""
+        *values, seal = row
+        if seal_of("runs", values) != seal:
+            return None
+        try:
+            found = json.loads(values[3])
+            known = {item.name: found[item.name] for item in fields(RunInfo) if item.name in found}
+        except (ValueError, TypeError, RecursionError):
+            return None
+        if any(not isinstance(value, _KINDS.get(name, (str,))) for name, value in known.items()):
+            return None
+        run_id, created = values[0], values[2]
+        info = RunInfo(**{**known, "id": run_id, "folder": self.folder / run_id, "created": created})
+        if info.status not in STATUSES:
+            return None
+        if not info.over and info.status != "created" and liveness.is_dead(info, self.folder):
+            self._lost(info)
+        elif info.status == "lost" and not info.cure:  # restored from its experiment alone
+            object.__setattr__(info, "cure", resume_hint(run_id))
         return info
+
+    def _lost(self, info: RunInfo) -> None:
+        """Give a run whose process is gone the status "lost", and say how it goes on."""
+        cure = make_room(info.id) if _is_full(self.folder) else resume_hint(info.id)
+        thread = liveness.THREADS.get((str(self.folder), info.id))
+        if isinstance(thread, liveness.Worker) and info.pid == os.getpid():
+            object.__setattr__(info, "error", thread.error)
+            cure = thread.cure or cure
+        object.__setattr__(info, "status", "lost")
+        object.__setattr__(info, "cure", cure)
 
     # --- records ----------------------------------------------------------------------------------------------
 
+    @_guarded
     def write(self, run_id: str, records: Iterable[tuple[int, str, str, float]], **values: Any) -> None:
         """Append records ``(step, split, name, value)`` and update fields of the run."""
         now = time.time()
+        rows = [(step, split, name, float(value)) for step, split, name, value in records]
+        series = {key: database.series_seal(run_id, *key) for key in {row[1:3] for row in rows}}
+        tallies: dict[str, list[int]] = {}
         with self._write() as db:
+            seq = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'").fetchone()[0]
+            sealed = []
+            for step, split, name, value in rows:
+                seq += 1
+                seal = database.record_seal(series[split, name], seq, step, value, now)
+                sealed.append((seq, run_id, step, split, name, value, now, seal))
+                tally = tallies.setdefault(split, [0, 0])
+                tally[0] += 1
+                tally[1] += seal
             db.executemany(
-                "INSERT INTO records (run, step, split, name, value, time) VALUES (?, ?, ?, ?, ?, ?)",
-                ((run_id, step, split, name, float(value), now) for step, split, name, value in records),
+                "INSERT INTO records (seq, run, step, split, name, value, time, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                sealed,
+            )
+            db.executemany(
+                "INSERT INTO tallies VALUES (?, ?, ?, ?) ON CONFLICT (run, split) DO UPDATE SET "
+                "count = count + excluded.count, total = total + excluded.total",
+                [(run_id, split, *tally) for split, tally in tallies.items()],
             )
             self._change(db, run_id, {"heartbeat": now, **values})
 
+    @_guarded
     def records(self, run_id: str, after: int = 0, split: str | None = None) -> list[Record]:
         """The records of a run with ``seq > after``, of one split or of all, in the order they were written."""
-        query = "SELECT seq, step, split, name, value, time FROM records WHERE run = ? AND seq > ?"
+        db = self._db()
+        query = "SELECT seq, step, split, name, value, time, seal FROM records WHERE run = ? AND seq > ?"
         query += " ORDER BY seq" if split is None else " AND split = ? ORDER BY seq"
-        rows = self._db().execute(query, (run_id, after) if split is None else (run_id, after, split))
-        return [Record(*row[:4], float("nan") if row[4] is None else row[4], row[5]) for row in rows]
+        db.execute("BEGIN")  # the records and their count are those of one moment
+        try:
+            rows = db.execute(query, (run_id, after) if split is None else (run_id, after, split)).fetchall()
+            told = dict[str, tuple[int, int]]()
+            if not after:
+                query = "SELECT split, count, total FROM tallies WHERE run = ?"
+                told = {row[0]: row[1:] for row in db.execute(query, (run_id,))}
+        finally:
+            db.rollback()
+        found = self._checked(run_id, rows)
+        if not after:
+            seen: dict[str, list[int]] = {}
+            for row in rows:
+                tally = seen.setdefault(row[2], [0, 0])
+                tally[0] += 1
+                tally[1] += row[6]
+            wanted = {name: tuple(tally) for name, tally in told.items() if tally[0] and split in (None, name)}
+            if {name: tuple(tally) for name, tally in seen.items()} != wanted:
+                raise Damaged(self.path, "records are missing", run_id)
+        return found
 
+    def _checked(self, run_id: str, rows: list[tuple[Any, ...]]) -> list[Record]:
+        """Rows of the table as records. Raises :class:`Damaged` where a checksum is wrong."""
+        series: dict[tuple[str, str], int] = {}
+        found, pack, crc, nan = [], database.PACKED.pack, zlib.crc32, float("nan")  # no call of labkit for each row
+        try:
+            for seq, step, split, name, value, when, seal in rows:
+                if (key := (split, name)) not in series:
+                    series[key] = database.series_seal(run_id, split, name)
+                value = nan if value is None else value
+                if crc(pack(seq, step, value, when), series[key]) != seal:
+                    raise Damaged(self.path, "a record has a wrong checksum", run_id)
+                found.append(Record(seq, step, split, name, value, when))
+        except (struct.error, TypeError):
+            raise Damaged(self.path, "a record is of another type", run_id) from None
+        return found
+
+    @_guarded
     def forget_after(self, run_id: str, step: int) -> None:
         """Drop the records of later steps: a run that resumes from ``step`` will write them again."""
         with self._write() as db:
-            db.execute("DELETE FROM records WHERE run = ? AND step > ?", (run_id, step))
+            if db.execute("DELETE FROM records WHERE run = ? AND step > ?", (run_id, step)).rowcount:
+                database.count(db, run_id)
+                self._copy(db, run_id, anew=True)
 
     # --- commands ---------------------------------------------------------------------------------------------
 
+    @_guarded
     def command(self, run_id: str, name: str, value: Any = None) -> int:
         """Leave a command for a run; returns its number. The run takes it before its next step."""
         with self._write() as db:
@@ -307,45 +508,58 @@ class Store:
                 "INSERT INTO commands (run, name, value, time) VALUES (?, ?, ?, ?)",
                 (run_id, name, json.dumps(value), time.time()),
             )
-        return int(cursor.lastrowid or 0)
+            seq = int(cursor.lastrowid or 0)
+            rebuild.seal_command(db, seq)
+        return seq
 
-    def take(self, run_id: str, step: int) -> list[Command]:
-        """The commands that wait for a run, oldest first, marked as taken at ``step``."""
-        query = "SELECT seq, name, value FROM commands WHERE run = ? AND taken IS NULL ORDER BY seq"
-        found = self._db().execute(query, (run_id,)).fetchall()
+    @_guarded
+    def take(self, run_id: str, step: int, but: str = "") -> list[Command]:
+        """The commands that wait for a run, oldest first, marked as taken at ``step``; those named ``but`` wait on."""
+        found = self._commands("run = ? AND name != ? AND taken IS NULL", run_id, but)
         if found:
             with self._write() as db:
-                db.executemany("UPDATE commands SET taken = ? WHERE seq = ?", [(step, row[0]) for row in found])
-        return [Command(seq, name, json.loads(value)) for seq, name, value in found]
+                for command in found:
+                    db.execute("UPDATE commands SET taken = ? WHERE seq = ?", (step, command["seq"]))
+                    rebuild.seal_command(db, command["seq"])
+                self._copy(db, run_id)
+        return [Command(command["seq"], command["name"], json.loads(command["value"])) for command in found]
 
-    def settings(self, run_id: str, step: int) -> list[tuple[int, Any]]:
-        """Step and value of every ``set`` that was taken at ``step`` or later: a resumed run obeys them again."""
-        query = "SELECT taken, value FROM commands WHERE run = ? AND name = 'set' AND taken >= ? ORDER BY seq"
-        return [(taken, json.loads(value)) for taken, value in self._db().execute(query, (run_id, step))]
+    @_guarded
+    def settings(self, run_id: str, step: int = 0) -> list[tuple[int, Any]]:
+        """Step and value of every ``set`` that was taken at ``step`` or later, in the order they were given; which of
+        them count, :class:`labkit.train.overrides.Overrides` says."""
+        found = self._commands("run = ? AND name = 'set' AND taken >= ?", run_id, step)
+        return [(command["taken"], json.loads(command["value"])) for command in found]
 
+    def _commands(self, where: str, run_id: str, *values: Any) -> list[dict[str, Any]]:
+        """Rows of commands, oldest first. Raises :class:`Damaged` where a checksum is wrong."""
+        columns = SEALED["commands"]
+        query = f"SELECT {', '.join(columns)}, seal FROM commands WHERE {where} ORDER BY seq"
+        rows = self._db().execute(query, (run_id, *values)).fetchall()
+        if any(seal_of("commands", row[:-1]) != row[-1] for row in rows):
+            raise Damaged(self.path, "a command has a wrong checksum", run_id)
+        return [dict(zip(columns, row, strict=False)) for row in rows]
+
+    @_guarded
     def taken(self, command: int) -> int | None:
         """The step at which a command was taken; None while it waits."""
         row = self._db().execute("SELECT taken FROM commands WHERE seq = ?", (command,)).fetchone()
         return None if row is None else row[0]
 
 
-def _dead(info: RunInfo) -> bool:
-    """True when a run's process is gone (or, unseen from here, silent) without having said how it ended."""
-    if info.pid is None:
-        return False
-    silent = time.time() - (info.heartbeat or info.created) > SILENCE
-    return silent and not _alive(info.pid, info.environment.get("process_started"))
+def make_room(run_id: str = "") -> str:
+    """What to do where the disk of a lab folder takes nothing."""
+    room = "Make room on the disk of the lab folder, or make it writable; then resume the run."
+    return f"{room} {resume_hint(run_id)}" if run_id else room
 
 
-def _alive(pid: int, started: float | None) -> bool:
-    import psutil
+def resume_hint(run_id: str) -> str:
+    """How a run is resumed, in Python and in a terminal."""
+    return f"Resume it from its last checkpoint: lk.open_run({run_id!r}).resume(), or `labkit train --resume {run_id}`."
 
+
+def _is_full(folder: Path) -> bool:
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and (
-            started is None or abs(process.create_time() - started) < 2
-        )
-    except psutil.NoSuchProcess:
+        return shutil.disk_usage(folder).free < FULL
+    except OSError:
         return False
-    except psutil.AccessDenied:
-        return True

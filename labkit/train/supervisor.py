@@ -14,17 +14,19 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
+from labkit.base.errors import LabkitError
 from labkit.base.pages import with_huge_pages
+from labkit.train.liveness import process_record
 from labkit.train.peers import COORDINATOR, COUNT, INDEX
-from labkit.train.store import Store
+from labkit.train.store import Store, StoreError, make_room
+from labkit.train.teller import no_room, with_room
 
 #: Times that a run is begun again without having saved anything new.
 MOST = 3
@@ -68,6 +70,7 @@ class Supervisor:
     def run(self) -> int:
         """Work on the run until it is over; returns the exit code of its leading process."""
         tries, saved = 0, None
+        self._record(watcher=process_record())
         while True:
             end = self._once()
             info = self.store.run(self.id)
@@ -80,10 +83,14 @@ class Supervisor:
             if tries > MOST or not self._may_begin_again(end):
                 self._give_up(end, tries - 1)
                 return 1
-            self.store.update(
-                self.id, status="preparing", message=f"{end.text}: begun again", pid=os.getpid(), environment={},
-                summary={"restarts": restarts + 1, "restarted_because": end.text},
+            self._record(
+                status="preparing", message=f"{end.text}: begun again", pid=os.getpid(), process=process_record(),
+                environment={}, summary={"restarts": restarts + 1, "restarted_because": end.text},
             )  # fmt: skip
+
+    def _record(self, **values: Any) -> None:
+        """Change fields of the run; on a full disk it is tried again for a while."""
+        with_room(self.store, lambda: self.store.update(self.id, **values))
 
     def stop(self, *_: object) -> None:
         """End the run at its next step (the second time: at once)."""
@@ -100,9 +107,7 @@ class Supervisor:
         cure = f"The run can be resumed from its last checkpoint: lk.open_run({self.id!r}).resume()."
         if end.how == "died" and end.code == -signal.SIGKILL:
             cure = f"The system kills what takes too much memory: try half the batch_size, or accumulate=2. {cure}"
-        self.store.update(
-            self.id, status="failed", error=f"RunError: {end.text}.{times}", cure=cure, ended=time.time()
-        )  # fmt: skip
+        self._record(status="failed", error=f"RunError: {end.text}.{times}", cure=cure, ended=time.time())
 
     # --- one attempt ------------------------------------------------------------------------------------------
 
@@ -152,8 +157,8 @@ class Supervisor:
                 return End("hung", 1, f"no step for {time.monotonic() - since:.0f} s; the stacks are in {where.name}")
 
     def _watchdog(self) -> float:
-        train = tomllib.loads(self.store.run(self.id).experiment).get("train", {})
-        return float(train.get("watchdog", WATCHDOG))
+        seconds = self.store.run(self.id).settings("train").get("watchdog", WATCHDOG)
+        return float(seconds) if isinstance(seconds, int | float) else WATCHDOG
 
     def _ended(self, index: int, code: int, most: int, started: list[subprocess.Popen[bytes]]) -> End | None:
         """What it means that a process has ended; None while a good end is followed by the others'."""
@@ -172,10 +177,8 @@ class Supervisor:
 
     def _taken_up(self, started: list[subprocess.Popen[bytes]]) -> bool:
         """Whether the run, over for these processes, was begun again by others before this one looked."""
-        ours, until = {os.getpid(), *(process.pid for process in started)}, time.monotonic() + GRACE
-        while (pid := self.store.run(self.id).pid) is None and time.monotonic() < until:
-            time.sleep(LOOK)
-        return pid is not None and pid not in ours
+        pid = self.store.run(self.id).pid
+        return pid is not None and pid not in {os.getpid(), *(process.pid for process in started)}
 
     def _last_line(self, index: int) -> str:
         """What the log of a process ends with: the error, where Python has raised one."""
@@ -192,8 +195,9 @@ class Supervisor:
 
     def _pass_on_stop(self) -> None:
         if self.stopping and not self._told_to_stop:
-            self._told_to_stop = True
-            self.store.command(self.id, "stop")
+            with contextlib.suppress(StoreError):  # on a full disk it is said again at the next look
+                self.store.command(self.id, "stop")
+                self._told_to_stop = True
 
 
 def _memory(pid: int) -> int:
@@ -219,14 +223,18 @@ def _free_port() -> int:
 def main() -> int:
     """Watch over the run named on the command line. SIGTERM ends it at the next step, saved."""
     folder, run_id, *rest = sys.argv[1:]
-    supervisor = Supervisor(Store(folder), run_id, int(rest[0]) if rest else 1)
+    try:
+        supervisor = Supervisor(Store(folder), run_id, int(rest[0]) if rest else 1)
 
-    def stop(signum: int, frame: FrameType | None) -> None:
-        supervisor.stop()
+        def stop(signum: int, frame: FrameType | None) -> None:
+            supervisor.stop()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return supervisor.run()
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return supervisor.run()
+    except LabkitError as error:
+        print(f"{error} {make_room(run_id) if no_room(error) else ''}".rstrip(), file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from labkit.data.pairs import TextPairs
 from labkit.data.text import READ
 from labkit.data.tokens import Tokens, encode
 
@@ -22,12 +23,11 @@ def truncation(inputs: Any, dataset: Any, examples: Any) -> dict[str, Any]:
         dataset: the split.
         examples: the same rows as the model reads them.
     """
-    form = getattr(inputs, "form", "")
-    if form not in ("rows", "two texts") or not examples.truncated:
+    if not inputs.truncates or not examples.truncated:
         return {}
     names = [name for name in ("text", "text_pair") if name in dataset.column_names]
     parts = [(examples, names)]
-    if form == "two texts":
+    if isinstance(examples, TextPairs):
         parts = list(zip((examples.source, examples.target), ([name] for name in names), strict=False))
     found = [_lost(dataset, tokens, columns, inputs) for tokens, columns in parts]
     kept, lost = (sum(each) for each in zip(*found, strict=True))

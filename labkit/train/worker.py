@@ -7,18 +7,22 @@ has to say goes to the run store. Of several processes each is told by its envir
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from labkit.base.errors import LabkitError
 from labkit.base.pages import with_huge_pages
-from labkit.train.store import RunInfo, Store
+from labkit.train.store import RunInfo, Store, StoreError, make_room
+from labkit.train.teller import no_room, with_room
 
 #: Exit code of a run that SIGTERM has stopped under a cluster's scheduler: begin it again (sysexits' EX_TEMPFAIL).
 AGAIN = 75
@@ -45,7 +49,14 @@ def apart() -> dict[str, Any]:
 def main() -> int:
     """Do the run named on the command line. SIGTERM ends it at the next step, saved, with exit code 0."""
     folder, run_id = sys.argv[1:3]
-    store = Store(folder)
+    try:
+        return _work(Store(folder), run_id)
+    except LabkitError as error:
+        print(f"{error} {make_room(run_id) if no_room(error) else ''}".rstrip(), file=sys.stderr)
+        return 1
+
+
+def _work(store: Store, run_id: str) -> int:
     asked: list[int] = []
     if hasattr(signal, "SIGUSR1"):
         stacks = open(store.run(run_id).folder / "stacks.txt", "a", encoding="utf-8")  # noqa: SIM115 (open to the end)
@@ -53,7 +64,14 @@ def main() -> int:
 
     def stop(signum: int, frame: FrameType | None) -> None:
         asked.append(signum)  # in a thread: the signal may come in the middle of a transaction of this one
-        threading.Thread(target=store.command, args=(run_id, "stop")).start()
+        threading.Thread(target=ask_to_stop, daemon=True).start()
+
+    def ask_to_stop() -> None:
+        while True:
+            with contextlib.suppress(StoreError):  # on a full disk the run waits as well
+                store.command(run_id, "stop")
+                return
+            time.sleep(0.5)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from labkit.train.loop import work
@@ -65,7 +83,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop if peers.lead else signal.SIG_IGN)
     limit_memory()
     if peers.lead:
-        store.update(run_id, pid=os.getpid(), **process_of())
+        with_room(store, lambda: store.update(run_id, pid=os.getpid(), **process_of()))
     work(store, run_id, peers)
     status = store.run(run_id).status
     if status == "stopped" and asked and os.environ.get(CLUSTER):

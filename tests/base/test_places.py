@@ -65,32 +65,20 @@ def test_a_lab_folder_that_is_a_file(csv: Path, monkeypatch: pytest.MonkeyPatch)
         lk.runs()
 
 
-def test_a_store_that_is_damaged_or_cannot_be_opened(tmp_path: Path):
-    Store(tmp_path / "lab").create("a", "a")
-    path = tmp_path / "lab" / "runs.sqlite"
-    for other in tmp_path.glob("lab/runs.sqlite-*"):
-        other.unlink()
-    path.write_bytes(b"no database at all, but some text that is longer than a header of one hundred bytes" * 30)
-    with pytest.raises(RunError, match=r"runs\.sqlite' is damaged: file is not a database\. Move this file away"):
-        Store(tmp_path / "lab")
-    path.unlink()
-    path.mkdir()
+def test_a_store_that_cannot_be_opened(tmp_path: Path):
+    (tmp_path / "lab" / "runs.sqlite").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"runs\.sqlite' cannot be used: unable to open database file"):
         Store(tmp_path / "lab")
 
 
-def test_pages_of_a_store_that_are_damaged(tmp_path: Path):
-    store = Store(tmp_path / "lab")
-    for number in range(200):
-        store.create(f"run-{number}", "x" * 90)
-    store._db().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    store._db().close()
-    path = tmp_path / "lab" / "runs.sqlite"
-    content = bytearray(path.read_bytes())
-    content[8192:] = b"\xff" * (len(content) - 8192)
-    path.write_bytes(content)
-    with pytest.raises(RunError, match="is damaged"):
-        Store(tmp_path / "lab").runs()
+def test_a_store_that_stays_damaged_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Store(tmp_path / "lab").create("a", "a")
+    for other in tmp_path.glob("lab/runs.sqlite-*"):
+        other.unlink()
+    (tmp_path / "lab" / "runs.sqlite").write_bytes(b"no database at all, but some text of some length" * 50)
+    monkeypatch.setattr("labkit.train.rebuild.replace", lambda *_: [])
+    with pytest.raises(RunError, match=r"runs\.sqlite' is damaged: file is not a database\. Move this file away"):
+        Store(tmp_path / "lab")
 
 
 def test_rows_saved_where_nothing_can_be_written(csv: Path):

@@ -48,8 +48,8 @@ def per_token() -> dict[str, Any]:
     with cases.prepared("bert") as setup:
         experiment, batches = setup.experiment, setup.batches
         model = experiment.model.replace(unroll=experiment.model.depth)
-        module = nnx.eval_shape(lambda: setup.task.module(model, nnx.Rngs(0)))
-        steps = steps_of(experiment.replace(model=model), setup.task, module, batches)
+        module = nnx.eval_shape(lambda: setup.head.init(model, nnx.Rngs(0)))
+        steps = steps_of(experiment.replace(model=model), setup.head, module, batches)
         state = steps.abstract_state()
         cost = {}
         for shapes in shapes_of(batches, steps):
@@ -61,7 +61,7 @@ def per_token() -> dict[str, Any]:
             lengths = lengths_of(batch)
             seen[cases.width(batch)] += 1
             tokens += lengths.sum()
-            own += of_bert(model, len(setup.task.classes), lengths)
+            own += of_bert(model, len(setup.head.classes), lengths)
     xla = sum(cost[shape] * count for shape, count in seen.items())
     return {
         "value": xla / own,

@@ -67,7 +67,7 @@ class Case:
     """A case ready to train: what labkit's own preparation makes, as far as a benchmark needs it."""
 
     experiment: Experiment
-    task: Any
+    head: Any
     batches: Any
     steps: Steps
     params: Any
@@ -98,7 +98,7 @@ def prepared(case: str, model: dict[str, Any] | None = None, **changes: Any) -> 
     with tempfile.TemporaryDirectory(prefix="labkit-bench-") as folder:
         rows_of(case).save(Path(folder) / "data")
         made = prepare(plan, Path(folder), lambda message: None)
-        yield Case(made.experiment, made.task, made.batches, made.steps, made.weights(), made.most, made.summary)
+        yield Case(made.experiment, made.head, made.batches, made.steps, made.weights(), made.most, made.summary)
 
 
 def _pictures(plan: Experiment) -> Case:
@@ -107,11 +107,11 @@ def _pictures(plan: Experiment) -> Case:
     labels = random.integers(0, CLASSES, 8 * BATCH, np.int32)
     inputs = random.standard_normal((len(labels), *PICTURE), np.float32)
     batches = ArrayBatches(Arrays(inputs, labels, np.arange(len(labels))), BATCH, seed=0)
-    task = plan.task.bind(tuple(map(str, range(CLASSES))), labels)
-    module = task.module(with_precision(plan.model), nnx.Rngs(0))
-    steps = steps_of(plan, task, module, batches)
+    head = plan.task.build(tuple(map(str, range(CLASSES))), labels)
+    module = head.init(with_precision(plan.model), nnx.Rngs(0))
+    steps = steps_of(plan, head, module, batches)
     params = flatten(nnx.to_pure_dict(nnx.split(module)[1]))
-    return Case(plan, task, batches, steps, params, updates_per_call(steps, batches), {})
+    return Case(plan, head, batches, steps, params, updates_per_call(steps, batches), {})
 
 
 def real(batch: dict[str, np.ndarray]) -> tuple[int, int]:
@@ -141,9 +141,9 @@ def hand_over(case: str, setup: Case, folder: Path) -> dict[str, Any]:
         names = ("width", "depth", "heads", "mlp_width", "vocab_size", "max_length", "dropout")
         sizes = {name: getattr(model, name) for name in names}
         more = {"tokens": str(folder / "data.npz"), "weights": str(samples.folder("minilm-l6")), "total": 1_000_000,
-                "classes": len(setup.task.classes), "model": sizes}  # fmt: skip
+                "classes": len(setup.head.classes), "model": sizes}  # fmt: skip
         return {**common, **more}
-    sizes = sizes_of(case, setup.experiment.model, len(setup.task.classes))
+    sizes = sizes_of(case, setup.experiment.model, len(setup.head.classes))
     if case != "mlp":  # random pictures, there as here
         return {**common, "model": sizes}
     batches = list(setup.batches)

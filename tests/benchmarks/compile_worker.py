@@ -30,8 +30,8 @@ def work(turns: Turns, settings: dict[str, Any]) -> None:
         turns.prepare = lambda steps: jax.clear_caches()
         turns.ready(prepared_seconds=time.perf_counter() - BEGIN, shapes=[list(shape) for shape in shapes])
         while True:
-            module = nnx.eval_shape(lambda: setup.task.module(model, nnx.Rngs(0)))
-            steps = steps_of(experiment.replace(model=model), setup.task, module, setup.batches)
+            module = nnx.eval_shape(lambda: setup.head.init(model, nnx.Rngs(0)))
+            steps = steps_of(experiment.replace(model=model), setup.head, module, setup.batches)
             state = steps.abstract_state()
             for batch in shapes_of(setup.batches, steps)[: len(shapes)]:
                 steps.compile("train", state, batch)

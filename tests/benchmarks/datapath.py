@@ -173,7 +173,7 @@ def _tokenise(table: str, folder: str) -> dict[str, Any]:
 
 def _preprocess(path: str) -> dict[str, Any]:
     import labkit as lk
-    from labkit.data.batch import Batches
+    from labkit.data.batch import BucketBatches
     from labkit.data.pack import PackedBatches, choose
     from labkit.data.tokens import encode
 
@@ -195,7 +195,7 @@ def _preprocess(path: str) -> dict[str, Any]:
     lap("encode")
     for part in tokens.values():
         layout = choose(part.lengths, MAX_LENGTH, BATCH)
-        maker = PackedBatches(part, BATCH, layout) if layout.packed else Batches(part, BATCH, layout.widths)
+        maker = PackedBatches(part, BATCH, layout) if layout.packed else BucketBatches(part, BATCH, layout.widths)
         for _ in maker:
             pass
     lap("batches")

@@ -57,7 +57,7 @@ def alone(case: str = "bert", turns: int = 8) -> dict[str, Any]:
         own = tokens = 0.0
         for batch in setup.batches:
             lengths = arithmetic.lengths_of(batch)
-            own += arithmetic.of_bert(setup.experiment.model, len(setup.task.classes), lengths)
+            own += arithmetic.of_bert(setup.experiment.model, len(setup.head.classes), lengths)
             tokens += lengths.sum()
     products = [_product(width) for width in WIDTHS]
     peaks, made = [], []

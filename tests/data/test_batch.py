@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.base.errors import ConfigError, DataError
-from labkit.data.batch import Batches, choose_buckets
+from labkit.data.batch import BucketBatches, choose_buckets
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens
 
@@ -74,7 +74,7 @@ def test_every_example_once_an_epoch_and_whole(batch_size, lengths, shuffle, see
     labelled = max(label) >= 0 and data.draw(st.booleans())
     tokens = tokens_of(lengths, label)
     buckets = choose_buckets(lengths, 40, 3)
-    batches = Batches(tokens, batch_size, buckets, seed=seed, shuffle=shuffle, labelled_only=labelled)
+    batches = BucketBatches(tokens, batch_size, buckets, seed=seed, shuffle=shuffle, labelled_only=labelled)
     expected = [i for i in range(len(lengths)) if label[i] >= 0 or not labelled]
     for epoch in (0, 1, 5):
         seen, places, used = [], 0, set()
@@ -112,19 +112,19 @@ def same(a, b) -> bool:
 
 def test_a_batch_is_a_function_of_seed_and_step():
     tokens = tokens_of([5, 12, 30, 7] * 20)
-    one, other = (Batches(tokens, 8, (8, 16, 32), seed=3) for _ in range(2))
+    one, other = (BucketBatches(tokens, 8, (8, 16, 32), seed=3) for _ in range(2))
     steps = range(4 * len(one))
     forward = [one.at(step) for step in steps]
     for step in [*reversed(steps), 0, 25, 3]:
         assert same(forward[step], other.at(step))
     assert len(one._plans) == 2, "of all epochs only two are kept"
-    assert not all(same(a, b) for a, b in zip(forward, Batches(tokens, 8, (8, 16, 32), seed=4), strict=False))
+    assert not all(same(a, b) for a, b in zip(forward, BucketBatches(tokens, 8, (8, 16, 32), seed=4), strict=False))
     assert all(same(a, b) for a, b in zip(forward, one, strict=False))
 
 
 def test_the_order_does_not_change_with_process_or_version():
     # written down once: a run resumed after an upgrade of NumPy, or elsewhere, must go on with the same batches
-    batches = Batches(tokens_of([4, 12] * 5), 3, (8, 16), seed=7)
+    batches = BucketBatches(tokens_of([4, 12] * 5), 3, (8, 16), seed=7)
     assert [batches.at(step)["index"].tolist() for step in range(8)] == [
         [9, 5, -1], [7, 3, 1], [2, 0, -1], [8, 6, 4],
         [5, 9, 3], [7, 1, -1], [2, 8, 6], [4, 0, -1],
@@ -132,7 +132,7 @@ def test_the_order_does_not_change_with_process_or_version():
 
 
 def test_epochs_and_buckets_are_mixed():
-    batches = Batches(tokens_of([4, 12, 30] * 64), 16, (8, 16, 32))
+    batches = BucketBatches(tokens_of([4, 12, 30] * 64), 16, (8, 16, 32))
     orders = [[batches.at(e * len(batches) + s) for s in range(len(batches))] for e in range(3)]
     widths = [[batch["ids"].shape[1] for batch in order] for order in orders]
     assert widths[0] != widths[1] != widths[2] and all(sorted(w) == sorted(widths[0]) for w in widths)
@@ -143,7 +143,7 @@ def test_epochs_and_buckets_are_mixed():
 
 def test_unshuffled_batches_put_predictions_back_in_order():
     lengths = [30, 4, 12, 5, 31, 6, 13]
-    batches = Batches(tokens_of(lengths), 2, (8, 16, 32), shuffle=False)
+    batches = BucketBatches(tokens_of(lengths), 2, (8, 16, 32), shuffle=False)
     assert [batch["index"].tolist() for batch in batches] == [[1, 3], [5, -1], [2, 6], [0, 4]]
     assert same(batches.at(0), batches.at(4)), "every epoch is the same"
     answer = np.full(len(lengths), -1)
@@ -155,32 +155,32 @@ def test_unshuffled_batches_put_predictions_back_in_order():
 
 def test_rows_without_a_label():
     tokens = tokens_of([4] * 6, label=[1, -1, 2, -1, -1, 0])
-    learn = Batches(tokens, 4, (8,), shuffle=False)
+    learn = BucketBatches(tokens, 4, (8,), shuffle=False)
     assert [batch["index"].tolist() for batch in learn] == [[0, 2, 5, -1]]
-    predict = Batches(tokens, 4, (8,), shuffle=False, labelled_only=False)
+    predict = BucketBatches(tokens, 4, (8,), shuffle=False, labelled_only=False)
     first, second = predict
     assert first["index"].tolist() == [0, 1, 2, 3] and first["weight"].tolist() == [1, 1, 1, 1]
     assert first["label"].tolist() == [1, 0, 2, 0] and second["weight"].tolist() == [1, 1, 0, 0]
     with pytest.raises(DataError, match="none of the 2 rows has a label; to predict, pass labelled_only=False"):
-        Batches(tokens_of([4, 4], label=[-1, -1]), 4, (8,))
+        BucketBatches(tokens_of([4, 4], label=[-1, -1]), 4, (8,))
 
 
 def test_example_weights():
     weights = np.array([0.5, 0, 2], np.float32)
-    (batch,) = Batches(tokens_of([4, 5, 6]), 4, (8,), shuffle=False, weights=weights)
+    (batch,) = BucketBatches(tokens_of([4, 5, 6]), 4, (8,), shuffle=False, weights=weights)
     assert batch["weight"].tolist() == [0.5, 0, 2, 0] and batch["index"].tolist() == [0, 1, 2, -1]
     with pytest.raises(DataError, match=r"shape \(2,\); there are 3 rows"):
-        Batches(tokens_of([4, 5, 6]), 4, (8,), weights=weights[:2])
+        BucketBatches(tokens_of([4, 5, 6]), 4, (8,), weights=weights[:2])
     for bad in (np.nan, np.inf, -1.0):
         with pytest.raises(DataError, match="row 1 is"):
-            Batches(tokens_of([4, 5, 6]), 4, (8,), weights=np.array([1, bad, 1]))
+            BucketBatches(tokens_of([4, 5, 6]), 4, (8,), weights=np.array([1, bad, 1]))
 
 
 def test_from_texts_to_a_batch():
     tokenizer = Tokenizer.train(["good film", "dull film"] * 2, vocab_size=60)
     tokens = tokenizer.encode(["good film", "film " * 40, ""], max_length=16)
     buckets = choose_buckets(tokens.lengths, 16)
-    first, *_, last = Batches(tokens, 2, buckets, shuffle=False, labelled_only=False)
+    first, *_, last = BucketBatches(tokens, 2, buckets, shuffle=False, labelled_only=False)
     assert tokenizer.decode(first["ids"][0]) == "good film" and first["index"].tolist() == [0, 2]
     assert last["ids"].shape == (2, 16) and last["index"].tolist() == [1, -1]
     assert (last["ids"][1] == tokenizer.pad_id).all()
@@ -190,17 +190,17 @@ def test_what_is_wrong_is_said():
     tokens = tokens_of([4, 20])
     for buckets in ((), (16, 8), (8, 8), (0, 32)):
         with pytest.raises(ConfigError, match="ascending order"):
-            Batches(tokens, 2, buckets)
+            BucketBatches(tokens, 2, buckets)
     with pytest.raises(ConfigError, match="longest row has 20 tokens, the widest bucket only 16"):
-        Batches(tokens, 2, (8, 16))
+        BucketBatches(tokens, 2, (8, 16))
     with pytest.raises(ConfigError, match="batch_size = 0"):
-        Batches(tokens, 0, (32,))
+        BucketBatches(tokens, 0, (32,))
     with pytest.raises(ConfigError, match="seed = -1"):
-        Batches(tokens, 1, (32,), seed=-1)
+        BucketBatches(tokens, 1, (32,), seed=-1)
     with pytest.raises(DataError, match="no batch at step -1"):
-        Batches(tokens, 1, (32,)).at(-1)
+        BucketBatches(tokens, 1, (32,)).at(-1)
     nothing = np.empty(0, np.int32)
-    empty = Batches(Tokens(nothing, nothing, np.zeros(1, np.int64), nothing, nothing, PAD), 2, (8,))
+    empty = BucketBatches(Tokens(nothing, nothing, np.zeros(1, np.int64), nothing, nothing, PAD), 2, (8,))
     assert list(empty) == [] and empty.shapes == [] and empty.padding_share == 0
     with pytest.raises(DataError, match=r"no batch at step 0 \(0 examples\)"):
         empty.at(0)

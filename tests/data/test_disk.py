@@ -16,7 +16,7 @@ import labkit as lk
 from labkit.base.errors import DataError
 from labkit.data import disk
 from labkit.data.arrow import numbers
-from labkit.data.batch import Batches, mixed
+from labkit.data.batch import BucketBatches, mixed
 from labkit.data.duplicates import dedupe, digests, exact_duplicates, normalise
 from labkit.data.pack import PackedBatches, choose, plan_rows
 from labkit.data.rows import Rows, Spec
@@ -118,7 +118,7 @@ def everything(rows: Rows) -> list:
     )  # fmt: skip
     layout = choose(lengths, 32, 8, packing="always")
     for shuffle in (True, False):
-        for maker in (Batches(tokens, 8, (8, 16, 32), 3, shuffle), PackedBatches(tokens, 8, layout, 3, shuffle)):
+        for maker in (BucketBatches(tokens, 8, (8, 16, 32), 3, shuffle), PackedBatches(tokens, 8, layout, 3, shuffle)):
             steps = range(2 * len(maker))
             made += [{name: x.tolist() for name, x in maker.at(step).items()} for step in steps]
             made += [maker.padding_share, maker.shapes, str(layout)]
@@ -166,7 +166,7 @@ def test_an_epoch_costs_portions_not_a_number_for_every_row(monkeypatch, tmp_pat
     tracemalloc.start()
     try:
         layout = choose(tokens.lengths, 16, 32, packing="always" if packed else "never")
-        maker = PackedBatches(tokens, 32, layout) if packed else Batches(tokens, 32, layout.widths)
+        maker = PackedBatches(tokens, 32, layout) if packed else BucketBatches(tokens, 32, layout.widths)
         maker.at(0)
         maker.at(len(maker))
         peak = tracemalloc.get_traced_memory()[1]

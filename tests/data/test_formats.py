@@ -324,3 +324,26 @@ def test_a_dict_of_tables_is_read_by_split():
 def test_memory_that_is_no_table(given: Any, says: str):
     with pytest.raises(DataError, match=says):
         lk.load(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "takes"),
+    [
+        ("x.parquet", {"delimiter": ";"}, ""),
+        ("x.parquet", {"encoding": "cp1252"}, ""),
+        ("x.parquet", {"names": ("a", "b")}, ""),
+        ("x.jsonl", {"delimiter": ";"}, "encoding, names"),
+        ("x.json", {"quotes": False}, "encoding, names"),
+        ("x.txt", {"sheet": "one"}, "encoding, names"),
+        ("x.csv", {"sheet": "one"}, "delimiter, encoding, quotes, names, escapechar"),
+        ("x.tsv", {"sheet": "one"}, "delimiter, encoding, quotes, names, escapechar"),
+        ("x.xlsx", {"delimiter": ";", "encoding": "utf-8"}, "names, sheet"),
+    ],
+)
+def test_options_that_a_kind_of_file_has_no_use_for_are_refused_by_name(tmp_path, name, option, takes):
+    (tmp_path / name).write_bytes(b"")
+    said = rf"'{name}', a \{Path(name).suffix} file, has no use for {', '.join(option)}: leave it out"
+    for read in (lk.load, lk.data.source.read_table, lk.data.source.peek):
+        with pytest.raises(lk.LabkitError, match=said) as caught:
+            read(tmp_path / name, **option)
+        assert ("such files take " + takes in str(caught.value)) == bool(takes)

@@ -241,7 +241,7 @@ def test_batches_say_what_they_cannot_use():
         PackedBatches(tokens, 0, 8)
     with pytest.raises(ConfigError, match="do not fit rows of 4"):
         PackedBatches(tokens, 1, 4)
-    with pytest.raises(ConfigError, match=r"this layout is not packed \(so it is\): use Batches with its widths"):
+    with pytest.raises(ConfigError, match=r"this layout is not packed \(so it is\): use BucketBatches with its widths"):
         PackedBatches(tokens, 1, Layout(False, (8, 16), 1, 0.1, "so it is"))
     with pytest.raises(DataError, match="weights have the shape"):
         PackedBatches(tokens, 1, 8, weights=np.ones(3))

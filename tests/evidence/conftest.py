@@ -7,12 +7,14 @@ Every test here trains real models on real samples through the public names of `
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
+
+from labkit.train.store import Store
 
 FULL = os.environ.get("LABKIT_SCALE") == "full"
 
@@ -22,6 +24,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.soak)
             item.add_marker(pytest.mark.samples)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test with a run that has not finished: SIGTERM ends a run early without an error, and its figures would
+    be those of a part of it."""
+    try:
+        return (yield)
+    finally:
+        folder = getattr(item, "funcargs", {}).get("lab")
+        runs = Store(folder).runs() if folder else []
+        cut = {run.name: run.status for run in runs if run.status != "finished"}
+        assert not cut, f"these runs have not finished: {cut}"
 
 
 @pytest.fixture(scope="session")

@@ -119,11 +119,11 @@ def test_five_epochs_by_default_gain_half_of_what_a_linear_model_gains(name, lab
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_language_models_beside_token_frequencies_and_n_grams(seed, lab, tell, figures):
-    """Token frequencies must be beaten; n-grams win on so little text in so few steps. All three are nats a token of
-    the same tokens: 1-grams agree with the token frequencies, but for their smoothing."""
-    rows = lk.load("austen").sample(600, seed=0).split(in_order=True, accept_leakage=True)
+    """Token frequencies must be beaten; whether n-grams are is told. All three are nats a token of the same tokens:
+    1-grams agree with the token frequencies, but for their smoothing."""
+    rows = lk.load("austen").split(in_order=True, accept_leakage=True)
     run = lk.fit(rows, MODELS["gpt"](preset="nano"), task="lm", folder=lab, background=False, epochs=EPOCHS, seed=seed,
-                 max_length=64, vocabulary=600, accept_leakage=True)  # fmt: skip
+                 accept_leakage=True)  # fmt: skip
     scores, frequencies = run.evaluate("test"), run.info.summary["constant"][2]
     figures.append(
         f"gpt nano, lm: perplexity {scores['perplexity']:.1f}; 5-grams {scores['ngram_perplexity']:.1f}; token "
@@ -171,11 +171,11 @@ def test_questions_beside_the_blind_guess(seed, lab, tell, figures):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_translation_beside_a_copy_of_the_source(seed, lab, tell, figures):
-    """From new weights, five epochs of 2,400 phrases teach the frequent tokens, which must be beaten, not yet to
-    translate: a copy of the source has the greater chrF, by names and placeholders that stay as they are."""
+    """Token frequencies must be beaten, and a copy of the source, which is right in names and placeholders that stay as
+    they are."""
     rows = lk.load("ui-zh").split(accept_leakage=True)
     run = lk.fit(rows, MODELS["transformer"](preset="tiny"), task="seq2seq", folder=lab, background=False,
-                 epochs=EPOCHS, seed=seed, max_length=32, vocabulary=2000, accept_leakage=True)  # fmt: skip
+                 epochs=EPOCHS, seed=seed, accept_leakage=True)  # fmt: skip
     scores, frequencies = run.evaluate("test"), run.info.summary["constant"][2]
     test = rows["test"].select(range(100))
     own, copied = (chrf(given, test["text_pair"]) for given in (run.translate(test["text"]), test["text"]))
@@ -185,8 +185,7 @@ def test_translation_beside_a_copy_of_the_source(seed, lab, tell, figures):
     )
     tell(figures[-1])
     assert scores["loss"] < frequencies - 0.5
-    if own <= copied:
-        pytest.xfail(figures[-1])
+    assert own > copied
 
 
 def chrf(found: Sequence[str], truth: Sequence[str]) -> float:

@@ -16,6 +16,7 @@ import labkit as lk
 from labkit.base.errors import DataError, LabkitError, WeightsError
 from labkit.data.sound import read_wav
 from labkit.data.text import Tokenizer
+from labkit.models import sentence
 from labkit.models.weights import Tensors
 from labkit.panels.data import LONGEST, _file_name
 
@@ -69,6 +70,13 @@ def test_sizes_far_beyond_the_weights_are_refused(tmp_path, model, change):
         lk.models[model](weights=folder_of(tmp_path, SIZES[model] | change))
 
 
+@pytest.mark.parametrize(("model", "key"), [("bert", "layer_norm_eps"), ("gpt", "layer_norm_epsilon")])
+def test_an_epsilon_that_drowns_every_value_is_refused(tmp_path, model, key):
+    for value in (1e39, 2.5, -1e-5, 10**400):
+        with pytest.raises(LabkitError, match="norm_eps"):
+            lk.models[model](weights=folder_of(tmp_path, SIZES[model] | {key: value}))
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, "[]", "null", "3", '"x"', "", "{", "\0", '{"model_type": []}',
                                      '{"model_type": {}}', '{"model_type": "bert", "hidden_act": []}',
                                      '{"model_type": "bert", "hidden_size": NaN}',
@@ -99,6 +107,91 @@ def test_damaged_settings_of_a_model_are_explained(finished, tmp_path, content):
     (folder / "labkit.toml").write_bytes(content)
     with pytest.raises(LabkitError):
         lk.Predictor(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("sentence_bert_config.json", {"max_seq_length": "128"}, "max_seq_length = '128'; expected"),
+        ("sentence_bert_config.json", {"max_seq_length": 1e300}, "max_seq_length = 1e\\+300; expected a whole number"),
+        ("sentence_bert_config.json", {"max_seq_length": -1}, "max_seq_length = -1; expected a whole number from 1"),
+        ("sentence_bert_config.json", {"do_lower_case": "no"}, "do_lower_case = 'no'; expected true or false"),
+        ("config_sentence_transformers.json", {"prompts": ["x"]}, "prompts must be a table"),
+        ("config_sentence_transformers.json", {"default_prompt_name": 5}, "prompts must be a table"),
+        ("1_Pooling/config.json", {"pooling_mode": {"cls": 1}}, "pooling_mode = {'cls': 1}; expected a text"),
+        ("1_Pooling/config.json", {"pooling_mode": 5}, "pooling_mode = 5; expected a text"),
+    ],
+)
+def test_files_of_sentence_transformers_of_another_type_are_explained(tmp_path, name, content, said):
+    types = {"": "Transformer", "1_Pooling": "Pooling"}
+    listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in types.items()]
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "modules.json").write_text(json.dumps(listed))
+    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    assert sentence.read(tmp_path).pooling == ("mean",)
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=said):
+        sentence.read(tmp_path)
+    assert sentence.encoder_folder(tmp_path) == tmp_path  # needs no more than the list of modules
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"stages": 5}, "stages = 5; expected a list of one to 5 numbers"),
+        ({"stages": []}, r"stages = \[\]; expected a list"),
+        ({"stages": [1, "2"]}, r"stages\[1\] = '2'; expected a whole number"),
+        ({"stages": [10**9]}, r"stages\[0\] = 1000000000; expected a whole number from 1 to 1,000"),
+        ({"stages": [1], "base_width": 10**9}, "base_width = 1000000000; expected a whole number"),
+        ({"stages": [1], "head_width": True}, "head_width = True; expected a whole number"),
+        (
+            {"stages": [900] * 5, "base_width": 1000},
+            "claims .* parameters or more .*, but the weights beside it hold 8",
+        ),
+    ],
+)
+def test_sizes_of_stored_convolutions_are_bounded(tmp_path, sizes, said):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vgg", **sizes}))
+    save_file({"x": np.zeros(8, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=said):
+        lk.models["vgg"](weights=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"do": "split", "test": "0.2"},
+        {"do": "split", "seed": 0.5},
+        {"do": "split", "stratify": 1},
+        {"do": "split", "test": [0.1]},
+        {"do": "sample", "n": "many"},
+        {"do": "sample", "n": True},
+        {"do": "dedupe", "keep": 5},
+        {"do": "dedupe", "near": "yes"},
+        {"do": "clean", "steps": "urls"},
+        {"do": "clean", "steps": [5]},
+    ],
+)
+def test_settings_of_steps_of_another_type_are_refused_where_rows_are_opened(tmp_path, step):
+    lk.load([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(6)]).save(tmp_path / "rows")
+    about = json.loads((tmp_path / "rows" / "rows.json").read_text())
+    about["source"]["steps"] = [step]
+    (tmp_path / "rows" / "rows.json").write_text(json.dumps(about))
+    with pytest.raises(DataError, match=f"{step['do']}"):
+        lk.load(tmp_path / "rows")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("text", 5), ("quotes", "no"), ("seconds", "1"), ("size", [1.5, 2]), ("names", [1]), ("label", 0), ("classes", 3)],
+)
+def test_arguments_of_saved_rows_of_another_type_are_refused(tmp_path, name, value):
+    lk.load([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(6)]).save(tmp_path / "rows")
+    about = json.loads((tmp_path / "rows" / "rows.json").read_text())
+    about["source"][name] = value
+    (tmp_path / "rows" / "rows.json").write_text(json.dumps(about))
+    with pytest.raises(DataError, match=f"load: {name} = .* is of another type"):
+        lk.load(tmp_path / "rows")
 
 
 # --- weights --------------------------------------------------------------------------------------------------------
@@ -132,7 +225,7 @@ def header(tensors: dict | str, data: bytes = b"") -> bytes:
         (header({"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}, b"\0"), "dtype 'F4'"),
         (header({"a": {"dtype": [], "shape": [2], "data_offsets": [0, 1]}}, b"\0"), "damaged"),
         (header('{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}, '
-                '"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}', b"\0"), "'a' twice"),
+                '"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}', b"\0"), "'a' stands there twice"),
     ],
 )  # fmt: skip
 def test_odd_tensors_are_explained(tmp_path, content, says):
@@ -219,6 +312,36 @@ def test_a_panic_on_a_text_is_an_error_of_labkit(tmp_path):
             act()
 
 
+# --- saved rows -----------------------------------------------------------------------------------------------------
+
+SPECS = [
+    {"aim": "number"}, {"aim": "labels"}, {"text": ["text", "more"]}, {"text": ["a", "b", "c"]}, {"classes": ["a"]},
+    {"classes": ["a", "a"]}, {"classes": ["a", "b", "c"]}, {"counts": {}}, {"unlabelled": {}},
+    {"counts": {"train": {"a": 1, "b": 5}}}, {"counts": {"train": {"a": 3, "b": -3}}}, {"sizes": {"train": 7}},
+]  # fmt: skip
+NOTE = {"row": 1, "column": "text", "action": "repaired", "reason": "x", "detail": "", "split": None}
+REPORTS = [
+    {"counts": [["repaired", "x", "1"]], "notes": []}, {"counts": [["repaired", "x", -1]], "notes": []},
+    {"counts": [["other", "x", 1]], "notes": []}, {"counts": [["repaired", 5, 1]], "notes": []},
+    *({"counts": [], "notes": [NOTE | change]} for change in (
+        {"row": "1"}, {"row": 1e300}, {"row": 2**70}, {"column": 5}, {"action": "other"}, {"reason": None},
+        {"detail": ["x"]}, {"split": 5})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [*({"spec": spec} for spec in SPECS), *({"report": report} for report in REPORTS)])
+def test_saved_rows_that_are_not_as_described_are_refused(tmp_path, change):
+    rows = lk.load([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(6)], text="text", label="label")
+    rows.save(tmp_path / "rows")
+    assert lk.load(tmp_path / "rows").spec == rows.spec
+    about = json.loads((tmp_path / "rows" / "rows.json").read_text("utf-8"))
+    for name, values in change.items():
+        about[name] |= values
+    (tmp_path / "rows" / "rows.json").write_text(json.dumps(about), "utf-8")
+    with pytest.raises(DataError, match="holds no whole saved rows"):
+        lk.load(tmp_path / "rows")
+
+
 # --- tables, sounds, places -----------------------------------------------------------------------------------------
 
 
@@ -240,7 +363,7 @@ def test_sounds_of_an_impossible_rate_are_refused(tmp_path, rate):
     assert len(rows) == 4
 
 
-def test_wide_tables_are_read_in_linear_time_or_refused(tmp_path):
+def test_wide_tables_are_read_in_linear_time(tmp_path):
     taken = []
     for count in (300, 1200):
         names = ["text", "label", *(f"c{number}" for number in range(count))]
@@ -254,11 +377,6 @@ def test_wide_tables_are_read_in_linear_time_or_refused(tmp_path):
             taken.append(time.perf_counter() - begin)
             assert len(rows["train"].column_names) == count + (2 if features else 3)
     assert taken[2] < 10 * taken[0] + 1 and taken[3] < 10 * taken[1] + 1  # 16 times where it grows with the square
-    (tmp_path / "x.csv").write_text(",".join(f"c{n}" for n in range(100_000)) + "\n" + ",".join(["1"] * 100_000) + "\n")
-    begin = time.perf_counter()
-    with pytest.raises(DataError, match="100,000 columns; at most 30,000"):
-        lk.load(tmp_path / "x.csv", features=True)
-    assert time.perf_counter() - begin < 10
 
 
 def test_a_nul_in_a_header_is_named(tmp_path):

@@ -54,13 +54,14 @@ def copy_of(finished, store, reviews, **changes):
     return Run.create(store, experiment, reviews)
 
 
-def kill(run, step, seconds=0.0):
-    """Work on a run in a process that is killed at a step."""
-    command = [sys.executable, "-c", KILLED, str(run.store.folder), run.id, str(step), str(seconds)]
+def kill(run, step, seconds=0.0, more=("",)):
+    """Work on a run in a process that is killed at a step; ``more``: code that it runs first, and its arguments."""
+    code, *words = more
+    command = [sys.executable, "-c", code + KILLED, str(run.store.folder), run.id, str(step), str(seconds)]
+    command += map(str, words)
     worker = subprocess.Popen(command, stderr=subprocess.PIPE)
     _, problem = worker.communicate(timeout=600)
     assert worker.returncode == -signal.SIGKILL, problem.decode()[-2000:]
-    run.store.update(run.id, heartbeat=1.0)  # long ago
 
 
 LONG = pytest.mark.soak
@@ -91,3 +92,36 @@ def test_resume_twice_and_again_at_once(finished, reviews, tmp_path, tools):
     run.wait(600)
     tools.same_run(run, finished)
     assert int(run.info.summary["saved_step"]) == run.info.steps
+
+
+SET = """
+import sys
+from labkit.train.loop import _Loop
+from labkit.train.store import Store
+when, rate, take = int(sys.argv[5]), float(sys.argv[6]), _Loop._take
+def told(self, paused):
+    self.pace = 1  # one update in a call, so that no step is passed over
+    if self.step == when:
+        self.store.command(self.id, "set", {"learning_rate": rate})
+    return take(self, paused)
+_Loop._take = told
+"""
+
+
+@pytest.mark.parametrize("way", ["finished", "packed"])
+def test_the_last_learning_rate_given_counts_whichever_life_took_it(way, reviews, tmp_path, tools, request):
+    """Set at step 13, killed, set at step 10, killed before 13: the second rate from step 10 to the end."""
+    usual = request.getfixturevalue(way)
+    run = copy_of(usual, Store(tmp_path), reviews, evaluate_every=8)
+    store = run.store
+    kill(run, 15, more=(SET, 13, 5e-4))
+    assert store.settings(run.id) == [(13, {"learning_rate": 5e-4})]
+    kill(run, 11, more=(SET, 10, 2e-5))
+    assert [step for step, _ in store.settings(run.id)] == [13, 10]
+    run.resume()
+    run.wait(600)
+    rates, plain = (dict(tools.series(each, "train", "learning_rate")) for each in (run, usual))
+    ratio = 2e-5 / run.experiment.train.optimizer.learning_rate
+    for step, rate in rates.items():
+        expected = float.fromhex(plain[step]) * (ratio if step > 10 else 1)
+        assert float.fromhex(rate) == pytest.approx(expected, rel=1e-6), step

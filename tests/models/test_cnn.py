@@ -278,7 +278,7 @@ def test_sizes():
     assert lenet.count() + 84 * 10 + 10 == 61_706 and (lenet.width, lenet.depth) == (84, 4)
     small = CnnConfig(preset="small", input_shape=(32, 32, 3))
     assert small.count() == 896 + 18_496 + 73_856 and (small.width, small.depth) == (128, 3)
-    assert models["cnn"] is CnnConfig and CnnConfig.reads == "image"
+    assert models["cnn"] is CnnConfig and CnnConfig.modality == "image"
 
 
 def test_it_learns_and_drops():

@@ -85,7 +85,7 @@ def test_dropout_needs_a_key():
 def test_sizes(settings, parameters, width, depth):
     config = MlpConfig(**settings, input_shape=(64,))
     assert (config.count(), config.width, config.depth) == (parameters, width, depth)
-    assert models["mlp"] is MlpConfig and MlpConfig.reads == "features"
+    assert models["mlp"] is MlpConfig and MlpConfig.modality == "features"
 
 
 def test_layer_ids_count_from_the_input():

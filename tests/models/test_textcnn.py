@@ -102,7 +102,7 @@ def test_sizes():
     assert (keras.width, keras.depth, keras.kernel, keras.pool) == (128, 2, 5, 3)
     tiny = TextCnnConfig(preset="tiny", vocab_size=50, depth=3)
     assert tiny.count() == 50 * 32 + 3 * (5 * 32 * 32 + 32) and tiny.width == 32
-    assert TextCnnConfig.reads == "text" and tiny.folder() is None and tiny.weights == ""
+    assert TextCnnConfig.modality == "text" and tiny.folder() is None and tiny.weights == ""
 
 
 def test_a_classifier_learns_and_dropout_needs_a_key():

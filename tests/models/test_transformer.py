@@ -208,8 +208,8 @@ def test_initial_values() -> None:
     state = nnx.to_pure_dict(jax.jit(lambda: nnx.state(config.build(nnx.Rngs(0))))())
     kernels = state["decoder"]["cross"]["query"]["kernel"]
     assert kernels.shape == (2, 64, 64) and (kernels[0] != kernels[1]).any(), "layers must not start equal"
-    for values in (kernels, state["word"]["embedding"]):
-        assert float(values.std()) == pytest.approx(0.02 * 0.8796, rel=0.03)
+    for values, size in ((kernels, 0.02 * (768 / 64) ** 0.5), (state["word"]["embedding"], 64**-0.5)):
+        assert float(values.std()) == pytest.approx(size * 0.8796, rel=0.03)
     assert not state["encoder"]["mlp_in"]["bias"].any() and (state["decoder_norm"]["scale"] == 1).all()
 
 

@@ -169,7 +169,7 @@ def test_sizes_are_those_of_the_paper() -> None:
         "big": (6, 6, 1024, 16, 4096, 0.3, False, "relu"),
     }
     assert TransformerConfig(preset="tiny", dropout=0.2).replace(preset="big") == TransformerConfig("big", dropout=0.2)
-    assert TransformerConfig.reads == "pair" and not TransformerConfig.packs
+    assert TransformerConfig.modality == "pair" and not TransformerConfig.packs
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_sizes_for_small_pictures():
     assert (config.count(), config.width, config.depth) == (9_220_480, 512, 8)
     config = config.replace(head_width=512)
     assert (config.count(), config.width, config.depth) == (9_220_480 + 2 * 512 * 513, 512, 10)
-    assert models["vgg"] is VggConfig and VggConfig.reads == "image"
+    assert models["vgg"] is VggConfig and VggConfig.modality == "image"
 
 
 def test_every_parameter_learns_and_dropout_needs_a_key():

@@ -119,7 +119,7 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
     assert "is no value for Learning rate" in panel._error.value and "&#x27;fast&#x27;" in panel._error.value
     form.fill(Optimizer(learning_rate=1e-3), locked=["rule"])
     assert form.controls["learning_rate"].value == "0.001" and form.controls["rule"].disabled
-    sliders = Form(panel, Training(epochs=90), panel.changes.append)
+    sliders = Form(panel, Training(epochs=90, batch_size=32), panel.changes.append)
     assert isinstance(sliders.controls["epochs"], widgets.IntSlider) and sliders.controls["epochs"].value == 90
     sliders.fill(Training(batch_size=512))
     assert sliders.controls["batch_size"].value == 512
@@ -131,7 +131,9 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
 
 def test_what_fits_the_rows_is_offered_and_of_the_rest_it_is_said_why(model: Model):
     assert sorted(name for _, name in model.which.options) == [
-        name for name in sorted(models) if name in Classify.models and models[name].reads == "text"
+        name
+        for name in sorted(models)
+        if Classify.needs in models[name].capabilities and models[name].modality == "text"
     ]
     assert "reads pictures" in model.unfit.value
     assert [name for _, name in model.task.options][:2] == ["classify", "lm"]
@@ -263,12 +265,12 @@ def test_the_drawing_is_of_the_whole_stack(name: str):
 
     config = models[name]()
     fields = type(config).__dataclass_fields__
-    shape = (32, 32, 3) if config.reads == "image" else (8,)
+    shape = (32, 32, 3) if config.modality == "image" else (8,)
     config = config.replace(**({"input_shape": shape} if "input_shape" in fields else {"vocab_size": 50}))
     state = nnx.state(nnx.eval_shape(lambda: config.build(nnx.Rngs(0))), nnx.Param)
     shapes = {f"trunk/{name}": leaf.shape for name, leaf in flatten(nnx.to_pure_dict(state)).items()}
     shapes |= {"head/kernel": (4, 2), "head/bias": (2,)}
-    found = drawing.blocks(shapes)
+    found = drawing.blocks(shapes, config.drawing)
     import math
 
     assert sum(block.parameters for block in found) == sum(math.prod(shape) for shape in shapes.values())

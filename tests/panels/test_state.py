@@ -61,7 +61,7 @@ def test_the_code_makes_the_same_experiment(state: State, monkeypatch: pytest.Mo
     monkeypatch.setattr(lk, "fit", lambda rows, model, **options: made.update(rows=rows, model=model, options=options))
     for task in (state.task, LanguageModel(max_length=64)):
         state.task = task
-        if task.form == "stream":
+        if task.example_format.running:
             state.model = lk.models["gpt"](preset="mini", dropout=0.2)
         exec(state.code(), {})
         from labkit.planning import experiment_of

@@ -73,7 +73,7 @@ NEVER = (
     "max_new_tokens = * is more than", "there is no prompt", "this folder leaves the tokens of a prompt",
     # rows that are texts, batches beyond the last: labkit asks for neither
     "these rows hold texts, not pictures", "an example of kind", "examples have the shape *; these means",
-    "there is no batch at step", "the data set has no column 'text'",
+    "* is * already; choose another name", "* is defined in a function", "the data set has no column 'text'",
     # of Python's `run.wait()`, and of several processes
     "run * failed", "the process of run *", "* devices leave some of",
 )  # fmt: skip

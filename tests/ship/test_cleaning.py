@@ -37,3 +37,11 @@ def test_a_pooler_that_the_weights_lack_is_named_before_training(tmp_path):
     mean = lk.models["bert"](weights=folder, pooling="mean")
     run = lk.fit(rows, mean, folder=tmp_path, background=False, epochs=1, max_length=16)
     assert not [one for one in run.info.summary["warnings"] if "have no pooler" in one]
+
+
+def test_hidden_words_stand_among_cleaned_ones(tmp_path):
+    rows = lk.load([{"text": f"<p>The CAT saw dog {i % 7}</p>"} for i in range(60)], label=False)
+    model = lk.models["bert"](preset="tiny", width=16, depth=1, heads=2, mlp_width=16, max_length=16)
+    made = rows.clean(("html", "lowercase"))
+    run = lk.fit(made, model, task="pretrain", next_sentence=False, folder=tmp_path, **HOW)
+    assert run.fill("<b>The [MASK] saw</b> DOG [MASK]") == run.fill("the [MASK] saw dog [MASK]")

@@ -161,8 +161,10 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
         with pytest.raises(DataError, match=said):
             single.predict(given)
     close(single.predict({"review": ["good film 3"]}), single.predict(["good film 3"]))
-    with pytest.raises(TypeError, match="predict takes a list of texts"):
-        single.predict("good film")
+    close([single.predict("good film")], single.predict(["good film"]))
+    with pytest.raises(DataError, match=r"no file 'reviws.csv'\. If this is a text, give it in a list"):
+        single.predict("reviws.csv")
+    assert single.predict(["reviws.csv"])[0].label
     with pytest.raises(ConfigError, match=r"predict has no setting 'pair'\. Did you mean 'pairs'\?"):
         single.predict(["good"], pair=["bad"])
 
@@ -357,6 +359,28 @@ def test_arrays_are_brought_to_the_unit_of_the_training_pictures(trained, given,
     found = Pixels.fit(trained).of_array(given)
     assert found.dtype == read.dtype
     np.testing.assert_allclose(found, read, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "shares"),
+    [
+        (np.array([0, 255], np.uint8), np.array([0, 51], np.uint8), [0, 51 / 255]),
+        (np.array([0, 17], np.uint8), np.array([0, 17], np.uint8), [0, 17 / 255]),
+        (np.array([0, 16], np.uint8), np.array([0, 4, 16], np.uint8), [0, 64 / 255, 1]),
+        (np.array([0, 16], np.uint8), np.array([8 / 255, 16 / 255], np.float32), [0.5, 1]),
+        (np.array([0, 15], np.uint8), np.array([0, 30], np.uint8), [0, 2]),
+        (np.array([0, 1], np.uint8), np.array([0, 1], np.uint8), [0, 1]),
+        (np.array([0.0, 16.0], np.float32), np.array([0.0, 8.0], np.float32), [0, 8]),
+    ],
+)
+def test_few_grey_levels_are_read_over_the_whole_range(trained, given, shares):
+    read = Pixels.fit(trained).to_model(given)
+    np.testing.assert_allclose(read / 255 if read.dtype == np.uint8 else read, shares, rtol=1e-6)
+
+
+def test_models_trained_before_few_grey_levels_were_stretched_read_them_as_then():
+    given = np.array([0, 16], np.uint8)
+    assert Pixels.from_dict({"whole": True, "peak": 16.0}).to_model(given) is given
 
 
 # --- other models, and the endpoint ----------------------------------------------------------------------------------

@@ -48,9 +48,9 @@ def planned(name, rows, folder, sizes=None, **more):
     """A run made ready, not begun."""
     config = models[name](**{**SMALL[name], **(sizes or {})})
     options = {**OPTIONS, "task": "seq2seq" if name == "transformer" else "classify", **more}
-    if config.reads in ("text", "pair"):
+    if config.modality in ("text", "pair"):
         options |= {"max_length": 24, "vocabulary": 300, "buckets": 1}
-    data, experiment = experiment_of(rows[config.reads], config, True, options)
+    data, experiment = experiment_of(rows[config.modality], config, True, options)
     data.save(folder / "data")
     return prepare(experiment, folder, lambda message: None)
 
@@ -82,7 +82,7 @@ def test_the_program_of_a_step_does_not_grow_with_depth(name, rows, tmp_path):
     assert sizes[0] == sizes[1]
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if models[name].reads in ("text", "pair")])
+@pytest.mark.parametrize("name", [name for name in SMALL if models[name].modality in ("text", "pair")])
 def test_it_packs_or_says_that_it_cannot(name, rows, tmp_path):
     if name == "transformer":  # its rows are pairs, one by one
         assert not models[name].packs and "a row holds one pair" in planned(name, rows, tmp_path).summary["layout"]

@@ -61,9 +61,9 @@ def classifier():
     }
 
     def losses(key, **settings):
-        task = Classify(head_dropout=0.0, **settings).bind(("a", "b", "c"), np.arange(3))
-        total, weight, _ = task.loss(task.module(config, nnx.Rngs(0)), batch, key)
-        return float(total / weight), np.asarray(jax.nn.log_softmax(task.module(config, nnx.Rngs(0))(batch)))
+        task = Classify(head_dropout=0.0, **settings).build(("a", "b", "c"), np.arange(3))
+        total, weight, _ = task.loss(task.init(config, nnx.Rngs(0)), batch, key)
+        return float(total / weight), np.asarray(jax.nn.log_softmax(task.init(config, nnx.Rngs(0))(batch)))
 
     return losses, np.asarray(batch["label"])
 

@@ -39,28 +39,28 @@ def batch_of(rows: int, fill: int = 0, seed: int = 0) -> dict[str, jax.Array]:
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
-    task = Classify(class_weights="balanced").bind(("a", "b", "c"), LABELS)
+    task = Classify(class_weights="balanced").build(("a", "b", "c"), LABELS)
     expected = compute_class_weight("balanced", classes=np.arange(3), y=LABELS[LABELS >= 0])
     np.testing.assert_allclose(task.class_weights, expected, rtol=1e-6)
 
 
 def test_the_loss_is_the_weighted_mean_of_cross_entropy(model):
-    task = Classify(class_weights="balanced").bind(("a", "b", "c"), LABELS)
-    module, batch = task.module(model, nnx.Rngs(0)), batch_of(5)
+    task = Classify(class_weights="balanced").build(("a", "b", "c"), LABELS)
+    module, batch = task.init(model, nnx.Rngs(0)), batch_of(5)
     total, divisor, counts = task.loss(module, batch, None)
     logits = np.asarray(module(batch), np.float64)
     chance = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     label = np.asarray(batch["label"])
     each, weight = -np.log(chance[np.arange(5), label]), task.class_weights[label]
     assert float(total / divisor) == pytest.approx((each * weight).sum() / weight.sum(), rel=1e-5)
-    scores = task.scores(counts)
+    scores = counts.compute()
     assert scores["loss"] == pytest.approx(each.mean(), rel=1e-5)  # what is reported is not weighted
     assert scores["accuracy"] == pytest.approx((logits.argmax(-1) == label).mean())
 
 
 def test_filler_rows_change_nothing(model):
-    task = Classify().bind(("a", "b", "c"), LABELS)
-    module = task.module(model, nnx.Rngs(0))
+    task = Classify().build(("a", "b", "c"), LABELS)
+    module = task.init(model, nnx.Rngs(0))
     (bare, weight, some), (filled, equal, same) = (task.loss(module, batch_of(5, fill), None) for fill in (0, 3))
     assert float(bare) == pytest.approx(float(filled), rel=1e-6) and weight == equal == 5
     np.testing.assert_array_equal(some.confusion, same.confusion)
@@ -94,8 +94,8 @@ def packed(batch: dict[str, jax.Array], width: int, slots: int) -> dict[str, jax
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_packed_rows_give_the_loss_and_the_gradients_of_single_ones(model, pooling):
-    task = Classify(class_weights="balanced").bind(("a", "b", "c"), LABELS)
-    graph, params = nnx.split(task.module(model.replace(pooling=pooling, depth=2), nnx.Rngs(0)))
+    task = Classify(class_weights="balanced").build(("a", "b", "c"), LABELS)
+    graph, params = nnx.split(task.init(model.replace(pooling=pooling, depth=2), nnx.Rngs(0)))
     params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), params)
 
     def loss(params, batch):
@@ -114,15 +114,15 @@ def test_packed_rows_give_the_loss_and_the_gradients_of_single_ones(model, pooli
 
 
 def test_a_key_switches_dropout_on(model):
-    task = Classify().bind(("a", "b", "c"), LABELS)
-    module, batch = task.module(model, nnx.Rngs(0)), batch_of(5)
+    task = Classify().build(("a", "b", "c"), LABELS)
+    module, batch = task.init(model, nnx.Rngs(0)), batch_of(5)
     losses = [float(task.loss(module, batch, key)[0]) for key in (None, None, jax.random.key(1), jax.random.key(2))]
     assert losses[0] == losses[1] and len({*losses[1:]}) == 3
 
 
 def test_one_class_cannot_be_learnt():
     with pytest.raises(lk.LabkitError, match=r"two classes or more; the rows have \{'a': 2, 'b': 0\}"):
-        Classify().bind(("a", "b"), np.array([0, 0, -1]))
+        Classify().build(("a", "b"), np.array([0, 0, -1]))
 
 
 def test_pairs_of_texts_are_trained_on_and_answered(tiny, settings, tmp_path):

@@ -62,7 +62,7 @@ def tokenizer():
 
 
 def test_what_is_never_hidden_and_what_goes_on(tokenizer):
-    task = Pretrain().bind((), np.zeros(0, int), tokenizer)
+    task = Pretrain().build((), np.zeros(0, int), tokenizer)
     special = [tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
     assert task.reserved[special].all() and not task.reserved[tokenizer.unk_id] and task.mask_id == tokenizer.mask_id
     pieces = tokenizer.pieces("playing gamers")
@@ -74,15 +74,15 @@ def test_what_is_never_hidden_and_what_goes_on(tokenizer):
 def test_whole_words_need_a_vocabulary_that_marks_them():
     plain = Tokenizer.train(["playing players play games"] * 3, kind="bpe", vocab_size=300)
     with pytest.raises(ConfigError, match="whole_words needs a WordPiece vocabulary"):
-        Pretrain(whole_words=True).bind((), np.zeros(0, int), plain)
+        Pretrain(whole_words=True).build((), np.zeros(0, int), plain)
 
 
 def test_the_loss_is_of_the_hidden_tokens_and_the_pairs(tokenizer):
     config = lk.models["bert"](
         preset="tiny", width=8, depth=1, heads=2, mlp_width=8, max_length=24, vocab_size=tokenizer.vocab_size
     )
-    task = Pretrain().bind((), np.zeros(0, int), tokenizer)
-    module = task.module(config, nnx.Rngs(0))
+    task = Pretrain().build((), np.zeros(0, int), tokenizer)
+    module = task.init(config, nnx.Rngs(0))
     ids = jnp.asarray(RANDOM.integers(5, tokenizer.vocab_size, (6, 20)), jnp.int32)
     batch = {
         "ids": ids, "mask": jnp.ones(ids.shape, bool), "types": jnp.zeros_like(ids),
@@ -100,6 +100,6 @@ def test_the_loss_is_of_the_hidden_tokens_and_the_pairs(tokenizer):
     next_losses = [-float(follows[i, int(batch["label"][i])]) for i in range(4)]
     assert float(weight) == 4 and set(places[:, 0]) <= {0, 1, 2, 3}
     assert float(total) == pytest.approx(4 * np.mean(losses) + sum(next_losses), rel=1e-4)
-    scores = task.scores(sums)
+    scores = sums.compute()
     assert scores["loss"] == pytest.approx(np.mean(losses) + np.mean(next_losses), rel=1e-4)
     assert int(sums.words.tokens) == len(losses)

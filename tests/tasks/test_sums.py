@@ -11,7 +11,7 @@ from flax import nnx
 from labkit.models.conv import Pooled
 from labkit.tasks import sums
 from labkit.tasks.embed import Embed, Encoder, normalised
-from labkit.tasks.sums import TokenSums, token_scores, token_sums
+from labkit.tasks.sums import TokenSums, token_sums
 
 RANDOM = np.random.default_rng(0)
 HIDDEN = jnp.asarray(RANDOM.normal(size=(11, 3)), jnp.float32)
@@ -46,9 +46,9 @@ def test_portions_change_no_number_and_no_gradient(monkeypatch, smoothing):
 
 
 def test_scores_of_sums():
-    scores = token_scores(TokenSums(jnp.float32(6.0), jnp.float32(4.0), jnp.int32(3), jnp.int32(5)))
+    scores = TokenSums(jnp.float32(6.0), jnp.float32(4.0), jnp.int32(3), jnp.int32(5)).compute()
     assert scores == pytest.approx({"loss": 1.5, "perplexity": np.exp(1.5), "bits": 1.5 / np.log(2), "accuracy": 0.6})
-    assert all(np.isnan(value) for value in token_scores(sums.zeros()).values())
+    assert all(np.isnan(value) for value in TokenSums.empty().compute().values())
 
 
 VECTORS = jnp.asarray(RANDOM.normal(size=(20, 4)), jnp.float32)
@@ -69,7 +69,7 @@ def test_the_contrastive_loss_is_that_of_the_definition_and_filler_is_nobodys_pa
         "target_mask": jnp.ones((5, 1), bool),
         "weight": jnp.array([1.0, 2.0, 1.0, 0.0, 0.0]),
     }
-    task = Embed(temperature=0.1).bind((), np.zeros(0, int))
+    task = Embed(temperature=0.1).build((), np.zeros(0, int))
     total, weight, found = task.loss(Encoder(Table()), batch, None)
     unit = normalised(VECTORS)
     cosines = np.asarray(unit[:3] @ unit[10:13].T)
@@ -78,6 +78,6 @@ def test_the_contrastive_loss_is_that_of_the_definition_and_filler_is_nobodys_pa
     two = -np.diagonal(np.asarray(jax.nn.log_softmax(scores, axis=0)))
     assert float(weight) == 4 and float(total) == pytest.approx(((one + two) / 2 * [1, 2, 1]).sum(), rel=1e-5)
     right = (scores.argmax(0) == np.arange(3)).sum() + (scores.argmax(1) == np.arange(3)).sum()
-    assert task.scores(found) == pytest.approx(
+    assert found.compute() == pytest.approx(
         {"loss": float(total) / 4, "accuracy": right / 6, "cosine": np.diagonal(cosines).mean()}, rel=1e-5
     )

@@ -40,16 +40,16 @@ def batch_of(target: np.ndarray, fill: int = 2, seed: int = 0) -> dict[str, jax.
 def test_the_loss_of_several_labels_is_binary_cross_entropy_and_its_scores_those_of_scikit_learn(model):
     truth = np.random.default_rng(1).integers(0, 2, (6, 3)).astype(np.float32)
     truth[:, 2] = 0  # a label that no row has
-    task = MultiLabel(class_weights="balanced", head_dropout=0.0).bind(("a", "b", "c"), KNOWN, target=truth)
-    module, batch = task.module(model, nnx.Rngs(0)), batch_of(truth)
+    task = MultiLabel(class_weights="balanced", head_dropout=0.0).build(("a", "b", "c"), KNOWN, target=truth)
+    module, batch = task.init(model, nnx.Rngs(0)), batch_of(truth)
     total, divisor, counts = task.loss(module, batch, None)
-    p = np.asarray(task.probabilities(module, batch), np.float64)[:6]
+    p = np.asarray(task.predict(module, batch), np.float64)[:6]
     weight = np.asarray(batch["weight"], np.float64)[:6]
     ratio = (6 - truth.sum(0)) / np.maximum(truth.sum(0), 1)
     each = -(ratio * truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean(-1)
     assert float(total) == pytest.approx((each * weight).sum(), rel=1e-5)
     assert float(divisor) == pytest.approx(weight.sum(), rel=1e-6)
-    given, scores = p >= 0.5, task.scores(counts)
+    given, scores = p >= 0.5, counts.compute()
     with np.errstate(all="ignore"):
         expected = {
             "accuracy": sk.accuracy_score(truth, given), "hamming": sk.hamming_loss(truth, given),
@@ -67,47 +67,53 @@ def test_sums_of_batches_are_the_sums_of_all(model):
         (MultiLabel(), random.integers(0, 2, (6, 2)).astype(np.float32)),
         (Regress(), random.normal(size=(6, 2)).astype(np.float32)),
     ):
-        bound = task.bind(("a", "b"), KNOWN, target=target)
-        module, batch = bound.module(model, nnx.Rngs(0)), batch_of(target, 0)
+        bound = task.build(("a", "b"), KNOWN, target=target)
+        module, batch = bound.init(model, nnx.Rngs(0)), batch_of(target, 0)
         whole = bound.loss(module, batch, None)[2]
         parts = [
             bound.loss(module, {k: v[part] for k, v in batch.items()}, None)[2] for part in np.split(np.arange(6), 2)
         ]
         added = jax.tree.map(jnp.add, *parts)
-        assert bound.scores(added) == pytest.approx(bound.scores(whole), rel=1e-4)
-        assert np.isnan(bound.scores(bound.zeros())["loss"])
+        assert added.compute() == pytest.approx(whole.compute(), rel=1e-4)
+        assert np.isnan(bound.empty().compute()["loss"])
 
 
 @pytest.mark.parametrize("kind", ["squared", "huber", "absolute"])
 def test_a_regression_learns_in_deviations_and_answers_in_units(model, kind):
     target = np.random.default_rng(3).normal([100, -3], [20, 0.1], (6, 2)).astype(np.float32)
-    task = Regress(loss=kind).bind(("price", "slope"), KNOWN, target=target)
-    module, batch = task.module(model, nnx.Rngs(0)), batch_of(target)
+    task = Regress(loss=kind).build(("price", "slope"), KNOWN, target=target)
+    module, batch = task.init(model, nnx.Rngs(0)), batch_of(task.batch_target(target, KNOWN))
     total, _, sums = task.loss(module, batch, None)
-    answer = np.asarray(task.probabilities(module, batch), np.float64)[:6]
+    answer = np.asarray(task.predict(module, batch), np.float64)[:6]
     off = (answer - target) / target.std(0)
     amount = np.abs(off)
     each = {"squared": off**2, "absolute": amount, "huber": np.where(amount < 1, off**2 / 2, amount - 0.5)}[kind]
     weight = np.asarray(batch["weight"], np.float64)[:6]
     assert float(total) == pytest.approx((each.mean(-1) * weight).sum(), rel=1e-4)
-    scores = task.scores(sums)
+    scores = sums.compute()
     assert scores["mae"] == pytest.approx(sk.mean_absolute_error(target, answer), rel=1e-4)
     assert scores["r2"] == pytest.approx(sk.r2_score(target, answer), rel=1e-3)
     rmse = np.mean([np.sqrt(sk.mean_squared_error(target[:, i], answer[:, i])) for i in range(2)])
     assert scores["rmse"] == pytest.approx(rmse, rel=1e-4)
     params = {"head/kernel": np.asarray(module.head.kernel[...]), "head/bias": np.asarray(module.head.bias[...])}
-    kept, plain = task.finished(params), task.config.restored(task.classes)
+    kept, plain = task.finalize(params), task.config.restore(task.classes)
     nnx.update(module, {"head": {name.split("/")[1]: jnp.asarray(value) for name, value in kept.items()}})
-    np.testing.assert_allclose(np.asarray(plain.probabilities(module, batch))[:6], answer, rtol=2e-4)
+    np.testing.assert_allclose(np.asarray(plain.predict(module, batch))[:6], answer, rtol=2e-4)
 
 
 def test_what_cannot_be_learned_is_said():
     with pytest.raises(DataError, match="no class tells the 6 training rows apart"):
-        MultiLabel().bind(("a",), KNOWN, target=np.ones((6, 1), np.float32))
+        MultiLabel().build(("a",), KNOWN, target=np.ones((6, 1), np.float32))
     with pytest.raises(DataError, match="'y' is 3 in every training row"):
-        Regress().bind(("y",), KNOWN, target=np.full((6, 1), 3, np.float32))
+        Regress().build(("y",), KNOWN, target=np.full((6, 1), 3, np.float32))
+    with pytest.raises(DataError, match=r"'y' has the deviation 1e-200; .* give it in another unit"):
+        Regress().build(("y",), KNOWN, target=np.array([[-1e-200], [1e-200]] * 3))
+    far = Regress().build(("y",), KNOWN[:4], target=np.array([[0.0], [1e-20]] * 2))
+    with pytest.raises(DataError, match="'y' is 1e\\+30 in a row, farther from the training rows"):
+        far.batch_target(np.array([[1e30]]), KNOWN[:1])
+    assert far.batch_target(np.array([[1e30]]), np.array([-1])) == 0  # nothing is known of that row
     with pytest.raises(DataError, match="two training rows or more; there are 1"):
-        Regress().bind(("y",), np.array([0, -1]), target=np.ones((2, 1), np.float32))
+        Regress().build(("y",), np.array([0, -1]), target=np.ones((2, 1), np.float32))
 
 
 COLOURS = ("red", "green", "blue")
@@ -134,7 +140,7 @@ def test_several_labels_end_to_end(coloured, reader, tmp_path):
     rows = lk.load(coloured, text="text", label="tags").split(validation=0.15, test=0.15, seed=0)
     run = lk.fit(rows, reader, folder=tmp_path, epochs=10, packing="always", keep="last", **SHARED)
     report = run.evaluate()
-    assert run.experiment.task.aim == "labels" and report.scores["f1"] > 0.9
+    assert run.experiment.task.problem_type == "labels" and report.scores["f1"] > 0.9
     assert report.scores["f1"] == pytest.approx(sk.f1_score(report.truth, report.given, average="macro"))
     low, high = report.intervals["f1"]
     assert low <= report.scores["f1"] <= high
@@ -156,7 +162,8 @@ def test_a_number_end_to_end_on_texts(coloured, reader, tmp_path):
     assert {"validation_r2", "validation_mae"} <= set(run.info.summary)
     gain = report.compare(report.baselines).loc["mean"]
     assert gain["gain"] > 0 and gain["gain_low"] > 0
-    few, many = map(float, run.predict(["old tree", "red green blue dog"]))
+    # Three other words in each, as in training, where the length alone tells how many colours there are.
+    few, many = map(float, run.predict(["old tree dog", "red big green old blue dog"]))
     assert few < 1 < 2 < many
     assert len(report.mistakes(3)) == 3 and "colours, answered" in report.mistakes(3)
 

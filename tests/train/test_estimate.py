@@ -26,7 +26,7 @@ MINE = Machine("<mine>", "cpu", 1e11, 5e10, 1e10, 1e9, 1e-5, 0.0)
 
 def steps_of(config, **settings):
     task = Classification.of(Classify(), ("no", "yes"))
-    module = nnx.eval_shape(lambda: task.module(config, nnx.Rngs(0)))
+    module = nnx.eval_shape(lambda: task.init(config, nnx.Rngs(0)))
     return Steps(
         task, module, Optimizer(**{"learning_rate": 1e-3, **settings}), module_depth, config.depth + 1, 100, 10
     )

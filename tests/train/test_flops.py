@@ -23,7 +23,7 @@ def shaped(*shape, kind="float32"):
 
 def steps_of(config):
     task = Classification.of(Classify(), ("no", "yes"))
-    module = nnx.eval_shape(lambda: task.module(config, nnx.Rngs(0)))
+    module = nnx.eval_shape(lambda: task.init(config, nnx.Rngs(0)))
     return Steps(task, module, Optimizer(learning_rate=1e-3), lambda name: 0, config.depth + 1, 100, 10)
 
 

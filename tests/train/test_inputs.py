@@ -100,7 +100,8 @@ def test_what_a_model_cannot_read_is_said_with_what_can():
 def test_batches_that_cannot_be_divided_are_refused():
     _, train = settings(batch_size=10)
     with pytest.raises(lk.LabkitError, match="12 can"):
-        Numbers("image").batches(Arrays.unlabelled(np.zeros((9, 2, 2, 1))), train, None, parts=4, shuffle=True)
+        examples, model = Arrays.unlabelled(np.zeros((9, 2, 2, 1))), lk.models["cnn"]()
+        Numbers("image").batches(examples, train, model, parts=4, shuffle=True)
 
 
 def test_a_table_is_answered_alike_from_the_run_the_folder_and_any_form_of_its_rows(tmp_path):

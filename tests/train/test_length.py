@@ -9,7 +9,7 @@ import labkit as lk
 from labkit.base.config import loads
 from labkit.data.text import READ
 from labkit.train.experiment import Experiment
-from labkit.train.inputs import LONGEST, SHORTEST, fitting_length
+from labkit.train.inputs import LONGEST, SHORTEST, fitting_length, fitting_vocabulary
 
 BERT = lk.models["bert"](preset="tiny", width=16, depth=1, heads=2, mlp_width=32)
 
@@ -47,3 +47,8 @@ def test_pictures_have_no_length(tmp_path):
     run = lk.fit("digits", lk.models["mlp"](widths=(8,)), folder=tmp_path, background=False, epochs=1)
     assert run.experiment.task.max_length is None and "max_length" not in run.toml()
     assert run.predict(lk.load("digits")["train"].with_format("numpy")["image"][:2])
+
+
+@pytest.mark.parametrize(("characters", "pieces"), [(0, 1000), (80_000, 1000), (160_079, 2000), (10_000_000, 8000)])
+def test_the_default_vocabulary_has_a_piece_for_every_eighty_characters(characters, pieces):
+    assert fitting_vocabulary(["x" * (characters // 2)] * 2 + ["x" * (characters % 2)]) == pieces

@@ -31,7 +31,7 @@ def compare(function, *args, donate=()):
 
 def steps_of(config, optimizer=None):
     task = Classification.of(Classify(), ("no", "yes", "maybe"))
-    module = nnx.eval_shape(lambda: task.module(config, nnx.Rngs(0)))
+    module = nnx.eval_shape(lambda: task.init(config, nnx.Rngs(0)))
     return Steps(task, module, optimizer or Optimizer(learning_rate=1e-3), lambda name: 0, config.depth + 1, 100, 10)
 
 

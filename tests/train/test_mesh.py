@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
+from labkit.models.base import TRANSFORMER_SHARDING
 from labkit.train.mesh import Placement
 from labkit.train.store import Store
 
@@ -65,7 +66,7 @@ def test_a_run_keeps_its_batches_on_fewer_or_more_devices(mesh):
     placement = Placement(mesh)
     assert placement.dividing(8) is placement and placement.dividing(4) is placement
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Placement, "of", classmethod(lambda cls, devices, model, sharded: (devices, model, sharded)))
+        patch.setattr(Placement, "of", classmethod(lambda cls, *asked: asked[:3]))
         assert placement.dividing(6) == (4, 2, False)  # two parts at a time, each of two devices
         assert placement.dividing(1) == (2, 2, False)
 
@@ -85,4 +86,4 @@ def test_a_run_keeps_its_batches_on_fewer_or_more_devices(mesh):
     ],
 )
 def test_what_lies_where(mesh, name, shape, sharded, expected):
-    assert Placement(mesh, sharded).spec(name, shape) == PartitionSpec(*expected)
+    assert Placement(mesh, sharded, TRANSFORMER_SHARDING).spec(name, shape) == PartitionSpec(*expected)

@@ -1,4 +1,5 @@
-"""The default learning rate: one for each architecture, task and way of fine-tuning, the same at every entry point."""
+"""The default learning rate and batch size: one for each architecture, task and way of fine-tuning, the same at every
+entry point."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Experiment, Training
 from labkit.train.optim import RULES, TUNES, Optimizer
-from labkit.train.rates import BY_RULE, default_rate
+from labkit.train.rates import BY_RULE, default_batch, default_rate
+from labkit.train.run import code_of
 
 FRESH = {"bert": "tiny", "gpt": "nano", "transformer": "tiny", "textcnn": "tiny", "mlp": "small", "cnn": "small",
          "vgg": "vgg-11"}  # fmt: skip
@@ -28,7 +30,7 @@ def rate(model: str, preset: str = "", task: str = "classify", **options) -> flo
 def test_every_architecture_task_rule_and_way_of_fine_tuning_has_a_rate():
     assert set(FRESH) == set(models) and set(BY_RULE) == set(RULES)
     for name, preset in FRESH.items():
-        for task in (task for task in tasks if name in tasks[task].models):
+        for task in (task for task in tasks if tasks[task].needs in models[name].capabilities):
             for tune in TUNES:
                 for rule in RULES:
                     assert 1e-6 < rate(name, preset, task, tune=tune, rule=rule) < 1
@@ -80,3 +82,23 @@ def test_a_rate_that_was_given_stays():
     )
     assert loads(Optimizer, "learning_rate = 3e-5").learning_rate == 3e-5
     assert Optimizer(schedule="constant", warmup=0.0).rates(3) == pytest.approx([1, 1, 1]), "a fraction of the greatest"
+
+
+@pytest.mark.parametrize(
+    ("model", "preset", "task", "size"),
+    [("gpt", "nano", "lm", 8), ("transformer", "tiny", "seq2seq", 8), ("gpt", "nano", "classify", 32),
+     ("gpt", "smollm2-135m", "lm", 32), ("bert", "tiny", "pretrain", 32), ("mlp", "small", "regress", 32)],
+)  # fmt: skip
+def test_an_experiment_has_the_batch_size_of_its_task_wherever_it_comes_from(model, preset, task, size):
+    config, settings = models[model](preset=preset), tasks[task]()
+    assert default_batch(config, settings) == size
+    made = Experiment(model=config, task=settings)
+    without = "\n".join(line for line in dumps(made).splitlines() if not line.startswith("batch_size"))
+    panel = State(model=config, task=settings)
+    found = [made, loads(Experiment, dumps(made)), loads(Experiment, without), panel.experiment]
+    assert {each.train.batch_size for each in found} == {panel.training.batch_size} == {size}
+    assert panel.train.batch_size is None and "batch_size" not in code_of(made)
+    for given in (8, 32, 12):
+        chosen = Experiment(model=config, task=settings, train=Training(batch_size=given))
+        assert chosen.train.batch_size == given
+        assert (f"batch_size={given}" in code_of(chosen)) == (given != size)

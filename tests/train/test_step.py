@@ -27,8 +27,8 @@ def made(dropout: float = 0.0, report_every: int = 4, model: dict | None = None,
     config = lk.models["bert"](
         preset="tiny", dropout=dropout, attention_dropout=dropout, **{**SIZES, **(model or {})}
     )  # fmt: skip
-    task = Classify(head_dropout=dropout).bind(("a", "b", "c"), np.arange(3))
-    module = task.module(config, nnx.Rngs(0))
+    task = Classify(head_dropout=dropout).build(("a", "b", "c"), np.arange(3))
+    module = task.init(config, nnx.Rngs(0))
     optimizer = Optimizer(learning_rate=1e-2, warmup=0.0, schedule="constant")
     steps = Steps(task, module, optimizer, lambda name: 1, 3, 100, report_every, **options)
     return steps, steps.state(flatten(nnx.to_pure_dict(nnx.split(module)[1])), seed=1)
@@ -157,12 +157,13 @@ sys.path.insert(0, {folder!r})
 from test_step import batches, made
 from pathlib import Path
 from labkit.train.checkpoint import Checkpoints
+from labkit.models.base import TRANSFORMER_SHARDING
 from labkit.train.mesh import Placement
 
 folder = Path({checkpoints!r})
 found = {{}}
 for devices, model, sharded in ((8, 1, False), (8, 1, True), (8, 2, True)):
-    placement = Placement.of(devices, model, sharded)
+    placement = Placement.of(devices, model, sharded, TRANSFORMER_SHARDING)
     steps, state = made(dropout=0.1, model=dict(width=64, mlp_width=128, vocab_size=64), placement=placement)
     losses, layouts = [], set()
     for number, batch in enumerate(batches(5)):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-import time
 
 import pytest
 
 from labkit.base.errors import RunError
-from labkit.train.store import SILENCE, Store
+from labkit.train.store import Store
 
 
 @pytest.fixture
@@ -93,22 +92,3 @@ def test_store_race_of_eight_processes_loses_nothing(store):
     assert store._db().execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for name in "abcdefgh":
         assert [(r.step, r.value) for r in store.records(name)] == [(step, step / 7) for step in range(500)]
-
-
-def test_a_run_whose_process_is_gone_is_lost(store):
-    process = subprocess.Popen([sys.executable, "-c", "pass"])
-    process.wait()
-    store.create("a", "first")
-    store.update("a", status="running", pid=process.pid, heartbeat=time.time())
-    assert store.run("a").status == "running"
-    store.update("a", heartbeat=time.time() - SILENCE - 1)
-    info = store.run("a")
-    assert info.status == "lost" and info.over and "resume" in info.cure
-
-
-def test_a_run_of_a_living_process_is_not_lost_however_silent(store):
-    import os
-
-    store.create("a", "first")
-    store.update("a", status="compiling", pid=os.getpid(), heartbeat=time.time() - 1000)
-    assert store.run("a").status == "compiling"

@@ -21,9 +21,9 @@ SIZES = {"width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 8, 
 
 
 def perceptron(optimizer, layers=2, accumulate=1):
-    task = Classify().bind(("a", "b"), np.array([0, 1]))
+    task = Classify().build(("a", "b"), np.array([0, 1]))
     config = lk.models["mlp"](widths=(6,) * layers, input_shape=(4,))
-    module = task.module(config, nnx.Rngs(0))
+    module = task.init(config, nnx.Rngs(0))
 
     def layer_of(name):
         return int(name.split("/")[2]) + 1 if name.startswith("trunk") else layers + 1
@@ -85,7 +85,7 @@ class Counting(nnx.Module):
 @pytest.mark.parametrize("parts", [1, 2])
 def test_statistics_of_layers_are_carried_and_not_trained(parts):
     module = Classifier(Counting(), 4, 2, 0.0, rngs=nnx.Rngs(0))
-    task = Classify(head_dropout=0.0).bind(("a", "b"), np.array([0, 1]))
+    task = Classify(head_dropout=0.0).build(("a", "b"), np.array([0, 1]))
     steps = Steps(task, module, Optimizer(learning_rate=0.1, warmup=0.0), lambda name: 1, 2, 10, 5, accumulate=parts)
     assert "trunk/mean" not in steps.shapes and "trunk/mean" not in steps.multipliers
     state = steps.state(flatten(nnx.to_pure_dict(nnx.split(module)[1])), seed=0)
@@ -97,7 +97,7 @@ def test_statistics_of_layers_are_carried_and_not_trained(parts):
         state, _ = steps.train(state, steps.place(examples))
     np.testing.assert_allclose(state.params["trunk/mean"], expected, atol=1e-5)
     before = np.array(state.params["trunk/mean"])
-    steps.evaluate(state.params, steps.zeros(), steps.place(batch(9)))
+    steps.evaluate(state.params, steps.empty(), steps.place(batch(9)))
     np.testing.assert_array_equal(state.params["trunk/mean"], before)
     poisoned = batch(4)
     poisoned["inputs"][0] = np.inf

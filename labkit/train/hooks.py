@@ -1,0 +1,35 @@
+"""Hooks for the tracebacks that Orbax's own threads print when a save fails; the run says the same in a sentence."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import traceback
+from types import TracebackType
+from typing import Any
+
+
+@functools.cache
+def silence_orbax() -> None:
+    """Print no tracebacks of threads of Orbax in this process; all others go where they went before."""
+    thread_hook, callback_hook = threading.excepthook, sys.unraisablehook
+
+    def of_thread(args: Any) -> None:
+        if not _of_orbax(args.exc_value, args.exc_traceback):
+            thread_hook(args)
+
+    def of_callback(args: Any) -> None:
+        if not _of_orbax(args.exc_value, args.exc_traceback):
+            callback_hook(args)
+
+    threading.excepthook, sys.unraisablehook = of_thread, of_callback
+
+
+def _of_orbax(error: BaseException | None, trace: TracebackType | None) -> bool:
+    """Whether an error was raised in a thread of Orbax, or by a write that came back after a save had failed."""
+    if threading.current_thread() is threading.main_thread():
+        return False
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(trace)]
+    late = isinstance(error, RuntimeError) and "Event loop is closed" in str(error)
+    return any("orbax" in code.co_filename or (late and code.co_name == "call_soon_threadsafe") for code in frames)
