@@ -14,6 +14,7 @@ from labkit.base import code
 from labkit.base.cache import write_atomic
 from labkit.base.errors import LabkitError
 from labkit.base.pages import with_huge_pages
+from labkit.i18n import _
 from labkit.launch import ADMITTING
 
 #: Where its files lie, in the user's folder.
@@ -52,7 +53,9 @@ def write_files(folder: Path) -> Path:
         write_atomic(template / "conf.json", json.dumps({"base_template": "lab"}) + "\n")
         write_atomic(place / "labkit.ipynb", json.dumps(notebook, indent=1) + "\n")
     except OSError as error:
-        raise LabkitError(f"cannot write into {folder}: {error}. Name another folder.") from error
+        raise LabkitError(
+            _("cannot write into {folder}: {error}. Name another folder."), folder=folder, error=error
+        ) from error
     return place / "labkit.ipynb"
 
 
@@ -80,7 +83,7 @@ def start(folder: Path, arguments: Sequence[str] = ()) -> int:
         LabkitError: Voilà is not installed, or ``folder`` cannot be written.
     """
     if importlib.util.find_spec("voila") is None:
-        raise LabkitError("`labkit app` needs Voilà: python -m pip install 'labkit[app]'.")
+        raise LabkitError(_("`labkit app` needs Voilà: python -m pip install 'labkit[app]'."))
     folder.mkdir(parents=True, exist_ok=True)
     notebook = write_files(folder)
     call = command(notebook, arguments)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.base.errors import ConfigError, LabkitError, nearest
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -112,7 +113,9 @@ def folder() -> Path:
     for place in (package / "benchmarks", package.parent / "tests" / "benchmarks"):
         if (place / "driver.py").is_file():
             return place
-    raise LabkitError(f"the benchmarks are missing (no driver.py beside {package}). Install labkit again.")
+    raise LabkitError(
+        _("the benchmarks are missing (no driver.py beside {package}). Install labkit again."), package=package
+    )
 
 
 def module(name: str) -> Any:
@@ -139,19 +142,29 @@ def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[F
         ConfigError: there is no such peer, case or figure.
     """
     if case and not peer:
-        raise ConfigError(f"--case {case} needs a peer: --peer {' or '.join(_peers_of(case) or ['hf'])}.")
+        raise ConfigError(
+            _("--case {case} needs a peer: --peer {peers}."), case=case, peers=" or ".join(_peers_of(case) or ["hf"])
+        )
     if peer and peer not in {known for known, _ in BESIDE}:
         known = dict.fromkeys(name for name, _ in BESIDE)
-        raise ConfigError(f"there is no peer {peer!r}.{nearest(peer, known)} There are: {', '.join(known)}.")
+        raise ConfigError(
+            _("there is no peer {peer!r}.{hint} There are: {known}."),
+            peer=peer, hint=nearest(peer, known), known=", ".join(known),
+        )  # fmt: skip
     if case and (peer, case) not in BESIDE:
         has = ", ".join(name for known, name in BESIDE if known == peer)
-        raise ConfigError(f"there is no case {case!r} beside {peer!r}. There are: {has}.")
+        raise ConfigError(
+            _("there is no case {case!r} beside {peer!r}. There are: {has}."), case=case, peer=peer, has=has
+        )
     found = [figure for (a, b), figure in BESIDE.items() if a == peer and case in ("", b)] if peer else list(ALONE)
     found = [figure for figure in found if (folder() / f"{figure.where.partition(':')[0]}.py").is_file()]
     for name in names:
         if name not in {figure.name for figure in found}:
             known = [figure.name for figure in found]
-            raise ConfigError(f"there is no figure {name!r}.{nearest(name, known)} There are: {', '.join(known)}.")
+            raise ConfigError(
+                _("there is no figure {name!r}.{hint} There are: {known}."),
+                name=name, hint=nearest(name, known), known=", ".join(known),
+            )  # fmt: skip
     return [figure for figure in found if (figure.name in names if names else not figure.long)]
 
 

@@ -21,10 +21,11 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from labkit.base.errors import ConfigError, DataError, LabkitError
+from labkit.base.errors import ConfigError, DataError, LabkitError, os_reason
 from labkit.base.pages import with_huge_pages
 from labkit.base.shown import one_line, printed
 from labkit.cluster import Folder, launch_app
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     from labkit.ship.predictor import Predictor
@@ -180,7 +181,7 @@ def train(
 ) -> None:
     """Train in this terminal. Ctrl-C ends the run at the next step and keeps the model."""
     if (experiment is None) == (resume is None):
-        raise ConfigError("give either an experiment file or --resume RUN: labkit train experiment.toml")
+        raise ConfigError(_("give either an experiment file or --resume RUN: labkit train experiment.toml"))
     from labkit import lab as front
 
     run = front.train(experiment, resume=resume, name=name, folder=folder)
@@ -217,7 +218,7 @@ def predict(
     """Answer for texts, pictures or sounds, or for every row of a table, which gets the answer's columns: predicted,
     confidence and probability of each class; or the predicted numbers."""
     if bool(given) == (file is not None):
-        raise ConfigError("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv")
+        raise ConfigError(_("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv"))
     from labkit import lab as front
 
     predictor = front.predictor(model, folder=folder)
@@ -227,7 +228,7 @@ def predict(
             _say(f"{answer}\t{one_line(str(example))}")
         return
     if out is not None and out.suffix.lower() not in _WRITERS:
-        raise ConfigError(f"--out {out}: answers are written as {' or '.join(_WRITERS)}.")
+        raise ConfigError(_("--out {out}: answers are written as {endings}."), out=out, endings=" or ".join(_WRITERS))
     read = {"delimiter": delimiter, "encoding": encoding, "names": names and tuple(names)}
     read = {name: value for name, value in read.items() if value}
     answers = predictor.answered(file, column=column, pair=pair, size=CHUNK, **read)
@@ -235,7 +236,7 @@ def predict(
         _say(f"{_write_csv(_Terminal(), answers, False)} rows", err=True)
         return
     if out.exists() and Path(file).exists() and out.samefile(file):
-        raise ConfigError(f"{out} would replace its own source; give --out another name.")
+        raise ConfigError(_("{out} would replace its own source; give --out another name."), out=out)
     with _replacing(out) as target:
         count = _WRITERS[out.suffix.lower()](target, answers, predictor.problem_type == "labels")
     _say(f"{count} rows in {out}", err=True)
@@ -410,11 +411,11 @@ def _examples(predictor: Predictor, given: list[str], pair: str | None) -> tuple
     if kind in ENDINGS:
         return [path for place in given for path in files_in(Path(place).expanduser(), kind)], None
     if kind != "text":
-        raise ConfigError("this model reads tables of features: labkit predict RUN --file x.csv")
+        raise ConfigError(_("this model reads tables of features: labkit predict RUN --file x.csv"))
     if pair is None and len(given) == 1 and Path(given[0]).suffix and is_place(given[0]):
-        raise ConfigError(f"{given[0]} is a file: labkit predict RUN --file {given[0]}")
+        raise ConfigError(_("{given} is a file: labkit predict RUN --file {given}"), given=given[0])
     if pair is not None and len(given) > 1:
-        raise ConfigError("--pair is the second text of one text; give several pairs with --file.")
+        raise ConfigError(_("--pair is the second text of one text; give several pairs with --file."))
     return list(given), None if pair is None else [pair]
 
 
@@ -484,6 +485,6 @@ def _replacing(path: Path) -> Iterator[IO[str]]:
             yield target
         beside.replace(path)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}.") from error
+        raise DataError(_("cannot write {path}: {reason}."), path=path, reason=os_reason(error)) from error
     finally:
         beside.unlink(missing_ok=True)

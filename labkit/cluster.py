@@ -10,6 +10,7 @@ import typer
 
 from labkit.base.errors import ConfigError
 from labkit.base.shown import printed
+from labkit.i18n import _
 
 launch_app = typer.Typer(help="Train in several processes: here, or by a cluster's scheduler.", no_args_is_help=True)
 Folder = Annotated[Path | None, typer.Option(help="The lab folder (default: .labkit here, or LABKIT_FOLDER).")]
@@ -27,7 +28,7 @@ def launch_local(
 ) -> None:
     """Train in several processes on this machine; when one dies, all begin again from the newest checkpoint."""
     if (experiment is None) == (resume is None):
-        raise ConfigError("give either an experiment file or --resume RUN: labkit launch local -n 2 experiment.toml")
+        raise ConfigError(_("give either an experiment file or --resume RUN: labkit launch local -n 2 experiment.toml"))
     from labkit import lab as front
 
     typer.echo(printed(front.train(experiment, resume=resume, name=name, folder=folder, processes=n)))

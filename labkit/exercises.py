@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from labkit.i18n import _
 from labkit.lesson import Exercise, computes, equals, holds
 
 
@@ -22,48 +23,43 @@ EXERCISES: dict[str, Exercise] = {
     # 00 the tour
     "00.1": Exercise(
         equals(2400),
-        "validation and test together take 20 %; the model learns on the rest.",
-        "验证集和测试集一共占 20%，模型在剩下的行上学习。",
+        _("validation and test together take 20 %; the model learns on the rest."),
     ),
     "00.2": Exercise(
         computes(((0.9, 0.6, 200), 60), ((0.5, 0.5, 80), 0), ((0.25, 0.5, 100), -25)),
-        "an accuracy is a share of the rows; times n it is a number of rows.",
-        "准确率是答对的行所占的比例；乘以 n 就是行数。",
+        _("an accuracy is a share of the rows; times n it is a number of rows."),
     ),
     # 01 preprocessing
     "01.1": Exercise(
         computes(((2, 3, 3), 2.0), ((1, 1, 1000), 7.907755), ((0, 5, 9), 0.0)),
-        "tf times 1 plus the natural logarithm of n / df.",
-        "tf 乘以（1 加上 n / df 的自然对数）。",
+        _("tf times 1 plus the natural logarithm of n / df."),
     ),
     "01.2": Exercise(
         equals(150 / 270, 6e-3),
-        "the batch has 3 x 90 places, of which 10 + 20 + 90 hold a token.",
-        "这一批有 3 × 90 个位置，其中 10 + 20 + 90 个放着词元。",
+        _("the batch has 3 x 90 places, of which 10 + 20 + 90 hold a token."),
     ),
     "01.3": Exercise(
         computes(
             ((np.array([[1.0], [3.0]]), np.array([[2.0], [5.0]])), np.array([[0.0], [3.0]])),
             ((np.array([[1.0, 4.0], [3.0, 4.0]]), np.array([[3.0, 4.0]])), np.array([[1.0, 0.0]])),
         ),
-        "mean and deviation are those of train, by column (axis 0); a deviation of 0 must be replaced by 1.",
-        "均值和标准差都取自 train，按列计算（axis 0）；标准差为 0 时换成 1。",
+        _("mean and deviation are those of train, by column (axis 0); a deviation of 0 must be replaced by 1."),
     ),
     # 02 the mathematics
     "02.1": Exercise(
         computes(((0.0,), 1.0), ((0.5,), 0.75), ((-0.8,), 0.36)),
-        "the quotient rule gives 1 - ((e^a - e^-a) / (e^a + e^-a))^2.",
-        "用商的求导法则，可得 1 - ((e^a - e^-a) / (e^a + e^-a))^2。",
+        _("the quotient rule gives 1 - ((e^a - e^-a) / (e^a + e^-a))^2."),
     ),
     "02.2": Exercise(
         equals(64 * 32 + 32 + 32 * 10 + 10),
-        "a layer has inputs times neurons weights, and one bias a neuron.",
-        "一层有 输入数 × 神经元数 个权重，另外每个神经元有一个偏置。",
+        _("a layer has inputs times neurons weights, and one bias a neuron."),
     ),
     "02.3": Exercise(
         computes(((1.0, 2.0, 0.5, 0.1, 0.9), 0.77), ((0.0, -1.0, 1.0, 0.5, 0.0), -0.5)),
-        "first the new velocity, mu times the old one plus the gradient; then the weights go rate times that way down.",
-        "先算新的速度：mu 乘旧速度再加梯度；然后权重减去学习率乘这个速度。",
+        _(
+            "first the new velocity, mu times the old one plus the gradient; then the weights go rate times "
+            "that way down."
+        ),
     ),
     # 03 architectures
     "03.1": Exercise(
@@ -106,32 +102,27 @@ EXERCISES: dict[str, Exercise] = {
     # 06 attention and BERT
     "06.1": Exercise(
         computes(((_Q, _K, _V), _attended(_Q, _K, _V))),
-        "scores are q @ k.T divided by the root of d; every row goes through a softmax; then times v.",
-        "分数是 q @ k.T 除以 d 的平方根；每一行过 softmax，再乘 v。",
+        _("scores are q @ k.T divided by the root of d; every row goes through a softmax; then times v."),
     ),
     "06.2": Exercise(
         equals(4 * (384 * 384 + 384) + (384 * 1536 + 1536) + (1536 * 384 + 384) + 2 * 2 * 384),
-        "query, key, value and out are 384 x 384 with a bias each; a norm has a scale and a bias of 384.",
-        "query、key、value、out 各是 384 x 384 加偏置；一个归一化层有 384 个缩放和 384 个偏置。",
+        _("query, key, value and out are 384 x 384 with a bias each; a norm has a scale and a bias of 384."),
     ),
     "06.3": Exercise(
         computes(
             ((_Q, _K, _V, [True, True, True]), _attended(_Q, _K, _V)),
             ((_Q, _K, _V, [True, True, False]), _attended(_Q, _K[:2], _V[:2])),
         ),
-        "before the softmax, the scores in the columns of padding must be minus infinity.",
-        "在 softmax 之前，填充所在的列的分数要设为负无穷。",
+        _("before the softmax, the scores in the columns of padding must be minus infinity."),
     ),
     # 07 pretraining
     "07.1": Exercise(
         equals(400 * 0.15 * 0.8),
-        "15 % are chosen, and of the chosen ones 80 % become [MASK].",
-        "选中 15%，其中 80% 变成 [MASK]。",
+        _("15 % are chosen, and of the chosen ones 80 % become [MASK]."),
     ),
     "07.2": Exercise(
         computes((([2.0],), float(np.exp(2.0))), (([1.0, 3.0],), float(np.exp(2.0))), (([0.0, 0.0],), 1.0)),
-        "first the mean of the losses, then the exponential; not the other way round.",
-        "先求损失的平均，再取指数，不能反过来。",
+        _("first the mean of the losses, then the exponential; not the other way round."),
     ),
     "07.3": Exercise(
         computes(
@@ -139,22 +130,19 @@ EXERCISES: dict[str, Exercise] = {
             ((["un", "##do", "it"], [False, True, True]), [0, 0, 1]),
             ((["a", "##b", "c", "##d"], [True, False, False, True]), [1, 1, 0, 0]),
         ),
-        "go through the pieces in their order and carry the decision of the last first piece along.",
-        "按顺序走过每一片，把最近一个词首片的决定带下去。",
+        _("go through the pieces in their order and carry the decision of the last first piece along."),
     ),
     # 08 fine-tuning
     "08.1": Exercise(
         computes(((384, 384, 8), 6144), ((768, 3072, 4), 15360), ((10, 20, 1), 30)),
-        "the addition is a product of an n x r and an r x m matrix.",
-        "低秩增量是 n x r 与 r x m 两个矩阵的乘积。",
+        _("the addition is a product of an n x r and an r x m matrix."),
     ),
     "08.2": Exercise(
         computes(
             (([[1.0, 0.0], [0.0, 1.0]], [[1.0], [2.0]], [[3.0, 4.0]], 2.0), [[7.0, 8.0], [12.0, 17.0]]),
             (([[1.0, 2.0]], [[0.5]], [[2.0, 0.0]], 1.0), [[2.0, 2.0]]),
         ),
-        "the merged kernel is kernel + scale times a @ b.",
-        "合并后的矩阵是 kernel + scale 乘 a @ b。",
+        _("the merged kernel is kernel + scale times a @ b."),
     ),
     # 09 question answering
     "09.1": Exercise(
@@ -164,8 +152,7 @@ EXERCISES: dict[str, Exercise] = {
             (("harbour", "old mill"), 0.0),
             (("mill mill", "old mill"), 0.5),
         ),
-        "without articles; common words are counted as often as both have them; F1 = 2 common / (length + length).",
-        "先去掉冠词；共同的词按两边都有的次数算；F1 = 2 x 共同数 / (长度之和)。",
+        _("without articles; common words are counted as often as both have them; F1 = 2 common / (length + length)."),
     ),
     "09.2": Exercise(
         computes(
@@ -173,8 +160,7 @@ EXERCISES: dict[str, Exercise] = {
             (([1.0, 5.5], [4.0, 0.0]), (1, 1)),
             (([3.0, 0.0, 1.0], [0.0, 1.0, 0.5]), (0, 1)),
         ),
-        "try every pair of a beginning and an end that is not before it; the greatest sum wins.",
-        "试遍每一对起点和不早于它的终点，和最大的获胜。",
+        _("try every pair of a beginning and an end that is not before it; the greatest sum wins."),
     ),
     # 10 GPT
     "10.1": Exercise(
@@ -182,8 +168,7 @@ EXERCISES: dict[str, Exercise] = {
             (([2.0, 1.0, 0.0], 1.0), _softmax(np.array([2.0, 1.0, 0.0]))),
             (([2.0, 1.0, 0.0], 0.5), _softmax(np.array([4.0, 2.0, 0.0]))),
         ),
-        "divide the scores by the temperature, then take the softmax.",
-        "先把分数除以温度，再做 softmax。",
+        _("divide the scores by the temperature, then take the softmax."),
     ),
     "10.2": Exercise(
         computes(
@@ -191,13 +176,11 @@ EXERCISES: dict[str, Exercise] = {
             (([0.1, 0.6, 0.3], 0.5), [1]),
             (([0.25, 0.25, 0.4, 0.1], 0.65), [0, 2]),
         ),
-        "sort by probability, take pieces until their sum reaches p; the one that reaches it is in.",
-        "按概率排序，一直取到总和达到 p 为止；使总和达到 p 的那一片也算在内。",
+        _("sort by probability, take pieces until their sum reaches p; the one that reaches it is in."),
     ),
     "10.3": Exercise(
         equals(round(2 * 30 * 3 * 64 * 2048 * 2 / 2**20)),
-        "keys and values, of every layer, of every head that has its own, 64 numbers of 2 bytes, at each place.",
-        "键和值，每一层、每个自有的头，64 个数、每数 2 字节，每个位置都要。",
+        _("keys and values, of every layer, of every head that has its own, 64 numbers of 2 bytes, at each place."),
     ),
     # 11 the right size
     "11.1": Exercise(equals(1.76, 6e-3), "four numbers a weight, of four bytes each."),

@@ -16,6 +16,7 @@ from labkit.base.config import Config, known_settings, load_file
 from labkit.base.errors import ConfigError, DataError, RunError
 from labkit.base.shown import escape, printed
 from labkit.data.rows import Rows
+from labkit.i18n import _
 from labkit.planning import experiment_of
 from labkit.train import liveness
 from labkit.train.assess import Scores
@@ -135,7 +136,9 @@ class Run(BaseRun):
             return scores
         predictor = self.predictor
         if not len(rows.splits.get(split, ())):
-            raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
+            raise DataError(
+                _("the run has no rows of {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
+            )
         answers = predictor.judge(rows[split])
         report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
         with_warnings(report, self, rows, split, predictor.inputs)
@@ -321,10 +324,12 @@ def create(
     """Enter a run of an experiment (or of its TOML file), with its rows; it does nothing until it is started."""
     if not isinstance(experiment, Experiment):
         if experiment is None:
-            raise ConfigError("give an experiment file, or a run to resume.")
+            raise ConfigError(_("give an experiment file, or a run to resume."))
         path = Path(experiment)
         if not path.exists():
-            raise ConfigError(f"there is no experiment file {str(path)!r}. `run.toml()` gives the text of one.")
+            raise ConfigError(
+                _("there is no experiment file {path!r}. `run.toml()` gives the text of one."), path=str(path)
+            )
         experiment = load_file(Experiment, path)
     if name:
         experiment = experiment.replace(name=name)

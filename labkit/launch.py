@@ -13,6 +13,7 @@ from pathlib import Path
 from labkit.base.cache import sha256_file, write_atomic
 from labkit.base.errors import LabkitError
 from labkit.base.pages import with_huge_pages
+from labkit.i18n import _
 
 TOUR = "00_tour.ipynb"
 #: Bytes of a file that can be uploaded in a panel; Tornado alone lets 10 MB through.
@@ -47,7 +48,9 @@ def tutorials() -> Path:
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / TOUR).is_file():
             return folder
-    raise LabkitError(f"the tutorials are missing ({TOUR} is not in {package}). Install labkit again.")
+    raise LabkitError(
+        _("the tutorials are missing ({tour} is not in {package}). Install labkit again."), tour=TOUR, package=package
+    )
 
 
 def copy_notebooks(source: Path, folder: Path) -> Copied:
@@ -66,7 +69,9 @@ def copy_notebooks(source: Path, folder: Path) -> Copied:
             _install(path, path.relative_to(source).as_posix(), folder, manifest, copied)
         write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     except OSError as error:
-        raise LabkitError(f"cannot put the tutorials into {folder}: {error}. Name another folder.") from error
+        raise LabkitError(
+            _("cannot put the tutorials into {folder}: {error}. Name another folder."), folder=folder, error=error
+        ) from error
     return copied
 
 
@@ -105,7 +110,11 @@ def split_arguments(arguments: Sequence[str], default: str = "labkit-notebooks")
     rest = list(arguments)
     folder = Path(rest.pop(0) if rest and not rest[0].startswith("-") else default).expanduser()
     if folder.is_file() or folder.suffix == ".ipynb":
-        raise LabkitError(f"{str(folder)!r} is a file; `labkit lab` takes a folder to work in, such as {default}.")
+        raise LabkitError(
+            _("{folder!r} is a file; `labkit lab` takes a folder to work in, such as {default}."),
+            folder=str(folder),
+            default=default,
+        )
     return folder, rest
 
 

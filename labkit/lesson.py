@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from labkit.base.errors import ConfigError, nearest
+from labkit.i18n import _
 from labkit.panels.words import language, word
 
 #: Values of LABKIT_SCALE: sizes for a first reading (usual), or the real ones.
@@ -24,7 +25,10 @@ def scale(tutorial: Any, full: Any) -> Any:
     """
     asked = os.environ.get("LABKIT_SCALE") or SCALES[0]
     if asked not in SCALES:
-        raise ConfigError(f"LABKIT_SCALE = {asked!r} is not one of {', '.join(SCALES)}.{nearest(asked, SCALES)}")
+        raise ConfigError(
+            _("LABKIT_SCALE = {asked!r} is not one of {known}.{hint}"),
+            asked=asked, known=", ".join(SCALES), hint=nearest(asked, SCALES),
+        )  # fmt: skip
     return tutorial if asked == "tutorial" else full
 
 
@@ -73,7 +77,7 @@ def check(name: str, answer: Any) -> Verdict:
     from labkit.exercises import EXERCISES
 
     if name not in EXERCISES:
-        raise ConfigError(f"there is no exercise {name!r}.{nearest(name, EXERCISES)}")
+        raise ConfigError(_("there is no exercise {name!r}.{hint}"), name=name, hint=nearest(name, EXERCISES))
     exercise, shown = EXERCISES[name], language()
     try:
         wrong = exercise.judge(_given(answer))
@@ -81,13 +85,12 @@ def check(name: str, answer: Any) -> Verdict:
         return Verdict(name, None, word("exercise_waiting", shown, name=name))
     if not wrong:
         return Verdict(name, True, word("exercise_right", shown, name=name))
-    hint = exercise.hint_zh if shown == "zh" and exercise.hint_zh else exercise.hint
-    return Verdict(name, False, word("exercise_wrong", shown, name=name, what=wrong, hint=hint))
+    return Verdict(name, False, word("exercise_wrong", shown, name=name, what=wrong, hint=exercise.hint))
 
 
 def equals(value: Any, tolerance: float = 1e-4) -> Judge:
     """The answer is ``value``: numbers and arrays up to a relative or absolute ``tolerance``, others exactly."""
-    return lambda answer: "" if _same(answer, value, tolerance) else f"{_short(answer)}."
+    return lambda answer: "" if _same(answer, value, tolerance) else _("{answer}.", answer=_short(answer))
 
 
 def computes(*cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> Judge:
@@ -95,15 +98,15 @@ def computes(*cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> Ju
 
     def judge(answer: Any) -> str:
         if not callable(answer):
-            return f"{_short(answer)} is not a function."
+            return _("{answer} is not a function.", answer=_short(answer))
         for arguments, value in cases:
             call = f"{getattr(answer, '__name__', 'answer')}({', '.join(map(_short, arguments))})"
             try:
                 found = answer(*arguments)
             except Exception as error:  # the reader's own code: it may do anything
-                return f"{call} raises {type(error).__name__}: {error}."
+                return _("{call} raises {type}: {error}.", call=call, type=type(error).__name__, error=error)
             if not _same(_given(found), value, tolerance):
-                return f"{call} gives {_short(found)}, not {_short(value)}."
+                return _("{call} gives {found}, not {value}.", call=call, found=_short(found), value=_short(value))
         return ""
 
     return judge
@@ -116,7 +119,10 @@ def holds(condition: Callable[[Any], bool], otherwise: str) -> Judge:
         try:
             return "" if condition(answer) else otherwise
         except Exception as error:  # an answer of another kind than the condition expects
-            return f"{_short(answer)} cannot be looked at ({type(error).__name__}: {error})."
+            return _(
+                "{answer} cannot be looked at ({type}: {error}).",
+                answer=_short(answer), type=type(error).__name__, error=error,
+            )  # fmt: skip
 
     return judge
 

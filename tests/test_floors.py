@@ -18,13 +18,14 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "labkit"
 
 #: Floor → height. Equal heights do not know each other; files directly in labkit/ are the roof and may use all.
-HEIGHT = {"base": 0, "data": 1, "models": 1, "tasks": 2, "train": 3, "judge": 4, "ship": 5, "panels": 6}
-ROOF = 7
+HEIGHT = {"i18n": 0, "base": 1, "data": 2, "models": 2, "tasks": 3, "train": 4, "judge": 5, "ship": 6, "panels": 7}
+ROOF = 8
 
 _ANYWHERE = {"numpy", "jaxtyping", "tqdm"}
 _JAX = {"jax", "flax", "optax"}
 #: Floor → outside packages, beside the standard library.
 OUTSIDE = {
+    "i18n": set(),
     "base": {"tomli_w", "huggingface_hub", "h5py"},
     "data": {
         "datasets",

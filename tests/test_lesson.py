@@ -9,6 +9,7 @@ import pytest
 
 import labkit as lk
 from labkit.exercises import EXERCISES
+from labkit.i18n import translate
 from labkit.lesson import computes, equals, holds
 
 
@@ -146,7 +147,7 @@ def test_hints_are_in_the_language_of_the_reader(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LABKIT_LANGUAGE", "zh")
     right, wrong = ANSWERS["00.1"]
     assert lk.check("00.1", right).said == "00.1：正确 ✓"
-    assert lk.check("00.1", wrong).said == f"00.1：还不对。{wrong!r}. 提示：{EXERCISES['00.1'].hint_zh}"
+    assert lk.check("00.1", wrong).said == f"00.1：还不对。{wrong!r}。提示：{translate(EXERCISES['00.1'].hint, 'zh')}"
     assert lk.check("00.1", ...).said == "00.1：等待你的答案"
 
 

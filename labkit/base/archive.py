@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from labkit.base.errors import DataError
 from labkit.base.guard import inside, system_file
+from labkit.i18n import _
 
 #: Files of a zip file, and bytes of all of them, at most.
 MOST_FILES, MOST_BYTES = 50_000, 1 << 30
@@ -36,9 +37,11 @@ def unpack(content: bytes, into: Path, endings: Collection[str]) -> None:
             with zipfile.ZipFile(io.BytesIO(content)) as file:
                 _keep(file, place, endings)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DataError(f"{into.name!r} is no zip file that can be unpacked: {error}.") from error
+            raise DataError(
+                _("{into!r} is no zip file that can be unpacked: {error}."), into=into.name, error=error
+            ) from error
         except OSError as error:  # names that this system cannot have, a full disk
-            raise DataError(f"{into.name!r} cannot be unpacked here: {error}.") from error
+            raise DataError(_("{into!r} cannot be unpacked here: {error}."), into=into.name, error=error) from error
         _inner(place).rename(into)
 
 
@@ -51,18 +54,19 @@ def left_out(content: bytes, endings: Collection[str]) -> list[str]:
 def _keep(file: zipfile.ZipFile, place: Path, endings: Collection[str]) -> None:
     wanted = [info for info in file.infolist() if _is_wanted(info, endings)]
     if not wanted:
-        raise DataError(f"the zip file holds no file that labkit reads ({', '.join(endings)}).")
+        raise DataError(_("the zip file holds no file that labkit reads ({endings})."), endings=", ".join(endings))
     size = sum(info.file_size for info in wanted)  # no more comes out of a file than it says, or it is damaged
     if len(wanted) > MOST_FILES or size > MOST_BYTES:
         raise DataError(
-            f"the zip file holds {len(wanted):,} files of {size:,} bytes; at most {MOST_FILES:,} files of "
-            f"{MOST_BYTES:,} bytes are unpacked. Unpack it beside the notebook, and give the folder's path."
-        )
+            _("the zip file holds {n_files:,} files of {size:,} bytes; at most {most_files:,} files of "
+              "{most_bytes:,} bytes are unpacked. Unpack it beside the notebook, and give the folder's path."),
+            n_files=len(wanted), size=size, most_files=MOST_FILES, most_bytes=MOST_BYTES,
+        )  # fmt: skip
     for info in wanted:
         target = inside(place, info.filename)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            raise DataError(f"the zip file holds {info.filename[:200]!r} twice.")
+            raise DataError(_("the zip file holds {file!r} twice."), file=info.filename[:200])
         with file.open(info) as stream, open(target, "xb") as out:
             while portion := stream.read(_PORTION):
                 out.write(portion)

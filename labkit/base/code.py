@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from labkit.base.errors import ConfigError
+from labkit.i18n import _
 
 #: How deep lists and tables of a literal may be nested.
 DEPTH = 20
@@ -27,7 +28,7 @@ def call(function: str | ast.expr, /, *values: Any, **named: Any) -> ast.Call:
     """
     for name in named:
         if not (name.isascii() and name.isidentifier() and not keyword.iskeyword(name)):
-            raise ConfigError(f"{name[:80]!r} is not the name of an argument.")
+            raise ConfigError(_("{name!r} is not the name of an argument."), name=name[:80])
     keywords = [ast.keyword(name, literal(value)) for name, value in named.items()]
     return ast.Call(_named(function), [literal(value) for value in values], keywords)
 
@@ -65,7 +66,7 @@ def literal(value: Any, depth: int = 0) -> ast.expr:
             return ast.Constant(value)
     if value is None:
         return ast.Constant(None)
-    raise ConfigError(f"a value of type {type(value).__name__} cannot be written as Python code.")
+    raise ConfigError(_("a value of type {type} cannot be written as Python code."), type=type(value).__name__)
 
 
 def assign(name: str, value: ast.expr) -> str:

@@ -21,7 +21,9 @@ from typing import Any, ParamSpec, Self, TypeVar
 import numpy as np
 import tomli_w
 
-from labkit.base.errors import ConfigError, nearest
+from labkit.base.errors import ConfigError, nearest, os_reason
+from labkit.i18n import _, joined
+from labkit.i18n.labels import setting
 
 _P, _R = ParamSpec("_P"), TypeVar("_R")
 #: The greatest seed: keys of JAX take 32 bits, and would drop the bits above without an error.
@@ -52,7 +54,10 @@ class Config:
         _known(cls, named, cls.__name__)  # before the __init__ that dataclasses write raises a bare TypeError
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         if len(values) > len(names):
-            raise ConfigError(f"{cls.__name__} takes {len(names)} settings at most, not {len(values)}.")
+            raise ConfigError(
+                _("{config} takes {n_names} settings at most, not {n_values}."),
+                config=cls.__name__, n_names=len(names), n_values=len(values),
+            )  # fmt: skip
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -67,10 +72,12 @@ class Config:
             if value is None:
                 continue
             if (choices := meta.get("choices")) and value not in choices:
-                listed = ", ".join(str(choice) or "nothing ('')" for choice in choices)
+                listed = joined(", ", [str(choice) or _("nothing ('')") for choice in choices])
                 raise ConfigError(
-                    f"{where} = {short(value)} is not one of {listed}.{nearest(short(value), map(str, choices))}"
-                )
+                    _("{where} = {short} is not one of {listed}.{hint}"),
+                    where=setting(where), short=short(value), listed=listed,
+                    hint=nearest(short(value), map(str, choices)),
+                )  # fmt: skip
             several = isinstance(value, tuple) and str(field.type).startswith("tuple")
             for number in value if several else (value,):
                 _check_range(where, number, meta.get("low"), meta.get("high"))
@@ -107,11 +114,13 @@ class Config:
         """
         where = where or cls.__name__
         if not isinstance(values, dict):
-            raise ConfigError(f"{where} must be a table of settings, not {short(values)}.")
+            raise ConfigError(
+                _("{where} must be a table of settings, not {short}."), where=setting(where), short=short(values)
+            )
         _known(cls, values, where)
         hints = typing.get_type_hints(cls)
         if missing := [name for name in cls.required() if name not in values]:
-            raise ConfigError(f"{where} lacks the setting {missing[0]!r}.")
+            raise ConfigError(_("{where} lacks the setting {missing!r}."), where=setting(where), missing=missing[0])
         return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
@@ -131,13 +140,18 @@ def check_names(where: str, values: Iterable[str], names: Collection[str]) -> No
     """Raise :class:`ConfigError` with the nearest name for one of ``values`` that is not among ``names``."""
     for name in values:
         if name not in names:
-            raise ConfigError(f"{where} has no setting {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
+            raise ConfigError(
+                _("{where} has no setting {name!r}.{hint} It has: {names}."),
+                where=setting(where), name=name, hint=nearest(name, names), names=", ".join(names),
+            )  # fmt: skip
 
 
 def checked_seed(seed: int) -> int:
     """``seed`` where it is a whole number that every generator takes in full. Raises :class:`ConfigError` otherwise."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= SEEDS:
-        raise ConfigError(f"seed = {short(seed)}; it must be a whole number from 0 to {SEEDS}.")
+        raise ConfigError(
+            _("seed = {short}; it must be a whole number from 0 to {seeds}."), short=short(seed), seeds=SEEDS
+        )
     return int(seed)
 
 
@@ -145,11 +159,19 @@ def _check_range(where: str, value: Any, low: float | None, high: float | None) 
     if low is None and high is None:
         return
     if isinstance(value, str | list | tuple | dict):
-        raise ConfigError(f"{where} = {short(value)} is a {type(value).__name__}; it must be a number.")
+        raise ConfigError(
+            _("{where} = {short} is a {type}; it must be a number."),
+            where=setting(where), short=short(value), type=type(value).__name__,
+        )  # fmt: skip
     if low is not None and not value >= low:
-        raise ConfigError(f"{where} = {short(value)} is below its least value, {low}.")
+        raise ConfigError(
+            _("{where} = {short} is below its least value, {low}."), where=setting(where), short=short(value), low=low
+        )
     if high is not None and not value <= high:
-        raise ConfigError(f"{where} = {short(value)} is above its greatest value, {high}.")
+        raise ConfigError(
+            _("{where} = {short} is above its greatest value, {high}."),
+            where=setting(where), short=short(value), high=high,
+        )  # fmt: skip
 
 
 def short(value: Any) -> str:
@@ -169,7 +191,9 @@ def dumps(config: Config) -> str:
     text = tomli_w.dumps(config.to_dict())
     if found := re.search("[\ud800-\udfff]", text):
         line = text[text.rfind("\n", 0, found.start()) + 1 :].partition("\n")[0]
-        raise ConfigError(f"{line[:200]!r} holds characters that UTF-8 cannot represent. Rename the file or column.")
+        raise ConfigError(
+            _("{line!r} holds characters that UTF-8 cannot represent. Rename the file or column."), line=line[:200]
+        )
     return text
 
 
@@ -178,7 +202,9 @@ def loads(cls: type[Any], text: str) -> Any:
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError, deep nesting the other
-        raise ConfigError(f"not valid TOML: {error}. Compare with the text that `run.toml()` gives.") from None
+        raise ConfigError(
+            _("not valid TOML: {error}. Compare with the text that `run.toml()` gives."), error=error
+        ) from None
     return cls.from_dict(values)
 
 
@@ -188,9 +214,11 @@ def load_file(cls: type[Any], path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from None
+        raise ConfigError(_("{path!r} cannot be read: {reason}."), path=str(path), reason=os_reason(error)) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{str(path)!r} is not UTF-8 text (byte {error.start:,}). Save it as UTF-8.") from None
+        raise ConfigError(
+            _("{path!r} is not UTF-8 text (byte {start:,}). Save it as UTF-8."), path=str(path), start=error.start
+        ) from None
     return loads(cls, text)
 
 
@@ -217,12 +245,18 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return _first_that_fits(args, value, where)
     if origin is typing.Literal:
         if value not in args:
-            raise ConfigError(f"{where} = {short(value)} is not one of {', '.join(map(str, args))}.")
+            raise ConfigError(
+                _("{where} = {short} is not one of {args}."),
+                where=setting(where), short=short(value), args=", ".join(map(str, args)),
+            )  # fmt: skip
         return value
     if origin is tuple and isinstance(value, list | tuple):
         kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
         if len(kinds) != len(value):
-            raise ConfigError(f"{where} = {short(value)} has {len(value)} values; it must have {len(kinds)}.")
+            raise ConfigError(
+                _("{where} = {short} has {n_value} values; it must have {n_kinds}."),
+                where=setting(where), short=short(value), n_value=len(value), n_kinds=len(kinds),
+            )  # fmt: skip
         return tuple(_typed(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if origin is dict and isinstance(value, dict):
         return {key: _typed(args[1], item, f"{where}.{key}") for key, item in value.items()}
@@ -232,13 +266,17 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         try:
             return float(value)
         except OverflowError:
-            raise ConfigError(f"{where} = {short(value)} is above its greatest value, {sys.float_info.max}.") from None
+            raise ConfigError(
+                _("{where} = {short} is above its greatest value, {max}."),
+                where=setting(where), short=short(value), max=sys.float_info.max,
+            ) from None  # fmt: skip
     plain = origin or hint
     if isinstance(plain, type) and isinstance(value, plain) and (plain is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(
-        f"{where} = {short(value)} is a {type(value).__name__}; it must be {getattr(hint, '__name__', hint)}."
-    )
+        _("{where} = {short} is a {type}; it must be {wanted}."),
+        where=setting(where), short=short(value), type=type(value).__name__, wanted=getattr(hint, "__name__", hint),
+    )  # fmt: skip
 
 
 def _first_that_fits(hints: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -252,4 +290,4 @@ def _first_that_fits(hints: tuple[Any, ...], value: Any, where: str) -> Any:
             return _typed(hint, value, where)
         except ConfigError as error:
             problem = problem or error
-    raise problem or ConfigError(f"{where} = {short(value)} does not fit.")
+    raise problem or ConfigError(_("{where} = {short} does not fit."), where=setting(where), short=short(value))

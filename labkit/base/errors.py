@@ -25,7 +25,9 @@ class LabkitError(Exception):
     """
 
     def __init__(self, message: str = "", /, **params: Any):
-        self.message = Message(message, params) if params else message
+        if params:
+            message = message.fill(**params) if isinstance(message, Message) else Message(message, params)
+        self.message = message
         super().__init__(self.message)
 
 
@@ -61,7 +63,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def os_reason(error: OSError) -> str:
     """What the operating system gives as the reason of an error."""
-    text = error.strerror or str(error)
+    return system_reason(error.strerror or str(error))
+
+
+def system_reason(text: str) -> str:
+    """A reason that the operating system gives, as a message where it is a usual one."""
     return _REASONS.get(text, text)
 
 

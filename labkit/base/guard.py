@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.base.errors import ConfigError, DataError, LabkitError, WeightsError
+from labkit.i18n import _
 
 # --- kinds of files -----------------------------------------------------------------------------------------------
 
@@ -29,18 +30,18 @@ UNSAFE = frozenset({
 })  # fmt: skip
 #: First bytes → what a file is. A pickle of protocol 2 and later begins with its number, an older one with an opcode.
 _FIRST: tuple[tuple[bytes, str], ...] = (
-    (rb"\x80[\x02-\x05]", "a pickle"),
-    (rb"(?:\(|c[\w.]+\n[\w.]+\n|\]q|\}q)", "a pickle"),
-    (rb"PK\x03\x04", "a ZIP archive"),
-    (rb"\x93NUMPY", "a NumPy file"),
-    (rb"\x89HDF", "an HDF5 file"),
-    (rb"GGUF", "a GGUF file"),
-    (rb"\x1f\x8b", "a gzip archive"),
-    (rb"BZh", "a bzip2 archive"),
-    (rb"\xfd7zXZ", "an xz archive"),
-    (rb"\x28\xb5\x2f\xfd", "a zstandard archive"),
-    (rb"PAR1", "a Parquet file"),
-    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull` in that folder"),
+    (rb"\x80[\x02-\x05]", _("a pickle")),
+    (rb"(?:\(|c[\w.]+\n[\w.]+\n|\]q|\}q)", _("a pickle")),
+    (rb"PK\x03\x04", _("a ZIP archive")),
+    (rb"\x93NUMPY", _("a NumPy file")),
+    (rb"\x89HDF", _("an HDF5 file")),
+    (rb"GGUF", _("a GGUF file")),
+    (rb"\x1f\x8b", _("a gzip archive")),
+    (rb"BZh", _("a bzip2 archive")),
+    (rb"\xfd7zXZ", _("an xz archive")),
+    (rb"\x28\xb5\x2f\xfd", _("a zstandard archive")),
+    (rb"PAR1", _("a Parquet file")),
+    (rb"version https://git-lfs", _("a Git LFS pointer, not the file itself; run `git lfs pull` in that folder")),
 )
 
 
@@ -96,29 +97,42 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
         if length > size - 8:
-            raise WeightsError(f"{path} is damaged or not safetensors: it ends within its header.")
+            raise WeightsError(_("{path} is damaged or not safetensors: it ends within its header."), path=path)
         if length > HEADER:
-            raise WeightsError(f"{path}: its header has {length:,} bytes; at most {HEADER:,} are read.")
+            raise WeightsError(
+                _("{path}: its header has {length:,} bytes; at most {header:,} are read."),
+                path=path, length=length, header=HEADER,
+            )  # fmt: skip
         text = file.read(length)
     try:
         header = json.loads(text, object_pairs_hook=once)
         tensors = {name: told for name, told in header.items() if name != "__metadata__"}
         if len(tensors) > TENSORS:
-            raise WeightsError(f"{path} holds {len(tensors):,} tensors; at most {TENSORS:,} are read.")
+            raise WeightsError(
+                _("{path} holds {n_tensors:,} tensors; at most {tensors:,} are read."),
+                path=path, n_tensors=len(tensors), tensors=TENSORS,
+            )  # fmt: skip
         places = sorted(_place(path, name, told) for name, told in tensors.items())
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, LabkitError):
             raise
-        raise WeightsError(f"{path} is damaged or not safetensors: its header cannot be read ({error}).") from None
+        raise WeightsError(
+            _("{path} is damaged or not safetensors: its header cannot be read ({error})."), path=path, error=error
+        ) from None
     end = 0
     for begin, stop in places:
         if begin != end:
             raise WeightsError(
-                f"{path} is damaged or not safetensors: its tensors overlap or leave gaps at byte {end:,}."
+                _("{path} is damaged or not safetensors: its tensors overlap or leave gaps at byte {end:,}."),
+                path=path,
+                end=end,
             )
         end = stop
     if end != size - 8 - length:
-        raise WeightsError(f"{path} is damaged or not safetensors: {size - 8 - length:,} bytes for tensors of {end:,}.")
+        raise WeightsError(
+            _("{path} is damaged or not safetensors: {n_bytes:,} bytes for tensors of {end:,}."),
+            path=path, n_bytes=size - 8 - length, end=end,
+        )  # fmt: skip
     return tensors
 
 
@@ -127,23 +141,31 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice[:80]!r} stands there twice")
+        raise ValueError(_("the key {twice!r} stands there twice", twice=twice[:80]))
     return found
 
 
 def _place(path: Path, name: str, told: dict[str, Any]) -> tuple[int, int]:
     shape, (begin, end) = told["shape"], told["data_offsets"]
     if len(shape) > DIMENSIONS or any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
-        raise WeightsError(f"{path}: the tensor {name[:80]!r} has an impossible shape or place.")
+        raise WeightsError(
+            _("{path}: the tensor {name!r} has an impossible shape or place."), path=path, name=name[:80]
+        )
     if told["dtype"] not in _BITS:
         raise WeightsError(
-            f"{path} is damaged or of an unsupported kind: the tensor {name[:80]!r} has the dtype "
-            f"{str(told['dtype'])[:40]!r}; supported: {', '.join(_BITS)}."
-        )
+            _("{path} is damaged or of an unsupported kind: the tensor {name!r} has the dtype {dtype!r}; "
+              "supported: {known}."),
+            path=path, name=name[:80], dtype=str(told["dtype"])[:40], known=", ".join(_BITS),
+        )  # fmt: skip
     if any(n > LARGEST for n in shape):  # [0, 2**62] has no numbers, but no array has this shape either
-        raise WeightsError(f"{path}: the tensor {name[:80]!r} has an impossible shape or place.")
+        raise WeightsError(
+            _("{path}: the tensor {name!r} has an impossible shape or place."), path=path, name=name[:80]
+        )
     if math.prod(shape) * _BITS[told["dtype"]] // 8 != end - begin:
-        raise WeightsError(f"{path}: the tensor {name[:80]!r} has {end - begin:,} bytes, which are not its shape's.")
+        raise WeightsError(
+            _("{path}: the tensor {name!r} has {n_bytes:,} bytes, which are not its shape's."),
+            path=path, name=name[:80], n_bytes=end - begin,
+        )  # fmt: skip
     return begin, end
 
 
@@ -160,18 +182,23 @@ def small_text(path: Path, kind: type[LabkitError]) -> str:
     """
     check_regular(path, kind)
     if (size := path.stat().st_size) > SMALL:
-        raise kind(f"{path} has {size:,} bytes; a file of settings has at most {SMALL:,}.")
+        raise kind(
+            _("{path} has {size:,} bytes; a file of settings has at most {small:,}."), path=path, size=size, small=SMALL
+        )
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise kind(f"{path} is not UTF-8 text ({error}). Fetch or copy it again.") from None
+        raise kind(_("{path} is not UTF-8 text ({error}). Fetch or copy it again."), path=path, error=error) from None
 
 
 def check_regular(path: Path, kind: type[LabkitError]) -> None:
     """Raise an error of this ``kind`` for a named pipe, a socket or a device: reading one may never end."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise kind(f"{path.name!r} is a named pipe, a socket or a device, not a file. Copy what it gives into a file.")
+        raise kind(
+            _("{file!r} is a named pipe, a socket or a device, not a file. Copy what it gives into a file."),
+            file=path.name,
+        )
 
 
 # --- places and names ---------------------------------------------------------------------------------------------
@@ -204,23 +231,30 @@ def inside(folder: Path, name: str, kind: type[LabkitError] = DataError, *, read
     except (OSError, ValueError):
         pass
     if reading:
-        raise kind(f"{name[:200]!r} is outside of its folder.")
-    raise kind(f"{name[:200]!r} would be written outside of its folder.")
+        raise kind(_("{name!r} is outside of its folder."), name=name[:200])
+    raise kind(_("{name!r} would be written outside of its folder."), name=name[:200])
 
 
 def run_id(name: str) -> str:
     """``name`` where it is fit to be a run's folder on every system. Raises :class:`ConfigError` otherwise."""
     if not _ID.fullmatch(name) or _DEVICES.fullmatch(name) or name.endswith("."):
-        raise ConfigError(f"{name[:80]!r} cannot be the id of a run: a-z, 0-9, '.', '_' and '-', 64 at most.")
+        raise ConfigError(
+            _("{name!r} cannot be the id of a run: a-z, 0-9, '.', '_' and '-', 64 at most."), name=name[:80]
+        )
     return name
 
 
 def title(name: str) -> str:
     """``name`` where it can be shown as a run's: any language, on one line. Raises :class:`ConfigError` otherwise."""
     if len(name) > LONGEST_NAME:
-        raise ConfigError(f"the name {name[:40]!r}… has {len(name)} characters; at most {LONGEST_NAME}.")
+        raise ConfigError(
+            _("the name {name!r}… has {n_name} characters; at most {longest_name}."),
+            name=name[:40], n_name=len(name), longest_name=LONGEST_NAME,
+        )  # fmt: skip
     if found := _CONTROL.search(name):
-        raise ConfigError(f"the name {name[:80]!r} holds the control character {found[0]!r}; leave it out.")
+        raise ConfigError(
+            _("the name {name!r} holds the control character {found!r}; leave it out."), name=name[:80], found=found[0]
+        )
     return name
 
 

@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from labkit.base.cache import fingerprint, sha256_file, sync_folder, write_atomic
+from labkit.base.errors import os_reason
+from labkit.i18n import _
 
 NAME = "labkit-manifest.json"
 
@@ -64,8 +66,8 @@ def damage(folder: Path, only: Collection[str] | None = None, alone: bool = Fals
         alone: files that the manifest does not name, and links, are damage too. Hidden files are none.
     """
     if (content := read(folder)) is None:
-        state = "is damaged" if (folder / NAME).exists() else "is missing"
-        return [f"{NAME} {state}"]
+        there = (folder / NAME).exists()
+        return [_("{name} is damaged", name=NAME) if there else _("{name} is missing", name=NAME)]
     found = []
     for name, told in content["files"].items():
         if only is None or name in only:
@@ -79,9 +81,9 @@ def _unknown(folder: Path, files: Collection[str]) -> list[str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            found.append(f"{name} is a link")
+            found.append(_("{name} is a link", name=name))
         elif path.is_file() and name not in files and name != NAME and not path.name.startswith("."):
-            found.append(f"{name} is not in its manifest")
+            found.append(_("{name} is not in its manifest", name=name))
     return found
 
 
@@ -89,10 +91,10 @@ def _difference(path: Path, name: str, told: dict[str, Any]) -> list[str]:
     try:
         size = path.stat().st_size
         if size != told["size"]:
-            return [f"{name} has {size:,} bytes, not {told['size']:,}"]
-        return [] if sha256_file(path) == told["sha256"] else [f"{name} has another content (SHA-256)"]
+            return [_("{name} has {size:,} bytes, not {sealed:,}", name=name, size=size, sealed=told["size"])]
+        return [] if sha256_file(path) == told["sha256"] else [_("{name} has another content (SHA-256)", name=name)]
     except OSError as error:
-        return [f"{name} cannot be read ({error.strerror})"]
+        return [_("{name} cannot be read ({reason})", name=name, reason=os_reason(error))]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from labkit.base.errors import ConfigError, nearest
+from labkit.i18n import _
 
 _T = TypeVar("_T")
 
@@ -30,8 +31,11 @@ class Registry(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if not isinstance(name, str) or name not in self._entries:
             known = ", ".join(self._entries)
-            raise ConfigError(f"unknown {self.noun} {name!r}.{nearest(name, self._entries)} Known: {known}.")
-        module, _, attribute = self._entries[name].partition(":")
+            raise ConfigError(
+                _("unknown {noun} {name!r}.{hint} Known: {known}."),
+                noun=self.noun, name=name, hint=nearest(name, self._entries), known=known,
+            )  # fmt: skip
+        module, _unused, attribute = self._entries[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
 
     def register(self, name: str, entry: type | str) -> None:
@@ -42,9 +46,14 @@ class Registry(Mapping[str, Any]):
         """
         target = entry if isinstance(entry, str) else f"{entry.__module__}:{entry.__qualname__}"
         if self._entries.get(name, target) != target:
-            raise ConfigError(f"{self.noun} {name!r} is {self._entries[name]} already; choose another name.")
+            raise ConfigError(
+                _("{noun} {name!r} is {target} already; choose another name."),
+                noun=self.noun, name=name, target=self._entries[name],
+            )  # fmt: skip
         if "<locals>" in target:
-            raise ConfigError(f"{target} is defined in a function and cannot be imported; move it to a module.")
+            raise ConfigError(
+                _("{target} is defined in a function and cannot be imported; move it to a module."), target=target
+            )
         self._entries[name] = target
 
     def __iter__(self) -> Iterator[str]:
@@ -65,7 +74,10 @@ class Registry(Mapping[str, Any]):
         for name, target in self._entries.items():
             if target == f"{cls.__module__}:{cls.__qualname__}":
                 return name
-        raise ConfigError(f"{cls.__qualname__} is not a registered {self.noun}. Known: {', '.join(self._entries)}.")
+        raise ConfigError(
+            _("{type} is not a registered {noun}. Known: {known}."),
+            type=cls.__qualname__, noun=self.noun, known=", ".join(self._entries),
+        )  # fmt: skip
 
 
 class ByClass(Generic[_T]):

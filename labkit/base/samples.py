@@ -32,6 +32,7 @@ from labkit.base.errors import SampleError, nearest
 from labkit.base.fetch import Carrier, Report, Several, Source
 from labkit.base.guard import offline
 from labkit.base.shown import escape
+from labkit.i18n import _, joined
 
 Progress = Callable[[int, int], None] | bool | None
 _UNREADABLE = (EOFError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
@@ -42,7 +43,10 @@ class Samples(dict[str, Sample]):
     """The table of samples by name; a notebook shows it as a table, with what is cached."""
 
     def __missing__(self, name: str) -> Sample:
-        raise SampleError(f"unknown sample {name!r}.{nearest(name, self)} Known: {', '.join(self)}.")
+        raise SampleError(
+            _("unknown sample {name!r}.{hint} Known: {known}."),
+            name=name, hint=nearest(name, self), known=", ".join(self),
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         rows = [_HEAD, *_cells()]
@@ -140,14 +144,15 @@ def _fill(sample: Sample, progress: Progress) -> None:
             return
         except _FAILURES as error:
             where = mirror / " + ".join(source.files) if mirror else source.label
-            reasons.append(f"{where}: {error}")
+            reasons.append(_("{source}: {error}", source=where, error=error))
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    listed = "\n".join(f"  - {reason}" for reason in reasons)
+    listed = joined("\n", [_("  - {reason}", reason=reason) for reason in reasons])
     raise SampleError(
-        f"sample {sample.name!r} ({_megabytes(sample.size)}) is not in the cache, and no source gave it:\n{listed}\n"
-        f"Where there is a network, this fills the cache: labkit samples fetch {sample.name}"
-    )
+        _("sample {sample!r} ({size}) is not in the cache, and no source gave it:\n{listed}\nWhere there is a "
+          "network, this fills the cache: labkit samples fetch {sample}"),
+        sample=sample.name, size=_megabytes(sample.size), listed=listed,
+    )  # fmt: skip
 
 
 def _gather(sample: Sample, source: Source, mirror: Path | None, work: Path, progress: Progress) -> Path:
@@ -155,7 +160,9 @@ def _gather(sample: Sample, source: Source, mirror: Path | None, work: Path, pro
     into = work / "members"
     into.mkdir()
     if source.needs and importlib.util.find_spec(source.needs) is None:
-        raise SampleError(f"the package {source.needs} is needed once, to convert it: pip install 'labkit[convert]'")
+        raise SampleError(
+            _("the package {needs} is needed once, to convert it: pip install 'labkit[convert]'"), needs=source.needs
+        )
     if isinstance(source, Carrier | Several) and mirror:
         source.unpack(mirror, into, sample.members)
     else:
@@ -165,7 +172,7 @@ def _gather(sample: Sample, source: Source, mirror: Path | None, work: Path, pro
         source.finish(into)
     shutil.rmtree(into / "raw", ignore_errors=True)
     if damaged := _damaged(sample, into):
-        raise SampleError(f"not the expected content: {', '.join(damaged)}")
+        raise SampleError(_("not the expected content: {damaged}"), damaged=", ".join(damaged))
     record = {
         "name": sample.name,
         "licence": sample.licence,
@@ -185,11 +192,11 @@ def _ways(sample: Sample, reasons: list[str]) -> Iterator[tuple[Source, Path | N
         found = [(source, mirror) for source in known if all((mirror / file).is_file() for file in source.files)]
         if known and not found:
             wanted = " or ".join(" and ".join(source.files) for source in known)
-            reasons.append(f"{name} (LABKIT_SAMPLES): has no {wanted}")
+            reasons.append(_("{folder} (LABKIT_SAMPLES): has no {files}", folder=name, files=wanted))
         yield from found
     for source in sample.sources:
         if source.network and offline():
-            reasons.append(f"{source.label}: not tried, LABKIT_OFFLINE forbids the network")
+            reasons.append(_("{source}: not tried, LABKIT_OFFLINE forbids the network", source=source.label))
         else:
             yield source, None
 
@@ -211,7 +218,9 @@ def _locked(sample: Sample) -> Iterator[None]:
             _lock(file.fileno())
             yield
     except PermissionError as error:
-        raise SampleError(f"the cache cannot be written: {error}. LABKIT_CACHE names another folder for it.") from error
+        raise SampleError(
+            _("the cache cannot be written: {error}. LABKIT_CACHE names another folder for it."), error=error
+        ) from error
 
 
 if sys.platform == "win32":

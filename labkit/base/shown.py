@@ -8,6 +8,8 @@ from __future__ import annotations
 import html
 import re
 
+from labkit.i18n import Message
+
 # C0 and C1 controls, soft hyphen, zero-width and bidirectional characters, line separators, lone surrogates, tags
 HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
@@ -21,6 +23,8 @@ def visible(text: str, limit: int | None = None) -> str:
     Controls become their Unicode pictures (NUL is ``␀``), other hidden characters ``\\u202e``. This is not HTML
     escaping: pass the result through :func:`escape` before it goes into a page.
     """
+    if isinstance(text, Message):
+        return text.map(lambda part: visible(part, limit))
     if limit is not None and len(text) > limit:
         text = text[:limit] + "…"
     return HIDDEN.sub(lambda found: _shown(found.group()), text)

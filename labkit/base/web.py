@@ -28,6 +28,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from labkit.base.cache import cache_dir, fingerprint
 from labkit.base.errors import ConfigError, DataError, LabkitError, SampleError
 from labkit.base.guard import offline, public_address
+from labkit.i18n import _
 
 MOST = 2 << 30  # bytes
 PATIENCE = 600.0  # seconds for all of it
@@ -43,10 +44,12 @@ def fetched(address: str, most: int = MOST, patience: float = PATIENCE) -> Path:
         SampleError: it cannot be reached, answers with an error, or is larger or slower than it may be.
     """
     if offline():
-        raise SampleError(f"LABKIT_OFFLINE forbids the network, so {shown_address(address)!r} cannot be fetched.")
+        raise SampleError(
+            _("LABKIT_OFFLINE forbids the network, so {address!r} cannot be fetched."), address=shown_address(address)
+        )
     until = time.monotonic() + patience
     where = address
-    for _ in range(REDIRECTS + 1):
+    for _unused in range(REDIRECTS + 1):
         connection, path = _connected(where, until)
         try:
             connection.request("GET", path, headers={"User-Agent": "labkit", "Accept-Encoding": "identity"})
@@ -55,15 +58,23 @@ def fetched(address: str, most: int = MOST, patience: float = PATIENCE) -> Path:
                     where = urljoin(where, _utf8(onward))
                     continue
                 if answer.status != 200:
-                    raise SampleError(f"{shown_address(where)} answers {answer.status} {answer.reason[:80]}.")
+                    raise SampleError(
+                        _("{where} answers {status} {reason}."),
+                        where=shown_address(where), status=answer.status, reason=answer.reason[:80],
+                    )  # fmt: skip
                 return _kept(answer, where, most, until)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, LabkitError):
                 raise
-            raise SampleError(f"{shown_address(where)} cannot be fetched{connection.via}: {error}.") from error
+            raise SampleError(
+                _("{where} cannot be fetched{via}: {error}."),
+                where=shown_address(where), via=connection.via, error=error,
+            ) from error  # fmt: skip
         finally:
             connection.close()
-    raise SampleError(f"{shown_address(address)} is redirected more than {REDIRECTS} times.")
+    raise SampleError(
+        _("{address} is redirected more than {redirects} times."), address=shown_address(address), redirects=REDIRECTS
+    )
 
 
 _ADDRESS = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:(?=//)|https?:)?(?://)?)([^/?#]*)([^?#]*)(.*)", re.DOTALL)
@@ -102,7 +113,9 @@ def _connected(address: str, until: float) -> tuple[_Pinned | _Tunnelled, str]:
     except ValueError:
         host, parts, port = "", SplitResult("", "", "", "", ""), 0
     if parts.scheme != "https" or not host or "@" in parts.netloc or re.search(r"[\x00-\x20\x7f]", address):
-        raise DataError(f"{shown_address(address)!r}: only addresses of the form https://host/file are read.")
+        raise DataError(
+            _("{address!r}: only addresses of the form https://host/file are read."), address=shown_address(address)
+        )
     patience = max(1.0, min(30.0, until - time.monotonic()))
     proxy = _proxy(host)
     connection = _Pinned(host, port, timeout=patience) if proxy is None else _tunnelled(proxy, host, port, patience)
@@ -129,21 +142,24 @@ def _resolved(address: str, host: str, port: int) -> list[str]:
         found = list(dict.fromkeys(str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
     except (OSError, UnicodeError) as error:
         raise SampleError(
-            f"the host {host[:100]!r} is not found: {error}. Where the network has a proxy, set HTTPS_PROXY to it."
+            _("the host {host!r} is not found: {error}. Where the network has a proxy, set HTTPS_PROXY to it."),
+            host=host[:100],
+            error=error,
         ) from error
     for ip in found:
         if not public_address(ip):
             raise _private(address, ip)
     if not found:
-        raise SampleError(f"the host {host[:100]!r} has no address.")
+        raise SampleError(_("the host {host!r} has no address."), host=host[:100])
     return found
 
 
 def _private(address: str, where: str) -> DataError:
     return DataError(
-        f"{shown_address(address)!r} leads to {where}, which is this machine or a private network; only the open "
-        "internet is read. Download the file yourself and give its path."
-    )
+        _("{address!r} leads to {where}, which is this machine or a private network; only the open internet "
+          "is read. Download the file yourself and give its path."),
+        address=shown_address(address), where=where,
+    )  # fmt: skip
 
 
 #: Names that never are of the open internet.
@@ -222,7 +238,8 @@ def _proxy(host: str) -> SplitResult | None:
     except ValueError:
         pass
     raise ConfigError(
-        f"the proxy {shown_address(given, 100)!r} of the environment (HTTPS_PROXY) must be of the form http://host:port."
+        _("the proxy {given!r} of the environment (HTTPS_PROXY) must be of the form http://host:port."),
+        given=shown_address(given, 100),
     )
 
 
@@ -233,7 +250,8 @@ def _tunnelled(proxy: SplitResult, host: str, port: int, patience: float) -> _Tu
         login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
         headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login).decode()}"
     connection.set_tunnel(host, port, headers)
-    connection.via, connection.target = f" through the proxy {proxy.hostname}:{proxy.port or 80} (HTTPS_PROXY)", host
+    connection.via = _(" through the proxy {host}:{port} (HTTPS_PROXY)", host=proxy.hostname, port=proxy.port or 80)
+    connection.target = host
     return connection
 
 
@@ -247,9 +265,11 @@ def _kept(answer: http.client.HTTPResponse, where: str, most: int, until: float)
             while block := answer.read1(1 << 20):
                 file.write(block)
                 if file.tell() > most:
-                    raise SampleError(f"{shown_address(where)} is larger than {most:,} bytes.")
+                    raise SampleError(
+                        _("{where} is larger than {most:,} bytes."), where=shown_address(where), most=most
+                    )
                 if time.monotonic() > until:
-                    raise SampleError(f"{shown_address(where)} takes longer than it may.")
+                    raise SampleError(_("{where} takes longer than it may."), where=shown_address(where))
         os.replace(part, place)
     finally:
         Path(part).unlink(missing_ok=True)

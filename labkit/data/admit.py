@@ -31,11 +31,13 @@ from labkit.data.rows import Rows, Spec
 from labkit.data.spool import MIXED, ROW, Part, as_text
 from labkit.data.tabular import tabular
 from labkit.data.targets import OUTSIDE, as_column, read_targets, wants_targets
+from labkit.i18n import _, joined
+from labkit.i18n.labels import split_name
 
 LONG = 1_000_000  # characters
 HIDDEN = r"[\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}]"
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
-ODD = {"control characters": CONTROL, "zero-width or bidirectional characters": HIDDEN}
+ODD = {_("control characters"): CONTROL, _("zero-width or bidirectional characters"): HIDDEN}
 
 
 def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any], settled: Iterable[Note] = ()) -> Rows:
@@ -97,7 +99,10 @@ def _check_mixed(report: Report, used: Iterable[str]) -> None:
     """Raise for a text or a target of several kinds; in a column that nobody named they are kept as JSON."""
     for note in report.of("repaired").get(MIXED, []):
         if note.column in used:
-            raise DataError(f"column {note.column!r} mixes kinds: row {note.row} holds a {note.detail}.")
+            raise DataError(
+                _("column {column!r} mixes kinds: row {row} holds a {detail}."),
+                column=note.column, row=note.row, detail=note.detail,
+            )  # fmt: skip
 
 
 def _row_numbers(table: Dataset, start: int) -> np.ndarray:
@@ -145,10 +150,12 @@ def _as_valid_text(
         return texts.cast(pa.string()), True
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         there = np.asarray(pc.is_valid(texts))
-        report.add("repaired", "number became text", rows[there], column=name, split=split)
+        report.add("repaired", _("number became text"), rows[there], column=name, split=split)
         return as_text(texts.to_pylist()), True
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise DataError(f"column {name!r} holds {kind}, not text. Pass text=… with a column of texts.")
+        raise DataError(
+            _("column {column!r} holds {kind}, not text. Pass text=… with a column of texts."), column=name, kind=kind
+        )
     try:
         texts.validate(full=True)
         return texts, False
@@ -156,20 +163,20 @@ def _as_valid_text(
         mended = [None if b is None else b.decode("utf-8", "replace") for b in texts.cast(pa.binary()).to_pylist()]
     fixed = pa.array(mended, pa.string())
     damaged = np.asarray(pc.fill_null(pc.not_equal(fixed.cast(pa.binary()), texts.cast(pa.binary())), False))
-    report.add("repaired", "bytes that are not utf-8 became U+FFFD", rows[damaged], column=name, split=split)
+    report.add("repaired", _("bytes that are not utf-8 became U+FFFD"), rows[damaged], column=name, split=split)
     return fixed, True
 
 
 def _check_texts(texts: pa.Array, name: str, rows: np.ndarray, split: str, report: Report) -> np.ndarray:
     """Which rows have no text, bool[n]; refuse them, and count what is odd in the others."""
     empty = np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(texts), ""), True))
-    report.add("refused", "empty text", rows[empty], column=name, split=split)
+    report.add("refused", _("empty text"), rows[empty], column=name, split=split)
     if pc.any(pc.match_substring_regex(texts, f"{CONTROL}|{HIDDEN}")).as_py():  # one pass where there is nothing
         for reason, pattern in ODD.items():
             found = np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern), False))
             report.add("counted", reason, rows[found], column=name, split=split)
     long = np.asarray(pc.fill_null(pc.greater(pc.utf8_length(texts), LONG), False))
-    report.add("counted", "text above a million characters", rows[long], column=name, split=split)
+    report.add("counted", _("text above a million characters"), rows[long], column=name, split=split)
     return empty
 
 
@@ -195,8 +202,8 @@ def _class_ids(
         for position in sorted(set(labels.index[ids[name] == -2].tolist())):
             where, called = labels.index == position, labels.names[position]
             if choice.classes is None:
-                detail = f"<unseen>: {visible(called, 60)!r} is not among the labels of train"
-                report.add("counted", "unseen label", rows[name][where], column=label, detail=detail, split=name)
+                detail = _("<unseen>: {called!r} is not among the labels of train", called=visible(called, 60))
+                report.add("counted", _("unseen label"), rows[name][where], column=label, detail=detail, split=name)
             else:
                 detail = near_class(called, classes)
                 report.add("refused", OUTSIDE, rows[name][where], column=label, detail=detail, split=name)
@@ -220,8 +227,8 @@ def _count_untrained(
         return
     for name, found in ids.items():
         for absent in sorted(present(found) - trained):
-            detail = f"train has no row of {visible(classes[absent], 60)!r}"
-            report.add("counted", "class without training rows", rows[name][found == absent], column=label,
+            detail = _("train has no row of {label!r}", label=visible(classes[absent], 60))
+            report.add("counted", _("class without training rows"), rows[name][found == absent], column=label,
                        detail=detail, split=name)  # fmt: skip
 
 
@@ -230,16 +237,19 @@ def raise_refused(report: Report, on_bad: str, total: int) -> None:
     refused = report.counts().get("refused", {})
     if not refused or on_bad == "skip":
         return
-    lines = [f"{sum(refused.values()):,} of {total:,} rows cannot be used:"]
+    lines = [_("{refused:,} of {total:,} rows cannot be used:", refused=sum(refused.values()), total=total)]
     for reason, notes in report.of("refused").items():
-        lines.append(f"  {reason} ({refused[reason]:,}): {'; '.join(_place(note) for note in notes[:5])}")
-    lines.append('Mend them in the source, or pass on_bad="skip" to leave them out; rows.report then lists each.')
-    raise DataError("\n".join(lines))
+        places = joined(_("; "), map(_place, notes[:5]))
+        lines.append(_("  {reason} ({n:,}): {places}", reason=reason, n=refused[reason], places=places))
+    lines.append(_('Mend them in the source, or pass on_bad="skip" to leave them out; rows.report then lists each.'))
+    raise DataError(joined("\n", lines))
 
 
 def _place(note: Note) -> str:
-    where = f"row {note.row}" + (f" of {note.split}" if note.split else "")
-    return f"{where} ({visible(note.detail, 200)})" if note.detail else where
+    where = _("row {row}", row=note.row)
+    if note.split:
+        where = _("row {row} of {split}", row=note.row, split=split_name(note.split))
+    return _("{where} ({detail})", where=where, detail=visible(note.detail, 200)) if note.detail else where
 
 
 def _settle_missing(
@@ -253,7 +263,7 @@ def _settle_missing(
             raise _missing(label, gone, rows)
         for name, where in gone.items():
             action = "refused" if choice.missing == "drop" else "counted"
-            report.add(action, "missing label", rows[name][where], column=label, split=name)
+            report.add(action, _("missing label"), rows[name][where], column=label, split=name)
             if choice.missing == "drop":
                 bad[name] |= where
     for found in ids.values():
@@ -261,16 +271,17 @@ def _settle_missing(
 
 
 def _missing(label: str, gone: dict[str, np.ndarray], rows: dict[str, np.ndarray]) -> DataError:
-    found = ", ".join(
-        f"{int(where.sum()):,} of {len(where):,} in {name} (rows {', '.join(map(str, rows[name][where][:5]))}"
-        f"{', …' if where.sum() > 5 else ''})"
+    found = joined(_(", "), (
+        _("{n:,} of {total:,} in {split} (rows {rows})", n=int(where.sum()), total=len(where), split=split_name(name),
+          rows=", ".join([*map(str, rows[name][where][:5]), *(["…"] if where.sum() > 5 else [])]))
         for name, where in gone.items()
         if where.any()
-    )
+    ))  # fmt: skip
     return DataError(
-        f"labels are missing in column {label!r}: {found}. "
-        'Pass missing="drop" to leave these rows out, or missing="keep" to keep them as unlabelled.'
-    )
+        _("labels are missing in column {label!r}: {found}. Pass missing=\"drop\" to leave these rows out, or "
+          "missing=\"keep\" to keep them as unlabelled."),
+        label=label, found=found,
+    )  # fmt: skip
 
 
 def _finished(
@@ -301,10 +312,14 @@ def _check_left(splits: Mapping[str, Dataset], classes: tuple[str, ...], report:
     """Raise for a split without rows; say where all rows are of one class."""
     for name, dataset in splits.items():
         if not len(dataset):
-            refused = ", ".join(f"{reason} {count:,}" for reason, count in report.counts().get("refused", {}).items())
+            counts = report.counts().get("refused", {})
+            refused = joined(_(", "), [_("{reason} {n:,}", reason=reason, n=n) for reason, n in counts.items()])
             raise DataError(
-                f"0 rows are left in {name}. Refused: {refused or 'none, it came empty'}. "
-                "Choose other splits with split=… if this one is not needed."
-            )
+                _("0 rows are left in {split}. Refused: {refused}. Choose other splits with split=… if this "
+                  "one is not needed."),
+                split=split_name(name), refused=refused or _("none, it came empty"),
+            )  # fmt: skip
     if len(classes) == 1:
-        report.add("counted", "only one class", detail=f"{visible(classes[0], 60)!r}; a classifier needs two")
+        report.add(
+            "counted", _("only one class"), detail=_("{label!r}; a classifier needs two", label=visible(classes[0], 60))
+        )

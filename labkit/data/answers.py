@@ -13,6 +13,7 @@ from labkit.base.errors import DataError
 from labkit.data.arrow import batches, column, numbers
 from labkit.data.cells import category_name
 from labkit.data.report import Report, visible
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,10 +23,10 @@ SQUAD, TEXT, START = "answers", "answer", "answer_start"
 #: Column of SQuAD 2.0: whether the paragraph holds no answer.
 IMPOSSIBLE = "is_impossible"
 #: Why an answer is refused, repaired or counted.
-MISPLACED, UNPLACED = "answer not at its place in the paragraph", "answer without a start"
-DENIED = "no answer although is_impossible is false"
-MOVED, NONE = "answer moved to its letters", "question without an answer"
-LEFT_OUT = "answer of an impossible question left out"
+MISPLACED, UNPLACED = _("answer not at its place in the paragraph"), _("answer without a start")
+DENIED = _("no answer although is_impossible is false")
+MOVED, NONE = _("answer moved to its letters"), _("question without an answer")
+LEFT_OUT = _("answer of an impossible question left out")
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _PLACES = 5  # wrong answers listed in an error
 
@@ -69,9 +70,10 @@ def answers_of(dataset: Dataset) -> tuple[list[list[str]], list[tuple[int, int] 
     """
     if not has_answers(dataset):
         raise DataError(
-            f"questions need their answers: columns {TEXT!r} and {START!r}, or 'answers' as in SQuAD. The rows have "
-            f"{', '.join(dataset.column_names)}."
-        )
+            _("questions need their answers: columns {text!r} and {start!r}, or 'answers' as in SQuAD. The "
+              "rows have {column_names}."),
+            text=TEXT, start=START, column_names=", ".join(dataset.column_names),
+        )  # fmt: skip
     found = list(_read(dataset, column(dataset, "text_pair")))
     if wrong := [number for number, answer in enumerate(found) if answer.refused]:
         rows = numbers(dataset, "row")
@@ -79,7 +81,10 @@ def answers_of(dataset: Dataset) -> tuple[list[list[str]], list[tuple[int, int] 
             f"row {rows[number]} ({found[number].refused}{': ' * bool(found[number].detail)}{found[number].detail})"
             for number in wrong[:_PLACES]
         )
-        raise DataError(f"{len(wrong):,} of {len(found):,} answers cannot be used: {places}.")
+        raise DataError(
+            _("{n_wrong:,} of {n_found:,} answers cannot be used: {places}."),
+            n_wrong=len(wrong), n_found=len(found), places=places,
+        )  # fmt: skip
     return [answer.texts for answer in found], [answer.span for answer in found]
 
 
@@ -150,9 +155,14 @@ def _answer(record: Mapping[str, Any], paragraph: str) -> Answer:
     while 0 <= begin < len(paragraph) and not _letter(paragraph[begin]):
         begin += 1
     if begin < 0 or paragraph[begin : begin + len(text)] != text:
-        return Answer(texts, None, refused=MISPLACED, detail=f"{visible(given_text, 60)!r} at character {start}")
+        return Answer(
+            texts,
+            None,
+            refused=MISPLACED,
+            detail=_("{given_text!r} at character {start}", given_text=visible(given_text, 60), start=start),
+        )
     moved = given_text != text or begin != start
-    detail = f"{visible(given_text, 60)!r} at character {start}" if moved else ""
+    detail = _("{given_text!r} at character {start}", given_text=visible(given_text, 60), start=start) if moved else ""
     return Answer(texts, (begin, begin + len(text)), noted=MOVED if moved else "", detail=detail)
 
 

@@ -18,6 +18,7 @@ from labkit.data.batch import Batch, Batches, mixed
 from labkit.data.cells import Column
 from labkit.data.rows import Spec
 from labkit.data.targets import targets_of
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     import datasets
@@ -74,7 +75,7 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
         DataError: there is no such column or more than one, values that are no numbers, or examples of several shapes.
     """
     if spec.kind == "text":
-        raise DataError("these rows hold texts, not pictures or features: encode them (labkit.data.tokens.encode).")
+        raise DataError(_("these rows hold texts, not pictures or features: encode them (labkit.data.tokens.encode)."))
     types = {
         name: _storage(kind) for name, kind in zip(*_schema(dataset), strict=True) if name not in (*_OWN, "target")
     }
@@ -87,7 +88,10 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
             if spec.kind in ("image", "audio")
             else "numeric columns, or one column of lists"
         )
-        raise DataError(f"an example of kind {spec.kind!r} is {wanted}; the columns are {shown}.")
+        raise DataError(
+            _("an example of kind {kind!r} is {wanted}; the columns are {shown}."),
+            kind=spec.kind, wanted=wanted, shown=shown,
+        )  # fmt: skip
     label, row = (np.asarray(column(dataset, name)) for name in _OWN)
     wide = spec.kind == "features"  # standardised in float64
     inputs = _columns(dataset, flat) if flat else _lists(dataset, nested[0], types[nested[0]], wide)
@@ -96,7 +100,11 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
     elif spec.kind == "audio":
         inputs = inputs.reshape(len(inputs), -1) / np.float32(32767)
     elif inputs.ndim not in (3, 4):
-        raise DataError(f"pictures have two or three axes; those of {nested[0]!r} have {inputs.ndim - 1}.")
+        raise DataError(
+            _("pictures have two or three axes; those of {nested!r} have {n_axes}."),
+            nested=nested[0],
+            n_axes=inputs.ndim - 1,
+        )
     elif inputs.ndim == 3:
         inputs = inputs[..., None]
     return Arrays(inputs, label.astype(np.int32), row.astype(np.int64), tuple(flat), targets_of(dataset))
@@ -121,7 +129,9 @@ class Standard(Config):
         if not known.all():
             place = int(np.argmin(known))
             name = train.names[place] if train.names else f"number {place}"
-            raise DataError(f"feature {name!r} has no finite value in the training rows. Drop the column.")
+            raise DataError(
+                _("feature {column!r} has no finite value in the training rows. Drop the column."), column=name
+            )
         mean, scale = precision.moments(train.inputs)
         return cls(train.names, tuple(mean.tolist()), tuple(np.where(scale > 0, scale, 1.0).tolist()))
 
@@ -129,7 +139,11 @@ class Standard(Config):
         """The same examples, standardised, float32. A value that is infinite or beyond float32, before or after,
         raises :class:`DataError`."""
         if arrays.shape != (len(self.mean),):
-            raise DataError(f"examples have the shape {arrays.shape}; these means are of {len(self.mean)} features.")
+            raise DataError(
+                _("examples have the shape {shape}; these means are of {n_mean} features."),
+                shape=arrays.shape,
+                n_mean=len(self.mean),
+            )
         with np.errstate(over="ignore"):  # refused below
             inputs = (arrays.inputs - np.asarray(self.mean)) / np.asarray(self.scale)
         for values in (arrays.inputs, inputs):
@@ -141,13 +155,19 @@ class Standard(Config):
     def _beyond(self, row: int, place: int, value: float) -> str:
         name = repr(self.names[place]) if self.names else f"number {place}"
         if np.isinf(value):
-            return f"feature {name} is infinite in row {row}. Drop the row, or leave it empty."
+            return _(
+                "feature {column} is infinite in row {row}. Drop the row, or leave it empty.", column=name, row=row
+            )
         if abs(value) > precision.LARGEST:
-            return f"feature {name} is {value:g} in row {row}, a {precision.BEYOND}. Drop the row, or leave it empty."
-        return (
-            f"feature {name} is {value:g} in row {row}, farther from the training rows (deviation "
-            f"{self.scale[place]:g}) than float32 can hold."
-        )
+            return _(
+                "feature {column} is {value:g} in row {row}, a {beyond}. Drop the row, or leave it empty.",
+                column=name, value=value, row=row, beyond=precision.BEYOND,
+            )  # fmt: skip
+        return _(
+            "feature {column} is {value:g} in row {row}, farther from the training rows (deviation {scale:g}) "
+            "than float32 can hold.",
+            column=name, value=value, row=row, scale=self.scale[place],
+        )  # fmt: skip
 
 
 class ArrayBatches(Batches):
@@ -256,7 +276,7 @@ def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) 
     while _is_list(kind := kind.value_type):
         axes += 1
     if not _is_number(kind):
-        raise DataError(f"column {name!r} holds {kind}, not numbers.")
+        raise DataError(_("column {column!r} holds {kind}, not numbers."), column=name, kind=kind)
     dtype: Any = np.uint8 if kind == pa.uint8() else np.float64 if wide and _is_wide(kind) else np.float32
     inputs, start = np.empty((len(dataset),), dtype), 0
     for table in batches(dataset, [name]):
@@ -265,10 +285,16 @@ def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) 
             if not start:
                 inputs = np.empty((len(dataset), *shape), dtype)
             if shape != inputs.shape[1:]:
-                raise DataError(f"column {name!r} holds examples of several shapes: {inputs.shape[1:]} and {shape}.")
+                raise DataError(
+                    _("column {column!r} holds examples of several shapes: {shape} and {other_shape}."),
+                    column=name, shape=inputs.shape[1:], other_shape=shape,
+                )  # fmt: skip
             values = values.reshape(-1, *shape)
             if not wide and (said := precision.rounded_away(values)):
-                raise DataError(f"column {name!r}, rows {start} to {start + len(chunk) - 1}: {said}.")
+                raise DataError(
+                    _("column {column!r}, rows {start} to {end}: {said}."),
+                    column=name, start=start, end=start + len(chunk) - 1, said=said,
+                )  # fmt: skip
             inputs[start : start + len(chunk)] = values
             start += len(chunk)
     return inputs
@@ -277,14 +303,25 @@ def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) 
 def _values(chunk: Any, axes: int, name: str) -> tuple[np.ndarray, tuple[int, ...]]:
     """The numbers of nested lists end to end, and the shape that all lists have."""
     values, shape = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk, []
-    for _ in range(axes):
+    for _unused in range(axes):
         if values.null_count:
-            raise DataError(f"column {name!r} has {values.null_count} missing examples or lines. Drop these rows.")
+            raise DataError(
+                _("column {column!r} has {null_count} missing examples or lines. Drop these rows."),
+                column=name,
+                null_count=values.null_count,
+            )
         least, most = pc.min_max(pc.list_value_length(values)).values()
         if least.as_py() != most.as_py():
-            raise DataError(f"column {name!r} holds lists of {least} to {most} values; all must be of one shape.")
+            raise DataError(
+                _("column {column!r} holds lists of {least} to {most} values; all must be of one shape."),
+                column=name, least=least, most=most,
+            )  # fmt: skip
         shape.append(most.as_py())
         values = values.flatten()
     if values.null_count and pa.types.is_integer(values.type):
-        raise DataError(f"column {name!r} has {values.null_count} missing values. Drop these rows.")
+        raise DataError(
+            _("column {column!r} has {null_count} missing values. Drop these rows."),
+            column=name,
+            null_count=values.null_count,
+        )
     return values.to_numpy(zero_copy_only=False), tuple(shape)

@@ -12,6 +12,7 @@ import numpy as np
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.disk import array, by_kind, histogram, order, portions, take, where
 from labkit.data.tokens import Tokens
+from labkit.i18n import _
 
 Batch = dict[str, np.ndarray]
 
@@ -35,18 +36,24 @@ def choose_buckets(
     """
     lengths = np.asarray(lengths, np.int64)
     if count < 1 or batch_size < 1:
-        raise ConfigError(f"count = {count} and batch_size = {batch_size} must be at least 1.")
+        raise ConfigError(
+            _("count = {count} and batch_size = {batch_size} must be at least 1."), count=count, batch_size=batch_size
+        )
     if not lengths.size:
         return (min(8, max_length),)
     if (longest := int(lengths.max())) > max_length:
-        raise ConfigError(f"the longest row has {longest} tokens, more than max_length = {max_length}.")
+        raise ConfigError(
+            _("the longest row has {longest} tokens, more than max_length = {max_length}."),
+            longest=longest,
+            max_length=max_length,
+        )
     found = histogram(lengths)
     rows = np.bincount(np.minimum(-(-np.arange(len(found)) // 8) * 8, max_length), found).astype(np.int64)
     edges = np.flatnonzero(rows)
     rows = rows[edges]
     below = np.concatenate([[0], np.cumsum(rows)])  # below[j]: rows that fit edges[:j]
     costs, cuts = [np.where(below == 0, 0, np.iinfo(np.int64).max // 2)], []
-    for _ in range(min(count, len(edges))):
+    for _unused in range(min(count, len(edges))):
         cost, cut = np.full_like(costs[0], np.iinfo(np.int64).max // 2), np.zeros_like(below)
         for j in range(1, len(below)):
             batches = -(-(below[j] - below[:j]) // batch_size)
@@ -138,7 +145,9 @@ class Batches(ABC):
         """
         count = self.steps_per_epoch
         if step < 0 or not count:
-            raise DataError(f"there is no batch at step {step} ({self.examples} examples).")
+            raise DataError(
+                _("there is no batch at step {step} ({examples} examples)."), step=step, examples=self.examples
+            )
         epoch, place = divmod(int(step), count)
         return self._batch(self._plan(epoch if self.shuffle else 0), place)
 
@@ -292,10 +301,14 @@ def mixed(bits: np.random.BitGenerator, count: int) -> np.ndarray:
 def _grouped(rows: np.ndarray, lengths: np.ndarray, buckets: tuple[int, ...]) -> dict[int, np.ndarray]:
     """Width → its rows, for the widths that have any; ``lengths`` are those of all rows."""
     if not buckets or buckets[0] < 1 or any(a >= b for a, b in pairwise(buckets)):
-        raise ConfigError(f"buckets = {buckets} must be widths in ascending order.")
+        raise ConfigError(_("buckets = {buckets} must be widths in ascending order."), buckets=buckets)
     longest = max((int(lengths[rows[part]].max()) for part in portions(len(rows))), default=0)
     if longest > buckets[-1]:
-        raise ConfigError(f"the longest row has {longest} tokens, the widest bucket only {buckets[-1]}.")
+        raise ConfigError(
+            _("the longest row has {longest} tokens, the widest bucket only {bucket}."),
+            longest=longest,
+            bucket=buckets[-1],
+        )
     turn, counts = by_kind(len(rows), lambda part: np.searchsorted(buckets, lengths[rows[part]]), len(buckets))
     rows, ends = take(rows, turn), np.cumsum(counts).tolist()
     return {width: rows[end - count : end]
@@ -305,10 +318,16 @@ def _grouped(rows: np.ndarray, lengths: np.ndarray, buckets: tuple[int, ...]) ->
 def checked_rows(tokens: Any, batch_size: int, seed: int, labelled_only: bool) -> np.ndarray:
     """The rows that take part, i32[n]; raises what :class:`Batches` raises."""
     if batch_size < 1 or seed < 0:
-        raise ConfigError(f"batch_size = {batch_size} must be at least 1 and seed = {seed} at least 0.")
+        raise ConfigError(
+            _("batch_size = {batch_size} must be at least 1 and seed = {seed} at least 0."),
+            batch_size=batch_size,
+            seed=seed,
+        )
     rows = where(len(tokens), lambda part: (tokens.label[part] >= 0) | (not labelled_only))
     if len(tokens) and not len(rows):
-        raise DataError(f"none of the {len(tokens)} rows has a label; to predict, pass labelled_only=False.")
+        raise DataError(
+            _("none of the {n_tokens} rows has a label; to predict, pass labelled_only=False."), n_tokens=len(tokens)
+        )
     return rows
 
 
@@ -317,9 +336,11 @@ def checked_weights(weights: np.ndarray | None, count: int) -> np.ndarray | None
         return None
     weights = np.asarray(weights, np.float32)
     if weights.shape != (count,):
-        raise DataError(f"weights have the shape {weights.shape}; there are {count} rows.")
+        raise DataError(_("weights have the shape {shape}; there are {count} rows."), shape=weights.shape, count=count)
     good = np.isfinite(weights) & (weights >= 0)
     if not good.all():
         row = int(good.argmin())
-        raise DataError(f"weights must be finite and not negative; that of row {row} is {weights[row]}.")
+        raise DataError(
+            _("weights must be finite and not negative; that of row {row} is {weight}."), row=row, weight=weights[row]
+        )
     return weights

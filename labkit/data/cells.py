@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError
 from labkit.data.report import Report
+from labkit.i18n import _
 
 #: How the values of a source column become numbers.
 KINDS = ("number", "category", "boolean", "date", "duration")
@@ -440,10 +441,10 @@ def quantity(
     if pa.types.is_null(kind) or pa.types.is_boolean(kind) or is_quantity(kind):
         return Column(name)
     if is_date(kind):
-        report.add("counted", "dates became days since 1970-01-01", column=name)
+        report.add("counted", _("dates became days since 1970-01-01"), column=name)
         return Column(name, "date", zoned=getattr(kind, "tz", None) is not None)
     if is_duration(kind):
-        report.add("counted", "durations became seconds", column=name)
+        report.add("counted", _("durations became seconds"), column=name)
         return Column(name, "duration")
     if not is_text(kind):
         return None
@@ -453,17 +454,18 @@ def quantity(
         decimal = found.decimal(given, shown)
         if decimal is None:
             raise DataError(
-                f"column {name!r} holds numbers such as {found.example!r}, whose comma may mark decimals or thousands: "
-                "pass decimal=',' or decimal='.'."
-            )
+                _("column {column!r} holds numbers such as {example!r}, whose comma may mark decimals or "
+                  "thousands: pass decimal=',' or decimal='.'."),
+                column=name, example=found.example,
+            )  # fmt: skip
         if decimal:
-            what = "decimal comma read" if decimal == "," else "comma between thousands read"
+            what = _("decimal comma read") if decimal == "," else _("comma between thousands read")
             report.add("repaired", what, column=name, detail=repr(found.example))
         if unit := ", ".join(sorted(found.units - {""})):
-            report.add("repaired", "unit of numbers left out", column=name, detail=unit)
+            report.add("repaired", _("unit of numbers left out"), column=name, detail=unit)
         return Column(name, decimal=decimal, percent="%" in found.units)
     if (moment := moments(cells)) is not None:
-        what = "dates became days since 1970-01-01" if moment[0] == "date" else "durations became seconds"
+        what = _("dates became days since 1970-01-01") if moment[0] == "date" else _("durations became seconds")
         report.add("counted", what, column=name)
         return Column(name, moment[0], zoned=moment[1])
     return None

@@ -25,6 +25,7 @@ from labkit.data import disk
 from labkit.data.arrow import batches, column, text_columns
 from labkit.data.report import Note, Report, visible
 from labkit.data.rows import Rows
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,7 +80,7 @@ _LAYERS = 10
 
 def _html(text: str) -> str:
     """Rendered text. Again until nothing changes, because scraped text is often escaped twice (``&amp;quot;``)."""
-    for _ in range(_LAYERS):
+    for _unused in range(_LAYERS):
         if "<" not in text and "&" not in text:
             return text
         plain = _ENTITY.sub(_entity, _without_tags(text))
@@ -268,16 +269,25 @@ class Pipeline(Config):
     def check(self) -> None:
         super().check()
         if isinstance(self.steps, str):
-            raise ConfigError(f"Pipeline.steps = {self.steps!r} is a text; give a tuple of names: ({self.steps!r},).")
+            raise ConfigError(
+                _("Pipeline.steps = {steps!r} is a text; give a tuple of names: ({steps!r},)."), steps=self.steps
+            )
         object.__setattr__(self, "steps", tuple(self.steps))  # a list is welcome
         for position, name in enumerate(self.steps):
             if name not in STEPS:
-                raise ConfigError(f"no cleaning step {name!r}.{nearest(name, STEPS)} Known: {', '.join(STEPS)}.")
+                raise ConfigError(
+                    _("no cleaning step {name!r}.{hint} Known: {known}."),
+                    name=name, hint=nearest(name, STEPS), known=", ".join(STEPS),
+                )  # fmt: skip
             if name in self.steps[:position]:
-                raise ConfigError(f"the cleaning step {name!r} is named twice; name it once.")
+                raise ConfigError(_("the cleaning step {name!r} is named twice; name it once."), name=name)
         for field in ("url", "email", "number"):
             if not _MASK.fullmatch(given := getattr(self, field)):
-                raise ConfigError(f"Pipeline.{field} = {given!r} must be letters: 'URL', '<url>' or '[URL]'.")
+                raise ConfigError(
+                    _("Pipeline.{field} = {given!r} must be letters: 'URL', '<url>' or '[URL]'."),
+                    field=field,
+                    given=given,
+                )
 
     @cached_property
     def functions(self) -> tuple[Callable[[str], str], ...]:
@@ -293,7 +303,9 @@ class Pipeline(Config):
     def stages(self, text: str) -> Iterator[tuple[str, str, str]]:
         """(step, text before it, text after it) for the steps that change this text, in their order."""
         if not isinstance(text, str):
-            raise DataError(f"a text to clean must be a str, not {type(text).__name__} {text!r}.")
+            raise DataError(
+                _("a text to clean must be a str, not {type} {text!r}."), type=type(text).__name__, text=text
+            )
         for name, function in zip(self.steps, self.functions, strict=True):
             before, text = text, function(text)
             if text != before:
@@ -323,8 +335,8 @@ class Pipeline(Config):
     def counts(self, rows: Rows | Iterable[str]) -> dict[str, int]:
         """Step → number of rows it changes when the steps run in order; nothing is changed."""
         totals = dict.fromkeys(self.steps, 0)
-        for _, texts in _texts(rows):
-            for name in {name for text in texts for name, _, _ in self.stages(text)}:
+        for _unused, texts in _texts(rows):
+            for name in {name for text in texts for name, *_rest in self.stages(text)}:
                 totals[name] += 1
         return totals
 
@@ -344,7 +356,10 @@ class Pipeline(Config):
         """
         if step is not None and step not in self.steps:
             has = ", ".join(self.steps)
-            raise ConfigError(f"the pipeline has no step {step!r}.{nearest(step, self.steps)} It has: {has}.")
+            raise ConfigError(
+                _("the pipeline has no step {step!r}.{hint} It has: {has}."),
+                step=step, hint=nearest(step, self.steps), has=has,
+            )  # fmt: skip
         show = _shown if escape else str
         found: dict[str, list[tuple[int, str, str, str]]] = {name: [] for name in ([step] if step else self.steps)}
         for row, texts in _texts(rows):
@@ -399,13 +414,17 @@ def _shown(text: str) -> str:
 def _need_texts(rows: Rows) -> None:
     for name, split in rows.splits.items():
         if not text_columns(split):
-            raise DataError(f"cleaning needs texts; {name!r} has the columns {', '.join(split.column_names)}.")
+            raise DataError(
+                _("cleaning needs texts; {name!r} has the columns {column_names}."),
+                name=name,
+                column_names=", ".join(split.column_names),
+            )
 
 
 def _texts(rows: Rows | Iterable[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """(row number, its texts), split after split; plain texts are numbered from 0."""
     if isinstance(rows, str):
-        raise DataError(f"texts must come in a list: [{rows[:40]!r}].")
+        raise DataError(_("texts must come in a list: [{rows!r}]."), rows=rows[:40])
     if not isinstance(rows, Rows):
         yield from ((number, (text,)) for number, text in enumerate(rows))
         return
@@ -419,7 +438,10 @@ def _texts(rows: Rows | Iterable[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
 def _counted(changed: dict[str, int], total: int) -> Report:
     """A note for each step that changed something, counted as often as it did."""
     counts = {f"changed by {step}": count for step, count in changed.items() if count}
-    notes = [asdict(Note(None, None, "counted", why, f"{n:,} of {total:,} rows")) for why, n in counts.items()]
+    notes = [
+        asdict(Note(None, None, "counted", why, _("{n:,} of {total:,} rows", n=n, total=total)))
+        for why, n in counts.items()
+    ]
     return Report.from_dict({"notes": notes, "counts": [["counted", why, n] for why, n in counts.items()]})
 
 
@@ -428,11 +450,13 @@ def _without(split: Dataset, emptied: np.ndarray, name: str, report: Report) -> 
     if not emptied.any():
         return split
     if emptied.all():
-        raise DataError(f"cleaning leaves no text in any row of {name!r}; look at `pipeline.preview(rows)`.")
+        raise DataError(
+            _("cleaning leaves no text in any row of {name!r}; look at `pipeline.preview(rows)`."), name=name
+        )
     numbers = np.asarray(column(split, "row"))
     for position, part in enumerate(text_columns(split)):
         gone = numbers[emptied == position + 1]
-        report.add("refused", "empty after cleaning", gone.tolist(), column=part, split=name)
+        report.add("refused", _("empty after cleaning"), gone.tolist(), column=part, split=name)
     return disk.chosen(split, np.flatnonzero(emptied == 0))
 
 

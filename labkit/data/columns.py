@@ -16,6 +16,8 @@ from labkit.data.cells import alike
 from labkit.data.labels import Classes
 from labkit.data.report import Report, visible
 from labkit.data.spool import ROW, Part
+from labkit.i18n import _
+from labkit.i18n.labels import split_name
 
 TEXT = ("text", "sentence", "review", "content", "comment", "message", "body", "tweet", "文本", "内容", "评论", "正文")
 #: Columns that labkit adds to every split.
@@ -45,12 +47,21 @@ class Choice:
             if (value := getattr(self, name)) not in known:
                 listed = ", ".join(repr(one) for one in known if one is not None)
                 raise ConfigError(
-                    f"{name} = {value!r} is not one of {listed}.{nearest(str(value), filter(None, known))}"
-                )
+                    _("{column} = {value!r} is not one of {listed}.{hint}"),
+                    column=name, value=value, listed=listed, hint=nearest(str(value), filter(None, known)),
+                )  # fmt: skip
         if self.number and self.label:
-            raise ConfigError(f"give number = {self.number!r} or label = {self.label!r}: rows have one kind of target.")
+            raise ConfigError(
+                _("give number = {number!r} or label = {label!r}: rows have one kind of target."),
+                number=self.number,
+                label=self.label,
+            )
         if self.features and self.text is not None:
-            raise ConfigError(f"give text = {self.text!r} or features = {self.features!r}: an example is one or other.")
+            raise ConfigError(
+                _("give text = {text!r} or features = {features!r}: an example is one or other."),
+                text=self.text,
+                features=self.features,
+            )
 
 
 def names_of(table: Dataset) -> list[str]:
@@ -62,7 +73,10 @@ def check_columns(table: Dataset, wanted: Iterable[str], split: str) -> None:
     for name in wanted:
         if name not in there:
             known = visible(", ".join(names_of(table)), 400)
-            raise DataError(f"{split} has no column {name!r}.{nearest(name, names_of(table))} It has: {known}.")
+            raise DataError(
+                _("{split} has no column {column!r}.{hint} It has: {known}."),
+                split=split_name(split), column=name, hint=nearest(name, names_of(table)), known=known,
+            )  # fmt: skip
 
 
 def free_name(name: str, taken: Collection[str], report: Report) -> str:
@@ -72,21 +86,23 @@ def free_name(name: str, taken: Collection[str], report: Report) -> str:
     made = f"source_{name}"
     while made in taken:
         made += "_"
-    report.add("repaired", "column renamed", column=name, detail=f"it is called {made!r} now")
+    report.add("repaired", _("column renamed"), column=name, detail=_("it is called {made!r} now", made=made))
     return made
 
 
 def note_alike(names: Sequence[str], report: Report) -> None:
     """Count columns whose names differ only in case, white space or Unicode form."""
     for group in alike(names):
-        report.add("counted", "columns with names that look alike", detail=", ".join(map(repr, group)))
+        report.add("counted", _("columns with names that look alike"), detail=", ".join(map(repr, group)))
 
 
 def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, ...]:
     if choice.text is not None:
         given = (choice.text,) if isinstance(choice.text, str) else tuple(choice.text)
         if len(given) not in (1, 2) or len(set(given)) < len(given):
-            raise DataError(f"text = {choice.text!r} must name one column, or two different ones for pairs of texts.")
+            raise DataError(
+                _("text = {text!r} must name one column, or two different ones for pairs of texts."), text=choice.text
+            )
         return given
     names = [name for name in names_of(table) if name != choice.label]
     if found := _by_name(names, TEXT, "text"):
@@ -94,11 +110,13 @@ def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, .
     features = table.features  # a copy at every access
     sizes = {name: _mean_length(table, name) for name in names if _is_text(features[name])}
     if not sizes:
-        raise DataError(f"no column holds texts; the columns are {visible(', '.join(names), 400)}. Pass text=….")
+        raise DataError(
+            _("no column holds texts; the columns are {names}. Pass text=…."), names=visible(", ".join(names), 400)
+        )
     ranked = sorted(sizes, key=lambda name: -sizes[name])
     if len(ranked) > 1 and sizes[ranked[1]] > 0.5 * sizes[ranked[0]] and sizes[ranked[1]] > 15:
         raise _ambiguous("text", [name for name in ranked if sizes[name] > 0.5 * sizes[ranked[0]]])
-    report.add("counted", "text column chosen by its length", column=ranked[0], detail='name it with text="…"')
+    report.add("counted", _("text column chosen by its length"), column=ranked[0], detail=_('name it with text="…"'))
     return (ranked[0],)
 
 
@@ -106,11 +124,11 @@ def label_column(parts: Mapping[str, Part], text: tuple[str, ...], choice: Choic
     if choice.label is False or choice.number or isinstance(choice.label, tuple):
         return None
     if choice.label is True:
-        raise DataError('label=True says nothing: name the column, label="…", or pass label=False for none.')
+        raise DataError(_('label=True says nothing: name the column, label="…", or pass label=False for none.'))
     table = next(iter(parts.values())).table
     if choice.label is not None:
         if choice.label in text:
-            raise DataError(f"column {choice.label!r} cannot be both the text and the label.")
+            raise DataError(_("column {label!r} cannot be both the text and the label."), label=choice.label)
         check_columns(table, [choice.label], next(iter(parts)))
         return choice.label
     names = [name for name in names_of(table) if name not in text]
@@ -121,7 +139,9 @@ def label_column(parts: Mapping[str, Part], text: tuple[str, ...], choice: Choic
     if len(few) > 1:
         raise _ambiguous("label", few)
     if few:
-        report.add("counted", "label column chosen by its few values", column=few[0], detail='name it with label="…"')
+        report.add(
+            "counted", _("label column chosen by its few values"), column=few[0], detail=_('name it with label="…"')
+        )
     return few[0] if few else None
 
 
@@ -135,11 +155,22 @@ def _by_name(names: list[str], known: tuple[str, ...], argument: str) -> str | N
     return found[0] if found else None
 
 
+#: Argument → noun.
+NOUNS = {"text": _("text"), "label": _("label")}
+
+
 def _ambiguous(argument: str, names: list[str]) -> DataError:
     listed = ", ".join(repr(visible(name, 60)) for name in names)
-    pair = f", or text=({names[0]!r}, {names[1]!r}) for pairs of texts" if argument == "text" else ""
-    none = ", or label=False for none" if argument == "label" else ""
-    return DataError(f"several columns could be the {argument}: {listed}. Pass {argument}={names[0]!r}{pair}{none}.")
+    pair = (
+        _(", or text=({name!r}, {pair!r}) for pairs of texts", name=names[0], pair=names[1])
+        if argument == "text"
+        else ""
+    )
+    none = _(", or label=False for none") if argument == "label" else ""
+    return DataError(
+        _("several columns could be the {what}: {listed}. Pass {argument}={name!r}{pair}{none}."),
+        what=NOUNS[argument], argument=argument, listed=listed, name=names[0], pair=pair, none=none,
+    )  # fmt: skip
 
 
 def _is_text(feature: Any) -> bool:

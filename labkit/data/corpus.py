@@ -9,6 +9,7 @@ import numpy as np
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.tokens import Tokens
 from labkit.data.words import ranges
+from labkit.i18n import _
 
 
 def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
@@ -31,7 +32,9 @@ def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
         keep[np.asarray(tokens.offsets[:-1]) + place] = False
     ids = np.asarray(tokens.ids)[keep]
     if len(ids) < 2:
-        raise DataError(f"a language model needs running text; {len(tokens)} rows hold {len(ids)} tokens.")
+        raise DataError(
+            _("a language model needs running text; {n_rows} rows hold {n} tokens."), n_rows=len(tokens), n=len(ids)
+        )
     starts = np.arange(0, len(ids), length)
     starts = starts[len(ids) - starts >= 2]
     offsets = np.append(starts, min(len(ids), starts[-1] + length)).astype(np.int64)
@@ -65,7 +68,7 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
         DataError: fewer than four passages.
     """
     if length < 8:
-        raise ConfigError(f"max_length = {length} leaves no room for two passages; at least 8.")
+        raise ConfigError(_("max_length = {length} leaves no room for two passages; at least 8."), length=length)
     half = (length - 3) // 2
     whole = np.diff(tokens.offsets) - 2  # without the special tokens
     pieces = np.where(whole > half, -(-whole // max(half // 2, 1)), 1)
@@ -86,7 +89,9 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
     count, document = np.minimum(full, half), documents[rows]
     if len(rows) < 4:
         raise DataError(
-            f"next-sentence prediction needs four passages of {half} tokens or more; there are {len(rows)}."
+            _("next-sentence prediction needs four passages of {half} tokens or more; there are {n_rows}."),
+            half=half,
+            n_rows=len(rows),
         )
     place = np.arange(len(rows)) - np.repeat(*_firsts(document))
     follows = np.append(document[1:] == document[:-1], False)

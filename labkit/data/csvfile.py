@@ -22,6 +22,7 @@ from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.data.decode import LOST, Encoding, detect
 from labkit.data.report import Report, visible
 from labkit.data.spool import PORTION, ROW, SURROGATE, Reading, check_column_names
+from labkit.i18n import _
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 SAMPLE = 1 << 18  # characters that the choice of the delimiter looks at
@@ -56,7 +57,10 @@ def dialect(**given: Any) -> Dialect:
     for name in given:
         if name not in known:
             near = nearest(name, known)
-            raise ConfigError(f"reading a file has no option {name!r}.{near} There are: {', '.join(known)}.")
+            raise ConfigError(
+                _("reading a file has no option {name!r}.{near} There are: {known}."),
+                name=name, near=near, known=", ".join(known),
+            )  # fmt: skip
     return Dialect(**{**given, "names": given.get("names") and tuple(given["names"])})
 
 
@@ -79,13 +83,15 @@ def read_csv(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Tabl
         portion = _Portion(names)
         for number, fields in _records(path, reader, lines, len(names), reading):
             if not encoding.sure and any(LOST in value for value in fields):
-                reading.report.add("repaired", f"bytes that are not {encoding.name} became U+FFFD", [number])
+                reading.report.add(
+                    "repaired", _("bytes that are not {encoding} became U+FFFD", encoding=encoding.name), [number]
+                )
             portion.add(number, fields)
             if portion.full:
                 yield portion.take()
         yield portion.take()
     if not reading.records:
-        raise DataError(f"{path.name!r} has 0 rows: there is nothing after its header.")
+        raise DataError(_("{file!r} has 0 rows: there is nothing after its header."), file=path.name)
 
 
 def _declared(path: Path, encoding: Encoding) -> str | None:
@@ -113,22 +119,28 @@ class _Lines:
         self.escaped = self.escaped or '\\"' in line
         if self.null:
             line, count = self.null.subn("", line)
-            self.report.add("counted", "NULL read as missing", [None] * count)
+            self.report.add("counted", _("NULL read as missing"), [None] * count)
         return line
 
     @property
     def hint(self) -> str:
         return (
-            '; with \\" in it: pass escapechar="\\\\" if a backslash makes a quote plain text' if self.escaped else ""
+            _('; with \\" in it: pass escapechar="\\\\" if a backslash makes a quote plain text')
+            if self.escaped
+            else ""
         )
 
 
 def note_encoding(encoding: Encoding, report: Report) -> None:
     """Report an encoding that is not UTF-8, and that it was guessed."""
     if encoding.guessed:
-        report.add("counted", f"encoding guessed: {encoding.name}", detail='pass encoding="…" if texts look wrong')
+        report.add(
+            "counted",
+            _("encoding guessed: {encoding}", encoding=encoding.name),
+            detail=_('pass encoding="…" if texts look wrong'),
+        )
     if encoding.doubt:
-        report.add("counted", "encoding in doubt", detail=encoding.doubt)
+        report.add("counted", _("encoding in doubt"), detail=encoding.doubt)
 
 
 def sniff(path: Path, encoding: Encoding, dialect: Dialect) -> str:
@@ -147,7 +159,10 @@ def sniff(path: Path, encoding: Encoding, dialect: Dialect) -> str:
         return "\t" if {".tsv", ".tab"} & {suffix.lower() for suffix in path.suffixes} else ","
     if len(found) > 1:
         which = " or ".join(DELIMITERS[delimiter] for delimiter in found)
-        raise DataError(f"{path.name!r} could be separated by {which}: pass delimiter={found[0]!r} or {found[1]!r}.")
+        raise DataError(
+            _("{file!r} could be separated by {which}: pass delimiter={found!r} or {second!r}."),
+            file=path.name, which=which, found=found[0], second=found[1],
+        )  # fmt: skip
     return found[0]
 
 
@@ -170,7 +185,7 @@ def _reader(lines: Iterator[str], delimiter: str, dialect: Dialect) -> Any:
     quoting = csv.QUOTE_MINIMAL if dialect.quotes else csv.QUOTE_NONE
     for name, value in (("delimiter", delimiter), ("escapechar", dialect.escapechar)):
         if value is not None and (len(value) != 1 or value in '"\r\n'):
-            raise DataError(f"{name} = {value!r} must be one character, like ',' or '\\\\'.")
+            raise DataError(_("{name} = {value!r} must be one character, like ',' or '\\\\'."), name=name, value=value)
     return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True, escapechar=dialect.escapechar)
 
 
@@ -190,9 +205,11 @@ def _header(path: Path, reader: Any, delimiter: str, dialect: Dialect, report: R
     try:
         found = next((fields for fields in reader if fields), None)
     except csv.Error as error:
-        raise DataError(f"the header of {path.name!r} cannot be read ({error}). Has it an odd quote?") from None
+        raise DataError(
+            _("the header of {file!r} cannot be read ({error}). Has it an odd quote?"), file=path.name, error=error
+        ) from None
     if found is None:
-        raise DataError(f"{path.name!r} has 0 rows: it is empty.")
+        raise DataError(_("{file!r} has 0 rows: it is empty."), file=path.name)
     if len(found) == 1:
         _check_single(path, found[0], delimiter)
     return named(found, path.name, report)
@@ -202,9 +219,10 @@ def _check_single(path: Path, name: str, delimiter: str) -> None:
     for other, called in DELIMITERS.items():
         if other in name and other != delimiter:
             raise DataError(
-                f"{path.name!r} has one column, {visible(name, 60)!r}, and its name holds {called}: "
-                f"pass delimiter={other!r}, or take the quotes around whole lines away."
-            )
+                _("{file!r} has one column, {name!r}, and its name holds {called}: pass delimiter={other!r}, "
+                  "or take the quotes around whole lines away."),
+                file=path.name, name=visible(name, 60), called=called, other=other,
+            )  # fmt: skip
 
 
 def named(found: Sequence[str], where: str, report: Report) -> tuple[str, ...]:
@@ -216,17 +234,31 @@ def named(found: Sequence[str], where: str, report: Report) -> tuple[str, ...]:
     names = [name.strip() or f"column_{place}" for place, name in enumerate(found, start=1)]
     for before, after in zip(found, names, strict=True):
         if not before.strip():
-            report.add("repaired", "column without a name", column=after, detail=f"it is called {after!r} now")
+            report.add(
+                "repaired",
+                _("column without a name"),
+                column=after,
+                detail=_("it is called {after!r} now", after=after),
+            )
         elif before != after:
-            report.add("repaired", "white space around a column name", column=after)
+            report.add("repaired", _("white space around a column name"), column=after)
         elif _is_number(after):
-            report.add("counted", "column name is a number", column=after, detail="has the file no header? pass names=")
+            report.add(
+                "counted", _("column name is a number"), column=after, detail=_("has the file no header? pass names=")
+            )
     names = [name.translate(SURROGATE) for name in names]  # only of data in memory
     check_column_names(names, repr(where))
     if len(names) > COLUMNS:
-        raise DataError(f"{where!r} has {len(names):,} columns; at most {COLUMNS:,} are read. Leave columns out.")
+        raise DataError(
+            _("{where!r} has {n_names:,} columns; at most {columns:,} are read. Leave columns out."),
+            where=where, n_names=len(names), columns=COLUMNS,
+        )  # fmt: skip
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{where!r} has several columns called {visible(', '.join(twice))!r}: rename them.")
+        raise DataError(
+            _("{where!r} has several columns called {twice!r}: rename them."),
+            where=where,
+            twice=visible(", ".join(twice)),
+        )
     return tuple(names)
 
 
@@ -249,16 +281,19 @@ def _records(path: Path, reader: Any, lines: _Lines, width: int, reading: Readin
             return
         except csv.Error as error:
             _check_closed(path, line, error, lines.hint)
-            detail = f"{_lines(line, reader.line_num)}: {error}{lines.hint}"
-            refuse("refused", "odd quote", [reading.records], detail=detail)
+            detail = _("{lines}: {error}{hint}", lines=_lines(line, reader.line_num), error=error, hint=lines.hint)
+            refuse("refused", _("odd quote"), [reading.records], detail=detail)
             reading.records += 1
             continue
         if not fields:
-            refuse("counted", "blank line", detail=f"line {line}")
+            refuse("counted", _("blank line"), detail=_("line {line}", line=line))
             continue
         if len(fields) != width:
-            detail = f"{_lines(line, reader.line_num)}: {len(fields)} fields, not {width}{lines.hint}"
-            refuse("refused", "wrong number of fields", [reading.records], detail=detail)
+            detail = _(
+"{lines}: {n} fields, not {wanted}{hint}",
+lines=_lines(line, reader.line_num), n=len(fields), wanted=width, hint=lines.hint,
+)  # fmt: skip
+            refuse("refused", _("wrong number of fields"), [reading.records], detail=detail)
         else:
             yield reading.records, fields
         reading.records += 1
@@ -267,13 +302,19 @@ def _records(path: Path, reader: Any, lines: _Lines, width: int, reading: Readin
 def _check_closed(path: Path, line: int, error: csv.Error, hint: str) -> None:
     if "unexpected end of data" in str(error):
         raise DataError(
-            f"{path.name!r}: a quote opened in the record of line {line} is never closed, so that all after it would "
-            f"be one field{hint}. Mend that line, or pass quotes=False if quotes are plain text in this file."
-        )
+            _("{file!r}: a quote opened in the record of line {line} is never closed, so that all after it "
+              "would be one field{hint}. Mend that line, or pass quotes=False if quotes are plain text in "
+              "this file."),
+            file=path.name, line=line, hint=hint,
+        )  # fmt: skip
 
 
 def _lines(first: int, last: int) -> str:
-    return f"line {first}" if first == last else f"lines {first} to {last}, read as one record"
+    return (
+        _("line {line}", line=first)
+        if first == last
+        else _("lines {first} to {last}, read as one record", first=first, last=last)
+    )
 
 
 @dataclass

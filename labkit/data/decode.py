@@ -12,6 +12,7 @@ from typing import IO
 from labkit.base.errors import DataError
 from labkit.base.shown import visible
 from labkit.data import letters, scripts
+from labkit.i18n import _
 
 MARKS = {  # byte order marks; UTF-32 first, its mark begins like that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -61,7 +62,9 @@ def detect(path: Path, given: str | None = None, beside: str = "") -> Encoding:
         try:
             return Encoding(codecs.lookup(given).name, sure=False)
         except LookupError:
-            raise DataError(f"unknown encoding {given!r}; common ones: utf-8, utf-16, cp1252, gb18030.") from None
+            raise DataError(
+                _("unknown encoding {given!r}; common ones: utf-8, utf-16, cp1252, gb18030."), given=given
+            ) from None
     with open(path, "rb") as file:
         head = file.read(SAMPLE)
     for mark, name in MARKS.items():
@@ -128,14 +131,17 @@ def _guess(path: Path, head: bytes, bad: int, beside: str) -> Encoding:
 
 
 def _no_text(path: Path) -> DataError:
-    return DataError(f'{path.name!r} is not text in any known encoding; if it is, pass encoding="…".')
+    return DataError(_('{file!r} is not text in any known encoding; if it is, pass encoding="…".'), file=path.name)
 
 
 def _doubt(found: letters.Guess) -> str:
     if not found.other:
         return ""
     one, two = (visible(word, 40) for word in found.words)
-    return f'{found.name} reads {one!r}, {found.other} reads {two!r}; pass encoding="…" to settle it'
+    return _(
+        "{encoding} reads {one!r}, {other} reads {two!r}; pass encoding=\"…\" to settle it",
+        encoding=found.name, one=one, other=found.other, two=two,
+    )  # fmt: skip
 
 
 def _by_statistics(path: Path, sample: bytes) -> Encoding:

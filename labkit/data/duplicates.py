@@ -24,6 +24,7 @@ from labkit.data import disk
 from labkit.data.arrow import batches, column, numbers, text_columns, written
 from labkit.data.report import Note
 from labkit.data.rows import Rows
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -196,7 +197,9 @@ def _normal_texts(texts: pa.ChunkedArray) -> list[bytes]:
     found: list[bytes] = []
     for array in texts.cast(pa.large_string()).chunks:
         if array.null_count:
-            raise DataError(f"text {array.is_null().index(True).as_py()} of a portion is missing; fill it in.")
+            raise DataError(
+                _("text {number} of a portion is missing; fill it in."), number=array.is_null().index(True).as_py()
+            )
         ends = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
         raw = bytes(memoryview(array.buffers()[2] or b"")[ends[0] : ends[-1]])
         ends = ends - ends[0]
@@ -259,30 +262,40 @@ def _chosen(split: Dataset, name: str, kept: pd.DataFrame) -> Dataset:
     if len(positions) == len(split):
         return split
     if not len(positions):
-        raise DataError(f"no row of {name!r} would be left: each repeats another row, or its copies disagree.")
+        raise DataError(
+            _("no row of {name!r} would be left: each repeats another row, or its copies disagree."), name=name
+        )
     return disk.chosen(split, positions)
 
 
 def _noisy(line: Any, classes: tuple[str, ...]) -> Note:
-    detail = f"{classes[line.label]!r} here, another label elsewhere"
-    return Note(line.row, "text", "refused", "copies disagree", detail, line.split)
+    detail = _("{label!r} here, another label elsewhere", label=classes[line.label])
+    return Note(line.row, "text", "refused", _("copies disagree"), detail, line.split)
 
 
 def _copied(line: Any, classes: tuple[str, ...]) -> Note:
     """Why a copy was dropped, and for which row."""
-    kept = f"kept: row {line.kept_row} in {line.kept_split}"
+    kept = _("kept: row {kept_row} in {kept_split}", kept_row=line.kept_row, kept_split=line.kept_split)
     if line.key != line.kept_key:
-        detail = f"similarity {line.similarity:.2f}; {kept}"
-        return Note(line.row, "text", "refused", "near duplicate", detail, line.split)
+        detail = _("similarity {similarity:.2f}; {kept}", similarity=line.similarity, kept=kept)
+        return Note(line.row, "text", "refused", _("near duplicate"), detail, line.split)
     if line.label >= 0 and line.label != line.kept_label:
-        detail = f"{classes[line.label]!r} here, {classes[line.kept_label]!r} there; {kept}"
-        return Note(line.row, "text", "refused", "duplicate with another label", detail, line.split)
-    return Note(line.row, "text", "refused", "duplicate", kept, line.split)
+        detail = _(
+            "{label!r} here, {kept_label!r} there; {kept}",
+            label=classes[line.label],
+            kept_label=classes[line.kept_label],
+            kept=kept,
+        )
+        return Note(line.row, "text", "refused", _("duplicate with another label"), detail, line.split)
+    return Note(line.row, "text", "refused", _("duplicate"), kept, line.split)
 
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ConfigError(f"{what} = {value!r} is not one of {', '.join(choices)}.{nearest(value, choices)}")
+        raise ConfigError(
+            _("{what} = {value!r} is not one of {choices}.{hint}"),
+            what=what, value=value, choices=", ".join(choices), hint=nearest(value, choices),
+        )  # fmt: skip
 
 
 # --- near duplicates ---------------------------------------------------------------------------------------------
@@ -295,11 +308,11 @@ _WIDE = 100  # in a larger bucket, rows are compared with its first ones only
 def _with_leaders(copies: pd.DataFrame, rows: Rows, threshold: float) -> pd.DataFrame:
     """Adds leader (key of the first row of its group) and similarity (to that row)."""
     if not 0 < threshold <= 1:
-        raise ConfigError(f"threshold = {threshold!r} must be above 0 and at most 1.")
+        raise ConfigError(_("threshold = {threshold!r} must be above 0 and at most 1."), threshold=threshold)
     first_lines = copies[~copies.duplicated("key")]  # in the order of their keys
     texts = _taken(first_lines, rows, lambda split: list(norms(split))).tolist()
     if not any(texts):
-        raise DataError("near duplicates are found by text, and these rows have no texts.")
+        raise DataError(_("near duplicates are found by text, and these rows have no texts."))
     first, second, similarity = near_pairs(texts, threshold)
     leader, close = np.arange(len(texts)), np.ones(len(texts))
     # In the order of `second`, the closest first: whether `first` leads is settled before it is asked.

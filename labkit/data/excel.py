@@ -15,6 +15,7 @@ from labkit.base.archive import MOST_BYTES
 from labkit.base.errors import DataError, nearest
 from labkit.data.csvfile import Dialect, named
 from labkit.data.spool import PORTION, Reading, table_of
+from labkit.i18n import _
 
 #: What Excel shows where a formula has no value.
 ERRORS = frozenset({"#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#SPILL!", "#CALC!"})
@@ -30,13 +31,17 @@ def read_excel(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
         import openpyxl
     except ImportError:
         raise DataError(
-            f"{path.name!r} is an Excel file, which needs openpyxl: pip install 'labkit[excel]'. Or save it as CSV."
+            _("{file!r} is an Excel file, which needs openpyxl: pip install 'labkit[excel]'. Or save it as CSV."),
+            file=path.name,
         ) from None
     try:
         with zipfile.ZipFile(path) as file:
             size = sum(info.file_size for info in file.infolist())
         if size > MOST_BYTES:
-            raise DataError(f"{path.name!r} unpacks to {size:,} bytes, more than {MOST_BYTES:,}. Save it as CSV.")
+            raise DataError(
+                _("{file!r} unpacks to {size:,} bytes, more than {most_bytes:,}. Save it as CSV."),
+                file=path.name, size=size, most_bytes=MOST_BYTES,
+            )  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and extensions, which are not read
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
@@ -44,7 +49,9 @@ def read_excel(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
     except DataError:
         raise
     except Exception as error:  # the reader raises whatever its parts raise
-        raise DataError(f"{path.name!r} is no whole Excel file ({type(error).__name__}).") from error
+        raise DataError(
+            _("{file!r} is no whole Excel file ({type})."), file=path.name, type=type(error).__name__
+        ) from error
 
 
 def _rows(book: Any, where: str, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
@@ -60,8 +67,8 @@ def _rows(book: Any, where: str, dialect: Dialect, reading: Reading) -> Iterator
     for place, values in lines:
         cells = _trimmed(values)
         if len(cells) > len(names):
-            detail = f"line {place}: {len(cells)} fields, not {len(names)}"
-            reading.report.add("refused", "wrong number of fields", [reading.records], detail=detail)
+            detail = _("line {line}: {n} fields, not {wanted}", line=place, n=len(cells), wanted=len(names))
+            reading.report.add("refused", _("wrong number of fields"), [reading.records], detail=detail)
         else:
             records.append(dict(itertools.zip_longest(names, _values(cells, names, place, reading))))
             numbers.append(reading.records)
@@ -70,7 +77,7 @@ def _rows(book: Any, where: str, dialect: Dialect, reading: Reading) -> Iterator
             yield table_of(records, numbers, reading.report)
             records, numbers, full = [], [], full + 1
     if not reading.records:
-        raise DataError(f"{where!r} has 0 rows: there is nothing after its header.")
+        raise DataError(_("{where!r} has 0 rows: there is nothing after its header."), where=where)
     if records or not full:
         yield table_of(records, numbers, reading.report)
 
@@ -80,8 +87,8 @@ def _values(cells: list[Any], names: list[str], place: int, reading: Reading) ->
     errors = [isinstance(value, str) and value in ERRORS for value in cells]
     for name, value, error in zip(names, cells, errors, strict=False):
         if error:
-            detail = f"{value} in line {place}"
-            reading.report.add("counted", "formula without a value", [reading.records], column=name, detail=detail)
+            detail = _("{value} in line {place}", value=value, place=place)
+            reading.report.add("counted", _("formula without a value"), [reading.records], column=name, detail=detail)
     return [None if error else value for value, error in zip(cells, errors, strict=True)]
 
 
@@ -89,17 +96,20 @@ def _sheet(book: Any, where: str, name: str | None, reading: Reading) -> Iterato
     """The sheet to read, and its lines that are not blank, numbered from 1."""
     sheets = {sheet.title: sheet for sheet in book.worksheets}
     if name is not None and name not in sheets:
-        raise DataError(f"{where!r} has no sheet {name!r}.{nearest(name, sheets)} It has: {', '.join(sheets)}.")
+        raise DataError(
+            _("{where!r} has no sheet {name!r}.{hint} It has: {sheets}."),
+            where=where, name=name, hint=nearest(name, sheets), sheets=", ".join(sheets),
+        )  # fmt: skip
     for title in [name] if name is not None else sheets:
         lines = _lines(sheets[title])
         first = next(lines, None)
         if first is None:
             continue
         others = [other for other in sheets if other != title]
-        detail = [f"{other}; {title} is read (sheet=… reads another)" for other in others]
-        reading.report.add("counted", "sheet not read", [None] * len(others), detail=detail)
+        detail = [_("{other}; {title} is read (sheet=… reads another)", other=other, title=title) for other in others]
+        reading.report.add("counted", _("sheet not read"), [None] * len(others), detail=detail)
         return itertools.chain([first], lines)
-    raise DataError(f"{where!r} has 0 rows: it is empty.")
+    raise DataError(_("{where!r} has 0 rows: it is empty."), where=where)
 
 
 def _lines(sheet: Any) -> Iterator[tuple[int, Any]]:

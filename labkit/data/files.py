@@ -27,6 +27,7 @@ from labkit.data.labels import class_names
 from labkit.data.packed import OPENERS, ending, unpacked
 from labkit.data.report import Report, visible
 from labkit.data.spool import PORTION, ROW, Part, Reading, cached, dictionaries, fit, plain, unify, with_features
+from labkit.i18n import _
 
 Reader = Callable[[Path, Dialect, Reading], Iterator[pa.Table]]
 
@@ -54,10 +55,13 @@ def _read(path: Path, kind: str, reader: Reader, dialect: Dialect, reading: Read
 
 def _reader(path: Path, kind: str) -> Reader:
     if kind in UNSAFE:
-        raise _unsafe(path, f"a {kind} file")
+        raise _unsafe(path, _("a {kind} file", kind=kind))
     if kind not in READERS:
         known = ", ".join(READERS)
-        raise DataError(f"{path.name!r} is of no kind that labkit reads ({known}).{nearest(kind, READERS)}")
+        raise DataError(
+            _("{file!r} is of no kind that labkit reads ({known}).{hint}"),
+            file=path.name, known=known, hint=nearest(kind, READERS),
+        )  # fmt: skip
     return READERS[kind]
 
 
@@ -65,24 +69,32 @@ def _check_options(path: Path, kind: str, dialect: Dialect) -> None:
     """Raise :class:`ConfigError` for an option that files of this kind have no use for."""
     used, usual = OPTIONS.get(READERS[kind], ()), vars(Dialect())
     if odd := [name for name, value in vars(dialect).items() if value != usual[name] and name not in used]:
-        known = f"; such files take {', '.join(used)}" if used else ""
-        raise ConfigError(f"{path.name!r}, a {kind} file, has no use for {', '.join(odd)}: leave it out{known}.")
+        known = _("; such files take {used}", used=", ".join(used)) if used else ""
+        raise ConfigError(
+            _("{file!r}, a {kind} file, has no use for {odd}: leave it out{known}."),
+            file=path.name, kind=kind, odd=", ".join(odd), known=known,
+        )  # fmt: skip
 
 
 def _check_content(path: Path, kind: str) -> None:
     with open(path, "rb") as file:
         found = kind_of(file.read(64), text=True)
     if found == "a pickle" or is_old_pickle(path):
-        raise _unsafe(path, "a pickle")
+        raise _unsafe(path, _("a pickle"))
     if found and found != _CONTENT.get(kind):
-        raise DataError(f"{path.name!r} is {found}, not what its name says; unpack it, or give it the right name.")
+        raise DataError(
+            _("{file!r} is {found}, not what its name says; unpack it, or give it the right name."),
+            file=path.name,
+            found=found,
+        )
 
 
 def _unsafe(path: Path, found: str) -> DataError:
     return DataError(
-        f"{path.name!r} is {found}, a format that can run code when it is opened or is no "
-        f"table; labkit never opens it. Save the table as Parquet or CSV where it was made."
-    )
+        _("{file!r} is {found}, a format that can run code when it is opened or is no table; labkit never "
+          "opens it. Save the table as Parquet or CSV where it was made."),
+        file=path.name, found=found,
+    )  # fmt: skip
 
 
 def read_lines(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
@@ -95,17 +107,21 @@ def read_lines(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
     with encoding.open(path) as file:
         for line_number, line in enumerate(file, start=1):
             if not line.strip():
-                reading.report.add("counted", "blank line", detail=f"line {line_number}")
+                reading.report.add("counted", _("blank line"), detail=_("line {line}", line=line_number))
                 continue
             if not encoding.sure and LOST in line:
-                reading.report.add("repaired", f"bytes that are not {encoding.name} became U+FFFD", [reading.records])
+                reading.report.add(
+                    "repaired",
+                    _("bytes that are not {encoding} became U+FFFD", encoding=encoding.name),
+                    [reading.records],
+                )
             texts.append(line.rstrip("\r\n"))
             reading.records += 1
             if len(texts) >= PORTION:
                 yield _numbered_texts(name, texts, start)
                 texts, start = [], reading.records
     if not reading.records:
-        raise DataError(f"{path.name!r} has 0 rows: it is empty.")
+        raise DataError(_("{file!r} has 0 rows: it is empty."), file=path.name)
     if texts:
         yield _numbered_texts(name, texts, start)
 
@@ -128,9 +144,9 @@ def read_parquet(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.
                 reading.records += len(table)
                 yield table.append_column(ROW, numbers).cast(schema)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path.name!r} is no whole Parquet file: {error}.") from error
+        raise DataError(_("{file!r} is no whole Parquet file: {error}."), file=path.name, error=error) from error
     if not reading.records:
-        raise DataError(f"{path.name!r} has 0 rows.")
+        raise DataError(_("{file!r} has 0 rows."), file=path.name)
 
 
 READERS: dict[str, Reader] = {
@@ -149,7 +165,8 @@ OPTIONS: dict[Reader, tuple[str, ...]] = {
 }
 #: Endings of files that are not text → what their first bytes say.
 _CONTENT = {
-    ".parquet": "a Parquet file", ".pq": "a Parquet file", ".xlsx": "a ZIP archive", ".xlsm": "a ZIP archive",
+    ".parquet": _("a Parquet file"), ".pq": _("a Parquet file"),
+    ".xlsx": _("a ZIP archive"), ".xlsm": _("a ZIP archive"),
 }  # fmt: skip
 
 
@@ -168,7 +185,7 @@ def read_shards(files: Sequence[Path], dialect: Dialect) -> Part:
     categories = frozenset().union(*(part.categories for part in parts))
     moved = [part.report.moved(start, None) for part, start in zip(parts, starts, strict=False)]
     report = functools.reduce(Report.merge, moved)
-    report.add("counted", "files read as one table", detail=visible(", ".join(path.name for path in files), 400))
+    report.add("counted", _("files read as one table"), detail=visible(", ".join(path.name for path in files), 400))
     if all(part.table.features == features for part in parts):
         tables = [
             disk.with_column(part.table.remove_columns(ROW), ROW, numbers(part.table, ROW, np.int64) + start)
@@ -196,7 +213,10 @@ def _common(files: Sequence[Path], features: Sequence[Features]) -> Features:
         having = [(path, found[name]) for path, found in zip(files, features, strict=True) if name in found]
         lacking = [path for path, found in zip(files, features, strict=True) if name not in found]
         if lacking and not all(ending(path) in (".jsonl", ".ndjson", ".json") for path in files):
-            raise DataError(f"{lacking[0].name!r} has no column {name!r}, which {having[0][0].name!r} has.")
+            raise DataError(
+                _("{file!r} has no column {column!r}, which {other_file!r} has."),
+                file=lacking[0].name, column=name, other_file=having[0][0].name,
+            )  # fmt: skip
         common[name] = having[0][1]
         for path, feature in having[1:]:
             try:
@@ -204,9 +224,11 @@ def _common(files: Sequence[Path], features: Sequence[Features]) -> Features:
             except (DataError, TypeError):
                 before, here = having[0], (path, feature)
                 raise DataError(
-                    f"column {name!r} is {_kind(before[1])} in {before[0].name!r} and {_kind(here[1])} in "
-                    f"{here[0].name!r}, which do not go together."
-                ) from None
+                    _("column {column!r} is {kind} in {file!r} and {other_kind} in {other_file!r}, which do "
+                      "not go together."),
+                    column=name, kind=_kind(before[1]), file=before[0].name, other_kind=_kind(here[1]),
+                    other_file=here[0].name,
+                ) from None  # fmt: skip
     return Features({**common, ROW: Value("int64")})
 
 

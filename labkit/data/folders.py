@@ -32,6 +32,7 @@ from labkit.data.media import PICTURES, SOUNDS, Shape, medium_of, read_media, se
 from labkit.data.packed import OPENERS
 from labkit.data.report import CAP, Note, Report, visible
 from labkit.data.spool import PORTION, ROW, Part, Reading, cached
+from labkit.i18n import _
 
 Parts = dict[str, Callable[[], Part]]  # split → what reads it
 
@@ -120,10 +121,11 @@ def read_folder(folder: Path, dialect: Dialect, shape: Shape, tables: bool = Fal
         return Found(_shards(named, dialect), notes=_left(folder, _flat(named)))
     listed = ", ".join(sorted(child.name for child in folder.iterdir() if not system_file(child.name))[:12])
     raise DataError(
-        f"the folder {folder.name!r} holds {listed or 'nothing'}. Give it a file for each split (train.csv, "
-        "validation.csv, test.csv; or .tsv, .jsonl, .parquet, .xlsx) or a folder of files for each class (pos/, neg/): "
-        "texts (.txt), pictures (.png, .jpg …) or sounds (.wav)."
-    )
+        _("the folder {folder!r} holds {listed}. Give it a file for each split (train.csv, validation.csv, "
+          "test.csv; or .tsv, .jsonl, .parquet, .xlsx) or a folder of files for each class (pos/, neg/): "
+          "texts (.txt), pictures (.png, .jpg …) or sounds (.wav)."),
+        folder=folder.name, listed=listed or _("nothing"),
+    )  # fmt: skip
 
 
 def _shards(named: Mapping[str, list[Path]], dialect: Dialect) -> Parts:
@@ -174,7 +176,10 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 
 
 def _twice(one: Path, two: Path, split: str) -> DataError:
-    return DataError(f"{one.name!r} and {two.name!r} are both the split {split!r}: move one away.")
+    return DataError(
+        _("{file!r} and {other_file!r} are both the split {split!r}: move one away."),
+        file=one.name, other_file=two.name, split=split,
+    )  # fmt: skip
 
 
 def _left(folder: Path, used: Iterable[Path]) -> tuple[Note, ...]:
@@ -185,9 +190,9 @@ def _left(folder: Path, used: Iterable[Path]) -> tuple[Note, ...]:
     for path in itertools.islice(unread, CAP):
         name = path.relative_to(folder).as_posix() + "/" * path.is_dir()
         if system_file(path.name):
-            report.add("counted", "file of the system passed over", detail=name)
+            report.add("counted", _("file of the system passed over"), detail=name)
         else:
-            report.add("counted", "file not read", detail=name)
+            report.add("counted", _("file not read"), detail=name)
     return tuple(report.notes)
 
 
@@ -300,7 +305,7 @@ def _of_classes(folder: Path, found: Classes, read: Callable[[list[Path], pa.Tab
     for root, files in found.values():
         deep = [path for path in files if len(path.relative_to(root).parts) > 2]
         names = [path.relative_to(folder).as_posix() for path in deep]
-        report.add("counted", "file in a folder within its class", [None] * len(deep), detail=names)
+        report.add("counted", _("file in a folder within its class"), [None] * len(deep), detail=names)
     used = {path for _, files in found.values() for path in files}
     return parts, [*report.notes, *_left(folder, used)]
 
@@ -398,13 +403,13 @@ def _read_named(part: Part, column: str, files: list[Path | None], kind: str, sh
     gone = np.flatnonzero([path is None for path in files])
     values, rows = table.column(column), table.column(ROW)
     detail = [visible(str(values[int(at)].as_py()), 100) for at in gone]
-    report.add("refused", "no such file", [rows[int(at)].as_py() for at in gone], column=column, detail=detail)
+    report.add("refused", _("no such file"), [rows[int(at)].as_py() for at in gone], column=column, detail=detail)
     table = table.take(pa.array(there))
     taken = "text" if kind == "text" else "image" if kind == "image" else "sound"
     if taken in table.column_names:
         new = "file" if taken == column and "file" not in table.column_names else f"source_{taken}"
         table = table.rename_columns([new if name == taken else name for name in table.column_names])
-        report.add("repaired", "column renamed", column=taken, detail=f"it is called {new!r} now")
+        report.add("repaired", _("column renamed"), column=taken, detail=_("it is called {new!r} now", new=new))
     paths, names = [files[at] for at in there], [str(values[int(at)].as_py()) for at in there]
     found = read_texts(paths, table, names) if kind == "text" else read_media(paths, shape, table, names)
     return Part(found.table, report.merge(found.report), part.records)
@@ -435,11 +440,11 @@ def _texts(
             with encoding.open(path) as file:
                 texts.append(file.read())
             if encoding.guessed:
-                reading.report.add("counted", "encoding guessed", [row], detail=f"{name}: {encoding.name}")
+                reading.report.add("counted", _("encoding guessed"), [row], detail=f"{name}: {encoding.name}")
             if encoding.doubt:
-                reading.report.add("counted", "encoding in doubt", [row], detail=f"{name}: {encoding.doubt}")
+                reading.report.add("counted", _("encoding in doubt"), [row], detail=f"{name}: {encoding.doubt}")
             if not encoding.sure and LOST in texts[-1]:
-                lost = f"bytes that are not {encoding.name} became U+FFFD"
+                lost = _("bytes that are not {encoding} became U+FFFD", encoding=encoding.name)
                 reading.report.add("repaired", lost, [row], detail=name)
         reading.records = start + len(texts)
         yield about.slice(start, len(texts)).add_column(0, "text", pa.array(texts, pa.string()))

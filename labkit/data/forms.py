@@ -11,6 +11,7 @@ import tokenizers
 from tokenizers import models
 
 from labkit.base.errors import DataError
+from labkit.i18n import _
 
 #: A special token and its type id.
 Placed = tuple[int, int]
@@ -74,9 +75,11 @@ def of(rust: tokenizers.Tokenizer) -> Forms | None:
         if texts_only != list(range(count)):
             kind = type(rust.post_processor).__name__
             raise DataError(
-                f"the tokenizer's post-processor ({kind}) does not keep {count} text(s) in order; labkit needs each "
-                "text once. Use a tokenizer.json whose template has $A once and, for pairs, $A before $B."
-            )
+                _("the tokenizer's post-processor ({kind}) does not keep {count} text(s) in order; labkit "
+                  "needs each text once. Use a tokenizer.json whose template has $A once and, for pairs, $A "
+                  "before $B."),
+                kind=kind, count=count,
+            )  # fmt: skip
         ends = [where.index(number) for number in range(count)]
         bounds = [-1, *ends, len(where)]
         special = [tuple(zip(row.ids[a + 1 : b], row.type_ids[a + 1 : b], strict=True)) for a, b in pairwise(bounds)]

@@ -15,6 +15,7 @@ from labkit.data.files import READERS
 from labkit.data.media import PICTURES, SOUNDS
 from labkit.data.report import visible
 from labkit.data.source import read_table
+from labkit.i18n import _
 
 #: Kind of media → endings of its files.
 ENDINGS = {"image": PICTURES, "audio": SOUNDS}
@@ -29,15 +30,20 @@ def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
         DataError: one is missing, is no text or, without ``blank``, is blank.
     """
     if not isinstance(given, Iterable):
-        raise DataError(f"a list of texts is needed, one for each {noun}, not a {type(given).__name__}.")
+        raise DataError(
+            _("a list of texts is needed, one for each {noun}, not a {type}."), noun=noun, type=type(given).__name__
+        )
     texts = list(given)
     for number, text in enumerate(texts):
         if is_missing(text):
-            raise DataError(f"{noun} {number} is missing.")
+            raise DataError(_("{noun} {number} is missing."), noun=noun, number=number)
         if not isinstance(text, str):
-            raise DataError(f"{noun} {number} is {text!r}, a {type(text).__name__}; a text is needed.")
+            raise DataError(
+                _("{noun} {number} is {text!r}, a {type}; a text is needed."),
+                noun=noun, number=number, text=text, type=type(text).__name__,
+            )  # fmt: skip
         if not blank and not text.strip():
-            raise DataError(f"{noun} {number} is blank.")
+            raise DataError(_("{noun} {number} is blank."), noun=noun, number=number)
     return texts
 
 
@@ -83,9 +89,10 @@ def columns_of(names: Sequence[str], trained: Sequence[str], chosen: Sequence[st
         if name not in names:
             there = visible(", ".join(names), 400)
             raise DataError(
-                f"the table has no column {name!r}, which the model reads.{nearest(name, names)} It has: {there}. Name "
-                "the column (--column, --pair), or all columns of a file without a header (--name)."
-            )
+                _("the table has no column {column!r}, which the model reads.{hint} It has: {there}. Name the "
+                  "column (--column, --pair), or all columns of a file without a header (--name)."),
+                column=name, hint=nearest(name, names), there=there,
+            )  # fmt: skip
         found.append(name)
     return found
 
@@ -99,7 +106,10 @@ def texts_in(records: Sequence[Mapping[str, Any]], name: str) -> list[str]:
     cells = [record.get(name) for record in records]
     if empty := [row for row, cell in enumerate(cells) if is_missing(cell) or not str(cell).strip()]:
         rows = ", ".join(map(str, empty[:5])) + ", …" * (len(empty) > 5)
-        raise DataError(f"{len(empty):,} of {len(cells):,} rows have no text in column {name!r}: rows {rows}.")
+        raise DataError(
+            _("{n_empty:,} of {n_cells:,} rows have no text in column {column!r}: rows {rows}."),
+            n_empty=len(empty), n_cells=len(cells), column=name, rows=rows,
+        )  # fmt: skip
     written = (str(cell) if isinstance(cell, int | float | os.PathLike) else cell for cell in cells)
     return texts_of(written, f"{name!r} of row")
 
@@ -111,7 +121,7 @@ def files_in(place: Path, kind: str) -> list[Path]:
         DataError: there is no such place, or it holds none.
     """
     if not place.exists():
-        raise DataError(f"there is no file or folder {str(place)!r}.")
+        raise DataError(_("there is no file or folder {place!r}."), place=str(place))
     if place.is_file():
         return [place]
     found = sorted(
@@ -120,7 +130,11 @@ def files_in(place: Path, kind: str) -> list[Path]:
         if path.suffix.lower() in ENDINGS[kind] and path.is_file() and not path.name.startswith(".")
     )
     if not found:
-        raise DataError(f"the folder {place.name!r} holds no file that the model reads ({', '.join(ENDINGS[kind])}).")
+        raise DataError(
+            _("the folder {folder!r} holds no file that the model reads ({endings})."),
+            folder=place.name,
+            endings=", ".join(ENDINGS[kind]),
+        )
     return found
 
 
@@ -136,7 +150,9 @@ def check_no_file(text: str) -> None:
     """Raise :class:`DataError` for a text that is one word with the ending of a file that is read, but not there."""
     endings = (*READERS, *PICTURES, *SOUNDS)
     if len(text.split()) == 1 and text.lower().strip().endswith(endings):
-        raise DataError(f"there is no file {text[:80]!r}. If this is a text, give it in a list: [{text[:80]!r}].")
+        raise DataError(
+            _("there is no file {text!r}. If this is a text, give it in a list: [{text!r}]."), text=text[:80]
+        )
 
 
 def table_of(source: str | os.PathLike[str], kind: str, **file: Any) -> tuple[pa.Table, Path]:
@@ -168,9 +184,12 @@ def paths_in(records: Sequence[Mapping[str, Any]], column: str | None, kind: str
         ]
         if len(listed) != 1:
             there = visible(", ".join(names), 400)
-            raise DataError(f"which column names the files? Name it (--column). The table has: {there}.")
+            raise DataError(_("which column names the files? Name it (--column). The table has: {there}."), there=there)
         column = listed[0]
     elif column not in names:
         there = visible(", ".join(names), 400)
-        raise DataError(f"the table has no column {column!r}.{nearest(column, names)} It has: {there}.")
+        raise DataError(
+            _("the table has no column {column!r}.{hint} It has: {there}."),
+            column=column, hint=nearest(column, names), there=there,
+        )  # fmt: skip
     return [folder / Path(name).expanduser() for name in texts_in(records, column)]

@@ -13,6 +13,7 @@ from labkit.data.arrow import batches, numbers, text_columns
 from labkit.data.rows import Rows
 from labkit.data.split import leakage
 from labkit.data.targets import targets_of
+from labkit.i18n import _
 
 #: Row numbers that a problem names, at most; its count is exact.
 SHOWN = 50
@@ -94,7 +95,8 @@ def _reported(rows: Rows) -> Iterator[Problem]:
             notes = named.get(reason, [])
             numbered = tuple(note.row for note in notes if note.row is not None)[:SHOWN]
             detail = next((note.detail for note in notes if note.detail), "")
-            what = f"{reason}: {detail}" if detail and len(notes) == 1 else reason
+            alone = detail and len(notes) == 1
+            what = _("{reason}: {detail}", reason=reason, detail=detail) if alone else reason
             yield Problem(action, level, count, numbered, what)
 
 

@@ -15,6 +15,7 @@ from labkit.data.csvfile import Dialect, note_encoding
 from labkit.data.decode import LOST, Encoding, detect
 from labkit.data.report import Report, visible
 from labkit.data.spool import PORTION, Reading, table_of
+from labkit.i18n import _
 
 Numbered = tuple[int, dict[str, Any]]  # number of a record, and the record
 
@@ -39,7 +40,7 @@ def read_json(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Tab
             yield _table(kept, reading.report)
             kept, full = [], full + 1
     if not reading.records:
-        raise DataError(f"{path.name!r} has 0 rows: it is empty.")
+        raise DataError(_("{file!r} has 0 rows: it is empty."), file=path.name)
     if kept or not full:
         yield _table(kept, reading.report)
 
@@ -58,17 +59,24 @@ def _lines(path: Path, encoding: Encoding, reading: Reading) -> Iterator[Numbere
                 continue
             number, reading.records = reading.records, reading.records + 1
             if not encoding.sure and LOST in line:
-                reading.report.add("repaired", f"bytes that are not {encoding.name} became U+FFFD", [number])
+                reading.report.add(
+                    "repaired", _("bytes that are not {encoding} became U+FFFD", encoding=encoding.name), [number]
+                )
             try:
                 yield number, _object(line)
             except (ValueError, RecursionError) as error:
-                reading.report.add("refused", "not a JSON object", [number], detail=f"line {line_number}: {error}")
+                reading.report.add(
+                    "refused",
+                    _("not a JSON object"),
+                    [number],
+                    detail=_("line {line_number}: {error}", line_number=line_number, error=error),
+                )
 
 
 def _object(line: str) -> dict[str, Any]:
     value = json.loads(line, object_pairs_hook=once)
     if not isinstance(value, dict):
-        raise ValueError(f"a {type(value).__name__}, not an object")
+        raise ValueError(_("a {type}, not an object", type=type(value).__name__))
     return value
 
 
@@ -98,7 +106,7 @@ def _document(path: Path, encoding: Encoding) -> Any:
         with encoding.open(path) as file:
             return json.loads(file.read().lstrip("\ufeff"), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path.name!r} is no whole JSON: {error}.") from None
+        raise DataError(_("{file!r} is no whole JSON: {error}."), file=path.name, error=error) from None
 
 
 def _records(value: Any, where: str, names: Sequence[str] | None, reading: Reading) -> Iterator[Numbered]:
@@ -111,15 +119,17 @@ def _records(value: Any, where: str, names: Sequence[str] | None, reading: Readi
             if len(item) == len(names):
                 yield number, dict(zip(names, item, strict=True))
             else:
-                detail = f"item {number + 1}: {len(item)} values, not {len(names)}"
-                reading.report.add("refused", "wrong number of fields", [number], detail=detail)
+                detail = _("item {item}: {n} values, not {wanted}", item=number + 1, n=len(item), wanted=len(names))
+                reading.report.add("refused", _("wrong number of fields"), [number], detail=detail)
         elif isinstance(item, dict):
             yield number, item
         else:
-            detail = f"item {number + 1}: a {type(item).__name__}, not an object"
+            detail = _("item {item}: a {type}, not an object", item=number + 1, type=type(item).__name__)
             if isinstance(item, list):
-                detail = f"item {number + 1}: a list, not an object; pass names=… with the names of the columns"
-            reading.report.add("refused", "not a JSON object", [number], detail=detail)
+                detail = _(
+                    "item {item}: a list, not an object; pass names=… with the names of the columns", item=number + 1
+                )
+            reading.report.add("refused", _("not a JSON object"), [number], detail=detail)
 
 
 def _within(
@@ -131,16 +141,22 @@ def _within(
     lists = {name: value for name, value in found.items() if _all(value, dict)}
     if len(lists) == 1 and all(name in lists or not isinstance(value, list) for name, value in found.items()):
         rows, others = next(iter(lists.values())), [name for name in found if name not in lists]
-        report.add("counted", "JSON key left out", [None] * len(others), detail=[visible(name, 60) for name in others])
+        report.add(
+            "counted", _("JSON key left out"), [None] * len(others), detail=[visible(name, 60) for name in others]
+        )
         return _squad(rows), names
     if len(lists) > 1:
-        raise DataError(f"{where!r} holds several tables: {', '.join(lists)}. Save each to a file of its own.")
+        raise DataError(
+            _("{where!r} holds several tables: {lists}. Save each to a file of its own."),
+            where=where,
+            lists=", ".join(lists),
+        )
     if found and all(isinstance(value, dict) for value in found.values()):
         return _by_index(found, where), names
     if found and all(isinstance(value, list) for value in found.values()):
         if len({len(value) for value in found.values()}) > 1:
             sizes = ", ".join(f"{name} {len(value)}" for name, value in found.items())
-            raise DataError(f"{where!r} holds columns of different lengths: {sizes}.")
+            raise DataError(_("{where!r} holds columns of different lengths: {sizes}."), where=where, sizes=sizes)
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)], names
     return [found], names
 
@@ -158,9 +174,10 @@ def _by_index(found: dict[str, dict[str, Any]], where: str) -> list[dict[str, An
     if found and all(map(_is_index, found)):
         return list(found.values())
     raise DataError(
-        f"{where!r} is a JSON object of objects, in which neither level is an index 0, 1, 2 …. "
-        'Save the table with orient="records".'
-    )
+        _("{where!r} is a JSON object of objects, in which neither level is an index 0, 1, 2 …. Save the "
+          "table with orient=\"records\"."),
+        where=where,
+    )  # fmt: skip
 
 
 def _is_index(name: str) -> bool:

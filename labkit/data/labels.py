@@ -27,6 +27,7 @@ from labkit.data.cells import (
     order_of,
 )
 from labkit.data.report import Report, visible
+from labkit.i18n import _
 
 MOST = 1000  # classes; beyond it a column is no label
 #: Labels that may stand for a missing one, lower case; they are kept and counted.
@@ -88,7 +89,11 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
     if pa.types.is_float16(values.type):
         values = values.cast(pa.float32())
     if not _is_scalar(values.type):
-        raise DataError(f"column {name!r} holds {values.type}, which is no label: one class for each row is needed.")
+        raise DataError(
+            _("column {column!r} holds {type}, which is no label: one class for each row is needed."),
+            column=name,
+            type=values.type,
+        )
     encoded = pc.dictionary_encode(values.cast(pa.string()) if pa.types.is_null(values.type) else values)
     chunks = encoded.unify_dictionaries().chunks
     raw = _distinct(chunks[0].dictionary if chunks else pa.array([], pa.string()), name, len(values))
@@ -128,16 +133,17 @@ def _distinct(dictionary: pa.Array, name: str, total: int) -> list[Any]:
     try:
         return dictionary.to_pylist()
     except UnicodeDecodeError:
-        raise DataError(f"column {name!r} holds labels that are not valid UTF-8.") from None
+        raise DataError(_("column {column!r} holds labels that are not valid UTF-8."), column=name) from None
 
 
 def too_many(name: str, found: int, total: int) -> DataError:
     """The error for a column with too many different values to be classes."""
     return DataError(
-        f"column {name!r} has {found:,} different values in {total:,} rows: classification needs few classes, each "
-        "with many rows. Name another column with label=…, or list the classes with classes=(…). A number to "
-        f"predict is named by number={name!r} instead."
-    )
+        _("column {column!r} has {found:,} different values in {total:,} rows: classification needs few "
+          "classes, each with many rows. Name another column with label=…, or list the classes with "
+          "classes=(…). A number to predict is named by number={column!r} instead."),
+        column=name, found=found, total=total,
+    )  # fmt: skip
 
 
 def _is_label(value: Any, keep: Sequence[str]) -> bool:
@@ -150,8 +156,8 @@ def _is_label(value: Any, keep: Sequence[str]) -> bool:
 def _report_repairs(raw: list[Any], index: np.ndarray, rows: np.ndarray, name: str, report: Report) -> None:
     for position, value in enumerate(raw):
         if isinstance(value, str) and value != (better := category_name(value)):
-            reason = "white space around a label" if value.strip() == better else "label 1.0 became 1"
-            detail = f"{visible(value, 60)!r} became {visible(better, 60)!r}"
+            reason = _("white space around a label") if value.strip() == better else _("label 1.0 became 1")
+            detail = _("{value!r} became {better!r}", value=visible(value, 60), better=visible(better, 60))
             report.add("repaired", reason, rows[index == position], column=name, detail=detail)
 
 
@@ -186,7 +192,7 @@ def choose_classes(labels: Mapping[str, Labels], classes: Classes | None, name: 
         return given_classes(classes)
     fixed = {found.fixed for found in labels.values() if found.fixed}
     if len(fixed) > 1:
-        raise DataError(f"the splits name the classes of {name!r} differently: pass classes=(…).")
+        raise DataError(_("the splits name the classes of {column!r} differently: pass classes=(…)."), column=name)
     if fixed:
         return fixed.pop()
     seen = [labels["train"]] if "train" in labels and labels["train"].names else list(labels.values())
@@ -206,13 +212,13 @@ def _is_measured(names: set[str], total: int) -> bool:
 
 def given_classes(classes: Classes) -> tuple[str, ...]:
     if isinstance(classes, str):
-        raise DataError(f"classes = {classes!r} must be several names: classes=({classes!r}, …).")
+        raise DataError(_("classes = {classes!r} must be several names: classes=({classes!r}, …)."), classes=classes)
     names = [str(name) for name in (classes.values() if isinstance(classes, Mapping) else classes)]
     distinct = tuple(dict.fromkeys(names))
     if not distinct:
-        raise DataError("classes=() names no class; leave it out to take those in the data.")
+        raise DataError(_("classes=() names no class; leave it out to take those in the data."))
     if len(distinct) < len(names) and not isinstance(classes, Mapping):
-        raise DataError(f"classes = {tuple(names)} names a class twice.")
+        raise DataError(_("classes = {names} names a class twice."), names=tuple(names))
     return distinct
 
 
@@ -236,24 +242,33 @@ def new_names(classes: Mapping[Any, Any], fixed: Sequence[str] | None) -> dict[s
 def note_doubtful(names: Sequence[str], label: str, report: Report) -> None:
     """Count class names that look like one another, that may mean "no label", or that may be several labels."""
     for group in alike(names):
-        joined = {name: name for name in names} | dict.fromkeys(group, group[-1])
-        cure = f"; classes={joined} joins them" if len(names) <= 12 else ""
+        classes = {name: name for name in names} | dict.fromkeys(group, group[-1])
         case = len({name.casefold() for name in group}) == 1
-        shown = map(repr if case else ascii, group)
-        reason = "labels that differ only in case" if case else "labels that differ only in spaces or Unicode form"
-        report.add("counted", reason, column=label, detail=", ".join(shown) + cure)
+        shown = ", ".join(map(repr if case else ascii, group))
+        detail = _("{names}; classes={classes} joins them", names=shown, classes=classes) if len(names) <= 12 else shown
+        reason = (
+            _("labels that differ only in case") if case else _("labels that differ only in spaces or Unicode form")
+        )
+        report.add("counted", reason, column=label, detail=detail)
     for name in names:
         if name.casefold() in DOUBTFUL:
-            report.add("counted", "label that may mean a missing value", column=label, detail=repr(name))
+            report.add("counted", _("label that may mean a missing value"), column=label, detail=repr(name))
     for separator in SEPARATORS:
         parts = {name: [part.strip() for part in name.split(separator)] for name in names}
         several = [name for name, found in parts.items() if len(found) > 1 and all(found)]
         distinct = {part for found in parts.values() for part in found}
         if any(set(parts[name]) <= set(names) for name in several) or (several[1:] and len(distinct) < len(names)):
-            detail = f"{visible(several[0], 60)!r}; separator={separator!r} reads several labels"
-            report.add("counted", "labels that may be several labels", column=label, detail=detail)
+            detail = _(
+                "{several!r}; separator={separator!r} reads several labels",
+                several=visible(several[0], 60),
+                separator=separator,
+            )
+            report.add("counted", _("labels that may be several labels"), column=label, detail=detail)
 
 
 def near_class(name: str, classes: Sequence[str]) -> str:
     """What to say of a label outside the classes."""
-    return f"{visible(name, 60)!r} is none of {', '.join(classes[:12])}.{nearest(name, classes)}"
+    return _(
+        "{column!r} is none of {classes}.{hint}",
+        column=visible(name, 60), classes=", ".join(classes[:12]), hint=nearest(name, classes),
+    )  # fmt: skip

@@ -16,6 +16,7 @@ from labkit.base.cache import fingerprint, sha256_file
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.sound import RATE, read_wav
 from labkit.data.spool import ROW, Part, Reading, cached
+from labkit.i18n import _
 
 PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 SOUNDS = (".wav",)
@@ -46,11 +47,13 @@ def shape_of(size: int | Sequence[int] | None = None, seconds: float | None = No
     """The arguments of ``load``, checked. Raises :class:`ConfigError`."""
     both = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
     if both is not None and (len(both) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in both)):
-        raise ConfigError(f"size = {size!r} must be a number of pixels from 1 to 4096, or (height, width).")
+        raise ConfigError(
+            _("size = {size!r} must be a number of pixels from 1 to 4096, or (height, width)."), size=size
+        )
     if seconds is not None and not 0 < seconds <= 600:
-        raise ConfigError(f"seconds = {seconds!r} must be above 0 and at most 600.")
+        raise ConfigError(_("seconds = {seconds!r} must be above 0 and at most 600."), seconds=seconds)
     if rate is not None and not 1000 <= rate <= 192_000:
-        raise ConfigError(f"rate = {rate!r} must be from 1,000 to 192,000 samples a second.")
+        raise ConfigError(_("rate = {rate!r} must be from 1,000 to 192,000 samples a second."), rate=rate)
     return Shape(both, None, seconds, rate or RATE)
 
 
@@ -58,7 +61,7 @@ def medium_of(files: Sequence[Path]) -> str:
     """ "image" or "audio", by the endings. Raises :class:`DataError` where there are both."""
     kinds = {"image" if path.suffix.lower() in PICTURES else "audio" for path in files}
     if len(kinds) > 1:
-        raise DataError("the folder holds pictures and sounds; give each kind a folder of its own.")
+        raise DataError(_("the folder holds pictures and sounds; give each kind a folder of its own."))
     return kinds.pop()
 
 
@@ -143,7 +146,11 @@ class _Files:
             others = self.about.take(pa.array([number for number, _ in kept]))
             yield pa.table([made, *others.combine_chunks().columns], schema=schema)
         if not found:
-            raise DataError(f"none of the {len(self.paths)} files can be read; the first is {self.names[0]!r}.")
+            raise DataError(
+                _("none of the {n_paths} files can be read; the first is {name!r}."),
+                n_paths=len(self.paths),
+                name=self.names[0],
+            )
 
 
 # --- pictures ------------------------------------------------------------------------------------------------------
@@ -166,8 +173,13 @@ def _pictures(files: _Files, shape: Shape) -> Iterator[pa.Table]:
 
     yield from files.tables("image", (*size, 1 if grey else 3), values)
     if resized:
-        detail = f"{resized:,} of other sizes, now {size[0]} x {size[1]} (size=… says another)"
-        files.reading.report.add("counted", "pictures brought to one size", detail=detail)
+        detail = _(
+            "{resized:,} of other sizes, now {height} x {width} (size=… says another)",
+            resized=resized,
+            height=size[0],
+            width=size[1],
+        )
+        files.reading.report.add("counted", _("pictures brought to one size"), detail=detail)
 
 
 def _looked_at(path: Path) -> tuple[tuple[int, int], bool] | None:
@@ -220,9 +232,9 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
                     upright = ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.BILINEAR)
                 pixels = np.asarray(upright, np.uint8)
     except Image.DecompressionBombError:  # Pillow's own limit is higher
-        raise DataError(f"picture above {MOST_PIXELS // 1_000_000} million pixels") from None
+        raise DataError(_("picture above {most} million pixels"), most=MOST_PIXELS // 1000000) from None
     except Exception as error:  # decoders raise whatever their formats bring
-        raise DataError(f"no whole picture ({type(error).__name__})") from error
+        raise DataError(_("no whole picture ({type})"), type=type(error).__name__) from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -262,8 +274,12 @@ def _sounds(files: _Files, shape: Shape) -> Iterator[pa.Table]:
             files.note("refused", str(error), number)
             return None
         if len(wave) > samples:
-            detail = f"{len(wave) / shape.rate:.2f} s; {samples / shape.rate:.2f} s are kept (seconds=… says how many)"
-            files.note("counted", "sound cut", number, detail)
+            detail = _(
+                "{n_wave:.2f} s; {seconds:.2f} s are kept (seconds=… says how many)",
+                n_wave=len(wave) / shape.rate,
+                seconds=samples / shape.rate,
+            )
+            files.note("counted", _("sound cut"), number, detail)
         kept = np.zeros(samples, np.float32)
         kept[: min(samples, len(wave))] = wave[:samples]
         return np.rint(kept * 32767).astype(np.int16)

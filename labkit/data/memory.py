@@ -16,6 +16,7 @@ from labkit.data.csvfile import named
 from labkit.data.folders import SPLITS, Parts, canonical, in_order
 from labkit.data.report import Report
 from labkit.data.spool import PORTION, ROW, Part, Reading, column_of, in_memory, table_of
+from labkit.i18n import _
 
 
 def memory_parts(x: Any, names: Sequence[str] | None = None) -> Parts:
@@ -29,12 +30,12 @@ def memory_parts(x: Any, names: Sequence[str] | None = None) -> Parts:
         DataError: it is nothing that holds rows.
     """
     if isinstance(x, IterableDataset | IterableDatasetDict):
-        raise DataError("a streamed data set has no end that labkit knows: load it without streaming=True.")
+        raise DataError(_("a streamed data set has no end that labkit knows: load it without streaming=True."))
     if isinstance(x, Mapping):
         if isinstance(x, DatasetDict) or _is_splits(x):
             found = in_order({canonical(str(name)): table for name, table in x.items()})
             if len(found) < len(x):
-                raise DataError(f"two splits of {', '.join(map(str, x))} go by one name.")
+                raise DataError(_("two splits of {names} go by one name."), names=", ".join(map(str, x)))
             return {name: _reader(table, names) for name, table in found.items()}
         return {"": lambda: _columns_part(x)}
     return {"": _reader(x, names)}
@@ -64,21 +65,28 @@ def _reader(x: Any, names: Sequence[str] | None) -> Callable[[], Part]:
         return lambda: _list_part(x, names)
     lazy = " Call .collect() first." if hasattr(x, "collect") else ""
     raise DataError(
-        f"load cannot read a {type(x).__name__}: give a list of dicts, a dict of columns, a frame (pandas, polars), an "
-        f"Arrow table, a datasets.Dataset, or the name of a file, a folder, a sample or a hub data set.{lazy}"
-    )
+        _("load cannot read a {type}: give a list of dicts, a dict of columns, a frame (pandas, polars), an "
+          "Arrow table, a datasets.Dataset, or the name of a file, a folder, a sample or a hub data set.{lazy}"),
+        type=type(x).__name__, lazy=lazy,
+    )  # fmt: skip
 
 
 def _list_part(records: Sequence[Any], names: Sequence[str] | None) -> Part:
     if not records:
-        raise DataError("the list has 0 rows.")
+        raise DataError(_("the list has 0 rows."))
     if isinstance(records[0], list | tuple):
         records = _named(records, names)
     for number, record in enumerate(records):
         if not isinstance(record, dict):
-            raise DataError(f"row {number} is a {type(record).__name__}, not a dict like {{'text': …, 'label': …}}.")
+            raise DataError(
+                _("row {number} is a {type}, not a dict like {{'text': …, 'label': …}}."),
+                number=number,
+                type=type(record).__name__,
+            )
         if odd := [key for key in record if not isinstance(key, str)]:
-            raise DataError(f"row {number} has the key {odd[0]!r}; column names must be strings.")
+            raise DataError(
+                _("row {number} has the key {odd!r}; column names must be strings."), number=number, odd=odd[0]
+            )
     reading = Reading(records=len(records))
     starts = range(0, len(records), PORTION)
     return in_memory(
@@ -95,32 +103,41 @@ def _named(records: Sequence[Any], names: Sequence[str] | None) -> list[dict[str
     names = names or getattr(records[0], "_fields", None)
     if not names:
         raise DataError(
-            f"row 0 is a {type(records[0]).__name__} of {len(records[0])} values without names: pass names=… with the "
-            "name of each column, like names=('text', 'label')."
-        )
+            _("row 0 is a {type} of {n_record} values without names: pass names=… with the name of each "
+              "column, like names=('text', 'label')."),
+            type=type(records[0]).__name__, n_record=len(records[0]),
+        )  # fmt: skip
     for number, record in enumerate(records):
         if not isinstance(record, list | tuple) or len(record) != len(names):
             size = f"{len(record)} values" if isinstance(record, list | tuple) else f"a {type(record).__name__}"
-            raise DataError(f"row {number} is {size}, not {len(names)} values ({', '.join(names)}).")
+            raise DataError(
+                _("row {number} is {size}, not {n_names} values ({names})."),
+                number=number, size=size, n_names=len(names), names=", ".join(names),
+            )  # fmt: skip
     return [dict(zip(names, record, strict=True)) for record in records]
 
 
 def _columns_part(columns: Mapping[Any, Any]) -> Part:
     """A dict of columns of one length."""
     if odd := [name for name in columns if not isinstance(name, str)]:
-        raise DataError(f"the column name {odd[0]!r} is no string; column names must be strings.")
+        raise DataError(_("the column name {odd!r} is no string; column names must be strings."), odd=odd[0])
     single = [name for name, value in columns.items() if not _is_column(value)]
     if single or not columns:
         raise DataError(
-            f"a dict must hold columns of values, like {{'text': [...], 'label': [...]}}, or a table for each split; "
-            f"{single[0] if single else 'it'!r} holds {type(columns[single[0]]).__name__ if single else 'nothing'}."
-        )
+            _("a dict must hold columns of values, like {{'text': [...], 'label': [...]}}, or a table for "
+              "each split; {name!r} holds {type}."),
+            name=single[0] if single else "it",
+            type=type(columns[single[0]]).__name__ if single else _("nothing"),
+        )  # fmt: skip
     sizes = {name: len(value) for name, value in columns.items()}
     if len(set(sizes.values())) > 1:
-        raise DataError(f"the columns have different lengths: {', '.join(f'{n} {size}' for n, size in sizes.items())}.")
+        raise DataError(
+            _("the columns have different lengths: {sizes}."),
+            sizes=", ".join((f"{n} {size}" for n, size in sizes.items())),
+        )
     count = next(iter(sizes.values()))
     if not count:
-        raise DataError("the columns have 0 rows.")
+        raise DataError(_("the columns have 0 rows."))
     reading, numbers = Reading(records=count), range(count)
     names = named(list(columns), "the dict", reading.report)
     arrays = {
@@ -143,9 +160,11 @@ def _arrow_part(x: Any) -> Part:
     try:
         table = x if isinstance(x, pa.Table) else pa.table(x)
     except Exception as error:  # a query raises whatever its library raises
-        raise DataError(f"the {type(x).__name__} cannot be read as a table: {error}.") from error
+        raise DataError(
+            _("the {type} cannot be read as a table: {error}."), type=type(x).__name__, error=error
+        ) from error
     if not len(table):
-        raise DataError(f"the {type(x).__name__} has 0 rows.")
+        raise DataError(_("the {type} has 0 rows."), type=type(x).__name__)
     reading = Reading(records=len(table))
     names = named(table.column_names, f"the {type(x).__name__}", reading.report)
     table = table.rename_columns(list(names))
@@ -166,18 +185,22 @@ def _ran(x: Any, run: Callable[[], Any]) -> Any:
             warnings.simplefilter("ignore")  # DuckDB's of a copy
             return run()
     except Exception as error:  # a query raises whatever its library raises
-        raise DataError(f"the {type(x).__name__} cannot be read as a table: {error}.") from error
+        raise DataError(
+            _("the {type} cannot be read as a table: {error}."), type=type(x).__name__, error=error
+        ) from error
 
 
 def _frame_part(frame: Any) -> Part:
     import pandas as pd
 
     if not len(frame):
-        raise DataError("the frame has 0 rows.")
+        raise DataError(_("the frame has 0 rows."))
     reading = Reading(records=len(frame))
     names = named([str(name) for name in frame.columns], "the frame", reading.report)
     if frame.index.name is not None or not frame.index.equals(pd.RangeIndex(len(frame))):
-        reading.report.add("counted", "index left out", detail="rows are numbered by position; reset_index() keeps it")
+        reading.report.add(
+            "counted", _("index left out"), detail=_("rows are numbered by position; reset_index() keeps it")
+        )
     numbers = range(len(frame))
     columns = {
         name: column_of(_values(frame.iloc[:, place]), name, numbers, reading.report)
@@ -194,7 +217,7 @@ def _values(series: Any) -> Any:
 
 def _dataset_part(table: Dataset) -> Part:
     if not len(table):
-        raise DataError("the data set has 0 rows.")
+        raise DataError(_("the data set has 0 rows."))
     table = table.with_format(None)
     report = Report()
     named(table.column_names, "the data set", report)

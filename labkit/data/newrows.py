@@ -16,9 +16,10 @@ from labkit.data.memory import memory_parts
 from labkit.data.precision import BEYOND, beyond
 from labkit.data.report import visible
 from labkit.data.tabular import encoded
+from labkit.i18n import _
 
 #: What the cells of a column must be, by its kind.
-WANTED = {"number": "a number", "boolean": "true or false", "date": "a date", "duration": "a duration"}
+WANTED = {"number": _("a number"), "boolean": _("true or false"), "date": _("a date"), "duration": _("a duration")}
 
 
 def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -> np.ndarray:
@@ -35,14 +36,16 @@ def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -
     columns = columns or [Column(name, features=(name,)) for name in names]
     parts = memory_parts(records)
     if list(parts) != [""]:
-        raise DataError(f"there are several splits: {', '.join(parts)}. Give one of them.")
+        raise DataError(_("there are several splits: {parts}. Give one of them."), parts=", ".join(parts))
     table = parts[""]().table
     values: dict[str, np.ndarray] = {}
     for how in columns:
         name = _same_name(how.name, names_of(table))
         if name is None:
             known = visible(", ".join(each.name for each in columns), 400)
-            raise DataError(f"the new rows have no column {how.name!r}; the model reads {known}.")
+            raise DataError(
+                _("the new rows have no column {column!r}; the model reads {known}."), column=how.name, known=known
+            )
         cells = with_class_names(table, name)
         found, wrong = read(cells, how)
         if wrong.any():
@@ -51,7 +54,10 @@ def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -
         if how.kind == "number" and (large := beyond(found)).any():
             row = int(np.argmax(large))
             told = visible(str(cells[row].as_py()), 60)
-            raise DataError(f"column {how.name!r} holds {told!r} in row {row}, a {BEYOND}.")
+            raise DataError(
+                _("column {column!r} holds {told!r} in row {row}, a {beyond}."),
+                column=how.name, told=told, row=row, beyond=BEYOND,
+            )  # fmt: skip
         values |= encoded(how, found)
     return np.stack([values[name] for name in names], 1)
 
@@ -71,14 +77,20 @@ def plain_name(name: str) -> str:
 def _wrong(how: Column, value: str, row: int) -> str:
     if how.kind == "category":
         known = visible(", ".join(how.words), 400)
-        return f"column {how.name!r} holds {value!r} in row {row}, which is none of its categories: {known}."
+        return _(
+            "column {column!r} holds {value!r} in row {row}, which is none of its categories: {known}.",
+            column=how.name, value=value, row=row, known=known,
+        )  # fmt: skip
     said = ""
     if how.kind == "number" and "," in value:
-        said = " It was trained on numbers without a comma." if not how.decimal else ""
+        said = _(" It was trained on numbers without a comma.") if not how.decimal else ""
     if how.kind == "number" and how.percent:
-        said = " Its numbers are written with a percent sign."
+        said = _(" Its numbers are written with a percent sign.")
     if how.kind == "date":
-        said = " The training rows have dates without a time zone."
+        said = _(" The training rows have dates without a time zone.")
         if how.zoned:
-            said = " The training rows have dates with a time zone."
-    return f"column {how.name!r} holds {value!r} in row {row}, which is not {WANTED[how.kind]}.{said}"
+            said = _(" The training rows have dates with a time zone.")
+    return _(
+        "column {column!r} holds {value!r} in row {row}, which is not {wanted}.{said}",
+        column=how.name, value=value, row=row, wanted=WANTED[how.kind], said=said,
+    )  # fmt: skip

@@ -19,6 +19,7 @@ from labkit.base.errors import ConfigError, nearest
 from labkit.data.batch import Batch, Batches, choose_buckets, mixed
 from labkit.data.disk import array, by_kind, histogram, portions, take
 from labkit.data.tokens import Tokens
+from labkit.i18n import _
 
 #: Packed rows must save this share of the work of buckets to be chosen.
 GAIN = 0.03
@@ -93,11 +94,14 @@ def plan_rows(lengths: Sequence[int] | np.ndarray, width: int, most: int | None 
     lengths = np.asarray(lengths)
     most = width if most is None else most
     if most < 1:
-        raise ConfigError(f"most = {most} must be at least 1.")
+        raise ConfigError(_("most = {most} must be at least 1."), most=most)
     if not lengths.size:
         return Plan(np.zeros((0, 1), np.int32), np.zeros(0, np.int64), width)
     if lengths.max() > width or lengths.min() < 1:
-        raise ConfigError(f"examples of {lengths.min()} to {lengths.max()} tokens do not fit rows of {width}.")
+        raise ConfigError(
+            _("examples of {lowest} to {highest} tokens do not fit rows of {width}."),
+            lowest=lengths.min(), highest=lengths.max(), width=width,
+        )  # fmt: skip
     rows = _filled(histogram(lengths), width, most)
     widest = max(len(pattern) for pattern in rows)
     patterns = np.array([pattern + (0,) * (widest - len(pattern)) for pattern in rows], np.int32)
@@ -201,9 +205,12 @@ def choose(
     lengths = np.asarray(lengths, np.int64)
     widths = choose_buckets(lengths, max_length, buckets, batch_size=batch_size)
     if cost <= 0:
-        raise ConfigError(f"cost = {cost} must be above 0.")
+        raise ConfigError(_("cost = {cost} must be above 0."), cost=cost)
     if packing not in (known := ("auto", "always", "never")):
-        raise ConfigError(f"packing = {packing!r} is not one of {', '.join(known)}.{nearest(packing, known)}")
+        raise ConfigError(
+            _("packing = {packing!r} is not one of {known}.{hint}"),
+            packing=packing, known=", ".join(known), hint=nearest(packing, known),
+        )  # fmt: skip
     if not lengths.size:
         return Layout(False, widths, 1, 0.0, "nothing to pack: there are no examples.")
     found = histogram(lengths)
@@ -219,7 +226,7 @@ def choose(
         gain = "was not asked for" if packing == "never" else f"would save {gain}"
         reason = f"{told} of {', '.join(map(str, widths))} tokens, {_percent(padding)} padding; packing {gain}"
         return Layout(False, widths, 1, float(padding), reason)
-    _, plan, slots = found
+    _unused, plan, slots = found
     share = 1 - lengths.sum() / slots
     reason = (
         f"packed: rows of {plan.width} tokens hold {len(lengths) / plan.rows:.1f} texts each, {_percent(share)} "
@@ -312,9 +319,11 @@ class PackedBatches(Batches):
         parts: int = 1,
     ):
         if parts < 1:
-            raise ConfigError(f"parts = {parts} must be at least 1.")
+            raise ConfigError(_("parts = {parts} must be at least 1."), parts=parts)
         if isinstance(layout, Layout) and not layout.packed:
-            raise ConfigError(f"this layout is not packed ({layout.reason}): use BucketBatches with its widths.")
+            raise ConfigError(
+                _("this layout is not packed ({reason}): use BucketBatches with its widths."), reason=layout.reason
+            )
         super().__init__(tokens, batch_size, seed, shuffle, weights, labelled_only)
         self.tokens = tokens
         self._lengths = take(tokens.lengths, self._rows, np.int32)

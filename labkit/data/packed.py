@@ -19,6 +19,7 @@ import pyarrow as pa
 from labkit.base.cache import cache_dir
 from labkit.base.errors import DataError
 from labkit.base.guard import system_file
+from labkit.i18n import _
 
 _PORTION = 1 << 20
 #: Bytes that unpacking leaves free on the disk.
@@ -61,10 +62,13 @@ def _member(path: Path) -> str:
                 if not info.is_dir() and not any(map(system_file, PurePosixPath(info.filename).parts))
             ]
     except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path.name!r} is no whole ZIP archive: {error}.") from None
+        raise DataError(_("{file!r} is no whole ZIP archive: {error}."), file=path.name, error=error) from None
     if len(names) != 1:
         listed = ", ".join(names[:8]) or "nothing"
-        raise DataError(f"{path.name!r} holds {len(names)} files ({listed}); unpack it and give the folder's path.")
+        raise DataError(
+            _("{file!r} holds {n_names} files ({listed}); unpack it and give the folder's path."),
+            file=path.name, n_names=len(names), listed=listed,
+        )  # fmt: skip
     return names[0]
 
 
@@ -85,10 +89,14 @@ def unpacked(path: Path) -> Iterator[Path]:
             with OPENERS[packing](path) as source, open(place, "xb") as file:
                 while block := source.read(_PORTION):
                     if shutil.disk_usage(folder).free < _SPARE:
-                        raise DataError(f"{path.name!r} cannot be unpacked: the disk has too little room for it.")
+                        raise DataError(
+                            _("{file!r} cannot be unpacked: the disk has too little room for it."), file=path.name
+                        )
                     file.write(block)
         except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
             if isinstance(error, DataError):
                 raise
-            raise DataError(f"{path.name!r} is damaged or not what its name says: {error}.") from error
+            raise DataError(
+                _("{file!r} is damaged or not what its name says: {error}."), file=path.name, error=error
+            ) from error
         yield place

@@ -10,6 +10,7 @@ import numpy as np
 from labkit.base.errors import DataError
 from labkit.data.batch import Batch, BucketBatches, gathered
 from labkit.data.tokens import Tokens
+from labkit.i18n import _
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,11 @@ class TextPairs:
 
     def __post_init__(self) -> None:
         if len(self.source) != len(self.target):
-            raise DataError(f"{len(self.source)} source texts but {len(self.target)} target texts.")
+            raise DataError(
+                _("{n_source} source texts but {n_target} target texts."),
+                n_source=len(self.source),
+                n_target=len(self.target),
+            )
 
     def __len__(self) -> int:
         return len(self.source)

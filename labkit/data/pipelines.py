@@ -20,6 +20,7 @@ from typing import Any
 import tokenizers
 
 from labkit.base.errors import DataError
+from labkit.i18n import _
 
 GROWTH = 32  # times its length that a text may have after all steps
 PREPENDED = 1_000  # characters put in front of a text, at most
@@ -41,20 +42,29 @@ def check(rust: tokenizers.Tokenizer) -> None:
     stages = [*_steps(rust.normalizer), *_steps(rust.pre_tokenizer)]
     for steps in (stages, _steps(rust.decoder)):
         if len(steps) > STEPS:
-            raise DataError(f"the tokenizer has {len(steps):,} steps; at most {STEPS} are run.")
+            raise DataError(
+                _("the tokenizer has {n_steps:,} steps; at most {steps} are run."), n_steps=len(steps), steps=STEPS
+            )
         if (growth := math.prod(map(_growth, steps))) > GROWTH:
             worst = max(steps, key=_growth)
             raise DataError(
-                f"the tokenizer may make a text {_shown(growth)} times as long ({worst['type']} by "
-                f"{_shown(_growth(worst))}); at most {GROWTH} times is allowed. Take the tokenizer from its publisher."
-            )
+                _("the tokenizer may make a text {growth} times as long ({type} by {own_growth}); at most "
+                  "{most} times is allowed. Take the tokenizer from its publisher."),
+                growth=_shown(growth), type=worst["type"], own_growth=_shown(_growth(worst)), most=GROWTH,
+            )  # fmt: skip
     if (size := sum(len(step.get("prepend", "")) for step in stages)) > PREPENDED:
         raise DataError(
-            f"the tokenizer puts {size:,} characters in front of a text; at most {PREPENDED:,} are allowed."
+            _("the tokenizer puts {size:,} characters in front of a text; at most {prepended:,} are allowed."),
+            size=size,
+            prepended=PREPENDED,
         )
     size = getattr(rust.model, "max_input_chars_per_word", None) or 0
     if size > WORD:
-        raise DataError(f"the tokenizer has max_input_chars_per_word = {size:,}; at most {WORD:,} is allowed.")
+        raise DataError(
+            _("the tokenizer has max_input_chars_per_word = {size:,}; at most {word:,} is allowed."),
+            size=size,
+            word=WORD,
+        )
     patterns = [step["pattern"]["Regex"] for step in stages if "Regex" in (step.get("pattern") or {})]
     if patterns:
         _probe(rust, patterns)
@@ -64,9 +74,10 @@ def check_ids(highest: int, entries: int) -> None:
     """Raise :class:`DataError` for an id that would make an embedding table far larger than the vocabulary."""
     if highest >= max(FREE_IDS, SPARSE * entries):
         raise DataError(
-            f"the tokenizer's vocabulary has {entries:,} pieces, but the id {highest:,}; a table with a row for every "
-            "id would be far larger than the vocabulary. Fetch or copy the tokenizer again."
-        )
+            _("the tokenizer's vocabulary has {entries:,} pieces, but the id {highest:,}; a table with a row "
+              "for every id would be far larger than the vocabulary. Fetch or copy the tokenizer again."),
+            entries=entries, highest=highest,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -78,7 +89,8 @@ def running() -> Iterator[None]:
         if type(error).__name__ != "PanicException":
             raise
         raise DataError(
-            f"the tokenizer failed on a text ({str(error)[:200]}). Take another one, or shorten the text."
+            _("the tokenizer failed on a text ({error}). Take another one, or shorten the text."),
+            error=str(error)[:200],
         ) from None
 
 
@@ -131,9 +143,10 @@ def _probe(rust: tokenizers.Tokenizer, patterns: list[str]) -> None:
                     rust.pre_tokenizer.pre_tokenize_str(letter * size)
             if time.perf_counter() - begin > SECONDS:
                 raise DataError(
-                    f"the tokenizer's regular expressions take more than {SECONDS:g} s for texts of {size} "
-                    "characters. Take the tokenizer from its publisher."
-                )
+                    _("the tokenizer's regular expressions take more than {seconds:g} s for texts of {size} "
+                      "characters. Take the tokenizer from its publisher."),
+                    seconds=SECONDS, size=size,
+                )  # fmt: skip
 
 
 def _shown(count: int) -> str:

@@ -14,6 +14,7 @@ from labkit.base.config import Config, option
 from labkit.base.errors import DataError
 from labkit.data.media import decode
 from labkit.data.precision import rounded_away
+from labkit.i18n import _
 
 #: Greatest pixel of pictures with few grey levels, such as those of the sample "digits"; others have 256.
 FEW = 16
@@ -61,10 +62,10 @@ class Pixels(Config):
             return given
         low, high = float(given.min()), float(given.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise DataError("a picture holds values that are missing or infinite.")
+            raise DataError(_("a picture holds values that are missing or infinite."))
         if not self.whole:
             if said := rounded_away(given):
-                raise DataError(f"a picture cannot be read: {said}.")
+                raise DataError(_("a picture cannot be read: {said}."), said=said)
             shares = self.peak <= 1 and given.dtype.kind in "ui" and low >= 0 and (given.dtype == np.uint8 or high > 1)
             return given.astype(np.uint8 if shares and high <= 255 else np.float32)
         counts = given.dtype.kind in "ui" or (high > 1 and np.array_equal(given, np.rint(given)))
@@ -73,9 +74,10 @@ class Pixels(Config):
         if low >= 0 and high <= 1:  # shares of white
             return np.float32(self.peak / 255) * given.astype(np.float32)
         raise DataError(
-            f"a picture holds values from {low:g} to {high:g}; the model was trained on bytes: give whole numbers from "
-            "0 to 255, or numbers from 0 to 1."
-        )
+            _("a picture holds values from {low:g} to {high:g}; the model was trained on bytes: give whole "
+              "numbers from 0 to 255, or numbers from 0 to 1."),
+            low=low, high=high,
+        )  # fmt: skip
 
     def read(self, pictures: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
         """Files (paths or their bytes) and Pillow images as arrays [n, height, width, channels] of ``shape``.
@@ -84,17 +86,24 @@ class Pixels(Config):
             DataError: one is missing or no picture; or the model reads no pictures of 1 or 3 channels.
         """
         if shape[-1] not in (1, 3):
-            raise DataError(f"the model reads pictures of {shape[-1]} channels; give arrays of the shape {shape}.")
+            raise DataError(
+                _("the model reads pictures of {channels} channels; give arrays of the shape {shape}."),
+                channels=shape[-1],
+                shape=shape,
+            )
         made = [self._read(number, picture, shape) for number, picture in enumerate(pictures)]
         return np.stack(made) if made else np.empty((0, *shape), np.uint8)
 
     def _read(self, number: int, picture: Any, shape: tuple[int, ...]) -> np.ndarray:
         if picture is None or picture != picture:
-            raise DataError(f"picture {number} is missing.")
+            raise DataError(_("picture {number} is missing."), number=number)
         if isinstance(picture, str | Path):
             path = Path(picture).expanduser()
             if not path.is_file():
-                raise DataError(f"there is no picture {str(picture)!r}; the model reads files of pictures, or arrays.")
+                raise DataError(
+                    _("there is no picture {picture!r}; the model reads files of pictures, or arrays."),
+                    picture=str(picture),
+                )
             name, data = repr(path.name), path.read_bytes()
         elif isinstance(picture, bytes | bytearray):
             name, data = f"picture {number}", bytes(picture)
@@ -105,4 +114,4 @@ class Pixels(Config):
         try:
             return self.of_bytes(decode(data, (shape[0], shape[1]), shape[2] == 1))
         except DataError as error:
-            raise DataError(f"{name} cannot be read: {error}.") from None
+            raise DataError(_("{name} cannot be read: {error}."), name=name, error=error) from None

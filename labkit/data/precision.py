@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.data.report import CAP, Report, visible
+from labkit.i18n import _
 
 #: The largest number of float32, about 3.4e38.
 LARGEST = float(np.finfo(np.float32).max)
@@ -21,7 +22,7 @@ UNNOTICED = 0.01
 #: Whole numbers that lie in a range below this one stay different in float32 once they are standardised.
 _NARROW = 2**22
 #: Why a number is refused.
-BEYOND = "number beyond ±3.4e38, the range of float32"
+BEYOND = _("number beyond ±3.4e38, the range of float32")
 
 
 def beyond(values: np.ndarray) -> np.ndarray:
@@ -52,7 +53,7 @@ def settle(
         values[large] = np.nan
     doubtful = np.flatnonzero(np.abs(values) >= WHOLE)
     rounded = [row for row in doubtful.tolist() if _whole(cells[row].as_py()) not in (None, int(values[row]))]
-    report.add("repaired", "whole number beyond 2^53 rounded", rows[rounded], column=name, split=split)
+    report.add("repaired", _("whole number beyond 2^53 rounded"), rows[rounded], column=name, split=split)
     return large
 
 
@@ -118,7 +119,7 @@ def note_lost(
     before, after = (1 + int(np.count_nonzero(each[1:] != each[:-1])) for each in (ordered, rounded))
     if before - after > UNNOTICED * before:
         detail = f"{before - after:,} of {before:,} different values"
-        report.add("counted", "values that are equal in float32", column=name, detail=detail, split=split)
+        report.add("counted", _("values that are equal in float32"), column=name, detail=detail, split=split)
     return fitted
 
 
@@ -129,15 +130,17 @@ def rounded_away(values: np.ndarray) -> str | None:
     """
     if values.dtype in (np.float32, np.float16) or values.dtype.itemsize < 4 or not values.size:
         high = values.max(initial=0) if values.dtype.kind == "f" else 0
-        return None if np.isfinite(high) and np.isfinite(values.min(initial=0)) else "a value is missing or infinite"
+        return None if np.isfinite(high) and np.isfinite(values.min(initial=0)) else _("a value is missing or infinite")
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        return "a value is missing or infinite"
+        return _("a value is missing or infinite")
     if max(-low, high) > LARGEST:
-        return f"{low if -low > high else high:g} is a {BEYOND}"
+        return _("{low:g} is a {beyond}", low=low if -low > high else high, beyond=BEYOND)
     step = float(np.spacing(np.float32(max(-low, high))))
     if high > low and step > UNNOTICED * (high - low):
-        return (
-            f"the values lie between {low:.17g} and {high:.17g}, where float32 has steps of {step:g}: subtract {low:g}"
-        )
+        return _(
+            "the values lie between {low:.17g} and {high:.17g}, where float32 has steps of {step:g}: subtract "
+            "{low:g}",
+            low=low, high=high, step=step,
+        )  # fmt: skip
     return None

@@ -15,6 +15,7 @@ import numpy as np
 
 from labkit.base.config import check_names
 from labkit.base.errors import ConfigError, nearest
+from labkit.i18n import _
 
 #: What may be done to rows between loading and training: methods of :class:`labkit.data.rows.Rows`.
 STEPS = ("clean", "dedupe", "sample", "split")
@@ -26,7 +27,7 @@ def source_of(source: Any) -> dict[str, Any]:
     """The ``source`` of rows as a file holds it, checked: arguments of ``lk.load``, with the name of the source and
     ``steps`` among them. Raises :class:`ConfigError`."""
     if not isinstance(source, Mapping) or not isinstance(source.get("source", ""), str):
-        raise ConfigError("the source of rows must be a table of settings, in which source is a text.")
+        raise ConfigError(_("the source of rows must be a table of settings, in which source is a text."))
     options = plain({key: value for key, value in source.items() if key not in ("source", "steps")})
     check_options(source.get("source", ""), options)
     steps = source.get("steps", ())
@@ -43,11 +44,14 @@ def check_options(source: str, options: Mapping[str, Any]) -> None:
 def check_steps(steps: Any) -> None:
     """Raise :class:`ConfigError` for what is no step, or no setting of one."""
     if not isinstance(steps, list | tuple) or not all(isinstance(step, Mapping) for step in steps):
-        raise ConfigError("data.steps must be a list of tables, such as {do = 'split', test = 0.2}.")
+        raise ConfigError(_("data.steps must be a list of tables, such as {do = 'split', test = 0.2}."))
     for step in steps:
         if not isinstance(do := step.get("do"), str) or do not in STEPS:
             shown, hint = repr(step)[:200], nearest(str(do)[:80], STEPS)
-            raise ConfigError(f"data.steps: {shown} has no `do` that is known.{hint} Known: {', '.join(STEPS)}.")
+            raise ConfigError(
+                _("data.steps: {shown} has no `do` that is known.{hint} Known: {known}."),
+                shown=shown, hint=hint, known=", ".join(STEPS),
+            )  # fmt: skip
         settings = {key: value for key, value in step.items() if key != "do"}
         _check(do, settings, _arguments(do))
         if do == "clean":
@@ -66,9 +70,16 @@ def _check(where: str, settings: Mapping[str, Any], known: Collection[str]) -> N
             check_names(where, [(name if isinstance(name, str) else repr(name))[:80]], known)
     for name, value in settings.items():
         if not _is_plain(value):
-            raise ConfigError(f"{where}: {name} must be a text, a finite number, true or false, or a list of these.")
+            raise ConfigError(
+                _("{where}: {name} must be a text, a finite number, true or false, or a list of these."),
+                where=where,
+                name=name,
+            )
         if where in FUNCTIONS and name in (kinds := _kinds(where)) and not fits(value, kinds[name]):
-            raise ConfigError(f"{where}: {name} = {repr(value)[:80]} is of another type than {where} takes.")
+            raise ConfigError(
+                _("{where}: {name} = {value} is of another type than {where} takes."),
+                where=where, name=name, value=repr(value)[:80],
+            )  # fmt: skip
 
 
 def _is_plain(value: Any, inner: bool = False) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from labkit.base.shown import visible
+from labkit.i18n import plain, revive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,11 +121,13 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; :meth:`from_dict` reads them."""
-        return {"notes": [asdict(note) for note in self.notes], "counts": [[*k, n] for k, n in self._counts.items()]}
+        notes, counts = [asdict(note) for note in self.notes], [[*key, n] for key, n in self._counts.items()]
+        return plain({"notes": notes, "counts": counts})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """A report as a file holds it. Raises ValueError, TypeError or KeyError for a damaged one."""
+        values = revive(values)
         report = cls(_note(note) for note in values["notes"])
         for action, reason, count in values["counts"]:
             if action not in ACTIONS or not isinstance(reason, str) or type(count) is not int or count < 0:

@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.base.config import Config, checked_seed, known_settings, option
-from labkit.base.errors import DataError, LabkitError, nearest
+from labkit.base.errors import DataError, LabkitError, nearest, os_reason
 from labkit.base.guard import inside
 from labkit.base.shown import escape
 from labkit.data import disk, recipe
 from labkit.data.arrow import batches, numbers, text_columns, written
 from labkit.data.cells import Column
 from labkit.data.report import Note, Report, visible
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,13 +90,14 @@ class Spec(Config):
         counts = self.counts.get("train", self.class_counts())
         shown = [name for name, count in counts.items() if count]
         if not self.label and not shown:
-            raise DataError('the rows have no labels: name the column of the label, lk.load(..., label="...").')
+            raise DataError(_('the rows have no labels: name the column of the label, lk.load(..., label="...").'))
         if not shown:
-            raise DataError(f"no training row has a target in {self.label}.")
+            raise DataError(_("no training row has a target in {label}."), label=self.label)
         if self.aim == "class" and len(shown) < 2:
             raise DataError(
-                f"a classifier needs training rows of two classes or more; these have {', '.join(shown) or 'none'}: "
-                f"{dict(counts)}."
+                _("a classifier needs training rows of two classes or more; these have {shown}: {counts}."),
+                shown=", ".join(shown) or _("none"),
+                counts=dict(counts),
             )
 
 
@@ -123,10 +125,13 @@ def check_splits(spec: Spec, splits: Mapping[str, Dataset]) -> None:
     needed += ["target"] if spec.aim != "class" else []
     for name, dataset in splits.items():
         if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
-            raise DataError(f"split {name!r} lacks the columns {', '.join(missing)}.")
+            raise DataError(_("split {name!r} lacks the columns {missing}."), name=name, missing=", ".join(missing))
         top = int(numbers(dataset, "label").max()) if len(dataset) and spec.aim == "class" else -1
         if top >= len(spec.classes):
-            raise DataError(f"split {name!r} has the label {top}; there are {len(spec.classes)} classes.")
+            raise DataError(
+                _("split {name!r} has the label {top}; there are {n_classes} classes."),
+                name=name, top=top, n_classes=len(spec.classes),
+            )  # fmt: skip
 
 
 def _counted(dataset: Dataset, ids: np.ndarray, spec: Spec, known: int) -> list[int]:
@@ -249,7 +254,13 @@ class Rows:
             order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))
             drawn[name] = disk.chosen(dataset, np.sort(order[:n]))
         left = len(self) - sum(map(len, drawn.values()))
-        note = Note(None, None, "counted", "left out by sample", f"{left:,} of {len(self):,} rows, seed {seed}")
+        note = Note(
+            None,
+            None,
+            "counted",
+            _("left out by sample"),
+            _("{left:,} of {total:,} rows, seed {seed}", left=left, total=len(self), seed=seed),
+        )
         return self.with_splits(drawn, [note])._did("sample", {"n": n, "seed": seed})
 
     def _did(self, step: str, settings: dict[str, Any]) -> Rows:
@@ -302,11 +313,15 @@ class Rows:
         try:
             return self._save(folder)
         except OSError as error:
-            raise DataError(f"{str(folder)!r} cannot be written: {error.strerror or error}.") from error
+            raise DataError(
+                _("{folder!r} cannot be written: {reason}."), folder=str(folder), reason=os_reason(error)
+            ) from error
 
     def _save(self, folder: Path) -> Path:
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file()):
-            raise DataError(f"{str(folder)!r} holds something other than saved rows: give a new folder.")
+            raise DataError(
+                _("{folder!r} holds something other than saved rows: give a new folder."), folder=str(folder)
+            )
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
@@ -351,7 +366,9 @@ class Rows:
                 raise ValueError(f"its texts and labels are not those that {MARK} describes")
         except (*DAMAGED, LabkitError) as error:
             raise DataError(
-                f"{str(folder)!r} holds no whole saved rows: {str(error).rstrip('.')}. Save them again."
+                _("{folder!r} holds no whole saved rows: {error}. Save them again."),
+                folder=str(folder),
+                error=str(error).rstrip("."),
             ) from error
         rows.__dict__["spec"] = spec
         return rows
@@ -362,7 +379,10 @@ class Rows:
     def __getitem__(self, split: str) -> Dataset:
         if split not in self.splits:
             known = ", ".join(self.splits)
-            raise DataError(f"there is no split {split!r}.{nearest(str(split), self.splits)} There are: {known}.")
+            raise DataError(
+                _("there is no split {split!r}.{hint} There are: {known}."),
+                split=split, hint=nearest(str(split), self.splits), known=known,
+            )  # fmt: skip
         return self.splits[split]
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ from labkit.base.samples import SAMPLES, Progress, folder
 from labkit.data import corpora
 from labkit.data.corpora import Note
 from labkit.data.questions import built
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -77,14 +78,21 @@ def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
         DataError: the sample is a model, or has no such option.
     """
     if (sample := SAMPLES[name]).kind != "data":
-        raise DataError(f"{name!r} is a model, not data. Data samples: {', '.join(_READERS)}.")
+        raise DataError(
+            _("{name!r} is a model, not data. Data samples: {known}."), name=name, known=", ".join(_READERS)
+        )
     if (reader := _READERS.get(name)) is None:
-        raise DataError(f"the sample {name!r} has no table. Data samples: {', '.join(_READERS)}.")
+        raise DataError(
+            _("the sample {name!r} has no table. Data samples: {known}."), name=name, known=", ".join(_READERS)
+        )
     known = options_of(name)
     for option in options:
         if option not in known:
             has = f"It has: {', '.join(known)}." if known else "It has none."
-            raise DataError(f"the sample {sample.name!r} has no option {option!r}.{nearest(option, known)} {has}")
+            raise DataError(
+                _("the sample {sample!r} has no option {option!r}.{hint} {has}"),
+                sample=sample.name, option=option, hint=nearest(option, known), has=has,
+            )  # fmt: skip
     return reader(folder(name, progress), **options)
 
 
@@ -96,10 +104,12 @@ def options_of(name: str) -> tuple[str, ...]:
 def _movie_reviews(place: Path, min_score: float = 0.0) -> RawTable:
     """Lines of id TAB mean rating TAB sentence; the sign of the rating is the class."""
     if not 0 <= min_score < 4:
-        raise DataError(f"min_score = {min_score!r} must be at least 0 and below 4, the highest rating.")
+        raise DataError(
+            _("min_score = {min_score!r} must be at least 0 and below 4, the highest rating."), min_score=min_score
+        )
     rows, notes = [], list[Note]()
     for row, line in enumerate((place / "movie_reviews.txt").read_bytes().decode().split("\r\n")):
-        _, rating, text = line.split("\t", 2)
+        _unused, rating, text = line.split("\t", 2)
         score = float(rating)
         if abs(score) > min_score:
             rows.append({"row": row, "text": text, "label": "positive" if score > 0 else "negative", "score": score})
@@ -243,7 +253,9 @@ def _idx(path: Path, axes: int) -> np.ndarray:
     begin = 4 + 4 * axes
     if data[:4] != bytes([0, 0, 8, axes]):  # 8: unsigned bytes
         raise DataError(
-            f"{path.name} is no IDX file with {axes} axes of bytes. Run `labkit samples verify fashion-mnist`."
+            _("{file} is no IDX file with {axes} axes of bytes. Run `labkit samples verify fashion-mnist`."),
+            file=path.name,
+            axes=axes,
         )
     return np.frombuffer(data, np.uint8, offset=begin).reshape(np.frombuffer(data[4:begin], ">i4"))
 

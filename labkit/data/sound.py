@@ -13,6 +13,7 @@ import numpy as np
 from labkit.base.config import Config, option
 from labkit.base.errors import DataError
 from labkit.data.arrays import Arrays
+from labkit.i18n import _
 
 RATE = 16_000  # samples a second, enough for speech
 #: Samples a second of a file: from old telephones to instruments for bats and ultrasound. Resampling from a rate beyond
@@ -43,9 +44,12 @@ def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
     except DataError:
         raise
     except (OSError, ValueError, struct.error) as error:
-        raise DataError(f"no whole WAV file ({type(error).__name__})") from error
+        raise DataError(_("no whole WAV file ({type})"), type=type(error).__name__) from error
     if not RATES[0] <= given <= RATES[1]:
-        raise DataError(f"its header says {given:,} samples a second; read are {RATES[0]:,} to {RATES[1]:,}")
+        raise DataError(
+            _("its header says {given:,} samples a second; read are {low:,} to {high:,}"),
+            given=given, low=RATES[0], high=RATES[1],
+        )  # fmt: skip
     return as_wave(values, given, rate)
 
 
@@ -90,11 +94,13 @@ def _next_chunk(file: BinaryIO, end: int, size: int) -> int:
 
 
 def _decoded(file: BinaryIO, form: bytes, length: int, order: str) -> tuple[int, np.ndarray]:
-    kind, channels, rate, _, frame, bits = struct.unpack(f"{order}HHIIHH", form[:16])
+    kind, channels, rate, _unused, frame, bits = struct.unpack(f"{order}HHIIHH", form[:16])
     if kind == _EXTENSIBLE and len(form) >= 26:
         kind = struct.unpack(f"{order}H", form[24:26])[0]
     if kind not in (_PCM, _FLOAT):
-        raise DataError(f"sound in {_FORMATS.get(kind, f'format {kind}')}, not PCM: save it as PCM, 16 bits")
+        raise DataError(
+            _("sound in {format}, not PCM: save it as PCM, 16 bits"), format=_FORMATS.get(kind, f"format {kind}")
+        )
     width = frame // max(1, channels) or -(-bits // 8)
     known = (4, 8) if kind == _FLOAT else (1, 2, 3, 4)
     if not channels or width not in known:
@@ -119,19 +125,21 @@ def as_wave(values: np.ndarray, given: int, rate: int = RATE) -> np.ndarray:
 
     values = np.asarray(values)
     if values.ndim not in (1, 2) or not len(values) or not given:
-        raise DataError("sound without samples")
+        raise DataError(_("sound without samples"))
     wave = values.astype(np.float64)
     if values.dtype == np.uint8:
         wave = (wave - 128) / 128
     elif values.dtype.kind == "i" and values.dtype.itemsize < 8:
         wave /= -float(np.iinfo(values.dtype).min)
     elif values.dtype.kind != "f":
-        raise DataError(f"sound with samples of the type {values.dtype}: give int16, or numbers from -1 to 1")
+        raise DataError(
+            _("sound with samples of the type {dtype}: give int16, or numbers from -1 to 1"), dtype=values.dtype
+        )
     wave = wave.mean(-1) if wave.ndim == 2 else wave
     if not np.isfinite(wave).all():
-        raise DataError("sound with samples that are not finite")
+        raise DataError(_("sound with samples that are not finite"))
     if (peak := np.abs(wave).max()) > LOUDEST:
-        raise DataError(f"sound with samples up to {peak:g}; numbers with a fraction lie between -1 and 1")
+        raise DataError(_("sound with samples up to {peak:g}; numbers with a fraction lie between -1 and 1"), peak=peak)
     if given != rate:
         shared = math.gcd(given, rate)
         wave = resample_poly(wave, rate // shared, given // shared)

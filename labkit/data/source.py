@@ -30,6 +30,7 @@ from labkit.data.memory import memory_parts
 from labkit.data.report import Note, Report
 from labkit.data.rows import MARK, Rows
 from labkit.data.spool import ROW, Part, unreadable
+from labkit.i18n import _
 
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
@@ -181,9 +182,9 @@ def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **fil
     found = _table_parts(x, dialect(**file))
     parts = found.parts
     if found.kind != "text":
-        raise DataError(f"{os.fspath(x)!r} is a folder of pictures or sounds, not a table.")
+        raise DataError(_("{path!r} is a folder of pictures or sounds, not a table."), path=os.fspath(x))
     if split is None and len(parts) > 1:
-        raise DataError(f"there are several splits: {', '.join(parts)}. Pass split=… with one of them.")
+        raise DataError(_("there are several splits: {parts}. Pass split=… with one of them."), parts=", ".join(parts))
     part = next(iter(_read(parts, split).values()))
     raise_refused(part.report, on_bad, part.records)
     rows = np.array(numbers(part.table, ROW, np.int64))
@@ -207,7 +208,7 @@ def _table_parts(x: Any, how: Dialect) -> Found:
     if not path.exists():
         folder = path.parent if path.parent.is_dir() else Path()
         near = nearest(path.name, (child.name for child in folder.iterdir()))
-        raise DataError(f"there is no file or folder {name!r}.{near}")
+        raise DataError(_("there is no file or folder {name!r}.{near}"), name=name, near=near)
     return _found(path, how)
 
 
@@ -246,7 +247,9 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 def _no_use(options: Mapping[str, Any], where: str) -> None:
     check_names("load", options, [name for name in inspect.signature(load).parameters if name not in ("x", "options")])
     if options:
-        raise ConfigError(f"load has no use for {', '.join(options)} with {where}; leave it out.")
+        raise ConfigError(
+            _("load has no use for {options} with {where}; leave it out."), options=", ".join(options), where=where
+        )
 
 
 def _from_name(
@@ -256,13 +259,13 @@ def _from_name(
     from labkit.base.samples import SAMPLES
 
     if "://" in name:
-        _no_use({**media, **hub, **options}, f"the address {shown_address(name)!r}")
+        _no_use({**media, **hub, **options}, _("the address {name!r}", name=shown_address(name)))
         return _checked(make_rows(_read(_found(fetched(name), dialect(**file)).parts, wanted), choice, source))
     path = Path(name).expanduser()
     if path.exists():
-        _no_use({**hub, **options}, f"the path {name!r}")
+        _no_use({**hub, **options}, _("the path {name!r}", name=name))
         if (path / MARK).is_file():
-            _no_use({key: value for key, value in source.items() if key not in ("source",)}, "saved rows")
+            _no_use({key: value for key, value in source.items() if key not in ("source",)}, _("saved rows"))
             return Rows.open(path)
         tables = choice.text is not None or bool(choice.features)
         found = _found(path, dialect(**file), shape_of(**media), tables)
@@ -274,12 +277,12 @@ def _from_name(
         choice = replace(choice, kind=kind, rate=found.shape.rate if kind == "audio" else 0)
         return _checked(make_rows(_read(found.parts, wanted), choice, source, found.notes))
     _no_use(media, f"{name!r}, which is no folder of pictures or sounds")
-    _no_use(file, f"{name!r}, which is no file here")
+    _no_use(file, _("{name!r}, which is no file here", name=name))
     if name in SAMPLES:
-        _no_use(hub, f"the sample {name!r}")
+        _no_use(hub, _("the sample {name!r}", name=name))
         return _sample(name, choice, wanted, options, source)
     if found := HUB_NAME.fullmatch(name):
-        _no_use(options, f"the hub name {name!r}")
+        _no_use(options, _("the hub name {name!r}", name=name))
         parts = _hub_parts(found.group(1), hub.get("revision") or found.group(2), hub.get("subset"))
         return make_rows(_read(parts, wanted), choice, source)
     raise DataError(_unknown(path, name, SAMPLES))
@@ -289,9 +292,10 @@ def _unknown(path: Path, name: str, samples: Mapping[str, Any]) -> str:
     data = [known for known, sample in samples.items() if sample.kind == "data"]
     folder = path.parent if path.parent.is_dir() else Path()
     near = nearest(path.name, [*(child.name for child in folder.iterdir()), *data])
-    return (
-        f"{name!r} is no file or folder here, no sample ({', '.join(data)}) and no hub name (organisation/name).{near}"
-    )
+    return _(
+        "{name!r} is no file or folder here, no sample ({data}) and no hub name (organisation/name).{near}",
+        name=name, data=", ".join(data), near=near,
+    )  # fmt: skip
 
 
 def _found(path: Path, dialect: Dialect, shape: Shape | None = None, tables: bool = True) -> Found:
@@ -313,9 +317,10 @@ def _checked(rows: Rows) -> Rows:
     first = next(iter(rows.splits.values()))
     if name and "text" not in rows.source and looks_like_files(first["text"][:100]):
         raise DataError(
-            f"column {name!r} holds names of files, and no other column holds texts. Load the folder that has the "
-            "files and the table in it, or name the column with text=…."
-        )
+            _("column {name!r} holds names of files, and no other column holds texts. Load the folder that "
+              "has the files and the table in it, or name the column with text=…."),
+            name=name,
+        )  # fmt: skip
     return rows
 
 
@@ -323,12 +328,17 @@ def _read(parts: Parts, wanted: str | tuple[str, ...] | None) -> dict[str, Part]
     """The wanted splits, read; ``""`` stands for a single table, whose split has the wanted name or is "train"."""
     if list(parts) == [""]:
         if wanted is not None and not isinstance(wanted, str):
-            raise DataError(f"there is one table, not the splits {', '.join(wanted)}: split= can give it one name.")
+            raise DataError(
+                _("there is one table, not the splits {wanted}: split= can give it one name."), wanted=", ".join(wanted)
+            )
         return {canonical(wanted or "train"): parts[""]()}
     names = [canonical(name) for name in ([wanted] if isinstance(wanted, str) else wanted or parts)]
     for name in names:
         if name not in parts:
-            raise DataError(f"there is no split {name!r}.{nearest(name, parts)} There are: {', '.join(parts)}.")
+            raise DataError(
+                _("there is no split {name!r}.{hint} There are: {parts}."),
+                name=name, hint=nearest(name, parts), parts=", ".join(parts),
+            )  # fmt: skip
     return {name: parts[name]() for name in in_order(dict.fromkeys(names))}
 
 
@@ -336,7 +346,7 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
     from labkit.data import samples
 
     raw = samples.table(name, **options)
-    notes = [Note(row, None, "refused", reason, f"by the sample {name}") for row, reason in raw.notes]
+    notes = [Note(row, None, "refused", reason, _("by the sample {name}", name=name)) for row, reason in raw.notes]
     parts: Parts = {
         split: lambda table=table: Part(table.rename_column("row", ROW), Report(), len(table) + len(notes))
         for split, table in raw.splits.items()
@@ -352,20 +362,24 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
 def _hub_parts(name: str, revision: str | None, subset: str | None) -> Parts:
     if revision is None:
         raise DataError(
-            f'{name!r} on the hub can change: pin it, lk.load({name!r}, revision="…") with the commit shown there '
-            "under Files. (It is no file or folder here, and no sample.)"
-        )
+            _("{name!r} on the hub can change: pin it, lk.load({name!r}, revision=\"…\") with the commit "
+              "shown there under Files. (It is no file or folder here, and no sample.)"),
+            name=name,
+        )  # fmt: skip
     from datasets import load_dataset
 
     if offline():
-        raise SampleError(f"LABKIT_OFFLINE forbids the network, so {name!r} cannot be fetched from the hub.")
+        raise SampleError(
+            _("LABKIT_OFFLINE forbids the network, so {name!r} cannot be fetched from the hub."), name=name
+        )
     try:
         found = load_dataset(name, subset, revision=revision)
     except Exception as error:  # the client raises whatever its layers raise
         raise SampleError(
-            f"the hub data set {name!r} at revision {revision!r} could not be loaded: {_first_line(error)} "
-            "Check the name, the revision, subset=… and the network (HF_HUB_OFFLINE)."
-        ) from error
+            _("the hub data set {name!r} at revision {revision!r} could not be loaded: {error} Check the "
+              "name, the revision, subset=… and the network (HF_HUB_OFFLINE)."),
+            name=name, revision=revision, error=_first_line(error),
+        ) from error  # fmt: skip
     return memory_parts(found)
 
 

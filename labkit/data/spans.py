@@ -11,6 +11,7 @@ import numpy as np
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.batch import Batch, BucketBatches
 from labkit.data.tokens import Tokens
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     from labkit.data.text import Tokenizer
@@ -97,17 +98,22 @@ def windows(
         DataError: there are not as many paragraphs as questions, or the tokenizer makes no token of an answer.
     """
     if len(questions) != len(paragraphs):
-        raise DataError(f"{len(questions)} questions but {len(paragraphs)} paragraphs.")
+        raise DataError(
+            _("{n_questions} questions but {n_paragraphs} paragraphs."),
+            n_questions=len(questions),
+            n_paragraphs=len(paragraphs),
+        )
     longest, form = max_length // 2, tokenizer.pair  # of a question; what is longer is cut
     if max_length - longest - form.size <= stride or stride < 0:
         raise ConfigError(
-            f"max_length = {max_length} has no room for stride = {stride} tokens that windows share: it must be below "
-            f"{max_length - longest - form.size}."
-        )
+            _("max_length = {max_length} has no room for stride = {stride} tokens that windows share: it must "
+              "be below {limit}."),
+            max_length=max_length, stride=stride, limit=max_length - longest - form.size,
+        )  # fmt: skip
     asked, read = ([_pieces(tokenizer, text) for text in texts] for texts in (questions, paragraphs))
     ids, types, size, found, chars = [], [], [], [], []
     cut = 0
-    for example, ((question, _), (paragraph, places)) in enumerate(zip(asked, read, strict=True)):
+    for example, ((question, _unused), (paragraph, places)) in enumerate(zip(asked, read, strict=True)):
         cut += len(question) > longest
         question = question[:longest]
         room = max_length - len(question) - form.size
@@ -118,9 +124,10 @@ def windows(
         if span is not None and not any(begin <= start and end < begin + room for begin in begins):
             if end - start >= room:
                 raise ConfigError(
-                    f"example {example}: its answer has {end - start + 1} tokens, but a window only room for {room}. "
-                    "Raise max_length, or leave the row out."
-                )
+                    _("example {example}: its answer has {n_tokens} tokens, but a window only room for "
+                      "{room}. Raise max_length, or leave the row out."),
+                    example=example, n_tokens=end - start + 1, room=room,
+                )  # fmt: skip
             begins.append(min(max(0, start - (room - (end - start + 1)) // 2), len(paragraph) - room))
         for begin in begins:
             part, where = paragraph[begin : begin + room], places[begin : begin + room]
@@ -155,5 +162,9 @@ def _tokens(places: np.ndarray, span: tuple[int, int], example: int, paragraph: 
     start, end = span
     inside = np.flatnonzero((places[:, 1] > start) & (places[:, 0] < end))
     if not len(inside):
-        raise DataError(f"example {example}: the tokenizer makes no token of its answer, {paragraph[start:end]!r}.")
+        raise DataError(
+            _("example {example}: the tokenizer makes no token of its answer, {answer!r}."),
+            example=example,
+            answer=paragraph[start:end],
+        )
     return int(inside[0]), int(inside[-1])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.base.errors import DataError
+from labkit.i18n import _
 
 #: Roles of special tokens and the names they go by, BERT's first. GPT-2's vocabulary has one for all but the mask.
 ROLES = {
@@ -110,9 +111,14 @@ def json_of(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path.name} in {str(path.parent)!r} cannot be read: {error}") from None
+        raise DataError(
+            _("{file} in {folder!r} cannot be read: {error}"), file=path.name, folder=str(path.parent), error=error
+        ) from None
     if not isinstance(value, dict):
-        raise DataError(f"{path.name} in {str(path.parent)!r} holds a {type(value).__name__}, not a table of settings.")
+        raise DataError(
+            _("{file} in {folder!r} holds a {type}, not a table of settings."),
+            file=path.name, folder=str(path.parent), type=type(value).__name__,
+        )  # fmt: skip
     return value
 
 

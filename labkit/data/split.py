@@ -20,6 +20,8 @@ from labkit.data.arrow import batches, numbers
 from labkit.data.duplicates import conflicts, dedupe, digests, drawn, exact_duplicates, near_duplicates, norms
 from labkit.data.report import Note
 from labkit.data.rows import Rows
+from labkit.i18n import _, joined, ngettext
+from labkit.i18n.labels import split_name
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -61,9 +63,12 @@ class SplitLeakage(Config):
         return self.leaked / max(self.rows, 1)
 
     def __str__(self) -> str:
-        text = f"{self.leaked:,} of {self.rows:,} rows of {self.split} ({100 * self.share:.1f} %) are also in train"
+        text = _(
+            "{leaked:,} of {rows:,} rows of {split} ({share:.1f} %) are also in train",
+            leaked=self.leaked, rows=self.rows, split=split_name(self.split), share=100 * self.share,
+        )  # fmt: skip
         shown = ", ".join(f"{row} = {train}" for row, train in self.examples)
-        return f"{text} (row = row in train: {shown})" if shown else text
+        return _("{text} (row = row in train: {rows})", text=text, rows=shown) if shown else text
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Leakage(Config):
         return max((part.share for part in self.splits), default=0.0)
 
     def __str__(self) -> str:
-        return "; ".join(map(str, self.splits)) or "no split to evaluate on"
+        return joined(_("; "), map(str, self.splits)) or "no split to evaluate on"
 
     def to_pandas(self) -> pd.DataFrame:
         """A line for each split: split, rows, leaked, share."""
@@ -124,11 +129,12 @@ def check_leakage(rows: Rows, limit: float = 0.01, accept: bool = False) -> Leak
 
 def _checked(found: Leakage, limit: float, accept: bool) -> Leakage:
     if found.share > limit and not accept:
-        bad = "; ".join(str(part) for part in found.splits if part.share > limit)
+        bad = joined(_("; "), [str(part) for part in found.splits if part.share > limit])
         raise DataError(
-            f"{bad}. Up to {100 * limit:g} % is let pass. Remove the copies from train with `rows.dedupe()`, "
-            "or go on with accept_leakage=True and read the scores with that in mind."
-        )
+            _("{bad}. Up to {limit:g} % is let pass. Remove the copies from train with `rows.dedupe()`, or go "
+              "on with accept_leakage=True and read the scores with that in mind."),
+            bad=bad, limit=100 * limit,
+        )  # fmt: skip
     return found
 
 
@@ -174,13 +180,22 @@ def split(
         DataError: no train split, an unknown ``group``, too few rows or groups, or leakage.
     """
     if "train" not in rows.splits:
-        raise DataError(f"only a split named 'train' can be split; there are: {', '.join(rows.splits)}.")
+        raise DataError(
+            _("only a split named 'train' can be split; there are: {splits}."), splits=", ".join(rows.splits)
+        )
     asked = {"validation": validation, "test": test}
     for name, size in asked.items():
         _check_size(name, size)
     wanted = {name: asked[name] for name in _EVALUATION if asked[name] and name not in rows.splits}
     notes = [
-        Note(None, None, "counted", f"kept {name} as it came", f"{len(rows.splits[name]):,} rows", name)
+        Note(
+            None,
+            None,
+            "counted",
+            _("kept {name} as it came", name=name),
+            _("{n_split:,} rows", n_split=len(rows.splits[name])),
+            name,
+        )
         for name in _EVALUATION
         if name in rows.splits
     ]
@@ -193,7 +208,10 @@ def split(
     draws = {name: draws[name] if name in draws else _draws(part, seed) for name, part in rows.splits.items()}
     found = _checked(_leakage(rows, draws), 0.01, accept_leakage)
     leaks = [part for part in found.splits if part.leaked]
-    notes += [Note(None, "text", "counted", f"rows of {part.split} in train", str(part), part.split) for part in leaks]
+    notes += [
+        Note(None, "text", "counted", _("rows of {split} in train", split=part.split), str(part), part.split)
+        for part in leaks
+    ]
     return rows.with_splits(rows.splits, notes)
 
 
@@ -206,11 +224,17 @@ def _cut(rows: Rows, wanted: dict[str, float]) -> Rows:
         carved[name] = disk.chosen(train, np.arange(end - sizes[name], end))
         end -= sizes[name]
     if end < 1 or not all(map(len, carved.values())):
-        raise DataError(f"{len(train)} rows are too few to be cut into train, {', '.join(sizes)}.")
+        raise DataError(
+            _("{n_rows} rows are too few to be cut into train, {sizes}."),
+            n_rows=len(train),
+            sizes=joined(", ", map(split_name, sizes)),
+        )
     splits = {**rows.splits, **carved, "train": disk.chosen(train, np.arange(end))}
     splits = {name: splits[name] for name in sorted(splits, key=_place)}
     shown = ", ".join(f"{name} {len(part):,}" for name, part in splits.items())
-    return rows.with_splits(splits, [Note(None, None, "counted", "split", f"{shown} rows; in their order")])
+    return rows.with_splits(
+        splits, [Note(None, None, "counted", _("split"), _("{shown} rows; in their order", shown=shown))]
+    )
 
 
 def _carved(
@@ -237,16 +261,26 @@ def _carved(
         counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
     held = dict(zip(names, counts.sum(axis=1).tolist(), strict=True))
     if missing := [name for name in names if not held[name]]:
-        what = f"{group!r} has {units.count} values" if group else f"train has {units.count} different texts"
-        raise DataError(f"no rows are left for {missing[0]}: {what}, too few or too uneven for these sizes.")
+        what = (
+            _("{group!r} has {n_units} values", group=group, n_units=units.count)
+            if group
+            else _("train has {n_units} different texts", n_units=units.count)
+        )
+        raise DataError(
+            _("no rows are left for {missing}: {what}, too few or too uneven for these sizes."),
+            missing=split_name(missing[0]),
+            what=what,
+        )
     order = ("train", *(name for name in ("validation", "test") if name in sizes))
     places = {name: _places(where, names.index(name)) for name in order}
     carved = {name: disk.chosen(train, places[name]) for name in order}
     splits = {"train": carved.pop("train"), **carved, **{k: v for k, v in rows.splits.items() if k != "train"}}
     splits = {name: splits[name] for name in sorted(splits, key=_place)}
     shown = ", ".join(f"{name} {held[name]:,}" for name in order)
-    how = f"by {group!r}" if group else "stratified" if stratify else "at random"
-    notes = [Note(None, None, "counted", "split", f"{shown} rows; {how}, seed {seed}")]
+    how = _("by {group!r}", group=group) if group else _("stratified") if stratify else _("at random")
+    notes = [
+        Note(None, None, "counted", _("split"), _("{shown} rows; {how}, seed {seed}", shown=shown, how=how, seed=seed))
+    ]
     if rows.basis.aim == "class":
         notes += _absent(rows, {name: counts[names.index(name), 1:] for name in order})
     drawn_for = {} if group else {name: disk.take(draws, there) for name, there in places.items()}
@@ -272,7 +306,9 @@ def _group_draws(rows: Rows, group: str, seed: int) -> np.ndarray:
     train = rows.splits["train"]
     if group not in train.column_names:
         near, known = nearest(group, train.column_names), ", ".join(train.column_names)
-        raise DataError(f"there is no column {group!r} to group by.{near} Columns: {known}.")
+        raise DataError(
+            _("there is no column {group!r} to group by.{near} Columns: {known}."), group=group, near=near, known=known
+        )
     values = (value for part in batches(train, [group]) for value in part.column(0).to_pylist())
     names = (f"text {text}" if v is None else f"group {v!r}" for v, text in zip(values, norms(train), strict=True))
     return drawn(len(train), (name.encode("utf-8", "surrogatepass") for name in names), f"{seed} ")[:, 0]
@@ -283,23 +319,32 @@ def _absent(rows: Rows, counts: dict[str, np.ndarray]) -> list[Note]:
     notes, classes = [], rows.basis.classes
     for label, count in enumerate(np.sum(list(counts.values()), axis=0).tolist()):
         for name in (name for name, found in counts.items() if count and not found[label]):
-            detail = f"{classes[label]!r} has {count} row{'s' * (count != 1)}"
-            notes.append(Note(None, rows.basis.label, "counted", "class missing from a split", detail, name))
+            detail = ngettext("{label!r} has {n} row", "{label!r} has {n} rows", count, label=classes[label])
+            notes.append(Note(None, rows.basis.label, "counted", _("class missing from a split"), detail, name))
     return notes
 
 
 def _check_size(name: str, size: float) -> None:
     whole = isinstance(size, int) and not isinstance(size, bool) and size >= 0
     if not whole and not (isinstance(size, float) and 0 <= size < 1):
-        raise ConfigError(f"{name} = {size!r} must be a fraction of the rows below 1 (0.1) or a number of rows (500).")
+        raise ConfigError(
+            _("{name} = {size!r} must be a fraction of the rows below 1 (0.1) or a number of rows (500)."),
+            name=name,
+            size=size,
+        )
 
 
 def _sizes(wanted: dict[str, float], total: int) -> dict[str, int]:
     """Split → rows; a fraction gives at least one."""
     sizes = {name: max(1, round(size * total)) if size < 1 else int(size) for name, size in wanted.items()}
     if sum(sizes.values()) >= total:
-        asked = " and ".join(f"{name} = {size}" for name, size in wanted.items())
-        raise ConfigError(f"{asked} would take {sum(sizes.values()):,} of the {total:,} rows of train: ask for less.")
+        asked = joined(
+            _(" and "), [_("{split} = {size}", split=split_name(name), size=size) for name, size in wanted.items()]
+        )
+        raise ConfigError(
+            _("{asked} would take {size:,} of the {total:,} rows of train: ask for less."),
+            asked=asked, size=sum(sizes.values()), total=total,
+        )  # fmt: skip
     return sizes
 
 

@@ -20,15 +20,16 @@ from datasets.features.features import generate_from_arrow_type
 from datasets.table import MemoryMappedTable
 
 from labkit.base.cache import cache_dir, cache_root, fingerprint, writable_cache, write_atomic
-from labkit.base.errors import DataError, FolderError
+from labkit.base.errors import DataError, FolderError, os_reason
 from labkit.data.cells import category_name
 from labkit.data.report import Report, visible
+from labkit.i18n import _
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
 FORMAT = 4  # raise it when what the readers write changes: older cache files are then left alone
-MIXED = "mixed kinds became JSON text"
-LONE = "lone surrogate became U+FFFD"
+MIXED = _("mixed kinds became JSON text")
+LONE = _("lone surrogate became U+FFFD")
 SURROGATE = {code: "\ufffd" for code in range(0xD800, 0xE000)}
 
 
@@ -97,7 +98,7 @@ def _source(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 def unreadable(error: OSError) -> DataError:
     """What the system says of a file of data that cannot be read."""
     name = f"{os.fspath(error.filename)!r}" if error.filename else "the source"
-    return DataError(f"{name} cannot be read: {error.strerror or error}.")
+    return DataError(_("{name} cannot be read: {reason}."), name=name, reason=os_reason(error))
 
 
 def _from_cache(data: Path, about: Path) -> Part | None:
@@ -111,7 +112,7 @@ def _from_cache(data: Path, about: Path) -> Part | None:
 
 
 def _fail(data: Path) -> Part:
-    raise DataError(f"the cache file {data.name} cannot be read back. Is the disk full?")
+    raise DataError(_("the cache file {file} cannot be read back. Is the disk full?"), file=data.name)
 
 
 def in_memory(tables: Iterable[pa.Table], reading: Reading) -> Part:
@@ -160,7 +161,7 @@ def _write_streams(path: str, tables: Iterator[pa.Table]) -> list[pa.Schema]:
 
 def _read_streams(path: str, count: int) -> Iterator[pa.Table]:
     with pa.memory_map(path) as source:
-        for _ in range(count):
+        for _unused in range(count):
             for batch in pa.ipc.open_stream(source):
                 yield pa.Table.from_batches([batch])
 
@@ -196,13 +197,13 @@ def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
             if pa.types.is_nested(column.type):
                 report.add("repaired", MIXED, rows, column=item.name, detail=_python_name(column.type))
             else:
-                report.add("repaired", "number among texts became text", rows, column=item.name)
+                report.add("repaired", _("number among texts became text"), rows, column=item.name)
             column = as_text(column.to_pylist())
         try:
             columns.append(column.cast(item.type))
         except pa.ArrowInvalid:  # a whole number beyond 2^53 among fractions
             columns.append(column.cast(item.type, safe=False))
-            report.add("repaired", "whole number beyond 2^53 rounded", column=item.name)
+            report.add("repaired", _("whole number beyond 2^53 rounded"), column=item.name)
     return pa.table(columns, schema=schema)
 
 
@@ -230,12 +231,13 @@ def check_column_names(names: Iterable[Any], where: str = "the records") -> None
     """Raise :class:`DataError` for a column that is called like :data:`ROW`, or with a NUL, where Arrow ends names."""
     names = list(names)
     if ROW in names:
-        raise DataError(f"a column is called {ROW!r}, a name that labkit uses itself: rename it.")
+        raise DataError(_("a column is called {row!r}, a name that labkit uses itself: rename it."), row=ROW)
     if odd := next((name for name in names if isinstance(name, str) and "\0" in name), None):
         raise DataError(
-            f"{where}: the name of column {names.index(odd) + 1}, {visible(odd, 60)!r}, holds a NUL character. "
-            "Remove it; a file of UTF-16 is read with encoding='utf-16'."
-        )
+            _("{where}: the name of column {number}, {odd!r}, holds a NUL character. Remove it; a file of "
+              "UTF-16 is read with encoding='utf-16'."),
+            where=where, number=names.index(odd) + 1, odd=visible(odd, 60),
+        )  # fmt: skip
 
 
 def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: Report) -> pa.Table:
@@ -243,12 +245,13 @@ def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: 
     names = dict.fromkeys(name for record in records for name in record)
     if odd := [name for name in names if isinstance(name, str) and not _encodes(name)]:
         known = {name: name.translate(SURROGATE) for name in odd}
-        report.add("repaired", LONE, [None] * len(odd), column=known[odd[0]], detail="in the name of a column")
+        report.add("repaired", LONE, [None] * len(odd), column=known[odd[0]], detail=_("in the name of a column"))
         records = [{known.get(name, name): value for name, value in record.items()} for record in records]
         called = [known.get(name, name) for name in names]
         if len(names := dict.fromkeys(called)) < len(called):
             raise DataError(
-                f"several columns are called {known[odd[0]]!r} once their names are valid Unicode: rename them."
+                _("several columns are called {name!r} once their names are valid Unicode: rename them."),
+                name=known[odd[0]],
             )
     check_column_names(names)
     columns = {name: column_of([record.get(name) for record in records], name, numbers, report) for name in names}
@@ -302,7 +305,7 @@ def _mixed(values: list[Any], name: str, numbers: Sequence[int], report: Report)
         for number, value, other in zip(numbers, values, odd, strict=True)
         if value is not None and not isinstance(value, str) and not other
     ]
-    report.add("repaired", "number among texts became text", changed, column=name)
+    report.add("repaired", _("number among texts became text"), changed, column=name)
     return as_text(values)
 
 
@@ -332,7 +335,7 @@ def plain(table: pa.Table, reading: Reading, categories: Collection[str] = ()) -
             if not any(
                 note.column == item.name and note.reason == "type kept as text" for note in reading.report.notes
             ):
-                reading.report.add("repaired", "type kept as text", column=item.name, detail=str(item.type)[:100])
+                reading.report.add("repaired", _("type kept as text"), column=item.name, detail=str(item.type)[:100])
         elif kind != item.type:
             column = _cast(column, kind)
         columns.append(column)

@@ -32,6 +32,7 @@ from labkit.data.labels import with_class_names
 from labkit.data.report import CAP, Report, visible
 from labkit.data.spool import MIXED, ROW, Part
 from labkit.data.targets import NOT_NUMBER, NOT_YES_NO, shown_mark
+from labkit.i18n import _
 
 #: Different values of a column of categories at most; each becomes a column of 0 and 1.
 CATEGORIES = 50
@@ -52,7 +53,7 @@ NUMBERING = re.compile(
 #: Dates of which the day may come first or the month.
 SLASHED = r"\d{1,2}/\d{1,2}/(?:\d{4}|\d\d)(?:\s.*)?"
 #: Why a value of a column is refused, by the kind of the column.
-REFUSED = {"number": NOT_NUMBER, "boolean": NOT_YES_NO, "date": "not a date", "duration": "not a duration"}
+REFUSED = {"number": NOT_NUMBER, "boolean": NOT_YES_NO, "date": _("not a date"), "duration": _("not a duration")}
 
 
 def tabular(
@@ -87,7 +88,7 @@ def tabular(
     left: dict[str, str] = {}
     features, repaired = table.features, report.of("repaired")  # made anew at every access
     mixed = {note.column for note in repaired.get(MIXED, ())}
-    nameless = {note.column for note in repaired.get("column without a name", ())}
+    nameless = {note.column for note in repaired.get(_("column without a name"), ())}
     for name in names:
         values = plain[first].get(name)
         if values is not None and name not in mixed:
@@ -103,13 +104,15 @@ def tabular(
         if isinstance(how, Column):
             found.append(how)
         elif named:
-            raise DataError(f"column {name!r} cannot be a feature: {how}.")
+            raise DataError(_("column {column!r} cannot be a feature: {how}."), column=name, how=how)
         else:
-            report.add("counted", "column left out", column=name, detail=how)
+            report.add("counted", _("column left out"), column=name, detail=how)
             left[name] = how
     if not found:
         listed = ", ".join(f"{name} ({why})" for name, why in left.items())
-        raise DataError(f"no column can be a feature; the columns are {visible(listed, 400) or 'none'}.")
+        raise DataError(
+            _("no column can be a feature; the columns are {listed}."), listed=visible(listed, 400) or _("none")
+        )
     columns = _named_features(found, report)
     made: dict[str, Part] = {}
     fitted: dict[str, tuple[float, float]] = {}  # by the first split, which is train where there is one
@@ -133,44 +136,46 @@ def _kind(
     table = part.table
     values = column(table, name)
     if nested(values.type) or mixed:
-        return "lists, dicts or mixed kinds"
+        return _("lists, dicts or mixed kinds")
     if isinstance(feature, ClassLabel) and feature.names:
         words = tuple(feature.names)
         ids = not any(word in map(str, range(len(words))) for word in words)
         return Column(name, "category", words=words, ids=ids) if len(words) <= CATEGORIES else _too_many(len(words))
     if values.null_count == len(values):
-        return "no value in train"
+        return _("no value in train")
     if name in part.categories:
         words = words_of(Cells.of(values))
         return Column(name, "category", words=words) if len(words) <= CATEGORIES else _too_many(len(words))
     if pa.types.is_boolean(values.type):
         return Column(name, "boolean")
     if not is_text(values.type):
-        return quantity(values, name, given, shown, report) or f"type {values.type}"
+        return quantity(values, name, given, shown, report) or _("type {type}", type=values.type)
     cells = Cells.of(values)
     words = words_of(cells) if len(cells.values) <= LOOKED_AT else ()
     if words and all(word.casefold() in MISSING for word in words):
-        return "no value in train"
+        return _("no value in train")
     if words and {word.casefold() for word in words} - MISSING <= {"true", "false"}:
         return Column(name, "boolean")
     found = writing(cells)
     if found.numbers and found.mixed_units:
-        return f"numbers with several units: {', '.join(sorted(unit or 'none' for unit in found.units))}"
+        return _(
+            "numbers with several units: {units}", units=", ".join(sorted(unit or _("none") for unit in found.units))
+        )
     if found.numbers and not found.codes and found.decimal(given, shown) is None:
-        return f"{found.example} may have a decimal comma or not: pass decimal=',' or decimal='.'"
+        return _("{example} may have a decimal comma or not: pass decimal=',' or decimal='.'", example=found.example)
     if not found.codes and (how := quantity(values, name, given, shown, report, cells, found)) is not None:
         return how
     if cells.count[cells.matching(SLASHED)].sum() > MOSTLY * cells.count.sum():
-        return "dates like 1/2/2020, day or month first; write 2020-01-31"
+        return _("dates like 1/2/2020, day or month first; write 2020-01-31")
     if 2 <= len(words) <= min(CATEGORIES, max(2, len(table) // 2)):
         for group in alike(words):
-            report.add("counted", "categories that look alike", column=name, detail=", ".join(map(repr, group)))
+            report.add("counted", _("categories that look alike"), column=name, detail=", ".join(map(repr, group)))
         return Column(name, "category", words=words)
-    return "codes with leading zeros" if found.codes else "neither numbers nor words that repeat"
+    return _("codes with leading zeros") if found.codes else _("neither numbers nor words that repeat")
 
 
 def _too_many(count: int) -> str:
-    return f"{count:,} categories; at most {CATEGORIES}"
+    return _("{count:,} categories; at most {categories}", count=count, categories=CATEGORIES)
 
 
 def _plain(part: Part) -> dict[str, np.ndarray]:
@@ -200,9 +205,11 @@ def _identifier(
     distinct = different == len(there)
     numbering = nameless or NUMBERING.fullmatch(how.name)
     if (distinct and numbering) or (different > 2 and IDENTIFIER.fullmatch(how.name)):
-        return "identifier; features=(…) uses it"
+        return _("identifier; features=(…) uses it")
     if distinct and len(there) == len(table) and np.array_equal(np.diff(there), np.ones(len(there) - 1)):
-        report.add("counted", "feature that numbers the rows", column=how.name, detail="leave it out by features=(…)")
+        report.add(
+            "counted", _("feature that numbers the rows"), column=how.name, detail=_("leave it out by features=(…)")
+        )
     return None
 
 
@@ -242,12 +249,12 @@ def _features(
     if how.kind == "number":
         bad |= precision.settle(cells, found, rows, how.name, split, report)
     if how.kind == "category":
-        report.add("counted", "category not among those of train", rows[wrong], column=how.name, split=split)
+        report.add("counted", _("category not among those of train"), rows[wrong], column=how.name, split=split)
     else:
         detail = [visible(str(cells[int(row)].as_py()), 60) for row in np.flatnonzero(wrong)[:CAP]]
         report.add("refused", REFUSED[how.kind], rows[wrong], column=how.name, detail=detail, split=split)
         bad |= wrong
-    report.add("counted", "missing value", rows[empty], column=how.name, split=split)
+    report.add("counted", _("missing value"), rows[empty], column=how.name, split=split)
     return encoded(how, found)
 
 

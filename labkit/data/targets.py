@@ -23,12 +23,13 @@ from labkit.data.columns import Choice, check_columns
 from labkit.data.labels import MOST, class_names, given_classes, near_class, new_names, note_doubtful, with_class_names
 from labkit.data.report import Report, visible
 from labkit.data.spool import Part
+from labkit.i18n import _
 
 #: What a column of targets must hold.
-AIMS = {"number": "numbers", "labels": "0 and 1"}
+AIMS = {"number": _("numbers"), "labels": _("0 and 1")}
 #: Rows of other columns whose decimal mark is looked at.
 LOOKED_AT = 1000
-NOT_NUMBER, NOT_YES_NO, OUTSIDE = "not a number", "neither 0 nor 1", "label outside classes"
+NOT_NUMBER, NOT_YES_NO, OUTSIDE = _("not a number"), _("neither 0 nor 1"), _("label outside classes")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _of_columns(
             for row in np.flatnonzero(wrong & ~bad[split])[:1000]:
                 detail = visible(str(part.table[int(row)][name]), 60)
                 if aim == "number" and "," in detail:
-                    detail += "; decimal=',' reads a decimal comma"
+                    detail = _("{value}; decimal=',' reads a decimal comma", value=detail)
                 report.add("refused", reason, rows[split][row : row + 1], column=name, detail=detail, split=split)
             bad[split][wrong] = True
             if aim == "number":
@@ -134,24 +135,31 @@ def _how(table: Dataset, name: str, aim: str, choice: Choice, report: Report) ->
     """
     values = column(table, name)
     if nested(values.type):
-        raise DataError(f"column {name!r} holds {values.type}, not numbers.")
+        raise DataError(_("column {column!r} holds {type}, not numbers."), column=name, type=values.type)
     names = class_names(table.features[name])
     if aim == "labels":
         if not names or {each.casefold() for each in names} <= BOOLEANS.keys():
             return Column(name, "boolean")
         if len(names) == 2:
-            report.add("counted", "second class counts as 1", column=name, detail=repr(names[1]))
+            report.add("counted", _("second class counts as 1"), column=name, detail=repr(names[1]))
             return Column(name, "category", words=names)
     if names:
-        raise DataError(f"column {name!r} holds the classes {visible(', '.join(names), 200)}, not {AIMS[aim]}.")
+        raise DataError(
+            _("column {column!r} holds the classes {names}, not {aim}."),
+            column=name, names=visible(", ".join(names), 200), aim=AIMS[aim],
+        )  # fmt: skip
     if (how := quantity(values, name, choice.decimal, shown_mark(table), report)) is not None:
         return how
     if not is_text(values.type):
-        raise DataError(f"column {name!r} holds {values.type}, not numbers.")
+        raise DataError(_("column {column!r} holds {type}, not numbers."), column=name, type=values.type)
     written = writing(Cells.of(values))
     if written.numbers and written.mixed_units:
-        listed = ", ".join(sorted(unit or "none" for unit in written.units))
-        raise DataError(f"the numbers in column {name!r} have several units: {listed}. Bring them to one.")
+        listed = ", ".join(sorted(unit or _("none") for unit in written.units))
+        raise DataError(
+            _("the numbers in column {column!r} have several units: {listed}. Bring them to one."),
+            column=name,
+            listed=listed,
+        )
     return Column(name, decimal=written.decimal(choice.decimal, None) or "")
 
 
@@ -166,8 +174,13 @@ def _of_tags(
     if width:
         names = given_classes(choice.classes) if choice.classes is not None else tuple(map(str, range(width)))
         if len(names) != width:
-            raise DataError(f"column {label!r} holds lists of {width} zeros and ones; there are {len(names)} classes.")
-        report.add("repaired", "zeros and ones read as labels", column=label, detail=f"{width} labels")
+            raise DataError(
+                _("column {column!r} holds lists of {width} zeros and ones; there are {n_names} classes."),
+                column=label, width=width, n_names=len(names),
+            )  # fmt: skip
+        report.add(
+            "repaired", _("zeros and ones read as labels"), column=label, detail=_("{width} labels", width=width)
+        )
         tags = {
             split: [None if each is None else [names[place] for place in np.flatnonzero(each)] for each in found]
             for split, found in given.items()
@@ -175,7 +188,7 @@ def _of_tags(
         choice = replace(choice, classes=names)
     fixed = {found for part in parts.values() if (found := class_names(part.table.features.get(label)))}
     if len(fixed) > 1 and choice.classes is None:
-        raise DataError(f"the splits name the classes of {label!r} differently: pass classes=(…).")
+        raise DataError(_("the splits name the classes of {column!r} differently: pass classes=(…)."), column=label)
     if isinstance(choice.classes, Mapping):
         called = new_names(choice.classes, next(iter(fixed), None))
         for found in tags.values():
@@ -188,7 +201,11 @@ def _of_tags(
     else:
         note_doubtful(classes, label, report)
     if len(classes) > MOST:
-        raise DataError(f"column {label!r} has {len(classes):,} different labels; that is no classification any more.")
+        raise DataError(
+            _("column {column!r} has {n_classes:,} different labels; that is no classification any more."),
+            column=label,
+            n_classes=len(classes),
+        )
     place = {name: number for number, name in enumerate(classes)}
     values, known = {}, {}
     for split, found in tags.items():
@@ -201,8 +218,8 @@ def _of_tags(
                     continue
                 number = rows[split][row : row + 1]
                 if choice.classes is None:
-                    detail = f"<unseen>: {visible(tag, 60)!r} is not among the labels of train"
-                    report.add("counted", "unseen label", number, column=label, detail=detail, split=split)
+                    detail = _("<unseen>: {tag!r} is not among the labels of train", tag=visible(tag, 60))
+                    report.add("counted", _("unseen label"), number, column=label, detail=detail, split=split)
                 else:
                     detail = near_class(tag, classes)
                     report.add("refused", OUTSIDE, number, column=label, detail=detail, split=split)
@@ -218,7 +235,7 @@ def _lists(
         return [None] * len(table)
     values = column(table, name)
     if choice.separator is None and is_text(values.type):
-        report.add("repaired", "written list of labels read", rows[np.asarray(pc.is_valid(values))], column=name)
+        report.add("repaired", _("written list of labels read"), rows[np.asarray(pc.is_valid(values))], column=name)
         parse = written_list
     else:
         parse = partial(_list, separator=choice.separator, names=class_names(table.features[name]), column=name)
@@ -238,7 +255,11 @@ def _list(value: Any, separator: str | None, names: Sequence[str], column: str) 
     if value is None:
         return None
     if isinstance(value, dict) or not isinstance(value, Sequence):
-        raise DataError(f"column {column!r} holds values such as {visible(str(value), 60)}, not lists of labels.")
+        raise DataError(
+            _("column {column!r} holds values such as {value}, not lists of labels."),
+            column=column,
+            value=visible(str(value), 60),
+        )
     return [names[tag] for tag in value if tag is not None and tag >= 0] if names else list(value)
 
 

@@ -32,6 +32,7 @@ from labkit.data.special import ROLES, Said, Special, resolve
 from labkit.data.tokens import Tokens
 from labkit.data.vocabulary import SPECIAL, learn_bpe, learn_wordpiece
 from labkit.data.words import Words, fits, ranges
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -85,9 +86,10 @@ class Tokenizer:
         if roles.sep is None or not roles.ends:
             known = " or ".join(ROLES["sep"])
             raise DataError(
-                f"the tokenizer's vocabulary ({len(vocab)} pieces) has no end token: no {known}. Name it as eos_token "
-                "in tokenizer_config.json."
-            )
+                _("the tokenizer's vocabulary ({n_vocab} pieces) has no end token: no {known}. Name it as "
+                  "eos_token in tokenizer_config.json."),
+                n_vocab=len(vocab), known=known,
+            )  # fmt: skip
         self._declare(roles)
         if own is None:
             own = forms.bert(roles.cls, roles.sep)
@@ -159,15 +161,21 @@ class Tokenizer:
         Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or what is no text.
         """
         if kind not in _KINDS:
-            raise ConfigError(f"unknown kind of tokenizer {kind!r}.{nearest(kind, _KINDS)} Known: {', '.join(_KINDS)}.")
+            raise ConfigError(
+                _("unknown kind of tokenizer {kind!r}.{hint} Known: {known}."),
+                kind=kind, hint=nearest(kind, _KINDS), known=", ".join(_KINDS),
+            )  # fmt: skip
         if vocab_size < _KINDS[kind]:
-            raise ConfigError(f"vocab_size = {vocab_size} is too small for {kind}: at least {_KINDS[kind]}.")
+            raise ConfigError(
+                _("vocab_size = {vocab_size} is too small for {kind}: at least {least}."),
+                vocab_size=vocab_size, kind=kind, least=_KINDS[kind],
+            )  # fmt: skip
         texts = list(texts) if isinstance(texts, Iterator) else texts
         count, filled = 0, False
         for part in _portions(texts):
             count, filled = count + len(part), filled or any(text.strip() for text in part)
         if not filled:
-            raise DataError(f"there is no text to learn a vocabulary from ({count} rows, all empty).")
+            raise DataError(_("there is no text to learn a vocabulary from ({count} rows, all empty)."), count=count)
         learn = learn_wordpiece if kind == "wordpiece" else learn_bpe
         return cls(learn(lambda: _portions(texts), vocab_size, lowercase, min_frequency, special_tokens))
 
@@ -232,7 +240,7 @@ class Tokenizer:
             ConfigError: the vocabulary has no mask.
         """
         if self.mask_id is None:
-            raise ConfigError("masked words need a token such as [MASK]; the tokenizer has none.")
+            raise ConfigError(_("masked words need a token such as [MASK]; the tokenizer has none."))
         name, usual = self.names([self.mask_id])[0], ROLES["mask"][0]
         text = _well_formed(_checked([text])[0][:READ])
         with pipelines.running():
@@ -276,7 +284,9 @@ class Tokenizer:
             ConfigError: the vocabulary has no token that begins a row.
         """
         if self.cls_id is None:
-            raise ConfigError("next_sentence needs a token that begins a row, such as [CLS]; the tokenizer has none.")
+            raise ConfigError(
+                _("next_sentence needs a token that begins a row, such as [CLS]; the tokenizer has none.")
+            )
         return self._with(forms.bert(self.cls_id, self.sep_id)[0])
 
     def _with(self, single: Form) -> Tokenizer:
@@ -335,14 +345,16 @@ class Tokenizer:
         form = self.single if pairs is None else self.pair
         room = max_length - form.size
         if room < (1 if pairs is None else 2):
-            raise ConfigError(f"max_length = {max_length} leaves no room for text beside the special tokens.")
+            raise ConfigError(
+                _("max_length = {max_length} leaves no room for text beside the special tokens."), max_length=max_length
+            )
         first, length, cut = self._numbers(texts, room)
         if pairs is None:
             keep = np.minimum(length, room)
             return self._lay(form, cut | (keep < length), (first, length, keep))
         pairs = _checked(pairs)
         if len(pairs) != len(texts):
-            raise DataError(f"{len(texts)} texts but {len(pairs)} second texts.")
+            raise DataError(_("{n_texts} texts but {n_pairs} second texts."), n_texts=len(texts), n_pairs=len(pairs))
         second, other, cut_other = self._numbers(pairs, room)
         keep, keep_other = _kept(length, other, room)
         cut |= cut_other | (keep < length) | (keep_other < other)
@@ -503,15 +515,19 @@ def _replaced(
 def _checked(texts: Texts | Iterable[str], first: int = 0) -> list[str] | pa.Array:
     if isinstance(texts, pa.Array | pa.ChunkedArray):
         if texts.null_count:
-            raise DataError(f"text {texts.is_null().index(True).as_py()} is missing; it must be a string.")
+            raise DataError(
+                _("text {number} is missing; it must be a string."), number=texts.is_null().index(True).as_py()
+            )
         array = texts.cast(pa.large_string())
         return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
     if isinstance(texts, str):
-        raise DataError(f"a list of texts is needed, not one string: [{texts[:40]!r}].")
+        raise DataError(_("a list of texts is needed, not one string: [{texts!r}]."), texts=texts[:40])
     texts = list(texts)
     for i, text in enumerate(texts, first):
         if not isinstance(text, str):
-            raise DataError(f"text {i} is {text!r}, a {type(text).__name__}; it must be a string.")
+            raise DataError(
+                _("text {i} is {text!r}, a {type}; it must be a string."), i=i, text=text, type=type(text).__name__
+            )
     return texts
 
 

@@ -15,6 +15,7 @@ from labkit.base.errors import DataError
 from labkit.data import pipelines, special
 from labkit.data.special import NAMED, ROLES, Said, Special, json_of
 from labkit.data.vocabulary import from_list, from_merges
+from labkit.i18n import _
 
 #: What is read, the first that is there; a vocabulary with merges needs both files.
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "encoder.json")
@@ -54,7 +55,9 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
     except DataError:
         raise
     except Exception as error:  # the Rust library raises bare Exception
-        raise DataError(f"{file.name} in {str(folder)!r} is not a tokenizer: {error}") from None
+        raise DataError(
+            _("{file} in {folder!r} is not a tokenizer: {error}"), file=file.name, folder=str(folder), error=error
+        ) from None
     return rust, said
 
 
@@ -62,17 +65,25 @@ def _missing(folder: Path, path: Path) -> str:
     pieces = sorted({file for kind in _SENTENCEPIECE for file in folder.glob(kind)}) if folder.is_dir() else []
     if pieces:
         return _unread(pieces[0])
-    there = ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else "no such path"
+    there = ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else _("no such path")
     if lacking := [merges for name, merges in _MERGES.items() if (folder / name).is_file()]:
-        return f"{str(folder)!r} has a vocabulary without {lacking[0]}. Fetch or copy the folder again."
-    return f"no {FILES[0]} or {FILES[1]} in {str(path)!r} ({there or 'it is empty'})."
+        return _(
+            "{folder!r} has a vocabulary without {lacking}. Fetch or copy the folder again.",
+            folder=str(folder),
+            lacking=lacking[0],
+        )
+    there = there or _("it is empty")
+    return _(
+        "no {file} or {other} in {folder!r} ({there}).", file=FILES[0], other=FILES[1], folder=str(path), there=there
+    )
 
 
 def _unread(file: Path) -> str:
-    return (
-        f"{file.name} in {str(file.parent)!r} is a sentencepiece model, which labkit does not read. Convert it to "
-        "tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
-    )
+    return _(
+        "{file} in {folder!r} is a sentencepiece model, which labkit does not read. Convert it to "
+        "tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder).",
+        file=file.name, folder=str(file.parent),
+    )  # fmt: skip
 
 
 def _merged(file: Path, options: Mapping[str, Any], said: Said) -> tokenizers.Tokenizer:
@@ -96,9 +107,11 @@ def _check_class(file: Path, options: Mapping[str, Any], key: str, known: tuple[
     plain = kind.removesuffix("Fast").removesuffix("Tokenizer").lower()
     if kind and plain not in known and kind not in _GENERIC:
         raise DataError(
-            f"{file.name} in {str(file.parent)!r} belongs to a {kind!r}, which does not split texts as {like} does. "
-            "Convert it to tokenizer.json: transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
-        )
+            _("{file} in {folder!r} belongs to a {kind!r}, which does not split texts as {like} does. Convert "
+              "it to tokenizer.json: "
+              "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."),
+            file=file.name, folder=str(file.parent), kind=kind, like=like,
+        )  # fmt: skip
 
 
 def _normalise(rust: tokenizers.Tokenizer, options: Mapping[str, Any]) -> None:
@@ -123,9 +136,10 @@ def _add(rust: tokenizers.Tokenizer, folder: Path, options: Mapping[str, Any]) -
             rust.add_tokens([AddedToken(name, **{key: about[key] for key in about if key != "__type"})])
         if rust.token_to_id(name) != number:
             raise DataError(
-                f"the token {name!r} has the id {rust.token_to_id(name)} in the vocabulary of {str(folder)!r}, but "
-                f"{number} in the list of added tokens. Fetch or copy the folder again."
-            )
+                _("the token {name!r} has the id {own_id} in the vocabulary of {folder!r}, but {number} in "
+                  "the list of added tokens. Fetch or copy the folder again."),
+                name=name, own_id=rust.token_to_id(name), folder=str(folder), number=number,
+            )  # fmt: skip
 
 
 def with_mask(rust: tokenizers.Tokenizer, name: str | None, special: bool) -> tokenizers.Tokenizer:

@@ -22,6 +22,7 @@ from labkit.base.cache import cache_dir, cache_root, fingerprint
 from labkit.base.errors import DataError
 from labkit.data import disk
 from labkit.data.arrow import batches
+from labkit.i18n import _
 
 if TYPE_CHECKING:
     import datasets
@@ -106,7 +107,9 @@ def encode(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int, cac
         OSError: the cache cannot be written (disk full); nothing half-made stays.
     """
     if "text" not in dataset.column_names:
-        raise DataError(f"the data set has no column 'text', only {', '.join(dataset.column_names)}.")
+        raise DataError(
+            _("the data set has no column 'text', only {column_names}."), column_names=", ".join(dataset.column_names)
+        )
     if not cache:
         return _joined(list(_chunks(dataset, tokenizer, max_length)), tokenizer.pad_id)
     key = fingerprint(_FORMAT, tokenizer.fingerprint, max_length, _content(dataset))
@@ -126,7 +129,11 @@ def _tables(dataset: datasets.Dataset) -> Iterator[Any]:
         for name in names:
             if name.startswith("text") and table.column(name).null_count:
                 place = done + table.column(name).is_null().to_pylist().index(True)
-                raise DataError(f"example {place} has no {name}; drop such rows when loading, or fill them in.")
+                raise DataError(
+                    _("example {place} has no {name}; drop such rows when loading, or fill them in."),
+                    place=place,
+                    name=name,
+                )
         yield table
         done += len(table)
 
@@ -214,7 +221,9 @@ def _made(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> Tokens:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if tokens is None:
-        raise DataError(f"the tokens cannot be kept in {str(folder.parent)!r}: set LABKIT_CACHE to another folder.")
+        raise DataError(
+            _("the tokens cannot be kept in {folder!r}: set LABKIT_CACHE to another folder."), folder=str(folder.parent)
+        )
     return tokens
 
 

@@ -14,6 +14,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from labkit.base.errors import DataError
 from labkit.data import forms
 from labkit.data.special import ROLES
+from labkit.i18n import _
 
 #: What labkit's own vocabularies begin with.
 SPECIAL = [names[0] for names in ROLES.values()]
@@ -40,7 +41,11 @@ def from_list(file: Path, options: dict[str, Any]) -> tokenizers.Tokenizer:
         lowercase = all(word == word.lower() for word in words)  # not isupper(): "ᴬ" is upper but has no lower case
     missing = [" or ".join(ROLES[role][:2]) for role in ("unk", "cls", "sep") if not set(ROLES[role]) & set(vocab)]
     if missing:
-        raise DataError(f"the tokenizer's vocabulary ({len(vocab)} pieces) has no {', no '.join(missing)}.")
+        raise DataError(
+            _("the tokenizer's vocabulary ({n_vocab} pieces) has no {missing}."),
+            n_vocab=len(vocab),
+            missing=", no ".join(missing),
+        )
     return _wordpiece(vocab, lowercase, options.get("strip_accents"), options.get("tokenize_chinese_chars", True))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 #: Keys of a message in JSON.
@@ -43,11 +43,20 @@ class Message(str):
     ) -> Message:
         msgid, given = str(msgid), params or {}
         if text is None:
-            text = filled(plural if plural and given["n"] != 1 else msgid, given, joined)
+            text = filled(plural if plural and given.get("n", 1) != 1 else msgid, given, joined)
         self = super().__new__(cls, text)
         self.msgid, self.plural, self.context, self.joined = msgid, plural, context, joined
         self.params = {name: _kept(value) for name, value in given.items()}
         return self
+
+    def fill(self, /, **params: Any) -> Message:
+        """This message with these parameters."""
+        return Message(self.msgid, params, plural=self.plural, context=self.context)
+
+    def map(self, change: Callable[[str], str]) -> Message:
+        """This message with ``change`` made to its text and to each parameter that is a text."""
+        params = {name: change(value) if isinstance(value, str) else value for name, value in self.params.items()}
+        return _revived(change(str(self)), self.msgid, params, self.plural, self.context, self.joined)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revived, (str(self), self.msgid, self.params, self.plural, self.context, self.joined)
@@ -76,9 +85,9 @@ def _(msgid: str, /, **params: Any) -> Message:
     return Message(msgid, params)
 
 
-def ngettext(singular: str, plural: str, n: int, /, **params: Any) -> Message:
-    """A message that depends on a number, which is its parameter ``n``."""
-    return Message(singular, {"n": n, **params}, plural=plural)
+def ngettext(singular: str, plural: str, n: int | None = None, /, **params: Any) -> Message:
+    """A message that depends on a number, which is its parameter ``n``; left out, :meth:`Message.fill` gives it."""
+    return Message(singular, params if n is None else {"n": n, **params}, plural=plural)
 
 
 def pgettext(context: str, msgid: str, /, **params: Any) -> Message:
@@ -110,8 +119,13 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def revive(value: dict[str, Any]) -> Any:
-    """The inverse of :func:`plain` for one dict: the ``object_hook`` of :func:`json.loads`."""
+def revive(value: Any) -> Any:
+    """The inverse of :func:`plain`."""
+    if isinstance(value, list):
+        return [revive(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    value = {key: revive(part) for key, part in value.items()}
     if value.keys() == {"str", "repr"}:
         return Shown(str(value["str"]), str(value["repr"]))
     if not {"text", "msgid", "params"} <= value.keys() <= _KEYS:
@@ -129,7 +143,7 @@ def _revived(
 
 def _kept(value: Any) -> Any:
     """A parameter as it is kept: what is neither text nor number by how it is written, an error by its message."""
-    if isinstance(message := getattr(value, "message", None), Message) and isinstance(value, Exception):
+    if isinstance(value, BaseException) and isinstance(message := getattr(value, "message", None), Message):
         return message
     if value is None or isinstance(value, Shown | str | bool | int | float):
         return value.item() if hasattr(value, "item") else value  # type: ignore[union-attr]

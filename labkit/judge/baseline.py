@@ -25,6 +25,7 @@ from labkit.base.errors import DataError
 from labkit.data.arrays import stack
 from labkit.data.rows import Spec
 from labkit.data.sound import frames_of, log_mel
+from labkit.i18n import _
 from labkit.judge.report import Report
 
 # Thai to Lao, Burmese, Khmer, kana, Han: scripts that put no space between words
@@ -49,10 +50,10 @@ def baselines(
     judged = None
     if spec is None or spec.kind == "text":
         texts, judged = texts_of(train), texts_of(test)
-        linear = {"TF-IDF + logistic regression": tfidf_logistic(texts, label, judged, classes, seed)}
+        linear = {_("TF-IDF + logistic regression"): tfidf_logistic(texts, label, judged, classes, seed)}
     else:
         known, asked = (plain_inputs(part, spec) for part in (train, test))
-        linear = {"logistic regression": logistic(known, label, asked, classes)}
+        linear = {_("logistic regression"): logistic(known, label, asked, classes)}
     seen, rows = np.unique(label[label >= 0]).tolist(), _column(test, "row")
     return {
         name: Report(classes, truth, probability, judged, rows, split=split, seed=seed, seen=seen)
@@ -127,10 +128,14 @@ def _labelled(labels: Iterable[int], classes: Sequence[str]) -> tuple[np.ndarray
     """Positions and class ids of the labelled rows."""
     label = np.asarray(list(labels), np.int64)
     if label.size and label.max() >= len(classes):
-        raise DataError(f"Training label {label.max()} is out of range: there are {len(classes)} classes.")
+        raise DataError(
+            _("Training label {label} is out of range: there are {n_classes} classes."),
+            label=label.max(),
+            n_classes=len(classes),
+        )
     kept = np.flatnonzero(label >= 0)
     if not kept.size:
-        raise DataError(f"A baseline needs labelled training rows; none of the {label.size} has a label.")
+        raise DataError(_("A baseline needs labelled training rows; none of the {n} has a label."), n=label.size)
     return kept, label[kept]
 
 

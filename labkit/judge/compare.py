@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 from labkit.base.config import checked_seed
 from labkit.base.errors import DataError
 from labkit.base.shown import escape
+from labkit.i18n import _
 from labkit.judge.intervals import Interval, difference
 from labkit.judge.report import Report
 from labkit.judge.slices import part_of
@@ -113,7 +114,11 @@ def compare(first: Report, second: Report, names: tuple[str, str] = ("first", "s
         DataError: other classes, no row in common, or a row whose class is not the same in both: other data then.
     """
     if set(first.classes) != set(second.classes):
-        raise DataError(f"{names[0]!r} tells {', '.join(first.classes)}; {names[1]!r} {', '.join(second.classes)}.")
+        raise DataError(
+            _("{name!r} tells {classes}; {other!r} {other_classes}."),
+            name=names[0], classes=", ".join(first.classes), other=names[1],
+            other_classes=", ".join(second.classes),
+        )  # fmt: skip
     names = names if names[0] != names[1] else (f"{names[0]} (1)", f"{names[1]} (2)")
     a, b = _shared(first, second, names)
     kept = a.counted & b.counted
@@ -134,15 +139,18 @@ def _shared(first: Report, second: Report, names: tuple[str, str]) -> tuple[Repo
     rows, mine, theirs = np.intersect1d(first.rows, second.rows, return_indices=True)
     if not len(rows):
         raise DataError(
-            f"{names[0]!r} and {names[1]!r} were judged on no row in common: split their rows with the same seed."
+            _("{name!r} and {other!r} were judged on no row in common: split their rows with the same seed."),
+            name=names[0],
+            other=names[1],
         )
     a, b = part_of(first, mine), _in_order(part_of(second, theirs), first.classes)
     if (other := np.flatnonzero(a.truth != b.truth)).size:
         row = int(other[0])
         said = [dict(enumerate(a.classes)).get(int(label), "unlabelled") for label in (a.truth[row], b.truth[row])]
         raise DataError(
-            f"row {rows[row]} is {said[0]!r} for {names[0]!r} and {said[1]!r} for {names[1]!r}: these are other data."
-        )
+            _("row {row} is {label!r} for {name!r} and {other_label!r} for {other!r}: these are other data."),
+            row=rows[row], label=said[0], name=names[0], other_label=said[1], other=names[1],
+        )  # fmt: skip
     kept = np.flatnonzero(a.counted & b.counted)
     return part_of(a, kept), part_of(b, kept)
 

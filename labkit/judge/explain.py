@@ -20,6 +20,7 @@ from flax import nnx
 
 from labkit.base.config import known_settings
 from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.i18n import _
 from labkit.judge.explanation import Attention, Explanation, Word
 from labkit.tasks.base import ProblemType
 from labkit.train.inputs import Inputs, Texts
@@ -88,7 +89,7 @@ class Explainer:
         batch = self._one(example, pair)
         if text := "ids" in batch:
             if method == "gradient":
-                raise ConfigError("method = 'gradient' is for pictures and features; texts have 'integrated' too.")
+                raise ConfigError(_("method = 'gradient' is for pictures and features; texts have 'integrated' too."))
             words = self._words(example, pair)
             spans = [word.tokens for word in words]
         else:
@@ -127,7 +128,7 @@ class Explainer:
             ConfigError: the model has no attention to show; BERT, RoBERTa and DistilBERT have.
         """
         if not self.attends:
-            raise ConfigError("this model has no attention maps; BERT, RoBERTa and DistilBERT have.")
+            raise ConfigError(_("this model has no attention maps; BERT, RoBERTa and DistilBERT have."))
         batch = self._one(text, pair)
         tokens = self.inputs.tokenizer.names(batch["ids"][0][np.asarray(batch["mask"][0])])
         weights = np.asarray(self._attend(self._state, batch))[:, :, : len(tokens), : len(tokens)]
@@ -140,17 +141,22 @@ class Explainer:
 
     def _check(self, target: str | None, method: str, points: int) -> None:
         if target is not None and target not in self.classes:
-            raise ConfigError(f"there is no class {target!r}.{nearest(target, self.classes)}")
+            raise ConfigError(
+                _("there is no class {target!r}.{hint}"), target=target, hint=nearest(target, self.classes)
+            )
         if method not in METHODS:
-            raise ConfigError(f"unknown method {method!r}.{nearest(method, METHODS)} Known: {', '.join(METHODS)}.")
+            raise ConfigError(
+                _("unknown method {method!r}.{hint} Known: {known}."),
+                method=method, hint=nearest(method, METHODS), known=", ".join(METHODS),
+            )  # fmt: skip
         if points < 1:
-            raise ConfigError(f"points = {points}; there must be one at least.")
+            raise ConfigError(_("points = {points}; there must be one at least."), points=points)
 
     def _one(self, example: Any, pair: str | None) -> Batch:
         """A batch of this example alone."""
         if isinstance(self.inputs, Texts):
             if not isinstance(example, str):
-                raise DataError(f"this model reads texts; the example is a {type(example).__name__}.")
+                raise DataError(_("this model reads texts; the example is a {type}."), type=type(example).__name__)
             batch = self.inputs.to_predict([example], None if pair is None else [pair]).at(0)
         else:
             batch = self.inputs.to_predict(np.asarray(example)[None]).at(0)
@@ -276,7 +282,7 @@ def _table(trunk: Any) -> Any:
     """The module that holds the word embeddings."""
     if trunk.config.word_table:
         return functools.reduce(getattr, trunk.config.word_table, trunk)
-    raise ConfigError(f"{type(trunk).__name__} has no table of words that labkit knows.")
+    raise ConfigError(_("{type} has no table of words that labkit knows."), type=type(trunk).__name__)
 
 
 def words_of(tokenizer: Any, text: str, count: int) -> list[tuple[int, int, np.ndarray]]:
@@ -286,7 +292,7 @@ def words_of(tokenizer: Any, text: str, count: int) -> list[tuple[int, int, np.n
     every Chinese character is its own.
     """
     marked, found = tokenizer.continues, []
-    for number, (_, token, (start, end)) in enumerate(tokenizer.pieces(text)[:count]):
+    for number, (_unused, token, (start, end)) in enumerate(tokenizer.pieces(text)[:count]):
         while start < end - 1 and text[start].isspace():
             start += 1
         before = found[-1][1] if found else -1
@@ -310,7 +316,10 @@ def _patches(picture: Any, side: int | None) -> list[Any]:
         return [np.s_[number : number + 1] for number in range(len(picture))]
     side = side or max(2, min(picture.shape[:2]) // 8)
     if side < 1 or side > min(picture.shape[:2]):
-        raise ConfigError(f"patch = {side} pixels; the picture is {picture.shape[0]} × {picture.shape[1]}.")
+        raise ConfigError(
+            _("patch = {side} pixels; the picture is {height} × {width}."),
+            side=side, height=picture.shape[0], width=picture.shape[1],
+        )  # fmt: skip
     step = max(1, side // 2)
     tops, lefts = ([*range(0, size - side, step), size - side] for size in picture.shape[:2])
     return [np.s_[top : top + side, left : left + side] for top in tops for left in lefts]

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from labkit.base.errors import DataError
 from labkit.data.rows import Spec
 from labkit.data.targets import targets_of
+from labkit.i18n import _
 from labkit.judge.baseline import LONGEST, plain_inputs, texts_of, vectorizer
 
 #: Strengths of the penalty that ridge regression chooses from, by leaving one row out at a time.
@@ -33,20 +34,21 @@ def answers(train: Any, test: Any, spec: Spec) -> dict[str, np.ndarray]:
     """
     target, kept = targets_of(train), np.flatnonzero(np.asarray(train["label"]) >= 0)
     if target is None or not len(kept):
-        raise DataError("a baseline needs training rows with targets; there are none.")
+        raise DataError(_("a baseline needs training rows with targets; there are none."))
     target = target[kept].astype(np.float64)
     known, asked = _features(train, test, spec, kept)
     constant = np.tile(target.mean(0), (len(test), 1))
-    words = "TF-IDF + " if spec.kind == "text" else ""
     if spec.aim == "labels":
         learnt = constant.copy()
         if known is not None:
             for place in np.flatnonzero((target.min(0) < 0.5) & (target.max(0) > 0.5)):
                 learnt[:, place] = _logistic(known, target[:, place] > 0.5, asked)
-        found = {"share of each label": constant, f"{words}logistic regression": learnt}
+        linear = _("TF-IDF + logistic regression") if spec.kind == "text" else _("logistic regression")
+        found = {"share of each label": constant, linear: learnt}
     else:
         learnt = constant if known is None else _ridge(known, target, asked)
-        found = {"mean": constant, f"{words}ridge regression": learnt}
+        linear = _("TF-IDF + ridge regression") if spec.kind == "text" else _("ridge regression")
+        found = {"mean": constant, linear: learnt}
     return found if spec.aim == "number" else {name: value.astype(np.float32) for name, value in found.items()}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from labkit.base.config import load_file
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.rows import Rows
+from labkit.i18n import _
 from labkit.train.experiment import Experiment
 from labkit.train.inputs import opened
 
@@ -53,7 +54,9 @@ class NGram:
     def __init__(self, vocabulary: int, order: int = ORDER):
         if min(order, vocabulary) < 1:
             raise ConfigError(
-                f"an n-gram model needs an order and a vocabulary of 1 or more, not {order}, {vocabulary}."
+                _("an n-gram model needs an order and a vocabulary of 1 or more, not {order}, {vocabulary}."),
+                order=order,
+                vocabulary=vocabulary,
             )
         self.vocabulary, self.order = vocabulary, order
         self._grams: list[_Grams] = []
@@ -66,7 +69,9 @@ class NGram:
         """
         ids = self._checked(ids)
         if len(ids) < self.order:
-            raise DataError(f"{self.order}-grams need {self.order} tokens or more; there are {len(ids)}.")
+            raise DataError(
+                _("{order}-grams need {order} tokens or more; there are {n_ids}."), order=self.order, n_ids=len(ids)
+            )
         codes, firsts, ends = [], [], [np.zeros(len(ids), np.int64)]  # the empty gram ends everywhere
         for k in range(1, self.order + 1):
             text = ends[-1][:-1] * self.vocabulary + ids[k - 1 :] if k > 1 else ids
@@ -89,7 +94,7 @@ class NGram:
         """The log of the chance of every token after the (up to n - 1) tokens before it, nats, f64[n]."""
         ids = self._checked(ids)
         if not self._grams:
-            raise ConfigError("this n-gram model has counted nothing yet: call fit(ids).")
+            raise ConfigError(_("this n-gram model has counted nothing yet: call fit(ids)."))
         chance = np.full(len(ids), 1 / self.vocabulary)
         before = np.zeros(len(ids), np.int64)  # the gram that ends before each token: the empty one
         for grams in self._grams:
@@ -117,7 +122,10 @@ class NGram:
     def _checked(self, ids: np.ndarray) -> np.ndarray:
         ids = np.asarray(ids, np.int64).reshape(-1)
         if len(ids) and not 0 <= ids.min() <= ids.max() < self.vocabulary:
-            raise DataError(f"tokens from {ids.min()} to {ids.max()} are not all in a vocabulary of {self.vocabulary}.")
+            raise DataError(
+                _("tokens from {lowest} to {highest} are not all in a vocabulary of {vocabulary}."),
+                lowest=ids.min(), highest=ids.max(), vocabulary=self.vocabulary,
+            )  # fmt: skip
         return ids
 
 

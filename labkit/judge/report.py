@@ -12,6 +12,7 @@ import pandas as pd
 from labkit.base.config import checked_seed
 from labkit.base.errors import DataError
 from labkit.base.shown import escape, one_line
+from labkit.i18n import _
 from labkit.judge.intervals import Interval, bootstrap, difference
 from labkit.tasks.metrics import per_class, scores
 
@@ -58,17 +59,23 @@ class Report:
 
     def _check(self, n: int, c: int) -> None:
         if self.probability.shape != (n, c):
-            raise DataError(f"probability has shape {self.probability.shape}; {n} rows of {c} classes need {(n, c)}.")
+            raise DataError(
+                _("probability has shape {shape}; {n} rows of {c} classes need {wanted}."),
+                shape=self.probability.shape, n=n, c=c, wanted=(n, c),
+            )  # fmt: skip
         for name, values in (("texts", self.texts), ("rows", self.rows)):
             if len(values) != n:
-                raise DataError(f"There are {len(values)} {name} for {n} rows of truth.")
+                raise DataError(
+                    _("There are {n_values} {name} for {n} rows of truth."), n_values=len(values), name=name, n=n
+                )
         wrong = ~((np.abs(self.probability.sum(-1) - 1) < 1e-3) & (self.probability >= 0).all(-1))  # true for NaN too
         if wrong.any():
             first = int(wrong.argmax())
             raise DataError(
-                f"{wrong.sum()} of {n} rows of probability are not distributions; the first, row {self.rows[first]}, "
-                f"is {self.probability[first][:5].tolist()}. Pass softmax(logits); NaN means that training diverged."
-            )
+                _("{n_wrong} of {n} rows of probability are not distributions; the first, row {row}, is "
+                  "{values}. Pass softmax(logits); NaN means that training diverged."),
+                n_wrong=wrong.sum(), n=n, row=self.rows[first], values=self.probability[first][:5].tolist(),
+            )  # fmt: skip
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
@@ -169,9 +176,11 @@ class Report:
         )
         if not same:
             raise DataError(
-                f"{name!r} was judged on other rows or classes ({len(other.truth)} rows of {other.split}) than this "
-                f"report ({len(self.truth)} rows of {self.split}): judge both on the same split, with the same `seen`."
-            )
+                _("{name!r} was judged on other rows or classes ({n_other} rows of {other_split}) than this "
+                  "report ({n} rows of {split}): judge both on the same split, with the same `seen`."),
+                name=name, n_other=len(other.truth), other_split=other.split, n=len(self.truth),
+                split=self.split,
+            )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers as JSON values (NaN as None), without the texts: the worst mistakes by their row numbers."""

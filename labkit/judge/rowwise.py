@@ -12,6 +12,7 @@ import pandas as pd
 from labkit.base.config import checked_seed
 from labkit.base.errors import DataError
 from labkit.base.shown import escape, one_line
+from labkit.i18n import _
 from labkit.judge.intervals import Interval
 from labkit.judge.report import BLOCK, columns_of_text, html_table, paragraphs
 
@@ -52,11 +53,19 @@ class RowReport:
         self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
         for what, values in (("truth", self.truth), ("answers", self.answers)):
             if values.shape != (n, len(self.names)):
-                raise DataError(f"{what} has shape {values.shape}; {n} rows of {len(self.names)} need another.")
+                raise DataError(
+                    _("{what} has shape {shape}; {n} rows of {n_names} need another."),
+                    what=what, shape=values.shape, n=n, n_names=len(self.names),
+                )  # fmt: skip
         if len(self.texts) != n or len(self.rows) != n:
-            raise DataError(f"there are {len(self.texts)} texts and {len(self.rows)} row numbers for {n} rows.")
+            raise DataError(
+                _("there are {n_texts} texts and {n_rows} row numbers for {n} rows."),
+                n_texts=len(self.texts), n_rows=len(self.rows), n=n,
+            )  # fmt: skip
         if (wrong := ~np.isfinite(self.answers).all(-1)).any():
-            raise DataError(f"{wrong.sum()} of {n} answers are not finite: the training diverged.")
+            raise DataError(
+                _("{n_wrong} of {n} answers are not finite: the training diverged."), n_wrong=wrong.sum(), n=n
+            )
 
     # --- what a subclass tells --------------------------------------------------------------------------------
 
@@ -139,7 +148,9 @@ class RowReport:
             np.array_equal(getattr(self, part), getattr(other, part)) for part in ("rows", "truth", "counted")
         )
         if not same:
-            raise DataError(f"{name!r} was judged on other rows than this report: judge both on the same split.")
+            raise DataError(
+                _("{name!r} was judged on other rows than this report: judge both on the same split."), name=name
+            )
 
     # --- what is shown ----------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from labkit.base.errors import ConfigError, DataError, nearest
 from labkit.base.shown import escape
+from labkit.i18n import _
 from labkit.judge.report import Report
 
 SCORES = ("f1", "accuracy")
@@ -73,14 +74,22 @@ def right_size(
         DataError: no reports, or reports on other rows.
     """
     if score not in SCORES:
-        raise ConfigError(f"score = {score!r} is not one of {', '.join(SCORES)}.{nearest(score, SCORES)}")
+        raise ConfigError(
+            _("score = {score!r} is not one of {known}.{hint}"),
+            score=score, known=", ".join(SCORES), hint=nearest(score, SCORES),
+        )  # fmt: skip
     if not reports:
-        raise DataError("there are no reports to choose from: give one for each model, by name.")
+        raise DataError(_("there are no reports to choose from: give one for each model, by name."))
     for name in reports:
         if name not in cost:
-            raise ConfigError(f"there is no cost of {name!r}.{nearest(name, cost)} Costs: {', '.join(cost) or 'none'}.")
+            raise ConfigError(
+                _("there is no cost of {name!r}.{hint} Costs: {cost}."),
+                name=name, hint=nearest(name, cost), cost=", ".join(cost) or _("none"),
+            )  # fmt: skip
         if not (math.isfinite(cost[name]) and cost[name] >= 0):
-            raise ConfigError(f"the cost of {name!r} is {cost[name]}; it must be a number of 0 or more.")
+            raise ConfigError(
+                _("the cost of {name!r} is {cost}; it must be a number of 0 or more."), name=name, cost=cost[name]
+            )
     best = max(reports, key=lambda name: (reports[name].scores[score], -cost[name]))
     gains = reports[best].compare({name: report for name, report in reports.items() if name != best})
     lines = {}

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from labkit.base.errors import DataError
+from labkit.i18n import _
 from labkit.judge.report import Report
 
 _MOST = 50  # groups that get a row
@@ -41,7 +42,7 @@ def slices(report: Report, groups: Sequence[Any]) -> pd.DataFrame:
         DataError: there are not as many groups as rows.
     """
     if len(groups) != len(report.truth):
-        raise DataError(f"{len(groups)} groups for {len(report.truth)} rows.")
+        raise DataError(_("{n_groups} groups for {n_truth} rows."), n_groups=len(groups), n_truth=len(report.truth))
     names = np.asarray(["" if group is None else str(group) for group in groups], object)
     found, counts = np.unique(names[report.counted].astype(str), return_counts=True)
     lines = {}

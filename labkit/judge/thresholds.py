@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.base.errors import DataError, nearest
+from labkit.i18n import _
 from labkit.judge.report import Report
 
 _SCORES = ("precision", "recall", "f1")
@@ -37,9 +38,17 @@ class Thresholds:
     def __init__(self, score: Any, positive: Any, name: str = "") -> None:
         score, positive = np.asarray(score, np.float64), np.asarray(positive, bool)
         if score.shape != positive.shape or score.ndim != 1:
-            raise DataError(f"score has shape {score.shape} and positive {positive.shape}; both are [rows].")
+            raise DataError(
+                _("score has shape {shape} and positive {other_shape}; both are [rows]."),
+                shape=score.shape,
+                other_shape=positive.shape,
+            )
         if not len(score) or np.isnan(score).any():
-            raise DataError(f"{len(score)} rows, {int(np.isnan(score).sum())} of them without a score: nothing to cut.")
+            raise DataError(
+                _("{n_score} rows, {n_missing} of them without a score: nothing to cut."),
+                n_score=len(score),
+                n_missing=int(np.isnan(score).sum()),
+            )
         self.name = name
         order = np.argsort(-score, kind="stable")
         score, found = score[order], positive[order]
@@ -54,7 +63,7 @@ class Thresholds:
     def of(cls, report: Report, name: str) -> Self:
         """The thresholds on the probability of class ``name``, over the rows that count in ``report``."""
         if name not in report.classes:
-            raise DataError(f"there is no class {name!r}.{nearest(name, report.classes)}")
+            raise DataError(_("there is no class {name!r}.{hint}"), name=name, hint=nearest(name, report.classes))
         number, kept = report.classes.index(name), report.counted
         return cls(report.probability[kept, number], report.truth[kept] == number, name)
 
@@ -114,7 +123,10 @@ class Thresholds:
     def best(self, score: str = "f1") -> float:
         """The threshold with the best ``score``, the highest of equals. Choose it on validation, never on test."""
         if score not in _SCORES:
-            raise DataError(f"there is no score {score!r}.{nearest(score, _SCORES)} There are {', '.join(_SCORES)}.")
+            raise DataError(
+                _("there is no score {score!r}.{hint} There are {known}."),
+                score=score, hint=nearest(score, _SCORES), known=", ".join(_SCORES),
+            )  # fmt: skip
         return float(self.threshold[int(np.nanargmax(getattr(self, score)))]) if self.positives else float("nan")
 
     def table(self) -> pd.DataFrame:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from labkit.base.registry import Registry
+from labkit.i18n import _
 
 models = Registry(
-    "architecture",
+    _("architecture"),
     {
         "bert": "labkit.models.bert:BertConfig",
         "textcnn": "labkit.models.textcnn:TextCnnConfig",

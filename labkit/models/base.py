@@ -19,6 +19,7 @@ from flax import nnx
 
 from labkit.base.config import Config
 from labkit.base.errors import WeightsError
+from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.parts import Rates
 
@@ -220,7 +221,7 @@ class ModelConfig(Config, ABC):
         """
         if (folder := folder or self.folder()) is None:
             raise WeightsError(
-                f"this {type(self).__name__} names no weights: set weights=, or give load(model, folder)."
+                _("this {type} names no weights: set weights=, or give load(model, folder)."), type=type(self).__name__
             )
         return self._load(model, Path(folder))
 

@@ -21,6 +21,7 @@ from flax import nnx
 from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.i18n import _
 from labkit.models import bert_layouts, parts, sentence, weights
 from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
 from labkit.models.bert_layouts import FOREIGN, LAYOUTS
@@ -106,32 +107,34 @@ class BertConfig(PublishedConfig):
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = tuple(FOREIGN)
     BROUGHT: ClassVar[tuple[str, ...]] = ("pooling", "layout")
 
-    preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
-    weights: str = option(help="pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
+    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
+    weights: str = option(help=_("pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones"))
     vocab_size: int | None = option(
-        None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
+        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
     )
-    width: int = option(help="width of the hidden states", low=1, high=1_000_000)
-    depth: int = option(help="number of layers", low=1, high=10_000)
-    heads: int = option(help="attention heads in each layer", low=1, high=10_000)
-    mlp_width: int = option(help="width of the feed-forward part", low=1, high=10_000_000)
-    max_length: int = option(help="longest text, in tokens", low=1, high=10_000_000)
-    types: int = option(help="kinds of segments (first and second text); distilbert has 0", low=0, high=10_000)
-    dropout: float = option(help="share of hidden values dropped while training", low=0.0, high=0.9)
-    attention_dropout: float = option(help="share of attention dropped while training", low=0.0, high=0.9)
-    norm_eps: float = option(help="added to the variance in layer normalisation", low=0.0, high=0.1)
-    activation: str = option(help="non-linearity of the feed-forward part", choices=tuple(parts.ACTIVATIONS))
+    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
+    depth: int = option(help=_("number of layers"), low=1, high=10_000)
+    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
+    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
+    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
+    types: int = option(help=_("kinds of segments (first and second text); distilbert has 0"), low=0, high=10_000)
+    dropout: float = option(help=_("share of hidden values dropped while training"), low=0.0, high=0.9)
+    attention_dropout: float = option(help=_("share of attention dropped while training"), low=0.0, high=0.9)
+    norm_eps: float = option(help=_("added to the variance in layer normalisation"), low=0.0, high=0.1)
+    activation: str = option(help=_("non-linearity of the feed-forward part"), choices=tuple(parts.ACTIVATIONS))
     pooling: str = option(
-        help="vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; "
-        "auto: cls below a head, else what the weights' folder says",
+        help=_(
+            "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; "
+            "auto: cls below a head, else what the weights' folder says"
+        ),
         choices=("auto", *bert_layouts.POOLINGS),
     )
-    layout: str = option(help="family whose files it is read from and saved as", choices=tuple(LAYOUTS))
-    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+    layout: str = option(help=_("family whose files it is read from and saved as"), choices=tuple(LAYOUTS))
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
     unroll: int = option(
-        1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1, high=10_000
+        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
     )
-    remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
+    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
 
     @classmethod
     def usual(cls, known: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -148,15 +151,22 @@ class BertConfig(PublishedConfig):
         files of the layout cannot hold."""
         super().check()
         if self.width % self.heads:
-            raise ConfigError(f"BertConfig.width = {self.width} is not a multiple of heads = {self.heads}.")
+            raise ConfigError(
+                _("BertConfig.width = {width} is not a multiple of heads = {heads}."),
+                width=self.width,
+                heads=self.heads,
+            )
         for name, value in LAYOUTS[self.layout].fixed.items():
             if (own := getattr(self, name)) != value:
                 raise ConfigError(
-                    f"BertConfig.{name} = {own!r}, but layout {self.layout!r} always has {value!r}: leave {name} out, "
-                    "or take another layout."
-                )
+                    _("BertConfig.{name} = {own!r}, but layout {layout!r} always has {value!r}: leave {name} "
+                      "out, or take another layout."),
+                    name=name, own=own, layout=self.layout, value=value,
+                )  # fmt: skip
         if not self.types and "types" not in LAYOUTS[self.layout].fixed:
-            raise ConfigError(f"BertConfig.types = 0, but layout {self.layout!r} has at least 1 kind of segments.")
+            raise ConfigError(
+                _("BertConfig.types = 0, but layout {layout!r} has at least 1 kind of segments."), layout=self.layout
+            )
 
     @property
     def pooled_by(self) -> str:
@@ -184,9 +194,11 @@ class BertConfig(PublishedConfig):
         modules = sentence.read(self.folder()) if vectors and self.weights else None
         if modules is not None and modules.pooling not in [(how,) for how in bert_layouts.POOLINGS]:
             raise WeightsError(
-                f"{self.weights} pools by {' and '.join(modules.pooling)}; training pools by one of "
-                f"{', '.join(bert_layouts.POOLINGS)}: set pooling to one of them. lk.Embedder reads such a folder."
-            )
+                _("{weights} pools by {pooling}; training pools by one of {known}: set pooling to one of "
+                  "them. lk.Embedder reads such a folder."),
+                weights=self.weights, pooling=" and ".join(modules.pooling),
+                known=", ".join(bert_layouts.POOLINGS),
+            )  # fmt: skip
         pooling = modules.pooling[0] if modules else "mean" if vectors else "cls"
         return dataclasses.replace(self, pooling=pooling)
 
@@ -299,7 +311,9 @@ class BertConfig(PublishedConfig):
         modules = sentence.read(folder)
         heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
         if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
-            raise WeightsError(f"{folder} holds no head on vectors of width {self.width} (2_Dense).")
+            raise WeightsError(
+                _("{folder} holds no head on vectors of width {width} (2_Dense)."), folder=folder, width=self.width
+            )
         return heads[0].kernel, heads[0].bias
 
     def save_embedder(
@@ -428,9 +442,10 @@ class Bert(nnx.Module):
         longest = self.config.max_length
         if segments is None and (length := ids.shape[1]) > longest:
             raise ConfigError(
-                f"rows of {length} tokens are longer than max_length = {longest}, the positions this BERT "
-                f"has. Cut the texts to {longest} tokens when encoding them."
-            )
+                _("rows of {length} tokens are longer than max_length = {longest}, the positions this BERT "
+                  "has. Cut the texts to {longest} tokens when encoding them."),
+                length=length, longest=longest,
+            )  # fmt: skip
         types = jnp.zeros_like(ids) if types is None else types
         first, rest = (None, None) if key is None else jax.random.split(key)
         x = self.embeddings(ids, types, first, None if segments is None else segments.position)

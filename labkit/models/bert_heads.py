@@ -14,6 +14,7 @@ from flax import nnx
 
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Float
+from labkit.i18n import _
 from labkit.models import parts, weights
 from labkit.models.bert_layouts import LAYOUTS, dense, norm
 
@@ -104,9 +105,10 @@ class PretrainingHeads(nnx.Module):
         """
         if self.layout != "bert":
             raise ConfigError(
-                f"layout {self.layout!r} has no head for the next sentence: RoBERTa and DistilBERT were trained "
-                "without. Set next_sentence = False, or take layout 'bert'."
-            )
+                _("layout {layout!r} has no head for the next sentence: RoBERTa and DistilBERT were trained "
+                  "without. Set next_sentence = False, or take layout 'bert'."),
+                layout=self.layout,
+            )  # fmt: skip
         return self.follows(pooled).astype(jnp.float32)
 
 
@@ -156,7 +158,8 @@ def load(heads: PretrainingHeads, source: weights.Tensors | str | Path) -> weigh
     word = next((name for name in (LAYOUTS[heads.layout].prefix + words, words) if name in names), None)
     if word and own in names and not np.array_equal(tensors[own], tensors[word]):
         raise WeightsError(
-            f"{own} in {tensors.folder} differs from {word}: this head has a table of words of its own. Supported: "
-            "heads that share the encoder's (tie_word_embeddings)."
-        )
+            _("{own} in {folder} differs from {word}: this head has a table of words of its own. Supported: "
+              "heads that share the encoder's (tie_word_embeddings)."),
+            own=own, folder=tensors.folder, word=word,
+        )  # fmt: skip
     return weights.load_into(heads, tensors.folder, TABLES[heads.layout])

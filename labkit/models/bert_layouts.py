@@ -28,6 +28,7 @@ import numpy as np
 
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Float
+from labkit.i18n import _
 from labkit.models import foreign, sentence, weights
 
 # Field → key of config.json, as BERT and RoBERTa have it.
@@ -251,15 +252,25 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     path = folder / "config.json"
     config = foreign.settings_of(path)
     if not isinstance(kind := config.get("model_type"), str) or kind not in LAYOUTS:
-        raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, LAYOUTS))}.")
+        raise WeightsError(
+            _("{folder} holds a model of type {kind!r}; supported here: {known}."),
+            folder=folder, kind=kind, known=", ".join(map(repr, LAYOUTS)),
+        )  # fmt: skip
     layout = LAYOUTS[kind]
     if (positions := config.get("position_embedding_type", "absolute")) != "absolute":
-        raise WeightsError(f"{folder} has {positions!r} positions; supported: 'absolute'.")
+        raise WeightsError(
+            _("{folder} has {positions!r} positions; supported: 'absolute'."), folder=folder, positions=positions
+        )
     if config.get("is_decoder") or config.get("add_cross_attention"):
-        raise WeightsError(f"{folder} holds a decoder (is_decoder or add_cross_attention); supported: encoders.")
+        raise WeightsError(
+            _("{folder} holds a decoder (is_decoder or add_cross_attention); supported: encoders."), folder=folder
+        )
     act = config.get(layout.foreign["activation"], "gelu")
     if not isinstance(act, str) or act not in HIDDEN_ACTS:
-        raise WeightsError(f"{folder} has activation {act!r}; supported: {', '.join(HIDDEN_ACTS)}.")
+        raise WeightsError(
+            _("{folder} has activation {act!r}; supported: {known}."),
+            folder=folder, act=act, known=", ".join(HIDDEN_ACTS),
+        )  # fmt: skip
     sizes = {name: config[key] for name, key in layout.foreign.items() if key in config}
     sizes["activation"] = HIDDEN_ACTS[act]
     numbers = {name: value for name, value in sizes.items() if name != "activation"}
@@ -292,7 +303,9 @@ def first_position(layout: Layout, config: Mapping[str, Any]) -> int:
     if not layout.unused:
         return 0
     if type(pad := config.get("pad_token_id", layout.unused - 1)) is not int or pad < 0:
-        raise WeightsError(f"config.json: pad_token_id = {pad!r}; positions are counted from it: expected a number.")
+        raise WeightsError(
+            _("config.json: pad_token_id = {pad!r}; positions are counted from it: expected a number."), pad=pad
+        )
     return pad + 1
 
 
@@ -329,9 +342,10 @@ def head_tensors(
     """
     if config.pooled_by != "cls":
         raise ConfigError(
-            f"transformers has no {LAYOUTS[config.layout].classes}ForSequenceClassification with pooling = "
-            f"{config.pooling!r}; save_classifier writes such a head as a folder of sentence-transformers."
-        )
+            _("transformers has no {classes}ForSequenceClassification with pooling = {pooling!r}; "
+              "save_classifier writes such a head as a folder of sentence-transformers."),
+            classes=LAYOUTS[config.layout].classes, pooling=config.pooling,
+        )  # fmt: skip
     layout = LAYOUTS[config.layout]
     name = layout.output
     tensors = {f"{name}.weight": np.ascontiguousarray(np.asarray(kernel).T), f"{name}.bias": np.asarray(bias)}
@@ -347,15 +361,17 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
     name = LAYOUTS[config.layout].output
     if lacking := [each for each in (f"{name}.weight", f"{name}.bias") if each not in tensors]:
         raise WeightsError(
-            f"the file has no {' and no '.join(lacking)}: it holds no classifier of layout {config.layout!r}. "
-            "Train a head, or give the layout that it was saved with."
-        )
+            _("the file has no {lacking}: it holds no classifier of layout {layout!r}. Train a head, or give "
+              "the layout that it was saved with."),
+            lacking=" and no ".join(lacking), layout=config.layout,
+        )  # fmt: skip
     kernel, bias = (np.asarray(tensors[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
     for part, array in (("weight", kernel), ("bias", bias)):
         weights.check_values(array, f"{name}.{part}", getattr(tensors, "folder", Path("the file")), weights.UNITS)
     if bias.ndim != 1 or kernel.shape != (len(bias), config.width):
         raise WeightsError(
-            f"{name}.weight {list(kernel.shape)} and {name}.bias {list(bias.shape)} are no classifier of vectors of "
-            f"width {config.width}: expected [c, {config.width}] and [c]."
-        )
+            _("{name}.weight {kernel} and {name}.bias {bias} are no classifier of vectors of width {width}: "
+              "expected [c, {width}] and [c]."),
+            name=name, kernel=list(kernel.shape), bias=list(bias.shape), width=config.width,
+        )  # fmt: skip
     return kernel.T, bias

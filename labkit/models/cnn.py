@@ -15,6 +15,7 @@ from jaxtyping import Num
 from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
+from labkit.i18n import _
 from labkit.models import conv, norms, parts, residual
 from labkit.models.base import Modality, ModelConfig, Part
 from labkit.models.conv import ACTIVATIONS, Pooled
@@ -83,39 +84,43 @@ class CnnConfig(ModelConfig):
         "norm": lambda known: "batch" if known["blocks"] else "none",
     }
 
-    preset: str = option("", "named size", choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(help="channels of every stage", high=1_000_000)
+    preset: str = option("", _("named size"), choices=("", *PRESETS))
+    widths: tuple[int, ...] = option(help=_("channels of every stage"), high=1_000_000)
     blocks: tuple[int, ...] = option(
-        help="residual blocks in every stage; none: one convolution and a pool a stage", high=10_000
+        help=_("residual blocks in every stage; none: one convolution and a pool a stage"), high=10_000
     )
     dense: tuple[int, ...] = option(
-        help="width of the dense layers that follow; none: the mean over the pixels", high=1_000_000
+        help=_("width of the dense layers that follow; none: the mean over the pixels"), high=1_000_000
     )
-    kernel: int = option(help="side of the convolutions' kernels, in pixels", low=1, high=1_000)
-    padding: str = option(help="SAME keeps the size of a picture, VALID cuts its edge", choices=("SAME", "VALID"))
-    norm: str = option(help="normalise after every convolution: by the batch, or in groups", choices=norms.KINDS)
-    activation: str = option(help="non-linearity after every layer", choices=tuple(ACTIVATIONS))
-    pooling: str = option(help="what a pool keeps of four pixels", choices=tuple(conv.POOLS))
+    kernel: int = option(help=_("side of the convolutions' kernels, in pixels"), low=1, high=1_000)
+    padding: str = option(help=_("SAME keeps the size of a picture, VALID cuts its edge"), choices=("SAME", "VALID"))
+    norm: str = option(help=_("normalise after every convolution: by the batch, or in groups"), choices=norms.KINDS)
+    activation: str = option(help=_("non-linearity after every layer"), choices=tuple(ACTIVATIONS))
+    pooling: str = option(help=_("what a pool keeps of four pixels"), choices=tuple(conv.POOLS))
     stem: str = option(
-        help="start of a residual network: large is 7 x 7 and a pool, each halving the picture", choices=residual.STEMS
+        help=_("start of a residual network: large is 7 x 7 and a pool, each halving the picture"),
+        choices=residual.STEMS,
     )
     halving: str = option(
-        help="what halves a picture between residual stages: a block of stride 2 whose shortcut is padded with zeros "
-        "or projected, or a convolution and a pool",
+        help=_(
+            "what halves a picture between residual stages: a block of stride 2 whose shortcut is padded with zeros "
+            "or projected, or a convolution and a pool"
+        ),
         choices=residual.HALVINGS,
     )
-    dropout: float = option(help="share of the dense layers' values dropped while training", low=0.0, high=0.9)
-    input_shape: tuple[int, ...] | None = option(None, "(height, width, channels); left out, that of the data")
-    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+    dropout: float = option(help=_("share of the dense layers' values dropped while training"), low=0.0, high=0.9)
+    input_shape: tuple[int, ...] | None = option(None, _("(height, width, channels); left out, that of the data"))
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range, and for blocks that do not fit the widths."""
         super().check()
         if not self.widths or min(*self.widths, *self.dense, 1) < 1:
             raise ConfigError(
-                f"CnnConfig.widths = {self.widths!r} and dense = {self.dense!r} must be at least 1 each, and widths "
-                "must not be empty."
-            )
+                _("CnnConfig.widths = {widths!r} and dense = {dense!r} must be at least 1 each, and widths "
+                  "must not be empty."),
+                widths=self.widths, dense=self.dense,
+            )  # fmt: skip
         if self.blocks:
             self._check_blocks()
 
@@ -123,19 +128,22 @@ class CnnConfig(ModelConfig):
         least = [int(self.halving != "pool" and number > 0) for number in range(len(self.widths))]
         if len(self.blocks) != len(self.widths) or any(map(int.__lt__, self.blocks, least)):
             raise ConfigError(
-                f"CnnConfig.blocks = {self.blocks!r} must hold a number for each of the widths {self.widths!r}: at "
-                f"least {', '.join(map(str, least))} with halving = {self.halving!r}."
-            )
+                _("CnnConfig.blocks = {blocks!r} must hold a number for each of the widths {widths!r}: at "
+                  "least {least} with halving = {halving!r}."),
+                blocks=self.blocks, widths=self.widths, least=", ".join(map(str, least)), halving=self.halving,
+            )  # fmt: skip
         if self.kernel % 2 == 0 or self.padding != "SAME":
             raise ConfigError(
-                f"CnnConfig.kernel = {self.kernel} with padding = {self.padding!r} changes the size of a picture, but "
-                "a residual block adds what goes in to what comes out. Take an odd kernel and padding SAME."
-            )
+                _("CnnConfig.kernel = {kernel} with padding = {padding!r} changes the size of a picture, but "
+                  "a residual block adds what goes in to what comes out. Take an odd kernel and padding SAME."),
+                kernel=self.kernel, padding=self.padding,
+            )  # fmt: skip
         if self.halving == "pad" and list(self.widths) != sorted(self.widths):
             raise ConfigError(
-                f"CnnConfig.widths = {self.widths!r} become narrower, but halving = 'pad' can only add channels. "
-                "Take 'project'."
-            )
+                _("CnnConfig.widths = {widths!r} become narrower, but halving = 'pad' can only add channels. "
+                  "Take 'project'."),
+                widths=self.widths,
+            )  # fmt: skip
 
     @property
     def depth(self) -> int:
@@ -161,16 +169,18 @@ class CnnConfig(ModelConfig):
         """Height and width of what the last stage gives. Raises :class:`ConfigError` where a stage has too little."""
         shape = conv.known_shape(self, 3, "(height, width, channels)")
         high, wide = shape[:2]
-        for _ in () if self.blocks else self.widths:
+        for _unused in () if self.blocks else self.widths:
             cut = self.kernel - 1 if self.padding == "VALID" else 0
             high, wide = (high - cut) // 2, (wide - cut) // 2
         if self.blocks:
             high, wide = residual.sides(self, high, wide)
         if min(high, wide) < 1:
             raise ConfigError(
-                f"pictures of {shape[0]} x {shape[1]} pixels are too small for {len(self.widths)} stages with kernels "
-                f"of {self.kernel} and padding {self.padding}. Enlarge them, or take fewer stages."
-            )
+                _("pictures of {height} x {width} pixels are too small for {n_widths} stages with kernels of "
+                  "{kernel} and padding {padding}. Enlarge them, or take fewer stages."),
+                height=shape[0], width=shape[1], n_widths=len(self.widths), kernel=self.kernel,
+                padding=self.padding,
+            )  # fmt: skip
         return high, wide
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Num
 
 from labkit.base.errors import ConfigError, nearest
 from labkit.base.shapes import Array, Float
+from labkit.i18n import _
 from labkit.models import parts
 from labkit.models.parts import compute_dtype
 
@@ -75,9 +76,10 @@ def convolve(
     out = [(side + before + after - size) // stride + 1 for side, size, stride, (before, after) in sides]
     if min(out) < 1:
         raise ConfigError(
-            f"a picture of {x.shape[1]} x {x.shape[2]} pixels is too small for a kernel of {kernel.shape[0]} x "
-            f"{kernel.shape[1]} without padding. Take larger pictures, or fewer stages."
-        )
+            _("a picture of {height} x {width} pixels is too small for a kernel of {kernel_height} x "
+              "{kernel_width} without padding. Take larger pictures, or fewer stages."),
+            height=x.shape[1], width=x.shape[2], kernel_height=kernel.shape[0], kernel_width=kernel.shape[1],
+        )  # fmt: skip
     if jax.default_backend() == "cpu":
         places = tuple(_places(x.shape[1:3], kernel.shape[:2], strides, pads, out))
         if mixed and _pays(x.shape, kernel.shape, out):
@@ -371,12 +373,17 @@ def known_shape(config: Any, axes: int, of: str) -> tuple[int, ...]:
     """
     shape, name = config.input_shape, type(config).__name__
     if shape is None:
-        raise ConfigError(f"{name}.input_shape is not known yet. Give that of one example: {of}.")
+        raise ConfigError(_("{name}.input_shape is not known yet. Give that of one example: {of}."), name=name, of=of)
     if len(shape) != axes or min(shape) < 1:
-        raise ConfigError(f"{name}.input_shape = {shape!r} is not the shape of one example: {of}.")
+        raise ConfigError(
+            _("{name}.input_shape = {shape!r} is not the shape of one example: {of}."), name=name, shape=shape, of=of
+        )
     return tuple(shape)
 
 
 def _check_padding(padding: str) -> None:
     if padding not in PADDINGS:
-        raise ConfigError(f"padding = {padding!r} is not one of {', '.join(PADDINGS)}.{nearest(padding, PADDINGS)}")
+        raise ConfigError(
+            _("padding = {padding!r} is not one of {known}.{hint}"),
+            padding=padding, known=", ".join(PADDINGS), hint=nearest(padding, PADDINGS),
+        )  # fmt: skip

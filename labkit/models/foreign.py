@@ -10,6 +10,7 @@ from typing import Any
 
 from labkit.base.errors import WeightsError
 from labkit.base.guard import safetensors_header, small_text
+from labkit.i18n import _
 
 #: Field of a model's config → smallest and largest plausible value in a ``config.json``. The largest published models
 #: are well below: 262,144 tokens, 126 layers, width 16,384.
@@ -42,9 +43,11 @@ def settings_of(path: Path) -> dict[str, Any]:
     except WeightsError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}). Give a folder in the Hugging Face layout.") from None
+        raise WeightsError(
+            _("{path} cannot be read ({error}). Give a folder in the Hugging Face layout."), path=path, error=error
+        ) from None
     if not isinstance(value, dict):
-        raise WeightsError(f"{path} holds a {type(value).__name__}, not a table of settings.")
+        raise WeightsError(_("{path} holds a {type}, not a table of settings."), path=path, type=type(value).__name__)
     return value
 
 
@@ -62,22 +65,24 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -
     for name, value in sizes.items():
         key = keys.get(name, name)
         if type(value) not in (int, float, bool) or (type(value) is float and not math.isfinite(value)):
-            raise WeightsError(f"{path}: {key} = {shown(value)}; expected numbers.")
+            raise WeightsError(_("{path}: {key} = {value}; expected numbers."), path=path, key=key, value=shown(value))
         low, high = RANGES.get(name, (-math.inf, math.inf))
         if name in RANGES and (type(value) is not int or not low <= value <= high):
             raise WeightsError(
-                f"{path}: {key} = {shown(value)}; expected a whole number from {low} to {high:,}. Fetch or copy the "
-                "folder again."
-            )
+                _("{path}: {key} = {value}; expected a whole number from {low} to {high:,}. Fetch or copy the "
+                  "folder again."),
+                path=path, key=key, value=shown(value), low=low, high=high,
+            )  # fmt: skip
     stored, claimed = stored_in(path.parent), _claimed(sizes)
     if stored is not None and claimed > max(SLACK * stored, FREE):
         largest = max((name for name in sizes if name in RANGES), key=lambda name: sizes[name])
         depths = {name: sizes[name] for name in ("depth", "encoder_depth", "decoder_depth") if name in sizes}
         named = ", ".join(f"{keys.get(name, name)} = {sizes[name]:,}" for name in dict.fromkeys([largest, *depths]))
         raise WeightsError(
-            f"{path} claims {claimed:,} parameters or more ({named}), but the weights beside it hold {stored:,}. "
-            "Fetch or copy the folder again."
-        )
+            _("{path} claims {claimed:,} parameters or more ({named}), but the weights beside it hold "
+              "{stored:,}. Fetch or copy the folder again."),
+            path=path, claimed=claimed, named=named, stored=stored,
+        )  # fmt: skip
 
 
 def shown(value: Any) -> str:

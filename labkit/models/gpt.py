@@ -22,6 +22,7 @@ from flax import nnx
 from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.i18n import _
 from labkit.models import gpt_layout as layout
 from labkit.models import parts, weights
 from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
@@ -99,27 +100,29 @@ class GptConfig(PublishedConfig):
     DERIVED_FROM: ClassVar[tuple[str, ...]] = ("width", "heads")
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = layout.FIELDS
 
-    preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
-    weights: str = option(help="pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones")
-    family: str = option(help="GPT-2's layers, or those of today's open models", choices=("gpt2", "llama"))
+    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
+    weights: str = option(help=_("pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones"))
+    family: str = option(help=_("GPT-2's layers, or those of today's open models"), choices=("gpt2", "llama"))
     vocab_size: int | None = option(
-        None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
+        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
     )
-    width: int = option(help="width of the hidden states", low=1, high=1_000_000)
-    depth: int = option(help="number of layers", low=1, high=10_000)
-    heads: int = option(help="attention heads in each layer", low=1, high=10_000)
-    kv_heads: int = option(help="llama: heads of keys and values, each shared by a group of heads", low=1, high=10_000)
-    mlp_width: int = option(help="width of the feed-forward part", low=1, high=10_000_000)
-    max_length: int = option(help="longest text, in tokens", low=1, high=10_000_000)
-    dropout: float = option(help="share of values dropped while training", low=0.0, high=0.9)
-    norm_eps: float = option(help="added to the variance in normalisation", low=0.0, high=0.1)
-    rope_base: float = option(help="llama: base of the wavelengths of rotary positions", low=1.0)
-    tied: bool = option(help="the output's table is that of the input")
-    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
+    depth: int = option(help=_("number of layers"), low=1, high=10_000)
+    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
+    kv_heads: int = option(
+        help=_("llama: heads of keys and values, each shared by a group of heads"), low=1, high=10_000
+    )
+    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
+    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
+    dropout: float = option(help=_("share of values dropped while training"), low=0.0, high=0.9)
+    norm_eps: float = option(help=_("added to the variance in normalisation"), low=0.0, high=0.1)
+    rope_base: float = option(help=_("llama: base of the wavelengths of rotary positions"), low=1.0)
+    tied: bool = option(help=_("the output's table is that of the input"))
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
     unroll: int = option(
-        1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1, high=10_000
+        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
     )
-    remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
+    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
@@ -130,13 +133,21 @@ class GptConfig(PublishedConfig):
         """Raise :class:`ConfigError` for a value out of range, and for numbers of heads that do not fit."""
         super().check()
         if self.width % self.heads:
-            raise ConfigError(f"GptConfig.width = {self.width} is not a multiple of heads = {self.heads}.")
+            raise ConfigError(
+                _("GptConfig.width = {width} is not a multiple of heads = {heads}."), width=self.width, heads=self.heads
+            )
         if self.heads % self.kv_heads:
-            raise ConfigError(f"GptConfig.heads = {self.heads} is not a multiple of kv_heads = {self.kv_heads}.")
+            raise ConfigError(
+                _("GptConfig.heads = {heads} is not a multiple of kv_heads = {kv_heads}."),
+                heads=self.heads,
+                kv_heads=self.kv_heads,
+            )
         if self.family == "gpt2" and (self.kv_heads != self.heads or not self.tied):
-            raise ConfigError("GptConfig: kv_heads below heads, and tied = false, are for family = 'llama'.")
+            raise ConfigError(_("GptConfig: kv_heads below heads, and tied = false, are for family = 'llama'."))
         if self.family == "llama" and (self.width // self.heads) % 2:
-            raise ConfigError(f"GptConfig: heads of {self.width // self.heads} are odd; rotary positions turn pairs.")
+            raise ConfigError(
+                _("GptConfig: heads of {width} are odd; rotary positions turn pairs."), width=self.width // self.heads
+            )
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
         """A model with fresh parameters: truncated normal (:func:`parts.spread`), what is added to the sum of layers
@@ -200,7 +211,7 @@ class GptConfig(PublishedConfig):
         """
         tensors = weights.Tensors(folder)
         if "score.weight" not in tensors:
-            raise WeightsError(f"{folder} has no score.weight: it holds no classifier. Train a head.")
+            raise WeightsError(_("{folder} has no score.weight: it holds no classifier. Train a head."), folder=folder)
         kernel = np.asarray(tensors.checked("score.weight", weights.UNITS), np.float32).T
         if "score.bias" not in tensors:
             return kernel, None
@@ -378,6 +389,7 @@ class Gpt(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                f"rows of {length} tokens are longer than max_length = {longest}, the positions this GPT has. Cut the "
-                f"texts to {longest} tokens when encoding them."
-            )
+                _("rows of {length} tokens are longer than max_length = {longest}, the positions this GPT "
+                  "has. Cut the texts to {longest} tokens when encoding them."),
+                length=length, longest=longest,
+            )  # fmt: skip

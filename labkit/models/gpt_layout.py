@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.base.errors import WeightsError
+from labkit.i18n import _
 from labkit.models import foreign, weights
 
 # Family → field → key of config.json.
@@ -61,19 +62,27 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "config.json"
     config = foreign.settings_of(path)
     if not isinstance(kind := config.get("model_type"), str) or kind not in FOREIGN:
-        raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, FOREIGN))}.")
+        raise WeightsError(
+            _("{folder} holds a model of type {kind!r}; supported here: {known}."),
+            folder=folder, kind=kind, known=", ".join(map(repr, FOREIGN)),
+        )  # fmt: skip
     for key, (absent, allowed) in REQUIRED[kind].items():
         if (said := config.get(key, absent)) not in allowed:
-            raise WeightsError(f"{path}: {key} = {said!r}; supported: {', '.join(map(repr, allowed))}.")
+            raise WeightsError(
+                _("{path}: {key} = {said!r}; supported: {allowed}."),
+                path=path, key=key, said=said, allowed=", ".join(map(repr, allowed)),
+            )  # fmt: skip
     names = FOREIGN[kind]
     # Newer readers write the base of the rotary positions into a table of its own.
     rope = config.get("rope_parameters") or {}
     if not isinstance(rope, dict):
-        raise WeightsError(f"{path}: rope_parameters = {foreign.shown(rope)}; expected a table.")
+        raise WeightsError(
+            _("{path}: rope_parameters = {rope}; expected a table."), path=path, rope=foreign.shown(rope)
+        )
     config = {**config, **{key: value for key, value in rope.items() if key == "rope_theta"}}
     turning = rope.get("rope_type", "default")
     if turning != "default":
-        raise WeightsError(f"{path}: rope_type = {turning!r}; supported: 'default'.")
+        raise WeightsError(_("{path}: rope_type = {turning!r}; supported: 'default'."), path=path, turning=turning)
     sizes = {name: config[key] for name, key in names.items() if config.get(key) is not None}
     if kind == "gpt2" and config.get("n_inner") is not None:
         sizes["mlp_width"] = config["n_inner"]
@@ -81,7 +90,9 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     size = config.get("head_dim")
     if size is not None and (type(size) is not int or size * sizes.get("heads", 1) != sizes.get("width")):
         raise WeightsError(
-            f"{path}: head_dim = {foreign.shown(size)} times the heads is not the width; labkit needs it to be."
+            _("{path}: head_dim = {head_dim} times the heads is not the width; labkit needs it to be."),
+            path=path,
+            head_dim=foreign.shown(size),
         )
     usual = {"tied": False, "rope_base": 10000.0, "dropout": 0.0} if kind == "llama" else {}
     return {"family": kind, **usual, **sizes}

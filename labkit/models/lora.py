@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from labkit.base.errors import ConfigError
+from labkit.i18n import _
 from labkit.models.parts import ADDED, Linear
 
 
@@ -35,12 +36,19 @@ def add(module: nnx.Module, rank: int, alpha: float, targets: Sequence[str], rng
     chosen = [name for name in linear if any(fnmatch.fnmatch(name, pattern) for pattern in targets)]
     if not chosen:
         known = ", ".join(linear) or "none"
-        raise ConfigError(f"lora_targets = {tuple(targets)!r} match no linear layer. There are: {known}.")
+        raise ConfigError(
+            _("lora_targets = {targets!r} match no linear layer. There are: {known}."),
+            targets=tuple(targets),
+            known=known,
+        )
     for name in chosen:
         layer = linear[name]
         *lead, n, m = layer.kernel.shape
         if rank > min(n, m):
-            raise ConfigError(f"lora_rank = {rank} is more than {name} [{n}, {m}] allows; at most {min(n, m)}.")
+            raise ConfigError(
+                _("lora_rank = {rank} is more than {name} [{n}, {m}] allows; at most {most}."),
+                rank=rank, name=name, n=n, m=m, most=min(n, m),
+            )  # fmt: skip
         bound = n**-0.5
         layer.lora_a = nnx.Param(jax.random.uniform(rngs.params(), (*lead, n, rank), jnp.float32, -bound, bound))
         layer.lora_b = nnx.Param(jnp.zeros((*lead, rank, m), jnp.float32))

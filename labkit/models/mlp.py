@@ -16,6 +16,7 @@ from jaxtyping import Num
 from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, PRNGKeyArray
+from labkit.i18n import _
 from labkit.models import conv, parts
 from labkit.models.base import Modality, ModelConfig, Part
 from labkit.models.conv import Pooled
@@ -47,18 +48,18 @@ class MlpConfig(ModelConfig):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
 
-    preset: str = option("", "named size", choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(help="width of every layer, from the input up", high=1_000_000)
-    activation: str = option(help="non-linearity after every layer", choices=tuple(ACTIVATIONS))
-    dropout: float = option(help="share of values dropped after every layer while training", low=0.0, high=0.9)
-    input_shape: tuple[int, ...] | None = option(None, "shape of one example; left out, that of the data")
-    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+    preset: str = option("", _("named size"), choices=("", *PRESETS))
+    widths: tuple[int, ...] = option(help=_("width of every layer, from the input up"), high=1_000_000)
+    activation: str = option(help=_("non-linearity after every layer"), choices=tuple(ACTIVATIONS))
+    dropout: float = option(help=_("share of values dropped after every layer while training"), low=0.0, high=0.9)
+    input_shape: tuple[int, ...] | None = option(None, _("shape of one example; left out, that of the data"))
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range."""
         super().check()
         if any(width < 1 for width in self.widths):
-            raise ConfigError(f"MlpConfig.widths = {self.widths!r} must all be at least 1.")
+            raise ConfigError(_("MlpConfig.widths = {widths!r} must all be at least 1."), widths=self.widths)
 
     @property
     def rates(self) -> parts.Rates:

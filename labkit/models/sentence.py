@@ -21,6 +21,7 @@ from labkit.base.cache import write_atomic
 from labkit.base.errors import WeightsError
 from labkit.base.guard import small_text
 from labkit.base.shapes import Array, Float
+from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.foreign import check_sizes, shown
 
@@ -113,18 +114,24 @@ def read(folder: str | Path) -> SentenceFolder | None:
             return None
         found, included = _pooling(pooling)
         return SentenceFolder(folder, found, include_prompt=included)
-    (_, encoder), (_, pooled), *rest = _modules(folder)
+    (_unused, encoder), (_unused, pooled), *rest = _modules(folder)
     found, included = _pooling(pooled / "config.json")
     layers = [_dense(place) if kind == "Dense" else Normalize() for kind, place in rest]
     length, settings = _json(encoder / LENGTH, {}), _json(folder / SETTINGS, {})
     prompts, usual = settings.get("prompts") or {}, settings.get("default_prompt_name") or ""
     if not isinstance(prompts, dict) or not isinstance(usual, str):
-        raise WeightsError(f"{folder / SETTINGS}: prompts must be a table, and default_prompt_name one of its names.")
+        raise WeightsError(
+            _("{folder}: prompts must be a table, and default_prompt_name one of its names."), folder=folder / SETTINGS
+        )
     longest, lowercase = length.get("max_seq_length"), length.get("do_lower_case")
     if longest is not None:
         check_sizes(encoder / LENGTH, {"max_length": longest}, {"max_length": "max_seq_length"})
     if not isinstance(lowercase, bool | None):
-        raise WeightsError(f"{encoder / LENGTH}: do_lower_case = {shown(lowercase)}; expected true or false.")
+        raise WeightsError(
+            _("{encoder}: do_lower_case = {lowercase}; expected true or false."),
+            encoder=encoder / LENGTH,
+            lowercase=shown(lowercase),
+        )
     texts = {name: text for name, text in prompts.items() if isinstance(text, str)}
     return SentenceFolder(encoder, found, tuple(layers), longest, texts, usual, included, bool(lowercase))
 
@@ -143,7 +150,7 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
     """Kind and folder of each module of modules.json that does something: Transformer, Pooling, Dense, Normalize."""
     parts, found = _json(folder / MODULES), []
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        raise WeightsError(f"{folder / MODULES} is not a list of modules. Fetch or copy the folder again.")
+        raise WeightsError(_("{file} is not a list of modules. Fetch or copy the folder again."), file=folder / MODULES)
     for part in parts:
         kind, place = str(part.get("type", "")).rpartition(".")[2], _inside(folder, str(part.get("path", "")))
         expected = ("Transformer",) if not found else ("Pooling",) if len(found) == 1 else ("Dense", "Normalize")
@@ -151,11 +158,14 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
             found.append((kind, place))
         elif kind != "Dropout":
             raise WeightsError(
-                f"{folder / MODULES} has the module {part.get('type')!r}; supported, in this order: Transformer, "
-                "Pooling, Dense, Normalize."
+                _("{file} has the module {type!r}; supported, in this order: Transformer, Pooling, Dense, Normalize."),
+                file=folder / MODULES,
+                type=part.get("type"),
             )
     if len(found) < 2:
-        raise WeightsError(f"{folder / MODULES} lists no Transformer followed by Pooling; these make the vectors.")
+        raise WeightsError(
+            _("{file} lists no Transformer followed by Pooling; these make the vectors."), file=folder / MODULES
+        )
     return found
 
 
@@ -210,9 +220,14 @@ def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
         named = [name for switch, name in _SWITCHES.items() if config.get(switch)] or ["mean"]
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
-        raise WeightsError(f"{path}: pooling_mode = {shown(named)}; expected a text, or a list of them.")
+        raise WeightsError(
+            _("{path}: pooling_mode = {named}; expected a text, or a list of them."), path=path, named=shown(named)
+        )
     if unknown := [name for name in named if name not in POOLING]:
-        raise WeightsError(f"{path}: pooling {unknown[0]!r}; supported: {', '.join(POOLING)}.")
+        raise WeightsError(
+            _("{path}: pooling {unknown!r}; supported: {known}."),
+            path=path, unknown=unknown[0], known=", ".join(POOLING),
+        )  # fmt: skip
     return tuple(POOLING[name] for name in named), bool(config.get("include_prompt", True))
 
 
@@ -222,29 +237,42 @@ def _dense(folder: Path) -> Dense:
     name = activation.rpartition(".")[2]
     if not activation.startswith("torch.nn.") or name not in _ACTIVATIONS:
         raise WeightsError(
-            f"{folder / 'config.json'}: activation_function = {activation!r}; supported: {', '.join(_ACTIVATIONS)}."
-        )
+            _("{file}: activation_function = {activation!r}; supported: {known}."),
+            file=folder / "config.json", activation=activation, known=", ".join(_ACTIVATIONS),
+        )  # fmt: skip
     if config.get("use_residual"):
-        raise WeightsError(f"{folder / 'config.json'}: use_residual = true; supported: false.")
+        raise WeightsError(_("{file}: use_residual = true; supported: false."), file=folder / "config.json")
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
-            raise WeightsError(f"{folder / 'config.json'}: {key} = {config[key]!r}; supported: 'sentence_embedding'.")
+            raise WeightsError(
+                _("{file}: {key} = {value!r}; supported: 'sentence_embedding'."),
+                file=folder / "config.json", key=key, value=config[key],
+            )  # fmt: skip
     tensors = weights.Tensors(folder)
     expected = ["linear.weight", *(["linear.bias"] if config.get("bias", True) else [])]
     if lacking := [name for name in expected if name not in tensors]:
-        raise WeightsError(f"{folder} has no {' and no '.join(lacking)}. Fetch or copy it again.")
+        raise WeightsError(
+            _("{folder} has no {lacking}. Fetch or copy it again."), folder=folder, lacking=" and no ".join(lacking)
+        )
     kernel = np.asarray(tensors.checked("linear.weight"), np.float32).T
     bias = np.asarray(tensors.checked("linear.bias"), np.float32) if config.get("bias", True) else None
     shape = (config.get("in_features", kernel.shape[0]), config.get("out_features", kernel.shape[1]))
     if kernel.shape != shape or (bias is not None and bias.shape != shape[1:]):
-        raise WeightsError(f"{folder}: linear.weight has the shape {kernel.T.shape}; config.json says {shape[::-1]}.")
+        raise WeightsError(
+            _("{folder}: linear.weight has the shape {shape}; config.json says {wanted}."),
+            folder=folder, shape=kernel.T.shape, wanted=shape[::-1],
+        )  # fmt: skip
     return Dense(kernel, bias, name)
 
 
 def _inside(folder: Path, name: str) -> Path:
     place = folder / name
     if not place.resolve().is_relative_to(folder.resolve()) or not place.is_dir():
-        raise WeightsError(f"{folder / MODULES} names {name!r}, which is no folder in it. Fetch or copy it again.")
+        raise WeightsError(
+            _("{file} names {name!r}, which is no folder in it. Fetch or copy it again."),
+            file=folder / MODULES,
+            name=name,
+        )
     return place
 
 
@@ -256,9 +284,11 @@ def _json(path: Path, absent: Any = None) -> Any:
     except WeightsError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}). Fetch or copy the folder again.") from None
+        raise WeightsError(
+            _("{path} cannot be read ({error}). Fetch or copy the folder again."), path=path, error=error
+        ) from None
     if path.name != MODULES and not isinstance(value, dict):
-        raise WeightsError(f"{path} holds a {type(value).__name__}, not a table of settings.")
+        raise WeightsError(_("{path} holds a {type}, not a table of settings."), path=path, type=type(value).__name__)
     return value
 
 

@@ -16,6 +16,7 @@ from flax import nnx
 from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.i18n import _
 from labkit.models import conv, parts
 from labkit.models.base import Modality, ModelConfig, Part
 from labkit.models.conv import Pooled
@@ -60,22 +61,22 @@ class TextCnnConfig(ModelConfig):
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["keras"], **USUAL}
     packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
 
-    preset: str = option("", "named size", choices=("", *PRESETS))
+    preset: str = option("", _("named size"), choices=("", *PRESETS))
     vocab_size: int | None = option(
-        None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
+        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
     )
-    embedding: int = option(help="width of the embeddings", low=1, high=1_000_000)
-    filters: int = option(help="width of every stage", low=1, high=1_000_000)
-    kernel: int = option(help="tokens that a window of a convolution reads", low=1, high=10_000)
-    pool: int = option(help="neighbours of which a stage keeps the greatest", low=1, high=10_000)
-    depth: int = option(help="stages, each a convolution and a pool", low=1, high=1_000)
-    dropout: float = option(help="share of the embeddings' values dropped while training", low=0.0, high=0.9)
-    max_length: int = option(help="longest text, in tokens", low=1, high=10_000_000)
-    activation: str = option(help="non-linearity after every convolution", choices=tuple(conv.ACTIVATIONS))
+    embedding: int = option(help=_("width of the embeddings"), low=1, high=1_000_000)
+    filters: int = option(help=_("width of every stage"), low=1, high=1_000_000)
+    kernel: int = option(help=_("tokens that a window of a convolution reads"), low=1, high=10_000)
+    pool: int = option(help=_("neighbours of which a stage keeps the greatest"), low=1, high=10_000)
+    depth: int = option(help=_("stages, each a convolution and a pool"), low=1, high=1_000)
+    dropout: float = option(help=_("share of the embeddings' values dropped while training"), low=0.0, high=0.9)
+    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
+    activation: str = option(help=_("non-linearity after every convolution"), choices=tuple(conv.ACTIVATIONS))
     pooling: str = option(
-        help="what stands for a text: the mean of the last stage, or the max", choices=("mean", "max")
+        help=_("what stands for a text: the mean of the last stage, or the max"), choices=("mean", "max")
     )
-    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
 
     @property
     def width(self) -> int:
@@ -155,8 +156,10 @@ class TextCnn(nnx.Module):
         """
         if segments is not None:
             raise ConfigError(
-                "a TextCnn cannot read several texts packed in one row: a window would reach from one into the next. "
-                "Train it with packing = 'never'."
+                _(
+                    "a TextCnn cannot read several texts packed in one row: a window would reach from one into "
+                    "the next. Train it with packing = 'never'."
+                )
             )
         length = jnp.max(jnp.where(mask, jnp.arange(1, mask.shape[1] + 1), 0), axis=1)
         x = parts.dropout(self.embedding(ids), self.config.dropout, key)

@@ -20,6 +20,7 @@ from flax import nnx
 from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.i18n import _
 from labkit.models import parts, weights
 from labkit.models import transformer_layout as layout
 from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
@@ -75,27 +76,27 @@ class TransformerConfig(PublishedConfig):
     # A packed row of sources would need a row of just their targets beside it, and what fills one overflows the other.
     packs: ClassVar[bool] = False
 
-    preset: str = option("", "named size", choices=("", *PRESETS))
-    weights: str = option(help="pretrained weights: a folder or org/name@revision; empty for fresh ones")
+    preset: str = option("", _("named size"), choices=("", *PRESETS))
+    weights: str = option(help=_("pretrained weights: a folder or org/name@revision; empty for fresh ones"))
     vocab_size: int | None = option(
-        None, "entries of the vocabulary; left out, those of the tokenizer", low=1, high=10_000_000
+        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
     )
-    width: int = option(help="width of the hidden states", low=1, high=1_000_000)
-    encoder_depth: int = option(help="number of layers that read the source", low=1, high=10_000)
-    decoder_depth: int = option(help="number of layers that write the target", low=1, high=10_000)
-    heads: int = option(help="attention heads in each layer", low=1, high=10_000)
-    mlp_width: int = option(help="width of the feed-forward part", low=1, high=10_000_000)
-    max_length: int = option(help="longest source and longest target, in tokens", low=1, high=10_000_000)
-    dropout: float = option(help="share of hidden values dropped while training", low=0.0, high=0.9)
-    attention_dropout: float = option(help="share of attention dropped while training", low=0.0, high=0.9)
-    activation: str = option(help="non-linearity of the feed-forward part", choices=tuple(ACTIVATIONS))
-    norm_first: bool = option(help="normalise before each part, and not after it as published: steadier when deep")
-    output_bias: bool = option(help="a bias for every piece of the output, as Marian has it; not published")
-    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
+    encoder_depth: int = option(help=_("number of layers that read the source"), low=1, high=10_000)
+    decoder_depth: int = option(help=_("number of layers that write the target"), low=1, high=10_000)
+    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
+    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
+    max_length: int = option(help=_("longest source and longest target, in tokens"), low=1, high=10_000_000)
+    dropout: float = option(help=_("share of hidden values dropped while training"), low=0.0, high=0.9)
+    attention_dropout: float = option(help=_("share of attention dropped while training"), low=0.0, high=0.9)
+    activation: str = option(help=_("non-linearity of the feed-forward part"), choices=tuple(ACTIVATIONS))
+    norm_first: bool = option(help=_("normalise before each part, and not after it as published: steadier when deep"))
+    output_bias: bool = option(help=_("a bias for every piece of the output, as Marian has it; not published"))
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
     unroll: int = option(
-        1, "layers laid out in one turn of the loop: faster steps, slower compilation", low=1, high=10_000
+        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
     )
-    remat: bool = option(False, "compute hidden values again for the gradient: less memory, a third more arithmetic")
+    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
@@ -106,7 +107,11 @@ class TransformerConfig(PublishedConfig):
         """Raise :class:`ConfigError` for a value out of range and for a width that the heads do not divide."""
         super().check()
         if self.width % self.heads:
-            raise ConfigError(f"TransformerConfig.width = {self.width} is not a multiple of heads = {self.heads}.")
+            raise ConfigError(
+                _("TransformerConfig.width = {width} is not a multiple of heads = {heads}."),
+                width=self.width,
+                heads=self.heads,
+            )
 
     @property
     def depth(self) -> int:
@@ -127,7 +132,11 @@ class TransformerConfig(PublishedConfig):
         """
         stored = weights.Tensors(folder)
         if not model.config.output_bias and layout.BIAS in stored and stored[layout.BIAS].any():
-            raise WeightsError(f"{folder} has a {layout.BIAS} and this model no place for it: set output_bias=True.")
+            raise WeightsError(
+                _("{folder} has a {bias} and this model no place for it: set output_bias=True."),
+                folder=folder,
+                bias=layout.BIAS,
+            )
         return weights.load_into(model, folder, layout.TABLE)
 
     def save(
@@ -336,6 +345,8 @@ class Transformer(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                f"rows of {length} tokens are longer than max_length = {longest} of this Transformer. Cut the texts to "
-                f"{longest} tokens when encoding them, or give it a greater max_length: it costs no parameter."
-            )
+                _("rows of {length} tokens are longer than max_length = {longest} of this Transformer. Cut "
+                  "the texts to {longest} tokens when encoding them, or give it a greater max_length: it "
+                  "costs no parameter."),
+                length=length, longest=longest,
+            )  # fmt: skip

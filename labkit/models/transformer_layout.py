@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.base.errors import WeightsError
+from labkit.i18n import _
 from labkit.models import foreign, weights
 
 # Field → key of config.json. What the encoder and the decoder could have apart is TWINS: equal here.
@@ -55,20 +56,31 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "config.json"
     config = foreign.settings_of(path)
     if not isinstance(kind := config.get("model_type"), str) or kind not in KINDS:
-        raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: {', '.join(map(repr, KINDS))}.")
+        raise WeightsError(
+            _("{folder} holds a model of type {kind!r}; supported here: {known}."),
+            folder=folder, kind=kind, known=", ".join(map(repr, KINDS)),
+        )  # fmt: skip
     if lacking := [key for key in FOREIGN.values() if key not in config]:
-        raise WeightsError(f"{path} lacks {', '.join(lacking)}. Fetch or copy the folder again.")
+        raise WeightsError(
+            _("{path} lacks {lacking}. Fetch or copy the folder again."), path=path, lacking=", ".join(lacking)
+        )
     for key, (absent, needed) in REQUIRED.items():
         if (said := config.get(key, absent)) is not needed:
-            raise WeightsError(f"{path}: {key} = {said!r}; supported: {needed!r}.")
+            raise WeightsError(
+                _("{path}: {key} = {said!r}; supported: {needed!r}."), path=path, key=key, said=said, needed=needed
+            )
     for name, key in TWINS.items():
         if (other := config.get(key, config[FOREIGN[name]])) != config[FOREIGN[name]]:
             raise WeightsError(
-                f"{path}: {FOREIGN[name]} = {config[FOREIGN[name]]!r} and {key} = {other!r}; they must agree."
-            )
+                _("{path}: {own_key} = {value!r} and {key} = {other!r}; they must agree."),
+                path=path, own_key=FOREIGN[name], value=config[FOREIGN[name]], key=key, other=other,
+            )  # fmt: skip
     act = config["activation_function"]
     if not isinstance(act, str) or act not in ACTIVATIONS:
-        raise WeightsError(f"{path}: activation_function = {act!r}; supported: {', '.join(ACTIVATIONS)}.")
+        raise WeightsError(
+            _("{path}: activation_function = {act!r}; supported: {known}."),
+            path=path, act=act, known=", ".join(ACTIVATIONS),
+        )  # fmt: skip
     sizes = {name: config[key] for name, key in FOREIGN.items()} | {"activation": ACTIVATIONS[act]}
     foreign.check_sizes(path, {name: value for name, value in sizes.items() if name != "activation"}, FOREIGN)
     # Others' folders always hold a bias; labkit's say whether the zeros in theirs are one.

@@ -20,6 +20,7 @@ from jaxtyping import Num
 from labkit.base.config import option
 from labkit.base.errors import ConfigError, WeightsError
 from labkit.base.shapes import Array, Bool, Float, PRNGKeyArray
+from labkit.i18n import _
 from labkit.models import conv, norms, parts, weights
 from labkit.models.base import Modality, ModelConfig, Part
 from labkit.models.conv import Pooled
@@ -69,25 +70,27 @@ class VggConfig(ModelConfig):
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["vgg-11"], **USUAL}
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ("stages", *USUAL)
 
-    preset: str = option("", "named size, or named pretrained weights", choices=("", *PRESETS))
-    weights: str = option(help="pretrained convolutions: a sample or a folder; empty for fresh ones")
+    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
+    weights: str = option(help=_("pretrained convolutions: a sample or a folder; empty for fresh ones"))
     stages: tuple[int, ...] = option(
-        help="convolutions in each stage; a stage ends by halving the picture", high=10_000
+        help=_("convolutions in each stage; a stage ends by halving the picture"), high=10_000
     )
     base_width: int = option(
-        help="channels of the first stage; the later ones have 2, 4, 8 and 8 times as many", low=1, high=100_000
+        help=_("channels of the first stage; the later ones have 2, 4, 8 and 8 times as many"), low=1, high=100_000
     )
     head_width: int = option(
-        help="width of the two dense layers; 0: none, the mean over the pixels", low=0, high=1_000_000
+        help=_("width of the two dense layers; 0: none, the mean over the pixels"), low=0, high=1_000_000
     )
-    batch_norm: bool = option(help="normalise by the batch after every convolution: quicker and steadier to train")
-    dropout: float = option(help="share of the dense layers' values dropped while training", low=0.0, high=0.9)
+    batch_norm: bool = option(help=_("normalise by the batch after every convolution: quicker and steadier to train"))
+    dropout: float = option(help=_("share of the dense layers' values dropped while training"), low=0.0, high=0.9)
     pixels: str = option(
-        help="what the first layer sees: colours of 0 … 1, or blue, green, red of 0 … 255 less their means on ImageNet",
+        help=_(
+            "what the first layer sees: colours of 0 … 1, or blue, green, red of 0 … 255 less their means on ImageNet"
+        ),
         choices=("unit", "imagenet"),
     )
-    input_shape: tuple[int, ...] | None = option(None, "(height, width, channels); left out, that of the data")
-    dtype: str = option("auto", "what layers compute in; auto: bfloat16 on GPU and TPU", choices=parts.DTYPES)
+    input_shape: tuple[int, ...] | None = option(None, _("(height, width, channels); left out, that of the data"))
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
@@ -98,9 +101,13 @@ class VggConfig(ModelConfig):
         """Raise :class:`ConfigError` for a value out of range."""
         super().check()
         if not 1 <= len(self.stages) <= len(WIDENING) or min(self.stages) < 1:
-            raise ConfigError(f"VggConfig.stages = {self.stages!r} must be one to five numbers of at least 1.")
+            raise ConfigError(
+                _("VggConfig.stages = {stages!r} must be one to five numbers of at least 1."), stages=self.stages
+            )
         if self.weights and self.batch_norm:
-            raise ConfigError("VggConfig.batch_norm: stored convolutions have none; leave batch_norm out, or weights.")
+            raise ConfigError(
+                _("VggConfig.batch_norm: stored convolutions have none; leave batch_norm out, or weights.")
+            )
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -149,25 +156,39 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     said = settings_of(path)
     kind, pixels = said.get("model_type"), said.get("pixels")
     if kind != "vgg" or "stages" not in said:
-        raise WeightsError(f"{folder} holds a model of type {kind!r}; supported here: 'vgg', with its stages.")
+        raise WeightsError(
+            _("{folder} holds a model of type {kind!r}; supported here: 'vgg', with its stages."),
+            folder=folder,
+            kind=kind,
+        )
     published = {"range": [0, 255], "channels": "BGR", "mean": list(MEAN), "scale": 1.0}
     if pixels not in (None, published):
-        raise WeightsError(f"{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or none said.")
+        raise WeightsError(
+            _("{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or none said."),
+            folder=folder, pixels=pixels, published=published,
+        )  # fmt: skip
     stages, sizes = said["stages"], {name: said[name] for name in ("base_width", "head_width") if name in said}
     if not isinstance(stages, list) or not 1 <= len(stages) <= len(WIDENING):
-        raise WeightsError(f"{path}: stages = {shown(stages)}; expected a list of one to {len(WIDENING)} numbers.")
+        raise WeightsError(
+            _("{path}: stages = {stages}; expected a list of one to {n_widening} numbers."),
+            path=path, stages=shown(stages), n_widening=len(WIDENING),
+        )  # fmt: skip
     limits = {"base_width": (1, 100_000), "head_width": (0, 1_000_000)}
     for name, value in [*((f"stages[{place}]", each) for place, each in enumerate(stages)), *sizes.items()]:
         low, high = limits.get(name, (1, 1000))
         if type(value) is not int or not low <= value <= high:
-            raise WeightsError(f"{path}: {name} = {shown(value)}; expected a whole number from {low} to {high:,}.")
+            raise WeightsError(
+                _("{path}: {name} = {value}; expected a whole number from {low} to {high:,}."),
+                path=path, name=name, value=shown(value), low=low, high=high,
+            )  # fmt: skip
     widths = [sizes.get("base_width", USUAL["base_width"]) * times for times in WIDENING]
     claimed = sum(9 * width * width * (many - 1) for many, width in zip(stages, widths, strict=False))
     if (stored := stored_in(folder)) is not None and claimed > max(SLACK * stored, FREE):
         raise WeightsError(
-            f"{path} claims {claimed:,} parameters or more (stages = {stages}), but the weights beside it hold "
-            f"{stored:,}. Fetch or copy the folder again."
-        )
+            _("{path} claims {claimed:,} parameters or more (stages = {stages}), but the weights beside it "
+              "hold {stored:,}. Fetch or copy the folder again."),
+            path=path, claimed=claimed, stages=stages, stored=stored,
+        )  # fmt: skip
     return {**sizes, "stages": tuple(stages), "pixels": "imagenet" if pixels else "unit"}
 
 
@@ -180,14 +201,16 @@ class Vgg(nnx.Module):
         high, wide, channels = conv.known_shape(config, 3, "(height, width, channels)")
         if config.pixels == "imagenet" and channels not in (1, 3):
             raise ConfigError(
-                f"VggConfig.pixels = 'imagenet' is for grey or coloured pictures, not {channels} channels."
+                _("VggConfig.pixels = 'imagenet' is for grey or coloured pictures, not {channels} channels."),
+                channels=channels,
             )
         shrink = 2 ** len(config.stages)
         if min(high, wide) < shrink:
             raise ConfigError(
-                f"pictures of {high} x {wide} pixels cannot be halved {len(config.stages)} times: this VGG needs "
-                f"{shrink} x {shrink}. Enlarge them, or take fewer stages."
-            )
+                _("pictures of {high} x {wide} pixels cannot be halved {n_stages} times: this VGG needs "
+                  "{shrink} x {shrink}. Enlarge them, or take fewer stages."),
+                high=high, wide=wide, n_stages=len(config.stages), shrink=shrink,
+            )  # fmt: skip
         sizes = [width for width, times in zip(config.channels, config.stages, strict=True) for _ in range(times)]
         pairs = zip((3 if config.pixels == "imagenet" else channels, *sizes), sizes, strict=False)
         self.convs = nnx.List([conv.Conv(*pair, dtype=config.dtype, rngs=rngs) for pair in pairs])
@@ -213,7 +236,7 @@ class Vgg(nnx.Module):
             x = _published(x)
         layers, normalise = iter(self.convs), iter(self.norms)
         for times in self.config.stages:
-            for _ in range(times):
+            for _unused in range(times):
                 x = next(layers)(x)
                 x = jax.nn.relu(next(normalise)(x, key is not None, real) if self.config.batch_norm else x)
             x = conv.max_pool(x)

@@ -26,6 +26,7 @@ from labkit.base import manifest, samples
 from labkit.base.cache import write_atomic
 from labkit.base.errors import WeightsError, nearest
 from labkit.base.guard import UNSAFE, check_safetensors, kind_of
+from labkit.i18n import _, joined
 
 Names = tuple[str, ...]
 SHOWN = 10  # of each kind of mismatch in a message
@@ -34,9 +35,10 @@ CAST = {"F16": "float16", "BF16": "bfloat16"}
 READABLE = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 LARGEST = 1e15  # squares of larger weights, summed over a layer, overflow float32
 UNITS = float(jnp.finfo(jnp.float32).max)  # of a regression's head
-CURE = (
-    "Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite it with "
-    "`AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of transformers."
+CURE = _(
+    "Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite "
+    "it with `AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of "
+    "transformers."
 )
 HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>.*))?")
 
@@ -145,7 +147,7 @@ class Table:
         """(path, entry) for each parameter of a model; raises if the table has no entry for one of them."""
         by_path = {tuple(entry.own.split("/")): entry for entry in self.entries}
         if lacking := ["/".join(path) for path in shapes if path not in by_path]:
-            raise WeightsError(f"the table of names has no entry for {', '.join(lacking[:SHOWN])}.")
+            raise WeightsError(_("the table of names has no entry for {lacking}."), lacking=", ".join(lacking[:SHOWN]))
         return [(path, by_path[path]) for path in by_path if path in shapes]
 
 
@@ -169,9 +171,10 @@ class LoadReport:
         """Raise :class:`WeightsError` where a parameter was kept at its initial value."""
         if self.missing:
             raise WeightsError(
-                f"the weights in {self.folder} lack {', '.join(self.missing[:SHOWN])}, which this task reads. Fetch or "
-                "copy the whole folder, or take weights that have them."
-            )
+                _("the weights in {folder} lack {missing}, which this task reads. Fetch or copy the whole "
+                  "folder, or take weights that have them."),
+                folder=self.folder, missing=", ".join(self.missing[:SHOWN]),
+            )  # fmt: skip
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -193,16 +196,18 @@ class Tensors(Mapping[str, np.ndarray]):
             names = Counter(name for file in opened for name in file.keys())  # noqa: SIM118
             twice = [name for name, count in names.items() if count > 1]
             raise WeightsError(
-                f"several files in {self.folder} hold {', '.join(twice[:SHOWN])}. Fetch or copy the folder again."
+                _("several files in {folder} hold {twice}. Fetch or copy the folder again."),
+                folder=self.folder,
+                twice=", ".join(twice[:SHOWN]),
             )
 
     def __getitem__(self, name: str) -> np.ndarray:
         opened, kind = self._where[name], self.kind(name)[1]
         if kind not in READABLE:
             raise WeightsError(
-                f"the weights in {self.folder} cannot be read: {name} has the dtype {kind}; supported: "
-                f"{', '.join(READABLE)}."
-            )
+                _("the weights in {folder} cannot be read: {name} has the dtype {kind}; supported: {known}."),
+                folder=self.folder, name=name, kind=kind, known=", ".join(READABLE),
+            )  # fmt: skip
         return opened.get_tensor(name)
 
     def checked(self, name: str, largest: float = LARGEST) -> np.ndarray:
@@ -231,18 +236,20 @@ def check_values(array: np.ndarray, name: str, folder: Path, largest: float = LA
         for value in (float(array.min()), float(array.max())):  # NaN carries over; nothing is allocated
             if not abs(value) <= largest:
                 raise WeightsError(
-                    f"the weights in {folder} are damaged: {name} holds {value:g}; expected finite values up to "
-                    f"{largest:g}. Fetch, copy or train them again."
-                )
+                    _("the weights in {folder} are damaged: {name} holds {value:g}; expected finite values up "
+                      "to {largest:g}. Fetch, copy or train them again."),
+                    folder=folder, name=name, value=value, largest=largest,
+                )  # fmt: skip
 
 
 def check_sealed(folder: Path, only: Collection[str] | None = None) -> None:
     """Raise :class:`WeightsError` where files of a sealed folder (``only``: of these) are not as they were sealed."""
     if problems := manifest.damage(folder, only):
         raise WeightsError(
-            f"the model in {folder} is damaged: {'; '.join(problems[:SHOWN])}. Copy or export it again; where you "
-            f"changed the file yourself, remove {manifest.NAME}."
-        )
+            _("the model in {folder} is damaged: {problems}. Copy or export it again; where you changed the "
+              "file yourself, remove {manifest}."),
+            folder=folder, problems=joined(_("; "), problems[:SHOWN]), manifest=manifest.NAME,
+        )  # fmt: skip
 
 
 def flatten(tree: Any) -> dict[Names, Any]:
@@ -312,10 +319,10 @@ def _match(tensors: Tensors, wanted: dict[str, tuple[int, ...]], table: Table) -
     _raise_all(
         tensors.folder,
         {
-            "missing in the file": [name for name in wanted if name not in found and not name.startswith(lacking)],
-            "unexpected in the file": unexpected,
-            "of another shape": shapes,
-            "of another dtype": dtypes,
+            _("missing in the file"): [name for name in wanted if name not in found and not name.startswith(lacking)],
+            _("unexpected in the file"): unexpected,
+            _("of another shape"): shapes,
+            _("of another dtype"): dtypes,
         },
     )
     return found
@@ -355,7 +362,7 @@ def save_from(
         parts.setdefault(entry.foreign, []).append((path, entry))
     tensors = {}
     for same in parts.values():
-        ((path, entry), *_), own = (
+        ((path, entry), *_unused), own = (
             same,
             [np.asarray(flat[path]) for path, _ in sorted(same, key=lambda one: one[1].cut)],
         )
@@ -363,7 +370,9 @@ def save_from(
             prefix + name: array for name, array in zip(entry.names(own[0].shape), entry.arrays(*own), strict=True)
         }
     if twice := sorted(set(tensors) & set(extra or {})):
-        raise WeightsError(f"extra tensors have names of the model's own: {', '.join(twice)}. Rename them.")
+        raise WeightsError(
+            _("extra tensors have names of the model's own: {twice}. Rename them."), twice=", ".join(twice)
+        )
     _write(folder, {**tensors, **(extra or {})}, config)
     return folder
 
@@ -408,7 +417,11 @@ def load_own(module: nnx.Module, folder: Path, largest: float = LARGEST) -> None
     wanted = {"/".join(path): (path, tuple(leaf.shape)) for path, leaf in shapes.items()}
     differ = [name for name in wanted.keys() & set(tensors) if tensors.kind(name) != (wanted[name][1], "F32")]
     missing, more = sorted(wanted.keys() - set(tensors)), sorted(set(tensors) - wanted.keys())
-    kinds = {"missing in the file": missing, "unexpected in the file": more, "of another shape or dtype": differ}
+    kinds = {
+        _("missing in the file"): missing,
+        _("unexpected in the file"): more,
+        _("of another shape or dtype"): differ,
+    }
     _raise_all(folder, kinds)
     limits = {path: largest if path[0] == "head" else LARGEST for path, _ in nnx.to_flat_state(state)}
     read = {path: jnp.asarray(tensors.checked("/".join(map(str, path)), limit)) for path, limit in limits.items()}
@@ -432,18 +445,24 @@ def find(name: str) -> Path:
     if (path := Path(name).expanduser()).is_dir():
         return path
     if path.suffix.lower() in (*UNSAFE, ".safetensors"):
-        raise WeightsError(f"weights {name!r}: give the folder that holds config.json and model.safetensors. {CURE}")
+        raise WeightsError(
+            _("weights {name!r}: give the folder that holds config.json and model.safetensors. {cure}"),
+            name=name,
+            cure=CURE,
+        )
     if not (hub := HUB.fullmatch(name)):
         raise WeightsError(
-            f"weights {name!r} are neither a sample ({', '.join(models)}), nor a folder that exists, nor "
-            f"'org/name@revision'.{nearest(name, models)}"
-        )
+            _("weights {name!r} are neither a sample ({models}), nor a folder that exists, nor "
+              "'org/name@revision'.{hint}"),
+            name=name, models=", ".join(models), hint=nearest(name, models),
+        )  # fmt: skip
     if not re.fullmatch(r"[0-9a-f]{40}", revision := hub["revision"] or ""):
         raise WeightsError(
-            f"weights {name!r}: there is no such folder, and a name on the hub needs a full revision, "
-            "'org/name@' and 40 hexadecimal digits, so that the same weights are used every time. The "
-            "model's page on the hub lists them under 'Files', 'History'."
-        )
+            _("weights {name!r}: there is no such folder, and a name on the hub needs a full revision, "
+              "'org/name@' and 40 hexadecimal digits, so that the same weights are used every time. The "
+              "model's page on the hub lists them under 'Files', 'History'."),
+            name=name,
+        )  # fmt: skip
     return _from_hub(hub["repo"], revision)
 
 
@@ -458,10 +477,11 @@ def _from_hub(repo: str, revision: str) -> Path:
         )
     except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's errors
         raise WeightsError(
-            f"{repo}@{revision} could not be fetched from the hub ({type(error).__name__}: {error}). "
-            "Check the name, the revision and the connection, or copy the folder here by other means "
-            "and give its path as weights."
-        ) from error
+            _("{repo}@{revision} could not be fetched from the hub ({type}: {error}). Check the name, the "
+              "revision and the connection, or copy the folder here by other means and give its path as "
+              "weights."),
+            repo=repo, revision=revision, type=type(error).__name__, error=error,
+        ) from error  # fmt: skip
 
 
 def _files(folder: Path) -> list[Path]:
@@ -472,14 +492,27 @@ def _files(folder: Path) -> list[Path]:
         try:
             names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise WeightsError(f"{index} is not an index of weights ({error}). Fetch the folder again.") from None
+            raise WeightsError(
+                _("{index} is not an index of weights ({error}). Fetch the folder again."), index=index, error=error
+            ) from None
         if bad := [str(name) for name in names if not _lies_in(folder, name)]:
-            raise WeightsError(f"{index} names files that are not in the folder: {', '.join(bad)}. Fetch it again.")
+            raise WeightsError(
+                _("{index} names files that are not in the folder: {bad}. Fetch it again."),
+                index=index,
+                bad=", ".join(bad),
+            )
         return [folder / name for name in names]
     there = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
     if refused := [name for name in there if name.lower().endswith(tuple(UNSAFE))]:
-        raise WeightsError(f"{folder} holds {', '.join(refused)} and no model.safetensors. {CURE}")
-    raise WeightsError(f"{folder} holds no model.safetensors; it has: {', '.join(there) or 'nothing'}.")
+        raise WeightsError(
+            _("{folder} holds {refused} and no model.safetensors. {cure}"),
+            folder=folder, refused=", ".join(refused), cure=CURE,
+        )  # fmt: skip
+    raise WeightsError(
+        _("{folder} holds no model.safetensors; it has: {there}."),
+        folder=folder,
+        there=", ".join(there) or _("nothing"),
+    )
 
 
 def _lies_in(folder: Path, name: Any) -> bool:
@@ -495,11 +528,13 @@ def _open(file: Path) -> Any:
             start = raw.read(32)
         # Looked at only now: the length that opens a sound file may begin with any byte.
         if what := kind_of(start):
-            inside = ", as torch.save writes (pickle inside)" if what == "a ZIP archive" else ""
-            raise WeightsError(f"{file} is {what}{inside}. {CURE}") from None
+            packed = _("a ZIP archive, as torch.save writes (pickle inside)") if what == "a ZIP archive" else what
+            raise WeightsError(_("{file} is {what}. {cure}"), file=file, what=packed, cure=CURE) from None
         if isinstance(error, WeightsError):
-            raise WeightsError(f"{error} Fetch or copy it again.") from None
-        raise WeightsError(f"{file} is damaged or not safetensors ({error}). Fetch or copy it again.") from None
+            raise WeightsError(_("{error} Fetch or copy it again."), error=error) from None
+        raise WeightsError(
+            _("{file} is damaged or not safetensors ({error}). Fetch or copy it again."), file=file, error=error
+        ) from None
 
 
 def _raise_all(folder: Path, mismatches: dict[str, list[str]]) -> None:
@@ -507,16 +542,11 @@ def _raise_all(folder: Path, mismatches: dict[str, list[str]]) -> None:
     parts = []
     for kind, names in mismatches.items():
         if names:
-            more = [f"  … and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
-            parts += [f"{len(names)} {kind}:", *(f"  {name}" for name in names[:SHOWN]), *more]
+            more = [_("  … and {n_names} more", n_names=len(names) - SHOWN)] if len(names) > SHOWN else []
+            parts += [_("{n} {kind}:", n=len(names), kind=kind), *(f"  {name}" for name in names[:SHOWN]), *more]
     if parts:
         raise WeightsError(
-            "\n".join(
-                [
-                    f"the weights in {folder} do not fit the model:",
-                    *parts,
-                    "Nothing was changed. Give the model the sizes of these weights (leave the sizes "
-                    "out to take them from the folder's config.json), or other weights.",
-                ]
-            )
-        )
+            _("the weights in {folder} do not fit the model:\n{parts}\nNothing was changed. Give the model the sizes "
+              "of these weights (leave the sizes out to take them from the folder's config.json), or other weights."),
+            folder=folder, parts=joined("\n", parts),
+        )  # fmt: skip

@@ -15,6 +15,7 @@ from labkit.base import code
 from labkit.base.errors import DataError
 from labkit.base.registry import ByClass
 from labkit.data.answers import answers_of
+from labkit.i18n import _
 from labkit.panels import explained, pieces
 from labkit.panels.controls import hear_while_busy
 from labkit.panels.pieces import Html
@@ -236,7 +237,7 @@ class Answers(Asking):
     def asked(self) -> tuple[str, str]:
         question, paragraph = self.question.value[:LONGEST], self.paragraph.value[:LONGEST]
         if not (question.strip() and paragraph.strip()):
-            raise DataError("give a question and a paragraph that holds its answer.")
+            raise DataError(_("give a question and a paragraph that holds its answer."))
         return question, paragraph
 
     def answer(self, asked: tuple[Any, ...]) -> Found:
@@ -276,7 +277,11 @@ class Compares(Asking):
     def asked(self) -> tuple[str, ...]:
         texts = tuple(filter(None, map(str.strip, self.texts.value[:LONGEST].split("\n"))))
         if not 2 <= len(texts) <= COMPARED:
-            raise DataError(f"these are {len(texts)} texts: give 2 to {COMPARED}, each on a line of its own.")
+            raise DataError(
+                _("these are {n_texts} texts: give 2 to {compared}, each on a line of its own."),
+                n_texts=len(texts),
+                compared=COMPARED,
+            )
         return texts
 
     def answer(self, asked: tuple[Any, ...]) -> np.ndarray:

@@ -22,10 +22,12 @@ from labkit.data.packed import OPENERS
 from labkit.data.report import ACTIONS, Note
 from labkit.data.rows import Rows
 from labkit.data.source import load, peek
-from labkit.panels import charts, pieces, words_said
+from labkit.i18n import _, translate
+from labkit.panels import charts, pieces
 from labkit.panels.browse import Browser
 from labkit.panels.panel import Panel
 from labkit.panels.state import State, state_with
+from labkit.panels.words import message
 
 #: Kinds of files that can be uploaded; a zip file holds others of them, or what READ names beside.
 FILES = (*READERS, *OPENERS)
@@ -140,7 +142,7 @@ class Data(Panel):
         about = (
             self.word(f"about_{way}")
             if way != "sample"
-            else words_said.sample(self.sample.value, SAMPLES[self.sample.value].about, self.state.language)
+            else translate(SAMPLES[self.sample.value].about, self.state.language)
         )
         self.about.value = pieces.paragraph(about, "quiet")
 
@@ -170,7 +172,7 @@ class Data(Panel):
     def _load(self, first: Callable[[], list[Note]] | None = None) -> None:
         """Read what was chosen; in the thread that does so, ``first`` goes before, and adds its notes to the report."""
         if not (source := self._chosen()):
-            raise DataError(self.word("no_source"))
+            raise DataError(message("no_source"))
         options = self._options()
 
         def work() -> tuple[Rows | None, dict[str, Any], Exception | None]:
@@ -294,7 +296,7 @@ class Data(Panel):
             numbers = ", ".join(map(str, problem.rows[:12])) + (" …" if problem.count > 12 and problem.rows else "")
             found = problem.what
             if problem.kind in ACTIONS:
-                found = words_said.reason(found, self.state.language)
+                found = translate(found, self.state.language)
             what = self.word(f"problem_{problem.kind}", what=found, share=f"{problem.count / health.rows:.1%}")
             level = pieces.chip(self.word(f"level_{problem.level}"), tones[problem.level])
             lines.append((level, what, f"{problem.count:,}", numbers))
@@ -320,7 +322,7 @@ def _kept(content: bytes, place: Path, packed: bool) -> list[Note]:
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(place, content)
-    reason = {True: "file of the system passed over", False: "file not read"}
+    reason = {True: _("file of the system passed over"), False: _("file not read")}
     names = left_out(content, READ) if packed else []
     return [Note(None, None, "counted", reason[of_system(name)], name) for name in names]
 

@@ -12,7 +12,8 @@ import ipywidgets as widgets
 
 from labkit.base.config import Config
 from labkit.base.errors import ConfigError
-from labkit.panels.words import help_of, label_of
+from labkit.i18n.labels import LABELS
+from labkit.panels.words import help_of, label_of, message
 
 if TYPE_CHECKING:
     from labkit.panels.panel import Panel
@@ -111,8 +112,7 @@ class Form:
                 return tuple(each(part.strip()) for part in text.replace("，", ",").split(",") if part.strip())
             return kind(text) if kind in (int, float) else text
         except ValueError:
-            label = label_of(name, self.panel.state.language)
-            raise ConfigError(self.panel.word("not_a_value", name=label, value=repr(value))) from None
+            raise ConfigError(message("not_a_value", name=LABELS.get(name, name), value=repr(value))) from None
 
 
 def _text_of(value: Any) -> str:

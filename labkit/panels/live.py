@@ -18,9 +18,10 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from labkit.base.errors import ConfigError
+from labkit.base.errors import ConfigError, headed
 from labkit.base.shown import escape
-from labkit.panels import static, words_said
+from labkit.i18n import translate
+from labkit.panels import static
 from labkit.panels.controls import close_all, hear_while_busy
 from labkit.panels.frontend import frontend
 from labkit.panels.picture import PERIOD, PicturePanel, bundle, code_of, publish
@@ -29,7 +30,7 @@ from labkit.panels.tail import Tail, charts
 from labkit.panels.ticker import TICKER
 from labkit.panels.usher import usher
 from labkit.panels.words import language as language_of
-from labkit.panels.words import word
+from labkit.panels.words import message, word
 
 if TYPE_CHECKING:
     from labkit.train.run import Run
@@ -184,7 +185,7 @@ class LivePanel:
                 return action(*arguments)
             except Exception as error:
                 _LOG.exception("panel of run %s", self.run.id)
-                self.problem = static.Problem(f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+                self.problem = static.Problem(headed(error), traceback=traceback.format_exc())
                 TICKER.add(self)
 
         return call
@@ -204,7 +205,7 @@ class LivePanel:
         try:
             rate = float(self.rate.value)
         except ValueError:
-            raise ConfigError(self._word("not_a_number", value=repr(self.rate.value))) from None
+            raise ConfigError(message("not_a_number", value=repr(self.rate.value))) from None
         self._ask("set", self.run.set(learning_rate=rate))
 
     def _keep(self, change: dict[str, Any]) -> None:
@@ -291,7 +292,7 @@ class LivePanel:
         if rate := latest.get("train/learning_rate"):
             facts.append(self._word("rate", number=f"{rate[1]:.3g}"))
         drawn = {k: ([s], [v]) for k, (s, v) in latest.items() if k.endswith(("/loss", f"/{self.second}"))}
-        said = words_said.message(info.message, self.language)
+        said = translate(info.message, self.language)
         told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": said}
         return {**told, "step": info.step, "steps": info.steps, "facts": facts,
                 "spoken": static.spoken(drawn, self.language)}  # fmt: skip

@@ -16,7 +16,7 @@ import ipywidgets as widgets
 import traitlets
 
 from labkit.base.config import dumps
-from labkit.base.errors import LabkitError
+from labkit.base.errors import LabkitError, headed
 from labkit.panels import frontend, pieces, static
 from labkit.panels.controls import close_all, hear_while_busy
 from labkit.panels.state import State
@@ -210,7 +210,7 @@ class Panel:
         """Show an error, with what to do about it and a traceback to copy; the panel goes on."""
         _LOG.error("%s", type(self).__name__, exc_info=error)
         trace = "".join(traceback.format_exception(error))
-        self.problem = static.Problem(f"{type(error).__name__}: {error}", self._cure(error), trace)
+        self.problem = static.Problem(headed(error), self._cure(error), trace)
 
     def _cure(self, error: BaseException) -> str:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):

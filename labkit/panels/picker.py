@@ -10,9 +10,10 @@ from labkit.base.config import Config
 from labkit.base.errors import LabkitError
 from labkit.data.answers import has_answers
 from labkit.data.rows import Rows
+from labkit.i18n import translate
 from labkit.models import models
 from labkit.models.base import ModelConfig
-from labkit.panels import charts, drawing, pieces, words_said
+from labkit.panels import charts, drawing, pieces
 from labkit.panels.costs import Costs
 from labkit.panels.forms import LEFT_OUT, Form
 from labkit.panels.panel import Panel
@@ -127,7 +128,7 @@ class Model(Panel):
             mine = "" if self.state.model is None else models.name_of(self.state.model)
             self.which.value = mine if mine in fit else fit[0] if fit else None
         others = [
-            (title_of("model", name, self.state.language), words_said.sentences(why, self.state.language))
+            (title_of("model", name, self.state.language), translate(why, self.state.language))
             for name, why in reasons.items()
             if why
         ]
@@ -271,7 +272,7 @@ def _reason(name: str, rows: Rows, task: Any) -> str:
     try:
         check_reads(models[name](preset=models[name].first_preset), rows, task)
     except LabkitError as error:
-        return str(error)
+        return error.message
     return ""
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from labkit.base.shown import escape
-from labkit.panels import words_said
+from labkit.i18n import translate
 from labkit.panels.series import DRAWN, Series, second, thin, ticks
-from labkit.panels.words import word
+from labkit.panels.words import message, word
 from labkit.train.store import RunInfo
 
 #: Most points of a series in the picture: it stays below 20 kB.
@@ -69,12 +69,11 @@ def facts_of(info: RunInfo, language: str = "en") -> list[str]:
     if examples := info.summary.get("examples_per_second"):
         facts.append(word("speed", language, number=f"{examples:.3g}" if examples < 100 else f"{examples:.0f}"))
     if info.compilations:
-        kind = "compilations" if info.compilations > 1 else "compilation"
-        facts.append(word(kind, language, number=info.compilations))
+        facts.append(word("compilations", language, n=info.compilations))
     troubles = ("skipped", "gradient_alarms", "restarts", "quarantined")
     for key in (key for key in troubles if info.summary.get(key)):
         told = info.summary[key]
-        facts.append(word(key, language, number=len(told) if isinstance(told, list) else told))
+        facts.append(word(key, language, n=len(told) if isinstance(told, list) else told))
     if info.summary.get("unsaved"):
         facts.append(word("unsaved", language))
     return facts
@@ -106,24 +105,24 @@ def problem_of(info: RunInfo) -> Problem | None:
     """What ended a run, if anything did."""
     if info.status not in ("failed", "lost"):
         return None
-    return Problem(info.error or info.status, info.cure, info.traceback)
+    return Problem(info.error or message(info.status), info.cure, info.traceback)
 
 
 def error_box(problem: Problem | None, run_id: str, language: str = "en") -> str:
     """A problem as a red box of HTML, with its traceback to copy and the run it is of; empty where there is none."""
     if problem is None:
         return ""
-    said = escape(words_said.sentences(problem.cure, language))
+    said = escape(translate(problem.cure, language))
     cure = f"<div>{escape(word('cure', language))}: {said}</div>" if problem.cure else ""
     trace = details(word("traceback", language), problem.traceback) if problem.traceback else ""
     run = f"<div><small>{escape(word('run_id', language))} {escape(run_id)}</small></div>" if run_id else ""
-    text = f"<strong>{escape(words_said.error(problem.text, language))}</strong>"
+    text = f"<strong>{escape(translate(problem.text, language))}</strong>"
     return f'<div class="labkit-error {LITERAL}" role="alert">{text}{cure}{trace}{run}</div>'
 
 
 def warning_box(info: RunInfo, language: str = "en") -> str:
     """What a run warns of, such as truncation, a paragraph each; empty where there is nothing."""
-    texts = (words_said.sentences(str(text), language) for text in info.summary.get("warnings", ()))
+    texts = (translate(text, language) for text in info.summary.get("warnings", ()))
     paragraphs = "".join(f"<p>{escape(text)}</p>" for text in texts)
     return f'<div class="labkit-warning {LITERAL}" role="note">{paragraphs}</div>' if paragraphs else ""
 

@@ -21,6 +21,7 @@ import plotly.graph_objects as go
 
 from labkit.base.errors import ConfigError
 from labkit.base.shown import escape
+from labkit.i18n import _
 from labkit.panels.axes import Axis, axis_of, known_of, margins, plain, scales, square, written
 from labkit.panels.figures import PALETTE
 from labkit.panels.series import thin
@@ -70,7 +71,9 @@ def _places(figure: go.Figure) -> list[tuple[str, str]]:
     """The subplots by the names of their axes, ("x", "y") first, in the order of the traces."""
     for trace in figure.data:
         if trace.type not in _DRAWN:
-            raise ConfigError(f"a still picture draws scatter, bar and heatmap traces, not {trace.type!r}.")
+            raise ConfigError(
+                _("a still picture draws scatter, bar and heatmap traces, not {type!r}."), type=trace.type
+            )
     return list(dict.fromkeys(_axes(trace) for trace in figure.data))
 
 

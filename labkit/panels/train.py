@@ -16,6 +16,7 @@ from labkit.panels.picture import publish
 from labkit.panels.runs import choices, state_of
 from labkit.panels.state import State
 from labkit.panels.ticker import TICKER
+from labkit.panels.words import message
 from labkit.train.run import Run
 
 #: Runs that can be laid over another at once.
@@ -106,7 +107,7 @@ class Train(Panel):
         try:
             rate = float(text) if text.strip() else None
         except ValueError:
-            raise ConfigError(self.word("not_a_number", value=repr(text))) from None
+            raise ConfigError(message("not_a_number", value=repr(text))) from None
         self.state.train = self.state.train.replace(optimizer=self.state.train.optimizer.replace(learning_rate=rate))
         self._fill()
 

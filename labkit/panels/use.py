@@ -20,6 +20,7 @@ from labkit.base import code
 from labkit.base.errors import DataError, RunError
 from labkit.data.pixels import Pixels
 from labkit.data.report import visible
+from labkit.i18n import _
 from labkit.panels import explained, media, pieces
 from labkit.panels.answers import KINDS, LONGEST, Asking
 from labkit.panels.controls import hear_while_busy
@@ -27,6 +28,7 @@ from labkit.panels.examples import Why
 from labkit.panels.panel import Panel
 from labkit.panels.runs import opened, state_of
 from labkit.panels.state import State
+from labkit.panels.words import message
 from labkit.ship import judging
 from labkit.ship.export import export
 from labkit.ship.predictor import Estimate, Prediction, Predictor
@@ -181,9 +183,13 @@ class Use(Panel):
 
         self.later("predict", lambda: asking.answer(asked), show)
 
-    def _dropped(self, _: Any, content: dict[str, Any], buffers: Any = None) -> None:
+    def _dropped(self, widget: Any, content: dict[str, Any], buffers: Any = None) -> None:
         if content.get("type") == "refused":
-            raise DataError(f"{content.get('name')!r} is no picture that this page can read: {content.get('error')}.")
+            raise DataError(
+                _("{name!r} is no picture that this page can read: {error}."),
+                name=content.get("name"),
+                error=content.get("error"),
+            )
         if content.get("type") != "picture" or not buffers:
             return
         predictor = self._ready()
@@ -212,7 +218,7 @@ class Use(Panel):
 
     def _ready(self) -> Predictor:
         if self.predictor is None:
-            raise RunError(self.word("use_first"))
+            raise RunError(message("use_first"))
         return self.predictor
 
     def _ask(self, example: Any, pair: str | None) -> None:
@@ -309,10 +315,15 @@ def _features(text: str, inputs: Any) -> np.ndarray:
 
 
 def _numbers(text: str, count: int) -> np.ndarray:
-    try:
-        values = [float(part) for part in re.split(r"[,;\s]+", text.strip()) if part]
-    except ValueError as error:
-        raise DataError(f"{error}: give {count} numbers with commas between them.") from None
+    values = []
+    for part in filter(None, re.split(r"[,;\s]+", text.strip())):
+        try:
+            values.append(float(part))
+        except ValueError:
+            raise DataError(
+                _("could not convert string to float: {part!r}: give {count} numbers with commas between them."),
+                part=part, count=count,
+            ) from None  # fmt: skip
     if len(values) != count:
-        raise DataError(f"these are {len(values)} numbers; the model reads {count}.")
+        raise DataError(_("these are {n_values} numbers; the model reads {count}."), n_values=len(values), count=count)
     return np.asarray(values, np.float32)

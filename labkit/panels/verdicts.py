@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.i18n import translate
 from labkit.judge.calibration import Calibration
 from labkit.judge.compare import Comparison
 from labkit.judge.quantities import NumberReport
@@ -16,7 +17,7 @@ from labkit.judge.report import Report
 from labkit.judge.rowwise import RowReport
 from labkit.judge.tags import TagReport
 from labkit.judge.thresholds import Thresholds
-from labkit.panels import pieces, plots, words_said
+from labkit.panels import pieces, plots
 from labkit.panels.pieces import Html
 from labkit.panels.words import word
 from labkit.train.assess import Scores
@@ -45,7 +46,7 @@ def headline(report: Report, error: float, language: str) -> Html:
 
 def warned(report: Report | RowReport | Scores, language: str) -> Html:
     """What a reader of the scores should know first."""
-    return pieces.joined(*(pieces.note(words_said.sentences(text, language), "warn") for text in report.warnings))
+    return pieces.joined(*(pieces.note(translate(text, language), "warn") for text in report.warnings))
 
 
 def by_class(report: Report, language: str) -> Html:

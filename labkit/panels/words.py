@@ -1,4 +1,4 @@
-"""Every word that panels show, in English and Simplified Chinese: those of runs here, those of the bench beside."""
+"""The words of panels by key: those of runs here, those of the steps in words_bench.py and words_judge.py."""
 
 from __future__ import annotations
 
@@ -7,79 +7,74 @@ import locale
 import os
 
 from labkit.base.errors import ConfigError, nearest
+from labkit.i18n import LANGUAGES, Message, _, ngettext, pgettext, translate
+from labkit.i18n.labels import LABELS
 from labkit.panels import words_bench, words_judge
-from labkit.panels.words_fields import FIELDS
 
-LANGUAGES = ("en", "zh")
-
-#: key → (English, Simplified Chinese). Places in braces are filled by :func:`word`.
-RUNS: dict[str, tuple[str, str]] = {
+#: key → English text. Places in braces are filled by :func:`word`.
+RUNS: dict[str, Message] = {
     # what a run is doing: labkit.train.store.STATUSES
-    "created": ("created", "已创建"),
-    "preparing": ("preparing", "准备中"),
-    "compiling": ("compiling", "编译中"),
-    "running": ("running", "训练中"),
-    "evaluating": ("evaluating", "评估中"),
-    "saving": ("saving", "保存中"),
-    "paused": ("paused", "已暂停"),
-    "finished": ("finished", "已完成"),
-    "stopped": ("stopped", "已停止"),
-    "failed": ("failed", "失败"),
-    "lost": ("lost", "已失联"),
+    "created": _("created"),
+    "preparing": _("preparing"),
+    "compiling": _("compiling"),
+    "running": _("running"),
+    "evaluating": _("evaluating"),
+    "saving": _("saving"),
+    "paused": _("paused"),
+    "finished": _("finished"),
+    "stopped": _("stopped"),
+    "failed": _("failed"),
+    "lost": _("lost"),
     # numbers
-    "loss": ("Loss", "损失"),
-    "f1": ("F1", "F1 值"),
-    "accuracy": ("Accuracy", "准确率"),
-    "r2": ("R²", "R²"),
-    "train": ("train", "训练"),
-    "validation": ("validation", "验证"),
-    "step": ("step", "步"),
-    "steps": ("step {step} of {steps}", "第 {step} / {steps} 步"),
-    "epochs": ("epoch {epoch} of {epochs}", "第 {epoch} / {epochs} 轮"),
-    "left": ("{time} left", "剩余 {time}"),
-    "took": ("took {time}", "用时 {time}"),
-    "speed": ("{number} examples/s", "{number} 样本/秒"),
-    "compilation": ("1 compilation", "编译 1 次"),
-    "compilations": ("{number} compilations", "编译 {number} 次"),
-    "skipped": ("{number} updates left out", "跳过 {number} 次更新"),
-    "gradient_alarms": ("{number} gradient alarms", "梯度警报 {number} 次"),
-    "restarts": ("begun again {number} times", "已重启 {number} 次"),
-    "quarantined": ("{number} checkpoints set aside", "搁置的检查点 {number} 个"),
-    "unsaved": ("the last checkpoint could not be saved", "最近的检查点未能保存"),
-    "rate": ("learning rate {number}", "学习率 {number}"),
-    "progress": ("progress of the run", "训练进度"),
-    "nothing": ("no numbers yet", "尚无数据"),
-    "last": ("{what}: {value} at step {step}", "{what}：第 {step} 步为 {value}"),
-    "numbers": ("Numbers", "数据表"),
+    "loss": _("Loss"),
+    "f1": _("F1"),
+    "accuracy": _("Accuracy"),
+    "r2": _("R²"),
+    "train": _("train"),
+    "validation": _("validation"),
+    "step": _("step"),
+    "steps": _("step {step} of {steps}"),
+    "epochs": pgettext("setting", "epoch {epoch} of {epochs}"),
+    "left": _("{time} left"),
+    "took": _("took {time}"),
+    "speed": _("{number} examples/s"),
+    "compilations": ngettext("{n} compilation", "{n} compilations"),
+    "skipped": ngettext("{n} update left out", "{n} updates left out"),
+    "gradient_alarms": ngettext("{n} gradient alarm", "{n} gradient alarms"),
+    "restarts": ngettext("begun again {n} time", "begun again {n} times"),
+    "quarantined": ngettext("{n} checkpoint set aside", "{n} checkpoints set aside"),
+    "unsaved": _("the last checkpoint could not be saved"),
+    "rate": _("learning rate {number}"),
+    "progress": _("progress of the run"),
+    "nothing": _("no numbers yet"),
+    "last": _("{what}: {value} at step {step}"),
+    "numbers": pgettext("table", "Numbers"),
     # controls
-    "pause": ("Pause", "暂停"),
-    "resume": ("Resume", "继续"),
-    "stop": ("Stop", "停止"),
-    "save": ("Save now", "立即保存"),
-    "learning_rate": ("Learning rate", "学习率"),
-    "set": ("Set", "设置"),
-    "pause_help": ("Hold the run before its next step", "在下一步之前暂停"),
-    "resume_help": ("Let the run go on", "继续训练"),
-    "stop_help": ("End the run before its next step and keep the best model", "在下一步之前结束，并保留最佳模型"),
-    "save_help": ("Write a checkpoint before the next step", "在下一步之前写入检查点"),
-    "set_help": ("The greatest learning rate from the next step on", "从下一步起的最大学习率"),
-    "asked": ("asked to {what}; it takes effect at the next step", "已请求“{what}”，下一步生效"),
-    "not_a_number": (
-        "{value} is not a learning rate. Give a number of 0 or more, such as 2e-5.",
-        "{value} 不是学习率。请输入不小于 0 的数，例如 2e-5。",
-    ),
+    "pause": _("Pause"),
+    "resume": _("Resume"),
+    "stop": _("Stop"),
+    "save": _("Save now"),
+    "learning_rate": _("Learning rate"),
+    "set": _("Set"),
+    "pause_help": _("Hold the run before its next step"),
+    "resume_help": _("Let the run go on"),
+    "stop_help": _("End the run before its next step and keep the best model"),
+    "save_help": _("Write a checkpoint before the next step"),
+    "set_help": _("The greatest learning rate from the next step on"),
+    "asked": _("asked to {what}; it takes effect at the next step"),
+    "not_a_number": _("{value} is not a learning rate. Give a number of 0 or more, such as 2e-5."),
     # errors and code
-    "cure": ("What to do", "解决办法"),
-    "traceback": ("Traceback", "错误堆栈"),
-    "run_id": ("run", "运行编号"),
-    "code": ("Code that reproduces this run", "可重现本次运行的代码"),
-    "python": ("Python", "Python"),
-    "toml": ("Experiment file, for `labkit train`", "实验文件，用于 `labkit train`"),
+    "cure": _("What to do"),
+    "traceback": _("Traceback"),
+    "run_id": _("run"),
+    "code": _("Code that reproduces this run"),
+    "python": _("Python"),
+    "toml": _("Experiment file, for `labkit train`"),
     # exercises of the course: labkit.lesson
-    "exercise_waiting": ("{name}: waiting for your answer", "{name}：等待你的答案"),
-    "exercise_right": ("{name}: right ✓", "{name}：正确 ✓"),
-    "exercise_wrong": ("{name}: not yet. {what} Hint: {hint}", "{name}：还不对。{what} 提示：{hint}"),
-    "placeholder": ("run {name}: `run.show()` shows its panel", "运行 {name}：`run.show()` 可显示面板"),
+    "exercise_waiting": _("{name}: waiting for your answer"),
+    "exercise_right": _("{name}: right ✓"),
+    "exercise_wrong": _("{name}: not yet. {what} Hint: {hint}"),
+    "placeholder": _("run {name}: `run.show()` shows its panel"),
 }
 TABLE = {**RUNS, **words_bench.TABLE, **words_judge.TABLE}
 
@@ -112,7 +107,8 @@ def language(name: str | None = None) -> str:
     if asked:
         short = asked.replace("_", "-").lower().split("-")[0]
         if short not in LANGUAGES:
-            raise ConfigError(f"no words in language {asked!r}; there are {', '.join(LANGUAGES)}.")
+            known = ", ".join(LANGUAGES)
+            raise ConfigError(_("no words in language {language!r}; there are {known}."), language=asked, known=known)
         return short
     if os.environ.get("JPY_SESSION_NAME", "").endswith(".zh.ipynb"):  # the notebook's path, as Jupyter tells its kernel
         return "zh"
@@ -120,11 +116,16 @@ def language(name: str | None = None) -> str:
     return "zh" if known.lower().startswith(("zh", "chinese")) else "en"
 
 
-def word(key: str, language: str = "en", **places: object) -> str:
-    """The words of ``key`` in a language, with its places filled. Plain text: escape before it becomes HTML."""
+def message(key: str, **places: object) -> Message:
+    """The words of ``key``, with its places filled, for any language."""
     if key not in TABLE:
         raise KeyError(f"no words for {key!r}.{nearest(key, TABLE)}")
-    return TABLE[key][LANGUAGES.index(language)].format(**places)
+    return TABLE[key].fill(**places)
+
+
+def word(key: str, language: str = "en", **places: object) -> str:
+    """The words of ``key`` in a language, with its places filled. Plain text: escape before it becomes HTML."""
+    return translate(message(key, **places), language)
 
 
 def title_of(noun: str, name: str, language: str = "en") -> str:
@@ -134,9 +135,9 @@ def title_of(noun: str, name: str, language: str = "en") -> str:
 
 def label_of(field: str, language: str = "en") -> str:
     """What a setting is called."""
-    return FIELDS[field][LANGUAGES.index(language)] if field in FIELDS else field.replace("_", " ")
+    return translate(LABELS[field], language) if field in LABELS else field.replace("_", " ")
 
 
 def help_of(field: dataclasses.Field, language: str = "en") -> str:
-    """What a setting does, in a sentence: in English as its config says it."""
-    return FIELDS[field.name][2] if language == "zh" and field.name in FIELDS else field.metadata.get("help", "")
+    """What a setting does, in a sentence."""
+    return translate(field.metadata.get("help", ""), language)

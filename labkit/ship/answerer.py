@@ -19,6 +19,7 @@ from labkit.base.errors import DataError
 from labkit.data.batch import choose_buckets
 from labkit.data.given import texts_of
 from labkit.data.spans import WindowBatches, windows
+from labkit.i18n import _
 from labkit.ship.opening import opened
 from labkit.tasks.qa import NULLABLE, Answer, best_span, exact, overlap, right_answers
 from labkit.train.inputs import BATCH
@@ -86,7 +87,7 @@ class Answerer:
         if isinstance(questions, str) and isinstance(paragraphs, str):
             return self.answer([questions], [paragraphs], threshold=threshold)[0]
         if isinstance(questions, str) or isinstance(paragraphs, str):
-            raise DataError("give one question with one paragraph, or lists of them of the same length.")
+            raise DataError(_("give one question with one paragraph, or lists of them of the same length."))
         questions, paragraphs = texts_of(questions, "question", False), texts_of(paragraphs, "paragraph", False)
         if not questions and not paragraphs:
             return []

@@ -8,6 +8,8 @@ import numpy as np
 
 from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
+from labkit.i18n import _
+from labkit.i18n.labels import split_name
 from labkit.judge.baseline import LONGEST
 from labkit.judge.quantities import NumberReport
 from labkit.judge.report import Report
@@ -38,15 +40,18 @@ def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) ->
         found += [message(cut, split)] if cut else []
         if cut and getattr(report, "baselines", None):
             found.append(
-                f"The baselines read more than the model: {LONGEST:,} characters of each text, where it reads "
-                f"{cut['max_length']} tokens."
+                _(
+                    "The baselines read more than the model: {longest:,} characters of each text, where it "
+                    "reads {max_length} tokens.",
+                    longest=LONGEST,
+                    max_length=cut["max_length"],
+                )
             )
     if not isinstance(report, Scores):
         constant = no_better(_constant(report, rows, run.experiment.task), report.scores, split)
         poor = list(filter(None, [constant, _worse(report, split)]))
         summary = run.info.summary
-        cause = next((text for text in summary.get("warnings", ()) if text.startswith("Likely cause:")), "")
-        found += [*poor, *filter(None, [cause or summary.get("cause", "")])] if poor else []
+        found += [*poor, *filter(None, [summary.get("cause", "")])] if poor else []
     report.warnings = tuple(found)
     return report
 
@@ -57,7 +62,7 @@ def _constant(report: Report | RowReport, rows: Rows, task: Task) -> Constant | 
     if isinstance(report, Report):
         return majority(len(report.classes), label, report.truth[report.counted])
     if isinstance(report, NumberReport):
-        return Constant("the mean", "r2", 0.0)
+        return Constant(_("the mean"), "r2", 0.0)
     known = targets_of(rows["train"])
     return frequent_labels(known[label >= 0] > 0.5, report.truth[report.counted] > 0.5, task.threshold)
 
@@ -68,6 +73,8 @@ def _worse(report: Report | RowReport, split: str) -> str:
     for name, other in report.baselines.items():
         mine, theirs = report.scores[metric], other.scores[metric]
         if name not in CONSTANT and mine < theirs:
-            told = f"{score_name(metric)} of {split} {mine:.3f}, against {theirs:.3f}."
-            return f"Worse than the linear baseline ({name}): {told}"
+            return _(
+                "Worse than the linear baseline ({baseline}): {metric} of {split} {score:.3f}, against {value:.3f}.",
+                baseline=name, metric=score_name(metric), split=split_name(split), score=mine, value=theirs,
+            )  # fmt: skip
     return ""

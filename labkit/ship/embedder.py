@@ -13,6 +13,7 @@ from flax import nnx
 
 from labkit.base.errors import ConfigError, WeightsError, nearest
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.judge.explanation import Attention
 from labkit.models import models, parts, sentence, weights
 from labkit.models.bert import BertConfig
@@ -44,8 +45,12 @@ class Embedder:
         if is_folder(folder):
             experiment = experiment_in(folder)
             if not isinstance(experiment.model, BertConfig):
-                raise WeightsError(f"{folder.name!r} holds a {models.name_of(experiment.model)}; vectors are BERT's.")
-            module, _, inputs = load_model(experiment, folder)
+                raise WeightsError(
+                    _("{folder!r} holds a {model}; vectors are BERT's."),
+                    folder=folder.name,
+                    model=models.name_of(experiment.model),
+                )
+            module, _unused, inputs = load_model(experiment, folder)
             self._clean = experiment.data.clean
             model, tokenizer, longest = module.trunk, inputs.tokenizer, experiment.task.max_length
         else:
@@ -118,12 +123,16 @@ class Embedder:
             return ""
         if name not in self.prompts:
             known = ", ".join(self.prompts) or "none"
-            raise ConfigError(f"there is no prompt {name!r}.{nearest(name, self.prompts)} This folder has: {known}.")
+            raise ConfigError(
+                _("there is no prompt {name!r}.{hint} This folder has: {known}."),
+                name=name, hint=nearest(name, self.prompts), known=known,
+            )  # fmt: skip
         if self._modules is not None and not self._modules.include_prompt and self.prompts[name]:
             raise ConfigError(
-                f"this folder leaves the tokens of a prompt out of its pooling (include_prompt = false), which labkit "
-                f"does not do: embed without the prompt {name!r}, by prompt=''."
-            )
+                _("this folder leaves the tokens of a prompt out of its pooling (include_prompt = false), "
+                  "which labkit does not do: embed without the prompt {name!r}, by prompt=''."),
+                name=name,
+            )  # fmt: skip
         return self.prompts[name]
 
     def similarity(self, texts: Sequence[str], others: Sequence[str] | None = None) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.base.errors import ConfigError
+from labkit.i18n import _
 from labkit.models import sentence, weights
 from labkit.tasks import tasks
 from labkit.tasks.pretrain import Pretrain
@@ -36,7 +37,7 @@ def export(experiment: Experiment, model: Path, folder: Path) -> Path:
         ConfigError: ``folder`` is not empty, or other programs would read this model otherwise than labkit.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{str(folder)!r} is not empty; give a new folder.")
+        raise ConfigError(_("{folder!r} is not empty; give a new folder."), folder=str(folder))
     _check(experiment, model)
     shutil.copytree(model, folder, dirs_exist_ok=True)
     _write_readme(experiment, folder)
@@ -50,15 +51,17 @@ def _check(experiment: Experiment, folder: Path) -> None:
         return
     if "score.bias" in (stored := weights.Tensors(folder)):
         raise ConfigError(
-            f"the head of this model has a bias ({', '.join(f'{value:.6g}' for value in stored['score.bias'][:5])}), "
-            f"and that of transformers has none for {model.family!r}. Train with family = 'gpt2' and not "
-            "more outputs than the width, or subtract the mean from the target. lk.Predictor opens the run's own model."
-        )
+            _("the head of this model has a bias ({bias}), and that of transformers has none for {family!r}. "
+              "Train with family = 'gpt2' and not more outputs than the width, or subtract the mean from the "
+              "target. lk.Predictor opens the run's own model."),
+            bias=", ".join(f"{value:.6g}" for value in stored["score.bias"][:5]), family=model.family,
+        )  # fmt: skip
     if isinstance(task, Pretrain) and task.next_sentence and model.pooled_by != "cls":
         raise ConfigError(
-            f"next_sentence was trained with pooling = {model.pooling!r}, and transformers has that head on the pooler "
-            "alone. Train with pooling = 'cls', or with next_sentence = False."
-        )
+            _("next_sentence was trained with pooling = {pooling!r}, and transformers has that head on the "
+              "pooler alone. Train with pooling = 'cls', or with next_sentence = False."),
+            pooling=model.pooling,
+        )  # fmt: skip
 
 
 def _write_readme(experiment: Experiment, folder: Path) -> None:

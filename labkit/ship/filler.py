@@ -15,6 +15,7 @@ from flax import nnx
 from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.base.shapes import Array
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import bert_heads, models, weights
 from labkit.ship.opening import is_folder, opened
 from labkit.tasks.pretrain import Pretrain, Pretrained
@@ -88,7 +89,11 @@ class Filler:
         ids, types = self._row(text, pair)
         hidden = np.flatnonzero(ids == self.tokenizer.mask_id)
         if not len(hidden):
-            raise DataError(f"nothing is hidden in {text[:40]!r}: write {HIDDEN} where a word is to be told.")
+            raise DataError(
+                _("nothing is hidden in {text!r}: write {hidden} where a word is to be told."),
+                text=text[:40],
+                hidden=HIDDEN,
+            )
         if len(ids) > self.longest:
             raise self._too_long(ids)
         chances = self._asked(ids, types)[0][hidden].copy()
@@ -108,7 +113,7 @@ class Filler:
             DataError: texts with hidden words are longer than the model reads.
         """
         if not self.tells_next:
-            raise ConfigError("this model was pretrained without next sentences (next_sentence = False).")
+            raise ConfigError(_("this model was pretrained without next sentences (next_sentence = False)."))
         ids, types = self._row(first, second)
         if self.tokenizer.mask_id not in ids:
             row = self.tokenizer.encode([first], [second], max_length=self.longest)
@@ -133,7 +138,11 @@ class Filler:
         return "".join(parts) if len(parts) > 1 else self._clean(text)
 
     def _too_long(self, ids: np.ndarray) -> DataError:
-        return DataError(f"a row of {len(ids)} tokens is longer than the {self.longest} that this model reads.")
+        return DataError(
+            _("a row of {n_ids} tokens is longer than the {longest} that this model reads."),
+            n_ids=len(ids),
+            longest=self.longest,
+        )
 
     def _asked(self, ids: np.ndarray, types: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities [t, v] of every piece at every place, and [2] of following and not."""
@@ -152,5 +161,9 @@ def _with_heads(name: str) -> tuple[Pretrained, bool]:
     without_pooler = config.load(module.trunk).missing
     missing = bert_heads.load(module.head, weights.find(name)).missing
     if any("seq_relationship" not in each for each in missing):
-        raise WeightsError(f"weights {name!r} have no head that tells hidden words: {', '.join(missing)} are missing.")
+        raise WeightsError(
+            _("weights {name!r} have no head that tells hidden words: {missing} are missing."),
+            name=name,
+            missing=", ".join(missing),
+        )
     return module, not missing and not without_pooler and config.layout == "bert"

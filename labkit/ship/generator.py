@@ -13,6 +13,7 @@ from flax import nnx
 
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import models, weights
 from labkit.ship.opening import is_folder, opened
 from labkit.tasks.generate import Generation, step_of, write
@@ -85,7 +86,7 @@ class Generator:
         if not texts:
             return []
         if wrong := [text for text in texts if not isinstance(text, str)]:
-            raise DataError(f"a prompt is a text; this one is {wrong[0]!r}.")
+            raise DataError(_("a prompt is a text; this one is {wrong!r}."), wrong=wrong[0])
         answers = self._write([self._ids(self._clean(text)) for text in texts], self.tokenizer.end_ids, how)
         return answers[0] if isinstance(prompts, str) else answers
 
@@ -109,12 +110,18 @@ class Generator:
         begin, end = (self.tokenizer.special(name) for name in (TURN, OVER))
         if begin is None or end is None:
             raise ConfigError(
-                f"this model was not taught to talk: its tokenizer has no {TURN} and {OVER}. Use generate."
+                _("this model was not taught to talk: its tokenizer has no {turn} and {over}. Use generate."),
+                turn=TURN,
+                over=OVER,
             )
         talk = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
         for turn in talk:
             if turn.get("role") not in SPEAKERS or not isinstance(turn.get("content"), str):
-                raise DataError(f"a message has a role ({', '.join(SPEAKERS)}) and a content; this one is {turn!r}.")
+                raise DataError(
+                    _("a message has a role ({known}) and a content; this one is {turn!r}."),
+                    known=", ".join(SPEAKERS),
+                    turn=turn,
+                )
         if not talk or talk[0]["role"] != "system":
             talk = [{"role": "system", "content": SYSTEM}, *talk]
         said = [self._pieces(f"{turn['role']}\n{turn['content']}") for turn in talk]
@@ -128,9 +135,10 @@ class Generator:
         room = self.model.config.max_length
         if longest + how.max_new_tokens > room:
             raise ConfigError(
-                f"a prompt of {longest} tokens and {how.max_new_tokens} new ones are more than the {room} positions of "
-                "this model. Shorten the prompt, or set max_new_tokens."
-            )
+                _("a prompt of {longest} tokens and {max_new_tokens} new ones are more than the {room} "
+                  "positions of this model. Shorten the prompt, or set max_new_tokens."),
+                longest=longest, max_new_tokens=how.max_new_tokens, room=room,
+            )  # fmt: skip
         wide = min(-(-longest // STEP) * STEP, room - how.max_new_tokens)
         ids = np.full((len(numbers), wide), self.tokenizer.pad_id, np.int32)
         for row, found in zip(ids, numbers, strict=True):

@@ -14,6 +14,7 @@ from labkit.base.registry import ByClass
 from labkit.data.answers import answers_of
 from labkit.data.parting import measured
 from labkit.data.rows import Rows
+from labkit.i18n import _
 from labkit.judge import ngram
 from labkit.judge.calibration import Calibration, calibrate
 from labkit.judge.compare import Comparison
@@ -130,7 +131,9 @@ def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
         return scores_of(run, split)
     rows, predictor = rows_of(run), predictor_of(run)
     if not len(rows.splits.get(split, ())):
-        raise DataError(f"the run has no rows of {split!r}; it has {', '.join(rows.splits)}.")
+        raise DataError(
+            _("the run has no rows of {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
+        )
     answers, task = predictor.judge(rows[split]), predictor.experiment.task
     report = judged(rows, split, predictor.classes, answers, task, baselines=False)
     return with_warnings(report, run, rows, split, predictor.inputs)
@@ -140,7 +143,9 @@ def report_of(run: Run, split: str = "test") -> Report:
     """The same of a run that classifies. Raises :class:`DataError` for one that tells no single class."""
     report = verdict_of(run, split)
     if not isinstance(report, Report):
-        raise DataError(f"run {run.name!r} does not tell one of several classes; run.evaluate() judges what it tells.")
+        raise DataError(
+            _("run {run!r} does not tell one of several classes; run.evaluate() judges what it tells."), run=run.name
+        )
     return report
 
 
@@ -158,7 +163,10 @@ def compare(first: Run | Report, second: Run | Report, split: str = "test") -> C
     ]
     sources = [rows_of(each).source.get("source", "") for each in (first, second) if not isinstance(each, Report)]
     if len(sources) == 2 and all(sources) and sources[0] != sources[1]:
-        raise DataError(f"{names[0]!r} learned from {sources[0]!r} and {names[1]!r} from {sources[1]!r}: other rows.")
+        raise DataError(
+            _("{name!r} learned from {source!r} and {other!r} from {other_source!r}: other rows."),
+            name=names[0], source=sources[0], other=names[1], other_source=sources[1],
+        )  # fmt: skip
     reports = [each if isinstance(each, Report) else report_of(each, split) for each in (first, second)]
     return of_reports(*reports, names=(names[0], names[1]))
 
@@ -193,5 +201,8 @@ def sliced(report: Report, part: Any, by: Any) -> pd.DataFrame:
         groups = by_length(part["text"])
     else:
         names = [*part.column_names, "length"]
-        raise DataError(f"the rows have no column {by!r}.{nearest(by, names)} They have {', '.join(names)}.")
+        raise DataError(
+            _("the rows have no column {by!r}.{hint} They have {names}."),
+            by=by, hint=nearest(by, names), names=", ".join(names),
+        )  # fmt: skip
     return of_groups(report, groups)

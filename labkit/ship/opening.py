@@ -8,6 +8,7 @@ from typing import Any
 from labkit.base.config import loads
 from labkit.base.errors import WeightsError
 from labkit.base.guard import small_text
+from labkit.i18n import _
 from labkit.tasks import tasks
 from labkit.tasks.base import Task
 from labkit.train.compilation import use_compilation_cache
@@ -27,7 +28,9 @@ def is_folder(source: str | Path) -> bool:
 def experiment_in(folder: Path) -> Experiment:
     """The experiment that a model folder comes from. Raises :class:`WeightsError` where it is none of labkit's."""
     if not is_folder(folder):
-        raise WeightsError(f"{folder.name!r} holds no labkit.toml; give a folder made by run.export(folder).")
+        raise WeightsError(
+            _("{folder!r} holds no labkit.toml; give a folder made by run.export(folder)."), folder=folder.name
+        )
     use_compilation_cache()
     return loads(Experiment, small_text(folder / MARK, WeightsError))
 
@@ -46,6 +49,8 @@ def opened(folder: str | Path, task: type[Task], does: str) -> tuple[Experiment,
     experiment = experiment_in(Path(folder))
     if not isinstance(experiment.task, task):
         learnt = tasks.name_of(experiment.task)
-        raise WeightsError(f"{Path(folder).name!r} has learnt {learnt!r}; only {does}.")
-    module, _, inputs = load_model(experiment, Path(folder))
+        raise WeightsError(
+            _("{name!r} has learnt {learnt!r}; only {does}."), name=Path(folder).name, learnt=learnt, does=does
+        )
+    module, _unused, inputs = load_model(experiment, Path(folder))
     return experiment, module, inputs

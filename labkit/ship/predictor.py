@@ -16,6 +16,7 @@ from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.base.registry import ByClass
 from labkit.base.shown import visible
 from labkit.data.given import check_no_file, columns_of, is_place, paths_in, records_of, table_of, texts_in, texts_of
+from labkit.i18n import _
 from labkit.judge.explain import Explainer
 from labkit.judge.explanation import Attention, Explanation
 from labkit.ship.opening import experiment_in
@@ -82,7 +83,7 @@ class Estimate:
 
 
 #: Kind of examples → their name.
-NOUNS = {"image": "pictures", "audio": "sounds", "features": "features"}
+NOUNS = {"image": _("pictures"), "audio": _("sounds"), "features": _("features")}
 #: Task without classes → how its models are used.
 USED_BY: ByClass[str] = ByClass(
     {
@@ -111,9 +112,10 @@ class Predictor:
         if self.experiment.task.problem_type is None:
             learnt = tasks.name_of(self.experiment.task)
             raise WeightsError(
-                f"{self.folder.name!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use "
-                f"{USED_BY.get(type(self.experiment.task)) or 'run.evaluate()'}."
-            )
+                _("{folder!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use {used_by}."),
+                folder=self.folder.name, learnt=learnt,
+                used_by=USED_BY.get(type(self.experiment.task)) or "run.evaluate()",
+            )  # fmt: skip
         self.problem_type = self.experiment.task.problem_type
         module, head, self.inputs = load_model(self.experiment, self.folder)
         self.classes = head.classes
@@ -179,7 +181,7 @@ class Predictor:
         table, folder = table_of(source, kind, **file)
         chosen = self._chosen(table.column_names, column, pair) if kind == "text" else []
         if kind == "features" and (column or pair):
-            raise ConfigError("this model reads columns of features by their names; leave --column and --pair out.")
+            raise ConfigError(_("this model reads columns of features by their names; leave --column and --pair out."))
         for start in range(0, len(table), size):
             records = table.slice(start, size).to_pylist()
             if kind == "text":
@@ -201,21 +203,31 @@ class Predictor:
         names = ", ".join(map(repr, self.columns))
         if len(self.columns) == 2 and not given:
             raise DataError(
-                f"this model reads two texts ({names}), and only one is given: predict([first], [second]), or --pair."
-            )
+                _("this model reads two texts ({names}), and only one is given: predict([first], [second]), "
+                  "or --pair."),
+                names=names,
+            )  # fmt: skip
         if len(self.columns) == 1 and given:
-            raise DataError(f"this model reads one text ({names}), and two are given: leave the second out.")
+            raise DataError(
+                _("this model reads one text ({names}), and two are given: leave the second out."), names=names
+            )
 
     def _given(self, examples: Any, pairs: Any) -> tuple[Any, Any]:
         """Examples and second texts as :attr:`inputs` reads them, before cleaning."""
         kind = self.inputs.kind
         if isinstance(examples, str) and not is_place(examples):
-            reads = NOUNS.get(kind, "texts")
-            raise DataError(f"there is no file or folder {examples[:80]!r}; the model reads {reads}.")
+            reads = NOUNS.get(kind, _("texts"))
+            raise DataError(
+                _("there is no file or folder {examples!r}; the model reads {reads}."),
+                examples=examples[:80],
+                reads=reads,
+            )
         if not isinstance(examples, Iterable | Path) and not hasattr(examples, "columns"):
-            raise DataError(f"predict takes a list of examples, an array or a table, not a {type(examples).__name__}.")
+            raise DataError(
+                _("predict takes a list of examples, an array or a table, not a {type}."), type=type(examples).__name__
+            )
         if kind != "text" and pairs is not None:
-            raise DataError(f"this model reads {NOUNS[kind]}; it has no use for second texts.")
+            raise DataError(_("this model reads {noun}; it has no use for second texts."), noun=NOUNS[kind])
         folder = Path()
         if isinstance(examples, str | Path):
             table, folder = table_of(examples, kind)
@@ -227,7 +239,7 @@ class Predictor:
             return self.inputs.examples(examples if records is None else paths_in(records, None, kind, folder)), None
         if records is not None:
             if pairs is not None:
-                raise DataError("a table brings its second texts in a column; leave the other list out.")
+                raise DataError(_("a table brings its second texts in a column; leave the other list out."))
             chosen = self._chosen(list(records[0]) if records else [])
             found = [texts_in(records, name) for name in chosen]
             return found[0], found[1] if len(found) > 1 else None
@@ -237,7 +249,7 @@ class Predictor:
         if len(examples):
             self._check_pairs(pairs is not None)
         if any(isinstance(each, np.ndarray | list) for each in examples):
-            raise DataError("this model reads texts, not arrays.")
+            raise DataError(_("this model reads texts, not arrays."))
         return texts_of(examples, "text"), None if pairs is None else texts_of(pairs, "second text")
 
     def told(self, row: np.ndarray) -> Prediction | Estimate:
@@ -271,7 +283,7 @@ class Predictor:
     def _one(self, example: Any, pair: str | None) -> tuple[Any, str | None]:
         """An example as the model reads it."""
         if isinstance(self.inputs, Texts) and not isinstance(example, str | Mapping):
-            raise DataError(f"this model reads texts; the example is a {type(example).__name__}.")
+            raise DataError(_("this model reads texts; the example is a {type}."), type=type(example).__name__)
         single = np.asarray(example)[None] if isinstance(example, np.ndarray) else [example]
         examples, pairs = self._given(single, None if pair is None else [pair])
         if isinstance(self.inputs, Texts):
@@ -295,7 +307,9 @@ class Predictor:
             result[batch["index"][real]] = answer[real]
         if not (there := np.isfinite(result).all(-1)).all():
             place = int(np.argmin(there))
-            raise DataError(f"the answer for example {place} is no finite number: is it far from the training rows?")
+            raise DataError(
+                _("the answer for example {place} is no finite number: is it far from the training rows?"), place=place
+            )
         return result if self._offset is None else result + self._offset
 
     def judge(self, dataset: Any) -> np.ndarray:

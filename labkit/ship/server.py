@@ -26,6 +26,7 @@ import numpy as np
 from labkit.base.errors import ConfigError, LabkitError
 from labkit.base.shown import visible
 from labkit.data.given import ENDINGS
+from labkit.i18n import _
 from labkit.ship.predictor import Predictor
 from labkit.ship.wire import Quotas, Refused, Server
 
@@ -63,18 +64,23 @@ class Endpoint:
     ) -> None:  # fmt: skip
         if token and (len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token):
             raise ConfigError(
-                "a token has 16 characters or more, all ASCII and none a space; leave it out for a new one."
+                _("a token has 16 characters or more, all ASCII and none a space; leave it out for a new one.")
             )
         if not rate >= 1:
-            raise ConfigError(f"rate = {rate}; at least one request a second must pass.")
+            raise ConfigError(_("rate = {rate}; at least one request a second must pass."), rate=rate)
         if examples < 1 or characters < 1:
-            raise ConfigError(f"examples = {examples}, characters = {characters}; at least one of each must pass.")
+            raise ConfigError(
+                _("examples = {examples}, characters = {characters}; at least one of each must pass."),
+                examples=examples,
+                characters=characters,
+            )
         self.patience = PATIENCE if patience is None else patience
         if not 0 < self.patience < float("inf") or connections < 1:
             raise ConfigError(
-                f"patience = {patience}, connections = {connections}; patience is a positive number of seconds, and at "
-                "least one connection is needed."
-            )
+                _("patience = {patience}, connections = {connections}; patience is a positive number of "
+                  "seconds, and at least one connection is needed."),
+                patience=patience, connections=connections,
+            )  # fmt: skip
         self.connections = connections
         self.hosts = {name.strip("[]").lower() for name in ([hosts] if isinstance(hosts, str) else hosts)}
         self.examples, self.characters = examples, characters
@@ -87,8 +93,9 @@ class Endpoint:
             self._server = Server((host, port), self)
         except (OSError, OverflowError) as error:
             raise ConfigError(
-                f"cannot listen on {host}:{port}: {error}. Name another port; 0 takes a free one."
-            ) from None
+                _("cannot listen on {host}:{port}: {error}. Name another port; 0 takes a free one."),
+                host=host, port=port, error=error,
+            ) from None  # fmt: skip
         self.host, self.port = host, int(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="labkit endpoint", daemon=True

@@ -14,6 +14,7 @@ from flax import nnx
 
 from labkit.base.errors import ConfigError, DataError
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import models, weights
 from labkit.ship.opening import is_folder, opened
 from labkit.tasks.generate import Generation, step_of, write
@@ -79,11 +80,13 @@ class Translator:
         how = Generation.from_dict({"max_new_tokens": min(64, self.room), **settings})
         if how.max_new_tokens > self.room:
             raise ConfigError(
-                f"max_new_tokens = {how.max_new_tokens} is more than the {self.room} this model can write."
+                _("max_new_tokens = {max_new_tokens} is more than the {room} this model can write."),
+                max_new_tokens=how.max_new_tokens,
+                room=self.room,
             )
         sources = [texts] if isinstance(texts, str) else list(texts)
         if wrong := [text for text in sources if not isinstance(text, str)]:
-            raise DataError(f"a source is a text; this one is {wrong[0]!r}.")
+            raise DataError(_("a source is a text; this one is {wrong!r}."), wrong=wrong[0])
         answers = self._write([self._clean(text) for text in sources], how) if sources else []
         return answers[0] if isinstance(texts, str) else answers
 

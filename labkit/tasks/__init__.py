@@ -1,9 +1,10 @@
 """What is learned: the head on a model, the loss, the counts from which metrics are made."""
 
 from labkit.base.registry import Registry
+from labkit.i18n import _
 
 tasks = Registry(
-    "task",
+    _("task"),
     {
         "classify": "labkit.tasks.classify:Classify",
         "multilabel": "labkit.tasks.multilabel:MultiLabel",

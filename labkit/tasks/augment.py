@@ -9,6 +9,7 @@ from jaxtyping import Num
 
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Float, Int, PRNGKeyArray
+from labkit.i18n import _
 
 #: What may be done to pictures: a move by up to an eighth of the side (He et al., arXiv 1512.03385, 4.2, 4 of 32
 #: pixels, zeros coming in), a mirror image for every second one.
@@ -22,7 +23,11 @@ def augment(inputs: Num[Array, "b ..."], kinds: str, key: PRNGKeyArray) -> Num[A
         ConfigError: (while tracing) the examples are no pictures.
     """
     if inputs.ndim != 4:
-        raise ConfigError(f"augment = {kinds!r} is for pictures [b, y, x, c]; these examples have {inputs.shape[1:]}.")
+        raise ConfigError(
+            _("augment = {kinds!r} is for pictures [b, y, x, c]; these examples have {shape}."),
+            kinds=kinds,
+            shape=inputs.shape[1:],
+        )
     count, high, wide, channels = inputs.shape
     move, mirror = jax.random.split(key)
     if "shift" in kinds:

@@ -16,6 +16,7 @@ from labkit.base.config import option
 from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Modality, ModelConfig
 from labkit.models.parts import Segments, dropout
@@ -39,15 +40,15 @@ class Supervised(Task):
 
     max_length: int | None = option(
         None,
-        "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.",
+        _("Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data."),
         low=8,
         high=1_000_000,
     )
-    augment: str = option("none", "What chance does to pictures while training.", choices=KINDS)
-    mixup: float = option(0.0, "Mix examples in pairs by a share from Beta(mixup, mixup); 0: never.", low=0.0)
-    head_dropout: float = option(0.1, "Dropout before the last layer.", low=0.0, high=0.9)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
-    tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
+    augment: str = option("none", _("What chance does to pictures while training."), choices=KINDS)
+    mixup: float = option(0.0, _("Mix examples in pairs by a share from Beta(mixup, mixup); 0: never."), low=0.0)
+    head_dropout: float = option(0.1, _("Dropout before the last layer."), low=0.0, high=0.9)
+    vocabulary: int = option(8000, _("Pieces to learn where the model brings no tokenizer."), low=100, high=1_000_000)
+    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class Classify(Supervised):
     shown: ClassVar[tuple[str, ...]] = ("max_length", "class_weights", "augment")
 
     class_weights: str = option(
-        "none", "Weigh the loss of every class alike, however rare it is.", choices=("none", "balanced")
+        "none", _("Weigh the loss of every class alike, however rare it is."), choices=("none", "balanced")
     )
-    label_smoothing: float = option(0.0, "Share of the aim that is spread over all classes.", low=0.0, high=0.9)
+    label_smoothing: float = option(0.0, _("Share of the aim that is spread over all classes."), low=0.0, high=0.9)
 
     def build(
         self,
@@ -73,7 +74,9 @@ class Classify(Supervised):
         counts = np.bincount(labels[labels >= 0], minlength=len(classes))
         if np.count_nonzero(counts) < 2:
             found = {name: int(count) for name, count in zip(classes, counts, strict=True)}
-            raise DataError(f"a classifier needs training rows of two classes or more; the rows have {found}.")
+            raise DataError(
+                _("a classifier needs training rows of two classes or more; the rows have {found}."), found=found
+            )
         weights = np.ones(len(classes), np.float32)
         if self.class_weights == "balanced":
             weights = (counts.sum() / np.maximum(counts, 1) / np.count_nonzero(counts)).astype(np.float32)

@@ -18,6 +18,7 @@ from flax import nnx
 from labkit.base.config import option
 from labkit.base.shapes import Array, Float, Int
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
@@ -35,13 +36,13 @@ class Embed(Task):
 
     max_length: int | None = option(
         None,
-        "Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data.",
+        _("Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data."),
         low=8,
         high=1_000_000,
     )
-    temperature: float = option(0.05, "Cosines are divided by this before the softmax.", low=0.001)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
-    tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
+    temperature: float = option(0.05, _("Cosines are divided by this before the softmax."), low=0.001)
+    vocabulary: int = option(8000, _("Pieces to learn where the model brings no tokenizer."), low=100, high=1_000_000)
+    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
 
     @property
     def example_format(self) -> ExampleFormat:

@@ -17,6 +17,7 @@ from jax import lax
 from labkit.base.config import SEEDS, Config, option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.i18n import _
 
 LOWEST = float(jnp.finfo(jnp.float32).min)
 
@@ -26,18 +27,20 @@ class Generation(Config):
     """How to write on. Without chance (``temperature`` 0) it is greedy, or a beam search where ``beams`` is above 1."""
 
     max_new_tokens: int = option(64, "Tokens to write at most.", low=1, high=1_000_000)
-    temperature: float = option(0.0, "Logits are divided by this before drawing; 0: the likeliest, always.", low=0.0)
+    temperature: float = option(0.0, _("Logits are divided by this before drawing; 0: the likeliest, always."), low=0.0)
     top_k: int = option(0, "Draw from so many of the likeliest tokens only; 0: all.", low=0, high=10_000_000)
     top_p: float = option(1.0, "Draw from the likeliest tokens that together have this chance.", low=0.0, high=1.0)
     beams: int = option(1, "Texts that a beam search follows at once.", low=1, high=1_000)
     length_penalty: float = option(1.0, "A beam is judged by its log chance ÷ its length to this power.")
-    seed: int = option(0, "Of the chance.", low=0, high=SEEDS)
+    seed: int = option(0, _("Of the chance."), low=0, high=SEEDS)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a beam search with chance, which is neither."""
         super().check()
         if self.beams > 1 and self.temperature > 0:
-            raise ConfigError(f"beams = {self.beams} search for the likeliest text; set temperature = 0 for that.")
+            raise ConfigError(
+                _("beams = {beams} search for the likeliest text; set temperature = 0 for that."), beams=self.beams
+            )
 
 
 class Written(NamedTuple):

@@ -14,6 +14,7 @@ from flax import nnx
 from labkit.base.config import option
 from labkit.base.shapes import Array, Float
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.parts import Segments
@@ -32,15 +33,15 @@ class LanguageModel(Task):
     whole_length: ClassVar[bool] = True
     fresh_batch: ClassVar[int] = 8  # each example has many tokens to learn from
 
-    max_length: int = option(128, "Tokens of a window.", low=8, high=1_000_000)
-    label_smoothing: float = option(0.0, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
+    max_length: int = option(128, _("Tokens of a window."), low=8, high=1_000_000)
+    label_smoothing: float = option(0.0, _("Share of the aim that is spread over the vocabulary."), low=0.0, high=0.9)
     vocabulary: int | None = option(
         None,
-        "Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts.",
+        _("Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts."),
         low=100,
         high=1_000_000,
     )
-    tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
+    tokenizer: str = option("bpe", _("How to cut words then."), choices=("bpe", "wordpiece"))
 
     @property
     def example_format(self) -> ExampleFormat:

@@ -16,6 +16,7 @@ import numpy as np
 
 from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
+from labkit.i18n import _
 from labkit.tasks.base import MetricState
 
 #: Classes whose F1 is recorded one by one.
@@ -98,7 +99,9 @@ def margins(confusion: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The diagonal, row sums and column sums of a confusion matrix [c, c], each int64 [c]."""
     table = np.asarray(jax.device_get(confusion))
     if table.ndim != 2 or table.shape[0] != table.shape[1]:
-        raise DataError(f"A confusion matrix is square [classes, classes]; this one has shape {table.shape}.")
+        raise DataError(
+            _("A confusion matrix is square [classes, classes]; this one has shape {shape}."), shape=table.shape
+        )
     table = table.astype(np.int64)
     return table.diagonal().copy(), table.sum(1), table.sum(0)
 

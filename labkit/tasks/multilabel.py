@@ -13,6 +13,7 @@ from labkit.base.config import option
 from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.tasks.base import Batch, MetricState, ProblemType
 from labkit.tasks.classify import Classification, Classifier, Classify, changed
 from labkit.tasks.metrics import SINGLE, mean_loss, rates, ratio
@@ -25,7 +26,7 @@ class MultiLabel(Classify):
     problem_type: ClassVar[ProblemType] = ProblemType.LABELS
     rate_factor: ClassVar[float] = 2.0
 
-    threshold: float = option(0.5, "Probability from which a class applies.", low=0.0, high=1.0)
+    threshold: float = option(0.5, _("Probability from which a class applies."), low=0.0, high=1.0)
 
     def build(
         self,
@@ -41,7 +42,11 @@ class MultiLabel(Classify):
         with_it = known.sum(0)
         if not ((with_it > 0) & (with_it < len(known))).any():
             found = {name: int(count) for name, count in zip(classes, with_it, strict=True)}
-            raise DataError(f"no class tells the {len(known)} training rows apart; rows that have each: {found}.")
+            raise DataError(
+                _("no class tells the {n_known} training rows apart; rows that have each: {found}."),
+                n_known=len(known),
+                found=found,
+            )
         weights = np.ones(len(classes), np.float32)
         if self.class_weights == "balanced":
             weights = ((len(known) - with_it) / np.maximum(with_it, 1)).clip(1e-2, 1e2).astype(np.float32)

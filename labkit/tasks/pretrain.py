@@ -15,6 +15,7 @@ from labkit.base.config import option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import bert_heads, weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.parts import Segments
@@ -37,17 +38,17 @@ class Pretrain(Task):
     shown: ClassVar[tuple[str, ...]] = ("max_length", "chosen", "next_sentence")
     reading: ClassVar[tuple[str, ...]] = (*Task.reading, "next_sentence")
 
-    max_length: int = option(128, "Tokens of an example, a pair of passages.", low=16, high=1_000_000)
-    chosen: float = option(0.15, "Share of the tokens that are to be told.", low=0.01, high=0.8)
-    whole_words: bool = option(False, "Choose whole words instead of single pieces.")
-    next_sentence: bool = option(True, "Tell also whether the second passage follows the first.")
+    max_length: int = option(128, _("Tokens of an example, a pair of passages."), low=16, high=1_000_000)
+    chosen: float = option(0.15, _("Share of the tokens that are to be told."), low=0.01, high=0.8)
+    whole_words: bool = option(False, _("Choose whole words instead of single pieces."))
+    next_sentence: bool = option(True, _("Tell also whether the second passage follows the first."))
     vocabulary: int | None = option(
         None,
-        "Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts.",
+        _("Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts."),
         low=100,
         high=1_000_000,
     )
-    tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
+    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
 
     @property
     def example_format(self) -> ExampleFormat:
@@ -69,10 +70,10 @@ class Pretrain(Task):
         assert tokenizer is not None
         goes_on = tokenizer.continues
         if self.whole_words and not goes_on.any():
-            raise ConfigError("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'.")
+            raise ConfigError(_("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'."))
         if tokenizer.mask_id is None:
             raise ConfigError(
-                "pretraining hides words behind a piece of its own, such as [MASK]; the tokenizer has none."
+                _("pretraining hides words behind a piece of its own, such as [MASK]; the tokenizer has none.")
             )
         return Pretraining(self, tokenizer.mask_id, tokenizer.reserved, goes_on)
 

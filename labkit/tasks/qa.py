@@ -18,6 +18,7 @@ from flax import nnx
 from labkit.base.config import option
 from labkit.base.shapes import Array, Float, Int
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import parts, weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.bert_layouts import LAYOUTS
@@ -40,13 +41,15 @@ class Answer(Task):
     shown: ClassVar[tuple[str, ...]] = ("max_length", "stride")
     reading: ClassVar[tuple[str, ...]] = (*Task.reading, "stride")
 
-    max_length: int = option(256, "Tokens of a window: question and a part of the paragraph.", low=32, high=1_000_000)
-    stride: int = option(
-        64, "Tokens that a window shares with the next one of a long paragraph.", low=0, high=1_000_000
+    max_length: int = option(
+        256, _("Tokens of a window: question and a part of the paragraph."), low=32, high=1_000_000
     )
-    longest_answer: int = option(30, "Tokens of an answer at most.", low=1, high=1_000_000)
-    vocabulary: int = option(8000, "Pieces to learn where the model brings no tokenizer.", low=100, high=1_000_000)
-    tokenizer: str = option("wordpiece", "How to cut words then.", choices=("wordpiece", "bpe"))
+    stride: int = option(
+        64, _("Tokens that a window shares with the next one of a long paragraph."), low=0, high=1_000_000
+    )
+    longest_answer: int = option(30, _("Tokens of an answer at most."), low=1, high=1_000_000)
+    vocabulary: int = option(8000, _("Pieces to learn where the model brings no tokenizer."), low=100, high=1_000_000)
+    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
 
     @property
     def example_format(self) -> ExampleFormat:

@@ -14,6 +14,7 @@ from labkit.base.errors import DataError
 from labkit.base.shapes import Array, Float, Int
 from labkit.data.precision import moments
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import weights
 from labkit.tasks.base import Batch, MetricState, ProblemType
 from labkit.tasks.classify import Classifier, PooledHead, Supervised, changed
@@ -33,7 +34,7 @@ class Regress(Supervised):
 
     problem_type: ClassVar[ProblemType] = ProblemType.NUMBER
 
-    loss: str = option("squared", "What is made small; huber: squared up to one deviation.", choices=LOSSES)
+    loss: str = option("squared", _("What is made small; huber: squared up to one deviation."), choices=LOSSES)
 
     def build(
         self,
@@ -47,16 +48,21 @@ class Regress(Supervised):
         assert target is not None
         known = np.asarray(target[labels >= 0], np.float64)
         if len(known) < 2:
-            raise DataError(f"a regression needs two training rows or more; there are {len(known)}.")
+            raise DataError(_("a regression needs two training rows or more; there are {n_known}."), n_known=len(known))
         mean, scale = moments(known)
         for name, middle, spread in zip(classes, mean, scale, strict=True):
             if spread == 0:
-                raise DataError(f"{name!r} is {middle:g} in every training row: there is nothing to learn.")
+                raise DataError(
+                    _("{name!r} is {middle:g} in every training row: there is nothing to learn."),
+                    name=name,
+                    middle=middle,
+                )
             if not SPREAD[0] <= spread <= SPREAD[1]:
                 raise DataError(
-                    f"{name!r} has the deviation {spread:g}; float32 can answer with {SPREAD[0]:g} to {SPREAD[1]:g}: "
-                    "give it in another unit."
-                )
+                    _("{name!r} has the deviation {spread:g}; float32 can answer with {least:g} to {most:g}: "
+                      "give it in another unit."),
+                    name=name, spread=spread, least=SPREAD[0], most=SPREAD[1],
+                )  # fmt: skip
         return Regression(self, mean, scale, classes=classes)
 
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Regression:
@@ -132,9 +138,10 @@ class Regression(PooledHead):
         if not np.isfinite(found).all():
             row, place = np.argwhere(~np.isfinite(found))[0].tolist()
             raise DataError(
-                f"{self.classes[place]!r} is {target[row, place]:g} in a row, farther from the training rows "
-                f"(deviation {self.scale[place]:g}) than float32 can hold."
-            )
+                _("{label!r} is {target:g} in a row, farther from the training rows (deviation {scale:g}) "
+                  "than float32 can hold."),
+                label=self.classes[place], target=target[row, place], scale=self.scale[place],
+            )  # fmt: skip
         return found
 
     def output_bias(self, params: dict[str, np.ndarray]) -> np.ndarray:

@@ -13,6 +13,7 @@ from flax import nnx
 from labkit.base.config import option
 from labkit.base.shapes import Array, Float
 from labkit.data.text import Tokenizer
+from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.tasks.base import Batch, ExampleFormat, Head, Task
@@ -29,13 +30,16 @@ class Seq2Seq(Task):
     fresh_batch: ClassVar[int] = 8  # each example has many tokens to learn from
 
     max_length: int | None = option(
-        None, "Tokens of a source, and of a target, at most. Left out: chosen from the data.", low=8, high=1_000_000
+        None, _("Tokens of a source, and of a target, at most. Left out: chosen from the data."), low=8, high=1_000_000
     )
-    label_smoothing: float = option(0.1, "Share of the aim that is spread over the vocabulary.", low=0.0, high=0.9)
+    label_smoothing: float = option(0.1, _("Share of the aim that is spread over the vocabulary."), low=0.0, high=0.9)
     vocabulary: int | None = option(
-        None, "Pieces to learn, of both languages together. Left out: chosen from the texts.", low=100, high=1_000_000
+        None,
+        _("Pieces to learn, of both languages together. Left out: chosen from the texts."),
+        low=100,
+        high=1_000_000,
     )
-    tokenizer: str = option("bpe", "How to cut words then.", choices=("bpe", "wordpiece"))
+    tokenizer: str = option("bpe", _("How to cut words then."), choices=("bpe", "wordpiece"))
 
     @property
     def example_format(self) -> ExampleFormat:

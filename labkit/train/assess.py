@@ -12,6 +12,7 @@ from labkit.base.config import load_file
 from labkit.base.errors import DataError
 from labkit.base.shown import escape
 from labkit.data.rows import Rows
+from labkit.i18n import _
 from labkit.tasks import tasks
 from labkit.tasks.base import MetricState
 from labkit.train.compilation import use_compilation_cache
@@ -58,12 +59,16 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
         WeightsError: the model cannot be read.
     """
     if not len(rows.splits.get(split, ())):
-        raise DataError(f"there are no rows of {split!r}; there are {', '.join(rows.splits)}.")
+        raise DataError(
+            _("there are no rows of {split!r}; there are {splits}."), split=split, splits=", ".join(rows.splits)
+        )
     use_compilation_cache()
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
     module, task, inputs = load_model(experiment, folder)
     graph, state = nnx.split(module)
-    batches, _ = inputs.batches(inputs.encode(rows[split]), experiment.train, module.trunk.config, 1, shuffle=False)
+    batches, _unused = inputs.batches(
+        inputs.encode(rows[split]), experiment.train, module.trunk.config, 1, shuffle=False
+    )
 
     @jax.jit
     def add(state: Any, sums: MetricState, batch: dict[str, Any]) -> MetricState:

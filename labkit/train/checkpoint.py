@@ -26,7 +26,8 @@ import orbax.checkpoint as ocp
 
 from labkit.base import lock, manifest
 from labkit.base.cache import sync_folder
-from labkit.base.errors import RunError
+from labkit.base.errors import RunError, system_reason
+from labkit.i18n import _, joined
 from labkit.train.hooks import silence_orbax
 from labkit.train.peers import ALONE, Peers
 from labkit.train.provenance import Provenance
@@ -78,9 +79,10 @@ class Checkpoints:
         for place in (self.folder, self._unfinished, self._quarantine):
             if place.is_symlink():
                 raise RunError(
-                    f"{str(place)!r} is a link, to {os.readlink(place)!r}. Put the folder itself in its place; for a "
-                    "larger disk, move the whole lab folder there and set LABKIT_FOLDER."
-                )
+                    _("{place!r} is a link, to {readlink!r}. Put the folder itself in its place; for a larger "
+                      "disk, move the whole lab folder there and set LABKIT_FOLDER."),
+                    place=str(place), readlink=os.readlink(place),
+                )  # fmt: skip
 
     @property
     def _unfinished(self) -> Path:
@@ -176,7 +178,10 @@ class Checkpoints:
             return str(error)
         if free >= needed:
             return ""
-        return f"{needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free in {self.folder}"
+        return _(
+            "{needed:,.0f} MB are needed, {free:,.0f} MB are free in {folder}",
+            needed=needed / 1000000.0, free=free / 1000000.0, folder=self.folder,
+        )  # fmt: skip
 
     @property
     def written(self) -> bool:
@@ -221,13 +226,13 @@ class Checkpoints:
     def _stranger(self, place: Path) -> str:
         """Why a folder is no checkpoint of the step that it is named for, and of this run; empty where it is one."""
         if place.is_symlink():
-            return f"it is a link, to {os.readlink(place)!r}"
+            return _("it is a link, to {readlink!r}", readlink=os.readlink(place))
         if not (name := _NAME.fullmatch(place.name)):
-            return "no step has this name"
+            return _("no step has this name")
         if (facts := manifest.read(place)) is None:
             return "; ".join(manifest.damage(place))
         if (saved := facts.get("step")) != int(name[1]) or isinstance(saved, bool):
-            return f"it was saved at step {saved}"
+            return _("it was saved at step {saved}", saved=saved)
         return self.provenance.mismatch(facts, saved) if self.provenance else ""
 
     def _move(self, place: Path, why: str) -> None:
@@ -239,9 +244,9 @@ class Checkpoints:
             os.rename(place, target)
         except OSError as error:
             raise RunError(
-                f"{place.name} cannot be used: {why}. It cannot be moved to {str(aside)!r} either: "
-                f"{error.strerror or error}."
-            ) from error
+                _("{folder} cannot be used: {why}. It cannot be moved to {aside!r} either: {reason}."),
+                folder=place.name, why=why, aside=str(aside), reason=error.strerror or error,
+            ) from error  # fmt: skip
         self._verified -= {int(name[1]) for name in [_NAME.fullmatch(place.name)] if name}
         self.damaged.append(f"{place.name}: {why}")
 
@@ -256,21 +261,34 @@ class Checkpoints:
             RunError: the checkpoint is not sound, or holds something else; nothing is cast.
         """
         if self.peers.lead and step not in self._verified and not self.sound(step):
-            raise RunError(f"the checkpoint of step {step} cannot be used. {self.damaged[-1]}.")
+            raise RunError(
+                _("the checkpoint of step {step} cannot be used. {damaged}."), step=step, damaged=self.damaged[-1]
+            )
         stored = {path: (shape, dtype) for path, shape, dtype in self.facts(step).get("tree", ())}
         asked = {path: (shape, dtype) for path, shape, dtype in _described(like)}
         if differ := [path for path in {**stored, **asked} if stored.get(path) != asked.get(path)]:
-            lines = [f"  {path}: saved {_told(stored.get(path))}, asked {_told(asked.get(path))}" for path in differ]
-            more = [f"  … and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+            lines = [
+                _(
+                    "  {path}: saved {saved}, asked {wanted}",
+                    path=path,
+                    saved=_told(stored.get(path)),
+                    wanted=_told(asked.get(path)),
+                )
+                for path in differ
+            ]
+            more = [_("  … and {n_lines} more", n_lines=len(lines) - SHOWN)] if len(lines) > SHOWN else []
             raise RunError(
-                "\n".join([f"the checkpoint of step {step} does not fit this run:", *lines[:SHOWN], *more])
-                + "\nA checkpoint belongs to the settings it was made with; begin a new run for others."
-            )
+                _("the checkpoint of step {step} does not fit this run:\n{lines}\n"
+                  "A checkpoint belongs to the settings it was made with; begin a new run for others."),
+                step=step, lines=joined("\n", [*lines[:SHOWN], *more]),
+            )  # fmt: skip
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             state: Any = self._orbax.restore(self._place(step), args=ocp.args.StandardRestore(target))
         except (ValueError, KeyError, TypeError, OSError) as error:  # such as of another version of Orbax
-            raise RunError(f"the checkpoint of step {step} cannot be restored: {_reason(error)}") from error
+            raise RunError(
+                _("the checkpoint of step {step} cannot be restored: {reason}"), step=step, reason=_reason(error)
+            ) from error
         return state
 
     def close(self) -> None:
@@ -281,7 +299,11 @@ class Checkpoints:
 
 def unsaved(step: int, reason: str) -> RunError:
     """The error that tells of a save that failed."""
-    return RunError(f"checkpoint of step {step} not saved: {reason}. The checkpoints before it are whole.")
+    return RunError(
+        _("checkpoint of step {step} not saved: {reason}. The checkpoints before it are whole."),
+        step=step,
+        reason=system_reason(reason),
+    )
 
 
 def _reason(error: BaseException) -> str:
@@ -300,7 +322,7 @@ def _described(state: Any) -> list[list[Any]]:
 
 
 def _told(kind: tuple[list[int], str] | None) -> str:
-    return "nothing" if kind is None else f"{kind[1]}{kind[0]}"
+    return _("nothing") if kind is None else f"{kind[1]}{kind[0]}"
 
 
 @contextlib.contextmanager
@@ -317,8 +339,9 @@ def writer_lock(folder: Path) -> Iterator[None]:
             lock.acquire(file)
         except OSError:
             raise RunError(
-                f"run {folder.name!r} is being worked on already{_holder(folder)}. "
-                f"Watch it with `lk.open_run({folder.name!r})`."
+                _("run {folder!r} is being worked on already{holder}. Watch it with `lk.open_run({folder!r})`."),
+                folder=folder.name,
+                holder=_holder(folder),
             ) from None
         file.truncate(0)
         file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
@@ -329,6 +352,6 @@ def writer_lock(folder: Path) -> Iterator[None]:
 def _holder(folder: Path) -> str:
     try:
         told = json.loads((folder / "lock").read_text(encoding="utf-8"))
-        return f", by process {told['pid']} on {told['host']}"
+        return _(", by process {pid} on {host}", pid=told["pid"], host=told["host"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.base.errors import RunError
+from labkit.i18n import _
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -62,8 +63,12 @@ class Damaged(RunError):
     def __init__(self, file: Path, why: object, run: str | None = None):
         said = f"{why}" if run is None else f"{why}, of run {run!r}"
         super().__init__(
-            f"the run store {str(file)!r} is damaged: {said}. Move this file away, or set LABKIT_FOLDER to another "
-            "folder; the folders of the runs stay as they are."
+            _(
+                "the run store {file!r} is damaged: {said}. Move this file away, or set LABKIT_FOLDER to "
+                "another folder; the folders of the runs stay as they are.",
+                file=str(file),
+                said=said,
+            )
         )
         self.why, self.run = str(why), run
 
@@ -135,16 +140,17 @@ def _explained(file: Path, error: sqlite3.DatabaseError) -> RunError:
     if (code is None and "decode" in str(error)) or (code is not None and code & 0xFF in _DAMAGE):
         return Damaged(file, error)
     if code is not None and code & 0xFF == sqlite3.SQLITE_BUSY and _is_empty(file):
-        return Damaged(file, "it is empty")  # under those who have it open, whose locks stay
+        return Damaged(file, _("it is empty"))  # under those who have it open, whose locks stay
     return unusable(file, error)
 
 
 def unusable(file: Path, error: object) -> StoreError:
     """The error of a store that the system does not let be used."""
     return StoreError(
-        f"the run store {str(file)!r} cannot be used: {error}. Check the rights and the free space of its folder, or "
-        "set LABKIT_FOLDER to another."
-    )
+        _("the run store {file!r} cannot be used: {error}. Check the rights and the free space of its folder, "
+          "or set LABKIT_FOLDER to another."),
+        file=str(file), error=error,
+    )  # fmt: skip
 
 
 def _is_empty(path: Path) -> bool:
@@ -283,7 +289,7 @@ def problems(path: Path) -> str:
     until = time.monotonic() + 1.0  # a new one is empty for a moment
     while _is_empty(path):
         if time.monotonic() > until:
-            return "it is empty"
+            return _("it is empty")
         time.sleep(0.05)
     try:
         db = scanned(path)

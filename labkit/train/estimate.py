@@ -16,6 +16,7 @@ import psutil
 
 from labkit.base.errors import RunError
 from labkit.base.shown import escape
+from labkit.i18n import _
 from labkit.train import machine as hardware
 from labkit.train.flops import Work, work_of
 from labkit.train.machine import ACCELERATORS, Accelerator, Machine, roofline
@@ -230,9 +231,10 @@ def largest_batch(
         size = _whole(max(_next(low), min(size, high - 1)))
     if low == 0:
         raise RunError(
-            f"not even one example fits into {_bytes(limit)}. Take a smaller model, shorter texts, or a device "
-            "with more memory."
-        )
+            _("not even one example fits into {limit}. Take a smaller model, shorter texts, or a device with "
+              "more memory."),
+            limit=_bytes(limit),
+        )  # fmt: skip
     return low
 
 

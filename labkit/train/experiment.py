@@ -14,6 +14,7 @@ from labkit.data.recipe import check_options, check_steps
 from labkit.data.rows import Rows
 from labkit.data.source import load
 from labkit.data.split import check_leakage
+from labkit.i18n import _, joined
 from labkit.models import models
 from labkit.models.base import Modality, ModelConfig
 from labkit.tasks import BY_AIM, tasks
@@ -59,13 +60,13 @@ class Data(Config):
     def load(self, task: Task) -> Rows:
         """The rows, ready for ``task``. Raises :class:`ConfigError` where there is no source to load them from."""
         if not self.source:
-            raise ConfigError("data.source is empty: these rows were made in Python and cannot be loaded again.")
+            raise ConfigError(_("data.source is empty: these rows were made in Python and cannot be loaded again."))
         rows = load(self.source, **self.options)
         for step in self.steps:
             try:
                 rows = getattr(rows, step["do"])(**_rest(step))
             except TypeError as error:
-                raise ConfigError(f"data.steps: {step!r}: {error}.") from None
+                raise ConfigError(_("data.steps: {step!r}: {error}."), step=step, error=error) from None
         return ready(rows, task, self.accept_leakage)
 
 
@@ -78,15 +79,20 @@ def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
         DataError: they cannot be trained on, or rows of validation or test stand in train too.
     """
     if (kind := rows.spec.kind) not in task.modalities:
-        reads = " or ".join(_KINDS[each] for each in task.modalities)
-        raise DataError(f"these rows hold {_KINDS[kind]}; {type(task).__name__} learns from {reads}.")
+        reads = joined(_(" or "), [_KINDS[each] for each in task.modalities])
+        raise DataError(
+            _("these rows hold {kind}; {type} learns from {reads}."),
+            kind=_KINDS[kind], type=type(task).__name__, reads=reads,
+        )  # fmt: skip
     if task.problem_type is not None:
         rows.spec.check_trainable()
         if rows.spec.aim != task.problem_type:
             raise ConfigError(
-                f"{_AIMS[rows.spec.aim]} is known of each of these rows; {tasks.name_of(task)!r} learns "
-                f"{_AIMS[task.problem_type]}. The task for them is {BY_AIM[rows.spec.aim]!r}."
-            )
+                _("{aim} is known of each of these rows; {task!r} learns {learned}. The task for them is "
+                  "{fitting!r}."),
+                aim=_AIMS[rows.spec.aim], task=tasks.name_of(task), learned=_AIMS[task.problem_type],
+                fitting=BY_AIM[rows.spec.aim],
+            )  # fmt: skip
     if task.example_format.running:
         whole = {"validation", "test"} <= set(rows.splits)
         return rows if whole else rows.split(in_order=True, accept_leakage=True)
@@ -102,16 +108,17 @@ def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
     if task.needs not in model.capabilities:
         able = ", ".join(learners(task))
         raise ConfigError(
-            f"{models.name_of(model)} cannot learn {tasks.name_of(task)!r}. Architectures that can: {able}."
-        )
+            _("{model} cannot learn {task!r}. Architectures that can: {able}."),
+            model=models.name_of(model), task=tasks.name_of(task), able=able,
+        )  # fmt: skip
     kind = rows.spec.kind
     readers = _READERS[kind]
     if model.modality not in readers:
         fit = ", ".join(name for name in models if models[name].modality in readers)
         raise DataError(
-            f"these rows hold {_KINDS[kind]}; {type(model).__name__} reads {_KINDS[model.modality]}. "
-            f"Architectures for {_KINDS[kind]}: {fit or 'none'}."
-        )
+            _("these rows hold {kind}; {type} reads {reads}. Architectures for {kind}: {fit}."),
+            kind=_KINDS[kind], type=type(model).__name__, reads=_KINDS[model.modality], fit=fit or _("none"),
+        )  # fmt: skip
 
 
 def learners(task: Task | type[Task]) -> list[str]:
@@ -126,11 +133,14 @@ _READERS = {
     Modality.AUDIO: (Modality.IMAGE, Modality.FEATURES),
     Modality.FEATURES: (Modality.FEATURES,),
 }
-_KINDS = {"text": "texts", "pair": "pairs of texts", "image": "pictures", "features": "features", "audio": "sounds"}
+_KINDS = {
+    "text": _("texts"), "pair": _("pairs of texts"), "image": _("pictures"), "features": _("features"),
+    "audio": _("sounds"),
+}  # fmt: skip
 _AIMS = {
-    ProblemType.CLASS: "one class",
-    ProblemType.LABELS: "any number of labels",
-    ProblemType.NUMBER: "a number",
+    ProblemType.CLASS: _("one class"),
+    ProblemType.LABELS: _("any number of labels"),
+    ProblemType.NUMBER: _("a number"),
 }
 
 
@@ -138,41 +148,43 @@ _AIMS = {
 class Training(Config):
     """How long, in which portions, and what is kept."""
 
-    epochs: int = option(3, "Times every training row is seen.", low=1, high=1_000_000)
+    epochs: int = option(3, _("Times every training row is seen."), low=1, high=1_000_000)
     batch_size: int | None = option(
         None,
-        "Examples in one step (on average, where texts share rows); left out, that of the task.",
+        _("Examples in one step (on average, where texts share rows); left out, that of the task."),
         low=1,
         high=1_000_000,
     )
     packing: str = option(
-        "auto", "Several short texts in one row; auto: where that saves work.", choices=("auto", "always", "never")
+        "auto", _("Several short texts in one row; auto: where that saves work."), choices=("auto", "always", "never")
     )
-    buckets: int = option(4, "Otherwise: lengths to pad to at most; each costs one compilation.", low=1, high=16)
+    buckets: int = option(4, _("Otherwise: lengths to pad to at most; each costs one compilation."), low=1, high=16)
     accumulate: int = option(
-        1, "Parts a step is computed in, one after the other, to need less memory.", low=1, high=100_000
+        1, _("Parts a step is computed in, one after the other, to need less memory."), low=1, high=100_000
     )
-    devices: int = option(0, "Devices to train on; 0: all there are.", low=0, high=1_000_000)
-    model_parallel: int = option(1, "Devices that share the matrices of one copy of the model.", low=1, high=100_000)
-    sharded: bool = option(False, "Divide parameters and optimizer state over the devices, instead of copying them.")
-    seed: int = option(0, "Seed of new weights, of dropout and of the order of examples.", low=0, high=SEEDS)
-    evaluate_every: int = option(0, "Steps between evaluations; 0: once an epoch.", low=0, high=10**9)
+    devices: int = option(0, _("Devices to train on; 0: all there are."), low=0, high=1_000_000)
+    model_parallel: int = option(1, _("Devices that share the matrices of one copy of the model."), low=1, high=100_000)
+    sharded: bool = option(False, _("Divide parameters and optimizer state over the devices, instead of copying them."))
+    seed: int = option(0, _("Seed of new weights, of dropout and of the order of examples."), low=0, high=SEEDS)
+    evaluate_every: int = option(0, _("Steps between evaluations; 0: once an epoch."), low=0, high=10**9)
     metric: str = option(
         "",
-        "What makes one checkpoint better than another; empty: what the task is judged by (F1, or the loss).",
+        _("What makes one checkpoint better than another; empty: what the task is judged by (F1, or the loss)."),
         choices=("", "f1", "accuracy", "precision", "recall", "r2", "loss"),
     )
-    keep: str = option("best", "Which state becomes the model.", choices=("best", "last"))
-    patience: int = option(0, "Evaluations without improvement after which the run ends; 0: never.", low=0, high=10**9)
+    keep: str = option("best", _("Which state becomes the model."), choices=("best", "last"))
+    patience: int = option(
+        0, _("Evaluations without improvement after which the run ends; 0: never."), low=0, high=10**9
+    )
     save_minutes: float = option(
-        5.0, "Longest time between checkpoints (one is saved at every evaluation too).", low=0, high=1e6
+        5.0, _("Longest time between checkpoints (one is saved at every evaluation too)."), low=0, high=1e6
     )
     unsaved: str = option(
-        "continue", "What a run does when a checkpoint cannot be saved (disk full).", choices=("continue", "pause")
+        "continue", _("What a run does when a checkpoint cannot be saved (disk full)."), choices=("continue", "pause")
     )
     watchdog: float = option(
         60.0,
-        "Seconds without a step (and 20 usual steps) after which a process of its own is begun anew; 0: never.",
+        _("Seconds without a step (and 20 usual steps) after which a process of its own is begun anew; 0: never."),
         low=0,
         high=1e6,
     )
@@ -212,7 +224,7 @@ class Experiment(Config):
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "") -> Self:
         if "model" not in values:
-            raise ConfigError('the experiment names no model: add a table [model] with name = "bert".')
+            raise ConfigError(_('the experiment names no model: add a table [model] with name = "bert".'))
         values = dict(values)
         values["model"] = _named(models, values["model"], "model")
         values["task"] = _named(tasks, values.get("task", {"name": "classify"}), "task")
@@ -237,7 +249,11 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
     elif isinstance(rule, Optimizer):
         homes[Optimizer] = rule.to_dict()
     elif rule is not None:
-        raise ConfigError(f"optimizer = {rule!r} must be the name of a rule ({', '.join(RULES)}) or an Optimizer.")
+        raise ConfigError(
+            _("optimizer = {rule!r} must be the name of a rule ({known}) or an Optimizer."),
+            rule=rule,
+            known=", ".join(RULES),
+        )
     fields = {field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"}  # type: ignore[arg-type]
     check_names("fit", values, fields)
     for name, value in values.items():
@@ -250,7 +266,10 @@ def _named(registry: Registry, values: Any, noun: str) -> Any:
     if isinstance(values, Config):
         return values
     if not isinstance(values, dict) or not isinstance(values.get("name"), str):
-        raise ConfigError(f"[{noun}] needs a name, one of {', '.join(registry)}; it is {short(values)}.")
+        raise ConfigError(
+            _("[{noun}] needs a name, one of {registry}; it is {short}."),
+            noun=noun, registry=", ".join(registry), short=short(values),
+        )  # fmt: skip
     rest = {key: value for key, value in values.items() if key != "name"}
     return registry[values["name"]].from_dict(rest, noun)
 

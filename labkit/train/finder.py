@@ -13,6 +13,7 @@ import numpy as np
 
 from labkit.base.errors import ConfigError, RunError
 from labkit.data.rows import Rows
+from labkit.i18n import _
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
 from labkit.train.setup import prepare
@@ -72,7 +73,10 @@ def find_rate(
         RunError: the loss is not finite at the lowest rate already.
     """
     if not 0 < low < high or steps < 10:
-        raise ConfigError(f"low = {low} must be above 0 and below high = {high}, and steps = {steps} at least 10.")
+        raise ConfigError(
+            _("low = {low} must be above 0 and below high = {high}, and steps = {steps} at least 10."),
+            low=low, high=high, steps=steps,
+        )  # fmt: skip
     use_compilation_cache()
     train = experiment.train
     optimizer = train.optimizer.replace(schedule="constant", warmup=0.0, learning_rate=low, ema=0.0, unfreeze=0.0)
@@ -95,6 +99,7 @@ def find_rate(
             losses.append(smooth)
     if not losses:
         raise RunError(
-            f"the loss was not finite at a learning rate of {low} already. Look at the data, or take a lower low."
+            _("the loss was not finite at a learning rate of {low} already. Look at the data, or take a lower low."),
+            low=low,
         )
     return RateSearch(rates[: len(losses)], np.asarray(losses))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from labkit.base.errors import RunError
+from labkit.i18n import _
 from labkit.train.step import State
 
 #: Updates in a row that may be left out for a gradient that is not finite.
@@ -31,7 +32,11 @@ class NotFinite(RunError):
 
     def __init__(self, steps: list[int]):
         super().__init__(
-            f"the gradient was not finite in {len(steps)} steps in a row, the last of them step {steps[-1]}."
+            _(
+                "the gradient was not finite in {n_steps} steps in a row, the last of them step {step}.",
+                n_steps=len(steps),
+                step=steps[-1],
+            )
         )
         self.steps = steps
 

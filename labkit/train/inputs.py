@@ -30,6 +30,7 @@ from labkit.data.spans import WindowBatches, Windows, windows
 from labkit.data.targets import targets_of
 from labkit.data.text import Tokenizer
 from labkit.data.tokens import Tokens, encode
+from labkit.i18n import _
 from labkit.models import sentence
 from labkit.models.base import Modality, ModelConfig
 from labkit.tasks.base import ExampleFormat, Task
@@ -116,8 +117,8 @@ class Texts(Inputs):
 
     def _spans(self, dataset: Any) -> Windows:
         if "text_pair" not in dataset.column_names:
-            raise DataError('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).')
-        _, spans = answers_of(dataset)
+            raise DataError(_('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).'))
+        _unused, spans = answers_of(dataset)
         return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
 
     def _stream(self, dataset: Any) -> Tokens:
@@ -158,11 +159,15 @@ class Texts(Inputs):
             model = model.replace(vocab_size=self.tokenizer.vocab_size)
         if model.vocab_size < self.tokenizer.vocab_size:
             raise ConfigError(
-                f"the tokenizer has {self.tokenizer.vocab_size} pieces, the model only {model.vocab_size}."
+                _("the tokenizer has {n_pieces} pieces, the model only {n_rows}."),
+                n_pieces=self.tokenizer.vocab_size,
+                n_rows=model.vocab_size,
             )
         if self.max_length > model.max_length:
             raise ConfigError(
-                f"max_length = {self.max_length} is longer than the model's {model.max_length} positions."
+                _("max_length = {max_length} is longer than the model's {positions} positions."),
+                max_length=self.max_length,
+                positions=model.max_length,
             )
         return model
 
@@ -180,7 +185,9 @@ class Texts(Inputs):
         packing = train.packing
         if not model.packs:
             if packing == "always":
-                raise ConfigError(f"packing = 'always': {type(model).__name__} cannot read several texts in one row.")
+                raise ConfigError(
+                    _("packing = 'always': {type} cannot read several texts in one row."), type=type(model).__name__
+                )
             packing = "never"
         layout = choose(
             lengths, model.max_length, train.batch_size, train.buckets,
@@ -225,13 +232,21 @@ class Numbers(Inputs):
             self.shape = arrays.shape
             self.standard = Standard.fit(arrays).replace(columns=self.columns) if self.kind == "features" else None
         if arrays.shape != self.shape:
-            raise DataError(f"examples have the shape {arrays.shape}; those of the training rows {self.shape}.")
+            raise DataError(
+                _("examples have the shape {shape}; those of the training rows {wanted}."),
+                shape=arrays.shape,
+                wanted=self.shape,
+            )
         return self.standard(arrays) if self.standard else arrays
 
     def sized(self, model: ModelConfig) -> ModelConfig:
         """The shape of an example. Raises :class:`ConfigError` where the model was made for another."""
         if model.input_shape is not None and tuple(model.input_shape) != self.shape:
-            raise ConfigError(f"input_shape = {tuple(model.input_shape)}, but an example has the shape {self.shape}.")
+            raise ConfigError(
+                _("input_shape = {input_shape}, but an example has the shape {wanted}."),
+                input_shape=tuple(model.input_shape),
+                wanted=self.shape,
+            )
         return model.replace(input_shape=self.shape)
 
     def batches(
@@ -262,15 +277,20 @@ class Numbers(Inputs):
             if inputs.dtype == object and self.kind == "features":
                 inputs = inputs.astype(np.float64)  # None is a missing value
         except (TypeError, ValueError, OverflowError):
-            raise DataError(f"the examples are no numbers of one shape; the model reads {self.shape}.") from None
+            raise DataError(
+                _("the examples are no numbers of one shape; the model reads {wanted}."), wanted=self.shape
+            ) from None
         if self.kind == "image" and inputs.ndim == 3:
             inputs = inputs[..., None]
         if self.kind == "features":
             inputs = inputs.reshape(len(inputs), -1)
         if inputs.dtype.kind not in "uif" or inputs.shape[1:] != self.shape:
-            raise DataError(f"examples of the shape {inputs.shape[1:]}, {inputs.dtype}; the model reads {self.shape}.")
+            raise DataError(
+                _("examples of the shape {shape}, {dtype}; the model reads {wanted}."),
+                shape=inputs.shape[1:], dtype=inputs.dtype, wanted=self.shape,
+            )  # fmt: skip
         if self.kind == "image" and (said := rounded_away(inputs)):
-            raise DataError(f"a picture cannot be read: {said}.")
+            raise DataError(_("a picture cannot be read: {said}."), said=said)
         kind = np.float64 if self.kind == "features" else np.float32
         arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(kind))
         arrays = self.standard(arrays) if self.standard else arrays
@@ -314,7 +334,9 @@ class Pictures(Numbers):
         except ValueError as error:  # arrays of several shapes
             if isinstance(error, DataError):
                 raise
-            raise DataError(f"the pictures have several shapes; the model reads {self.shape}.") from None
+            raise DataError(
+                _("the pictures have several shapes; the model reads {wanted}."), wanted=self.shape
+            ) from None
 
     def save(self, folder: Path) -> None:
         """``pixels.toml``."""
@@ -347,7 +369,11 @@ class Sounds(Numbers):
                 wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
             except (DataError, TypeError, ValueError) as error:
                 name = repr(Path(value).name) if isinstance(value, str | Path) else f"sound {place}"
-                raise DataError(f"{name} cannot be read: {error}; the model reads sounds: files, or arrays.") from None
+                raise DataError(
+                    _("{name} cannot be read: {error}; the model reads sounds: files, or arrays."),
+                    name=name,
+                    error=error,
+                ) from None
             waves[place, : len(wave)] = wave[: self.sound.samples]
         return ArrayBatches(self.sound(Arrays.unlabelled(waves)), BATCH, shuffle=False, labelled_only=False)
 
@@ -455,6 +481,7 @@ def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
 def _divisible(train: Training, parts: int) -> None:
     if train.batch_size % parts:
         raise ConfigError(
-            f"batch_size = {train.batch_size} cannot be divided into {parts} parts (devices times accumulate); "
-            f"{-(-train.batch_size // parts) * parts} can."
-        )
+            _("batch_size = {batch_size} cannot be divided into {parts} parts (devices times accumulate); "
+              "{fitting} can."),
+            batch_size=train.batch_size, parts=parts, fitting=-(-train.batch_size // parts) * parts,
+        )  # fmt: skip

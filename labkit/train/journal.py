@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from labkit.base import guard
 from labkit.base.cache import fingerprint, write_atomic
+from labkit.i18n import _
 
 RUN, RECORDS = "run.json", "records.jsonl"
 #: Records in a line; a damaged line loses no more than these.
@@ -117,7 +118,7 @@ def _run(folder: Path, notes: list[str]) -> tuple[Any, list[dict[str, Any]]]:
         return (run_id, int(number), float(created), info, int(revision)), list(content["commands"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         if not isinstance(error, FileNotFoundError):
-            notes.append(f"{RUN} is damaged")
+            notes.append(_("{run} is damaged", run=RUN))
         return None, []
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from labkit.base.errors import headed
+
 #: Seconds without a heartbeat after which a run in preparation that names no process counts as lost …
 SILENCE = 5.0
 #: … and one whose process belongs to another host; compiling and reading data send no heartbeats.
@@ -37,7 +39,7 @@ class Worker(threading.Thread):
         try:
             self._work()
         except BaseException as error:
-            self.error, self.cure = f"{type(error).__name__}: {error}", self._cure_of(error)
+            self.error, self.cure = headed(error), self._cure_of(error)
 
 
 #: (lab folder, run id) → the thread of this process that works on the run.

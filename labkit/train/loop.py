@@ -19,6 +19,7 @@ from labkit.base.config import dumps, loads
 from labkit.base.errors import LabkitError, RunError
 from labkit.data.arrow import numbers
 from labkit.data.rows import Rows
+from labkit.i18n import _
 from labkit.train.checkpoint import Checkpoints, unsaved, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.experiment import Experiment
@@ -161,15 +162,20 @@ class _Loop:
         self._tell_damage()
         if problem:
             raise RunError(
-                f"no checkpoint of this run can be used: {problem}. They are in the folder 'quarantine' of its "
-                "checkpoints. Put a sound one back, or resume again to train from step 0."
-            )
+                _("no checkpoint of this run can be used: {problem}. They are in the folder 'quarantine' of "
+                  "its checkpoints. Put a sound one back, or resume again to train from step 0."),
+                problem=problem,
+            )  # fmt: skip
         facts = None if step is None else self.checkpoints.facts(step)
         self.provenance.begin(step or 0, facts)
         self.setup.summary["warnings"] += self.provenance.notes
         if saved is not None and saved > (step or 0):
             self.setup.summary["warnings"].append(
-                f"The checkpoint of step {saved} is not there any more: the run goes on from step {step or 0}."
+                _(
+                    "The checkpoint of step {saved} is not there any more: the run goes on from step {step}.",
+                    saved=saved,
+                    step=step or 0,
+                )
             )
         self._warn()
         if step is not None:
@@ -187,7 +193,9 @@ class _Loop:
         kinds = shapes_of(self.batches, steps, most)
         for number, batch in enumerate(kinds, 1):
             shape = " × ".join(map(str, self.batches.shapes[number - 1]))
-            self._say("compiling", f"step {number} of {len(kinds)}: {shape}")
+            self._say(
+                "compiling", _("step {number} of {n_kinds}: {shape}", number=number, n_kinds=len(kinds), shape=shape)
+            )
             self._obey()
             if most == 1:
                 steps.compile("train", self.state, batch)
@@ -206,7 +214,7 @@ class _Loop:
         self._read(0)
         if self.step and self.evaluated != self.step:
             self._evaluate()
-        self.teller.tell_at_last(status="saving", message="the last checkpoint and the model")
+        self.teller.tell_at_last(status="saving", message=_("the last checkpoint and the model"))
         self._save()
         self._settle()
         params, step = self.state.params, self.step
@@ -236,8 +244,12 @@ class _Loop:
             return None
         if best[0] not in self.checkpoints.steps:
             self.setup.summary["warnings"].append(
-                f"The best evaluation was that of step {best[0]}, whose checkpoint is not there: the model is that of "
-                f"step {self.step}."
+                _(
+                    "The best evaluation was that of step {best}, whose checkpoint is not there: the model "
+                    "is that of step {step}.",
+                    best=best[0],
+                    step=self.step,
+                )
             )
             return None
         sound = self.checkpoints.sound(best[0])
@@ -252,17 +264,22 @@ class _Loop:
                 self.state, self.step, self.pending = state, step, []
                 break
             if self.peers.lead:
-                self.checkpoints.set_aside(step, "its numbers are not finite")
+                self.checkpoints.set_aside(step, _("its numbers are not finite"))
         self._tell_damage()
         self.teller.note(summary={"saved_step": step})
         examples = {str(step): self._rows_of(step) for step in error.steps}
-        back = f"the run is back at step {step}" if step is not None else "there is no checkpoint to go back to"
+        back = (
+            _("the run is back at step {step}", step=step)
+            if step is not None
+            else _("there is no checkpoint to go back to")
+        )
         rows = listed(sorted({row for rows in examples.values() for row in rows}))
         self.teller.tell(step=self.step, summary={"not_finite": examples, "rolled_back_to": step})
         return RunError(
-            f"{error} They had the rows {rows}; {back}. Lower the learning rate (it was "
-            f"{self.train.optimizer.learning_rate}) and begin again, or look at these rows."
-        )
+            _("{error} They had the rows {rows}; {back}. Lower the learning rate (it was {learning_rate}) and "
+              "begin again, or look at these rows."),
+            error=error, rows=rows, back=back, learning_rate=self.train.optimizer.learning_rate,
+        )  # fmt: skip
 
     def _rows_of(self, step: int) -> list[int]:
         """The rows that the update to ``step`` learnt from, as numbered in their source; of windows, their places."""
@@ -318,7 +335,7 @@ class _Loop:
         if paused:
             self._read(0)
             self._flush(force=True)
-            self._say("paused", f"after step {self.step}")
+            self._say("paused", _("after step {step}", step=self.step))
             while paused:
                 time.sleep(0.05)
                 self._flush()
@@ -487,11 +504,11 @@ class _Loop:
         self._settle()
         best = self._best() if self.peers.lead else None
         if self.peers.count > 1:
-            self._say("saving", f"step {self.step}")  # all wait for it
+            self._say("saving", _("step {step}", step=self.step))  # all wait for it
         with self._told_if_unsaved():
             self.saved = time.monotonic()
             if self.peers.agree(bool(self.teller.records)):
-                raise unsaved(self.step, "the run store, whose records come first, cannot be written")
+                raise unsaved(self.step, _("the run store, whose records come first, cannot be written"))
             self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush)
         if self.peers.count > 1:
             self._settle()
@@ -524,5 +541,5 @@ class _Loop:
 
     def _warn(self) -> None:
         """Give the run its warnings, those of checkpoints that were set aside included."""
-        aside = [f"Checkpoint set aside, not used: {text}." for text in self.checkpoints.damaged]
+        aside = [_("Checkpoint set aside, not used: {text}.", text=text) for text in self.checkpoints.damaged]
         self.teller.tell(summary={"warnings": [*self.setup.summary["warnings"], *aside]})

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from labkit.base.cache import cache_dir, fingerprint, write_atomic
 from labkit.base.errors import ConfigError, nearest
+from labkit.i18n import _
 from labkit.train.flops import Work, count
 
 #: Share of the peak of the data sheet that a Transformer's training step usually reaches: of the products of
@@ -103,7 +104,10 @@ def accelerator(name: str) -> Accelerator:
     """
     if name not in ACCELERATORS:
         known = ", ".join(ACCELERATORS)
-        raise ConfigError(f"unknown accelerator {name!r}.{nearest(name, ACCELERATORS)} Known: {known}.")
+        raise ConfigError(
+            _("unknown accelerator {name!r}.{hint} Known: {known}."),
+            name=name, hint=nearest(name, ACCELERATORS), known=known,
+        )  # fmt: skip
     return ACCELERATORS[name]
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from labkit.base.errors import ConfigError
+from labkit.i18n import _
 
 #: Arrays smaller than this many elements are copied: dividing them costs more than it saves.
 LEAST = 2**12
@@ -49,9 +50,14 @@ class Placement:
         there = jax.devices()
         count = devices or len(there)
         if count > len(there):
-            raise ConfigError(f"devices = {count}, but JAX sees {len(there)} ({there[0].device_kind}).")
+            raise ConfigError(
+                _("devices = {count}, but JAX sees {n_there} ({device_kind})."),
+                count=count, n_there=len(there), device_kind=there[0].device_kind,
+            )  # fmt: skip
         if count % model:
-            raise ConfigError(f"model_parallel = {model} does not divide the {count} devices.")
+            raise ConfigError(
+                _("model_parallel = {model} does not divide the {count} devices."), model=model, count=count
+            )
         if count == 1:
             return None
         auto = (AxisType.Auto, AxisType.Auto)  # the partitioner chooses how what lies between is divided

@@ -16,6 +16,7 @@ from optax import contrib
 from labkit.base.config import Config, option
 from labkit.base.errors import ConfigError
 from labkit.base.shapes import Array, Float, Int
+from labkit.i18n import _
 from labkit.models.parts import ADDED
 
 #: Depth of a parameter: 0 for embeddings, 1 … L inside the trunk (an array for stacked layers), above that the head.
@@ -48,41 +49,42 @@ class Optimizer(Config):
     """
 
     learning_rate: float | None = option(
-        None, "Greatest learning rate, reached after the warm-up; left out, that of the model.", low=0.0
+        None, _("Greatest learning rate, reached after the warm-up; left out, that of the model."), low=0.0
     )
-    schedule: str = option("linear", "How the rate falls after the warm-up.", choices=SCHEDULES)
-    warmup: float = option(0.1, "Share of all steps in which the rate rises from 0.", low=0.0, high=1.0)
-    decay: float = option(0.2, "wsd: share of all steps, the last ones, in which the rate falls.", low=0.0, high=1.0)
-    rule: str = option("adamw", "How gradients become updates.", choices=RULES)
-    weight_decay: float = option(0.01, "Decoupled weight decay; biases and norms are spared.", low=0.0)
-    clip: float = option(1.0, "Greatest global norm of a gradient; 0 switches clipping off.", low=0.0)
-    momentum: float = option(0.9, "SGD: decay of the sum of gradients (Muon has 0.95).", low=0.0, high=0.9999)
-    beta1: float = option(0.9, "Decay of the mean of gradients.", low=0.0, high=0.9999)
-    beta2: float = option(0.999, "Decay of the mean of squared gradients.", low=0.0, high=0.99999)
-    epsilon: float = option(1e-8, "Added to the root of the squared mean.", low=0.0)
+    schedule: str = option("linear", _("How the rate falls after the warm-up."), choices=SCHEDULES)
+    warmup: float = option(0.1, _("Share of all steps in which the rate rises from 0."), low=0.0, high=1.0)
+    decay: float = option(0.2, _("wsd: share of all steps, the last ones, in which the rate falls."), low=0.0, high=1.0)
+    rule: str = option("adamw", _("How gradients become updates."), choices=RULES)
+    weight_decay: float = option(0.01, _("Decoupled weight decay; biases and norms are spared."), low=0.0)
+    clip: float = option(1.0, _("Greatest global norm of a gradient; 0 switches clipping off."), low=0.0)
+    momentum: float = option(0.9, _("SGD: decay of the sum of gradients (Muon has 0.95)."), low=0.0, high=0.9999)
+    beta1: float = option(0.9, _("Decay of the mean of gradients."), low=0.0, high=0.9999)
+    beta2: float = option(0.999, _("Decay of the mean of squared gradients."), low=0.0, high=0.99999)
+    epsilon: float = option(1e-8, _("Added to the root of the squared mean."), low=0.0)
     ema: float = option(
         0.0,
-        "Decay of an average of the parameters, which is then what is judged and kept; 0: none.",
+        _("Decay of an average of the parameters, which is then what is judged and kept; 0: none."),
         low=0.0,
         high=0.99999,
     )
-    tune: str = option("full", "What is trained of a model.", choices=TUNES)
-    lora_rank: int = option(8, "Rank of the additions.", low=1, high=65_536)
-    lora_alpha: float = option(16.0, "The additions are multiplied by this ÷ rank.", low=0.0)
+    tune: str = option("full", _("What is trained of a model."), choices=TUNES)
+    lora_rank: int = option(8, _("Rank of the additions."), low=1, high=65_536)
+    lora_alpha: float = option(16.0, _("The additions are multiplied by this ÷ rank."), low=0.0)
     lora_ratio: float = option(
-        1.0, "Rate of the additions' second factor, which begins at zero, ÷ rate of the first (LoRA+).", low=1.0
+        1.0, _("Rate of the additions' second factor, which begins at zero, ÷ rate of the first (LoRA+)."), low=1.0
     )
     lora_targets: tuple[str, ...] = option(
-        ("trunk/*layers/*", "trunk/*coder/*"), "Linear layers that get one, by name pattern."
+        ("trunk/*layers/*", "trunk/*coder/*"), _("Linear layers that get one, by name pattern.")
     )
-    layer_decay: float = option(1.0, "Rate of a layer ÷ rate of the layer above it.", low=0.0, high=1.0)
+    layer_decay: float = option(1.0, _("Rate of a layer ÷ rate of the layer above it."), low=0.0, high=1.0)
     unfreeze: float = option(
-        0.0, "Share of the run in which layers are set free one after the other, from the head down; 0: all at once.",
+        0.0,
+        _("Share of the run in which layers are set free one after the other, from the head down; 0: all at once."),
         low=0.0, high=1.0,
     )  # fmt: skip
-    freeze: tuple[str, ...] = option((), "Parameters that stay as they are, by name pattern, such as trunk/*.")
+    freeze: tuple[str, ...] = option((), _("Parameters that stay as they are, by name pattern, such as trunk/*."))
     freeze_layers: int = option(
-        0, "Freeze the embeddings and this many of the lowest layers; 0: nothing.", low=0, high=10_000
+        0, _("Freeze the embeddings and this many of the lowest layers; 0: nothing."), low=0, high=10_000
     )
 
     def shape(self, step: Int[Array, "*s"], total: int) -> Float[Array, "*s"]:
@@ -128,10 +130,14 @@ class Optimizer(Config):
         """
         for pattern in self.freeze:
             if not fnmatch.filter(shapes, pattern):
-                raise ConfigError(f"Optimizer.freeze: {pattern!r} matches no parameter. They are: {', '.join(shapes)}.")
+                raise ConfigError(
+                    _("Optimizer.freeze: {pattern!r} matches no parameter. They are: {shapes}."),
+                    pattern=pattern,
+                    shapes=", ".join(shapes),
+                )
         result = {name: self._multiplier(name, shape, layer_of(name), top) for name, shape in shapes.items()}
         if not any(factor.any() for factor in result.values()):
-            raise ConfigError("Optimizer: every parameter is frozen; nothing is left to train.")
+            raise ConfigError(_("Optimizer: every parameter is frozen; nothing is left to train."))
         return result
 
     def _multiplier(self, name: str, shape: tuple[int, ...], layer: int | np.ndarray, top: int) -> np.ndarray:

@@ -10,6 +10,8 @@ import numpy as np
 from labkit.base.registry import ByClass
 from labkit.data.pairs import TextPairs
 from labkit.data.tokens import Tokens
+from labkit.i18n import _
+from labkit.i18n.labels import split_name
 from labkit.tasks import metrics
 from labkit.tasks.base import Head, ProblemType
 from labkit.tasks.lm import LanguageModel
@@ -61,11 +63,11 @@ def _of_labels(head: Head, train: Any, validation: Any) -> Constant | None:
 
 
 def _of_numbers(head: Head, train: Any, validation: Any) -> Constant:
-    return Constant("the mean", "r2", 0.0)
+    return Constant(_("the mean"), "r2", 0.0)
 
 
 def _of_tokens(head: Head, train: Tokens, validation: Tokens) -> Constant:
-    return Constant("the token frequencies", "loss", _unigram(train, validation))
+    return Constant(_("the token frequencies"), "loss", _unigram(train, validation))
 
 
 def _of_targets(head: Head, train: TextPairs, validation: TextPairs) -> Constant:
@@ -90,7 +92,7 @@ def majority(classes: int, train: np.ndarray, labels: np.ndarray) -> Constant | 
         return None
     given = np.arange(classes) == counts.argmax()
     scores = metrics.summary(support * given, support, support.sum() * given)
-    return Constant("the most frequent class", "f1", float(scores["f1"]), float(counts.max() / counts.sum()))
+    return Constant(_("the most frequent class"), "f1", float(scores["f1"]), float(counts.max() / counts.sum()))
 
 
 def frequent_labels(train: np.ndarray, labels: np.ndarray, threshold: float) -> Constant | None:
@@ -100,7 +102,7 @@ def frequent_labels(train: np.ndarray, labels: np.ndarray, threshold: float) -> 
         return None
     given, support = train.mean(0) >= threshold, labels.sum(0)
     f1 = metrics.rates(support * given, support, len(labels) * given)["f1"].mean()
-    return Constant("the most frequent labels", "f1", float(f1))
+    return Constant(_("the most frequent labels"), "f1", float(f1))
 
 
 def _unigram(train: Any, validation: Any) -> float:
@@ -136,9 +138,11 @@ def outcome_of(experiment: Any, summary: dict[str, Any], losses: Sequence[float]
     lost = summary.get("truncation", {}).get("lost", 0.0)
     cause = _cause(experiment, lost, constant, len(losses), (first, last), far)
     if problem:
-        return Outcome([problem, cause or _fit((first, last), experiment.train.optimizer.learning_rate)], cause)
+        likely = cause or _fit((first, last), experiment.train.optimizer.learning_rate)
+        return Outcome([problem, likely], likely)
     if stuck and far:
-        return Outcome([f"The training loss hardly fell, from {first:.4g} to {last:.4g}: {far}"], cause)
+        told = _("The training loss hardly fell, from {first:.4g} to {last:.4g}: {far}")
+        return Outcome([told.fill(first=first, last=last, far=far)], cause)
     return Outcome([], cause)
 
 
@@ -151,13 +155,17 @@ def no_better(constant: Constant | None, scores: dict[str, float], split: str) -
     else:
         fails = score - constant.value <= MARGIN * (1 - constant.value)
     name = score_name(constant.metric)
-    told = f"{name} of {split} {score:.3f}, for a constant answer {constant.value:.3f}."
-    return f"No better than {constant.name}: {told}" if fails else ""
+    if not fails:
+        return ""
+    return _(
+        "No better than {constant}: {metric} of {split} {score:.3f}, for a constant answer {value:.3f}.",
+        constant=constant.name, metric=name, split=split_name(split), score=score, value=constant.value,
+    )  # fmt: skip
 
 
 def score_name(metric: str) -> str:
     """A metric as people write it."""
-    return {"f1": "F1", "r2": "R²"}.get(metric, metric)
+    return {"f1": "F1", "r2": "R²", "loss": _("loss")}.get(metric, metric)
 
 
 def _far_from_default(experiment: Any) -> str:
@@ -166,8 +174,13 @@ def _far_from_default(experiment: Any) -> str:
     rate, usual = optimizer.learning_rate, default_rate(optimizer, experiment.model, experiment.task)
     if rate is None or 1 / FAR < rate / usual < FAR:
         return ""
-    kind = "low" if rate < usual else "high"
-    return f"the learning rate {rate:g} is probably too {kind} (default of this model: {usual:g})."
+    if rate < usual:
+        return _(
+            "the learning rate {rate:g} is probably too low (default of this model: {usual:g}).", rate=rate, usual=usual
+        )
+    return _(
+        "the learning rate {rate:g} is probably too high (default of this model: {usual:g}).", rate=rate, usual=usual
+    )
 
 
 def _cause(
@@ -176,20 +189,25 @@ def _cause(
     """The likely cause of a poor score, as a sentence with what to do; empty where none is apparent."""
     first, last = losses
     if not np.isfinite(last) or last > DIVERGED * first:
-        return (
-            f"Likely cause: training diverged, its loss rose from {first:.4g} to {last:.4g}. Lower the learning rate "
-            f"(it was {experiment.train.optimizer.learning_rate:g})."
-        )
+        return _(
+            "Likely cause: training diverged, its loss rose from {first:.4g} to {last:.4g}. Lower the "
+            "learning rate (it was {learning_rate:g}).",
+            first=first, last=last, learning_rate=experiment.train.optimizer.learning_rate,
+        )  # fmt: skip
     if far:
-        return f"Likely cause: {far}"
+        return _("Likely cause: {far}", far=far)
     if constant is not None and constant.share >= IMBALANCED:
-        return (
-            f'Likely cause: {constant.share:.0%} of the training rows are of one class. Try class_weights="balanced".'
+        return _(
+            'Likely cause: {share:.0%} of the training rows are of one class. Try class_weights="balanced".',
+            share=constant.share,
         )
     if steps < FEW_STEPS:
-        return f"Likely cause: there were only {steps} steps. Train for more epochs, or with a smaller batch_size."
+        return _(
+            "Likely cause: there were only {steps} steps. Train for more epochs, or with a smaller batch_size.",
+            steps=steps,
+        )
     if lost >= LOST:
-        return f"Likely cause: truncation lost {lost:.0%} of the tokens. Try a larger max_length."
+        return _("Likely cause: truncation lost {lost:.0%} of the tokens. Try a larger max_length.", lost=lost)
     return ""
 
 
@@ -197,13 +215,15 @@ def _fit(losses: tuple[float, float], rate: float) -> str:
     """Whether a model that is worth nothing underfits or overfits, and what to do."""
     first, last = losses
     if last > (1 - MOVED) * first:
-        return (
-            f"Likely cause: underfitting, the training loss hardly fell, from {first:.4g} to {last:.4g}. Try more "
-            f"epochs or another learning rate (it was {rate:g}); or the labels cannot be predicted from what the model "
-            "reads."
-        )
-    return (
-        f"Likely cause: overfitting, the training loss fell from {first:.4g} to {last:.4g} and the validation rows "
-        "gained nothing. Try more training rows, fewer epochs or a smaller model; or the labels cannot be predicted "
-        "from what the model reads."
-    )
+        return _(
+            "Likely cause: underfitting, the training loss hardly fell, from {first:.4g} to {last:.4g}. Try "
+            "more epochs or another learning rate (it was {rate:g}); or the labels cannot be predicted from "
+            "what the model reads.",
+            first=first, last=last, rate=rate,
+        )  # fmt: skip
+    return _(
+        "Likely cause: overfitting, the training loss fell from {first:.4g} to {last:.4g} and the validation "
+        "rows gained nothing. Try more training rows, fewer epochs or a smaller model; or the labels cannot "
+        "be predicted from what the model reads.",
+        first=first, last=last,
+    )  # fmt: skip

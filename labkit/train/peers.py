@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from labkit.base.errors import RunError
+from labkit.i18n import _
 from labkit.train.store import Command, Store
 
 #: What a launcher says to its processes: address of the first, how many there are, and which one this is …
@@ -49,7 +50,9 @@ class Peers:
         if self.lead:
             text = json.dumps(value).encode()
             if len(text) > _LETTERS:
-                raise RunError(f"{len(text)} bytes cannot be agreed on at once; at most {_LETTERS}.")
+                raise RunError(
+                    _("{n_text} bytes cannot be agreed on at once; at most {most}."), n_text=len(text), most=_LETTERS
+                )
             letters[: len(text)] = np.frombuffer(text, np.uint8)
         told = np.asarray(multihost_utils.broadcast_one_to_all(letters))
         return json.loads(told.astype(np.uint8).tobytes().rstrip(b"\0"))
@@ -101,7 +104,7 @@ def join(environment: Mapping[str, str] = os.environ) -> Peers:
             **_asked(cluster, address, environment), heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=30
         )
     except (RuntimeError, ValueError) as error:
-        raise RunError(f"the processes of this run do not find each other: {error}") from error
+        raise RunError(_("the processes of this run do not find each other: {error}"), error=error) from error
     return Peers(jax.process_count(), jax.process_index())
 
 
@@ -111,7 +114,10 @@ def _asked(cluster: str | None, address: str | None, environment: Mapping[str, s
     try:
         count, index = int(environment[COUNT]), int(environment[INDEX])
     except (KeyError, ValueError) as error:
-        raise RunError(f"{COORDINATOR} is set, but not {COUNT} and {INDEX} as numbers ({error}).") from None
+        raise RunError(
+            _("{coordinator} is set, but not {count} and {index} as numbers ({error})."),
+            coordinator=COORDINATOR, count=COUNT, index=INDEX, error=error,
+        ) from None  # fmt: skip
     asked = {"coordinator_address": address, "num_processes": count, "process_id": index}
     asked |= {"cluster_detection_method": "deactivate", "initialization_timeout": 120}
     if str(address).startswith("127.0.0.1:"):  # else the service listens on every interface, open to anybody

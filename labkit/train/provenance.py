@@ -25,6 +25,7 @@ from labkit.base.cache import fingerprint, write_atomic
 from labkit.base.config import dumps, loads
 from labkit.base.errors import LabkitError
 from labkit.data.rows import Rows
+from labkit.i18n import _
 from labkit.train.experiment import Experiment
 from labkit.train.machine import cores, processor
 
@@ -122,13 +123,13 @@ class Provenance:
     def mismatch(self, facts: Mapping[str, Any], step: int) -> str:
         """Why a checkpoint of ``step``, sealed with ``facts``, does not belong to the run; empty where it does."""
         if lacking := [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]:
-            return f"its manifest lacks {', '.join(lacking)}: another version of labkit wrote it"
+            return _("its manifest lacks {lacking}: another version of labkit wrote it", lacking=", ".join(lacking))
         try:
             before = [Session.of(values) for values in facts["sessions"]]
         except (TypeError, KeyError):
             before = []
         if not before or before[-1].id != facts["session"]:
-            return "its manifest names no sessions"
+            return _("its manifest names no sessions")
         return self._foreign(facts, step) or self._changed(facts)
 
     def _foreign(self, facts: Mapping[str, Any], step: int) -> str:
@@ -136,12 +137,12 @@ class Provenance:
         known = [session.id for session in self.sessions]
         if facts["session"] not in known:
             if facts["run"] != self.run:
-                return f"it belongs to run {facts['run'][:100]!r}"
-            return "another copy of this run wrote it" if known else ""
+                return _("it belongs to run {run!r}", run=facts["run"][:100])
+            return _("another copy of this run wrote it") if known else ""
         place = known.index(facts["session"])
         for later in self.sessions[place + 1 : place + 2]:
             if step > later.start:
-                return f"the run was resumed from step {later.start} and replaced it"
+                return _("the run was resumed from step {start} and replaced it", start=later.start)
         return ""
 
     def _changed(self, facts: Mapping[str, Any]) -> str:
@@ -151,13 +152,13 @@ class Provenance:
             try:
                 sealed = settings_of(loads(Experiment, facts["experiment"]))
             except LabkitError as error:
-                return f"its experiment cannot be read: {error}"
+                return _("its experiment cannot be read: {error}", error=error)
         if differ := differences(sealed | {"parts": facts["parts"]}, here | {"parts": self.parts}):
-            return f"the experiment of the run differs ({listed(differ, SHOWN)})"
+            return _("the experiment of the run differs ({listed})", listed=listed(differ, SHOWN))
         if facts["rows"] != self.rows:
-            return "the rows of the run differ from those it learned from"
+            return _("the rows of the run differ from those it learned from")
         if facts["tokenizer"] != self.tokenizer:
-            return "the tokenizer of the run differs from the one it learned with"
+            return _("the tokenizer of the run differs from the one it learned with")
         return ""
 
     def begin(self, step: int, facts: Mapping[str, Any] | None) -> None:
@@ -167,11 +168,21 @@ class Provenance:
             before = [Session.of(values) for values in facts["sessions"]]
             if differ := differences(facts["conditions"], self.conditions):
                 notes.append(
-                    f"Not bitwise: resumed at step {step} under other conditions ({listed(differ, len(differ))}). From "
-                    "this step on, numbers can differ from those of an uninterrupted run."
+                    _(
+                        "Not bitwise: resumed at step {step} under other conditions ({listed}). From this "
+                        "step on, numbers can differ from those of an uninterrupted run.",
+                        step=step,
+                        listed=listed(differ, len(differ)),
+                    )
                 )
             if self.problem:
-                notes.append(f"The sessions of the run are taken from the checkpoint of step {step}: {self.problem}.")
+                notes.append(
+                    _(
+                        "The sessions of the run are taken from the checkpoint of step {step}: {problem}.",
+                        step=step,
+                        problem=self.problem,
+                    )
+                )
         self.sessions = [*before, Session(secrets.token_hex(16), step, " ".join(notes))]
         self._entered = False
 
@@ -197,9 +208,9 @@ def _read(path: Path) -> tuple[list[Session], str]:
             raise ValueError
         return [Session.of(values) for values in content["sessions"]], ""
     except FileNotFoundError:
-        return [], f"{NAME} is missing"
+        return [], _("{name} is missing", name=NAME)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return [], f"{NAME} is damaged"
+        return [], _("{name} is damaged", name=NAME)
 
 
 def settings_of(experiment: Experiment) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from labkit.base import code, guard, manifest
 from labkit.base.config import dumps, loads
 from labkit.base.errors import ConfigError, RunError, WeightsError
+from labkit.i18n import _
 from labkit.train import liveness
 from labkit.train.experiment import Data, Experiment
 from labkit.train.store import RunInfo, Store, make_room
@@ -132,20 +133,25 @@ class Run:
         """
         if learning_rate is not None and not (_is_number(learning_rate) and 0 <= learning_rate <= GREATEST_RATE):
             raise ConfigError(
-                f"learning_rate = {learning_rate!r}; it must be a number from 0 to {GREATEST_RATE:g} (float32)."
+                _("learning_rate = {learning_rate!r}; it must be a number from 0 to {greatest_rate:g} (float32)."),
+                learning_rate=learning_rate,
+                greatest_rate=GREATEST_RATE,
             )
         if keep not in (None, "best", "last"):
-            raise ConfigError(f"keep = {keep!r}; it must be 'best' or 'last'.")
+            raise ConfigError(_("keep = {keep!r}; it must be 'best' or 'last'."), keep=keep)
         if learning_rate is None and keep is None:
-            raise ConfigError("set changes learning_rate or keep; give one of them.")
+            raise ConfigError(_("set changes learning_rate or keep; give one of them."))
         values = {"learning_rate": None if learning_rate is None else float(learning_rate), "keep": keep}
         return self._command("set", {name: value for name, value in values.items() if value is not None})
 
     def _command(self, name: str, value: Any = None) -> int:
         info = self.info
         if info.over:
-            again = "" if info.status == "finished" else " `run.resume()` takes it up again."
-            raise RunError(f"run {info.name!r} is {info.status}: it takes no {name!r}.{again}")
+            again = "" if info.status == "finished" else _(" `run.resume()` takes it up again.")
+            raise RunError(
+                _("run {run!r} is {status}: it takes no {name!r}.{again}"),
+                run=info.name, status=_(info.status), name=name, again=again,
+            )  # fmt: skip
         return self.store.command(self.id, name, value)
 
     # --- starting and waiting ---------------------------------------------------------------------------------
@@ -210,11 +216,19 @@ class Run:
     def _settled(self) -> bool:
         info = self.info
         if info.status == "failed":
-            raise RunError(f"run {info.name!r} failed: {info.error}{' ' + info.cure if info.cure else ''}")
+            raise RunError(
+                _("run {run!r} failed: {error}{cure}"),
+                run=info.name, error=info.error, cure=_(" {cure}", cure=info.cure) if info.cure else "",
+            )  # fmt: skip
         if info.status == "lost" and info.error:
-            raise RunError(f"run {info.name!r} could not write how it ended: {info.error} {info.cure}")
+            raise RunError(
+                _("run {run!r} could not write how it ended: {error} {cure}"),
+                run=info.name, error=info.error, cure=info.cure,
+            )  # fmt: skip
         if info.status == "lost":
-            raise RunError(f"the process of run {info.name!r} has ended without a word. {info.cure}")
+            raise RunError(
+                _("the process of run {run!r} has ended without a word. {cure}"), run=info.name, cure=info.cure
+            )
         return info.over
 
     # --- code -------------------------------------------------------------------------------------------------
@@ -237,12 +251,17 @@ def model_of(info: RunInfo) -> tuple[Path, int]:
     """
     folder = info.folder / "model"
     if not (folder / "labkit.toml").exists():
-        raise RunError(f"run {info.name!r} is {info.status} and has no model yet. `run.wait()` waits for it.")
+        raise RunError(
+            _("run {run!r} is {status} and has no model yet. `run.wait()` waits for it."),
+            run=info.name,
+            status=_(info.status),
+        )
     if (sealed := (manifest.read(folder) or {}).get("run", info.id)) != info.id:
         raise WeightsError(
-            f"the folder of run {info.name!r} holds the model of run {str(sealed)[:100]!r}. Put its own model back, or "
-            "train it again."
-        )
+            _("the folder of run {run!r} holds the model of run {sealed!r}. Put its own model back, or train "
+              "it again."),
+            run=info.name, sealed=str(sealed)[:100],
+        )  # fmt: skip
     stamps = [place.stat().st_mtime_ns for name in (manifest.NAME, "labkit.toml") if (place := folder / name).exists()]
     return folder, max(stamps)
 

@@ -21,6 +21,7 @@ from labkit.base.errors import ConfigError, DataError, WeightsError
 from labkit.base.guard import small_text
 from labkit.data.batch import Batches
 from labkit.data.rows import Rows
+from labkit.i18n import _
 from labkit.models import lora, sentence, weights
 from labkit.models.base import ModelConfig
 from labkit.models.parts import compute_dtype
@@ -92,9 +93,11 @@ def prepare(
     rows = Rows.open(folder / "data")
     for split in ("train", "validation"):
         if not len(rows.splits.get(split, ())):
-            raise DataError(f"there are no rows of {split}; the rows have {dict(rows.counts())}.")
+            raise DataError(
+                _("there are no rows of {split}; the rows have {rows}."), split=split, rows=dict(rows.counts())
+            )
     check_reads(experiment.model, rows, experiment.task)
-    say("tokenising" if rows.spec.kind == "text" else "reading")
+    say(_("tokenising") if rows.spec.kind == "text" else _("reading"))
     with peers.in_turn():
         inputs = inputs_of(experiment, folder, rows)
         examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
@@ -125,20 +128,26 @@ def plan_of(
             name: replace(part, target=head.batch_target(part.target, part.label)) for name, part in examples.items()
         }
     batches, layout = inputs.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
-    validation, _ = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
+    validation, _unused = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
     if placement and (placement := placement.dividing(parts)) is None and train.devices:
         raise ConfigError(
-            f"this run began with batches in {parts} part(s), which {train.devices} devices cannot share: "
-            "set devices = 0 to take it up on as many as can."
-        )
+            _("this run began with batches in {parts} part(s), which {devices} devices cannot share: set "
+              "devices = 0 to take it up on as many as can."),
+            parts=parts, devices=train.devices,
+        )  # fmt: skip
     if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
-        raise ConfigError(f"{placement.mesh.size} devices leave some of the {peers.count} processes without work.")
+        raise ConfigError(
+            _("{n_devices} devices leave some of the {n_processes} processes without work."),
+            n_devices=placement.mesh.size,
+            n_processes=peers.count,
+        )
     if (total := train.epochs * batches.steps_per_epoch) > STEPS:
         raise ConfigError(
-            f"{train.epochs:,} epochs of {batches.steps_per_epoch:,} steps are {total:,} steps; a run has at most "
-            f"{STEPS:,}. Take fewer epochs or a larger batch_size."
-        )
-    say("making the model")
+            _("{epochs:,} epochs of {steps_per_epoch:,} steps are {total:,} steps; a run has at most "
+              "{steps:,}. Take fewer epochs or a larger batch_size."),
+            epochs=train.epochs, steps_per_epoch=batches.steps_per_epoch, total=total, steps=STEPS,
+        )  # fmt: skip
+    say(_("making the model"))
     module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
     steps = steps_of(experiment, head, module, batches, placement)
     most = updates_per_call(steps, batches)
@@ -169,7 +178,10 @@ def plan_of(
 def _fresh(model: ModelConfig, head: Head) -> list[str]:
     """What to warn of where pretrained weights lack a part that the task reads."""
     parts = [part for part in model.fresh_parts() if f"trunk/{part}/" not in head.unused]
-    return [f"The pretrained weights have no {part}: it starts from random values, as the head does." for part in parts]
+    return [
+        _("The pretrained weights have no {part}: it starts from random values, as the head does.", part=part)
+        for part in parts
+    ]
 
 
 def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
@@ -283,7 +295,10 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]
     except WeightsError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise WeightsError(f"{FACTS} of {folder.name!r} names no classes: {error!r}. Export the model again.") from None
+        raise WeightsError(
+            _("{facts} of {folder!r} names no classes: {error!r}. Export the model again."),
+            facts=FACTS, folder=folder.name, error=error,
+        ) from None  # fmt: skip
     inputs = opened(experiment, folder, kind, shape)
     model = inputs.sized(experiment.model)
     head = experiment.task.restore(classes, inputs.tokenizer)
@@ -318,7 +333,11 @@ def _fill_unused(module: nnx.Module, unused: tuple[str, ...], folder: Path) -> N
     flat = nnx.to_flat_state(nnx.state(module))
     empty = [(path, leaf) for path, leaf in flat if isinstance(leaf.get_value(), jax.ShapeDtypeStruct)]
     if lacking := ["/".join(map(str, path)) for path, _ in empty if not "/".join(map(str, path)).startswith(unused)]:
-        raise WeightsError(f"the model in {folder} lacks {', '.join(lacking[:10])}. Copy or export it again.")
+        raise WeightsError(
+            _("the model in {folder} lacks {lacking}. Copy or export it again."),
+            folder=folder,
+            lacking=", ".join(lacking[:10]),
+        )
     zeros = [(path, leaf.replace(jnp.zeros(leaf.shape, leaf.dtype))) for path, leaf in empty]
     nnx.update(module, nnx.from_flat_state(zeros))
 

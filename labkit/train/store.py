@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, TypeVar
 from labkit.base import guard, lock
 from labkit.base.cache import writable
 from labkit.base.errors import RunError, nearest
+from labkit.i18n import _, joined, plain, revive
 from labkit.train import database, journal, liveness, rebuild
 from labkit.train.database import SEALED, Damaged, StoreError, seal_of
 from labkit.train.liveness import SILENCE
@@ -169,7 +170,7 @@ class Store:
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder or os.environ.get("LABKIT_FOLDER") or ".labkit").absolute()
-        with writable("lab folder", self.folder, "LABKIT_FOLDER"):
+        with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
             self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / "runs.sqlite"
         self.notes: list[str] = []
@@ -221,13 +222,13 @@ class Store:
     def _locked(self) -> Iterator[None]:
         """Hold the lock of those who replace the database."""
         held = lock.exclusive(self.path.with_suffix(".lock"), REPAIR)
-        with writable("lab folder", self.folder, "LABKIT_FOLDER"), held:
+        with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"), held:
             yield
 
     def _repair(self, error: Damaged) -> None:
         """Restore damaged rows, or the whole database, from the run folders."""
         with (
-            writable("lab folder", self.folder, "LABKIT_FOLDER"),
+            writable(_("lab folder"), self.folder, "LABKIT_FOLDER"),
             lock.exclusive(self.path.with_suffix(".lock"), REPAIR),
         ):
             if why := database.problems(self.path):
@@ -266,11 +267,13 @@ class Store:
         now, run_id = time.time(), guard.run_id(run_id)
         with self._write() as db:
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
-                raise RunError(f"there is a run {run_id!r} already in {self.folder.name}.")
+                raise RunError(
+                    _("there is a run {run_id!r} already in {folder}."), run_id=run_id, folder=self.folder.name
+                )
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
-            with writable("lab folder", self.folder, "LABKIT_FOLDER"):
+            with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
                 (self.folder / run_id).mkdir(exist_ok=True)
-            rebuild.put_run(db, (run_id, number, now, {"name": name, "status": "created", **values}, 0))
+            rebuild.put_run(db, (run_id, number, now, plain({"name": name, "status": "created", **values}), 0))
             self._copy(db, run_id)
         return self.run(run_id)
 
@@ -284,12 +287,19 @@ class Store:
             return info
         known, hidden = self._all()
         if run_id in hidden:
-            raise RunError(f"run {run_id!r} of {self.folder.name} cannot be read: its row in the run store is damaged.")
+            raise RunError(
+                _("run {run_id!r} of {folder} cannot be read: its row in the run store is damaged."),
+                run_id=run_id,
+                folder=self.folder.name,
+            )
         for info in known:
             if run_id in (info.id, info.name):
                 return info
         hint = nearest(run_id, [name for info in known for name in (info.id, info.name)])
-        raise RunError(f"no run {run_id!r} in {self.folder.name}.{hint} `labkit runs` lists them.")
+        raise RunError(
+            _("no run {run_id!r} in {folder}.{hint} `labkit runs` lists them."),
+            run_id=run_id, folder=self.folder.name, hint=hint,
+        )  # fmt: skip
 
     def runs(self) -> list[RunInfo]:
         """All runs that can be read, newest first; ``notes`` names the others."""
@@ -335,25 +345,25 @@ class Store:
                 raise Damaged(self.path, "its row has a wrong checksum", run_id)
             if info.status not in statuses:
                 state = info.status + ("" if info.over else liveness.described(info))
-                raise RunError(f"run {info.name!r} is {state}; it cannot be started.")
-            with writable("lab folder", self.folder, "LABKIT_FOLDER"):
+                raise RunError(_("run {run!r} is {state}; it cannot be started."), run=info.name, state=state)
+            with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
                 free = lock.is_free(info.folder / "lock")
             if not free:
-                raise RunError(f"run {info.name!r} is being worked on by a process that holds its lock.")
+                raise RunError(_("run {run!r} is being worked on by a process that holds its lock."), run=info.name)
             self._change(db, run_id, values)
         return info
 
     def _row(self, db: database.Connection, run_id: str) -> tuple[Any, ...]:
         row = db.execute(f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
-            raise RunError(f"no run {run_id!r} in {self.folder.name}.")
+            raise RunError(_("no run {run_id!r} in {folder}."), run_id=run_id, folder=self.folder.name)
         return row
 
     def _change(self, db: database.Connection, run_id: str, values: dict[str, Any]) -> None:
         *row, seal = self._row(db, run_id)
         if seal_of("runs", row) != seal:
             raise Damaged(self.path, "its row has a wrong checksum", run_id)
-        before = json.loads(row[3])
+        before, values = json.loads(row[3]), plain(values)
         if "summary" in values:
             values = {**values, "summary": {**before.get("summary", {}), **values["summary"]}}
         after = {**before, **values}
@@ -391,7 +401,7 @@ class Store:
         if seal_of("runs", values) != seal:
             return None
         try:
-            found = json.loads(values[3])
+            found = revive(json.loads(values[3]))
             known = {item.name: found[item.name] for item in fields(RunInfo) if item.name in found}
         except (ValueError, TypeError, RecursionError):
             return None
@@ -549,13 +559,16 @@ class Store:
 
 def make_room(run_id: str = "") -> str:
     """What to do where the disk of a lab folder takes nothing."""
-    room = "Make room on the disk of the lab folder, or make it writable; then resume the run."
-    return f"{room} {resume_hint(run_id)}" if run_id else room
+    room = _("Make room on the disk of the lab folder, or make it writable; then resume the run.")
+    return joined(" ", [room, resume_hint(run_id)]) if run_id else room
 
 
 def resume_hint(run_id: str) -> str:
     """How a run is resumed, in Python and in a terminal."""
-    return f"Resume it from its last checkpoint: lk.open_run({run_id!r}).resume(), or `labkit train --resume {run_id}`."
+    return _(
+        "Resume it from its last checkpoint: lk.open_run({run_id!r}).resume(), or `labkit train --resume {run_id}`.",
+        run_id=run_id,
+    )
 
 
 def _is_full(folder: Path) -> bool:

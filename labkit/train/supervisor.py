@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from labkit.base.errors import LabkitError
+from labkit.base.errors import LabkitError, RunError, headed
 from labkit.base.pages import with_huge_pages
+from labkit.i18n import _
 from labkit.train.liveness import process_record
 from labkit.train.peers import COORDINATOR, COUNT, INDEX
 from labkit.train.store import Store, StoreError, make_room
@@ -84,8 +85,9 @@ class Supervisor:
                 self._give_up(end, tries - 1)
                 return 1
             self._record(
-                status="preparing", message=f"{end.text}: begun again", pid=os.getpid(), process=process_record(),
-                environment={}, summary={"restarts": restarts + 1, "restarted_because": end.text},
+                status="preparing", message=_("{end}: begun again", end=end.text), pid=os.getpid(),
+                process=process_record(), environment={},
+                summary={"restarts": restarts + 1, "restarted_because": end.text},
             )  # fmt: skip
 
     def _record(self, **values: Any) -> None:
@@ -103,11 +105,15 @@ class Supervisor:
         return end.how == "hung" or self.count > 1
 
     def _give_up(self, end: End, tries: int) -> None:
-        times = f" It was begun again {tries} times without getting further." if tries else ""
-        cure = f"The run can be resumed from its last checkpoint: lk.open_run({self.id!r}).resume()."
+        times = _(" It was begun again {tries} times without getting further.", tries=tries) if tries else ""
+        cure = _("The run can be resumed from its last checkpoint: lk.open_run({run_id!r}).resume().", run_id=self.id)
         if end.how == "died" and end.code == -signal.SIGKILL:
-            cure = f"The system kills what takes too much memory: try half the batch_size, or accumulate=2. {cure}"
-        self._record(status="failed", error=f"RunError: {end.text}.{times}", cure=cure, ended=time.time())
+            cure = _(
+                "The system kills what takes too much memory: try half the batch_size, or accumulate=2. {cure}",
+                cure=cure,
+            )
+        error = headed(RunError(_("{end}.{times}"), end=end.text, times=times))
+        self._record(status="failed", error=error, cure=cure, ended=time.time())
 
     # --- one attempt ------------------------------------------------------------------------------------------
 
@@ -153,8 +159,9 @@ class Supervisor:
                 continue
             patience = max(watchdog, STEPS / max(info.summary.get("steps_per_second", 1.0), 1e-6))
             if watchdog and time.monotonic() - since > patience:
-                where = self._dump(started)
-                return End("hung", 1, f"no step for {time.monotonic() - since:.0f} s; the stacks are in {where.name}")
+                silent, where = time.monotonic() - since, self._dump(started)
+                told = _("no step for {seconds:.0f} s; the stacks are in {file}", seconds=silent, file=where.name)
+                return End("hung", 1, told)
 
     def _watchdog(self) -> float:
         seconds = self.store.run(self.id).settings("train").get("watchdog", WATCHDOG)
@@ -169,11 +176,17 @@ class Supervisor:
             return End("done", started[0].poll() or 0)
         if code == 0 and index:
             return None
-        how = f"was killed by {_signal(-code)}" if code < 0 else f"ended with code {code}"
-        which = f"process {index} of {len(started)}" if len(started) > 1 else "the process"
-        memory = f", its memory {most / 1e9:.1f} GB at most" if index == 0 and most else ""
-        last = self._last_line(index) if code > 0 else ""
-        return End("died", code, f"{which} {how}{memory}{last}")
+        which = _("the process")
+        if len(started) > 1:
+            which = _("process {index} of {n}", index=index, n=len(started))
+        memory = _(", its memory {size:.1f} GB at most", size=most / 1e9) if index == 0 and most else ""
+        if code < 0:
+            told = _("{process} was killed by {signal}{memory}", process=which, signal=_signal(-code), memory=memory)
+            return End("died", code, told)
+        told = _("{process} ended with code {code}{memory}", process=which, code=code, memory=memory)
+        if code and (last := self._last_line(index)):
+            told = _("{told}: {last}", told=told, last=last)
+        return End("died", code, told)
 
     def _taken_up(self, started: list[subprocess.Popen[bytes]]) -> bool:
         """Whether the run, over for these processes, was begun again by others before this one looked."""
@@ -183,7 +196,7 @@ class Supervisor:
     def _last_line(self, index: int) -> str:
         """What the log of a process ends with: the error, where Python has raised one."""
         lines = self._log(index).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f": {lines[-1][:300]}" if lines else ""
+        return lines[-1][:300] if lines else ""
 
     def _dump(self, started: list[subprocess.Popen[bytes]]) -> Path:
         """Have every process write what each of its threads is at."""

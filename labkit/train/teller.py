@@ -11,7 +11,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from labkit.base.errors import LabkitError
+from labkit.base.errors import LabkitError, headed
+from labkit.i18n import _
 from labkit.train.store import Record, Store, make_room
 
 #: Seconds for which a run that is at its end waits for room on the disk, all in all.
@@ -145,13 +146,14 @@ def told(error: Exception, batch_size: int, shape: str, run_id: str = "") -> dic
     """
     text, cure = str(error), ""
     if "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError):
-        cure = (
-            f"Out of memory{f' at a batch of {shape}' if shape else ''}. Try batch_size={max(1, batch_size // 2)}; or "
-            "accumulate=2, which computes a batch in two parts; or a smaller max_length or model. When other programs "
-            "have given memory back, the run can be resumed as it is."
-        )
+        cure = _(
+            "Out of memory{where}. Try batch_size={batch_size}; or accumulate=2, which computes a batch in two "
+            "parts; or a smaller max_length or model. When other programs have given memory back, the run can be "
+            "resumed as it is.",
+            where=_(" at a batch of {shape}", shape=shape) if shape else "", batch_size=max(1, batch_size // 2),
+        )  # fmt: skip
     elif no_room(error):
         cure = make_room(run_id)
     elif not isinstance(error, LabkitError):
-        cure = "This is not an error labkit knows. The traceback says where it arose; the run can be resumed."
-    return {"error": f"{type(error).__name__}: {text}", "cure": cure, "traceback": traceback.format_exc()}
+        cure = _("This is not an error labkit knows. The traceback says where it arose; the run can be resumed.")
+    return {"error": headed(error), "cure": cure, "traceback": traceback.format_exc()}

@@ -9,6 +9,8 @@ import numpy as np
 from labkit.data.pairs import TextPairs
 from labkit.data.text import READ
 from labkit.data.tokens import Tokens, encode
+from labkit.i18n import _
+from labkit.i18n.labels import split_name
 
 #: Truncated rows whose whole length is counted, at most; the other rows are taken to be as long on average.
 SAMPLE = 500
@@ -54,11 +56,13 @@ def message(found: dict[str, Any], split: str = "train") -> str:
     if not found:
         return ""
     rows, of, lost = found["rows"], found["of"], found["lost"]
-    return (
-        f"Truncated to max_length = {found['max_length']}: {rows:,} of {of:,} texts of {split} "
-        f"({_percent(rows / of)}) lose their end, {_percent(lost)} of all tokens. A larger max_length reads more."
-    )
+    return _(
+        "Truncated to max_length = {max_length}: {rows:,} of {of:,} texts of {split} ({share}) lose their "
+        "end, {lost} of all tokens. A larger max_length reads more.",
+        max_length=found["max_length"], rows=rows, of=of, split=split_name(split), share=_percent(rows / of),
+        lost=_percent(lost),
+    )  # fmt: skip
 
 
 def _percent(share: float) -> str:
-    return "less than 0.1%" if share < 0.0005 else f"{share:.1%}"
+    return _("less than 0.1%") if share < 0.0005 else f"{share:.1%}"

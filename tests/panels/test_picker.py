@@ -16,6 +16,7 @@ import labkit as lk
 from labkit.base.cache import fingerprint
 from labkit.base.config import Config, dumps, loads
 from labkit.data.rows import KINDS
+from labkit.i18n.labels import LABELS
 from labkit.models import models
 from labkit.panels import drawing, media
 from labkit.panels.forms import LEFT_OUT, Form
@@ -23,7 +24,6 @@ from labkit.panels.panel import Panel
 from labkit.panels.picker import Model
 from labkit.panels.state import State
 from labkit.panels.words import TABLE, help_of, label_of, word
-from labkit.panels.words_fields import FIELDS
 from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Experiment, Training
@@ -67,14 +67,14 @@ def test_every_setting_has_a_name_and_help_in_both_languages(config: Config):
     for field in dataclasses.fields(config):
         if field.name == "optimizer":  # it has a form of its own
             continue
-        assert field.name in FIELDS, f"{type(config).__name__}.{field.name} is not in words_fields.py"
+        assert field.name in LABELS, f"{type(config).__name__}.{field.name} is not in labkit/i18n/labels.py"
         assert label_of(field.name, "en") and re.search("[\u4e00-\u9fffα-ω]", label_of(field.name, "zh"))
         assert help_of(field, "en") and re.search("[\u4e00-\u9fff]", help_of(field, "zh"))
 
 
 def test_no_name_is_left_over():
     used = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
-    assert set(FIELDS) - used == set()
+    assert set(LABELS) - used == set()
     assert {f"into_{kind}" for kind in KINDS} <= set(TABLE)
     assert {f"model_{name}" for name in models} | {f"task_{name}" for name in tasks} <= set(TABLE)
 

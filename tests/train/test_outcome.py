@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 import labkit as lk
-from labkit.panels import static, words_said
+from labkit.i18n import _, translate
+from labkit.panels import static
 from labkit.train.inputs import Texts
 from labkit.train.outcome import Constant, frequent_labels, majority, no_better, outcome_of
 from labkit.train.truncation import message, truncation
@@ -68,12 +69,12 @@ def test_a_model_no_better_than_a_constant_answer(constant, score, says):
 )
 def test_the_likely_cause_is_named_in_both_languages(options, constant, lost, losses, cause):
     value, share = constant
-    summary = {"constant": ["the most frequent class", "f1", value, share], "truncation": {"lost": lost}}
+    summary = {"constant": [_("the most frequent class"), "f1", value, share], "truncation": {"lost": lost}}
     problem, said = outcome_of(experiment(**options), summary, losses, {"f1": value}).warnings
     assert problem.startswith("No better than the most frequent class: F1 of validation")
     assert any(part in said for part in cause.split("|"))
     for text in (problem, said):
-        chinese = words_said.sentences(text, "zh")
+        chinese = translate(text, "zh")
         assert not any(word in chinese for word in ("the ", "Likely", " of ")), chinese
     assert (
         outcome_of(experiment(**options), summary, losses, {"f1": 0.9}).warnings == []
@@ -110,7 +111,7 @@ def test_truncation_is_counted_in_rows_and_tokens():
     assert found["rows"] == (whole > 10).sum() and found["of"] == len(whole)
     assert found["lost"] == pytest.approx(np.maximum(whole - 10, 0).sum() / whole.sum(), abs=1e-4)
     assert truncation(Texts(tokenizer, 64), rows["train"], Texts(tokenizer, 64).encode(rows["train"])) == {}
-    chinese = words_said.sentences(message(found), "zh")
+    chinese = translate(message(found), "zh")
     assert "截断" in chinese and "训练集" in chinese and "text" not in chinese
     pairs = lk.load(
         [{"text": row["text"], "other": "good " * 20} for row in long_rows(40)], text=("text", "other"), label=False
