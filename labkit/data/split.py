@@ -131,7 +131,7 @@ def _checked(found: Leakage, limit: float, accept: bool) -> Leakage:
     if found.share > limit and not accept:
         bad = joined(_("; "), [str(part) for part in found.splits if part.share > limit])
         raise DataError(
-            _("{bad}. Up to {limit:g} % is let pass. Remove the copies from train with `rows.dedupe()`, or go "
+            _("{bad}. Up to {limit:g} % may pass. Remove the copies from train with `rows.dedupe()`, or go "
               "on with accept_leakage=True and read the scores with that in mind."),
             bad=bad, limit=100 * limit,
         )  # fmt: skip

@@ -257,6 +257,6 @@ TABLE: dict[str, Message] = {
     "cost": _("cost of the run"),
     "elsewhere": _("On other hardware"),
     "assumed": _(
-        "From data sheets, at 45 % of the peak in products and 75 % of the bandwidth: assumptions, not measurements."
+        "From data sheets, at 0.45 of the peak in products and 0.75 of the bandwidth: assumptions, not measurements."
     ),
 }

@@ -37,7 +37,9 @@ TABLE: dict[str, Message] = {
         "Nothing to judge yet: choose a run that has a model, or wait until it has one, then press Judge."
     ),
     "rows_judged": _("rows"),
-    "intervals_are": _("In brackets: 95 % of the values that another draw of as many rows would give (bootstrap)."),
+    "intervals_are": _(
+        "In brackets: bootstrap intervals of 95 %, the values that another draw of as many rows would give."
+    ),
     "left_out": _("rows without label, left out"),
     "mae": _("Mean absolute error (MAE)"),
     "rmse": _("Root mean squared error (RMSE)"),
@@ -140,7 +142,7 @@ TABLE: dict[str, Message] = {
     "choose_run": _("choose a run"),
     "score": _("Score"),
     "gain": _("Gain"),
-    "interval": _("95 % interval"),
+    "interval": _("interval of 95 %"),
     "better": _("{a} is better than {b}: its gain in F1 lies above 0."),
     "worse": _("{a} is worse than {b}: its gain in F1 lies below 0."),
     "no_difference": _("These rows do not tell {a} from {b}: the interval of the gain holds 0."),

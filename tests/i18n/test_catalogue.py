@@ -73,6 +73,10 @@ def test_both_languages_have_the_same_placeholders(catalogue: Catalog):
             assert set().union(*map(fields, english)) == set().union(*map(fields, chinese)), english
 
 
+def test_babel_finds_no_fault(catalogue: Catalog):
+    assert [(one.id, str(fault)) for one in catalogue for fault in one.check(catalogue)] == []
+
+
 def test_plurals_have_as_many_forms_as_the_language(catalogue: Catalog):
     plural = [chinese for one, _, chinese in entries(catalogue) if one.pluralizable]
     assert plural and all(len(forms) == catalogue.num_plurals == 1 for forms in plural)
