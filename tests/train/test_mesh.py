@@ -49,7 +49,8 @@ def test_a_run_of_eight_devices_goes_on_on_one(finished, reviews, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     half = run.info.steps // 2
-    np.testing.assert_allclose(series(run), series(finished)[:half], rtol=1e-5)
+    np.testing.assert_allclose(series(run)[:4], series(finished)[:4], rtol=1e-5)  # later, rounding adds up
+    np.testing.assert_allclose(series(run), series(finished)[:half], rtol=1e-3)
     run.resume()
     run.wait(300)
     assert run.status == "finished" and run.info.summary["devices"] == 1

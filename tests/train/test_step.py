@@ -61,7 +61,10 @@ def plain():
 
 
 def same(params, others, tolerance):
-    for name, value in params.items():
+    """Equal but for biases of keys: softmax does not change with them, so their gradient is rounding noise alone, which
+    Adam scales to whole updates."""
+    for name in (name for name in params if not name.endswith("key/bias")):
+        value = params[name]
         np.testing.assert_allclose(value, others[name], rtol=0, atol=tolerance, err_msg=name)
 
 
