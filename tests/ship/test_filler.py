@@ -23,7 +23,7 @@ TINY = {"depth": 1, "width": 32, "heads": 2, "mlp_width": 64, "dropout": 0.0, "a
 def run(tmp_path_factory):
     model = lk.models["bert"](preset="tiny", max_length=40, **TINY)
     return lk.fit(
-        lk.load(LINES * 12, text="text", label="label"), model, task="pretrain", background=False, epochs=12,
+        lk.load(LINES * 12, text="text", label="label"), model, task="pretrain", background=False, epochs=18,
         folder=tmp_path_factory.mktemp("lab"), batch_size=16, max_length=32, vocabulary=120, learning_rate=5e-3,
         buckets=1, accept_leakage=True,
     )  # fmt: skip
