@@ -14,7 +14,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,7 @@ from labkit.base.cache import fingerprint, write_atomic
 from labkit.base.config import dumps, loads
 from labkit.base.errors import LabkitError
 from labkit.data.rows import Rows
-from labkit.i18n import _
+from labkit.i18n import _, joined, plain, revive
 from labkit.train.experiment import Experiment
 from labkit.train.machine import cores, processor
 
@@ -61,10 +61,14 @@ class Session:
     @classmethod
     def of(cls, values: Any) -> Self:
         """A session as JSON holds it. Raises TypeError or KeyError for anything else."""
-        found = cls(values["id"], values["start"], values["note"])
+        found = cls(values["id"], values["start"], revive(values["note"]))
         if not isinstance(found.start, int) or not isinstance(found.id, str) or not isinstance(found.note, str):
             raise TypeError(f"{values!r} is no session")
         return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The session as JSON holds it."""
+        return {"id": self.id, "start": self.start, "note": plain(self.note)}
 
 
 @dataclass
@@ -112,7 +116,7 @@ class Provenance:
         return {
             "run": self.run,
             "session": self.sessions[-1].id,
-            "sessions": [asdict(session) for session in self.sessions],
+            "sessions": [session.to_json() for session in self.sessions],
             "experiment": dumps(self.experiment),
             "parts": self.parts,
             "rows": self.rows,
@@ -183,7 +187,7 @@ class Provenance:
                         problem=self.problem,
                     )
                 )
-        self.sessions = [*before, Session(secrets.token_hex(16), step, " ".join(notes))]
+        self.sessions = [*before, Session(secrets.token_hex(16), step, joined(" ", notes))]
         self._entered = False
 
     @property
@@ -195,7 +199,7 @@ class Provenance:
         """Name the sessions in the run folder, before the first checkpoint of this one is there."""
         if self._entered:
             return
-        content = {"sessions": [asdict(session) for session in self.sessions]}
+        content = {"sessions": [session.to_json() for session in self.sessions]}
         write_atomic(self.folder / NAME, json.dumps({**content, "seal": fingerprint(content)}, indent=1) + "\n")
         self._entered = True
 
