@@ -318,7 +318,7 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]
 
 
 def _offset(told: Any, module: Any) -> np.ndarray | None:
-    """The bias of the last layer, f64[k], as the model's folder tells it, where it is that of the weights."""
+    """The bias of the last layer, f64[k], as stored in the model's folder, where it agrees with the weights."""
     if module.head.bias is None or not isinstance(told, list):
         return None
     rounded = np.asarray(module.head.bias[...], np.float64)

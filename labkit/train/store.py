@@ -396,7 +396,7 @@ class Store:
                 journal.forget(folder)
 
     def _read(self, row: tuple[Any, ...]) -> RunInfo | None:
-        """A row as what is known of a run; None for a damaged one."""
+        """The RunInfo of a row; None for a damaged row."""
         *values, seal = row
         if seal_of("runs", values) != seal:
             return None
