@@ -270,8 +270,8 @@ def _columns(dataset: datasets.Dataset, names: list[str]) -> np.ndarray:
 
 
 def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) -> np.ndarray:
-    """A column of equally long nested lists as one array [n, …], uint8 or float32, or, where ``wide`` is asked for and
-    float32 may round them, float64."""
+    """A column of equally long nested lists as one array [n, …], uint8 or float32; float64 with ``wide``, where
+    float32 could round the values."""
     axes = 1
     while _is_list(kind := kind.value_type):
         axes += 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from labkit.base.errors import WeightsError
 from labkit.base.guard import safetensors_header, small_text
-from labkit.i18n import _
+from labkit.i18n import Message, _
 
 #: Field of a model's config → smallest and largest plausible value in a ``config.json``. The largest published models
 #: are well below: 262,144 tokens, 126 layers, width 16,384.
@@ -33,22 +33,35 @@ FREE = 1_000_000  # parameters that cost nothing: not compared
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """The table in a ``config.json``.
+    """The table in a ``config.json``. Raises as :func:`table_of`."""
+    return table_of(path, _("{path} cannot be read ({error}). Give a folder in the Hugging Face layout."))
+
+
+def table_of(path: Path, unreadable: Message) -> dict[str, Any]:
+    """The table in a JSON file.
 
     Raises:
-        WeightsError: the file cannot be read, is not JSON, is nested too deeply, or holds no table.
+        WeightsError: ``unreadable``, as :func:`json_of`; or the file holds no table.
     """
-    try:
-        value = json.loads(small_text(path, WeightsError))
-    except WeightsError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(
-            _("{path} cannot be read ({error}). Give a folder in the Hugging Face layout."), path=path, error=error
-        ) from None
+    value = json_of(path, unreadable)
     if not isinstance(value, dict):
         raise WeightsError(_("{path} holds a {type}, not a table of settings."), path=path, type=type(value).__name__)
     return value
+
+
+def json_of(path: Path, unreadable: Message) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        WeightsError: ``unreadable``, a message with ``path`` and ``error``: the file cannot be read, is not JSON, or is
+            nested too deeply.
+    """
+    try:
+        return json.loads(small_text(path, WeightsError))
+    except WeightsError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(unreadable, path=path, error=error) from None
 
 
 def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -> None:

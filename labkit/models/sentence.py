@@ -19,11 +19,10 @@ import numpy as np
 
 from labkit.base.cache import write_atomic
 from labkit.base.errors import WeightsError
-from labkit.base.guard import small_text
 from labkit.base.shapes import Array, Float
 from labkit.i18n import _
 from labkit.models import weights
-from labkit.models.foreign import check_sizes, shown
+from labkit.models.foreign import check_sizes, json_of, shown, table_of
 
 #: Pooling of sentence-transformers → that of :class:`labkit.models.bert.BertConfig`.
 POOLING = {
@@ -52,6 +51,8 @@ _ACTIVATIONS = {
     "SiLU": jax.nn.silu,
 }
 MODULES, SETTINGS, LENGTH = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
+#: What a JSON file that cannot be read raises.
+_UNREADABLE = _("{path} cannot be read ({error}). Fetch or copy the folder again.")
 #: Where an encoder is written whose head is on a pooled vector that its own class has not.
 ENCODER = "0_Transformer"
 
@@ -117,7 +118,7 @@ def read(folder: str | Path) -> SentenceFolder | None:
     (_unused, encoder), (_unused, pooled), *rest = _modules(folder)
     found, included = _pooling(pooled / "config.json")
     layers = [_dense(place) if kind == "Dense" else Normalize() for kind, place in rest]
-    length, settings = _json(encoder / LENGTH, {}), _json(folder / SETTINGS, {})
+    length, settings = _table(encoder / LENGTH, {}), _table(folder / SETTINGS, {})
     prompts, usual = settings.get("prompts") or {}, settings.get("default_prompt_name") or ""
     if not isinstance(prompts, dict) or not isinstance(usual, str):
         raise WeightsError(
@@ -148,7 +149,7 @@ def encoder_folder(folder: str | Path) -> Path:
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
     """Kind and folder of each module of modules.json that does something: Transformer, Pooling, Dense, Normalize."""
-    parts, found = _json(folder / MODULES), []
+    parts, found = json_of(folder / MODULES, _UNREADABLE), []
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise WeightsError(_("{file} is not a list of modules. Fetch or copy the folder again."), file=folder / MODULES)
     for part in parts:
@@ -214,7 +215,7 @@ def _module(activation: str) -> str:
 
 def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     """The poolings of a ``1_Pooling/config.json`` in either spelling, and whether prompts are pooled too."""
-    config = _json(path)
+    config = _table(path)
     named = config.get("pooling_mode")
     if named is None:
         named = [name for switch, name in _SWITCHES.items() if config.get(switch)] or ["mean"]
@@ -232,7 +233,7 @@ def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
 
 
 def _dense(folder: Path) -> Dense:
-    config = _json(folder / "config.json")
+    config = _table(folder / "config.json")
     activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     name = activation.rpartition(".")[2]
     if not activation.startswith("torch.nn.") or name not in _ACTIVATIONS:
@@ -276,20 +277,9 @@ def _inside(folder: Path, name: str) -> Path:
     return place
 
 
-def _json(path: Path, absent: Any = None) -> Any:
-    if absent is not None and not path.is_file():
-        return absent
-    try:
-        value = json.loads(small_text(path, WeightsError))
-    except WeightsError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(
-            _("{path} cannot be read ({error}). Fetch or copy the folder again."), path=path, error=error
-        ) from None
-    if path.name != MODULES and not isinstance(value, dict):
-        raise WeightsError(_("{path} holds a {type}, not a table of settings."), path=path, type=type(value).__name__)
-    return value
+def _table(path: Path, absent: Any = None) -> Any:
+    """The table in a JSON file; ``absent``, unless it is None, where there is no such file."""
+    return table_of(path, _UNREADABLE) if absent is None or path.is_file() else absent
 
 
 def _write(path: Path, content: Any) -> None:

@@ -108,7 +108,7 @@ class Provenance:
             DataError: the rows of the run are damaged.
         """
         rows = Rows.open(folder / "data").fingerprint
-        read = getattr(tokenizer, "fingerprint", "")
+        read = tokenizer.fingerprint if tokenizer is not None else ""
         return cls(folder, run, experiment, summary["parts"], rows, read, conditions(experiment, summary))
 
     def facts(self) -> dict[str, Any]:
