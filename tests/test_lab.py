@@ -169,8 +169,8 @@ def test_rows_of_python_objects_say_that_they_are_kept_with_the_run(tiny, settin
 INTERRUPTED = """
 import os, signal, sys, threading, time
 import labkit as lk
+from labkit.train.store import Store
 def interrupt():
-    from labkit.train.store import Store
     store = Store(sys.argv[2])
     while not (store.runs() and store.runs()[0].step > 2):
         time.sleep(0.01)

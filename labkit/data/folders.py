@@ -339,7 +339,7 @@ class _Index:
 def looks_like_files(values: Iterable[str | None]) -> bool:
     """Whether most of these texts end like the name of a picture, a sound or a text file."""
     known = [value for value in values if value]
-    some = [value for value in known if value.strip().lower().endswith((*MEDIA, ".txt")) and "\n" not in value]
+    some = [value for value in known if Path(value.strip()).suffix.lower() in (*MEDIA, ".txt") and "\n" not in value]
     return bool(known) and 2 * len(some) > len(known)
 
 

@@ -142,7 +142,7 @@ def test_a_run_is_begun_by_a_click_and_keeps_its_model(lab: Lab, tiny: Any, tmp_
         f"import labkit as lk\nrows = lk.load({str(REVIEWS)!r}).split(validation=0.15, test=0.15, seed=0)",
         "from labkit.tasks.classify import Classify\nfrom labkit.train.experiment import Training\n"
         f"state = lk.panels.State(rows=rows, model=lk.models['bert'](**{tiny.to_dict()!r}), folder='clicked',\n"
-        "    task=Classify(max_length=32, vocabulary=300), train=Training(batch_size=16, buckets=2))\n"
+        "    task=Classify(max_length=32, vocabulary=300), train=Training(batch_size=2, buckets=2))\n"
         "lk.panels.Train(state=state)",
     ]
     page = lab.open(lab.notebook("clicked.ipynb", cells), dark=True)
@@ -152,7 +152,7 @@ def test_a_run_is_begun_by_a_click_and_keeps_its_model(lab: Lab, tiny: Any, tmp_
     page.page.get_by_label("Epochs").press("Tab")
     page.page.evaluate(WATCH)
     pressed(page, "Start training")
-    wait_status(page, "running")
+    wait_status(page, "running")  # the panel looks twice a second: the run has some hundred steps
     pressed(page, "Save now")
     wait_status(page, "finished")
     until(lambda: points(page).get("validation/f1") == 2, "two evaluations")

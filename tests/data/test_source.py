@@ -410,7 +410,7 @@ def test_any_texts_come_back_as_they_were_or_reported(texts: list[str]) -> None:
     table = [{"text": text, "label": "ab"[i % 2]} for i, text in enumerate(texts)]
     lone = [i for i, text in enumerate(texts) if any("\ud800" <= char <= "\udfff" for char in text)]
     try:
-        rows = lk.load(table, on_bad="skip")
+        rows = lk.load(table, text="text", on_bad="skip")  # "a.txt" would be the name of a file
     except DataError as error:
         assert "0 rows are left" in str(error)
         assert not any(text.strip() for text in texts)
