@@ -17,72 +17,72 @@ import labkit.models
 import labkit.tasks
 
 if TYPE_CHECKING:
-    import labkit.panels as panels
-    from labkit.base.errors import LabkitError
-    from labkit.base.registry import Registry
-    from labkit.base.samples import SAMPLES as samples
-    from labkit.data.batch import Batches, BucketBatches, choose_buckets
-    from labkit.data.clean import Pipeline
+    import labkit.app as panels
+    from labkit.api import fit, open_run, runs, serve
+    from labkit.app.lab import Lab
+    from labkit.core.errors import LabkitError
+    from labkit.core.registry import Registry
+    from labkit.course.lesson import check, scale
+    from labkit.data.batching.buckets import Batches, BucketBatches, choose_buckets
+    from labkit.data.io.load import load
+    from labkit.data.prepare.clean import Pipeline
+    from labkit.data.prepare.split import leakage
     from labkit.data.rows import Rows
-    from labkit.data.source import load
-    from labkit.data.split import leakage
-    from labkit.data.text import Tokenizer
-    from labkit.data.tokens import encode
-    from labkit.judge.report import Report
-    from labkit.judge.sizing import right_size
-    from labkit.judge.thresholds import Thresholds
-    from labkit.lab import fit, open_run, runs, serve
-    from labkit.lesson import check, scale
+    from labkit.data.text.encode import encode
+    from labkit.data.text.tokenizer import Tokenizer
+    from labkit.evaluate.report import Report
+    from labkit.evaluate.run_report import compare
+    from labkit.evaluate.select import right_size
+    from labkit.evaluate.thresholds import Thresholds
+    from labkit.hub.samples import SAMPLES as samples
+    from labkit.inference.embedder import Embedder
+    from labkit.inference.fill_mask import Filler
+    from labkit.inference.predictor import Predictor
+    from labkit.inference.text_generation import Generator
     from labkit.models import models
-    from labkit.panels.lab import Lab
-    from labkit.panels.still import picture
-    from labkit.panels.words import choose as language
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
-    from labkit.ship.embedder import Embedder
-    from labkit.ship.filler import Filler
-    from labkit.ship.generator import Generator
-    from labkit.ship.judging import compare
-    from labkit.ship.predictor import Predictor
     from labkit.tasks import tasks
-    from labkit.train.optim import Optimizer
+    from labkit.train.optimizer import Optimizer
+    from labkit.viz.svg import picture
+    from labkit.viz.words import choose as language
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load": "labkit.data.source:load",
+    "load": "labkit.data.io.load:load",
     "Rows": "labkit.data.rows:Rows",
-    "samples": "labkit.base.samples:SAMPLES",
-    "Pipeline": "labkit.data.clean:Pipeline",
-    "leakage": "labkit.data.split:leakage",
-    "Tokenizer": "labkit.data.text:Tokenizer",
-    "encode": "labkit.data.tokens:encode",
-    "Batches": "labkit.data.batch:Batches",
-    "BucketBatches": "labkit.data.batch:BucketBatches",
-    "choose_buckets": "labkit.data.batch:choose_buckets",
+    "samples": "labkit.hub.samples:SAMPLES",
+    "Pipeline": "labkit.data.prepare.clean:Pipeline",
+    "leakage": "labkit.data.prepare.split:leakage",
+    "Tokenizer": "labkit.data.text.tokenizer:Tokenizer",
+    "encode": "labkit.data.text.encode:encode",
+    "Batches": "labkit.data.batching.buckets:Batches",
+    "BucketBatches": "labkit.data.batching.buckets:BucketBatches",
+    "choose_buckets": "labkit.data.batching.buckets:choose_buckets",
     "estimate": "labkit.planning:estimate",
     "largest_batch": "labkit.planning:largest_batch",
     "find_rate": "labkit.planning:find_rate",
     "plot_schedule": "labkit.planning:plot_schedule",
-    "fit": "labkit.lab:fit",
-    "runs": "labkit.lab:runs",
-    "open_run": "labkit.lab:open_run",
-    "serve": "labkit.lab:serve",
-    "compare": "labkit.ship.judging:compare",
-    "Report": "labkit.judge.report:Report",
-    "right_size": "labkit.judge.sizing:right_size",
-    "Thresholds": "labkit.judge.thresholds:Thresholds",
-    "Generator": "labkit.ship.generator:Generator",
-    "Embedder": "labkit.ship.embedder:Embedder",
-    "Filler": "labkit.ship.filler:Filler",
-    "Predictor": "labkit.ship.predictor:Predictor",
-    "Optimizer": "labkit.train.optim:Optimizer",
-    "language": "labkit.panels.words:choose",
-    "panels": "labkit.panels:",
-    "Lab": "labkit.panels.lab:Lab",
-    "picture": "labkit.panels.still:picture",
-    "scale": "labkit.lesson:scale",
-    "check": "labkit.lesson:check",
-    "LabkitError": "labkit.base.errors:LabkitError",
+    "fit": "labkit.api:fit",
+    "runs": "labkit.api:runs",
+    "open_run": "labkit.api:open_run",
+    "serve": "labkit.api:serve",
+    "compare": "labkit.evaluate.run_report:compare",
+    "Report": "labkit.evaluate.report:Report",
+    "right_size": "labkit.evaluate.select:right_size",
+    "Thresholds": "labkit.evaluate.thresholds:Thresholds",
+    "Generator": "labkit.inference.text_generation:Generator",
+    "Embedder": "labkit.inference.embedder:Embedder",
+    "Filler": "labkit.inference.fill_mask:Filler",
+    "Predictor": "labkit.inference.predictor:Predictor",
+    "Optimizer": "labkit.train.optimizer:Optimizer",
+    "language": "labkit.viz.words:choose",
+    "panels": "labkit.app:",
+    "Lab": "labkit.app.lab:Lab",
+    "picture": "labkit.viz.svg:picture",
+    "scale": "labkit.course.lesson:scale",
+    "check": "labkit.course.lesson:check",
+    "LabkitError": "labkit.core.errors:LabkitError",
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
@@ -121,7 +121,7 @@ class _Registered(ModuleType):
         return list(self._registry)
 
     def register(self, name: str, entry: type | str) -> None:
-        """Add a class of one's own under a name; see :meth:`labkit.base.registry.Registry.register`."""
+        """Add a class of one's own under a name; see :meth:`labkit.core.registry.Registry.register`."""
         self._registry.register(name, entry)
 
     def __repr__(self) -> str:
@@ -138,7 +138,7 @@ def __getattr__(name: str) -> Any:
         found = importlib.import_module(module)
         value = globals()[name] = getattr(found, attribute) if attribute else found
         return value
-    from labkit.base.errors import nearest
+    from labkit.core.errors import nearest
 
     hint = "" if name.startswith("_") else nearest(name, __all__)
     raise AttributeError(f"module 'labkit' has no attribute {name!r}.{hint}", name=name, obj=labkit)

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.base.config import Config
+from labkit.core.config import Config
+from labkit.data.io.load import load
 from labkit.data.rows import Rows
-from labkit.data.source import load
 from labkit.models import models
 from labkit.tasks import BY_AIM
 from labkit.train.experiment import Data, Experiment, check_reads, ready, settings
-from labkit.train.finder import RateSearch as BaseSearch
-from labkit.train.finder import find_rate as search
-from labkit.train.optim import Optimizer
+from labkit.train.lr_finder import RateSearch as BaseSearch
+from labkit.train.lr_finder import find_rate as search
+from labkit.train.optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from labkit.train.estimate import Estimate
-    from labkit.train.setup import Plan
+    from labkit.profile.cost import Estimate
+    from labkit.train.context import Plan
 
 
 def experiment_of(
@@ -49,9 +49,9 @@ def estimate(
         rows, model, accept_leakage, **options: as for :func:`fit`. The rows are read and tokenised, nothing more.
         measure: measure this machine for two seconds, unless that was done today; otherwise no time is told for it.
     """
-    from labkit.train.estimate import estimate as of_steps
-    from labkit.train.machine import calibrate
-    from labkit.train.setup import shapes_of
+    from labkit.profile.cost import estimate as of_steps
+    from labkit.profile.hardware import calibrate
+    from labkit.train.context import shapes_of
 
     with _planned(rows, model, accept_leakage, options) as plan:
         shapes, each = shapes_of(plan.batches, plan.steps), plan.batches.examples_per_step
@@ -63,7 +63,7 @@ class RateSearch(BaseSearch):
 
     def figure(self) -> Any:
         """Loss over the learning rate, as a Plotly figure; the suggested rate is marked."""
-        from labkit.panels.figures import rate_search
+        from labkit.viz.figures import rate_search
 
         return rate_search(self)
 
@@ -99,7 +99,7 @@ def plot_schedule(steps: int, *optimizers: Optimizer, **options: Any) -> Any:
         *optimizers: one line for each; without any, one line for that of ``options``.
         **options: settings of the optimizer, as for :func:`fit`.
     """
-    from labkit.panels.figures import schedule
+    from labkit.viz.figures import schedule
 
     shown = optimizers or (settings(**options)[1].optimizer,)
     return schedule({f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}, steps)
@@ -117,8 +117,8 @@ def largest_batch(
     Raises:
         RunError: not even the smallest batch fits.
     """
-    from labkit.train.estimate import largest_batch as find
-    from labkit.train.setup import shapes_of
+    from labkit.profile.cost import largest_batch as find
+    from labkit.train.context import shapes_of
 
     with _planned(rows, model, accept_leakage, options) as plan:
         batch = max(shapes_of(plan.batches, plan.steps), key=lambda shapes: next(iter(shapes.values())).size)
@@ -136,7 +136,7 @@ def largest_batch(
 @contextlib.contextmanager
 def _planned(rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any]) -> Iterator[Plan]:
     """A plan of a run that is not made, in a folder that goes away."""
-    from labkit.train.setup import prepare
+    from labkit.train.context import prepare
 
     rows, experiment = experiment_of(rows, model, accept_leakage, options)
     with tempfile.TemporaryDirectory(prefix="labkit-") as folder:

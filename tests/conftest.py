@@ -13,8 +13,8 @@ import pytest
 from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 from jaxtyping import install_import_hook
 
-from labkit.base.cache import cache_dir
-from labkit.doctor import CHROMIUM
+from labkit.cli.doctor import CHROMIUM
+from labkit.core.cache import cache_dir
 
 assert "jax" not in sys.modules, "the settings below come too late once JAX is loaded"
 # Set in the environment, so that kernels and worker processes started by a test have them too.
@@ -34,10 +34,10 @@ def check(function: Any) -> Any:
     return function if written else _beartype(function)
 
 
-# Every call into these floors has the shapes and dtypes of its arguments and results checked.
+# Every call into these rooms has the shapes and dtypes of its arguments and results checked.
 sys.modules["labkit_checker"] = ModuleType("labkit_checker")
 sys.modules["labkit_checker"].check = check  # type: ignore[attr-defined]
-install_import_hook(["labkit.models", "labkit.tasks", "labkit.train"], "labkit_checker.check")
+install_import_hook(["labkit.models", "labkit.tasks", "labkit.profile", "labkit.train"], "labkit_checker.check")
 
 # Notebooks are tests in notebooks/; those below tests/ are material of tests.
 collect_ignore_glob = ["*.ipynb"]

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from labkit.base.config import option
+from labkit.core.config import option
 from labkit.models.base import Modality, ModelConfig, Part
-from labkit.models.parts import Rates
+from labkit.models.layers import Rates
 
 
 class Pooled(NamedTuple):
@@ -62,7 +62,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import option
+from labkit.core.config import option
 from labkit.models.base import Modality
 from labkit.tasks.base import Head, MetricState, ProblemType, Task
 

@@ -11,9 +11,9 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from labkit import app, cli
-from labkit.base.errors import LabkitError
-from labkit.launch import LARGEST
+from labkit.cli import app, main
+from labkit.cli.lab import LARGEST
+from labkit.core.errors import LabkitError
 
 
 def test_the_notebook_works_in_the_users_folder(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LabkitError, match=r"needs Voilà: python -m pip install 'labkit\[app\]'"):
         app.start(tmp_path)
-    told = CliRunner().invoke(cli.app, ["app", str(tmp_path)])
+    told = CliRunner().invoke(main.app, ["app", str(tmp_path)])
     assert told.exit_code == 2 and "labkit[app]" in told.stderr
     (tmp_path / "file").write_text("")
     with pytest.raises(LabkitError, match="cannot write into"):
@@ -57,5 +57,5 @@ def test_the_command_becomes_voila(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(app.subprocess, "call", lambda *arguments, **options: 0)
     monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: object())
     monkeypatch.chdir(tmp_path)
-    assert CliRunner().invoke(cli.app, ["app", "work", "--port=8899"]).exit_code == 0
+    assert CliRunner().invoke(main.app, ["app", "work", "--port=8899"]).exit_code == 0
     assert called[0][1][-1] == "--port=8899" and Path.cwd() == tmp_path / "work"

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from labkit import bench
-from labkit.base.errors import ConfigError, LabkitError
-from labkit.cli import app
+from labkit.cli import bench
+from labkit.cli.main import app
+from labkit.core.errors import ConfigError, LabkitError
 
 FOLDER = Path(__file__).parent / "benchmarks"
 driver = bench.module("driver")

@@ -1,4 +1,4 @@
-"""The command line: what it passes on, what it prints, how it fails. ``labkit.lab`` is played by a recorder."""
+"""The command line: what it passes on, what it prints, how it fails. ``labkit.api`` is played by a recorder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ import pytest
 from typer.testing import CliRunner
 
 import labkit
-from labkit import cli, doctor, launch
-from labkit.base.errors import RunError
-from labkit.cli import app
-from labkit.doctor import Finding
-from labkit.ship.predictor import Estimate, Prediction, Predictor
+from labkit.cli import doctor, lab, main
+from labkit.cli.doctor import Finding
+from labkit.cli.main import app
+from labkit.core.errors import RunError
+from labkit.inference.predictor import Estimate, Prediction, Predictor
 from labkit.train.store import Store
 
 
@@ -88,12 +88,12 @@ def front(monkeypatch) -> SimpleNamespace:
         return call
 
     fake.model = model = Model(fake.batches)
-    module = ModuleType("labkit.lab")
+    module = ModuleType("labkit.api")
     module.train, module.open_run = entry("train", fake.run), entry("open_run", fake.run)
     module.runs, module.predictor = entry("runs", Table()), entry("predictor", model)
     fake.entry, fake.module = entry, module
-    monkeypatch.setitem(sys.modules, "labkit.lab", module)
-    monkeypatch.setattr(labkit, "lab", module, raising=False)
+    monkeypatch.setitem(sys.modules, "labkit.api", module)
+    monkeypatch.setattr(labkit, "api", module, raising=False)
     return fake
 
 
@@ -134,9 +134,9 @@ def test_an_interrupt_is_code_130(front) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 def test_ctrl_c_in_a_real_process_is_code_130() -> None:
     code = (
-        "import labkit.doctor as d, time\n"
+        "import labkit.cli.doctor as d, time\n"
         "d.examine = lambda: (print('up', flush=True), time.sleep(60))\n"
-        "import sys; sys.argv = ['labkit', 'doctor']; from labkit.cli import main; main()"
+        "import sys; sys.argv = ['labkit', 'doctor']; from labkit.cli.main import main; main()"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "up\n"
@@ -264,7 +264,7 @@ def test_a_traceback_reaches_the_terminal_escaped(front, monkeypatch, capsys) ->
     front.module.runs = front.entry("runs", ZeroDivisionError(HOSTILE))
     monkeypatch.setattr(sys, "argv", ["labkit", "runs"])
     with pytest.raises(SystemExit) as left:
-        cli.main()
+        main.main()
     said = capsys.readouterr().err
     assert left.value.code == 1 and harmless(said) and f"ZeroDivisionError: {SHOWN}" in said
 
@@ -322,7 +322,7 @@ def test_a_table_keeps_its_columns_and_gets_the_answers(front, tmp_path) -> None
 
 
 def test_a_long_table_is_predicted_in_pieces_and_may_go_to_the_terminal(front, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(cli, "CHUNK", 2)
+    monkeypatch.setattr(main, "CHUNK", 2)
     source = table(tmp_path / "in.tsv", "text\none\ntwo\nthree\n")
     lines = command("predict", "first", "--file", source).stdout.splitlines()
     assert front.batches == [["one", "two"], ["three"]] and len(lines) == 4 and lines[3].startswith("three,pos,")
@@ -434,14 +434,14 @@ def test_files_that_cannot_be_used_are_explained(front, tmp_path) -> None:
 )
 def test_lab_copies_and_starts(words, tmp_path, monkeypatch) -> None:
     (tmp_path / "from").mkdir()
-    (tmp_path / "from" / launch.TOUR).write_text("tour")
+    (tmp_path / "from" / lab.TOUR).write_text("tour")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(launch, "tutorials", lambda: tmp_path / "from")
+    monkeypatch.setattr(lab, "tutorials", lambda: tmp_path / "from")
     started = []
-    monkeypatch.setattr(launch, "start", lambda *given: started.append(given) or 3)
+    monkeypatch.setattr(lab, "start", lambda *given: started.append(given) or 3)
     assert "1 added, 0 updated" in command("lab", *words, code=3).stderr
     assert started == [(Path("here"), ["--no-browser", "--port", "9999"])]
-    assert (tmp_path / "here" / launch.TOUR).read_text() == "tour"
+    assert (tmp_path / "here" / lab.TOUR).read_text() == "tour"
 
 
 def test_samples_are_listed_fetched_and_verified(tmp_path, monkeypatch) -> None:

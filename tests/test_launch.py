@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit import launch
-from labkit.base.errors import LabkitError
-from labkit.launch import MANIFEST, TOUR, copy_notebooks, lab_command, split_arguments
+from labkit.cli import lab
+from labkit.cli.lab import MANIFEST, TOUR, copy_notebooks, lab_command, split_arguments
+from labkit.core.errors import LabkitError
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_new_folder_gets_every_file_and_nothing_hidden(source, mine) -> None:
 def test_a_second_start_changes_nothing(source, mine) -> None:
     copy_notebooks(source, mine)
     before = {path: path.stat().st_mtime_ns for path in mine.rglob("*.ipynb")}
-    assert copy_notebooks(source, mine) == launch.Copied()
+    assert copy_notebooks(source, mine) == lab.Copied()
     assert {path: path.stat().st_mtime_ns for path in mine.rglob("*.ipynb")} == before
 
 
@@ -134,7 +134,7 @@ def test_jupyter_keeps_its_defaults(tmp_path) -> None:
     assert command == [
         sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={tmp_path.resolve()}",
         "--LabApp.default_url=/lab/tree/00_tour.ipynb",
-        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {launch.LARGEST}}}", "--no-browser",
+        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {lab.LARGEST}}}", "--no-browser",
     ]  # fmt: skip
     words = " ".join(lab_command(tmp_path))
     assert not re.search(r"token|password|ip=|allow|xsrf|config", words, re.IGNORECASE)
@@ -169,13 +169,13 @@ def test_a_notebook_is_not_a_folder(tmp_path, monkeypatch) -> None:
 
 def test_the_tutorials_are_found_inside_the_package_or_beside_it(tmp_path, monkeypatch) -> None:
     package = tmp_path / "labkit"
-    monkeypatch.setattr(launch, "__file__", str(package / "launch.py"))
+    monkeypatch.setattr(lab, "__file__", str(package / "cli" / "lab.py"))
     with pytest.raises(LabkitError, match=r"the tutorials are missing"):
-        launch.tutorials()
+        lab.tutorials()
     for place in (tmp_path / "notebooks", package / "notebooks"):  # the one inside goes first
         place.mkdir(parents=True)
         (place / TOUR).write_text("")
-        assert launch.tutorials() == place
+        assert lab.tutorials() == place
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_the_server_asks_for_its_token_and_opens_on_the_tour(source, mine, tmp_p
     home = {"HOME": str(tmp_path / "home"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "run")}
     home |= {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
     root = ["--allow-root"] if os.getuid() == 0 else []
-    code = "import pathlib, sys; from labkit.launch import start; start(pathlib.Path(sys.argv[1]), sys.argv[2:])"
+    code = "import pathlib, sys; from labkit.cli.lab import start; start(pathlib.Path(sys.argv[1]), sys.argv[2:])"
     command = [sys.executable, "-c", code, str(mine), "--no-browser", *root]
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(command, env={**os.environ, **home}, stderr=log)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.exercises import EXERCISES
+from labkit.course.answers import computes, equals, holds
+from labkit.course.exercises import EXERCISES
 from labkit.i18n import translate
-from labkit.lesson import computes, equals, holds
 
 
 def standardise(train: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from labkit.exercises import EXERCISES
+from labkit.course.exercises import EXERCISES
 
 from .lessons import LESSONS, METADATA, cells, execute, exercises, problems, ran, read, source, tags
 
@@ -128,7 +128,7 @@ def found(notebook: dict[str, Any]) -> str:
         ("assert x\n!pip install labkit", "99-01 installs something or uses a magic"),
         ("assert x\n%pip install labkit", "installs something"),
         ("import subprocess; subprocess.run('pip install x'); assert x", "installs something"),
-        ("from labkit.data.split import leakage; assert x", "imports from labkit.data.split"),
+        ("from labkit.data.prepare.split import leakage; assert x", "imports from labkit.data.prepare.split"),
         ("import labkit.data; assert x", "imports labkit.data"),
         ("import labkit as lk; lk.Store; assert x", "uses lk.Store, which is not public"),
         ("import labkit as lk; lk.Pipeline.cleen; assert x", "uses lk.Pipeline.cleen, which does not exist"),

@@ -93,7 +93,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(house: Path, rows: lk.Rows, run: Any,
 
 
 def test_the_command_line_predicts(run: Any, tmp_path: Path) -> None:
-    from labkit.cli import app
+    from labkit.cli.main import app
 
     table = tmp_path / "points.csv"
     table.write_text("x,y\n0,0\n1.3,-1.1\n")
@@ -105,7 +105,7 @@ def test_the_command_line_predicts(run: Any, tmp_path: Path) -> None:
 
 
 def test_the_panel_offers_them(house: Path, rows: lk.Rows) -> None:
-    from labkit.panels.picker import Model
+    from labkit.app.steps.model import Model
 
     panel = Model(rows, language="zh")
     panel.task.value = "margin"
@@ -119,7 +119,7 @@ def test_the_panel_offers_them(house: Path, rows: lk.Rows) -> None:
 
 
 def test_a_name_stands_for_one_class(house: Path) -> None:
-    with pytest.raises(lk.LabkitError, match=r"'bert' is labkit\.models\.bert:BertConfig already"):
+    with pytest.raises(lk.LabkitError, match=r"'bert' is labkit\.models\.bert\.model:BertConfig already"):
         lk.models.register("bert", lk.models["wave"])
 
     class Inner(lk.tasks["margin"]):

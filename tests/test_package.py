@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tomllib
@@ -11,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import labkit as lk
-from labkit import doctor
+from labkit.cli import doctor
+
+from . import architecture
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("jax", "flax", "ipywidgets", "plotly", "anywidget", "IPython", "pandas", "datasets", "sklearn", "numpy")
@@ -27,7 +28,7 @@ def loaded(code: str, *arguments: str) -> set[str]:
 
 COMMAND = """
 import contextlib
-from labkit.cli import main
+from labkit.cli.main import main
 with contextlib.suppress(SystemExit):
     main()
 """
@@ -61,9 +62,9 @@ def test_a_misspelt_name_gets_the_nearest() -> None:
 
 
 def test_models_is_the_registry_and_the_package() -> None:
-    import labkit.models.bert
+    import labkit.models.bert.model
 
-    assert lk.models["bert"] is labkit.models.bert.BertConfig
+    assert lk.models["bert"] is labkit.models.bert.model.BertConfig
     assert "bert" in lk.models and list(lk.models) == list(lk.models.models) and len(lk.models) == len(list(lk.models))
     assert dict(lk.models)["bert"] is lk.models["bert"] and repr(lk.models) == repr(lk.models.models)
     with pytest.raises(lk.LabkitError, match=r"unknown architecture 'brt'\. Did you mean 'bert'\?"):
@@ -87,7 +88,7 @@ def test_shapes_are_checked_while_testing() -> None:
     import jax.numpy as jnp
     from jaxtyping import TypeCheckError
 
-    from labkit.models.parts import masked_mean
+    from labkit.models.layers import masked_mean
 
     hidden = jnp.ones((2, 3, 4))
     assert masked_mean(hidden, jnp.ones((2, 3), bool)).shape == (2, 4)
@@ -116,9 +117,5 @@ def test_the_licence_is_the_whole_apache_text() -> None:
     )
 
 
-def test_the_readme_has_a_line_for_every_module_and_no_other():
-    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("\nlabkit/\n")[1].split("```")[0]
-    named = set(re.findall(r"[\w]+\.(?:py|js|css|ipynb)", tree))
-    files = {path.name for path in (ROOT / "labkit").rglob("*") if path.suffix in (".py", ".js", ".css")}
-    files |= {path.name for path in (ROOT / "notebooks").glob("*.ipynb") if ".zh." not in path.name}
-    assert named == files
+def test_the_architecture_page_is_that_of_the_code() -> None:
+    assert architecture.PAGE.read_text("utf-8") == architecture.page(), "run python -m tests.architecture"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from labkit.base.errors import DataError
+from labkit.core.errors import DataError
 from labkit.data.arrow import batches, column, numbers
 from labkit.data.cells import category_name
 from labkit.data.report import Report, visible

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.data import disk
+from labkit.data import memmap
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -121,9 +121,9 @@ def column(dataset: Dataset, name: str) -> pa.ChunkedArray:
 
 
 def numbers(dataset: Dataset, name: str, kind: Any = None) -> np.ndarray:
-    """One column of whole numbers, out of memory (:mod:`labkit.data.disk`); nulls are -1."""
+    """One column of whole numbers, out of memory (:mod:`labkit.data.memmap`); nulls are -1."""
     kind = kind or dataset.data.table.schema.field(name).type.to_pandas_dtype()
-    out, done = disk.array(len(dataset), kind), 0
+    out, done = memmap.array(len(dataset), kind), 0
     for part in batches(dataset, [name]):
         values = part.column(0)
         out[done : done + len(part)] = np.asarray(values.fill_null(-1) if values.null_count else values)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.base.config import Config, option
-from labkit.base.errors import DataError
+from labkit.core.config import Config, option
+from labkit.core.errors import DataError
 from labkit.data.report import Report
 from labkit.i18n import _
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Value
 
-from labkit.base.errors import ConfigError, DataError, nearest
+from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data.arrow import batches, column, nested
 from labkit.data.cells import alike
+from labkit.data.io.arrow_cache import ROW, Part
 from labkit.data.labels import Classes
 from labkit.data.report import Report, visible
-from labkit.data.spool import ROW, Part
 from labkit.i18n import _
 from labkit.i18n.labels import split_name
 
@@ -27,7 +27,7 @@ LABEL = ("label", "labels", "target", "class", "category", "sentiment", "y", "ца
 
 @dataclass(frozen=True)
 class Choice:
-    """What the caller says about columns and bad rows: see :func:`labkit.data.source.load`."""
+    """What the caller says about columns and bad rows: see :func:`labkit.data.io.load.load`."""
 
     text: str | tuple[str, ...] | None = None
     label: str | tuple[str, ...] | bool | None = None

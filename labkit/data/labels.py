@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
-from labkit.base.errors import DataError, nearest
-from labkit.data import disk
+from labkit.core.errors import DataError, nearest
+from labkit.data import memmap
 from labkit.data.arrow import column, numbers
 from labkit.data.cells import (
     BLANK,
@@ -56,8 +56,8 @@ class Labels:
         """The labels with those of ``bad`` rows missing, and forgotten where no other row has them."""
         if not bad.any():
             return self
-        index = disk.array(len(bad), np.int32)
-        for part in disk.portions(len(bad)):
+        index = memmap.array(len(bad), np.int32)
+        for part in memmap.portions(len(bad)):
             index[part] = np.where(bad[part], -1, self.index[part])
         return Labels(index, self.names, self.fixed) if self.fixed else _merged(index, list(self.names))
 
@@ -65,7 +65,7 @@ class Labels:
         """Class ids int32[n]: -1 where the label is missing, -2 where it is none of ``classes``."""
         place = {name: index for index, name in enumerate(classes)}
         table = np.array([*(place.get(name, -2) for name in self.names), -1], np.int32)
-        return disk.take(table, self.index)  # index -1 takes the last entry
+        return memmap.take(table, self.index)  # index -1 takes the last entry
 
 
 def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str], report: Report) -> Labels:
@@ -98,7 +98,7 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
     chunks = encoded.unify_dictionaries().chunks
     raw = _distinct(chunks[0].dictionary if chunks else pa.array([], pa.string()), name, len(values))
     known = np.array([*(i if _is_label(value, keep) else -1 for i, value in enumerate(raw)), -1], np.int32)
-    index, done = disk.array(len(values), np.int32), 0
+    index, done = memmap.array(len(values), np.int32), 0
     for chunk in chunks:
         index[done : done + len(chunk)] = known[np.asarray(pc.fill_null(chunk.indices, -1))]
         done += len(chunk)
@@ -169,13 +169,13 @@ def _merged(index: np.ndarray, names: list[str]) -> Labels:
     used = sorted({int(table[position]) for position in present(index)})
     again = np.full(len(distinct) + 1, -1, np.int32)
     again[used] = np.arange(len(used))
-    return Labels(disk.take(again[table], index), tuple(distinct[position] for position in used))
+    return Labels(memmap.take(again[table], index), tuple(distinct[position] for position in used))
 
 
 def present(numbers: np.ndarray) -> set[int]:
     """Those of some small numbers that are there, without -1 and what is below it."""
     found: set[int] = set()
-    for part in disk.portions(len(numbers)):
+    for part in memmap.portions(len(numbers)):
         found.update(np.flatnonzero(np.bincount(numbers[part][numbers[part] >= 0])).tolist())
     return found
 

@@ -9,18 +9,25 @@ import math
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from labkit.base.config import check_names
-from labkit.base.errors import ConfigError, nearest
+from labkit.core.config import Config, check_names
+from labkit.core.errors import ConfigError, nearest
 from labkit.i18n import _
 
-#: What may be done to rows between loading and training: methods of :class:`labkit.data.rows.Rows`.
+#: What may be done to rows between loading and training: methods of ``Rows``.
 STEPS = ("clean", "dedupe", "sample", "split")
-#: What the types of settings are known of by annotations.
-FUNCTIONS = ("load", "dedupe", "sample", "split")
+Step = TypeVar("Step", bound=Callable[..., Any])
+#: ``load`` and the steps by name: functions, whose settings are checked by annotation, or the class of their settings.
+_STEPS: dict[str, Callable[..., Any]] = {}
+
+
+def recorded(step: Step, name: str = "") -> Step:
+    """Register ``load`` or a step, whose arguments the source of rows names."""
+    _STEPS[name or step.__name__] = step
+    return step
 
 
 def source_of(source: Any) -> dict[str, Any]:
@@ -54,8 +61,8 @@ def check_steps(steps: Any) -> None:
             )  # fmt: skip
         settings = {key: value for key, value in step.items() if key != "do"}
         _check(do, settings, _arguments(do))
-        if do == "clean":
-            _pipeline().from_dict(settings, "clean")
+        if settings_class := _settings_class(do):
+            settings_class.from_dict(settings, do)
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def _check(where: str, settings: Mapping[str, Any], known: Collection[str]) -> N
                 where=where,
                 name=name,
             )
-        if where in FUNCTIONS and name in (kinds := _kinds(where)) and not fits(value, kinds[name]):
+        if name in (kinds := _kinds(where)) and not fits(value, kinds[name]):
             raise ConfigError(
                 _("{where}: {name} = {value} is of another type than {where} takes."),
                 where=where, name=name, value=repr(value)[:80],
@@ -115,37 +122,27 @@ def fits(value: Any, kind: Any) -> bool:
     return kind is Any or (named and (kind is bool) == isinstance(value, bool))
 
 
-def _function(name: str) -> Callable[..., Any]:
-    from labkit.data.duplicates import dedupe
-    from labkit.data.rows import Rows
-    from labkit.data.source import load
-    from labkit.data.split import split
-
-    return {"load": load, "dedupe": dedupe, "sample": Rows.sample, "split": split}[name]
-
-
-def _pipeline() -> Any:
-    from labkit.data.clean import Pipeline
-
-    return Pipeline
+def _settings_class(name: str) -> type[Config] | None:
+    step = _STEPS[name]
+    return step if isinstance(step, type) and issubclass(step, Config) else None
 
 
 @functools.cache
 def _kinds(name: str) -> dict[str, Any]:
-    """Argument → its annotation."""
-    return typing.get_type_hints(inspect.unwrap(_function(name)))
+    """Argument of a function → its annotation."""
+    return {} if _settings_class(name) else typing.get_type_hints(inspect.unwrap(_STEPS[name]))
 
 
 @functools.cache
 def _arguments(name: str) -> tuple[str, ...]:
     """The arguments of ``lk.load``, or of a step, that a file may name."""
-    if name == "clean":
-        return tuple(field.name for field in dataclasses.fields(_pipeline()))
-    return _named(list(inspect.signature(_function(name)).parameters.values())[1:])  # the first is the data
+    if settings_class := _settings_class(name):
+        return tuple(field.name for field in dataclasses.fields(settings_class))
+    return _named(list(inspect.signature(_STEPS[name]).parameters.values())[1:])  # the first is the data
 
 
 def _options_of_sample(name: str) -> tuple[str, ...]:
-    from labkit.data.samples import options_of
+    from labkit.hub.datasets import options_of
 
     return options_of(name)
 

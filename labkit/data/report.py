@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.base.shown import visible
+from labkit.core.text import visible
 from labkit.i18n import plain, revive
 
 if TYPE_CHECKING:

@@ -1,233 +1,30 @@
-"""Rows as read: named splits of normalised columns on Arrow, what they hold, and what was done to them."""
+"""Rows as loaded, with the steps that prepare them: clean, split, dedupe and sample."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from labkit.base.config import Config, checked_seed, known_settings, option
-from labkit.base.errors import DataError, LabkitError, nearest, os_reason
-from labkit.base.guard import inside
-from labkit.base.shown import escape
-from labkit.data import disk, recipe
-from labkit.data.arrow import batches, numbers, text_columns, written
-from labkit.data.cells import Column
-from labkit.data.report import Note, Report, visible
+from labkit.core.config import checked_seed, known_settings
+from labkit.data import memmap, recipe
+from labkit.data.dataset import SplitDataset
+from labkit.data.prepare import dedupe as duplicates
+from labkit.data.prepare import split
+from labkit.data.prepare.clean import Pipeline
+from labkit.data.report import Note
 from labkit.i18n import _
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from datasets import Dataset
 
-    from labkit.data.clean import Pipeline
-
-MARK = "rows.json"  # the file that tells a saved folder from any other
-#: What reading a damaged file of a saved folder can raise.
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException)
-
-
-#: What an example can be, and what can be known of it.
-KINDS = ("text", "image", "features", "audio")
-AIMS = ("class", "labels", "number")
-
-
-@dataclass(frozen=True)
-class Lengths(Config):
-    """Lengths of texts in characters (of both texts together for pairs)."""
-
-    min: int
-    median: float
-    mean: float
-    p95: float
-    max: int
-
-
-@dataclass(frozen=True)
-class Spec(Config):
-    """What rows hold: everything a model or a panel must know of the data."""
-
-    text: tuple[str, ...] = option((), "Source columns of the text; two for pairs.")
-    label: str | None = option(None, "Source column of the label.")
-    classes: tuple[str, ...] = option((), "Class names in the order of their ids; or names of the numbers.")
-    aim: str = option("class", "What is known of a row: a class, several labels, or numbers.", choices=AIMS)
-    kind: str = option("text", "What an example is.", choices=KINDS)
-    rate: int = option(0, "Samples a second, of sounds.", low=0)
-    features: tuple[Column, ...] = option((), "Source columns of the features and how they are read.")
-    sizes: dict[str, int] = option(help="Split → rows.", factory=dict)
-    counts: dict[str, dict[str, int]] = option(help="Split → class name → rows.", factory=dict)
-    unlabelled: dict[str, int] = option(help="Split → rows without a label (-1).", factory=dict)
-    lengths: dict[str, Lengths] = option(help="Split → lengths of its texts.", factory=dict)
-
-    @property
-    def pairs(self) -> bool:
-        """Whether an example is two texts."""
-        return len(self.text) == 2
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """Split → rows."""
-        return dict(self.sizes)
-
-    def class_counts(self) -> dict[str, int]:
-        """Class → rows in all splits."""
-        return {name: sum(counts[name] for counts in self.counts.values()) for name in self.classes}
-
-    def check_trainable(self) -> None:
-        """Raise :class:`DataError` unless the training rows (all rows before a split) have targets, of two classes or
-        more where each has one."""
-        counts = self.counts.get("train", self.class_counts())
-        shown = [name for name, count in counts.items() if count]
-        if not self.label and not shown:
-            raise DataError(_('the rows have no labels: name the column of the label, lk.load(..., label="...").'))
-        if not shown:
-            raise DataError(_("no training row has a target in {label}."), label=self.label)
-        if self.aim == "class" and len(shown) < 2:
-            raise DataError(
-                _("a classifier needs training rows of two classes or more; these have {shown}: {counts}."),
-                shown=", ".join(shown) or _("none"),
-                counts=dict(counts),
-            )
-
-
-def describe(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
-    """``spec`` with counts and lengths taken from ``splits``, by Arrow compute."""
-    there = {name: dataset for name, dataset in splits.items() if spec.text and len(dataset)}
-    return with_counts(spec, splits).replace(lengths={name: _lengths(dataset) for name, dataset in there.items()})
-
-
-def with_counts(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
-    """``spec`` with the counts taken from ``splits``."""
-    counts, unlabelled = {}, {}
-    for name, dataset in splits.items():
-        ids = numbers(dataset, "label")
-        known = sum(int(np.count_nonzero(ids[part] >= 0)) for part in disk.portions(len(ids)))
-        counts[name] = dict(zip(spec.classes, _counted(dataset, ids, spec, known), strict=True))
-        unlabelled[name] = len(ids) - known
-    sizes = {name: len(dataset) for name, dataset in splits.items()}
-    return spec.replace(sizes=sizes, counts=counts, unlabelled=unlabelled)
-
-
-def check_splits(spec: Spec, splits: Mapping[str, Dataset]) -> None:
-    """Raise :class:`DataError` where a split lacks a normalised column, or a label is not the id of a class."""
-    needed = ["label", "row", *("text", "text_pair")[: len(spec.text)]]
-    needed += ["target"] if spec.aim != "class" else []
-    for name, dataset in splits.items():
-        if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
-            raise DataError(_("split {name!r} lacks the columns {missing}."), name=name, missing=", ".join(missing))
-        top = int(numbers(dataset, "label").max()) if len(dataset) and spec.aim == "class" else -1
-        if top >= len(spec.classes):
-            raise DataError(
-                _("split {name!r} has the label {top}; there are {n_classes} classes."),
-                name=name, top=top, n_classes=len(spec.classes),
-            )  # fmt: skip
-
-
-def _counted(dataset: Dataset, ids: np.ndarray, spec: Spec, known: int) -> list[int]:
-    """Rows of every class; rows that have the number, where there are numbers."""
-    if spec.aim == "number":
-        return [known] * len(spec.classes)
-    found = np.zeros(len(spec.classes), np.int64)
-    if spec.aim == "labels":
-        for part in batches(dataset, ["target"]):
-            values = np.asarray(part.column(0).combine_chunks().flatten()).reshape(len(part), -1)
-            found += values.sum(0).astype(np.int64)
-        return found.tolist()
-    for part in disk.portions(len(ids)):
-        found += np.bincount(ids[part][ids[part] >= 0], minlength=len(found))
-    return found.tolist()
-
-
-def _lengths(dataset: Dataset) -> Lengths:
-    size, done = disk.array(len(dataset), np.float64), 0
-    for table in batches(dataset, text_columns(dataset)):
-        parts = [pc.utf8_length(part) for part in table.columns]
-        size[done : done + len(table)] = np.sum([np.asarray(part) for part in parts], axis=0)
-        done += len(table)
-    least, mean, most = int(size.min()), round(float(size.mean()), 2), int(size.max())
-    middle, high = np.quantile(size, [0.5, 0.95], overwrite_input=True)
-    return Lengths(least, float(middle), mean, float(high), most)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Rows:
-    """A table of examples in named splits; never changed in place.
-
-    Every split has ``label`` (int32 class id, -1 = unlabelled) and ``row`` (int64), and for texts ``text`` (str) and,
-    for pairs, ``text_pair`` (str); every other source column is kept under its own name.
-
-    ``row`` is the number of the record in the source: the first record after the header is 0, refused records are
-    counted too, blank lines are not. Where each split is a file (or a split of a data set), the numbering runs on
-    through train, validation, test and then the others, so that a number names one record of the whole source.
-
-    Attributes:
-        splits: name → ``datasets.Dataset``; ``{"train": …}`` before splitting, else train, validation, test.
-        report: what was refused, repaired or counted, by row number.
-        source: arguments of ``lk.load`` that read these rows again: ``{"source": "reviews.csv", "text": "body"}``;
-            ``source`` is "" for rows made in Python.
-    """
-
-    splits: dict[str, Dataset]
-    basis: Spec  # what the columns mean; `spec` adds what is counted in the splits
-    report: Report = field(default_factory=Report)
-    source: dict[str, Any] = field(default_factory=lambda: {"source": ""})
-
-    @cached_property
-    def spec(self) -> Spec:
-        """Columns, classes, counts for each split and class, lengths in characters."""
-        return describe(self.basis, self.splits)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over split names, class names, texts and labels, in order, as 64 hexadecimal digits."""
-        about = [self.basis.kind, self.basis.classes, *([self.basis.aim] if self.basis.aim != "class" else [])]
-        digest = hashlib.sha256(json.dumps(about).encode())
-        for name, dataset in self.splits.items():
-            digest.update(json.dumps([name, len(dataset)]).encode())
-            digest.update(numbers(dataset, "label", "<i4"))
-            for part in text_columns(dataset):
-                digest.update(_digest_text(dataset, part))
-            rest = [name for name in dataset.column_names if name not in ("label", "row")]
-            if self.basis.kind == "text":
-                rest = [name for name in rest if name == "target"]
-            digest.update(_digest_values(dataset, rest) if rest else b"")
-        return digest.hexdigest()
-
-    def with_splits(
-        self, splits: Mapping[str, Dataset], notes: Report | Iterable[Note] = (), *, spec: Spec | None = None
-    ) -> Rows:
-        """New rows with other splits and ``notes`` added to the report; counts and lengths are taken anew.
-
-        Args:
-            splits: name → dataset with the normalised columns (``label``, ``row`` and the texts).
-            notes: what was done, a :class:`Report` or single notes.
-            spec: another meaning of the columns or other classes; counts in it are not looked at.
-
-        Raises:
-            DataError: a split lacks a normalised column, or a label is not the id of a class.
-        """
-        basis = spec or self.basis
-        check_splits(basis, splits)
-        return Rows(dict(splits), basis, self.report.merge(notes), self.source)
+class Rows(SplitDataset):
+    """A table of examples in named splits (see :class:`~labkit.data.dataset.SplitDataset`); never changed in place."""
 
     def clean(self, pipeline: Pipeline | tuple[str, ...] | None = None, **settings: Any) -> Rows:
         """Rows with every text passed through ``pipeline`` (or the named steps); what it changed is in the report.
 
-        ``settings`` are those of :class:`labkit.data.clean.Pipeline`, for rows cleaned without making one by hand.
+        ``settings`` are those of ``Pipeline``, for rows cleaned without making one by hand.
         """
-        from labkit.data.clean import Pipeline
-
         if not isinstance(pipeline, Pipeline):
             pipeline = Pipeline.from_dict({**({} if pipeline is None else {"steps": tuple(pipeline)}), **settings})
         usual = Pipeline().to_dict()
@@ -235,24 +32,21 @@ class Rows:
         return pipeline.apply(self)._did("clean", given)
 
     def split(self, **settings: Any) -> Rows:
-        """Rows in train, validation and test: see :func:`labkit.data.split.split`."""
-        from labkit.data import split
-
+        """Rows in train, validation and test: see :func:`labkit.data.prepare.split.split`."""
         return split.split(self, **settings)._did("split", settings)
 
     def dedupe(self, **settings: Any) -> Rows:
-        """Rows without the second and later copies of a text: see :func:`labkit.data.duplicates.dedupe`."""
-        from labkit.data import duplicates
-
+        """Rows without the second and later copies of a text: see :func:`~labkit.data.prepare.dedupe.dedupe`."""
         return duplicates.dedupe(self, **settings)._did("dedupe", settings)
 
+    @recipe.recorded
     @known_settings
     def sample(self, n: int, seed: int = 0) -> Rows:
         """``n`` rows of every split (all where there are fewer), drawn without replacement and left in their order."""
         drawn, seed = {}, checked_seed(seed)
         for name, dataset in self.splits.items():
             order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))
-            drawn[name] = disk.chosen(dataset, np.sort(order[:n]))
+            drawn[name] = memmap.chosen(dataset, np.sort(order[:n]))
         left = len(self) - sum(map(len, drawn.values()))
         note = Note(
             None,
@@ -271,180 +65,3 @@ class Rows:
         )
         made.__dict__.update({name: value for name, value in self.__dict__.items() if name in ("spec", "fingerprint")})
         return made
-
-    def counts(self) -> dict[str, int]:
-        """Split → rows."""
-        return {name: len(dataset) for name, dataset in self.splits.items()}
-
-    def head(self, n: int = 5, split: str | None = None) -> pd.DataFrame:
-        """The first ``n`` rows for reading: class names for ids, long texts cut, hidden characters written out."""
-        import pandas as pd
-
-        dataset = self[split or next(iter(self.splits))]
-        frame = pd.DataFrame(dataset.select(range(min(n, len(dataset)))).with_format(None).to_list())
-        frame["label"] = self.known_of(dataset.select(range(len(frame))))
-        frame = frame.drop(columns="target", errors="ignore")
-        for name in frame.columns:
-            frame[name] = [visible(value, 300) if isinstance(value, str) else value for value in frame[name]]
-        first = [*text_columns(dataset), "label", "row"]
-        return frame[[*first, *(name for name in frame.columns if name not in first)]]
-
-    def known_of(self, dataset: Dataset) -> list[Any]:
-        """What is known of each row of (a part of) a split, for reading; None where nothing is."""
-        dataset = dataset.with_format(None)
-        targets = dataset["target"] if "target" in dataset.column_names else [None] * len(dataset)
-        return [self._target(*line) for line in zip(dataset["label"], targets, strict=True)]
-
-    def _target(self, label: int, target: Any) -> Any:
-        """What is known of a row, for reading: the name of its class, its labels, its number; None where nothing is."""
-        if label < 0 or self.basis.aim == "class":
-            return self.basis.classes[int(label)] if label >= 0 else None
-        if self.basis.aim == "labels":
-            return ", ".join(name for name, there in zip(self.basis.classes, target, strict=True) if there)
-        return target[0] if len(target) == 1 else list(target)
-
-    def save(self, folder: str | Path) -> Path:
-        """Write an Arrow file for each split and ``rows.json`` into ``folder``, whole or not at all.
-
-        Raises:
-            DataError: ``folder`` holds something other than saved rows, or cannot be written.
-        """
-        folder = Path(folder)
-        try:
-            return self._save(folder)
-        except OSError as error:
-            raise DataError(
-                _("{folder!r} cannot be written: {reason}."), folder=str(folder), reason=os_reason(error)
-            ) from error
-
-    def _save(self, folder: Path) -> Path:
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file()):
-            raise DataError(
-                _("{folder!r} holds something other than saved rows: give a new folder."), folder=str(folder)
-            )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        try:
-            files = [f"{index}.arrow" for index in range(len(self.splits))]
-            for name, dataset in zip(files, self.splits.values(), strict=True):
-                write_arrow(fresh / name, dataset.features.arrow_schema, batches(dataset))
-            about = {"version": 1, "splits": dict(zip(self.splits, files, strict=True)), "source": self.source}
-            about |= {"spec": self.spec.to_dict(), "report": self.report.to_dict(), "fingerprint": self.fingerprint}
-            (fresh / MARK).write_text(json.dumps(about), encoding="utf-8")
-            if folder.exists():  # moved aside first: at no moment is there half of either
-                os.replace(folder, aside := fresh.with_name(f"{fresh.name}.old"))
-                os.replace(fresh, folder)
-                shutil.rmtree(aside)
-            else:
-                os.replace(fresh, folder)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
-        return folder
-
-    @classmethod
-    def open(cls, folder: str | Path) -> Self:
-        """Rows written by :meth:`save`, memory-mapped.
-
-        Raises:
-            DataError: the folder was not written by :meth:`save`, or a file of it is missing or damaged.
-        """
-        from datasets import Dataset
-
-        folder = Path(folder)
-        try:
-            about = json.loads((folder / MARK).read_text(encoding="utf-8"))
-            source = recipe.source_of(about["source"])
-            files = {name: str(inside(folder, file, reading=True)) for name, file in about["splits"].items()}
-            splits = {name: Dataset.from_file(file) for name, file in files.items()}
-            spec, report = Spec.from_dict(about["spec"]), Report.from_dict(about["report"])
-            rows = cls(splits, spec, report, source)
-            if rows.counts() != spec.rows:
-                raise ValueError(f"it holds {rows.counts()} rows where {MARK} says {spec.rows}")
-            check_splits(spec, splits)
-            if len(set(spec.classes)) < len(spec.classes) or len(spec.text) > 2 or with_counts(spec, splits) != spec:
-                raise ValueError(f"its texts and labels are not those that {MARK} describes")
-        except (*DAMAGED, LabkitError) as error:
-            raise DataError(
-                _("{folder!r} holds no whole saved rows: {error}. Save them again."),
-                folder=str(folder),
-                error=str(error).rstrip("."),
-            ) from error
-        rows.__dict__["spec"] = spec
-        return rows
-
-    def __len__(self) -> int:
-        return sum(self.counts().values())
-
-    def __getitem__(self, split: str) -> Dataset:
-        if split not in self.splits:
-            known = ", ".join(self.splits)
-            raise DataError(
-                _("there is no split {split!r}.{hint} There are: {known}."),
-                split=split, hint=nearest(str(split), self.splits), known=known,
-            )  # fmt: skip
-        return self.splits[split]
-
-    def __repr__(self) -> str:
-        return "\n".join([self._title(), *(f"  {line}" for line in self._facts())])
-
-    def _title(self) -> str:
-        return f"Rows: {len(self):,} in {len(self.splits)} split{'s' * (len(self.splits) != 1)}"
-
-    def _facts(self) -> list[str]:
-        spec = self.spec
-        facts = []
-        for name, dataset in self.splits.items():
-            shown = {**spec.counts[name], **({"unlabelled": n} if (n := spec.unlabelled[name]) else {})}
-            listed = ", ".join(f"{visible(key, 30)} {count:,}" for key, count in list(shown.items())[:12])
-            facts.append(f"{name}: {len(dataset):,} ({listed}{', …' * (len(shown) > 12)})")
-        for name, found in spec.lengths.items():
-            facts.append(f"characters, {name}: {found.min:,} to {found.max:,}, median {found.median:,.0f}, "
-                         f"95 % within {found.p95:,.0f}")  # fmt: skip
-        facts.append(f"text: {visible(', '.join(spec.text)) or 'none'}; label: {visible(spec.label or 'none')}")
-        return [*facts, *repr(self.report).splitlines()]
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        facts = "".join(f"<li>{escape(fact.strip())}</li>" for fact in self._facts())
-        page = f"<div><b>{escape(self._title())}</b><ul>{facts}</ul>{_html_table(self.head())}</div>"
-        return {"text/plain": repr(self), "text/html": page}
-
-
-def write_arrow(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
-    """Write tables to an Arrow stream file that ``datasets.Dataset.from_file`` maps into memory."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        for table in tables:
-            writer.write_table(table.cast(schema))
-
-
-def _html_table(frame: pd.DataFrame) -> str:
-    """A table whose every cell is escaped text."""
-    head = "".join(f"<th>{escape(visible(str(name), 60))}</th>" for name in frame.columns)
-    cells = (
-        "".join(f"<td style='text-align:left'>{escape(visible(str(value), 300))}</td>" for value in line)
-        for line in frame.itertuples(index=False)
-    )
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>"
-
-
-def _digest_text(dataset: Dataset, name: str) -> bytes:
-    """SHA-256 of a column of texts, the same however the column is cut into chunks."""
-    sizes, content = hashlib.sha256(), hashlib.sha256()
-    for table in batches(dataset, [name]):
-        texts = table.column(0).cast(pa.large_binary()).combine_chunks()
-        sizes.update(np.asarray(pc.binary_length(texts)).astype("<i8").tobytes())
-        offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        if texts.buffers()[2] is not None:
-            content.update(memoryview(texts.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
-    return sizes.digest() + content.digest()
-
-
-def _digest_values(dataset: Dataset, names: list[str]) -> bytes:
-    """SHA-256 of the rows as dicts."""
-    digest = hashlib.sha256()
-    keys = [repr(name).encode() for name in names]
-    for table in batches(dataset, names):
-        for values in zip(*map(written, table.columns), strict=True):
-            pairs = (b"%b: %b" % pair for pair in zip(keys, values, strict=True))
-            digest.update(b"{%b}" % b", ".join(pairs))
-    return digest.digest()

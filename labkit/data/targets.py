@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from labkit.base.errors import DataError
+from labkit.core.errors import DataError
 from labkit.data import precision
 from labkit.data.arrow import batches, column, nested
 from labkit.data.cells import BLANK, BOOLEANS, Cells, Column, category_name, is_text, order_of, quantity, read, writing
 from labkit.data.columns import Choice, check_columns
+from labkit.data.io.arrow_cache import Part
 from labkit.data.labels import MOST, class_names, given_classes, near_class, new_names, note_doubtful, with_class_names
 from labkit.data.report import Report, visible
-from labkit.data.spool import Part
 from labkit.i18n import _
 
 #: What a column of targets must hold.

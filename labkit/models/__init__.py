@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from labkit.base.registry import Registry
+from labkit.core.registry import Registry
 from labkit.i18n import _
 
 models = Registry(
     _("architecture"),
     {
-        "bert": "labkit.models.bert:BertConfig",
-        "textcnn": "labkit.models.textcnn:TextCnnConfig",
-        "gpt": "labkit.models.gpt:GptConfig",
-        "transformer": "labkit.models.transformer:TransformerConfig",
+        "bert": "labkit.models.bert.model:BertConfig",
+        "textcnn": "labkit.models.text_cnn:TextCnnConfig",
+        "gpt": "labkit.models.gpt.model:GptConfig",
+        "transformer": "labkit.models.seq2seq.model:TransformerConfig",
         "mlp": "labkit.models.mlp:MlpConfig",
-        "cnn": "labkit.models.cnn:CnnConfig",
-        "vgg": "labkit.models.vgg:VggConfig",
+        "cnn": "labkit.models.vision.cnn:CnnConfig",
+        "vgg": "labkit.models.vision.vgg:VggConfig",
     },
 )

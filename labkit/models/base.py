@@ -17,11 +17,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config
-from labkit.base.errors import WeightsError
+from labkit.core.config import Config
+from labkit.core.errors import WeightsError
 from labkit.i18n import _
 from labkit.models import weights
-from labkit.models.parts import Rates
+from labkit.models.layers import Rates
 
 
 class Modality(StrEnum):

@@ -17,15 +17,15 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Num
 
-from labkit.base.errors import ConfigError, nearest
-from labkit.base.shapes import Array, Float
+from labkit.core.errors import ConfigError, nearest
+from labkit.core.shapes import Array, Float
 from labkit.i18n import _
-from labkit.models import parts
-from labkit.models.parts import compute_dtype
+from labkit.models import layers
+from labkit.models.layers import compute_dtype
 
 AXES = ("NHWC", "HWIO", "NHWC")
 PADDINGS = ("SAME", "VALID", "HALF")
-ACTIVATIONS = {**parts.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
+ACTIVATIONS = {**layers.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
 # One object for the whole process: NNX compares initialisers by identity when it compares two models' structure.
 INITIAL = nnx.initializers.he_normal()
 # The slope of a sigmoid at 0 is a quarter: kernels four times as large keep the size of signals and gradients.
@@ -356,7 +356,7 @@ def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, activation: str = "
 
 
 def _product(x: Float[Array, "b n"], kernel: Float[Array, "n m"], dimensions: Any, **_: Any) -> Float[Array, "b m"]:
-    return parts.product(x, kernel)
+    return layers.product(x, kernel)
 
 
 def count(config: Any) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labkit.base.errors import WeightsError
-from labkit.base.guard import safetensors_header, small_text
+from labkit.core.errors import WeightsError
+from labkit.core.safety import safetensors_header, small_text
 from labkit.i18n import Message, _
 
 #: Field of a model's config → smallest and largest plausible value in a ``config.json``. The largest published models

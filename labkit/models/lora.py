@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.errors import ConfigError
+from labkit.core.errors import ConfigError
 from labkit.i18n import _
-from labkit.models.parts import ADDED, Linear
+from labkit.models.layers import ADDED, Linear
 
 
 def add(module: nnx.Module, rank: int, alpha: float, targets: Sequence[str], rngs: nnx.Rngs) -> list[str]:

@@ -13,15 +13,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Num
 
-from labkit.base.config import option
-from labkit.base.errors import ConfigError
-from labkit.base.shapes import Array, Bool, PRNGKeyArray
+from labkit.core.config import option
+from labkit.core.errors import ConfigError
+from labkit.core.shapes import Array, Bool, PRNGKeyArray
 from labkit.i18n import _
-from labkit.models import conv, parts
+from labkit.models import conv, layers
 from labkit.models.base import Modality, ModelConfig, Part
 from labkit.models.conv import Pooled
 
-ACTIVATIONS = {**parts.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
+ACTIVATIONS = {**layers.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"widths": (128, 128)},
     # The textbook network: sigmoid(W2 sigmoid(W1 x + b1) + b2).
@@ -53,7 +53,7 @@ class MlpConfig(ModelConfig):
     activation: str = option(help=_("non-linearity after every layer"), choices=tuple(ACTIVATIONS))
     dropout: float = option(help=_("share of values dropped after every layer while training"), low=0.0, high=0.9)
     input_shape: tuple[int, ...] | None = option(None, _("shape of one example; left out, that of the data"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range."""
@@ -62,9 +62,9 @@ class MlpConfig(ModelConfig):
             raise ConfigError(_("MlpConfig.widths = {widths!r} must all be at least 1."), widths=self.widths)
 
     @property
-    def rates(self) -> parts.Rates:
+    def rates(self) -> layers.Rates:
         """Default learning rates: greater for sigmoids, whose gradients are smaller."""
-        return parts.Rates(fresh=1e-2 if self.activation == "sigmoid" else 3e-3)
+        return layers.Rates(fresh=1e-2 if self.activation == "sigmoid" else 3e-3)
 
     @property
     def depth(self) -> int:
@@ -107,7 +107,7 @@ class Mlp(nnx.Module):
         x = conv.scaled(inputs, self.config.dtype).reshape(len(inputs), -1)
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, max(1, len(self.layers))))
         for layer, own in zip(self.layers, keys, strict=False):
-            x = parts.dropout(ACTIVATIONS[self.config.activation](layer(x)), self.config.dropout, own)
+            x = layers.dropout(ACTIVATIONS[self.config.activation](layer(x)), self.config.dropout, own)
         return Pooled(x.astype(jnp.float32))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from labkit.base.shapes import Array, Bool, Float
-from labkit.models.parts import compute_dtype
+from labkit.core.shapes import Array, Bool, Float
+from labkit.models.layers import compute_dtype
 
 KINDS = ("none", "batch", "group")
 GROUPS = 32  # Wu & He 2018; fewer where they would have less than two channels

@@ -22,10 +22,11 @@ from flax import nnx, traverse_util
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from labkit.base import manifest, samples
-from labkit.base.cache import write_atomic
-from labkit.base.errors import WeightsError, nearest
-from labkit.base.guard import UNSAFE, check_safetensors, kind_of
+from labkit.core import manifest
+from labkit.core.cache import write_atomic
+from labkit.core.errors import WeightsError, nearest
+from labkit.core.safety import UNSAFE, check_safetensors, kind_of
+from labkit.hub import samples
 from labkit.i18n import _, joined
 
 Names = tuple[str, ...]

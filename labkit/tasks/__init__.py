@@ -1,6 +1,6 @@
 """What is learned: the head on a model, the loss, the counts from which metrics are made."""
 
-from labkit.base.registry import Registry
+from labkit.core.registry import Registry
 from labkit.i18n import _
 
 tasks = Registry(
@@ -19,5 +19,5 @@ tasks = Registry(
 
 #: The task of an experiment that names none.
 DEFAULT = "classify"
-#: The task that learns what is known of rows, by :attr:`labkit.data.rows.Spec.aim`.
+#: The task that learns what is known of rows, by :attr:`labkit.data.schema.Spec.aim`.
 BY_AIM = {"class": "classify", "labels": "multilabel", "number": "regress"}

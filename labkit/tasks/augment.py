@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Num
 
-from labkit.base.errors import ConfigError
-from labkit.base.shapes import Array, Float, Int, PRNGKeyArray
+from labkit.core.errors import ConfigError
+from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 
 #: What may be done to pictures: a move by up to an eighth of the side (He et al., arXiv 1512.03385, 4.2, 4 of 32

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import Config
-from labkit.base.shapes import Array, Float
-from labkit.data.text import Tokenizer
+from labkit.core.config import Config
+from labkit.core.shapes import Array, Float
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.models import weights
 from labkit.models.base import Capability, Modality, ModelConfig
 
@@ -30,7 +30,7 @@ OF_TEXTS = dict.fromkeys(("max_length", "vocabulary", "tokenizer", "stride"), (M
 
 
 class ProblemType(StrEnum):
-    """What the labels of rows are; the values are those of :attr:`labkit.data.rows.Basis.aim`."""
+    """What the labels of rows are; the values are those of :attr:`labkit.data.schema.Spec.aim`."""
 
     CLASS = "class"  # one of several classes
     LABELS = "labels"  # any number of several labels
@@ -83,7 +83,7 @@ class MetricState(ABC):
 class Task(Config, ABC):
     """Base class of a task's settings: which rows it learns from, which models can learn it, and its head.
 
-    Subclasses are frozen dataclasses whose fields are settings (:func:`labkit.base.config.option`).
+    Subclasses are frozen dataclasses whose fields are settings (:func:`labkit.core.config.option`).
 
     Attributes:
         problem_type: what the labels of rows are; None for tasks that learn from unlabelled rows.
@@ -212,7 +212,7 @@ class Head(ABC):
 
         Args:
             module: what :meth:`init` made.
-            batch: arrays of :class:`labkit.data.batch.Batches`, b examples; of weight 0 where it is filled up.
+            batch: arrays of ``Batches``, b examples; of weight 0 where it is filled up.
             key: while training, of dropout and other chance; None to evaluate.
 
         Returns:

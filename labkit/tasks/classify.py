@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import option
-from labkit.base.errors import DataError
-from labkit.base.shapes import Array, Float, Int
-from labkit.data.text import Tokenizer
+from labkit.core.config import option
+from labkit.core.errors import DataError
+from labkit.core.shapes import Array, Float, Int
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Modality, ModelConfig
-from labkit.models.parts import Segments, dropout
+from labkit.models.layers import Segments, dropout
 from labkit.tasks import metrics
 from labkit.tasks.augment import KINDS, augment, mixup
 from labkit.tasks.base import OF_TEXTS, Batch, Head, ProblemType, Task
@@ -99,7 +99,7 @@ class Classifier(nnx.Module):
         self.dropout = dropout
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Float[Array, "b c"] | Float[Array, "b s c"]:
-        """Logits of a batch of :class:`labkit.data.batch.Batches`, ``PackedBatches`` or ``ArrayBatches``.
+        """Logits of a batch of :class:`~labkit.data.batching.buckets.Batches`, ``PackedBatches`` or ``ArrayBatches``.
 
         ``key`` switches dropout on. For packed rows the logits are [b, s, c], of no meaning in empty places.
         """

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import option
-from labkit.base.shapes import Array, Float, Int
-from labkit.data.text import Tokenizer
+from labkit.core.config import option
+from labkit.core.shapes import Array, Float, Int
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig

@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import option
-from labkit.base.shapes import Array, Float
-from labkit.data.text import Tokenizer
+from labkit.core.config import option
+from labkit.core.shapes import Array, Float
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
-from labkit.models.parts import Segments
+from labkit.models.layers import Segments
 from labkit.tasks.base import Batch, ExampleFormat, Head, Task
-from labkit.tasks.generate import Generation
-from labkit.tasks.sums import TokenSums, token_sums
+from labkit.tasks.decoding import Generation
+from labkit.tasks.token_metrics import TokenSums, token_sums
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from labkit.base.errors import DataError
-from labkit.base.shapes import Array, Float, Int
+from labkit.core.errors import DataError
+from labkit.core.shapes import Array, Float, Int
 from labkit.i18n import _
 from labkit.tasks.base import MetricState
 

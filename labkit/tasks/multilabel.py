@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from labkit.base.config import option
-from labkit.base.errors import DataError
-from labkit.base.shapes import Array, Float, Int
-from labkit.data.text import Tokenizer
+from labkit.core.config import option
+from labkit.core.errors import DataError
+from labkit.core.shapes import Array, Float, Int
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.tasks.base import Batch, MetricState, ProblemType
 from labkit.tasks.classify import Classification, Classifier, Classify, changed

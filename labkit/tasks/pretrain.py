@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import option
-from labkit.base.errors import ConfigError
-from labkit.base.shapes import Array, Bool, Float, Int, PRNGKeyArray
-from labkit.data.text import Tokenizer
+from labkit.core.config import option
+from labkit.core.errors import ConfigError
+from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
-from labkit.models import bert_heads, weights
+from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
-from labkit.models.parts import Segments
+from labkit.models.bert import heads
+from labkit.models.layers import Segments
 from labkit.tasks import metrics
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
-from labkit.tasks.sums import TokenSums, token_sums
+from labkit.tasks.token_metrics import TokenSums, token_sums
 
 #: Of the chosen tokens so many become [MASK], and so many any other piece; the rest stay as they are.
 MASKED, REPLACED = 0.8, 0.1
@@ -164,7 +165,7 @@ class Pretrained(nnx.Module):
 
     def __init__(self, trunk: Any, config: Any, rngs: nnx.Rngs):
         self.trunk = trunk
-        self.head = bert_heads.PretrainingHeads(config, rngs)
+        self.head = heads.PretrainingHeads(config, rngs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,13 +197,13 @@ class Pretraining(Head):
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family, with its heads."""
         own = {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("head/")}
-        tensors = bert_heads.tensors_of(own, model.layout)
-        name = bert_heads.architecture(model, self.config.next_sentence)
+        tensors = heads.tensors_of(own, model.layout)
+        name = heads.architecture(model, self.config.next_sentence)
         model.save(weights.trunk(params), folder, tensors, specials, architectures=[name])
 
     def load(self, module: Pretrained, folder: Path, model: ModelConfig) -> None:
         """Put the heads that :meth:`save` wrote into a module."""
-        bert_heads.load(module.head, folder)
+        heads.load(module.head, folder)
 
     def empty(self) -> PretrainSums:
         """The metric sums over no examples."""

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.config import option
-from labkit.base.shapes import Array, Float, Int
-from labkit.data.text import Tokenizer
+from labkit.core.config import option
+from labkit.core.shapes import Array, Float, Int
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
-from labkit.models import parts, weights
+from labkit.models import layers, weights
 from labkit.models.base import Capability, ModelConfig
-from labkit.models.bert_layouts import LAYOUTS
+from labkit.models.bert.layouts import LAYOUTS
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
 from labkit.tasks.metrics import mean_loss
 
@@ -99,7 +99,7 @@ class Reader(nnx.Module):
 
     def __init__(self, trunk: Any, width: int, rngs: nnx.Rngs):
         self.trunk = trunk
-        self.head = parts.dense(width, 2, "float32", rngs)
+        self.head = layers.dense(width, 2, "float32", rngs)
 
     def __call__(
         self, batch: Batch, *, key: jax.Array | None = None

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from labkit.base.config import option
-from labkit.base.errors import DataError
-from labkit.base.shapes import Array, Float, Int
+from labkit.core.config import option
+from labkit.core.errors import DataError
+from labkit.core.shapes import Array, Float, Int
 from labkit.data.precision import moments
-from labkit.data.text import Tokenizer
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.tasks.base import Batch, MetricState, ProblemType

@@ -1,6 +1,6 @@
 """Checkpoints of a run: the whole state, written by Orbax beside training, sealed, read back, and only then saved.
 
-A checkpoint is written in ``saving/``, sealed there (:mod:`labkit.base.manifest`) with its step and its provenance
+A checkpoint is written in ``saving/``, sealed there (:mod:`labkit.core.manifest`) with its step and its provenance
 (:mod:`labkit.train.provenance`), verified, and gets its name ``step_N`` in one rename. Before a checkpoint is used,
 name, content and provenance are compared with the seal and the run; what fails goes to ``quarantine/``.
 """
@@ -24,12 +24,12 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from labkit.base import lock, manifest
-from labkit.base.cache import sync_folder
-from labkit.base.errors import RunError, system_reason
+from labkit.core import file_lock, manifest
+from labkit.core.cache import sync_folder
+from labkit.core.errors import RunError, system_reason
 from labkit.i18n import _, joined
-from labkit.train.hooks import silence_orbax
-from labkit.train.peers import ALONE, Peers
+from labkit.train.orbax_errors import silence_orbax
+from labkit.train.process_group import ALONE, Peers
 from labkit.train.provenance import Provenance
 from labkit.train.step import State
 
@@ -336,7 +336,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
     """
     with open(folder / "lock", "a+", encoding="utf-8") as file:
         try:
-            lock.acquire(file)
+            file_lock.acquire(file)
         except OSError:
             raise RunError(
                 _("run {folder!r} is being worked on already{holder}. Watch it with `lk.open_run({folder!r})`."),

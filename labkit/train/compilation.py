@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from labkit.base.cache import cache_dir
+from labkit.core.cache import cache_dir
 
 _HIT = "/jax/compilation_cache/cache_hits"
 _hits = threading.local()

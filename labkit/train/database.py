@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from labkit.base.errors import RunError
+from labkit.core.errors import RunError
 from labkit.i18n import _
 
 SCHEMA = """

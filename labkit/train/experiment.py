@@ -6,22 +6,22 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from labkit.base.config import SEEDS, Config, check_names, option, short
-from labkit.base.errors import ConfigError, DataError
-from labkit.base.registry import Registry
-from labkit.data.clean import Pipeline
+from labkit.core.config import SEEDS, Config, check_names, option, short
+from labkit.core.errors import ConfigError, DataError
+from labkit.core.registry import Registry
+from labkit.data.io.load import load
+from labkit.data.prepare.clean import Pipeline
+from labkit.data.prepare.split import check_leakage
 from labkit.data.recipe import check_options, check_steps
 from labkit.data.rows import Rows
-from labkit.data.source import load
-from labkit.data.split import check_leakage
 from labkit.i18n import _, joined
 from labkit.models import models
 from labkit.models.base import Modality, ModelConfig
 from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
-from labkit.train.optim import RULES, Optimizer
-from labkit.train.rates import default_batch, with_rate
+from labkit.train.default_rates import default_batch, with_rate
+from labkit.train.optimizer import RULES, Optimizer
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import platform
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from labkit.base.errors import headed
+from labkit.core.errors import headed
 
 #: Seconds without a heartbeat after which a run in preparation that names no process counts as lost …
 SILENCE = 5.0
 #: … and one whose process belongs to another host; compiling and reading data send no heartbeats.
 FAR_SILENCE = 600.0
+
+
+#: Packages whose versions are recorded with a run.
+_VERSIONS = ("labkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers", "datasets", "numpy")
 
 
 class Worker(threading.Thread):
@@ -147,3 +153,15 @@ def described(info: Any) -> str:
         return ""
     where = process.get("host", host())
     return f", by process {process['pid']}" + (f" on {where}" if where != host() else "")
+
+
+def process_fields() -> dict[str, Any]:
+    """This process as fields of the run: its identity, and its environment, versions and platform."""
+    found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    for package in _VERSIONS:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    found["command"] = os.path.basename(sys.argv[0] or "python")
+    return {"environment": found, "process": process_record()}

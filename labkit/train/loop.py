@@ -14,27 +14,27 @@ from typing import Any
 import jax
 import numpy as np
 
-from labkit.base.cache import write_atomic
-from labkit.base.config import dumps, loads
-from labkit.base.errors import LabkitError, RunError
+from labkit.core.cache import write_atomic
+from labkit.core.config import dumps, loads
+from labkit.core.errors import LabkitError, RunError
 from labkit.data.arrow import numbers
-from labkit.data.rows import Rows
+from labkit.data.io.load import open_rows
 from labkit.i18n import _
+from labkit.profile.hardware import memory_in_use
 from labkit.train.checkpoint import Checkpoints, unsaved, writer_lock
 from labkit.train.compilation import use_compilation_cache
+from labkit.train.context import prepare, save_model, shapes_of
 from labkit.train.experiment import Experiment
-from labkit.train.feed import Feed, Portion
-from labkit.train.health import Health, NotFinite, blamed, is_finite, listed
-from labkit.train.machine import memory_in_use
+from labkit.train.logger import Teller, told
 from labkit.train.outcome import outcome_of
 from labkit.train.overrides import Overrides
-from labkit.train.peers import ALONE, Listener, Peers
+from labkit.train.prefetch import Feed, Portion
+from labkit.train.process_group import ALONE, Listener, Peers
 from labkit.train.provenance import Provenance
 from labkit.train.selection import best_of, without_gain
-from labkit.train.setup import prepare, save_model, shapes_of
 from labkit.train.step import State
+from labkit.train.step_health import Health, NotFinite, blamed, is_finite, listed
 from labkit.train.store import Record, Store
-from labkit.train.teller import Teller, told
 
 #: Seconds between two looks at the clock's business: flushing records, heartbeat.
 FLUSH = 0.25
@@ -285,7 +285,7 @@ class _Loop:
         """The rows that the update to ``step`` learnt from, as numbered in their source; of windows, their places."""
         rows = None
         if self.experiment.task.example_format.by_row:
-            rows = numbers(Rows.open(self.folder / "data")["train"], "row", np.int64)
+            rows = numbers(open_rows(self.folder / "data")["train"], "row", np.int64)
         return blamed(self.batches.at(step - 1), rows)
 
     # --- the loop ---------------------------------------------------------------------------------------------

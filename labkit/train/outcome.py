@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from labkit.base.registry import ByClass
-from labkit.data.pairs import TextPairs
-from labkit.data.tokens import Tokens
+from labkit.core.registry import ByClass
+from labkit.data.batching.pairs import TextPairs
+from labkit.data.text.tokens import Tokens
 from labkit.i18n import _
 from labkit.i18n.labels import split_name
 from labkit.tasks import metrics
 from labkit.tasks.base import Head, ProblemType
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.seq2seq import Seq2Seq
-from labkit.train.rates import default_rate
+from labkit.train.default_rates import default_rate
 
 #: A model counts as no better than a constant answer within this share of what there is to gain.
 MARGIN = 0.02

@@ -21,13 +21,13 @@ from typing import Any, Self
 
 import jax
 
-from labkit.base.cache import fingerprint, write_atomic
-from labkit.base.config import dumps, loads
-from labkit.base.errors import LabkitError
-from labkit.data.rows import Rows
+from labkit.core.cache import fingerprint, write_atomic
+from labkit.core.config import dumps, loads
+from labkit.core.errors import LabkitError
+from labkit.data.io.load import open_rows
 from labkit.i18n import _, joined, plain, revive
+from labkit.profile.hardware import cores, processor
 from labkit.train.experiment import Experiment
-from labkit.train.machine import cores, processor
 
 NAME = "sessions.json"
 #: Facts of a manifest that only checkpoints of this version or later have, and their types.
@@ -107,7 +107,7 @@ class Provenance:
         Raises:
             DataError: the rows of the run are damaged.
         """
-        rows = Rows.open(folder / "data").fingerprint
+        rows = open_rows(folder / "data").fingerprint
         read = tokenizer.fingerprint if tokenizer is not None else ""
         return cls(folder, run, experiment, summary["parts"], rows, read, conditions(experiment, summary))
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import platform
 import secrets
-import sys
 import time
 from collections.abc import Generator
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.base import code, guard, manifest
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, RunError, WeightsError
+from labkit.core import manifest, safety, source_code
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.i18n import _
 from labkit.train import liveness
 from labkit.train.experiment import Data, Experiment
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 
 #: The greatest learning rate: the optimizer computes in float32.
 GREATEST_RATE = 3e38
-_VERSIONS = ("labkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tokenizers", "datasets", "numpy")
 
 
 class Run:
@@ -50,7 +46,7 @@ class Run:
         from labkit.models import models
         from labkit.tasks.metrics import SINGLE
 
-        name = guard.title(experiment.name or models.name_of(experiment.model))
+        name = safety.title(experiment.name or models.name_of(experiment.model))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         classes = list(rows.spec.classes[:SINGLE]) if experiment.task.problem_type else []
         info = store.create(run_id, name, experiment=dumps(experiment), summary={"classes": classes})
@@ -166,7 +162,7 @@ class Run:
         """
         info = self.store.claim(
             self.id, ("created", "stopped", "failed", "lost"), status="preparing", message="", heartbeat=time.time(),
-            pid=os.getpid(), watcher={}, **process_of(),
+            pid=os.getpid(), watcher={}, **liveness.process_fields(),
         )  # fmt: skip
         self.store.take(self.id, info.step, but="set")  # a stop or pause was for the session that has ended
         if detach or processes > 1:
@@ -178,8 +174,8 @@ class Run:
             mine = {} if self.info.pid != os.getpid() else {"pid": pid, "process": watcher, "environment": {}}
             self.store.update(self.id, watcher=watcher, **mine)
         else:
+            from labkit.train.logger import no_room
             from labkit.train.loop import work
-            from labkit.train.teller import no_room
 
             thread = liveness.Worker(
                 f"labkit {self.id}",
@@ -274,9 +270,9 @@ def code_of(experiment: Experiment) -> str:
     """The three lines of Python for an experiment; only settings that differ from the defaults are written."""
     from labkit.models import models
     from labkit.tasks import DEFAULT, tasks
+    from labkit.train.default_rates import default_batch
     from labkit.train.experiment import Training
-    from labkit.train.optim import Optimizer
-    from labkit.train.rates import default_batch
+    from labkit.train.optimizer import Optimizer
 
     def given(config: Any, plain: Any) -> dict[str, Any]:
         values, usual = config.to_dict(), plain.to_dict()
@@ -284,7 +280,7 @@ def code_of(experiment: Experiment) -> str:
 
     data, train = experiment.data, experiment.train
     name, task = models.name_of(experiment.model), tasks.name_of(experiment.task)
-    model = code.call(code.item("lk.models", name), **experiment.model.to_dict())
+    model = source_code.call(source_code.item("lk.models", name), **experiment.model.to_dict())
     rest = {} if task == DEFAULT else {"task": task}
     usual = Training(batch_size=default_batch(experiment.model, experiment.task))
     rest |= {**given(train, usual), **given(train.optimizer, Optimizer())}
@@ -294,32 +290,20 @@ def code_of(experiment: Experiment) -> str:
         rest["accept_leakage"] = True
     if experiment.name:
         rest["name"] = experiment.name
-    run = code.call("lk.fit", *map(code.variable, ("rows", "model")), **rest)
-    return code.program([*_data_lines(data), code.assign("model", model), code.assign("run", run)])
+    run = source_code.call("lk.fit", *map(source_code.variable, ("rows", "model")), **rest)
+    return source_code.program([*_data_lines(data), source_code.assign("model", model), source_code.assign("run", run)])
 
 
 def data_code(data: Data) -> str:
     """Python that loads rows and does with them what an experiment does."""
-    return code.program(_data_lines(data))
+    return source_code.program(_data_lines(data))
 
 
 def _data_lines(data: Data) -> list[str]:
     data.check()
-    first = code.call("lk.load", data.source or code.variable("table"), **data.options)
-    lines = [code.assign("rows", first) + ("" if data.source else "  # table: the rows made in Python")]
+    first = source_code.call("lk.load", data.source or source_code.variable("table"), **data.options)
+    lines = [source_code.assign("rows", first) + ("" if data.source else "  # table: the rows made in Python")]
     for step in data.steps:
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in step.items() if key != "do"}
-        lines.append(code.assign("rows", code.call(f"rows.{step['do']}", **values)))
+        lines.append(source_code.assign("rows", source_code.call(f"rows.{step['do']}", **values)))
     return lines
-
-
-def process_of() -> dict[str, Any]:
-    """This process as fields of the run: its identity, and its environment, versions and platform."""
-    found: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
-    for package in _VERSIONS:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    found["command"] = os.path.basename(sys.argv[0] or "python")
-    return {"environment": found, "process": liveness.process_record()}

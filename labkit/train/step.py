@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.base.shapes import Array, Float, Int, PRNGKeyArray
+from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.tasks.base import Head, MetricState
 from labkit.train.compilation import cache_hits
-from labkit.train.mesh import Placement
-from labkit.train.optim import Optimizer, decays
+from labkit.train.optimizer import Optimizer, decays
 from labkit.train.recompile import Signature, why
+from labkit.train.sharding import Placement
 
 Params = dict[str, Any]
 #: Keeps the mean of a batch without any weight finite.

@@ -1,10 +1,10 @@
 """The run store: one SQLite database a lab folder, the only place where a run and its watchers meet.
 
-The loop writes records and reads commands; panels, the command line and :class:`labkit.train.run.Run` read records
+The loop writes records and reads commands; panels, the command line and :class:`~labkit.train.run.Run` read records
 and write commands. Several processes may do so at once (WAL mode). Every method is one short transaction.
 
 Every row has a checksum (:mod:`labkit.train.database`), and every run folder a copy of the rows of its run
-(:mod:`labkit.train.journal`). What is damaged is noticed and restored from there (:mod:`labkit.train.rebuild`).
+(:mod:`labkit.train.run_record`). What is damaged is noticed and restored from there (:mod:`labkit.train.store_repair`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from labkit.base import guard, lock
-from labkit.base.cache import writable
-from labkit.base.errors import RunError, nearest
+from labkit.core import file_lock, safety
+from labkit.core.cache import writable
+from labkit.core.errors import RunError, nearest
 from labkit.i18n import _, joined, plain, revive
-from labkit.train import database, journal, liveness, rebuild
+from labkit.train import database, liveness, run_record, store_repair
 from labkit.train.database import SEALED, Damaged, StoreError, seal_of
 from labkit.train.liveness import SILENCE
 
@@ -201,16 +201,16 @@ class Store:
         for db in [db for db in _OPEN if db.file == self.path and db.stamp != now]:
             database.abandon(db)
             _OPEN.discard(db)
-        if rebuild.is_removed(self.path):
+        if store_repair.is_removed(self.path):
             with self._locked():
-                if rebuild.is_removed(self.path):
-                    rebuild.set_aside(self.path)
+                if store_repair.is_removed(self.path):
+                    store_repair.set_aside(self.path)
         db = database.connect(self.path)
         _OPEN.add(db)
         self._local.db, self._local.pid = db, os.getpid()
-        if strangers := rebuild.missing(db, self.folder):
+        if strangers := store_repair.missing(db, self.folder):
             alone = not db.execute("SELECT 1 FROM runs").fetchone()
-            entered, lost = rebuild.adopt(db, strangers)
+            entered, lost = store_repair.adopt(db, strangers)
             if entered and alone:
                 self._note(f"the run store was missing or empty; it was made again with {len(entered)} runs.")
             elif entered:
@@ -221,7 +221,7 @@ class Store:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock of those who replace the database."""
-        held = lock.exclusive(self.path.with_suffix(".lock"), REPAIR)
+        held = file_lock.exclusive(self.path.with_suffix(".lock"), REPAIR)
         with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"), held:
             yield
 
@@ -229,15 +229,15 @@ class Store:
         """Restore damaged rows, or the whole database, from the run folders."""
         with (
             writable(_("lab folder"), self.folder, "LABKIT_FOLDER"),
-            lock.exclusive(self.path.with_suffix(".lock"), REPAIR),
+            file_lock.exclusive(self.path.with_suffix(".lock"), REPAIR),
         ):
             if why := database.problems(self.path):
                 for db in [db for db in _OPEN if db.file == self.path]:
                     database.abandon(db)
                     _OPEN.discard(db)
-                notes = rebuild.replace(self.path, why)
+                notes = store_repair.replace(self.path, why)
             else:
-                notes = rebuild.mend(self.path, error.run)
+                notes = store_repair.mend(self.path, error.run)
         self._local.pid = None  # a query that has failed holds on to the state before the repair
         for note in notes:
             self._note(note)
@@ -264,7 +264,7 @@ class Store:
     @_guarded
     def create(self, run_id: str, name: str, **values: Any) -> RunInfo:
         """Enter a new run; its folder is ``<lab folder>/<id>``. Raises :class:`RunError` if the id is taken."""
-        now, run_id = time.time(), guard.run_id(run_id)
+        now, run_id = time.time(), safety.run_id(run_id)
         with self._write() as db:
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
                 raise RunError(
@@ -273,7 +273,7 @@ class Store:
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
                 (self.folder / run_id).mkdir(exist_ok=True)
-            rebuild.put_run(db, (run_id, number, now, plain({"name": name, "status": "created", **values}), 0))
+            store_repair.put_run(db, (run_id, number, now, plain({"name": name, "status": "created", **values}), 0))
             self._copy(db, run_id)
         return self.run(run_id)
 
@@ -347,7 +347,7 @@ class Store:
                 state = info.status + ("" if info.over else liveness.described(info))
                 raise RunError(_("run {run!r} is {state}; it cannot be started."), run=info.name, state=state)
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
-                free = lock.is_free(info.folder / "lock")
+                free = file_lock.is_free(info.folder / "lock")
             if not free:
                 raise RunError(_("run {run!r} is being worked on by a process that holds its lock."), run=info.name)
             self._change(db, run_id, values)
@@ -367,33 +367,33 @@ class Store:
         if "summary" in values:
             values = {**values, "summary": {**before.get("summary", {}), **values["summary"]}}
         after = {**before, **values}
-        rebuild.put_run(db, (*row[:3], after, row[4] + 1))
-        if journal.durable(before, after):
+        store_repair.put_run(db, (*row[:3], after, row[4] + 1))
+        if run_record.durable(before, after):
             self._copy(db, run_id)
 
     def _copy(self, db: database.Connection, run_id: str, anew: bool = False) -> None:
         """Bring the copy in the run folder up to date; where that fails, the next change makes up for it."""
         folder = self.folder / run_id
         after = 0
-        if not anew and (folder / journal.RECORDS).exists():
-            after = self._copied.get(run_id) or journal.copied(folder)
+        if not anew and (folder / run_record.RECORDS).exists():
+            after = self._copied.get(run_id) or run_record.copied(folder)
         try:
             which = "FROM records WHERE run = ? AND seq > ? ORDER BY seq"
             if db.execute(f"SELECT seq {which} LIMIT 1", (run_id, after)).fetchone():
                 rows = db.execute(f"SELECT seq, step, split, name, value, time, seal {which}", (run_id, after))
-                after = journal.append(folder, rows, anew=after == 0)
+                after = run_record.append(folder, rows, anew=after == 0)
             elif anew:
-                journal.forget(folder)
+                run_record.forget(folder)
             *row, _ = self._row(db, run_id)
             columns = SEALED["commands"]
             query = f"SELECT {', '.join(columns)} FROM commands WHERE run = ? ORDER BY seq"
             commands = [dict(zip(columns, command, strict=True)) for command in db.execute(query, (run_id,))]
-            journal.write(folder, (row[0], row[1], row[2], json.loads(row[3]), row[4]), commands, after)
+            run_record.write(folder, (row[0], row[1], row[2], json.loads(row[3]), row[4]), commands, after)
             self._copied[run_id] = after
         except OSError:
             self._copied.pop(run_id, None)
             if anew:
-                journal.forget(folder)
+                run_record.forget(folder)
 
     def _read(self, row: tuple[Any, ...]) -> RunInfo | None:
         """The RunInfo of a row; None for a damaged row."""
@@ -519,7 +519,7 @@ class Store:
                 (run_id, name, json.dumps(value), time.time()),
             )
             seq = int(cursor.lastrowid or 0)
-            rebuild.seal_command(db, seq)
+            store_repair.seal_command(db, seq)
         return seq
 
     @_guarded
@@ -530,7 +530,7 @@ class Store:
             with self._write() as db:
                 for command in found:
                     db.execute("UPDATE commands SET taken = ? WHERE seq = ?", (step, command["seq"]))
-                    rebuild.seal_command(db, command["seq"])
+                    store_repair.seal_command(db, command["seq"])
                 self._copy(db, run_id)
         return [Command(command["seq"], command["name"], json.loads(command["value"])) for command in found]
 

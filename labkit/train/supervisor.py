@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from labkit.base.errors import LabkitError, RunError, headed
-from labkit.base.pages import with_huge_pages
+from labkit.core.errors import LabkitError, RunError, headed
+from labkit.core.huge_pages import with_huge_pages
 from labkit.i18n import _
 from labkit.train.liveness import process_record
-from labkit.train.peers import COORDINATOR, COUNT, INDEX
+from labkit.train.logger import no_room, with_room
+from labkit.train.process_group import COORDINATOR, COUNT, INDEX
 from labkit.train.store import Store, StoreError, make_room
-from labkit.train.teller import no_room, with_room
 
 #: Times that a run is begun again without having saved anything new.
 MOST = 3

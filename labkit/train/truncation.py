@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from labkit.data.pairs import TextPairs
-from labkit.data.text import READ
-from labkit.data.tokens import Tokens, encode
+from labkit.data.batching.pairs import TextPairs
+from labkit.data.text.encode import encode
+from labkit.data.text.tokenizer import READ
+from labkit.data.text.tokens import Tokens
 from labkit.i18n import _
 from labkit.i18n.labels import split_name
 
@@ -21,7 +22,7 @@ def truncation(inputs: Any, dataset: Any, examples: Any) -> dict[str, Any]:
     where examples are windows over the whole text.
 
     Args:
-        inputs: what reads the rows, such as :class:`labkit.train.inputs.Texts`.
+        inputs: what reads the rows, such as :class:`labkit.train.processors.Texts`.
         dataset: the split.
         examples: the same rows as the model reads them.
     """

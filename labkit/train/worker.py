@@ -2,7 +2,7 @@
 
 ``python -m labkit.train.worker LAB_FOLDER RUN_ID``, usually started by :mod:`labkit.train.supervisor`. Everything it
 has to say goes to the run store. Of several processes each is told by its environment which one it is
-(:mod:`labkit.train.peers`).
+(:mod:`labkit.train.process_group`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from labkit.base.errors import LabkitError
-from labkit.base.pages import with_huge_pages
+from labkit.core.errors import LabkitError
+from labkit.core.huge_pages import with_huge_pages
+from labkit.train.logger import no_room, with_room
 from labkit.train.store import RunInfo, Store, StoreError, make_room
-from labkit.train.teller import no_room, with_room
 
 #: Exit code of a run that SIGTERM has stopped under a cluster's scheduler: begin it again (sysexits' EX_TEMPFAIL).
 AGAIN = 75
@@ -74,16 +74,16 @@ def _work(store: Store, run_id: str) -> int:
             time.sleep(0.5)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from labkit.train.liveness import process_fields
     from labkit.train.loop import work
-    from labkit.train.peers import CLUSTER, join
-    from labkit.train.run import process_of
+    from labkit.train.process_group import CLUSTER, join
 
     peers = join()
     # Of several processes the leading one alone listens: what it is told, it tells the others.
     signal.signal(signal.SIGTERM, stop if peers.lead else signal.SIG_IGN)
     limit_memory()
     if peers.lead:
-        with_room(store, lambda: store.update(run_id, pid=os.getpid(), **process_of()))
+        with_room(store, lambda: store.update(run_id, pid=os.getpid(), **process_fields()))
     work(store, run_id, peers)
     status = store.run(run_id).status
     if status == "stopped" and asked and os.environ.get(CLUSTER):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from labkit.train.setup import shapes_of, steps_of
+from labkit.train.context import shapes_of, steps_of
 
 from . import cases
 

@@ -17,11 +17,11 @@ import numpy as np
 from flax import nnx
 
 import labkit as lk
-from labkit.base import samples
-from labkit.data.arrays import ArrayBatches, Arrays
+from labkit.data.batching.arrays import ArrayBatches, Arrays
+from labkit.hub import samples
 from labkit.train.compilation import use_compilation_cache
+from labkit.train.context import prepare, shapes_of, steps_of, updates_per_call, with_precision
 from labkit.train.experiment import Experiment, ready, settings
-from labkit.train.setup import prepare, shapes_of, steps_of, updates_per_call, with_precision
 from labkit.train.step import Steps, flatten
 
 #: Examples in a step, in every case and for every peer.

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from labkit.train.setup import shapes_of, steps_of, with_precision
+from labkit.train.context import shapes_of, steps_of, with_precision
 
 from . import cases
 from .turns import Turns

@@ -32,7 +32,7 @@ def tokenise_and_pack(peer_python: str, texts: int = TEXTS, rounds: int = 3) -> 
     the same tokens with all cores, write what they make to the disk, and build every batch of one epoch. What is timed
     begins after the imports and after the tokenizer has been read.
     """
-    from labkit.base.cache import cache_root
+    from labkit.core.cache import cache_root
 
     work = Path(tempfile.mkdtemp(prefix="labkit-datapath-"))
     try:
@@ -154,9 +154,9 @@ def _table(path: Path, megabytes: int, sentences: int) -> Path:
 def _tokenise(table: str, folder: str) -> dict[str, Any]:
     from datasets import Dataset
 
-    from labkit.data.pack import PackedBatches, choose
-    from labkit.data.text import Tokenizer
-    from labkit.data.tokens import encode
+    from labkit.data.batching.packing import PackedBatches, choose
+    from labkit.data.text.encode import encode
+    from labkit.data.text.tokenizer import Tokenizer
 
     dataset, tokenizer = Dataset.from_file(table), Tokenizer.load(folder)
     start = time.perf_counter()
@@ -173,9 +173,9 @@ def _tokenise(table: str, folder: str) -> dict[str, Any]:
 
 def _preprocess(path: str) -> dict[str, Any]:
     import labkit as lk
-    from labkit.data.batch import BucketBatches
-    from labkit.data.pack import PackedBatches, choose
-    from labkit.data.tokens import encode
+    from labkit.data.batching.buckets import BucketBatches
+    from labkit.data.batching.packing import PackedBatches, choose
+    from labkit.data.text.encode import encode
 
     watch, seconds = _Watch(), {}
     clock = time.perf_counter()

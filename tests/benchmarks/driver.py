@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from labkit.base.errors import LabkitError
+from labkit.core.errors import LabkitError
 
 #: Pairs that are not counted: caches fill, clocks of the processor settle.
 WARM = 3

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from labkit.train.feed import Feed
+from labkit.train.prefetch import Feed
 
 from . import cases
 from .turns import Turns

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from labkit.train import loop
-from labkit.train.feed import Feed
+from labkit.train.prefetch import Feed
 from labkit.train.run import Run
 from labkit.train.store import Store
 

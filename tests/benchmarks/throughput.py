@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from labkit.base.errors import ConfigError
+from labkit.core.errors import ConfigError
 
 from . import arithmetic, cases
 from .driver import Worker, compare, paired

@@ -184,7 +184,7 @@ TRAINED = """import sys; sys.path.insert(0, '{here}')
 from hostile import HOSTILE
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Training
-from labkit.train.optim import Optimizer
+from labkit.train.optimizer import Optimizer
 table = [{{'text': f'{{t[:150]}} {{n}}', 'label': t, HOSTILE[0]: HOSTILE[n]}} for n in range(5) for t in HOSTILE]
 state, store = bench.state, bench.state.store
 state.rows = lk.load(table, text='text', label='label', on_bad='skip').split(validation=0.2, test=0.4)

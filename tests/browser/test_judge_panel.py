@@ -57,7 +57,7 @@ def test_the_threshold_moves_the_numbers(judged: Page, tmp_path: Path):
     tab(judged, "Thresholds")
     judged.find(".noUi-handle").first.press("ArrowLeft")
     until(lambda: judged.execute("answer = judge.threshold.value") < 0.5, "the slider to move")
-    found = "from labkit.judge.thresholds import Thresholds\nanswer = Thresholds.of(judge.now.{}, judge.which.value)"
+    found = "from labkit.evaluate.thresholds import Thresholds\nanswer = Thresholds.of(judge.now.{}, judge.which.value)"
     now = judged.execute(found.format("report") + ".at(judge.threshold.value)['recall']")
     until(lambda: f"<b>{now:.3f}</b>" in judged.execute("answer = judge.worth.value"), "the numbers to follow")
     pressed(judged, "Best on validation")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.panels.words import word
+from labkit.viz.words import word
 
 from ..lessons import LESSONS, exercises, read
 from .jupyter import Lab, Page

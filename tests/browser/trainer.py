@@ -25,7 +25,7 @@ class FakeRun(Run):
         return CODE
 
     def show(self) -> None:
-        from labkit.panels.live import show
+        from labkit.app.live import show
 
         show(self)
 

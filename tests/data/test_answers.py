@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.base.errors import ConfigError, DataError
+from labkit.core.errors import ConfigError, DataError
 from labkit.data.answers import answers_of
-from labkit.data.spans import windows
-from labkit.data.text import Tokenizer
+from labkit.data.batching.qa_windows import windows
+from labkit.data.text.tokenizer import Tokenizer
 
 PAIR = {"text": ("question", "context"), "label": False}
 UNSEEN = ["", " ", "\n", "\t", "\u00a0", "\u3000", "\u200b", "\ufeff", "\u202a", " \u200b\n"]

@@ -8,11 +8,13 @@ from datasets import Array2D, Array3D, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, DataError
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError, DataError
 from labkit.data import rows as rows_module
-from labkit.data.arrays import ArrayBatches, Arrays, Standard, stack
-from labkit.data.rows import Rows, Spec
+from labkit.data.batching.arrays import ArrayBatches, Arrays, Standard, stack
+from labkit.data.io.load import open_rows
+from labkit.data.rows import Rows
+from labkit.data.schema import Spec
 
 IMAGE, FEATURES = Spec(kind="image"), Spec(kind="features")
 KINDS = {"inputs": np.uint8, "label": np.int32, "weight": np.float32, "index": np.int32}
@@ -51,7 +53,7 @@ def test_rows_that_were_selected_come_in_their_new_order(tmp_path):
     values = pictures(9, (2, 2, 3))
     dataset = table({"image": Array3D((2, 2, 3), "uint8")}, image=list(values)).select([5, 1, 8])
     spec = IMAGE.replace(classes=("a", "b"))
-    rows = Rows.open(Rows({"train": dataset}, spec).save(tmp_path / "rows"))
+    rows = open_rows(Rows({"train": dataset}, spec).save(tmp_path / "rows"))
     for one in (dataset, rows["train"]):
         np.testing.assert_array_equal(stack(one, spec).inputs, values[[5, 1, 8]])
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import labkit as lk
 from labkit.data.arrow import batches, written
-from labkit.data.duplicates import digests, drawn
+from labkit.data.prepare.dedupe import digests, drawn
 
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])

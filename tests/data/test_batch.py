@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.batch import BucketBatches, choose_buckets
-from labkit.data.text import Tokenizer
-from labkit.data.tokens import Tokens
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.batching.buckets import BucketBatches, choose_buckets
+from labkit.data.text.tokenizer import Tokenizer
+from labkit.data.text.tokens import Tokens
 
 KINDS = {"ids": np.int32, "types": np.int32, "mask": bool, "label": np.int32, "weight": np.float32, "index": np.int32}
 PAD = 9

@@ -10,10 +10,12 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.clean import DEFAULT, STEPS, Pipeline
-from labkit.data.rows import Rows, Spec
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.io.load import open_rows
+from labkit.data.prepare.clean import DEFAULT, STEPS, Pipeline
+from labkit.data.rows import Rows
+from labkit.data.schema import Spec
 
 ZWSP, ZWNJ, ZWJ, RLO = "\u200b", "\u200c", "\u200d", "\u202e"
 ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
@@ -217,7 +219,7 @@ def test_mapped_rows_are_cleaned_into_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     saved = make({"train": ["<b>x</b>", "<i></i>"], "test": ["<b>y</b>"]}).save(tmp_path / "rows")
     before = sorted(saved.iterdir())
-    cleaned = Rows.open(saved).clean(Pipeline())
+    cleaned = open_rows(saved).clean(Pipeline())
     assert cleaned["train"]["text"][:] == ["x"] and cleaned["test"]["text"][:] == ["y"]
     assert sorted(saved.iterdir()) == before
     assert len(list((tmp_path / "cache" / "clean").glob("*.arrow"))) == 2

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.corpus import sentence_pairs, stream
-from labkit.data.tokens import Tokens
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.batching.corpus import sentence_pairs, stream
+from labkit.data.text.tokens import Tokens
 
 CLS, SEP = 1, 2
 

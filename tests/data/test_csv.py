@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import labkit as lk
-from labkit.base.errors import DataError
+from labkit.core.errors import DataError
 
 GOOD = [("good", "a"), ("bad", "b")]
 
@@ -209,7 +209,7 @@ def test_reading_again_uses_the_cache_and_a_changed_file_does_not(tmp_path: Path
     first = lk.load(path, on_bad="skip")
     stored = list((tmp_path / "cache" / "rows").glob("*.arrow"))
     assert len(stored) == 1
-    monkeypatch.setattr("labkit.data.files.READERS", {".csv": None})  # nobody parses again
+    monkeypatch.setattr("labkit.data.io.files.READERS", {".csv": None})  # nobody parses again
     second = lk.load(path, on_bad="skip")
     assert (second.fingerprint, second.report) == (first.fingerprint, first.report)
     with pytest.raises(DataError, match="1 of 3 rows cannot be used"):

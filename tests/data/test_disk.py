@@ -13,22 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.base.errors import DataError
-from labkit.data import disk
+from labkit.core.errors import DataError
+from labkit.data import memmap
 from labkit.data.arrow import numbers
-from labkit.data.batch import BucketBatches, mixed
-from labkit.data.duplicates import dedupe, digests, exact_duplicates, normalise
-from labkit.data.pack import PackedBatches, choose, plan_rows
-from labkit.data.rows import Rows, Spec
-from labkit.data.tokens import Tokens
+from labkit.data.batching.buckets import BucketBatches, mixed
+from labkit.data.batching.packing import PackedBatches, choose, plan_rows
+from labkit.data.prepare.dedupe import dedupe, digests, exact_duplicates, normalise
+from labkit.data.rows import Rows
+from labkit.data.schema import Spec
+from labkit.data.text.tokens import Tokens
 
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path) -> None:
     """Portions of a few entries, and every array in a file."""
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk, "_SMALL", 0)
-    monkeypatch.setattr(disk, "PORTION", 7)
+    monkeypatch.setattr(memmap, "_SMALL", 0)
+    monkeypatch.setattr(memmap, "PORTION", 7)
 
 
 def in_file(values: np.ndarray) -> bool:
@@ -38,19 +39,19 @@ def in_file(values: np.ndarray) -> bool:
 
 
 def test_large_arrays_are_files_without_a_name_and_small_ones_are_not(tiny, tmp_path, monkeypatch):
-    made = disk.array(10, np.int32)
+    made = memmap.array(10, np.int32)
     made[:] = range(10)
     assert in_file(made) and type(made) is np.ndarray and made.sum() == 45
     assert not list((tmp_path / "cache" / "work").iterdir()), "nothing to clean up, even after a crash"
-    assert len(disk.array(0, np.int8)) == 0
-    monkeypatch.setattr(disk, "_SMALL", 40)
-    assert not in_file(disk.array(10, np.int32)) and in_file(disk.array(11, np.int32))
+    assert len(memmap.array(0, np.int8)) == 0
+    monkeypatch.setattr(memmap, "_SMALL", 40)
+    assert not in_file(memmap.array(10, np.int32)) and in_file(memmap.array(11, np.int32))
 
 
 def test_where_no_file_can_be_written_memory_takes_its_place(tiny, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "file"))
-    assert not in_file(disk.array(10, np.int32))
+    assert not in_file(memmap.array(10, np.int32))
 
 
 @settings(max_examples=100, deadline=None)
@@ -59,26 +60,26 @@ def test_orders_are_numpys(values, portion):
     drawn = np.array(values, np.uint64)
     small = (drawn % np.uint64(5)).astype(np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(disk, "PORTION", portion)
-        assert np.array_equal(disk.order(drawn), np.argsort(drawn, kind="stable"))
-        found, counts = disk.by_kind(len(small), lambda part: small[part], 5)
+        patch.setattr(memmap, "PORTION", portion)
+        assert np.array_equal(memmap.order(drawn), np.argsort(drawn, kind="stable"))
+        found, counts = memmap.by_kind(len(small), lambda part: small[part], 5)
         assert np.array_equal(found, np.argsort(small, kind="stable"))
         assert np.array_equal(counts, np.bincount(small, minlength=5))
-        assert np.array_equal(disk.where(len(small), lambda part: small[part] == 2), np.flatnonzero(small == 2))
-        assert np.array_equal(disk.take(drawn, found), drawn[found])
+        assert np.array_equal(memmap.where(len(small), lambda part: small[part] == 2), np.flatnonzero(small == 2))
+        assert np.array_equal(memmap.take(drawn, found), drawn[found])
 
 
 def test_chosen_rows_are_those_of_select(tiny):
     dataset = Dataset.from_dict({"n": range(50), "text": [f"text {n}" for n in range(50)]})
     some, fewer = np.array([40, 3, 3, 17, 22]), np.array([4, 1, 0], np.int32)
-    found = disk.chosen(dataset, some)
+    found = memmap.chosen(dataset, some)
     assert found[:] == dataset.select(some)[:] and numbers(found, "n").tolist() == some.tolist()
-    again = disk.chosen(found, fewer)
+    again = memmap.chosen(found, fewer)
     assert again[:] == dataset.select(some[fewer])[:] and len(again) == 3
-    assert len(disk.chosen(found, np.empty(0, np.int64))) == 0
-    assert found._fingerprint == disk.chosen(dataset, some)._fingerprint != again._fingerprint
-    assert type(disk.chosen(dataset.with_format("numpy"), some)[0]["n"]) is np.int64
-    more = disk.with_column(dataset, "half", np.arange(50, dtype=np.int32))
+    assert len(memmap.chosen(found, np.empty(0, np.int64))) == 0
+    assert found._fingerprint == memmap.chosen(dataset, some)._fingerprint != again._fingerprint
+    assert type(memmap.chosen(dataset.with_format("numpy"), some)[0]["n"]) is np.int64
+    more = memmap.with_column(dataset, "half", np.arange(50, dtype=np.int32))
     assert more["half"][:] == list(range(50)) and more.features["half"].dtype == "int32"
 
 
@@ -129,9 +130,9 @@ def test_portions_and_files_change_no_result(monkeypatch, tmp_path):
     rows = rows_of(300)
     whole = everything(rows)
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk, "_SMALL", 64)
+    monkeypatch.setattr(memmap, "_SMALL", 64)
     for portion in (11, 64):
-        monkeypatch.setattr(disk, "PORTION", portion)
+        monkeypatch.setattr(memmap, "PORTION", portion)
         assert everything(rows) == whole
 
 
@@ -155,8 +156,8 @@ def test_seats_are_those_of_the_definition(tiny):
 @pytest.mark.parametrize("packed", [True, False])
 def test_an_epoch_costs_portions_not_a_number_for_every_row(monkeypatch, tmp_path, packed):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk, "_SMALL", 1 << 16)
-    monkeypatch.setattr(disk, "PORTION", 1 << 12)
+    monkeypatch.setattr(memmap, "_SMALL", 1 << 16)
+    monkeypatch.setattr(memmap, "PORTION", 1 << 12)
     count = 200_000
     offsets = np.arange(0, 10 * count + 1, 10)
     tokens = Tokens(

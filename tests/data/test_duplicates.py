@@ -11,9 +11,10 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.duplicates import conflicts, dedupe, exact_duplicates, near_duplicates, near_pairs, normalise
-from labkit.data.rows import Rows, Spec
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.prepare.dedupe import conflicts, dedupe, exact_duplicates, near_duplicates, near_pairs, normalise
+from labkit.data.rows import Rows
+from labkit.data.schema import Spec
 
 ALPHABETS = {"en": "abcdefghijklmnopqrstuvwxyz      ", "zh": "".join(map(chr, range(0x4E00, 0x4E00 + 500)))}
 

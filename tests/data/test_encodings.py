@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.base.errors import DataError
-from labkit.data.decode import detect
-from labkit.data.letters import guess
-from labkit.data.source import read_table
+from labkit.core.errors import DataError
+from labkit.data.io.encoding import detect
+from labkit.data.io.encoding_latin import guess
+from labkit.data.io.load import read_table
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,10 @@ from PIL import Image
 from scipy.io import wavfile
 
 import labkit as lk
-from labkit.base.archive import unpack
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.arrays import stack
-from labkit.data.source import peek, read_table
+from labkit.core.archive import unpack
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.batching.arrays import stack
+from labkit.data.io.load import peek, read_table
 
 TABLE = [{"text": f"{w} film {i}", "label": w} for i in range(4) for w in ("good", "bad")]
 APPLE_DOUBLE = b"\0\5\x16\7" + bytes(400)

@@ -19,8 +19,8 @@ import pytest
 from datasets import Dataset
 
 import labkit as lk
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.source import read_table
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.io.load import read_table
 
 RECORDS = [{"text": "a good film", "label": "pos"}, {"text": "bad, film", "label": "neg"}]
 CSV = b'text,label\na good film,pos\n"bad, film",neg\n'

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.data.health import Health, Histogram, Problem, check
-from labkit.data.source import peek
+from labkit.data.io.load import peek
+from labkit.data.prepare.quality import Health, Histogram, Problem, check
 
 
 def found(rows: lk.Rows) -> dict[str, Problem]:

@@ -11,10 +11,10 @@ from PIL import Image
 from scipy.io import wavfile
 
 import labkit as lk
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.arrays import stack
-from labkit.data.media import decode
-from labkit.data.sound import as_wave, log_mel, mel_filters, read_wav
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.batching.arrays import stack
+from labkit.data.io.audio import as_wave, log_mel, mel_filters, read_wav
+from labkit.data.io.media import decode
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.pack import Layout, PackedBatches, choose, plan_rows
-from labkit.data.tokens import Tokens
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.batching.packing import Layout, PackedBatches, choose, plan_rows
+from labkit.data.text.tokens import Tokens
 
 KINDS = {"ids": np.int32, "types": np.int32, "segment": np.int32, "position": np.int32, "start": np.int32,
          "label": np.int32, "weight": np.float32, "index": np.int32}  # fmt: skip

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labkit.base.errors import DataError
-from labkit.data.pairs import PairBatches, TextPairs
-from labkit.data.tokens import Tokens
+from labkit.core.errors import DataError
+from labkit.data.batching.pairs import PairBatches, TextPairs
+from labkit.data.text.tokens import Tokens
 
 
 def tokens_of(sizes, first):

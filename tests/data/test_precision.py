@@ -10,12 +10,12 @@ import pytest
 from datasets import Array2D, Dataset, Features, List, Value
 
 import labkit as lk
-from labkit.base.errors import DataError
+from labkit.core.errors import DataError
 from labkit.data import precision
-from labkit.data.arrays import Arrays, Standard, stack
+from labkit.data.batching.arrays import Arrays, Standard, stack
+from labkit.data.io.audio import as_wave
 from labkit.data.report import Report
-from labkit.data.rows import Spec
-from labkit.data.sound import as_wave
+from labkit.data.schema import Spec
 from labkit.data.targets import targets_of
 
 LOST, ROUNDED = "values that are equal in float32", "whole number beyond 2^53 rounded"

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import labkit as lk
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.source import read_table
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.io.load import read_table
 
 RECORDS = [{"text": "good film", "label": "pos"}, {"text": "bad; film", "label": "neg"}]
 

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.base.errors import ConfigError, DataError, SampleError
+from labkit.core.errors import ConfigError, DataError, SampleError
+from labkit.data.io.load import open_rows
 from labkit.data.report import CAP, Note, Report, visible
-from labkit.data.rows import Spec
+from labkit.data.schema import Spec
 
 TABLE = [
     {"text": "a fine film", "label": "pos", "year": 1999},
@@ -461,7 +462,7 @@ class TestRows:
     def test_save_and_open(self, tmp_path: Path) -> None:
         rows = lk.load([*TABLE, {"text": "", "label": "pos"}], on_bad="skip")
         rows.save(tmp_path / "kept")
-        for again in (lk.Rows.open(tmp_path / "kept"), lk.load(tmp_path / "kept")):
+        for again in (open_rows(tmp_path / "kept"), lk.load(tmp_path / "kept")):
             assert (again.fingerprint, again.spec, again.report) == (rows.fingerprint, rows.spec, rows.report)
             assert again.source == rows.source
             assert again["train"].to_dict() == rows["train"].to_dict()
@@ -471,7 +472,7 @@ class TestRows:
         first, second = lk.load(TABLE), lk.load(TABLE[:2])
         first.save(tmp_path / "kept")
         second.save(tmp_path / "kept")
-        assert len(lk.Rows.open(tmp_path / "kept")) == 2
+        assert len(open_rows(tmp_path / "kept")) == 2
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "thesis.tex").write_text("x")
         with pytest.raises(DataError, match="something other than saved rows"):
@@ -488,7 +489,7 @@ class TestRows:
         else:
             data.write_bytes(data.read_bytes()[:-200])
         with pytest.raises(DataError, match="holds no whole saved rows"):
-            lk.Rows.open(tmp_path / "kept")
+            open_rows(tmp_path / "kept")
 
     def test_fingerprint_is_of_the_content(self) -> None:
         rows = lk.load(TABLE)

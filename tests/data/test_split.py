@@ -12,10 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.rows import Rows, Spec
-from labkit.data.split import Leakage, check_leakage, leakage, split
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.prepare.split import Leakage, check_leakage, leakage, split
+from labkit.data.rows import Rows
+from labkit.data.schema import Spec
 
 CLASSES = ("a", "b", "c", "d")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import labkit as lk
 from labkit.data.arrow import _grouped, batches, column
-from labkit.data.split import leakage
+from labkit.data.prepare.split import leakage
 
 
 def stored(pieces: list[int]) -> Dataset:

@@ -16,12 +16,14 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 import labkit as lk
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.arrays import stack
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.batching.arrays import stack
 from labkit.data.cells import Column, date_in, number_in
-from labkit.data.newrows import features_of
-from labkit.data.rows import Rows, Spec
+from labkit.data.io.load import open_rows
+from labkit.data.new_rows import features_of
+from labkit.data.rows import Rows
+from labkit.data.schema import Spec
 
 COUNT = 60
 NUMBERS = np.random.default_rng(0).normal(size=COUNT)
@@ -349,7 +351,7 @@ def test_columns_of_any_type_that_nobody_asked_for_are_kept(tmp_path, kind):
     rows = lk.load(source, text="text", label="label")
     found = rows["train"].with_format(None)["more"][0]
     assert found == first or (kind == "month interval" and "1" in found)
-    assert Rows.open(rows.save(tmp_path / "rows"))["train"]["more"][0] == rows["train"]["more"][0]
+    assert open_rows(rows.save(tmp_path / "rows"))["train"]["more"][0] == rows["train"]["more"][0]
     assert lk.load(source, text="text").spec.label is not None
     named = lk.load([{"text": "a", "more": value} for value in rows["train"].with_format(None)["more"][:]], label=False)
     assert len(named) == 4

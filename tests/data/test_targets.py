@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 import labkit as lk
-from labkit.base.errors import ConfigError, DataError
-from labkit.data.arrays import stack
-from labkit.data.newrows import features_of
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.batching.arrays import stack
+from labkit.data.new_rows import features_of
 from labkit.data.targets import targets_of
 
 

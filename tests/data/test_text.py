@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, trainers
 
-from labkit.base.errors import ConfigError, DataError
-from labkit.data import text as module
-from labkit.data.text import Tokenizer
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.text import tokenizer as module
+from labkit.data.text.tokenizer import Tokenizer
 
 CORPUS = [
     "The film was wonderful, and the actors were wonderful too.",
@@ -63,7 +63,7 @@ def test_chinese_characters_are_words_of_their_own(made):
 def test_the_same_texts_give_the_same_ids_in_another_process(kind):
     # many ties: with the trainer left to itself the ids, and the pieces, differ from process to process
     code = (
-        "import random; from labkit.data.text import Tokenizer; random.seed(1);"
+        "import random; from labkit.data.text.tokenizer import Tokenizer; random.seed(1);"
         "texts = [''.join(random.choices('abcdefghijklm éß中文字', k=9)) for _ in range(400)];"
         f"print(Tokenizer.train(texts, {kind!r}, vocab_size=330).fingerprint)"
     )
@@ -279,7 +279,7 @@ def test_what_is_wrong_with_the_arguments_is_said(made):
 
 @pytest.mark.samples
 def test_the_real_vocabulary_of_minilm(tmp_path):
-    from labkit.base.samples import folder
+    from labkit.hub.samples import folder
 
     real = Tokenizer.load(folder("minilm-l6"))
     assert (real.vocab_size, real.pad_id, real.unk_id, real.cls_id, real.sep_id) == (30522, 0, 100, 101, 102)

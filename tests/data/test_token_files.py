@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors as post
 
-from labkit.base.errors import DataError
-from labkit.data.text import Tokenizer
+from labkit.core.errors import DataError
+from labkit.data.text.tokenizer import Tokenizer
 
 from .vocabularies import CORPUS, MADE, TEXTS, byte_level, words
 
@@ -278,8 +278,8 @@ def test_masks_are_put_in_as_the_library_does() -> None:
 
 
 def test_every_reader_of_a_pair_has_the_form_of_the_file() -> None:
-    from labkit.data.spans import windows
-    from labkit.panels.tokens import read_as
+    from labkit.app.widgets.tokens import read_as
+    from labkit.data.batching.qa_windows import windows
 
     a, b = "the film was wonderful", "the plot was dull and thin"
     for name in ("learnt WordPiece", "RoBERTa", "XLM-RoBERTa"):

@@ -10,11 +10,12 @@ import datasets
 import numpy as np
 import pytest
 
-from labkit.base.cache import cache_dir
-from labkit.base.errors import DataError
-from labkit.data import tokens as module
-from labkit.data.text import Tokenizer
-from labkit.data.tokens import DTYPES, encode
+from labkit.core.cache import cache_dir
+from labkit.core.errors import DataError
+from labkit.data.text import encode as module
+from labkit.data.text.encode import encode
+from labkit.data.text.tokenizer import Tokenizer
+from labkit.data.text.tokens import DTYPES
 
 TEXTS = ["a good film", "", "电影 好", "a dull film " * 9, "naïve ☃ 10"] * 4
 

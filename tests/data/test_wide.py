@@ -11,7 +11,9 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 import labkit as lk
-from labkit.data import cells, csvfile, disk, tabular
+from labkit.data import cells, memmap
+from labkit.data import features as tabular
+from labkit.data.io import csv
 
 CELLS = {
     "whole": ["1", "-20", "+3", "4", "5"],
@@ -86,25 +88,25 @@ def test_more_columns_than_ever_read_before(tmp_path, monkeypatch):
                                                      for r in range(5))])  # fmt: skip
     (tmp_path / "wide.csv").write_text(text)
     steps = []
-    made = disk.Dataset
-    monkeypatch.setattr(disk, "Dataset", lambda *args, **more: steps.append(0) or made(*args, **more))
+    made = memmap.Dataset
+    monkeypatch.setattr(memmap, "Dataset", lambda *args, **more: steps.append(0) or made(*args, **more))
     rows = lk.load(tmp_path / "wide.csv", label="label", features=True)
     assert len(steps) == 2  # what ``datasets`` copies with each step does not grow with the columns that are read
     assert np.allclose(
         [rows["train"][name] for name in names[::500]], [[i * r % 97 for r in range(5)] for i in range(0, width, 500)]
     )
-    assert csvfile.COLUMNS == 200_000
+    assert csv.COLUMNS == 200_000
     with pytest.raises(lk.LabkitError, match="200,001 columns; at most 200,000 are read"):
         lk.load({f"c{i}": [1, 2] for i in range(200_001)})
 
 
 def test_assembled_is_what_single_steps_give():
     data = Dataset.from_dict({"a": [1, 2, 3], "b": ["x", "y", "z"]}).select([2, 0])
-    made = disk.assembled(
+    made = memmap.assembled(
         data, {"n": np.array([5, 6], np.int32), "c": "b", "t": pa.chunked_array([["p"], ["q"]]), "a": "a"}
     )
     assert made.to_dict() == {"n": [5, 6], "c": ["z", "x"], "t": ["p", "q"], "a": [3, 1]}
     assert made.features == Features(n=Value("int32"), c=Value("string"), t=Value("string"), a=Value("int64"))
-    other = disk.assembled(data, {"n": np.array([5, 7], np.int32), "c": "b", "t": pa.array(["p", "q"]), "a": "a"})
+    other = memmap.assembled(data, {"n": np.array([5, 7], np.int32), "c": "b", "t": pa.array(["p", "q"]), "a": "a"})
     assert made._fingerprint != other._fingerprint
     assert pc.all(pc.equal(made.data.table.column("n"), pa.array([5, 6], pa.int32()))).as_py()

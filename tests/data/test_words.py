@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Rust
 from tokenizers import models, normalizers, pre_tokenizers
 
-import labkit.data.text as module
-from labkit.base.errors import DataError
-from labkit.data import words as words_module
-from labkit.data.text import Tokenizer
-from labkit.data.words import Words, fits
+import labkit.data.text.tokenizer as module
+from labkit.core.errors import DataError
+from labkit.data.text import wordpiece as words_module
+from labkit.data.text.tokenizer import Tokenizer
+from labkit.data.text.wordpiece import Words, fits
 
 TEXTS = [
     "The film was good, really good; the acting wasn't.",

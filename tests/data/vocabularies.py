@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import processors as post
 
-from labkit.data.text import Tokenizer
+from labkit.data.text.tokenizer import Tokenizer
 
 CORPUS = [
     "The film was wonderful, and the actors were wonderful too.",

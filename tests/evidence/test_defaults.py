@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.judge.ngram import beside
+from labkit.evaluate.ngram import beside
 from labkit.tasks.qa import overlap
 
 SEEDS, EPOCHS = (0, 1, 2), 5

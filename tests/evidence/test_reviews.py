@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import labkit as lk
-from labkit.judge.intervals import difference
+from labkit.evaluate.intervals import difference
 
 SEEDS = (0, 1, 2)
 

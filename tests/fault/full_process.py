@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from labkit.cli import app
-from labkit.train import teller
-from labkit.train.feed import Feed
+from labkit.cli.main import app
+from labkit.train import logger
+from labkit.train.prefetch import Feed
 
 #: Seconds for which a run that is at its end waits for room: less than the usual ones.
 WAIT = 10
@@ -45,7 +45,7 @@ def prepare(ballast: Path, step: int, left: int, seconds: float) -> None:
 
     done: list[bool] = []
     Feed.take = filling  # type: ignore[method-assign]
-    teller.LAST_WORD = WAIT
+    logger.LAST_WORD = WAIT
 
 
 if __name__ == "__main__":

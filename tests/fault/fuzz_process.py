@@ -30,11 +30,11 @@ import psutil
 from flax import nnx
 
 import labkit as lk
-from labkit.base.config import dumps, loads
-from labkit.base.errors import LabkitError
-from labkit.data.sound import read_wav
+from labkit.core.config import dumps, loads
+from labkit.core.errors import LabkitError
+from labkit.data.io.audio import read_wav
+from labkit.inference.server import Endpoint
 from labkit.models.weights import Tensors
-from labkit.ship.server import Endpoint
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Data, Experiment
 from labkit.train.run import code_of, data_code
@@ -220,7 +220,7 @@ STATUSES = {200, 400, 401, 404, 405, 408, 411, 413, 414, 415, 421, 422, 431, 501
 
 @cache
 def endpoint() -> Endpoint:
-    logging.getLogger("labkit.ship").addHandler(_Failing())
+    logging.getLogger("labkit.inference").addHandler(_Failing())
     return Endpoint(lk.Predictor(FOLDER / "model"), rate=1e6, patience=2.0)
 
 

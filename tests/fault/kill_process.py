@@ -15,8 +15,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import labkit.data.tabular
-import labkit.models.bert
+import labkit.data.features
+import labkit.models.bert.model
 import labkit.models.mlp  # noqa: F401 (here, so that no process imports them again)
 from labkit.train.loop import work
 from labkit.train.run import process_of

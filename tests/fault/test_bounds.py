@@ -13,12 +13,12 @@ import pytest
 from safetensors.numpy import save_file
 
 import labkit as lk
-from labkit.base.errors import DataError, LabkitError, WeightsError
-from labkit.data.sound import read_wav
-from labkit.data.text import Tokenizer
-from labkit.models import sentence
+from labkit.app.steps.data import LONGEST, _file_name
+from labkit.core.errors import DataError, LabkitError, WeightsError
+from labkit.data.io.audio import read_wav
+from labkit.data.text.tokenizer import Tokenizer
+from labkit.models.bert import sentence
 from labkit.models.weights import Tensors
-from labkit.panels.data import LONGEST, _file_name
 
 # --- config.json ----------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labkit.base import manifest
-from labkit.base.errors import RunError
+from labkit.core import manifest
+from labkit.core.errors import RunError
 from labkit.train.checkpoint import Checkpoints, writer_lock
 
 
@@ -164,7 +164,7 @@ import resource, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from conftest import plain, state_of
-from labkit.base.errors import RunError
+from labkit.core.errors import RunError
 from labkit.train.checkpoint import Checkpoints
 checkpoints = Checkpoints(Path(sys.argv[1]))
 checkpoints.save(state_of(1), 1, None)

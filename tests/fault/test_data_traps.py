@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.data.arrays import ArrayBatches, Arrays
+from labkit.data.batching.arrays import ArrayBatches, Arrays
 from labkit.tasks import metrics
 
 

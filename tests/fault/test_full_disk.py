@@ -19,15 +19,15 @@ import pytest
 from safetensors import SafetensorError
 
 import labkit as lk
-from labkit.base.errors import FolderError, RunError
-from labkit.base.pages import with_huge_pages
-from labkit.lab import Run as LabRun
-from labkit.lab import _interrupt_stops
-from labkit.train import rebuild, teller
-from labkit.train.hooks import silence_orbax
+from labkit.api import Run as LabRun
+from labkit.api import _interrupt_stops
+from labkit.core.errors import FolderError, RunError
+from labkit.core.huge_pages import with_huge_pages
+from labkit.train import logger, store_repair
+from labkit.train.logger import no_room, told, with_room
+from labkit.train.orbax_errors import silence_orbax
 from labkit.train.run import Run
 from labkit.train.store import Store, StoreError
-from labkit.train.teller import no_room, told, with_room
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -68,7 +68,7 @@ def test_whatever_library_says_it_a_full_disk_is_known_and_the_cure_is_named(err
 
 
 def test_a_write_that_finds_no_room_is_tried_again_for_a_bounded_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(teller, "LAST_WORD", 2.0)
+    monkeypatch.setattr(logger, "LAST_WORD", 2.0)
     store, tries = Store(tmp_path), []
 
     def full(until: int):
@@ -90,7 +90,7 @@ def test_a_write_that_finds_no_room_is_tried_again_for_a_bounded_time(tmp_path, 
 def test_an_interrupt_stops_a_run_that_cannot_be_told_through_the_store(tmp_path, monkeypatch):
     store = Store(tmp_path)
     run = LabRun(store, store.create("a", "first", status="running", pid=os.getpid()).id)
-    voice = teller.Teller(store, "a")
+    voice = logger.Teller(store, "a")
     with monkeypatch.context() as patch, _interrupt_stops(run):
         patch.setattr(Store, "_write", lambda self: (_ for _ in ()).throw(StoreError("disk is full")))
         os.kill(os.getpid(), signal.SIGINT)
@@ -103,7 +103,7 @@ def test_an_interrupt_stops_a_run_that_cannot_be_told_through_the_store(tmp_path
 def full(monkeypatch):
     """Makes every write to a run store fail from a step on, as long as the list that it gives is empty."""
     room: list[int] = []
-    write, put = Store.write, rebuild.put_run
+    write, put = Store.write, store_repair.put_run
 
     def limited(self, run_id, records, **values):
         if values.get("step", 0) >= 13:
@@ -117,8 +117,8 @@ def full(monkeypatch):
 
     limited.reached = False
     monkeypatch.setattr(Store, "write", limited)
-    monkeypatch.setattr(rebuild, "put_run", refused)
-    monkeypatch.setattr(teller, "LAST_WORD", 1.0)
+    monkeypatch.setattr(store_repair, "put_run", refused)
+    monkeypatch.setattr(logger, "LAST_WORD", 1.0)
     return room
 
 
@@ -148,7 +148,7 @@ def test_a_run_that_can_never_write_how_it_ended_leaves_nobody_waiting(
 def test_a_run_goes_on_when_there_is_room_again_at_its_end(
     full, reviews, tiny, settings, tmp_path, finished, tools, monkeypatch
 ):
-    monkeypatch.setattr(teller, "LAST_WORD", 120.0)
+    monkeypatch.setattr(logger, "LAST_WORD", 120.0)
     run = lk.fit(reviews, tiny, folder=tmp_path, background=True, **settings)
     tools.wait_for(lambda: "Waiting for room" in run.store.trouble or run.info.over)
     assert not run.info.over, run.info.error
@@ -181,8 +181,8 @@ def test_only_the_tracebacks_of_orbax_are_left_out(monkeypatch, late):
 TRAIN = """
 import os, resource, shutil, sys, threading, time
 from pathlib import Path
-import labkit.train.teller as teller
-from labkit.lab import Store
+import labkit.train.logger as teller
+from labkit.api import Store
 from labkit.train.loop import _Loop
 teller.LAST_WORD = 3.0
 folder, run, how = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -208,7 +208,7 @@ def fill(self, portion):
     return call(self, portion)
 _Loop._call = fill
 sys.argv = ["labkit", "train", "--resume", run, "--folder", str(folder)]
-from labkit.cli import main
+from labkit.cli.main import main
 main()
 """
 

@@ -21,11 +21,11 @@ import pytest
 from safetensors.numpy import save_file
 
 import labkit as lk
-from labkit.base import web
-from labkit.base.cache import cache_dir
-from labkit.base.errors import ConfigError, DataError, LabkitError, SampleError, WeightsError
-from labkit.base.fetch import Member, extract
-from labkit.base.guard import UNSAFE, check_safetensors, kind_of, public_address
+from labkit.core.cache import cache_dir
+from labkit.core.errors import ConfigError, DataError, LabkitError, SampleError, WeightsError
+from labkit.core.safety import UNSAFE, check_safetensors, kind_of, public_address
+from labkit.hub import web
+from labkit.hub.download import Member, extract
 from labkit.models.weights import Tensors
 from labkit.train.run import Run
 from labkit.train.store import Store

@@ -48,7 +48,7 @@ time.sleep(30)
 
 def copy_of(finished, store, reviews, **changes):
     """A run of the same experiment, not begun."""
-    from labkit.lab import Run
+    from labkit.api import Run
 
     experiment = finished.experiment.replace(train=finished.experiment.train.replace(**changes))
     return Run.create(store, experiment, reviews)

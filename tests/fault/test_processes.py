@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 import labkit as lk
-from labkit.base.config import dumps
-from labkit.base.errors import ConfigError, RunError
-from labkit.cli import app
-from labkit.train import scripts
-from labkit.train.peers import CLUSTER, COORDINATOR, COUNT, INDEX, Peers, _asked, join
+from labkit.cli.main import app
+from labkit.core.config import dumps
+from labkit.core.errors import ConfigError, RunError
+from labkit.train import cluster_scripts
+from labkit.train.process_group import CLUSTER, COORDINATOR, COUNT, INDEX, Peers, _asked, join
 from labkit.train.store import RunInfo, Store
 
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
@@ -72,7 +72,7 @@ def begun(run) -> str:
 def test_dp_equal_and_a_dead_rank_is_overcome(experiment, reference, tmp_path, tools):
     """Two processes with a device each, one of them killed after the first checkpoint: the numbers of one process with
     two devices, to the last bit."""
-    from labkit.lab import create
+    from labkit.api import create
 
     run = create(experiment, folder=tmp_path)
     run.start(processes=2)
@@ -97,7 +97,7 @@ def test_dp_equal_and_a_dead_rank_is_overcome(experiment, reference, tmp_path, t
 
 @pytest.mark.soak
 def test_elastic_two_processes_then_one_then_two(experiment, reference, tmp_path, tools):
-    from labkit.lab import create
+    from labkit.api import create
 
     run = create(experiment, folder=tmp_path)
     run.start(processes=2)
@@ -169,11 +169,11 @@ def entered(tmp_path):
 
 def test_the_file_for_sbatch(entered, tmp_path):
     store, info = entered
-    text = scripts.slurm(store, info, nodes=2, tasks=4, time="1-00:00:00", gpus=4)
+    text = cluster_scripts.slurm(store, info, nodes=2, tasks=4, time="1-00:00:00", gpus=4)
     assert text.replace(sys.executable, "PYTHON").replace(str(tmp_path), "LAB") == SBATCH
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
     with pytest.raises(ConfigError, match=r"time = '4h; rm' is none of SLURM's forms"):
-        scripts.slurm(store, info, 2, time="4h; rm")
+        cluster_scripts.slurm(store, info, 2, time="4h; rm")
 
 
 SBATCH = """\
@@ -198,13 +198,13 @@ exit "$code"
 
 
 def test_the_script_for_mpirun(entered, tmp_path):
-    text = scripts.mpi(*entered, processes=3)
+    text = cluster_scripts.mpi(*entered, processes=3)
     run = f"exec mpirun -n 3 {sys.executable} -m labkit.train.worker {tmp_path} 20260101-000000-abc123"
     assert text == f"#!/bin/bash\nexport {CLUSTER}=mpi4py\n{run}\n"
 
 
 def test_the_jobset_for_kubernetes(entered):
-    text = scripts.jobset(entered[1], 3, "registry.example/labkit:1", "lab-claim")
+    text = cluster_scripts.jobset(entered[1], 3, "registry.example/labkit:1", "lab-claim")
     found = yaml.safe_load(text)
     assert (found["apiVersion"], found["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
     name = found["metadata"]["name"]
@@ -216,7 +216,7 @@ def test_the_jobset_for_kubernetes(entered):
     told = {item["name"]: item.get("value") for item in pod["env"]}
     assert told == {COORDINATOR: f"{name}-worker-0-0.{name}:8476", COUNT: "3", INDEX: None}
     with pytest.raises(ConfigError, match="is no name of Kubernetes"):
-        scripts.jobset(entered[1], 3, "x: [y]", "claim")
+        cluster_scripts.jobset(entered[1], 3, "x: [y]", "claim")
 
 
 def test_the_commands_write_these_files(experiment, tmp_path):

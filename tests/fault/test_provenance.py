@@ -14,8 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 import labkit as lk
-from labkit.base import manifest
-from labkit.base.errors import RunError
+from labkit.core import manifest
+from labkit.core.errors import RunError
+from labkit.data.io.load import open_rows
 from labkit.train.checkpoint import Checkpoints
 from labkit.train.experiment import Experiment
 from labkit.train.provenance import NAME, Provenance, conditions, differences
@@ -201,7 +202,7 @@ def test_manifests_that_say_too_little_or_nonsense_are_refused_by_name(run, chan
 
 @pytest.mark.parametrize("files", [{"../x": {"sha256": "", "size": 0}}, {"x": 1}, [], {"/etc/passwd": None}, None])
 def test_a_manifest_that_reaches_out_of_its_folder_is_damaged(tmp_path, files):
-    from labkit.base.cache import fingerprint
+    from labkit.core.cache import fingerprint
 
     content = {"files": files}
     (tmp_path / manifest.NAME).write_text(json.dumps({**content, "seal": fingerprint(content)}))
@@ -315,7 +316,7 @@ def test_strangers_among_the_checkpoints_of_a_run_change_nothing(killed, finishe
 
 
 def test_other_rows_in_the_folder_of_a_run_are_an_error_that_says_so(killed, tools):
-    rows = lk.Rows.open(killed.info.folder / "data")
+    rows = open_rows(killed.info.folder / "data")
     train = rows["train"]
     changed = rows.with_splits({**rows.splits, "train": train.select([*range(1, len(train)), 0])})
     changed.save(killed.info.folder / "data")
@@ -352,21 +353,21 @@ def test_another_number_of_threads_is_named_in_the_run_its_panel_and_the_console
     cores = len(os.sched_getaffinity(0))
     assert f"CPU threads {cores} → 7; xla_cpu_multi_thread_eigen unset → false" in said
     assert said in done.stderr
-    from labkit.panels.static import warning_box
+    from labkit.viz.run_html import warning_box
 
     assert f"CPU threads {cores} → 7" in warning_box(killed.info)
     assert "并非逐位一致" in warning_box(killed.info, "zh")
 
 
 def test_the_model_of_another_run_is_refused_by_every_reader(finished, reviews, tmp_path):
-    from labkit.ship import judging
+    from labkit.evaluate import run_report
 
     run, folder = copy_of(finished, Store(tmp_path / "lab"), reviews), finished.info.folder / "model"
     shutil.copytree(folder, place := run.info.folder / "model")
     said = rf"the folder of run '.*' holds the model of run '{finished.id}'\. Put its own model back"
     for read in (
-        lambda: run.predictor, lambda: run.export(tmp_path / "out"), lambda: judging.tool_of(run),
-        lambda: judging.folder_of(run),
+        lambda: run.predictor, lambda: run.export(tmp_path / "out"), lambda: run_report.tool_of(run),
+        lambda: run_report.folder_of(run),
     ):  # fmt: skip
         with pytest.raises(lk.LabkitError, match=said):
             read()

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.data.batch import Batches
-from labkit.train.health import Health, NotFinite, blamed, listed
+from labkit.data.batching.buckets import Batches
+from labkit.train.step_health import Health, NotFinite, blamed, listed
 from labkit.train.store import Store
 from labkit.train.supervisor import Supervisor
 
 
 def again(finished, store, reviews, **changes):
     """A run of the experiment of ``finished``, with some settings changed; not begun."""
-    from labkit.lab import Run
+    from labkit.api import Run
 
     experiment = finished.experiment.replace(train=finished.experiment.train.replace(**changes))
     return Run.create(store, experiment, reviews)

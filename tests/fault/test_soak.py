@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.base.config import dumps
+from labkit.core.config import dumps
 from labkit.train.run import Run
 from labkit.train.store import Store
 

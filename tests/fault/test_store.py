@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 import labkit as lk
-from labkit.base.errors import RunError
-from labkit.panels.runs import choices
-from labkit.panels.state import State
-from labkit.train import journal
+from labkit.app.runs import choices
+from labkit.app.state import State
+from labkit.core.errors import RunError
+from labkit.train import run_record
 from labkit.train.store import Record, RunInfo, Store
 
 EXPERIMENT = '[model]\nname = "bert"\n[train]\nepochs = 2\n'
@@ -309,7 +309,7 @@ def test_a_flush_of_the_loop_copies_nothing_and_a_change_that_lasts_copies_all(t
     store.write("a", [(1, "train", "loss", float("nan"))], step=1, epoch=1, summary={"steps_per_second": 3.0})
     assert (tmp_path / "a" / "run.json").read_bytes() == before and not (tmp_path / "a" / "records.jsonl").exists()
     store.update("a", status="running")
-    kept = journal.read(tmp_path / "a")
+    kept = run_record.read(tmp_path / "a")
     assert kept.row[3]["status"] == "running" and kept.row[3]["step"] == 1 and len(kept.records) == 1
 
 
@@ -332,10 +332,10 @@ def test_a_copy_that_cannot_be_written_is_made_up_for(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "append", full)
+        patch.setattr(run_record, "append", full)
         store.write("a", [(1, "train", "loss", 0.5)], status="running")
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "write", full)
+        patch.setattr(run_record, "write", full)
         store.write("a", [(2, "train", "loss", 0.25)], status="evaluating")
     with open(tmp_path / "a" / "records.jsonl", "ab") as file:
         file.write(b'deadbeef [[7, 7, "tra')  # cut by a full disk

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.base.errors import DataError
-from labkit.data.text import Tokenizer
+from labkit.core.errors import DataError
+from labkit.data.text.tokenizer import Tokenizer
 
 LONE = re.compile("[\ud800-\udfff]")
 ANY = st.text(st.characters(codec=None, categories=None), max_size=60)  # lone surrogates too

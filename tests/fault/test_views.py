@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.base.shown import escape, one_line, visible
-from labkit.judge.calibration import calibrate
-from labkit.judge.compare import compare
-from labkit.judge.report import Report
-from labkit.panels import pieces, static
-from labkit.train.assess import Scores
+from labkit.core.text import escape, one_line, visible
+from labkit.evaluate.calibration import calibrate
+from labkit.evaluate.compare import compare
+from labkit.evaluate.report import Report
+from labkit.evaluate.scores import Scores
 from labkit.train.store import RunInfo, Store
+from labkit.viz import html as pieces
+from labkit.viz import run_html
 
-from ..panels.hostile import HOSTILE, executable
+from ..app.hostile import HOSTILE, executable
 
 PACKAGE = Path(lk.__file__).parent
 
@@ -38,7 +39,7 @@ def views(text: str, tmp_path: Path) -> dict[str, str]:
         summary={"quarantined": [text], "unsaved": text},
     )  # fmt: skip
     series = {"train/loss": ([1, 2], [0.5, 0.25]), "validation/loss": ([1], [0.5])}
-    problem = static.problem_of(info)
+    problem = run_html.problem_of(info)
     return {
         "rows": _html(rows),
         "report of rows": rows.report.to_pandas().to_html(),
@@ -47,10 +48,10 @@ def views(text: str, tmp_path: Path) -> dict[str, str]:
         "calibration": calibrate(report, report)._repr_html_(),
         "scores": Scores(text, {text: 0.5})._repr_html_(),
         "runs": lk.runs(tmp_path)._repr_html_(),
-        "result": static.result(info, series, static.code_section(text, text)),
-        "headline": static.headline(info),
-        "error": static.error_box(problem, text),
-        "download": static.download(text, text, text),
+        "result": run_html.result(info, series, run_html.code_section(text, text)),
+        "headline": run_html.headline(info),
+        "error": run_html.error_box(problem, text),
+        "download": run_html.download(text, text, text),
         "table": pieces.table([text], [[text]], caption=text),
         "others": pieces.joined(
             pieces.cards([(text, text)]), pieces.chip(text), pieces.note(text), pieces.heading(text),
@@ -65,7 +66,7 @@ def _html(shown) -> str:
 
 
 def _explanation(text: str) -> str:
-    from labkit.judge.explanation import Explanation
+    from labkit.explain.explanation import Explanation
 
     word = SimpleNamespace(text=text, part=0, start=0, end=len(text))
     shown = SimpleNamespace(words=[word], values=np.array([1.0]))

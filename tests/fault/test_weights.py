@@ -12,7 +12,7 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 import labkit as lk
-from labkit.base.errors import LabkitError, WeightsError
+from labkit.core.errors import LabkitError, WeightsError
 
 SMALL = {"bert": {"width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 64, "vocab_size": 50}}
 SMALL["gpt"] = {"width": 16, "depth": 2, "heads": 2, "vocab_size": 50, "max_length": 64}
@@ -82,7 +82,7 @@ def test_honest_weights_load(folders):
 
 def test_targets_without_weight_weigh_nothing():
     """The sum over no token is 0, of weight 0, and so is its gradient: no 0/0 anywhere."""
-    from labkit.tasks.sums import token_sums
+    from labkit.tasks.token_metrics import token_sums
 
     hidden, table = jnp.ones((5, 3)), jnp.ones((7, 3))
 

@@ -15,7 +15,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 import labkit as lk
-from labkit.base import errors
+from labkit.core import errors
 from labkit.i18n.catalogue import LOCALE
 from labkit.train.store import StoreError
 

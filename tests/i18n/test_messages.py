@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labkit.base.errors import DataError, RunError, headed, nearest, os_reason
-from labkit.base.shown import visible
+from labkit.core.errors import DataError, RunError, headed, nearest, os_reason
+from labkit.core.text import visible
 from labkit.data.report import Report
 from labkit.i18n import Message, _, joined, ngettext, pgettext, plain, revive, translate
 from labkit.i18n.labels import setting, split_name
@@ -155,6 +155,6 @@ def test_the_system_gives_its_reason_in_chinese():
 
 
 def test_no_catalogue_is_read_before_it_is_asked_for():
-    code = "import labkit.panels.words, labkit.i18n.catalogue as c; print(c.catalogue.cache_info().currsize)"
+    code = "import labkit.viz.words, labkit.i18n.catalogue as c; print(c.catalogue.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0"]

@@ -16,11 +16,12 @@ from flax import nnx
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from labkit.base import samples
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError
-from labkit.models import models, parts
-from labkit.models.bert import PRESETS, Bert, BertConfig, Encoded
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError
+from labkit.hub import samples
+from labkit.models import layers as parts
+from labkit.models import models
+from labkit.models.bert.model import PRESETS, Bert, BertConfig, Encoded
 from labkit.models.weights import LoadReport
 
 SMALL = BertConfig(vocab_size=50, width=32, depth=3, heads=4, mlp_width=48, max_length=24)

@@ -14,11 +14,12 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from labkit.base import samples
-from labkit.base.errors import ConfigError, WeightsError
-from labkit.models import bert_heads, weights
-from labkit.models.bert import BertConfig
-from labkit.models.bert_heads import PretrainingHeads
+from labkit.core.errors import ConfigError, WeightsError
+from labkit.hub import samples
+from labkit.models import weights
+from labkit.models.bert import heads as bert_heads
+from labkit.models.bert.heads import PretrainingHeads
+from labkit.models.bert.model import BertConfig
 
 SMALL = BertConfig(vocab_size=40, width=16, depth=2, heads=2, mlp_width=24, max_length=10)
 #: Layout → names of dense, norm and the bias of the masked-word head.

@@ -16,11 +16,11 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, WeightsError
-from labkit.models import bert_layouts
-from labkit.models.bert import Bert, BertConfig, Encoded
-from labkit.models.parts import Segments
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError, WeightsError
+from labkit.models.bert import layouts
+from labkit.models.bert.model import Bert, BertConfig, Encoded
+from labkit.models.layers import Segments
 from labkit.models.weights import Specials
 
 WIDTH, INNER, HEADS, DEPTH, WORDS, LENGTH, CLASSES = 16, 20, 4, 2, 30, 12, 3
@@ -283,8 +283,8 @@ def test_a_head_on_the_pooler_is_the_classifier_of_the_layout(
     assert not report.missing and set(report.ignored) == {f"{names}.weight", f"{names}.bias"}
 
 
-@pytest.mark.parametrize("kind", bert_layouts.LAYOUTS)
-@pytest.mark.parametrize("pooling", bert_layouts.POOLINGS[1:])
+@pytest.mark.parametrize("kind", layouts.LAYOUTS)
+@pytest.mark.parametrize("pooling", layouts.POOLINGS[1:])
 def test_a_head_on_another_pooling_is_a_sentence_folder(kind: str, pooling: str, tmp_path: Path) -> None:
     """No config.json at the root: there is no class of transformers that would compute this."""
     config = BertConfig(preset="tiny", vocab_size=5, width=4, heads=1, max_length=3, layout=kind, pooling=pooling)
@@ -292,7 +292,7 @@ def test_a_head_on_another_pooling_is_a_sentence_folder(kind: str, pooling: str,
     config.save_classifier(model, tmp_path, kernel, bias, max_length=3)
     assert not (tmp_path / "config.json").exists() and not (tmp_path / "model.safetensors").exists()
     said = json.loads((tmp_path / "0_Transformer" / "config.json").read_text())
-    assert said["architectures"] == [f"{bert_layouts.LAYOUTS[kind].classes}Model"]
+    assert said["architectures"] == [f"{layouts.LAYOUTS[kind].classes}Model"]
     assert not any("pooler" in name for name in load_file(tmp_path / "0_Transformer" / "model.safetensors"))
     again = BertConfig(weights=str(tmp_path), pooling=pooling)
     assert again.layout == kind and BertConfig(weights=str(tmp_path)).settled(vectors=True).pooling == pooling
@@ -465,9 +465,9 @@ def test_a_head_that_is_not_there_or_does_not_fit() -> None:
     with pytest.raises(
         WeightsError, match=r"no classifier.out_proj.weight and no classifier.out_proj.bias: .*'roberta'"
     ):
-        bert_layouts.head_of(config, {"classifier.weight": np.zeros((2, 128))})
+        layouts.head_of(config, {"classifier.weight": np.zeros((2, 128))})
     with pytest.raises(WeightsError, match=r"classifier.weight \[2, 64\] .* no classifier of vectors of width 128"):
-        bert_layouts.head_of(
+        layouts.head_of(
             config.replace(layout="bert"), {"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)}
         )
 

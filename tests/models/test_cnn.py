@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError
 from labkit.models import models, norms
-from labkit.models.cnn import PRESETS, CnnConfig
+from labkit.models.vision.cnn import PRESETS, CnnConfig
 
 
 def filled(config):

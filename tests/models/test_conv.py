@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from labkit.base.errors import ConfigError
+from labkit.core.errors import ConfigError
 from labkit.models import conv, norms
 
 

@@ -15,12 +15,12 @@ from flax import nnx
 from safetensors.numpy import load_file
 
 import labkit as lk
-from labkit.base.errors import ConfigError, WeightsError
-from labkit.data.text import Tokenizer
-from labkit.models import gpt_layout as layout
+from labkit.core.errors import ConfigError, WeightsError
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.models import weights
-from labkit.models.gpt import Gpt, GptConfig
-from labkit.models.parts import Segments
+from labkit.models.gpt import layout
+from labkit.models.gpt.model import Gpt, GptConfig
+from labkit.models.layers import Segments
 
 SIZES = {"depth": 2, "width": 16, "heads": 4, "max_length": 12, "vocab_size": 20, "dropout": 0.0}
 CONFIGS = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from labkit.base.errors import ConfigError
-from labkit.models import lora, parts
-from labkit.models.bert import BertConfig
+from labkit.core.errors import ConfigError
+from labkit.models import layers, lora
+from labkit.models.bert.model import BertConfig
 from labkit.train.step import flatten
 
 CONFIG = BertConfig(preset="tiny", width=8, depth=2, heads=2, mlp_width=12, max_length=6, vocab_size=20)
@@ -65,7 +65,7 @@ def test_merged_is_added(dtype):
 
 
 def test_the_gradient_reaches_the_additions_without_the_kernels():
-    layer = parts.dense(4, 3, "float32", nnx.Rngs(0))
+    layer = layers.dense(4, 3, "float32", nnx.Rngs(0))
     holder = nnx.Module()
     holder.layer = layer
     lora.add(holder, 2, 2.0, ("layer",), nnx.Rngs(1))

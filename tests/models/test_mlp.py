@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError
 from labkit.models import models
 from labkit.models.mlp import PRESETS, MlpConfig
 

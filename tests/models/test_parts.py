@@ -10,7 +10,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.models import parts
+from labkit.models import layers as parts
 
 
 @settings(max_examples=10, deadline=None)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError
-from labkit.models.parts import Segments
-from labkit.models.textcnn import PRESETS, TextCnnConfig
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError
+from labkit.models.layers import Segments
+from labkit.models.text_cnn import PRESETS, TextCnnConfig
 from labkit.tasks.classify import Classifier
 
 SMALL = {"vocab_size": 40, "embedding": 3, "filters": 4, "dtype": "float32"}

@@ -15,9 +15,9 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from labkit.base.errors import ConfigError
-from labkit.models import transformer_layers as layers
-from labkit.models.transformer import Cache, Decoded, Transformer, TransformerConfig
+from labkit.core.errors import ConfigError
+from labkit.models.seq2seq import layers
+from labkit.models.seq2seq.model import Cache, Decoded, Transformer, TransformerConfig
 
 # More layers in one stack than in the other, so that mixing them up is seen.
 SMALL = TransformerConfig(

@@ -13,11 +13,11 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, WeightsError
-from labkit.models import transformer_layers as layers
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError, WeightsError
 from labkit.models import weights
-from labkit.models.transformer import PRESETS, Transformer, TransformerConfig
+from labkit.models.seq2seq import layers
+from labkit.models.seq2seq.model import PRESETS, Transformer, TransformerConfig
 
 # More layers in one stack than in the other, so that mixing them up is seen.
 SMALL = TransformerConfig(

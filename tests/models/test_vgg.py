@@ -11,10 +11,10 @@ import pytest
 from flax import nnx
 from scipy.signal import correlate
 
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, WeightsError
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError, WeightsError
 from labkit.models import models, weights
-from labkit.models.vgg import PRESETS, VggConfig
+from labkit.models.vision.vgg import PRESETS, VggConfig
 
 TINY = {"preset": "vgg-13", "base_width": 3, "input_shape": (32, 64, 2)}
 

@@ -20,11 +20,11 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from labkit.base import samples
-from labkit.base.errors import WeightsError
+from labkit.core.errors import WeightsError
+from labkit.hub import samples
 from labkit.models import weights
-from labkit.models.bert import Bert, BertConfig
-from labkit.models.bert_layouts import LAYOUTS
+from labkit.models.bert.layouts import LAYOUTS
+from labkit.models.bert.model import Bert, BertConfig
 
 CONFIG = BertConfig(vocab_size=20, width=8, depth=12, heads=2, mlp_width=12, max_length=6, pooling="cls")
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ..ship.exports.cases import CASES, export, ours
-from ..ship.test_exports import assert_alike
+from ..inference.exports.cases import CASES, export, ours
+from ..inference.test_exports import assert_alike
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]
 def test_an_export_answers_there_as_here(name: str, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     pytest.importorskip("sentence_transformers")
-    from ..ship.exports.theirs import answers
+    from ..inference.exports.theirs import answers
 
     run, folder = export(CASES[name], tmp_path)
     assert_alike(ours(CASES[name], run), answers(CASES[name], folder))

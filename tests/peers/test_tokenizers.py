@@ -11,12 +11,12 @@ import pytest
 from flax import nnx
 
 import labkit as lk
-from labkit.data.text import Tokenizer
-from labkit.models.gpt import GptConfig
-from labkit.models.transformer import TransformerConfig
+from labkit.data.text.tokenizer import Tokenizer
+from labkit.models.gpt.model import GptConfig
+from labkit.models.seq2seq.model import TransformerConfig
 
 from ..data.vocabularies import CORPUS, MADE, TEXTS, byte_level
-from ..ship.test_ends import loud
+from ..inference.test_ends import loud
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]  # warnings of torch are its own business
 
@@ -138,7 +138,7 @@ def test_texts_end_where_theirs_end(ends: Any, theirs: Any, tmp_path: Path) -> N
 ))  # fmt: skip
 @pytest.mark.parametrize("form", ("marian", "pegasus"))
 def test_target_texts_there(form: str, said: dict[str, Any], theirs: Any, tmp_path: Path) -> None:
-    from labkit.ship.translator import Translator
+    from labkit.inference.translation import Translator
 
     tokenizer = MADE["Marian"]()
     sizes = {"width": 32, "encoder_depth": 1, "decoder_depth": 1, "heads": 2, "mlp_width": 64, "max_length": 32}

@@ -16,11 +16,12 @@ import pytest
 from flax import nnx
 
 import labkit as lk
-from labkit.models import bert_heads, weights
-from labkit.models.bert import BertConfig
-from labkit.models.bert_heads import PretrainingHeads
-from labkit.models.gpt import GptConfig
-from labkit.models.transformer import TransformerConfig
+from labkit.models import weights
+from labkit.models.bert import heads as bert_heads
+from labkit.models.bert.heads import PretrainingHeads
+from labkit.models.bert.model import BertConfig
+from labkit.models.gpt.model import GptConfig
+from labkit.models.seq2seq.model import TransformerConfig
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]  # warnings of torch are its own business
 
@@ -222,7 +223,7 @@ def test_a_run_is_used_there_with_its_tokenizer_and_its_classes(torch: Any, thei
 
 @pytest.mark.samples
 def test_the_real_decoder_writes_the_same_there(torch: Any, theirs: Any) -> None:
-    from labkit.base import samples
+    from labkit.hub import samples
 
     folder = samples.folder("smollm2-135m")
     peer = theirs.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.base.errors import ConfigError
+from labkit.core.errors import ConfigError
 from labkit.models import models
 from labkit.planning import experiment_of
-from labkit.train.setup import prepare, shapes_of
+from labkit.train.context import prepare, shapes_of
 
 TEXT = {"width": 16, "heads": 2, "mlp_width": 24, "max_length": 24}
 SMALL = {

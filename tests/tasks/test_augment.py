@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import labkit as lk
-from labkit.base.errors import ConfigError
+from labkit.core.errors import ConfigError
 from labkit.tasks.augment import augment, mixup
 from labkit.tasks.classify import Classify
 

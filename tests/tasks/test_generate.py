@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from labkit.base.errors import ConfigError
-from labkit.tasks.generate import Generation, choose, left, map_rows, write
+from labkit.core.errors import ConfigError
+from labkit.tasks.decoding import Generation, choose, left, map_rows, write
 
 V, END = 4, 3
 TABLE = np.random.default_rng(5).normal(0, 1.5, (V, V, V)).astype(np.float32)

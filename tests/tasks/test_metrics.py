@@ -12,7 +12,7 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.base.errors import DataError
+from labkit.core.errors import DataError
 from labkit.tasks.metrics import Counts, add, count, per_class, scores
 
 counted = jax.jit(count)

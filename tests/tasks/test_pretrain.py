@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 import labkit as lk
-from labkit.base.errors import ConfigError
-from labkit.data.text import Tokenizer
+from labkit.core.errors import ConfigError
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.tasks.pretrain import Pretrain, hide
 
 V, MASK = 50, 4

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.base.errors import ConfigError, DataError
+from labkit.core.errors import ConfigError, DataError
 from labkit.data.answers import answers_of
-from labkit.data.given import texts_of
-from labkit.data.spans import WindowBatches, windows
-from labkit.data.text import Tokenizer
-from labkit.ship.answerer import Answerer
+from labkit.data.batching.qa_windows import WindowBatches, windows
+from labkit.data.model_input import texts_of
+from labkit.data.text.tokenizer import Tokenizer
+from labkit.inference.question_answering import Answerer
 from labkit.tasks.qa import best_span, exact, normalised, overlap, right_answers
 
 NAMES = ["anna", "berta", "carl", "dora", "emil", "frida", "georg", "hanna"]

@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 
 from labkit.models.conv import Pooled
-from labkit.tasks import sums
+from labkit.tasks import token_metrics
 from labkit.tasks.embed import Embed, Encoder, normalised
-from labkit.tasks.sums import TokenSums, token_sums
+from labkit.tasks.token_metrics import TokenSums, token_sums
 
 RANDOM = np.random.default_rng(0)
 HIDDEN = jnp.asarray(RANDOM.normal(size=(11, 3)), jnp.float32)
@@ -31,7 +31,7 @@ def both(smoothing):
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_portions_change_no_number_and_no_gradient(monkeypatch, smoothing):
     whole = both(smoothing)
-    monkeypatch.setattr(sums, "AT_ONCE", 7 * 3)
+    monkeypatch.setattr(token_metrics, "AT_ONCE", 7 * 3)
     for mine, other in zip(jax.tree.leaves(both(smoothing)), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(np.asarray(mine), np.asarray(other), rtol=2e-6, atol=1e-6)
     (loss, found), _ = whole

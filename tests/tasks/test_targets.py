@@ -12,7 +12,7 @@ from flax import nnx
 from sklearn import metrics as sk
 
 import labkit as lk
-from labkit.base.errors import ConfigError, DataError
+from labkit.core.errors import ConfigError, DataError
 from labkit.tasks.multilabel import MultiLabel
 from labkit.tasks.regress import Regress
 

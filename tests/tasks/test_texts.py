@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.base.errors import ConfigError, DataError, WeightsError
-from labkit.train.setup import load_model
+from labkit.core.errors import ConfigError, DataError, WeightsError
+from labkit.train.context import load_model
 
 WORDS = [
     "the", "a", "small", "old", "red", "big", "dog", "cat", "bird",

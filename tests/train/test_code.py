@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.base import code
-from labkit.base.config import dumps, loads
-from labkit.base.errors import ConfigError, DataError
+from labkit.core import source_code
+from labkit.core.config import dumps, loads
+from labkit.core.errors import ConfigError, DataError
 from labkit.models import models
 from labkit.train.experiment import Data, Experiment
 from labkit.train.run import code_of, data_code
@@ -43,19 +43,19 @@ def calls(source: str) -> list[tuple[str, list[Any], dict[str, Any]]]:
 
 @given(st.recursive(values, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=8))
 def test_a_literal_is_read_back_as_it_was(value):
-    assert ast.literal_eval(code.line(code.literal(value))) == value
+    assert ast.literal_eval(source_code.line(source_code.literal(value))) == value
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**5000, object(), {"a": {1, 2}}, b"x"], ids=type)
 def test_what_is_no_literal_is_refused(value):
     with pytest.raises(ConfigError, match="cannot be written as Python code"):
-        code.literal(value)
+        source_code.literal(value)
 
 
 @pytest.mark.parametrize("name", ["a b", "a=1, b", "", "import", "ﬁ", "x\n", "1"])
 def test_what_is_no_name_of_an_argument_is_refused(name):
     with pytest.raises(ConfigError, match="is not the name of an argument"):
-        code.call("lk.load", **{name: 1})
+        source_code.call("lk.load", **{name: 1})
 
 
 @settings(max_examples=60, deadline=None)

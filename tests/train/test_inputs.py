@@ -8,11 +8,12 @@ import pytest
 from datasets import Dataset
 
 import labkit as lk
-from labkit.data.arrays import Arrays, Standard
-from labkit.data.rows import Rows, Spec, describe
-from labkit.train import inputs
+from labkit.data.batching.arrays import Arrays, Standard
+from labkit.data.rows import Rows
+from labkit.data.schema import Spec, describe
+from labkit.train import processors
 from labkit.train.experiment import Experiment, settings
-from labkit.train.inputs import Numbers, opened
+from labkit.train.processors import Numbers, opened
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def features(count: int) -> Rows:
 def test_features_are_standardised_by_the_training_rows_alone(tmp_path):
     rows, other = features(64), features(8)
     inputs = Numbers("features")
-    train, later = inputs.encode(rows["train"]), inputs.encode(other["train"])
+    train, later = processors.encode(rows["train"]), processors.encode(other["train"])
     np.testing.assert_allclose(train.inputs.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(train.inputs.std(0), 1, rtol=1e-5)
     expected = (inputs.raw(other["train"]).inputs - inputs.standard.mean) / inputs.standard.scale
@@ -137,5 +138,5 @@ def test_running_text_that_is_cut_is_counted(monkeypatch):
     monkeypatch.setattr(inputs, "WHOLE", 40)
     tokenizer = lk.Tokenizer.train(["a b c d"] * 9, vocab_size=60)
     rows = lk.load([{"text": "a b " * 60}] + [{"text": f"a b {i}"} for i in range(60)], label=False)
-    made = inputs.Texts(tokenizer, 8, "stream").encode(rows["train"])
+    made = processors.Texts(tokenizer, 8, "stream").encode(rows["train"])
     assert made.truncated == sum(text.count("a") > 20 for text in rows["train"]["text"])

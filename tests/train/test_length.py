@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.base.config import loads
-from labkit.data.text import READ
+from labkit.core.config import loads
+from labkit.data.text.tokenizer import READ
 from labkit.train.experiment import Experiment
-from labkit.train.inputs import LONGEST, SHORTEST, fitting_length, fitting_vocabulary
+from labkit.train.processors import LONGEST, SHORTEST, fitting_length, fitting_vocabulary
 
 BERT = lk.models["bert"](preset="tiny", width=16, depth=1, heads=2, mlp_width=32)
 

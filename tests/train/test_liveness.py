@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from labkit.base.errors import RunError
+from labkit.core.errors import RunError
 from labkit.train import liveness
 from labkit.train.liveness import SILENCE, process_record
 from labkit.train.run import Run
@@ -134,7 +134,7 @@ def test_of_many_that_start_a_run_at_once_one_wins(store):
 
 HOLDER = """
 import sys, time
-from labkit.base import lock
+from labkit.core import lock
 with open(sys.argv[1], "a+b") as file:
     lock.acquire(file)
     print("held", flush=True)

@@ -169,7 +169,7 @@ def test_frozen_parameters_do_not_move(reviews, tiny, settings, tmp_path):
 
 
 def test_a_learning_rate_set_after_the_last_checkpoint_is_set_again_at_its_step(finished, reviews, tiny, tmp_path):
-    from labkit.lab import Run
+    from labkit.api import Run
     from labkit.train.loop import work
 
     run = Run.create(Store(tmp_path), finished.experiment, reviews)

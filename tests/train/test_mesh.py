@@ -12,12 +12,12 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from labkit.models.base import TRANSFORMER_SHARDING
-from labkit.train.mesh import Placement
+from labkit.train.sharding import Placement
 from labkit.train.store import Store
 
 ON_EIGHT = """
 import sys
-from labkit.lab import Run
+from labkit.api import Run
 from labkit.train.loop import _Loop
 from labkit.train.store import Store
 store, run = Store(sys.argv[1]), Run(Store(sys.argv[1]), sys.argv[2])
@@ -37,7 +37,7 @@ def series(run, name="loss"):
 
 
 def test_a_run_of_eight_devices_goes_on_on_one(finished, reviews, tmp_path):
-    from labkit.lab import Run
+    from labkit.api import Run
 
     store = Store(tmp_path)
     experiment = finished.experiment.replace(train=finished.experiment.train.replace(sharded=True, packing="never"))

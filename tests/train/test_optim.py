@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from labkit.base.errors import ConfigError
-from labkit.train.optim import Optimizer, decays
+from labkit.core.errors import ConfigError
+from labkit.train.optimizer import Optimizer, decays
 
 SHAPES = {
     "trunk/words/embedding": (9, 4),

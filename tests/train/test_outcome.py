@@ -8,10 +8,10 @@ from sklearn.metrics import f1_score
 
 import labkit as lk
 from labkit.i18n import _, translate
-from labkit.panels import static
-from labkit.train.inputs import Texts
 from labkit.train.outcome import Constant, frequent_labels, majority, no_better, outcome_of
+from labkit.train.processors import Texts
 from labkit.train.truncation import message, truncation
+from labkit.viz import run_html
 
 MLP = lk.models["mlp"](widths=(8,))
 
@@ -88,7 +88,7 @@ def test_a_run_with_a_rate_far_too_low_says_so_everywhere(tmp_path, capsys):
     run = lk.fit(rows, MLP, folder=tmp_path, background=False, epochs=2, learning_rate=1e-7)
     (said,) = [text for text in run.info.summary["warnings"] if "too low" in text]
     assert said in capsys.readouterr().err
-    assert "too low" in static.result(run.info, {}, "") and "过低" in static.warning_box(run.info, "zh")
+    assert "too low" in run_html.result(run.info, {}, "") and "过低" in run_html.warning_box(run.info, "zh")
     report = run.evaluate()
     assert any("Worse than the linear baseline (logistic regression): F1 of test" in text for text in report.warnings)
     assert any("too low" in text for text in report.warnings)

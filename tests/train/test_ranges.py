@@ -7,15 +7,15 @@ import dataclasses
 import pytest
 
 import labkit as lk
-from labkit.base.config import SEEDS, Config
-from labkit.base.errors import ConfigError
-from labkit.judge.report import Report
-from labkit.judge.rowwise import RowReport
+from labkit.core.config import SEEDS, Config
+from labkit.core.errors import ConfigError
+from labkit.evaluate.report import Report
+from labkit.evaluate.report_base import RowReport
 from labkit.models import models
 from labkit.tasks import tasks
-from labkit.tasks.generate import Generation
+from labkit.tasks.decoding import Generation
 from labkit.train.experiment import Training
-from labkit.train.optim import Optimizer
+from labkit.train.optimizer import Optimizer
 
 ROWS = [{"text": f"{word} text of number {i}", "label": word} for i in range(10) for word in ("good", "bad")]
 WHOLE = [models[name] for name in models] + [tasks[name] for name in tasks] + [Training, Optimizer, Generation]

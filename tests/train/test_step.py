@@ -16,8 +16,8 @@ from flax import nnx
 
 import labkit as lk
 from labkit.tasks.classify import Classify
-from labkit.train.optim import Optimizer
-from labkit.train.setup import empty_batch
+from labkit.train.context import empty_batch
+from labkit.train.optimizer import Optimizer
 from labkit.train.step import Steps, flatten
 
 SIZES = {"width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 16, "vocab_size": 50}
@@ -161,7 +161,7 @@ from test_step import batches, made
 from pathlib import Path
 from labkit.train.checkpoint import Checkpoints
 from labkit.models.base import TRANSFORMER_SHARDING
-from labkit.train.mesh import Placement
+from labkit.train.sharding import Placement
 
 folder = Path({checkpoints!r})
 found = {{}}
@@ -229,7 +229,7 @@ def test_a_checkpoint_of_eight_devices_goes_on_on_one(on_eight, on_one):
 
 
 def test_a_mesh_that_cannot_be_is_refused():
-    from labkit.train.mesh import Placement
+    from labkit.train.sharding import Placement
 
     with pytest.raises(lk.LabkitError, match="JAX sees"):
         Placement.of(999)

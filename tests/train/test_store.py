@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from labkit.base.errors import RunError
+from labkit.core.errors import RunError
 from labkit.train.store import Store
 
 

@@ -8,13 +8,13 @@ import pytest
 from flax import nnx
 
 import labkit as lk
-from labkit.base.config import loads
+from labkit.core.config import loads
 from labkit.models import weights
 from labkit.models.conv import Pooled
 from labkit.tasks.classify import Classifier, Classify
+from labkit.train.context import prepare
 from labkit.train.experiment import Experiment
-from labkit.train.optim import Optimizer
-from labkit.train.setup import prepare
+from labkit.train.optimizer import Optimizer
 from labkit.train.step import Steps, flatten
 
 SIZES = {"width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 8, "vocab_size": 30}

@@ -1,0 +1,503 @@
+"""The front door: fit a model, open a run, list the runs. What comes before a run is in :mod:`labkit.planning`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from labkit.core.config import Config, known_settings, load_file
+from labkit.core.errors import ConfigError, DataError, RunError
+from labkit.core.text import escape, printed
+from labkit.data.io.load import open_rows
+from labkit.data.rows import Rows
+from labkit.evaluate.scores import Scores
+from labkit.i18n import _
+from labkit.planning import experiment_of
+from labkit.train import liveness
+from labkit.train.experiment import Experiment
+from labkit.train.run import Run as BaseRun
+from labkit.train.run import model_of
+from labkit.train.store import RunInfo, Store, StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.evaluate.calibration import Calibration
+    from labkit.evaluate.compare import Comparison
+    from labkit.evaluate.evaluate import Verdict
+    from labkit.evaluate.report import Report
+    from labkit.explain.explanation import Attention, Explanation
+    from labkit.inference.fill_mask import Guess
+    from labkit.inference.predictor import Predictor
+    from labkit.inference.server import Endpoint
+
+Tool = TypeVar("Tool")
+#: Seconds for which a run in the foreground goes on while its store cannot be read.
+UNREADABLE = 300.0
+
+
+class Run(BaseRun):
+    """A run with all that can be done with it: watched, steered, judged, used, exported."""
+
+    _shown: int | None = None  # the cell that has watched the run and so shows it already
+
+    @property
+    def predictor(self) -> Predictor:
+        """The trained model. Raises :class:`RunError` while there is none."""
+        from labkit.inference.predictor import Predictor
+
+        return self._opened(Predictor)
+
+    @functools.cached_property
+    def _tools(self) -> dict[type, tuple[int, Any]]:
+        """What the model was opened as, each with the time of the model."""
+        return {}
+
+    def _opened(self, kind: type[Tool]) -> Tool:
+        """The trained model opened as ``kind``; kept, with what was compiled for it, until there is a newer model."""
+        folder, stamp = model_of(self.info)
+        if kind not in self._tools or self._tools[kind][0] != stamp:
+            self._tools[kind] = (stamp, kind(folder))  # type: ignore[call-arg]
+        return self._tools[kind][1]
+
+    @property
+    def rows(self) -> Rows:
+        """The rows the run was given: cleaned, and split."""
+        return open_rows(self.info.folder / "data")
+
+    @known_settings
+    def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
+        """Predict for new texts (or one), pictures, sounds or features, or the rows of a table; see
+        :meth:`labkit.Predictor.predict`."""
+        return self.predictor.predict(examples, pairs)
+
+    def generate(self, prompts: str | Sequence[str], **settings: Any) -> Any:
+        """What the language model writes after prompts; see :meth:`labkit.Generator.generate`."""
+        from labkit.inference.text_generation import Generator
+
+        return self._opened(Generator).generate(prompts, **settings)
+
+    @known_settings
+    def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
+        """What a pretrained encoder puts for every ``[MASK]``; see :meth:`labkit.Filler.fill`."""
+        from labkit.inference.fill_mask import Filler
+
+        return self._opened(Filler).fill(text, pair, top=top)
+
+    @known_settings
+    def follows(self, first: str, second: str) -> float:
+        """How sure a pretrained encoder is that one text follows the other; see :meth:`~labkit.Filler.follows`."""
+        from labkit.inference.fill_mask import Filler
+
+        return self._opened(Filler).follows(first, second)
+
+    @known_settings
+    def embed(self, texts: str | Sequence[str]) -> Any:
+        """Vectors of texts, f32 [n, d], or of one, f32 [d]; see :meth:`labkit.Embedder.embed`."""
+        from labkit.inference.embedder import Embedder
+
+        return self._opened(Embedder).embed(texts)
+
+    def translate(self, texts: str | Sequence[str], **settings: Any) -> Any:
+        """Target texts of source texts; see :meth:`labkit.inference.translation.Translator.translate`."""
+        from labkit.inference.translation import Translator
+
+        return self._opened(Translator).translate(texts, **settings)
+
+    @known_settings
+    def answer(self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float = 0.0) -> Any:
+        """Answers to questions, each a piece of its paragraph, or none; see
+        :meth:`labkit.inference.question_answering.Answerer.answer`."""
+        from labkit.inference.question_answering import Answerer
+
+        return self._opened(Answerer).answer(questions, paragraphs, threshold=threshold)
+
+    @known_settings
+    def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
+        """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it.
+
+        A model that does not classify is judged by the scores of its task: loss, perplexity, accuracy … Beside a
+        language model stand n-grams of its training rows (:mod:`labkit.evaluate.ngram`).
+        """
+        from labkit.evaluate import run_report
+        from labkit.evaluate.caveats import with_warnings
+        from labkit.evaluate.evaluate import judged
+
+        rows, task = self.rows, self.experiment.task
+        if task.problem_type is None:
+            scores = run_report.scores_of(self, split, baselines)
+            self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
+            return scores
+        predictor = self.predictor
+        if not len(rows.splits.get(split, ())):
+            raise DataError(
+                _("the run has no rows of {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
+            )
+        answers = predictor.judge(rows[split])
+        report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
+        with_warnings(report, self, rows, split, predictor.inputs)
+        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
+        return report
+
+    def compare(self, other: Run | Report, split: str = "test") -> Comparison:
+        """This run beside another on the same rows: both scores, the gain with its interval, McNemar's exact test."""
+        from labkit.evaluate import run_report
+
+        return run_report.compare(self, other, split)
+
+    def calibration(self, split: str = "test", bins: int = 15) -> Calibration:
+        """How sure the model is against how often it is right, as it is and at a temperature fitted on validation."""
+        from labkit.evaluate import run_report
+
+        return run_report.calibration(self, split, bins)
+
+    def slices(self, by: Any = "length", split: str = "test") -> pd.DataFrame:
+        """Scores of parts of a split, by a column or by the length of the texts, weakest first."""
+        from labkit.evaluate import run_report
+
+        return run_report.slices(self, by, split)
+
+    def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
+        """What speaks for and against a class in an example; see ``Explainer.explain``."""
+        return self.predictor.explain(example, pair, **settings)
+
+    def attention(self, text: str, pair: str | None = None) -> Attention:
+        """Weights [layers, heads, tokens, tokens] of a BERT over one text."""
+        return self.predictor.attention(text, pair)
+
+    def export(self, folder: str | Path) -> Path:
+        """Copy the model to a folder of its own; :class:`labkit.Predictor` opens it.
+
+        A model of texts gives the same answers in transformers: ``AutoTokenizer`` and the class named in config.json
+        open the folder. A head on a pooling that no class of transformers has is a folder of sentence-transformers,
+        whose vectors are the logits.
+
+        Raises:
+            ConfigError: the folder is not empty, or other programs would read this model otherwise than labkit.
+        """
+        from labkit.inference.export import export
+
+        return export(self.experiment, model_of(self.info)[0], Path(folder))
+
+    def show(self) -> Any:
+        """The live panel of this run."""
+        from labkit.app.live import show
+
+        return show(self)
+
+    def figure(self) -> Any:
+        """Loss and F1 over the steps so far, as a Plotly figure."""
+        from labkit.viz.figures import figure
+
+        return figure({self.name: self})
+
+    def _ipython_display_(self) -> None:
+        from labkit.app.frontend import cell
+
+        if self._shown is None or self._shown != cell():
+            self.show()
+
+
+class Runs(Sequence[Run]):
+    """The runs of a lab folder, newest first; ``to_pandas()`` compares them."""
+
+    def __init__(self, store: Store):
+        self.store = store
+        self._infos = store.runs()
+
+    def __len__(self) -> int:
+        return len(self._infos)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, str):
+            return Run(self.store, index)
+        if isinstance(index, slice):
+            return [Run(self.store, info.id) for info in self._infos[index]]
+        return Run(self.store, self._infos[index].id)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a run: how it ended, its scores, and every setting in which the runs differ."""
+        import pandas as pd
+
+        table = [{**_headline(info), **_flat(info)} for info in self._infos]
+        frame = pd.DataFrame(table, columns=None if table else list(_headline(RunInfo("", "", Path()))))
+        fixed = list(_headline(self._infos[0])) if self._infos else list(frame.columns)
+        varied = [name for name in frame.columns if name not in fixed and frame[name].astype(str).nunique() > 1]
+        return frame[fixed + varied]
+
+    def figure(self) -> Any:
+        """Loss and F1 of all these runs in one Plotly figure, a colour a run."""
+        from labkit.viz.figures import figure
+
+        return figure({f"{run.name} ({run.id})": run for run in self})
+
+    @property
+    def notes(self) -> list[str]:
+        """Runs that cannot be read, and what of the run store was damaged and restored, a sentence each."""
+        return self.store.notes
+
+    def __repr__(self) -> str:
+        table = self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"
+        return printed("\n".join([table, *self.notes]))
+
+    def _repr_html_(self) -> str:
+        table = self.to_pandas().to_html(index=False, na_rep="") if self._infos else "no runs yet"
+        return table + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+
+
+def fit(
+    rows: Any,
+    model: Config | str = "bert",
+    *,
+    name: str = "",
+    folder: str | Path | None = None,
+    detach: bool = False,
+    processes: int = 1,
+    background: bool | None = None,
+    accept_leakage: bool = False,
+    **options: Any,
+) -> Run:
+    """Train ``model`` to tell what is known of ``rows`` (a class, labels, a number), unless ``task`` says otherwise.
+
+    Args:
+        rows: what :func:`~labkit.load` returns or takes. Without a validation or a test split, one is made (10 % each,
+            by class).
+        model: the config of an architecture, such as ``lk.models["bert"](preset="minilm-l6")``, or its name.
+        name: a name for the run.
+        folder: the lab folder; by default ``.labkit`` in the working directory.
+        detach: train in a process of its own, which outlives this one.
+        processes: how many such processes train together, the batches divided among their devices.
+        background: return at once while a thread trains. By default True where a front end can show it live, else
+            False: then ``fit`` returns when the run is over, and an interrupt ends the run at the next step.
+        accept_leakage: train although more than 1 % of the test or validation rows also stand in the training rows.
+        **options: ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "seq2seq", "embed")
+            or its settings; settings
+            of the task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``, ``seed``,
+            ``patience`` …) and the optimizer (``learning_rate``, ``warmup``, ``freeze`` …); see
+            :mod:`labkit.train.experiment`.
+
+    Returns:
+        The run. As the last line of a notebook cell it shows its live panel.
+
+    Raises:
+        ConfigError, DataError: a setting or the rows cannot be used.
+        RunError: (in the foreground) the run failed.
+    """
+    rows, experiment = experiment_of(rows, model, accept_leakage, options, name)
+    run = Run.create(Store(folder), experiment, rows)
+    return _go(run, detach or processes > 1, background, processes)
+
+
+@known_settings
+def train(
+    experiment: Experiment | str | Path | None = None,
+    *,
+    resume: str | None = None,
+    name: str | None = None,
+    folder: str | Path | None = None,
+    processes: int = 1,
+) -> Run:
+    """Run an experiment file in the foreground, or take up a run again.
+
+    Args:
+        experiment: an :class:`Experiment`, or the path of its TOML file.
+        resume: id or name of a run to take up from its newest checkpoint, instead of an experiment.
+        name: a name for the run, instead of the one in the file.
+        folder: the lab folder.
+        processes: above 1, so many processes of their own work on it together, and this one watches.
+    """
+    run = Run(Store(folder), resume) if resume is not None else create(experiment, name=name, folder=folder)
+    _go(run, detach=processes > 1, background=True, processes=processes)
+    _foreground(run)
+    return run
+
+
+def create(
+    experiment: Experiment | str | Path | None, *, name: str | None = None, folder: str | Path | None = None
+) -> Run:
+    """Enter a run of an experiment (or of its TOML file), with its rows; it does nothing until it is started."""
+    if not isinstance(experiment, Experiment):
+        if experiment is None:
+            raise ConfigError(_("give an experiment file, or a run to resume."))
+        path = Path(experiment)
+        if not path.exists():
+            raise ConfigError(
+                _("there is no experiment file {path!r}. `run.toml()` gives the text of one."), path=str(path)
+            )
+        experiment = load_file(Experiment, path)
+    if name:
+        experiment = experiment.replace(name=name)
+    rows = experiment.data.load(experiment.task)
+    experiment = experiment.replace(data=experiment.data.replace(columns=rows.basis.text))
+    return Run.create(Store(folder), experiment, rows)
+
+
+@known_settings
+def runs(folder: str | Path | None = None) -> Runs:
+    """The runs of a lab folder, newest first."""
+    return Runs(Store(folder))
+
+
+@known_settings
+def open_run(run: str, folder: str | Path | None = None) -> Run:
+    """The run with this id, or the newest of this name."""
+    return Run(Store(folder), run)
+
+
+def predictor(run: str | Path, folder: str | Path | None = None) -> Predictor:
+    """The trained model of a run (id or name), or of a folder that ``run.export`` has written."""
+    from labkit.inference.predictor import Predictor
+
+    if (Path(run) / "labkit.toml").exists():
+        return Predictor(run)
+    return open_run(str(run), folder).predictor
+
+
+@known_settings
+def serve(
+    model: Run | Predictor | str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    token: str = "",
+    rate: float = 10.0,
+    hosts: Sequence[str] = (),
+    examples: int = 64,
+    characters: int = 10_000,
+    patience: float | None = None,
+    connections: int = 400,
+    folder: str | Path | None = None,
+) -> Endpoint:
+    """Answer over HTTP with a classifier, in a thread, until ``close()``: see ``Endpoint``.
+
+    Args:
+        model: a run, its id or name, a folder that ``run.export`` has written, or a predictor.
+        host, port, token, rate: where it listens, what clients must show, requests a second of a client at most.
+        hosts: further names by which clients may call it (the Host header), such as that of a proxy.
+        examples, characters: of a request, and of a text, at most.
+        patience: seconds for reading a request in all, for predicting, and for sending the answer; left out: 10.
+        connections: at a time, at most.
+        folder: the lab folder, for a run by name.
+    """
+    from labkit.inference.predictor import Predictor
+    from labkit.inference.server import Endpoint
+
+    if isinstance(model, Run):
+        model = model.predictor
+    found = model if isinstance(model, Predictor) else predictor(model, folder)
+    limits = {"examples": examples, "characters": characters, "patience": patience, "connections": connections}
+    return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
+
+
+def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:
+    if background is None:
+        from labkit.app.frontend import is_live
+
+        background = is_live()
+    run.start(detach=detach, processes=processes)
+    if not (detach or background):
+        _foreground(run)
+    return run
+
+
+def _foreground(run: Run) -> None:
+    """Show progress until the run is over. The first interrupt (or SIGTERM) stops it at the next step, its model kept;
+    a second one goes through."""
+    renew, close = _watcher(run)
+    since = time.monotonic()
+    with _interrupt_stops(run):
+        while True:
+            try:
+                if run.info.over:
+                    break
+                renew()
+                since = time.monotonic()
+            except StoreError:  # a run in this process waits for room as well, and then ends
+                if not liveness.has_thread(run.store.folder, run.id) or time.monotonic() - since > UNREADABLE:
+                    raise
+            time.sleep(0.1)
+    close()
+    run.wait()
+
+
+def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """What renews and what closes the display of a run in the foreground: the live panel where its buttons are heard
+    all the same, else a picture in a notebook, else a bar."""
+    from labkit.app.frontend import cell, frontend, hears_while_busy
+
+    if frontend() == "none":
+        from labkit.train.progress import ProgressBar
+
+        bar = ProgressBar(run.store, run.id)
+        return bar.update, bar.close
+    run._shown = cell()
+    if hears_while_busy():
+        run.show()  # and a thread renews it
+        return (lambda: None), (lambda: None)
+    from labkit.app.live_picture import PicturePanel
+
+    panel = PicturePanel(run)
+    panel.display(follow=False)
+    return panel.refresh, panel.refresh
+
+
+@contextlib.contextmanager
+def _interrupt_stops(run: Run) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signum, before[signum])
+        try:
+            run.stop()
+        except StoreError:  # on a full disk
+            run.store.unwritten.append("stop")
+        except RunError:
+            pass
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _headline(info: RunInfo) -> dict[str, Any]:
+    summary = info.summary
+    seconds = (info.ended or time.time()) - info.started if info.started else None
+    return {
+        "id": info.id,
+        "name": info.name,
+        "status": info.status,
+        "step": info.step,
+        "steps": info.steps,
+        "validation_f1": summary.get("validation_f1"),
+        "test_f1": summary.get("test_f1"),
+        "parameters": summary.get("parameters"),
+        "seconds": None if seconds is None else round(seconds, 1),
+    }
+
+
+def _flat(info: RunInfo) -> dict[str, Any]:
+    """Every setting of the run's experiment, the names joined by dots."""
+    found: dict[str, Any] = {}
+
+    def walk(values: dict[str, Any], place: str) -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                walk(value, f"{place}{key}.")
+            else:
+                found[place + key] = value
+
+    walk(info.settings(), "")
+    found.pop("name", None)
+    return found

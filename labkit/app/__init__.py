@@ -1,0 +1,48 @@
+"""What is seen: panels in a notebook, a progress bar in a terminal. They read the run store and command it.
+
+``lk.panels.Data(rows)`` and the other steps of the bench are imported when they are first used, with the widgets.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.app.lab import Lab as Lab
+    from labkit.app.state import State as State
+    from labkit.app.steps.data import Data as Data
+    from labkit.app.steps.evaluate import Judge as Judge
+    from labkit.app.steps.model import Model as Model
+    from labkit.app.steps.predict import Use as Use
+    from labkit.app.steps.prepare import Prepare as Prepare
+    from labkit.app.steps.train import Train as Train
+
+_HOMES = {
+    "Lab": "labkit.app.lab:Lab",
+    "Data": "labkit.app.steps.data:Data",
+    "Prepare": "labkit.app.steps.prepare:Prepare",
+    "Model": "labkit.app.steps.model:Model",
+    "Train": "labkit.app.steps.train:Train",
+    "Judge": "labkit.app.steps.evaluate:Judge",
+    "Use": "labkit.app.steps.predict:Use",
+    "State": "labkit.app.state:State",
+}
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a panel shows its errors itself
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        from labkit.core.errors import nearest
+
+        hint = "" if name.startswith("_") else nearest(name, _HOMES)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = globals()[name] = getattr(importlib.import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

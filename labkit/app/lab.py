@@ -1,0 +1,99 @@
+"""The whole bench in one panel: Data → Prepare → Model → Train → Judge → Use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import ipywidgets as widgets
+
+import labkit.app as steps
+from labkit.app.panel import Panel
+from labkit.app.state import State
+
+#: The steps in their order, with their classes in :mod:`labkit.app`.
+STEPS = {name.lower(): name for name in ("Data", "Prepare", "Model", "Train", "Judge", "Use")}
+LANGUAGES = (("English", "en"), ("中文", "zh"))
+
+
+class Lab(Panel):
+    """From raw rows to a trained, judged and used model, by clicks. It comes back after a reload and a restart.
+
+    Args:
+        folder: the lab folder, which keeps the state and the runs; by default ``.labkit`` in the working directory.
+        language: "en" or "zh"; left out, what was used here last.
+        state: a state to work on, instead of the one that the folder keeps.
+    """
+
+    title: ClassVar[str] = "lab"
+
+    def __init__(self, folder: str | Path | None = None, *, language: str | None = None, state: State | None = None):
+        self.steps: dict[str, Panel] = {}
+        super().__init__(state if state is not None else State.kept(folder, language))
+
+    def build(self) -> None:
+        self.foot.layout.display = "none"  # every step has its own
+        self.root.add_class("lk-lab")
+        name = self.html('<div class="lk-brand">labkit</div>')
+        self.language = widgets.ToggleButtons(options=LANGUAGES, value=self.state.language)
+        self.language.add_class("lk-language")
+        self.stepper = widgets.ToggleButtons()
+        self.stepper.add_class("lk-steps")
+        self.next = self.button("next_step", self._next, primary=True)
+        self.next.add_class("lk-next")
+        self.shown = widgets.VBox()
+        head = widgets.HBox([name, self.stepper, self.language])
+        head.add_class("lk-head-row")
+        self.body.children = (head, self.shown, self.next)
+        self.on_change(self.language, self._speak)
+        self.on_change(self.stepper, self.show)
+        self.watch(("rows", "model", "run", "step"), self._mark)
+        self._mark()
+        self._step("data")  # it reads the rows again that the state tells of
+        self.show(self.state.step if self.state.step in STEPS else "data")
+
+    def code(self) -> str:
+        return self.state.code()
+
+    def show(self, name: str) -> None:
+        """Show a step."""
+        self.state.step = name
+        self.shown.children = (self._step(name).root,)
+        self.next.layout.display = "none" if name == list(STEPS)[-1] else ""
+
+    def close(self) -> None:
+        for step in self.steps.values():
+            step.close()
+        super().close()
+
+    def _step(self, name: str) -> Panel:
+        if name not in self.steps:
+            self.steps[name] = getattr(steps, STEPS[name])(state=self.state)
+        return self.steps[name]
+
+    def _next(self) -> None:
+        names = list(STEPS)
+        self.show(names[names.index(self.state.step) + 1])
+
+    def _mark(self) -> None:
+        """Name the steps, with a tick at what is done."""
+        run = self.state.run
+        done = {"data": self.state.rows, "prepare": self.state.rows, "model": self.state.model, "train": run}
+        marks = {name: " ✓" if done.get(name) is not None else "" for name in STEPS}
+        options = [
+            (f"{place} {self.word(f'step_{name}')}{marks[name]}", name) for place, name in enumerate(STEPS, start=1)
+        ]
+        with self.filling():
+            if tuple(self.stepper.options) != tuple(options):
+                self.stepper.options = options
+            self.stepper.value = self.state.step if self.state.step in STEPS else "data"
+
+    def _speak(self, language: str) -> None:
+        """Everything again in another language; what is under way in a step goes on in the state only."""
+        self.state.language = language
+        before, self.steps = self.steps, {}
+        self._mark()
+        self.next.description, self.next.tooltip = self.word("next_step"), self.word("next_step_help")
+        self.show(self.state.step)
+        for step in before.values():
+            step.close()

@@ -1,0 +1,360 @@
+"""The live panel of a run: watches the run store, leaves commands in it, and knows nothing else of the run.
+
+So it serves a thread, a worker process, a run of the command line or a finished one alike, and a page that is opened
+later shows the whole history. When the run ends, the panel's output in the notebook becomes a static picture.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import ipywidgets as widgets
+import traitlets
+
+from labkit.app.frontend import frontend
+from labkit.app.kernel_subshell import usher
+from labkit.app.live_picture import PERIOD, PicturePanel, bundle, code_of, publish
+from labkit.app.run_follower import Tail, charts
+from labkit.app.ticker import TICKER
+from labkit.app.widgets.controls import close_all, hear_while_busy
+from labkit.core.errors import ConfigError, headed
+from labkit.core.text import escape
+from labkit.i18n import translate
+from labkit.viz import run_html
+from labkit.viz.series import MOST, Series, gather, packed
+from labkit.viz.words import language as language_of
+from labkit.viz.words import message, word
+
+if TYPE_CHECKING:
+    from labkit.train.run import Run
+    from labkit.train.store import RunInfo
+
+#: Most points of all series in one update: a run of thousands of steps a second still sends less than 20 kB.
+MOST_NEWS = 800
+#: Most points of all series that a page is opened with: less than 500 kB.
+MOST_WHOLE = 24_000
+#: Seconds without an answer from the page's script after which the curves are shown without it.
+DEAF = 6.0
+#: Panels of finished runs that are kept, for pages that are opened again before they were saved.
+KEPT = 4
+
+_LOG = logging.getLogger("labkit.app")
+
+
+def show(run: Run, language: str | None = None) -> None:
+    """Show a run where this is called: a live panel, a picture that is renewed, or nothing outside notebooks."""
+    where = frontend()
+    if where == "none":
+        return
+    if where == "html" or run.info.over:
+        PicturePanel(run, language).display()
+    else:
+        LivePanel.of(run, language).display()
+
+
+class Curves(anywidget.AnyWidget):
+    """Head and curves, drawn by ``live.js``. ``root`` is the model id of the panel it belongs to."""
+
+    _esm = Path(__file__).with_name("live.js")
+    _css = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("live.css", "vscode.css"))
+    words = traitlets.Dict().tag(sync=True)
+    root = traitlets.Unicode().tag(sync=True)
+    charts = traitlets.List().tag(sync=True)
+    tools = traitlets.Bool(False).tag(sync=True)
+    smoothing = traitlets.Float(0.0).tag(sync=True)
+    log = traitlets.Bool(False).tag(sync=True)
+
+
+class LivePanel:
+    """Curves, numbers, buttons and errors of a run. ``root`` is the widget; :func:`show` is the usual way to one.
+
+    Args:
+        run: the run.
+        language: "en" or "zh".
+        full: draw more than loss and F1, and stay when the run is over: the step Train does. ``ended`` is then called.
+
+    Everything is sent by the ticker's thread. What the page asks for sets a flag or writes a command, and so may be
+    handled in any thread.
+    """
+
+    _open: dict[tuple[Path, str, str], LivePanel] = {}  # noqa: RUF012 (one registry a process)
+
+    def __init__(
+        self, run: Run, language: str | None = None, full: bool = False, ended: Callable[[], None] | None = None
+    ):
+        self.run, self.language, self.full, self._told_end = run, language_of(language), full, ended
+        self.display_id = secrets.token_hex(8)
+        self.tails = [Tail(run, full=full)]  # of the run, and of those that are laid over it
+        self.problem: run_html.Problem | None = None
+        self._ended: run_html.Problem | None = None
+        self._asked: dict[int, str] = {}  # commands that wait: number → what was asked
+        self._told: dict[str, Any] = {}
+        self._hello = self._heard = self._over = self._closed = self._filling = False
+        self._since = self._drawn = time.monotonic()
+        self._build()
+
+    @classmethod
+    def of(cls, run: Run, language: str | None = None) -> LivePanel:
+        """The one panel of this run in this process; panels of runs that ended long ago are closed."""
+        key = (run.store.path, run.id, language_of(language))
+        over = [panel for place, panel in cls._open.items() if panel._over and place != key]
+        for panel in over[: max(len(over) - KEPT, 0)]:
+            panel.close()
+        panel = cls._open.get(key)
+        if panel is None or panel._over:
+            if panel is not None:
+                panel.close()
+            panel = cls._open[key] = cls(run, language)
+        return panel
+
+    def display(self) -> None:
+        """Show the panel in the cell that runs now."""
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.root.model_id}
+        text = self._word("placeholder", name=self.run.info.name)
+        data = {"application/vnd.jupyter.widget-view+json": view, "text/plain": text}
+        publish(data, self.display_id)
+        usher()
+        self._since = time.monotonic()
+        TICKER.add(self)
+
+    def close(self) -> None:
+        """Give back the panel's widgets; the run goes on."""
+        self._closed = True
+        TICKER.discard(self)
+        for key in [key for key, panel in self._open.items() if panel is self]:
+            del self._open[key]
+        close_all([self.root])
+
+    # --- what the panel is made of ----------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.second = run_html.measure(self.run.info)
+        words = {name: self._word(name) for name in ("progress", "smoothing", "log_scale", "nothing")}
+        self.curves = Curves(words=words, charts=self._charts(self.run.info), tools=self.full)
+        self.curves.on_msg(self._guarded(self._message))
+        self.pause = self._button("pause", self._pause)
+        self.stop = self._button("stop", lambda: self._ask("stop", self.run.stop()))
+        self.save = self._button("save", lambda: self._ask("save", self.run.save()))
+        self.rate = widgets.Text(_rate(self.run.info), description=self._word("learning_rate"), placeholder="2e-5")
+        self.rate.style.description_width = self.rate.layout.width = "auto"
+        self.set = self._button("set", self._set)
+        self.note, self.picture, self.error, self.code, self.warned = (widgets.HTML() for _ in range(5))
+        self.note.add_class("lk-asked")
+        if self.full:  # room for warnings from the start, so that nothing moves when one comes
+            self.warned.add_class("lk-asked")
+            self.warned.layout.height, self.warned.layout.overflow = "68px", "hidden auto"
+        row = widgets.HBox([self.pause, self.stop, self.save, self.rate, self.set])
+        if self.full:
+            row.children += (self._keeping(),)
+        row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 8px"
+        self.root = widgets.VBox([self.curves, self.picture, self.warned, row, self.note, self.error, self.code])
+        self.root.add_class("labkit-panel")
+        self.curves.root = self.root.model_id
+        for widget in (self.curves, *row.children):
+            hear_while_busy(widget)
+
+    def _keeping(self) -> widgets.Checkbox:
+        self.keep = widgets.Checkbox(True, description=self._word("keep_best"), tooltip=self._word("keep_best_help"))
+        self.keep.indent, self.keep.layout.width = False, "auto"
+        self.keep.observe(self._guarded(self._keep), "value")
+        return self.keep
+
+    def _button(self, key: str, action: Callable[[], None]) -> widgets.Button:
+        button = widgets.Button(description=self._word(key), tooltip=self._word(f"{key}_help"))
+        button.layout.width = "auto"
+        button.on_click(self._guarded(lambda _: self._pressed(action)))
+        return button
+
+    def _word(self, key: str, **places: object) -> str:
+        return word(key, self.language, **places)
+
+    # --- what the reader does ---------------------------------------------------------------------------------
+
+    def _guarded(self, action: Callable[..., Any]) -> Callable[..., Any]:
+        """``action``, whose failure is shown in the panel: no cell would show that of a callback."""
+
+        def call(*arguments: Any) -> Any:
+            try:
+                return action(*arguments)
+            except Exception as error:
+                _LOG.exception("panel of run %s", self.run.id)
+                self.problem = run_html.Problem(headed(error), traceback=traceback.format_exc())
+                TICKER.add(self)
+
+        return call
+
+    def _pressed(self, action: Callable[[], None]) -> None:
+        self.problem = None
+        action()
+        TICKER.add(self)
+
+    def _pause(self) -> None:
+        if (info := self.run.info).over or info.status == "paused":
+            self._ask("resume", self.run.resume())
+        else:
+            self._ask("pause", self.run.pause())
+
+    def _set(self) -> None:
+        try:
+            rate = float(self.rate.value)
+        except ValueError:
+            raise ConfigError(message("not_a_number", value=repr(self.rate.value))) from None
+        self._ask("set", self.run.set(learning_rate=rate))
+
+    def _keep(self, change: dict[str, Any]) -> None:
+        if not self._filling:
+            self._pressed(lambda: self._ask("keep_best", self.run.set(keep="best" if change["new"] else "last")))
+
+    def _ask(self, key: str, command: object) -> None:
+        if isinstance(command, int):
+            self._asked[command] = self._word(key)
+
+    def _message(self, _: Any, content: dict[str, Any], __: Any = None) -> None:
+        if content.get("type") == "hello":
+            self._hello = True
+        elif content.get("type") == "ack":
+            self._heard = True
+        TICKER.add(self)
+
+    # --- what the reader sees ---------------------------------------------------------------------------------
+
+    def refresh(self) -> bool:
+        """Send what is new; False when there is nothing more to come. Called by the ticker's thread only."""
+        if self._closed:
+            return False
+        self._guarded(self._refresh)()
+        self.error.value = run_html.error_box(self.problem or self._ended, self.run.id, self.language)
+        return not self._over
+
+    def _refresh(self) -> None:
+        info = self.run.info
+        self._ended = run_html.problem_of(info)
+        self.warned.value = run_html.warning_box(info, self.language)
+        self._curves(info)
+        self._controls(info)
+        if not self._heard and time.monotonic() - self._since > DEAF:
+            self._draw_picture(info)
+        elif self.picture.value and self._heard:
+            self.picture.value = ""
+        if info.over:
+            self._finish()
+        else:
+            self._over = False
+
+    def overlay(self, runs: Sequence[Run]) -> None:
+        """Lay the loss and the F1 of other runs over those of this one."""
+        self.tails[1:] = [Tail(run, f"{number}:") for number, run in enumerate(runs, 1)]
+        self._hello = True
+        TICKER.add(self)
+
+    def _charts(self, info: RunInfo) -> list[dict[str, Any]]:
+        others = [(tail.prefix, tail.run.name) for tail in self.tails[1:]]
+        return charts(info, self.language, self.full, others)
+
+    def _curves(self, info: RunInfo) -> None:
+        """The history to a page that said hello, else what came since."""
+        hello, self._hello = self._hello, False
+        seen = self._seen
+        parts = [tail.read(hello) for tail in self.tails]
+        if not hello and any(whole for _, whole in parts):
+            hello, parts = True, [tail.read(True) for tail in self.tails]
+        series: Series = {}
+        for tail, (records, _) in zip(self.tails, parts, strict=True):
+            series |= tail.series(records)
+        if (described := self._charts(info)) != self.curves.charts:
+            self.curves.charts = described
+        told = self._info(info)
+        if hello:
+            message = {"type": "snapshot", "seq": self._seen, "series": _packed(series, MOST, MOST_WHOLE)}
+        elif series or told != self._told or self._seen != seen:
+            news = _packed(series, MOST_NEWS // 2, MOST_NEWS)
+            message = {"type": "append", "from": seen, "seq": self._seen, "series": news}
+        else:
+            return
+        self.curves.send({**message, "info": told})
+        self._told = told
+
+    @property
+    def _seen(self) -> int:
+        """How far all that is drawn was read: it grows with every record of any of the runs."""
+        return sum(tail.seen for tail in self.tails)
+
+    def _info(self, info: RunInfo) -> dict[str, Any]:
+        facts = run_html.facts_of(info, self.language)
+        latest = self.tails[0].latest
+        if rate := latest.get("train/learning_rate"):
+            facts.append(self._word("rate", number=f"{rate[1]:.3g}"))
+        drawn = {k: ([s], [v]) for k, (s, v) in latest.items() if k.endswith(("/loss", f"/{self.second}"))}
+        said = translate(info.message, self.language)
+        told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": said}
+        return {**told, "step": info.step, "steps": info.steps, "facts": facts,
+                "spoken": run_html.spoken(drawn, self.language)}  # fmt: skip
+
+    def _controls(self, info: RunInfo) -> None:
+        again = self.full and info.status in ("stopped", "failed", "lost")
+        key = "resume" if again or info.status == "paused" else "pause"
+        self.pause.description, self.pause.tooltip = self._word(key), self._word(f"{key}_help")
+        for widget in (self.pause, self.stop, self.save, self.rate, self.set):
+            widget.disabled = info.over
+        self.pause.disabled = info.over and not again
+        if self.full:
+            self.keep.disabled = info.over
+            self._filling = True
+            if not self._asked:
+                self.keep.value = _kept_state(info) == "best"
+            self._filling = False
+        for command in [c for c in list(self._asked) if info.over or self.run.store.taken(c) is not None]:
+            del self._asked[command]
+        self.note.value = "<br>".join(escape(self._word("asked", what=what)) for what in list(self._asked.values()))
+        if not self.code.value and not self.full:
+            self.code.value = code_of(self.run, self.language)
+
+    def _draw_picture(self, info: RunInfo) -> None:
+        """Curves without a script: the page did not start ours, or the kernel cannot hear it."""
+        if info.over or time.monotonic() - self._drawn >= PERIOD:
+            self._drawn = time.monotonic()
+            self.picture.value = run_html.result(info, gather(self.run.store.records(self.run.id)), "", self.language)
+
+    def _finish(self) -> None:
+        """Leave the static result in the notebook: by the display id, and by the page that no longer knows it."""
+        data = kept(self.run, self.language) if self.full else bundle(self.run, self.language)
+        self.curves.send({"type": "over", "data": data, "beside": self.full})
+        if not self._over:
+            publish(data, self.display_id, update=True)
+        self._over = True
+        if self._told_end is not None:
+            self._told_end()
+
+
+def kept(run: Run, language: str) -> dict[str, str]:
+    """The static result of a run that stands beside its panel, and is seen where the panel is not."""
+    data = bundle(run, language)
+    style = ".jp-OutputArea:has(.labkit-kept) .jp-OutputArea-output.jupyter-widgets:not(:has(*)){display:none}"
+    # what stands there then only says that a model was not found
+    return {**data, "text/html": f'<div class="labkit-kept"><style>{style}</style>{data["text/html"]}</div>'}
+
+
+def _packed(series: Series, most: int, all: int) -> dict[str, list[list[float | None]]]:
+    """Series of at most ``most`` points each and ``all`` together; long ones give way to short ones."""
+    rest, left, found = all, len(series), {}
+    for key, points in sorted(series.items(), key=lambda item: len(item[1][0])):
+        found |= packed({key: points}, max(4, min(most, rest // left)))
+        rest, left = rest - len(found[key][0]), left - 1
+    return {key: found[key] for key in series}
+
+
+def _rate(info: RunInfo) -> str:
+    """The greatest learning rate of the experiment, as text; empty when it is the optimizer's own."""
+    return str(info.settings("train", "optimizer").get("learning_rate", ""))
+
+
+def _kept_state(info: RunInfo) -> str:
+    """Which state becomes the model: what was asked for last, else what the experiment says."""
+    return info.summary.get("keep") or info.settings("train").get("keep", "best")

@@ -1,0 +1,114 @@
+"""What a live panel follows of runs, and what it draws of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from labkit.train.store import Record, RunInfo
+from labkit.viz.run_html import measure
+from labkit.viz.series import Series, gather, pick
+from labkit.viz.words import word
+
+if TYPE_CHECKING:
+    from labkit.train.run import Run
+
+#: What the full panel draws of a run beside loss and F1: (split, name), and what its values are multiplied by.
+MORE = {
+    ("train", "learning_rate"): 1.0,
+    ("train", "gradient_norm"): 1.0,
+    ("machine", "examples_per_second"): 1.0,
+    ("machine", "memory"): 2.0**-20,
+}
+#: Colours there are; the first two are those of the run itself.
+FILLS = 7
+
+
+class Tail:
+    """The records of one run as they come.
+
+    Args:
+        run: the run.
+        prefix: put before the keys of its series, to tell several runs apart.
+        full: gather what the full panel draws, not only loss and F1.
+
+    Attributes:
+        seen: the last record that was read.
+        latest: key → (step, value), the newest of everything, drawn or not.
+    """
+
+    def __init__(self, run: Run, prefix: str = "", full: bool = False):
+        self.run, self.prefix, self.full = run, prefix, full
+        self.seen = 0
+        self.latest: dict[str, tuple[int, float]] = {}
+
+    def read(self, whole: bool) -> tuple[list[Record], bool]:
+        """Everything, or what came since; and whether it is everything: it also is when the run went back."""
+        records = self.run.store.records(self.run.id, 0 if whole else self.seen)
+        if not whole and any(r.step < self.latest.get(f"{r.split}/{r.name}", (-1,))[0] for r in records):
+            whole, records = True, self.run.store.records(self.run.id)  # resumed from an earlier checkpoint
+        if whole:
+            self.latest.clear()
+        for record in records:
+            self.latest[f"{record.split}/{record.name}"] = (record.step, record.value)
+        self.seen = records[-1].seq if records else self.seen
+        return records, whole
+
+    def series(self, records: Sequence[Record]) -> Series:
+        """The series of some records, under their keys."""
+        found = gather(records)
+        if self.full:
+            found |= {key: (steps, [v * MORE[_pair(key)] for v in values]) for key, (steps, values)
+                      in pick(records, MORE).items()}  # fmt: skip
+            single = {(r.split, r.name) for r in records if r.name.startswith("f1/")}
+            found |= pick(records, sorted(single))
+        return {f"{self.prefix}{key}": points for key, points in found.items()}
+
+
+def _pair(key: str) -> tuple[str, str]:
+    split, _, name = key.partition("/")
+    return split, name
+
+
+def charts(info: RunInfo, language: str, full: bool, others: Sequence[tuple[str, str]] = ()) -> list[dict[str, Any]]:
+    """What ``live.js`` draws.
+
+    Args:
+        info: of the run.
+        language: of the words.
+        full: with learning rate, gradient, speed, memory and the F1 of single classes.
+        others: (prefix, name) of runs laid over; only their loss and F1 are drawn.
+    """
+    second = measure(info)
+    found = []
+    for name in ("loss", second):
+        lines = [_line(f"{split}/{name}", word(split, language), 1 + (split == "validation"), split == "validation")
+                 for split in ("train", "validation")]  # fmt: skip
+        for number, (prefix, label) in enumerate(others):
+            fill = 3 + number % (FILLS - 2)
+            lines += [_line(f"{prefix}{split}/{name}", f"{label} · {word(split, language)}", fill, split != "train")
+                      for split in ("train", "validation")]  # fmt: skip
+        found.append({"name": name, "title": word(name, language), "lines": lines, "range": name not in ("loss", "r2"),
+                      "log": name == "loss", "small": False})  # fmt: skip
+    return found + (_more(info, language) if full else [])
+
+
+def _more(info: RunInfo, language: str) -> list[dict[str, Any]]:
+    titles = {"learning_rate": "learning_rate", "gradient_norm": "gradient_norm",
+              "examples_per_second": "throughput", "memory": "memory_mib"}  # fmt: skip
+    found = [
+        {"name": name, "title": word(titles[name], language), "lines": [_line(f"{split}/{name}", "", 1, False)],
+         "range": False, "log": name in ("gradient_norm", "learning_rate"), "small": True}
+        for split, name in MORE
+    ]  # fmt: skip
+    classes = info.summary.get("classes") or []
+    if len(classes) > 1:
+        lines = [_line(f"validation/f1/{number}", str(name), 1 + number % FILLS, number >= FILLS)
+                 for number, name in enumerate(classes)]  # fmt: skip
+        each = {"name": "f1_each", "title": word("f1_each", language), "lines": lines}
+        found.insert(0, {**each, "range": True, "log": False, "small": True})
+    return found
+
+
+def _line(key: str, label: str, fill: int, dashed: bool) -> dict[str, Any]:
+    return {"key": key, "label": label, "fill": fill, "dashed": dashed}

@@ -1,0 +1,269 @@
+"""What the steps of the bench share: rows and what is done to them, the model, the task, the training, the run."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import traitlets
+
+from labkit.core.cache import fingerprint, write_atomic
+from labkit.core.config import Config, dumps, option
+from labkit.core.errors import ConfigError, DataError, LabkitError
+from labkit.data.io.load import load
+from labkit.data.rows import Rows
+from labkit.i18n import _
+from labkit.models import models
+from labkit.tasks import BY_AIM, tasks
+from labkit.tasks.classify import Classify
+from labkit.train.default_rates import BATCH
+from labkit.train.experiment import Data, Experiment, Training, ready
+from labkit.train.optimizer import Optimizer
+from labkit.train.run import Run, code_of, data_code
+from labkit.train.store import Store
+from labkit.viz.words import language as language_of
+
+#: The file in the lab folder that keeps a state.
+FILE = "bench.toml"
+
+
+class State(traitlets.HasTraits):
+    """One state, watched by every step. Traits may be set from any thread.
+
+    Attributes:
+        rows: as they were loaded, or given; None while there are none.
+        source, options: arguments of ``lk.load`` that read these rows (``source`` is "" for rows made in Python).
+        steps: what is done to them, as in an experiment file: ``({"do": "clean", "steps": ["html"]}, …)``.
+        accept_leakage: train although rows of validation or test stand in train too.
+        model: the config of an architecture; None while none was chosen.
+        task, train: what is learned, and how.
+        name: a name for the run.
+        run: the run that is trained, judged and used.
+        language: "en" or "zh".
+        step: the step of the bench that is shown.
+    """
+
+    rows = traitlets.Instance(Rows, allow_none=True)
+    source = traitlets.Unicode()
+    options = traitlets.Dict()
+    steps = traitlets.Tuple()
+    accept_leakage = traitlets.Bool(False)
+    model = traitlets.Instance(Config, allow_none=True)
+    task = traitlets.Instance(Config)
+    train = traitlets.Instance(Training)
+    name = traitlets.Unicode()
+    run = traitlets.Instance(Run, allow_none=True)
+    language = traitlets.Unicode()
+    step = traitlets.Unicode()
+
+    #: The traits that make an experiment, and so a step's code.
+    KEPT: ClassVar[tuple[str, ...]] = (
+        "rows", "source", "options", "steps", "accept_leakage", "model", "task", "train", "name", "run",
+    )  # fmt: skip
+
+    def __init__(self, *, folder: str | Path | None = None, language: str | None = None, **traits: Any):
+        super().__init__(language=language_of(language), **traits)
+        self.folder = folder
+        self.file: Path | None = None
+        self._lock, self._writing = threading.RLock(), threading.Lock()
+        self._made: tuple[Any, Rows] | None = None
+        self._split_rows: tuple[Any, Rows] | None = None
+
+    @traitlets.default("task")
+    def _task(self) -> Config:
+        return Classify()
+
+    @traitlets.default("train")
+    def _train(self) -> Training:
+        return Training()
+
+    @traitlets.observe("rows")
+    def _told_rows(self, change: Any) -> None:
+        if change["new"] is not None:
+            given = {key: value for key, value in change["new"].source.items() if key != "steps"}
+            self.source, self.options = given.pop("source", ""), given
+            usual = usual_task(change["new"])
+            if self.task.problem_type and tasks.name_of(self.task) != usual:
+                self.task = tasks[usual]()
+
+    @property
+    def store(self) -> Store:
+        """The runs of the lab folder."""
+        return Store(self.folder)
+
+    def runs(self) -> list[Run]:
+        """The runs of the lab folder, newest first."""
+        store = self.store
+        return [Run(store, info.id) for info in store.runs()]
+
+    # --- rows -------------------------------------------------------------------------------------------------
+
+    def load(self) -> Rows:
+        """Read the rows of ``source`` again; for a thread. Raises as :func:`labkit.load`."""
+        if not self.source:
+            raise DataError(_("the rows were made in Python and are gone with the kernel: give them again."))
+        return load(self.source, **self.options)
+
+    def cleaned(self) -> Rows:
+        """The rows after ``steps``; for a thread. Raises :class:`DataError` without rows, or as a step does."""
+        with self._lock:
+            if self.rows is None:
+                raise DataError(_("there are no rows yet: choose some in the step Data."))
+            key = (id(self.rows), fingerprint(list(self.steps)))
+            if self._made is None or self._made[0] != key:
+                rows = self.rows
+                for step in self.steps:
+                    rows = _done(rows, step)
+                self._made = (key, rows)
+            return self._made[1]
+
+    def prepared(self) -> Rows:
+        """The rows as training needs them, split; for a thread. Raises :class:`DataError` as its parts do."""
+        with self._lock:
+            cleaned = self.cleaned()
+            key = (id(cleaned), tasks.name_of(self.task), self.task.example_format, self.accept_leakage)
+            if self._split_rows is None or self._split_rows[0] != key:
+                self._split_rows = (key, ready(cleaned, self.task, self.accept_leakage))
+            return self._split_rows[1]
+
+    def ready(self) -> tuple[Rows, Experiment]:
+        """:meth:`prepared`, and the experiment; for a thread. Raises as its parts do."""
+        rows = self.prepared()
+        return rows, self.experiment.replace(data=Data.of(rows, self.accept_leakage))
+
+    # --- experiment -------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Data:
+        """Where the rows come from and what is done to them; the split that training makes is among it."""
+        before = tuple(self.rows.source.get("steps", ())) if self.rows is not None else ()
+        steps = (*before, *self.steps)
+        columns = self.rows.basis.text if self.rows is not None else ()
+        return Data(self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage, columns)
+
+    def _split(self, steps: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        """The split that :func:`labkit.train.experiment.ready` adds to rows that have none."""
+        whole = self.rows is not None and {"validation", "test"} <= set(self.rows.splits)
+        if whole or any(step["do"] == "split" for step in steps):
+            return ()
+        if self.task.example_format.running:
+            return ({"do": "split", "in_order": True, "accept_leakage": True},)
+        return ({"do": "split", "accept_leakage": True} if self.accept_leakage else {"do": "split"},)
+
+    @property
+    def experiment(self) -> Experiment:
+        """All of it. Raises :class:`ConfigError` while no model was chosen."""
+        if self.model is None:
+            raise ConfigError(_("no model was chosen yet: do so in the step Model."))
+        return Experiment(model=self.model, data=self.data, task=self.task, train=self.train, name=self.name)
+
+    @property
+    def training(self) -> Training:
+        """The training, with the default learning rate and batch size of model and task where none was chosen."""
+        if self.model is not None:
+            return self.train.settled(self.model, self.task)
+        return self.train if self.train.batch_size else self.train.replace(batch_size=BATCH)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer of it."""
+        return self.training.optimizer
+
+    def code(self, steps: bool = True, model: bool = True) -> str:
+        """Python that does the same: the rows, with ``steps`` what is done to them, with ``model`` the run too."""
+        if self.rows is None and not self.source:
+            return ""
+        if model and self.model is not None:
+            return code_of(self.experiment)
+        before = len(self.rows.source.get("steps", ())) if self.rows is not None else 0
+        data = self.data
+        return data_code(data if steps else data.replace(steps=data.steps[:before]))
+
+    # --- kept in the lab folder -------------------------------------------------------------------------------
+
+    @classmethod
+    def kept(cls, folder: str | Path | None = None, language: str | None = None) -> Self:
+        """The state that the lab folder keeps, or a new one; whatever changes is written there from now on.
+
+        Rows are not read yet: :meth:`load` does. What cannot be read of the file is left out.
+        """
+        state = cls(folder=folder, language=language)
+        file = state.store.folder / FILE
+        with contextlib.suppress(OSError, ValueError, RecursionError):  # damaged, not UTF-8, nested too deeply
+            state._restore(tomllib.loads(file.read_text(encoding="utf-8")), language is not None)
+        state.file = file
+        state.observe(lambda change: state._write(), [*cls.KEPT, "language", "step"])
+        return state
+
+    def _restore(self, values: dict[str, Any], spoken: bool) -> None:
+        def data() -> None:
+            found = Data.from_dict(values["data"], "data")
+            self.source, self.options, self.steps = found.source, dict(found.options), found.steps
+            self.accept_leakage = found.accept_leakage
+
+        def run() -> None:
+            self.run = Run(self.store, values["run"])
+
+        def named(noun: str, registry: Any) -> None:
+            rest = dict(values[noun])
+            setattr(self, noun, registry[rest.pop("name")].from_dict(rest, noun))
+
+        def train() -> None:
+            self.train = Training.from_dict(values["train"], "train")
+
+        for part in (data, lambda: named("model", models), lambda: named("task", tasks), train, run):
+            with contextlib.suppress(KeyError, TypeError, LabkitError):
+                part()
+        for trait in ("name", "step", *(() if spoken else ("language",))):
+            with contextlib.suppress(traitlets.TraitError):
+                setattr(self, trait, values.get(trait, getattr(self, trait)))
+
+    def _write(self) -> None:
+        data = Data(self.source, dict(self.options), tuple(self.steps), self.accept_leakage)
+        task = {"name": tasks.name_of(self.task), **self.task.to_dict()}
+        model = {} if self.model is None else {"name": models.name_of(self.model), **self.model.to_dict()}
+        run = self.run.id if self.run is not None else ""
+        kept = _Kept(self.language, self.step, self.name, run, data.to_dict(), model, task, self.train.to_dict())
+        assert self.file is not None
+        with self._writing:
+            write_atomic(self.file, dumps(kept))
+
+
+def state_with(rows: Any, state: State | None, language: str | None) -> State:
+    """The state of a step: ``state`` or a new one, with ``rows`` in it where they are given: what :func:`~labkit.load`
+    returns or takes."""
+    state = state if state is not None else State(language=language)
+    if rows is not None:
+        state.rows = rows if isinstance(rows, Rows) else load(rows)
+    return state
+
+
+@dataclass(frozen=True)
+class _Kept(Config):
+    """What the file holds."""
+
+    language: str
+    step: str
+    name: str
+    run: str
+    data: dict[str, Any] = option(factory=dict)
+    model: dict[str, Any] = option(factory=dict)
+    task: dict[str, Any] = option(factory=dict)
+    train: dict[str, Any] = option(factory=dict)
+
+
+def usual_task(rows: Rows) -> str:
+    """The task that learns what is known of the rows; of texts of which nothing is known, what comes next."""
+    basis = rows.basis
+    if basis.classes or basis.kind != "text":
+        return BY_AIM[basis.aim]
+    return "lm"
+
+
+def _done(rows: Rows, step: dict[str, Any]) -> Rows:
+    rest = {key: value for key, value in step.items() if key != "do"}
+    return getattr(rows, step["do"])(**rest)

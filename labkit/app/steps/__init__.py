@@ -1,0 +1,1 @@
+"""The steps of the lab: data, prepare, model, train, evaluate, predict."""

@@ -1,0 +1,250 @@
+"""The step Judge: what a run is worth, where it errs and why, how sure it is, and whether another is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+
+from labkit.app.panel import Panel
+from labkit.app.runs import choices, opened, state_of
+from labkit.app.state import State
+from labkit.app.widgets.confusion import Grid
+from labkit.app.widgets.examples import Examples
+from labkit.core import source_code
+from labkit.core.errors import RunError
+from labkit.data.groups import parting
+from labkit.data.report import visible
+from labkit.evaluate import run_report
+from labkit.evaluate.calibration import Calibration, calibrate
+from labkit.evaluate.report import Report
+from labkit.evaluate.report_base import RowReport
+from labkit.evaluate.scores import Scores
+from labkit.evaluate.thresholds import Thresholds
+from labkit.inference.predictor import Predictor
+from labkit.train.run import Run
+from labkit.viz import html, report_html
+
+#: Mistakes that are offered.
+MISTAKES = 60
+TABS = ("tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab_slices")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the panel shows of a run: made in a thread, and then looked at."""
+
+    run: Run
+    report: Report
+    validation: Report
+    calibration: Calibration
+    predictor: Predictor
+    part: Any  # the split of the rows
+    columns: list[str]  # by which it can be parted
+
+
+def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
+    """Judge a run on a split of its rows; None while it has no model, only a report or scores where it does not
+    classify. Raises :class:`DataError` where there are no such rows."""
+    try:
+        run_report.folder_of(run)
+    except RunError:
+        return None
+    report = run_report.verdict_of(run, split)
+    if not isinstance(report, Report):
+        return report
+    predictor = run_report.predictor_of(run)
+    validation = report if split == "validation" else run_report.report_of(run, "validation")
+    part = run_report.rows_of(run)[split]
+    return Judged(run, report, validation, calibrate(validation, report), predictor, part, parting(part))
+
+
+class Judge(Panel):
+    """Judges a run on its test or validation rows, one of a classifier in all detail.
+
+    Args:
+        run: the run.
+        state, language: see :class:`labkit.app.panel.Panel`.
+    """
+
+    title = "judge"
+
+    def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
+        self.now: Judged | None = None
+        super().__init__(state if state is not None else state_of(run, language))
+
+    def build(self) -> None:
+        self.split = widgets.Dropdown(
+            options=[(self.split_word(name), name) for name in ("test", "validation")],
+            description=self.word("judge_on"),
+        )
+        self.go = self.button("judge_now", self._ask, primary=True)
+        self.on_change(self.split, lambda _: self._ask())
+        top = widgets.HBox([self.split, self.go])
+        top.add_class("lk-form")
+        self.empty, self.scores = self.html(), self.html()
+        self.tabs = widgets.Tab(
+            [self._mistakes(), self._thresholds(), self._calibration(), self._compare(), self._slices()]
+        )
+        self.tabs.titles = tuple(self.word(name) for name in TABS)
+        self.body.children = (top, self.empty, self.scores, self.tabs)
+        self.watch(["run"], self._ask)
+        self._ask()
+
+    def code(self) -> str:
+        run = self.state.run
+        if run is None:
+            return ""
+        lines = [opened(run, "run", self.state), source_code.line(source_code.call("run.evaluate", self.split.value))]
+        if self.other.value:
+            other = Run(run.store, self.other.value)
+            both = source_code.call("run.compare", source_code.variable("other"), self.split.value)
+            lines += [opened(other, "other", self.state), source_code.line(both)]
+        return source_code.program(lines)
+
+    # --- judging ------------------------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        run, split = self.state.run, self.split.value
+        self.go.disabled = run is None
+        self._show(None)
+        if run is not None:
+            self.later("judge", lambda: judged(run, split), self._show)
+
+    def _show(self, found: Judged | RowReport | Scores | None) -> None:
+        if isinstance(found, RowReport | Scores):
+            self._show(None)
+            self.empty.value, self.scores.layout.display = "", ""
+            show = report_html.rowwise if isinstance(found, RowReport) else report_html.scores
+            self.scores.value = show(found, self.state.language)
+            return
+        self.now = found
+        self.tabs.layout.display = self.scores.layout.display = "none" if found is None else ""
+        self.empty.value = html.paragraph(self.word("judge_first"), "quiet") if found is None else ""
+        if found is None:
+            return
+        self.scores.value = report_html.headline(found.report, found.calibration.error, self.state.language)
+        self.examples.judge(found.report, found.part, found.predictor)
+        self.grid.show(found.report.confusion.to_numpy(), found.report.classes, self.word("truth_by_answer"))
+        self.each.value = report_html.by_class(found.report, self.state.language)
+        self.drawn.value = report_html.calibration(found.calibration, self.state.language)
+        with self.filling():
+            self.which.options = [(visible(name, 60), name) for name in found.report.classes]
+            self.which.value = found.report.classes[-1]
+            self._fill_others()
+            named = {"length": self.word("by_length")}
+            self.column.options = [(named.get(name, name), name) for name in found.columns]
+            self.column.value = next(iter(found.columns), None)
+        self.compared.value = self.sliced.value = ""
+        self._worst()
+        self._cut()
+        self._slice(self.column.value)
+
+    # --- mistakes -----------------------------------------------------------------------------------------------
+
+    def _mistakes(self) -> widgets.Widget:
+        self.grid = Grid(label=self.word("confusion"))
+        self.examples, self.each = Examples(self), self.html()
+        self.worst = self.button("worst", self._worst)
+        self.worst.layout.align_self = "flex-start"
+        self.on_change(self.grid, lambda _: self._select(), "selected")
+        hint = self.html(html.paragraph(self.word("confusion_hint"), "quiet"))
+        left = widgets.VBox(
+            [self.html(html.heading(self.word("confusion"), 4)), self.grid, hint, self.worst, self.each]
+        )
+        both = widgets.HBox([left, widgets.VBox([self.examples.top, self.examples.root])])
+        both.add_class("lk-two")
+        return both
+
+    def _worst(self) -> None:
+        if self.now is None:
+            return
+        with self.filling():
+            self.grid.selected = []
+        place = {int(row): number for number, row in enumerate(self.now.report.rows)}
+        wrong = self.now.report.mistakes(MISTAKES)["row"]
+        self.examples.offer(self.word("worst_mistakes"), np.asarray([place[int(row)] for row in wrong], np.int64))
+
+    def _select(self) -> None:
+        if self.now is None or (cell := self.grid.chosen) is None:
+            return self._worst()
+        report, names = self.now.report, self.now.report.classes
+        here = report.counted & (report.truth == cell[0]) & (report.predicted == cell[1])
+        places = np.flatnonzero(here)
+        places = places[np.argsort(-report.probability[places, cell[1]], kind="stable")]
+        title = self.word(
+            "cell", truth=visible(names[cell[0]], 40), answer=visible(names[cell[1]], 40), count=len(places)
+        )
+        return self.examples.offer(title, places)
+
+    # --- thresholds ---------------------------------------------------------------------------------------------
+
+    def _thresholds(self) -> widgets.Widget:
+        self.which = widgets.Dropdown(description=self.word("class"))
+        self.threshold = widgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.005, description=self.word("threshold"))
+        self.threshold.readout_format, self.threshold.layout.width = ".3f", "420px"
+        self.best = self.button("best_threshold", self._best)
+        self.worth, self.plots = self.html(), self.html()
+        self.on_change(self.which, lambda _: self._cut())
+        self.on_change(self.threshold, lambda _: self._cut())
+        row = widgets.HBox([self.which, self.threshold, self.best])
+        row.add_class("lk-form")
+        return widgets.VBox([row, self.worth, self.plots])
+
+    def _cut(self) -> None:
+        if self.now is None:
+            return
+        found, language = Thresholds.of(self.now.report, self.which.value), self.state.language
+        self.worth.value = report_html.at_threshold(found, self.threshold.value, language)
+        self.plots.value = report_html.curves(found, self.threshold.value, language)
+
+    def _best(self) -> None:
+        if self.now is not None:
+            best = Thresholds.of(self.now.validation, self.which.value).best()
+            with self.filling():
+                self.threshold.value = best if np.isfinite(best) else 0.5
+            self._cut()
+
+    # --- calibration, comparison, slices --------------------------------------------------------------------------
+
+    def _calibration(self) -> widgets.Widget:
+        self.drawn = self.html()
+        return self.drawn
+
+    def _compare(self) -> widgets.Widget:
+        self.other = widgets.Dropdown(description=self.word("other_run"), options=[("", "")], value="")
+        self.other.layout.width = "420px"
+        self.compared = self.html()
+        self.on_change(self.other, self._versus)
+        return widgets.VBox([self.other, self.compared])
+
+    def _fill_others(self) -> None:
+        run, before = self.state.run, self.other.value
+        others = [(name, key) for name, key in choices(self.state) if run is None or key != run.id]
+        self.other.options = [(self.word("choose_run"), ""), *others]
+        self.other.value = before if before in dict((key, name) for name, key in others) else ""
+
+    def _versus(self, run_id: str) -> None:
+        self._changed()
+        self.compared.value = ""
+        if run_id and self.now is not None:
+            mine, other, split = self.now, Run(self.now.run.store, run_id), self.split.value
+            self.later("compare", lambda: run_report.compare(mine.run, other, split), self._told)
+
+    def _told(self, found: Any) -> None:
+        self.compared.value = report_html.comparison(found, self.state.language)
+
+    def _slices(self) -> widgets.Widget:
+        self.column, self.sliced = widgets.Dropdown(description=self.word("slice_by")), self.html()
+        self.on_change(self.column, self._slice)
+        return widgets.VBox([self.column, self.sliced])
+
+    def _slice(self, column: str | None) -> None:
+        if column and self.now is not None:
+            now = self.now
+            self.later("slices", lambda: run_report.sliced(now.report, now.part, column), self._cut_up)
+
+    def _cut_up(self, found: Any) -> None:
+        self.sliced.value = report_html.slices(found, self.state.language)

@@ -1,0 +1,286 @@
+"""The step Model: a task, an architecture and its sizes, how it is trained, and what that would cost."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import ipywidgets as widgets
+
+from labkit.app.panel import Panel
+from labkit.app.state import State, state_with
+from labkit.app.widgets import drawing
+from labkit.app.widgets.costs import Costs
+from labkit.app.widgets.forms import LEFT_OUT, Form
+from labkit.core.config import Config
+from labkit.core.errors import LabkitError
+from labkit.data.answers import has_answers
+from labkit.data.rows import Rows
+from labkit.i18n import translate
+from labkit.models import models
+from labkit.models.base import ModelConfig
+from labkit.profile.cost import device_limit
+from labkit.tasks import tasks
+from labkit.tasks.base import ProblemType
+from labkit.train.cost_preview import Expected, Outlook
+from labkit.train.experiment import check_reads
+from labkit.viz import charts, html
+from labkit.viz.words import label_of, title_of
+
+#: Fields at the front; the others are folded away.
+TRAINING = ("epochs", "batch_size", "patience", "seed")
+OPTIMIZER = ("learning_rate", "schedule", "warmup", "rule", "tune")
+#: Bytes of a parameter in training: it, its gradient and the two means of Adam, in float32.
+EACH = 16
+#: Word for the end of the drawing.
+_OUT = {
+    ProblemType.CLASS: "out_classes",
+    ProblemType.LABELS: "out_classes",
+    ProblemType.NUMBER: "out_number",
+}
+_CALM = 0.35
+
+
+class Model(Panel):
+    """Pick and shape a model; see at once what it is made of and what training it would cost.
+
+    Args:
+        rows: what :func:`labkit.load` returns or takes.
+        state, language: see :class:`labkit.app.panel.Panel`.
+    """
+
+    title: ClassVar[str] = "model"
+
+    def __init__(self, rows: Any = None, *, state: State | None = None, language: str | None = None):
+        self.outlook = Outlook()
+        self.forms: dict[str, Form] = {}
+        self._made: dict[str, Any] = {}
+        super().__init__(state_with(rows, state, language))
+
+    def build(self) -> None:
+        self.none = self.html()
+        self.task = widgets.Dropdown(description=self.word("task"))
+        self.which = widgets.ToggleButtons(description=self.word("architecture"))
+        self.unfit = self.html()
+        self.preset = widgets.Dropdown(description=label_of("preset", self.state.language))
+        self.sizes, self.training = widgets.VBox(), widgets.VBox()
+        self.drawing, self.schedule = self.html(), self.html()
+        self.costs = Costs(self)
+        top = widgets.HBox([self.task, self.preset])
+        top.add_class("lk-form")
+        left = widgets.VBox([self.sizes, self.training, self.schedule])
+        right = widgets.VBox([self.costs.root, self.drawing])
+        beside = widgets.HBox([left, right])
+        beside.add_class("lk-two")
+        self.parts = widgets.VBox([top, self.which, self.unfit, beside])
+        self.body.children = (self.none, self.parts)
+        self.on_change(self.task, self._choose_task)
+        self.on_change(self.which, self._choose)
+        self.on_change(self.preset, self._choose_preset)
+        self.watch(["rows"], self._rows_came)
+        self.watch(("model", "task", "train", "steps", "accept_leakage"), self._renew)
+        self._rows_came()
+
+    def code(self) -> str:
+        return self.state.code()
+
+    def close(self) -> None:
+        super().close()
+        self.outlook.close()
+
+    # --- choosing ---------------------------------------------------------------------------------------------
+
+    def _rows_came(self) -> None:
+        """Offer the tasks and architectures for these rows, and begin with the first that fits."""
+        rows = self.state.rows
+        self.none.value = html.note(self.word("no_rows")) if rows is None else ""
+        self.parts.layout.display = "none" if rows is None else ""
+        if rows is None:
+            return
+        fit = {name: why for name in tasks if not (why := self._task_unfit(name))}
+        with self.filling():
+            self.task.options = [(title_of("task", name, self.state.language), name) for name in fit]
+        if tasks.name_of(self.state.task) not in fit and fit:
+            self.state.task = tasks[next(iter(fit))]()
+        self._offer()
+
+    def _task_unfit(self, name: str) -> bool:
+        rows, kind = self.state.rows, tasks[name]
+        assert rows is not None
+        if rows.basis.kind not in kind.modalities:
+            return True
+        if kind.problem_type is not None:
+            least = 2 if kind.problem_type is ProblemType.CLASS else 1
+            return kind.problem_type != rows.basis.aim or len(rows.basis.classes) < least
+        if kind.needs_pairs and not rows.basis.pairs:
+            return True
+        return kind.needs_answers and not has_answers(next(iter(rows.splits.values())))
+
+    def _offer(self) -> None:
+        """Offer the architectures that learn the task from these rows; of the others it is said why not."""
+        rows, task = self.state.rows, self.state.task
+        assert rows is not None
+        reasons = {name: _reason(name, rows, task) for name in models}
+        kind = rows.basis.kind
+        able = (name for name, why in reasons.items() if not why)
+        fit = sorted(able, key=lambda name: kind not in models[name].default_for)
+        with self.filling():
+            self.task.value = tasks.name_of(task)
+            self.which.options = [(title_of("model", name, self.state.language), name) for name in fit]
+            mine = "" if self.state.model is None else models.name_of(self.state.model)
+            self.which.value = mine if mine in fit else fit[0] if fit else None
+        others = [
+            (title_of("model", name, self.state.language), translate(why, self.state.language))
+            for name, why in reasons.items()
+            if why
+        ]
+        table = html.table([], others)
+        self.unfit.value = html.Html(
+            f'<details class="lk-quiet"><summary>{html.safe(self.word("do_not_fit"))}: '
+            f"{html.safe(', '.join(name for name, _ in others))}</summary>{table}</details>"
+        ) if others else ""  # fmt: skip
+        if mine not in fit and fit:
+            self._choose(fit[0])
+        else:
+            self._renew()
+
+    def _choose_task(self, name: str) -> None:
+        before = self.state.task
+        kept = {"max_length": before.max_length} if before.max_length is not None else {}
+        self.state.task = tasks[name]().replace(**kept)
+        self._offer()
+
+    def _choose(self, name: str) -> None:
+        self.state.model = models[name](preset=models[name].first_preset)
+        self._sensible()
+
+    def _choose_preset(self, preset: str) -> None:
+        self.state.model = type(self.state.model)(preset=preset)
+        self._sensible()
+
+    def _sensible(self) -> None:
+        """What goes with another model: texts no longer than it reads."""
+        model, task = self.state.model, self.state.task
+        if 0 < model.max_length < (task.max_length or 0):
+            self.state.task = task.replace(max_length=model.max_length)
+
+    # --- forms ------------------------------------------------------------------------------------------------
+
+    def _renew(self) -> None:
+        """Forms, drawing and costs as the state has them."""
+        model, task, train = self.state.model, self.state.task, self.state.training
+        if model is None or self.state.rows is None:
+            return
+        self._fill("sizes", model, self.sizes, model.shown, self._set_model)
+        self._fill_training()
+        locked = [name for name in self.forms["sizes"].fields if name not in model.free] if model.weights else []
+        for key, config in (("sizes", model), ("task", task), ("training", train), ("optimizer", train.optimizer)):
+            for each in (key, f"{key} more"):
+                if each in self.forms:
+                    self.forms[each].fill(config, locked if key == "sizes" else ())
+        with self.filling():
+            options = [(preset or self.word("own_sizes"), preset) for preset in _presets(type(model))]
+            if [value for _, value in self.preset.options] != [value for _, value in options]:
+                self.preset.options = options
+                self.later("presets", lambda: _sized(type(model)), self._mark_presets)
+            self.preset.value = model.preset
+        self.later("costs", self._expected, self._show, _CALM)
+
+    def _fill(self, key: str, config: Config, box: widgets.VBox, first: tuple[str, ...], changed: Any) -> None:
+        """A form for a config, made anew when it is of another class; what is not ``first`` is folded."""
+        form = self.forms.get(key)
+        kind = (type(config), self._idle())
+        if form is not None and self._made.get(key) == kind:
+            return
+        self._made[key] = kind
+        gone = [made for each in (key, f"{key} more") if each in self.forms for made in self.forms[each].callbacks]
+        self.callbacks = [callback for callback in self.callbacks if callback not in gone]
+        fields = config.__dataclass_fields__  # type: ignore[attr-defined]
+        own = [name for name in first if name in fields and name not in self._idle()]
+        form = self.forms[key] = Form(self, config, changed, own)
+        rest = [name for name in form.fields if name not in (*own, *LEFT_OUT, *self._idle())]
+        more = self.forms[f"{key} more"] = Form(self, config, changed, rest)
+        folded = widgets.Accordion([more.root], titles=[self.word("more")])
+        self.put(box, [self.html(html.heading(self.word(f"form_{key}"))), form.root, folded])
+
+    def _idle(self) -> tuple[str, ...]:
+        """Settings of the task that say nothing for these rows."""
+        return () if self.state.rows is None else self.state.task.idle(self.state.rows.basis.kind)
+
+    def _fill_training(self) -> None:
+        task, train = self.state.task, self.state.training
+        if "training" not in self.forms:
+            boxes = {key: widgets.VBox() for key in ("training", "optimizer", "task")}
+            self.training.children = tuple(boxes.values())
+            self._boxes = boxes
+            self._fill("training", train, boxes["training"], TRAINING, self._set_train)
+            self._fill("optimizer", train.optimizer, boxes["optimizer"], OPTIMIZER, self._set_optimizer)
+        self._fill("task", task, self._boxes["task"], task.shown, self._set_task)
+
+    def _set_model(self, changes: dict[str, Any]) -> None:
+        self.state.model = self.state.model.replace(**changes)
+
+    def _set_task(self, changes: dict[str, Any]) -> None:
+        self.state.task = self.state.task.replace(**changes)
+
+    def _set_train(self, changes: dict[str, Any]) -> None:
+        self.state.train = self.state.train.replace(**changes)
+
+    def _set_optimizer(self, changes: dict[str, Any]) -> None:
+        train = self.state.train
+        self.state.train = train.replace(optimizer=train.optimizer.replace(**changes))
+
+    # --- what it is made of and costs -------------------------------------------------------------------------
+
+    def _classes(self) -> int:
+        rows = self.state.rows
+        return max(len(rows.basis.classes), 2) if rows is not None else 2
+
+    def _expected(self) -> Expected:
+        rows, experiment = self.state.ready()
+        return self.outlook(rows, experiment, self.costs.prices)
+
+    def _show(self, found: Expected) -> None:
+        self.problem = None
+        self.costs.show(found)
+        rows, shapes = self.state.rows, {name: x.shape for name, x in found.plan.steps.shapes.items()}
+        into = self.word(f"into_{rows.basis.kind}") if rows is not None else ""
+        out = self.word(_OUT.get(self.state.task.problem_type, "out_other"), count=self._classes())
+        title = html.heading(self.word("drawing"))
+        picture = drawing.drawn(drawing.blocks(shapes, self.state.model.drawing), self.word, (into, out))
+        self.drawing.value = html.joined(title, html.scrolled(picture, self.word("drawing")))
+        rates = found.plan.steps.optimizer.rates(found.steps).tolist()
+        title = html.heading(self.word("schedule_title"), 4)
+        chart = charts.line(rates, self.word("schedule_title"), self.word("step"), self.word("learning_rate"))
+        self.schedule.value = html.joined(title, chart)
+
+    def _mark_presets(self, sizes: dict[str, int | None]) -> None:
+        """Say of each preset how large it is, and of one that is too large that it will not fit."""
+        limit, options = device_limit(), []
+        for preset, count in sizes.items():
+            name = preset or self.word("own_sizes")
+            if count is not None:
+                name += f" — {self.word('parameters_short', count=html.scaled(count))}"
+                name += f" ✗ {self.word('too_large')}" if count * EACH > limit else ""
+            options.append((name, preset))
+        with self.filling():
+            before = self.preset.value
+            self.preset.options = options
+            self.preset.value = before
+
+
+def _reason(name: str, rows: Rows, task: Any) -> str:
+    """Why an architecture cannot learn this from these rows; empty where it can."""
+    try:
+        check_reads(models[name](preset=models[name].first_preset), rows, task)
+    except LabkitError as error:
+        return error.message
+    return ""
+
+
+def _presets(cls: type[ModelConfig]) -> list[str]:
+    return ["", *cls.PRESETS]
+
+
+def _sized(cls: type[ModelConfig]) -> dict[str, int | None]:
+    """Preset → parameters, nothing allocated; None where that depends on the data."""
+    return {"": None, **{name: config.count() for name, config in cls.presets().items()}}

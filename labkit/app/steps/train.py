@@ -1,0 +1,186 @@
+"""The step Train: start a run, watch it, steer it, lay others over it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+
+from labkit.app.frontend import is_app
+from labkit.app.live import LivePanel, kept
+from labkit.app.live_picture import publish
+from labkit.app.panel import Panel
+from labkit.app.runs import choices, state_of
+from labkit.app.state import State
+from labkit.app.ticker import TICKER
+from labkit.core.errors import ConfigError
+from labkit.train.run import Run
+from labkit.viz.words import message
+
+#: Runs that can be laid over another at once.
+OVERLAID = 5
+
+
+class Train(Panel):
+    """Starts a run of what the state holds and shows it live.
+
+    Args:
+        run: a run to show and to begin others like.
+        state, language: see :class:`labkit.app.panel.Panel`.
+    """
+
+    title = "train"
+
+    def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
+        self.live: LivePanel | None = None
+        self.display_id = secrets.token_hex(8)
+        super().__init__(state if state is not None else state_of(run, language))
+
+    def build(self) -> None:
+        self.name = widgets.Text(description=self.word("run_name"), continuous_update=False)
+        self.epochs = widgets.BoundedIntText(min=1, max=1_000_000, description=self.word("epochs_field"))
+        self.batch = widgets.BoundedIntText(min=1, max=1_000_000, description=self.word("batch_field"))
+        self.rate = widgets.Text(description=self.word("rate_field"), continuous_update=False)
+        self.begin = self.button("start", self._start, primary=True)
+        for field, wide, action in (
+            (self.name, "220px", self._named), (self.epochs, "150px", self._set("epochs")),
+            (self.batch, "160px", self._set("batch_size")), (self.rate, "190px", self._set_rate),
+        ):  # fmt: skip
+            field.style.description_width = "auto"
+            field.layout.width = wide
+            self.on_change(field, action)
+        self.shown = widgets.Dropdown(description=self.word("run_shown"))
+        self.over = widgets.SelectMultiple(
+            description=self.word("compare_with"), tooltip=self.word("compare_with_help"), rows=3
+        )
+        self.shown.style.description_width = self.over.style.description_width = "auto"
+        self.shown.layout.width = self.over.layout.width = "360px"
+        self.on_change(self.shown, self._choose)
+        self.on_change(self.over, self._overlay)
+        self.empty, self.place = self.html(), widgets.VBox()
+        first = widgets.HBox([self.begin, self.name, self.epochs, self.batch, self.rate])
+        second = widgets.HBox([self.shown, self.over])
+        for row in (first, second):
+            row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 12px"
+        self.body.children = (first, second, self.empty, self.place)
+        self.watch(["name", "train", "model", "task", "rows", "source"], self._fill)
+        self.watch(["run"], self._show)
+        self._fill()
+        self._show()
+
+    def code(self) -> str:
+        run = self.state.run
+        return run.code() if run is not None and self.state.model is None else self.state.code()
+
+    # --- settings -----------------------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """The fields as the state has them."""
+        train = self.state.training
+        with self.filling():
+            self.name.value = self.state.name
+            self.epochs.value, self.batch.value = train.epochs, train.batch_size
+            rate = train.optimizer.learning_rate
+            self.rate.value = "" if rate is None else f"{rate:g}"
+        self._enable()
+
+    def _enable(self) -> None:
+        if self.closed:
+            return
+        run = self.state.run
+        ready = self.state.model is not None and (self.state.rows is not None or bool(self.state.source))
+        self.begin.disabled = not ready or self.jobs.busy or (run is not None and not run.info.over)
+
+    def _named(self, name: str) -> None:
+        self.state.name = name
+
+    def _set(self, field: str) -> Callable[[Any], None]:
+        def change(value: Any) -> None:
+            self.state.train = self.state.train.replace(**{field: value})
+
+        return change
+
+    def _set_rate(self, text: str) -> None:
+        """Take the rate as it is written; an empty field brings back the default of the model."""
+        try:
+            rate = float(text) if text.strip() else None
+        except ValueError:
+            raise ConfigError(message("not_a_number", value=repr(text))) from None
+        self.state.train = self.state.train.replace(optimizer=self.state.train.optimizer.replace(learning_rate=rate))
+        self._fill()
+
+    # --- a run --------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.later("start", self._make, self._began)
+        self._enable()
+
+    def _make(self) -> Run:
+        if self.state.rows is None:
+            self.state.rows = self.state.load()
+        rows, experiment = self.state.ready()
+        return Run.create(self.state.store, experiment, rows).start(
+            detach=is_app()
+        )  # an app's kernel ends with its page
+
+    def _began(self, run: Run) -> None:
+        self.state.run = run
+
+    def refresh(self) -> bool:
+        goes_on = super().refresh()
+        self._enable()
+        return goes_on
+
+    def _choose(self, run_id: str) -> None:
+        if run_id:
+            self.state.run = Run(self.state.store, run_id)
+
+    def _overlay(self, ids: tuple[str, ...]) -> None:
+        if self.live is not None:
+            self.live.overlay([Run(self.state.store, run_id) for run_id in ids[:OVERLAID]])
+
+    def _show(self) -> None:
+        """The live panel of the state's run."""
+        run, before = self.state.run, self.live
+        if run is not None and (before is None or before.run.id != run.id):
+            self.live = LivePanel(run, self.state.language, full=True, ended=self._ended)
+            self.live.display_id, self.live.curves.root = self.display_id, self.root.model_id
+            self.place.children = (self.live.root,)
+            TICKER.add(self.live)
+        elif run is None:
+            self.live, self.place.children = None, ()
+        if before is not None and before is not self.live:
+            before.close()
+        self.empty.value = "" if run is not None else f'<p class="lk-quiet">{self.word("train_first")}</p>'
+        self._list()
+        self._enable()
+
+    def _ended(self) -> None:
+        self._list()
+        self._enable()
+
+    def _list(self) -> None:
+        """The runs there are, newest first."""
+        run = self.state.run
+        named = choices(self.state)
+        with self.filling():
+            self.shown.options = named or [(self.word("run_none"), "")]
+            self.shown.value = run.id if run is not None else self.shown.options[0][1] if named else ""
+            self.over.options = [(name, run_id) for name, run_id in named if run is None or run_id != run.id]
+        for control in (self.shown, self.over):
+            control.disabled = not named
+
+    # --- showing ------------------------------------------------------------------------------------------------
+
+    def _ipython_display_(self) -> None:
+        """The panel and, seen only where the panel is not, the result as it will be saved."""
+        super()._ipython_display_()
+        if self.live is not None:
+            publish(kept(self.live.run, self.state.language), self.display_id)
+
+    def close(self) -> None:
+        if self.live is not None:
+            self.live.close()
+        super().close()

@@ -1,0 +1,310 @@
+"""What models without classes are asked in the step Use, and how their answers are shown: a class for each kind.
+
+They write on, write target texts, tell hidden pieces, answer questions, compare texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import ipywidgets as widgets
+import numpy as np
+
+from labkit.app.widgets.controls import hear_while_busy
+from labkit.core import source_code
+from labkit.core.errors import DataError
+from labkit.core.registry import ByClass
+from labkit.data.answers import answers_of
+from labkit.i18n import _
+from labkit.inference.embedder import Embedder
+from labkit.inference.fill_mask import HIDDEN, Filler, Guess
+from labkit.inference.question_answering import Answerer, Found
+from labkit.inference.text_generation import Generator
+from labkit.inference.translation import Translator
+from labkit.viz import explanation_html, html
+from labkit.viz.html import Html
+
+if TYPE_CHECKING:
+    from labkit.app.panel import Panel
+
+#: What a model is given at most, in characters; texts that are compared at once; pieces told of a hidden place.
+LONGEST, COMPARED, TOP = 100_000, 30, 8
+
+
+class Asking:
+    """Base: controls for what is asked in ``root``; ``truth`` is the right answer of a row that was taken.
+
+    What is asked is a tuple, read from the controls before a thread answers it.
+    """
+
+    #: The word of the button.
+    verb: ClassVar[str]
+
+    def __init__(self, panel: Panel, tool: Any):
+        self.panel, self.tool, self.language = panel, tool, panel.state.language
+        self.truth: tuple[Any, str] | None = None
+        controls = list(self.build())
+        for control in controls:
+            hear_while_busy(control)
+        short = [control for control in controls if not isinstance(control, widgets.Textarea)]
+        row = widgets.HBox(short)
+        row.add_class("lk-form")
+        long = [control for control in controls if isinstance(control, widgets.Textarea)]
+        self.root = widgets.VBox([*long, row] if short else long)
+
+    def build(self) -> Sequence[widgets.Widget]:
+        """Make the controls."""
+        raise NotImplementedError
+
+    def take(self, part: Any, place: int) -> None:
+        """Put a row of a split into the controls."""
+        raise NotImplementedError
+
+    def asked(self) -> tuple[Any, ...]:
+        """What the controls ask now. Raises :class:`DataError` where that is nothing."""
+        raise NotImplementedError
+
+    def answer(self, asked: tuple[Any, ...]) -> Any:
+        """The model's answer; for a thread."""
+        raise NotImplementedError
+
+    def shown(self, asked: tuple[Any, ...], found: Any) -> Html:
+        """An answer as HTML."""
+        raise NotImplementedError
+
+    def code(self, asked: tuple[Any, ...]) -> list[str]:
+        """Lines of Python that ask ``run`` the same."""
+        raise NotImplementedError
+
+    # --- for subclasses -----------------------------------------------------------------------------------------
+
+    def word(self, key: str, **places: object) -> str:
+        """Words of the panel's table."""
+        return self.panel.word(key, **places)
+
+    def area(self, key: str, rows: int = 3) -> widgets.Textarea:
+        """A place for a long text."""
+        return widgets.Textarea(description=self.word(key), rows=rows, layout={"width": "98%"})
+
+    def true(self, asked: tuple[Any, ...]) -> Html:
+        """The right answer, while what is asked is the row that was taken."""
+        if self.truth is None or self.truth[0] != asked[0]:
+            return Html("")
+        return html.paragraph(f"{self.word('truth')}: {self.truth[1]}", "quiet")
+
+
+class Writing(NamedTuple):
+    """A text, and how to go on from it."""
+
+    text: str
+    settings: Mapping[str, Any]
+
+
+class Writes(Asking):
+    """A language model writes on."""
+
+    verb, method = "write_on", "generate"
+    tool: Generator | Translator
+
+    def build(self) -> Sequence[widgets.Widget]:
+        room = self.tool.room
+        self.text = self.area("your_text")
+        self.length = widgets.BoundedIntText(min(40, room), min=1, max=room, description=self.word("new_tokens"))
+        self.temperature = widgets.BoundedFloatText(
+            0.0, min=0.0, max=10.0, step=0.1, description=self.word("drawn_at"), tooltip=self.word("drawn_at_help")
+        )
+        self.beams = widgets.BoundedIntText(1, min=1, max=16, description=self.word("beams_field"))
+        for control in (self.length, self.temperature, self.beams):
+            control.style.description_width, control.layout.width = "auto", "190px"
+        return self.text, self.length, self.temperature, self.beams
+
+    def take(self, part: Any, place: int) -> None:
+        """The first half of a text, and no more than leaves room for the rest."""
+        text = part[place]["text"]
+        told = self.tool.tokenizer.pieces(text)
+        kept = min((len(told) + 1) // 2, self.tool.room - self.length.value)
+        self.text.value = text[: told[kept - 1][2][1]] if told and kept > 0 else ""
+
+    def asked(self) -> Writing:
+        settings: dict[str, Any] = {"max_new_tokens": self.length.value}
+        if self.temperature.value > 0:  # another text each time, which the code draws again
+            settings |= {"temperature": self.temperature.value, "seed": int(np.random.default_rng().integers(2**31))}
+        if self.beams.value > 1:
+            settings["beams"] = self.beams.value
+        return Writing(self.text.value[:LONGEST], settings)
+
+    def answer(self, asked: tuple[Any, ...]) -> str:
+        text, settings = asked
+        return getattr(self.tool, self.method)(text, **settings)
+
+    def shown(self, asked: tuple[Any, ...], found: str) -> Html:
+        told = Html(f"<mark>{html.safe(found)}</mark>") if found.strip() else self.word("wrote_nothing")
+        return html.joined(html.paragraph(asked[0], "quiet"), _block(told), self.true(asked))
+
+    def code(self, asked: tuple[Any, ...]) -> list[str]:
+        text, settings = asked
+        return [source_code.line(source_code.call(f"run.{self.method}", text, **settings))]
+
+
+class Translates(Writes):
+    """A model of sources and targets writes the target of a text."""
+
+    verb, method = "write_target", "translate"
+
+    def take(self, part: Any, place: int) -> None:
+        row = part[place]
+        self.text.value, self.truth = row["text"], (row["text"], row["text_pair"])
+
+
+class Fills(Asking):
+    """A pretrained encoder tells hidden pieces, and whether a second text follows the first."""
+
+    verb = "tell_hidden"
+    tool: Filler
+
+    def build(self) -> Sequence[widgets.Widget]:
+        self.text, self.pair = self.area("your_text"), self.area("second_text")
+        self.text.placeholder = self.word("hidden_hint", mask=HIDDEN)
+        return (self.text, self.pair) if self.tool.tells_next else (self.text,)
+
+    def take(self, part: Any, place: int) -> None:
+        """A text with a piece hidden, and the text behind it."""
+        pair = self.tool.tells_next and len(part) > 1
+        place = min(place, len(part) - 1 - pair)
+        room = (self.tool.longest - self.tool.tokenizer.pair.size) // 2
+        text, told = self._cut(part[place]["text"], room)
+        if told:
+            begin, end = told[int(np.random.default_rng().integers(len(told)))]
+            begin += len(text[begin:end]) - len(text[begin:end].lstrip())
+            text = text[:begin] + HIDDEN + text[end:]
+        self.text.value, self.pair.value = text, self._cut(part[place + 1]["text"], room)[0] if pair else ""
+
+    def _cut(self, text: str, room: int) -> tuple[str, list[tuple[int, int]]]:
+        """The beginning of a text of ``room`` pieces, and where these stand."""
+        places = [where for _, _, where in self.tool.tokenizer.pieces(text)]
+        return (text[: places[room - 1][1]] if len(places) > room else text), places[:room]
+
+    def asked(self) -> tuple[str, str]:
+        return self.text.value[:LONGEST], self.pair.value[:LONGEST] if self.tool.tells_next else ""
+
+    def _parts(self, asked: tuple[Any, ...]) -> tuple[bool, bool]:
+        """Whether hidden pieces are asked for, and whether the second text follows."""
+        text, pair = asked
+        return any(name in text + pair for name in self.tool.masks) or not pair, bool(pair)
+
+    def answer(self, asked: tuple[Any, ...]) -> tuple[list[list[Guess]], float | None]:
+        hidden, next_ = self._parts(asked)
+        text, pair = asked
+        guesses = self.tool.fill(text, pair or None, top=TOP) if hidden else []
+        return guesses, self.tool.follows(text, pair) if next_ else None
+
+    def shown(self, asked: tuple[Any, ...], found: tuple[list[list[Guess]], float | None]) -> Html:
+        guesses, follows = found
+        tables = [
+            html.joined(
+                html.heading(self.word("hidden_place", number=number), 4),
+                explanation_html.probabilities(dict(each), self.language, "piece"),
+            )
+            for number, each in enumerate(guesses, start=1)
+        ]
+        card = [] if follows is None else [html.cards([(self.word("it_follows"), f"{100 * follows:.1f} %")])]
+        return html.joined(*card, html.side_by_side(*tables))
+
+    def code(self, asked: tuple[Any, ...]) -> list[str]:
+        hidden, next_ = self._parts(asked)
+        text, pair = asked
+        given = (text, pair) if pair else (text,)
+        lines = [source_code.line(source_code.call("run.fill", *given, top=TOP))] if hidden else []
+        return [*lines, source_code.line(source_code.call("run.follows", text, pair))] if next_ else lines
+
+
+class Answers(Asking):
+    """A reader answers a question on a paragraph."""
+
+    verb = "find_answer"
+    tool: Answerer
+
+    def build(self) -> Sequence[widgets.Widget]:
+        self.question, self.paragraph = self.area("question", 2), self.area("paragraph", 8)
+        return self.question, self.paragraph
+
+    def take(self, part: Any, place: int) -> None:
+        row, truths = part[place], answers_of(part.select([place]))[0]
+        self.question.value, self.paragraph.value = row["text"], row["text_pair"]
+        self.truth = row["text"], (*truths[0], self.word("no_answer"))[0]
+
+    def asked(self) -> tuple[str, str]:
+        question, paragraph = self.question.value[:LONGEST], self.paragraph.value[:LONGEST]
+        if not (question.strip() and paragraph.strip()):
+            raise DataError(_("give a question and a paragraph that holds its answer."))
+        return question, paragraph
+
+    def answer(self, asked: tuple[Any, ...]) -> Found:
+        question, paragraph = asked
+        return self.tool.answer([question], [paragraph])[0]
+
+    def shown(self, asked: tuple[Any, ...], found: Found) -> Html:
+        paragraph = asked[1]
+        before, after = paragraph[: found.start], paragraph[found.end :]
+        marked = Html(f"{html.safe(before)}<mark>{html.safe(found.text)}</mark>{html.safe(after)}")
+        chance = f"{100 * found.probability:.1f} %"
+        told = found.text or self.word("no_answer")
+        cards = html.cards([(self.word("answer"), told), (self.word("probability"), chance)])
+        return html.joined(cards, self.true(asked), _block(marked))
+
+    def code(self, asked: tuple[Any, ...]) -> list[str]:
+        question, paragraph = asked
+        return [source_code.line(source_code.call("run.answer", [question], [paragraph]))]
+
+
+class Compares(Asking):
+    """An encoder compares texts by the cosines of their vectors."""
+
+    verb = "compare_texts"
+    tool: Embedder
+
+    def build(self) -> Sequence[widgets.Widget]:
+        self.texts = self.area("texts_by_line", 6)
+        return (self.texts,)
+
+    def take(self, part: Any, place: int) -> None:
+        """Two rows, with the texts that belong to them."""
+        rows = [part[(place + step) % len(part)] for step in range(min(2, len(part)))]
+        texts = [text for row in rows for text in (row["text"], row.get("text_pair")) if text]
+        self.texts.value = "\n".join(" ".join(text.split()) for text in texts)
+
+    def asked(self) -> tuple[str, ...]:
+        texts = tuple(filter(None, map(str.strip, self.texts.value[:LONGEST].split("\n"))))
+        if not 2 <= len(texts) <= COMPARED:
+            raise DataError(
+                _("these are {n_texts} texts: give 2 to {compared}, each on a line of its own."),
+                n_texts=len(texts),
+                compared=COMPARED,
+            )
+        return texts
+
+    def answer(self, asked: tuple[Any, ...]) -> np.ndarray:
+        return self.tool.similarity(asked)
+
+    def shown(self, asked: tuple[Any, ...], found: np.ndarray) -> Html:
+        head = [self.word("cosines"), *range(1, len(asked) + 1)]
+        lines = [
+            [f"{place}  {text}", *(f"{value:.2f}" for value in row)]
+            for place, (text, row) in enumerate(zip(asked, found, strict=True), start=1)
+        ]
+        return html.scrolled(html.table(head, lines, numeric=range(1, len(head)), limit=80), self.word("cosines"))
+
+    def code(self, asked: tuple[Any, ...]) -> list[str]:
+        return [source_code.assign("vectors", source_code.call("run.embed", list(asked))), "vectors @ vectors.T"]
+
+
+#: What a model of a kind is asked by.
+KINDS: ByClass[type[Asking]] = ByClass(
+    {Generator: Writes, Translator: Translates, Filler: Fills, Answerer: Answers, Embedder: Compares}
+)
+
+
+def _block(text: Html | str) -> Html:
+    """A text in a frame, its lines as they are."""
+    return Html(f'<div class="lk-marked" style="white-space:pre-wrap">{html.safe(text)}</div>')

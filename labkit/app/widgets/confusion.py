@@ -1,0 +1,41 @@
+"""A confusion matrix whose cells can be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+
+#: Classes that are shown at once.
+WIDEST = 20
+_HERE = Path(__file__).parent
+
+
+class Grid(anywidget.AnyWidget):
+    """Counts in rows and columns, drawn by ``grid.js``; ``selected`` is [row, column] of the chosen cell, or empty."""
+
+    _esm = _HERE / "confusion.js"
+    _css = _HERE / "confusion.css"
+    table = traitlets.Dict().tag(sync=True)
+    label = traitlets.Unicode().tag(sync=True)
+    selected = traitlets.List().tag(sync=True)
+
+    def show(self, counts: np.ndarray, names: Sequence[str], axes: str) -> None:
+        """Show a confusion matrix [c, c]; of many classes those in which most is wrong."""
+        wrong = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
+        self.order = np.sort(np.argsort(-wrong, kind="stable")[:WIDEST])
+        shown = [str(names[number]) for number in self.order]
+        values = counts[np.ix_(self.order, self.order)].tolist()
+        self.selected = []
+        self.table = {"rows": shown, "columns": shown, "values": values, "axes": axes}
+
+    @property
+    def chosen(self) -> tuple[int, int] | None:
+        """Class ids (truth, predicted) of the chosen cell."""
+        if len(self.selected) != 2:
+            return None
+        row, column = (int(self.order[place]) for place in self.selected)
+        return row, column

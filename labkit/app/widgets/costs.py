@@ -1,0 +1,82 @@
+"""What a run would cost: parameters, operations, memory, time here and on named accelerators, money."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+
+from labkit.profile.hardware import ACCELERATORS
+from labkit.train.cost_preview import Expected
+from labkit.viz import html
+
+if TYPE_CHECKING:
+    from labkit.app.panel import Panel
+
+
+class Costs:
+    """A part of the step Model. ``root`` is its widget, ``prices`` what a person gave: accelerator → price an hour."""
+
+    def __init__(self, panel: Panel):
+        self.panel, self.prices, self._last = panel, dict[str, float](), None
+        self.facts, self.table = panel.html(), panel.html()
+        self.where = widgets.Dropdown(options=list(ACCELERATORS), description=panel.word("accelerator"))
+        self.price = widgets.BoundedFloatText(
+            0, min=0, max=1e6, step=0.1, description=panel.word("price"), tooltip=panel.word("price_help")
+        )  # fmt: skip
+        bar = widgets.HBox([self.where, self.price])
+        bar.add_class("lk-form")
+        self.root = widgets.VBox([panel.html(html.heading(panel.word("costs"))), self.facts, bar, self.table])
+        panel.on_change(self.where, self._which)
+        panel.on_change(self.price, self._priced)
+
+    def show(self, found: Expected) -> None:
+        """Show what was found."""
+        self._last = found
+        word, one, plan = self.panel.word, found.estimate, found.plan
+        fits = word("fits") if one.fits else word("does_not_fit")
+        seconds = found.seconds()
+        facts = [
+            (word("parameters"), html.scaled(one.parameters)),
+            (word("trained"), f"{one.trainable / max(one.parameters, 1):.0%}"),
+            (word("flops_example"), html.scaled(one.flops_per_example)),
+            (word("memory_of", limit=html.sized(one.limit_bytes)), html.sized(one.memory_bytes)),
+            (word("step_time"), "–" if one.step_seconds is None else html.timed(one.step_seconds)),
+            (word("steps_in_all"), f"{found.steps:,}"),
+            (word("run_time"), "–" if seconds is None else html.lasting(seconds)),
+        ]
+        verdict = html.note(word("memory_verdict", verdict=fits), "good" if one.fits else "bad")
+        padding = html.paragraph(
+            word("layout", shapes=", ".join("×".join(map(str, shape)) for shape in plan.batches.shapes),
+                 share=f"{plan.batches.padding_share:.0%}"), "quiet",
+        )  # fmt: skip
+        self.facts.value = html.joined(html.cards(facts), verdict, padding)
+        self._tabulate()
+
+    def _tabulate(self) -> None:
+        if (found := self._last) is None:
+            return
+        word, lines = self.panel.word, []
+        for one in found.estimate.accelerators:
+            seconds = one.seconds * found.steps
+            price = self.prices.get(one.name)
+            cost = "" if price is None else f"{price * seconds / 3600:,.2f}"
+            fits = html.chip(word("fits"), "good") if one.fits else html.chip(word("does_not_fit"), "bad")
+            lines.append((one.name, fits, html.timed(one.seconds), html.lasting(seconds), cost))
+        head = [word(key) for key in ("accelerator", "memory", "step_time", "run_time", "cost")]
+        table = html.scrolled(html.table(head, lines, numeric=(2, 3, 4)), word("costs"))
+        self.table.value = html.joined(
+            html.Html(f"<details><summary>{html.safe(word('elsewhere'))}</summary>{table}"),
+            html.paragraph(word("assumed"), "quiet"), html.Html("</details>"),
+        )  # fmt: skip
+
+    def _which(self, name: str) -> None:
+        with self.panel.filling():
+            self.price.value = self.prices.get(name, 0)
+
+    def _priced(self, price: float) -> None:
+        if price:
+            self.prices[self.where.value] = price
+        else:
+            self.prices.pop(self.where.value, None)
+        self._tabulate()

@@ -1,1 +1,0 @@
-"""The ground floor: settings, names, errors and the cache. Standard library and NumPy only."""

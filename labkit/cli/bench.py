@@ -1,0 +1,234 @@
+"""``labkit bench``: how fast the engine is, how much it wastes, and how it stands beside its peers.
+
+The measurements themselves lie in ``tests/benchmarks`` (in an installed labkit: ``labkit/benchmarks``); here is the
+list of them, each with the bar it is held to, and the table they make.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.core.errors import ConfigError, LabkitError, nearest
+from labkit.i18n import _
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: The name under which the folder of the benchmarks is imported, wherever it lies.
+PACKAGE = "labkit_benchmarks"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Something measured, and the bar it is held to.
+
+    Attributes:
+        name: to ask for it.
+        what: a line of the table.
+        where: ``module:function`` among the benchmarks; it returns a dict.
+        least, most: the bar; None for no bar on that side.
+        key: which value of the dict this is.
+        arguments: of the function.
+        takes: option of :func:`measure` → argument of the function, for the options it takes.
+        long: takes minutes and much of the disk, so it is measured only when it is asked for by name.
+    """
+
+    name: str
+    what: str
+    where: str
+    least: float | None = None
+    most: float | None = None
+    key: str = "value"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    takes: dict[str, str] = field(default_factory=dict)
+    long: bool = False
+
+    @property
+    def bar(self) -> str:
+        """The bar as it is written in the table."""
+        return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}" if self.most is not None else ""
+
+    def met(self, value: float) -> bool | None:
+        """Whether a value clears the bar; None where there is none."""
+        if self.least is None and self.most is None:
+            return None
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+#: What is measured without a peer.
+ALONE = (
+    Figure("flops", "XLA FLOPs per real token ÷ the model's own arithmetic", "arithmetic:per_token", most=1.10),
+    Figure("padding", "padding share of the batches, film reviews", "arithmetic:padding", most=0.05),
+    Figure("tokens", "BERT fine-tuning, real tokens a second", "throughput:alone", key="tokens_per_second"),
+    Figure("examples", "BERT fine-tuning, examples a second", "throughput:alone", key="examples_per_second"),
+    Figure("speed", "BERT fine-tuning, own arithmetic, FLOP/s", "throughput:alone", key="flops_per_second"),
+    Figure("peak", "the machine's matrix product, FLOP/s", "throughput:alone", key="peak_flops_per_second"),
+    Figure("share", "the former ÷ the latter", "throughput:alone"),
+    Figure("depth", "compile time of 24 layers ÷ 6 layers", "compiling:depth", most=1.25),
+    Figure("warm", "warm start (new process, cache filled) ÷ cold compile", "compiling:warm_start", most=0.15),
+    Figure("loop", "training loop with store and reader ÷ bare compiled step, throughput", "loop:overhead", least=0.97),
+    Figure("transfers", "host transfers in the steady loop", "loop:overhead", most=0, key="transfers"),
+    Figure("compilations", "compilations after warm-up", "loop:overhead", most=0, key="compilations"),
+    Figure(
+        "memory", "peak memory of preprocessing, 2 GB table ÷ 200 MB table", "datapath:memory", most=1.2, key="ratio",
+        long=True,
+    ),
+)  # fmt: skip
+_TRAINED = {
+    ("hf", "bert"): ("BERT fine-tuning, real tokens/s, labkit ÷ Hugging Face Trainer", 3.0),
+    ("keras", "bert"): ("BERT fine-tuning, real tokens/s, labkit ÷ Keras on JAX", 1.8),
+    ("torch", "mlp"): ("MLP on digits, steps/s, labkit ÷ PyTorch", 5.0),
+    ("torch", "cnn"): ("small CNN at 32 × 32, steps/s, labkit ÷ PyTorch", 1.0),
+    ("torch", "vgg11"): ("VGG-11 at 32 × 32, steps/s, labkit ÷ PyTorch", 1.0),
+}
+#: What is measured beside peers: (peer, case) → the figure.
+BESIDE = {
+    (peer, case): Figure(
+        f"{peer}-{case}", what, "throughput:beside", least=least, arguments={"peer": peer, "case": case},
+        takes={"pairs": "pairs", "python": "python"},
+    )
+    for (peer, case), (what, least) in _TRAINED.items()
+}  # fmt: skip
+BESIDE["hf", "datapath"] = Figure(
+    "hf-datapath", "tokenise + pack 100,000 texts, labkit ÷ datasets.map + collator", "datapath:tokenise_and_pack",
+    least=3.0, key="ratio", arguments={"peer_python": sys.executable}, takes={"python": "peer_python"},
+)  # fmt: skip
+
+
+def folder() -> Path:
+    """The folder of the benchmarks: inside the installed package, or in the tests of a checkout.
+
+    Raises:
+        LabkitError: neither is there (a damaged installation).
+    """
+    package = Path(__file__).parents[1]
+    for place in (package / "benchmarks", package.parent / "tests" / "benchmarks"):
+        if (place / "driver.py").is_file():
+            return place
+    raise LabkitError(
+        _("the benchmarks are missing (no driver.py beside {package}). Install labkit again."), package=package
+    )
+
+
+def module(name: str) -> Any:
+    """A module of the benchmarks."""
+    if PACKAGE not in sys.modules:
+        place = folder()
+        spec = importlib.util.spec_from_file_location(
+            PACKAGE, place / "__init__.py", submodule_search_locations=[str(place)]
+        )
+        assert spec is not None
+        sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[Figure]:
+    """The figures that are asked for.
+
+    Args:
+        peer: beside which peer; empty: labkit alone.
+        case: one case of the peer; empty: all of them.
+        names: some of the figures; empty: all.
+
+    Raises:
+        ConfigError: there is no such peer, case or figure.
+    """
+    if case and not peer:
+        raise ConfigError(
+            _("--case {case} needs a peer: --peer {peers}."), case=case, peers=" or ".join(_peers_of(case) or ["hf"])
+        )
+    if peer and peer not in {known for known, _ in BESIDE}:
+        known = dict.fromkeys(name for name, _ in BESIDE)
+        raise ConfigError(
+            _("there is no peer {peer!r}.{hint} There are: {known}."),
+            peer=peer, hint=nearest(peer, known), known=", ".join(known),
+        )  # fmt: skip
+    if case and (peer, case) not in BESIDE:
+        has = ", ".join(name for known, name in BESIDE if known == peer)
+        raise ConfigError(
+            _("there is no case {case!r} beside {peer!r}. There are: {has}."), case=case, peer=peer, has=has
+        )
+    found = [figure for (a, b), figure in BESIDE.items() if a == peer and case in ("", b)] if peer else list(ALONE)
+    found = [figure for figure in found if (folder() / f"{figure.where.partition(':')[0]}.py").is_file()]
+    for name in names:
+        if name not in {figure.name for figure in found}:
+            known = [figure.name for figure in found]
+            raise ConfigError(
+                _("there is no figure {name!r}.{hint} There are: {known}."),
+                name=name, hint=nearest(name, known), known=", ".join(known),
+            )  # fmt: skip
+    return [figure for figure in found if (figure.name in names if names else not figure.long)]
+
+
+def measure(wanted: Sequence[Figure], say: Callable[[str], None], **options: Any) -> Iterator[dict[str, Any]]:
+    """Measure the figures, one after the other, each function once.
+
+    Args:
+        wanted: which.
+        say: called with a sentence before each measurement.
+        options: further arguments of functions that compare with a peer (``pairs``, ``python``).
+
+    Yields:
+        For each figure ``name``, ``what``, ``value``, ``bar``, ``met`` and, for the first of a function, its whole
+        result as ``detail``.
+    """
+    results: dict[Any, dict[str, Any]] = {}
+    for figure in wanted:
+        where, _, function = figure.where.partition(":")
+        call = (figure.where, *sorted(figure.arguments.items()))
+        fresh = call not in results
+        if fresh:
+            say(figure.what)
+            given = {own: options[name] for name, own in figure.takes.items() if options.get(name) is not None}
+            results[call] = getattr(module(where), function)(**{**figure.arguments, **given})
+        value = results[call][figure.key]
+        row = {"name": figure.name, "what": figure.what, "value": value, "bar": figure.bar, "met": figure.met(value)}
+        yield {**row, **({"detail": results[call]} if fresh else {})}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, and with."""
+    return {
+        **module("cases").versions(),
+        "processors": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The figures as a table for the terminal."""
+    from rich.table import Table
+
+    made = Table("figure", "what", "measured", "quartiles", "bar", "")
+    for row in rows:
+        spread = row.get("detail", {}).get("quartiles")
+        between = (
+            f"{number(spread[0])} – {number(spread[1])}" if spread and row["value"] == row["detail"]["value"] else ""
+        )
+        verdict = {None: "", True: "met", False: "missed"}[row["met"]]
+        style = {None: "", True: "green", False: "red"}[row["met"]]
+        made.add_row(row["name"], row["what"], number(row["value"]), between, row["bar"], verdict, style=style)
+    for name in ("measured", "quartiles", "bar"):
+        next(column for column in made.columns if column.header == name).justify = "right"
+    return made
+
+
+def number(value: float) -> str:
+    """A value in few digits: 3.14, 0.0271, 1,540, 152 G."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == 0 else f"{value:.3g}"
+
+
+def _peers_of(case: str) -> list[str]:
+    return [peer for peer, known in BESIDE if known == case]

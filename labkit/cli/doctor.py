@@ -1,0 +1,268 @@
+"""``labkit doctor``: what this machine offers, what is wrong, and what to do about it.
+
+Every check is a function that returns findings and never raises. JAX is asked in a process of its own, so that a
+driver that hangs or crashes becomes a line of the report.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+State = Literal["ok", "warning", "broken"]
+MARKS = {"ok": "✓", "warning": "!", "broken": "✗"}
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+#: Front-end parts that JupyterLab must find: folder below ``labextensions`` → the package that brings it.
+EXTENSIONS = {
+    "@jupyter-widgets/jupyterlab-manager": "jupyterlab_widgets",
+    "anywidget": "anywidget",
+    "jupyterlab-plotly": "plotly",
+}
+#: Seconds JAX may take to find its devices and compile one sum.
+PATIENCE = 120
+
+_ASK_JAX = """
+import json, jax
+devices = [dict(kind=d.device_kind, platform=d.platform, memory=(d.memory_stats() or {}).get("bytes_limit"))
+           for d in jax.local_devices()]
+total = float(jax.jit(lambda x: x.sum())(jax.numpy.ones((8, 8))))
+print("\\n" + json.dumps(dict(devices=devices, total=total)))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: ``state`` is ok, warning or broken; ``cure`` says what to do about the last two."""
+
+    name: str
+    state: State
+    text: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        line = f"{MARKS[self.state]} {self.name:<12} {self.text}"
+        return f"{line}\n{'':<15}→ {self.cure}" if self.cure else line
+
+
+def examine() -> list[Finding]:
+    """Run every check, in the order of the report; a check that itself fails is a broken line."""
+    findings: list[Finding] = []
+    for check in CHECKS:
+        name = check.__name__.lstrip("_")
+        try:
+            findings += check()
+        except Exception as error:
+            findings.append(Finding(name, "broken", f"the check failed: {error!r}", "Report this line as a bug."))
+    return findings
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as text, a line each and a sum at the end."""
+    broken = sum(finding.state == "broken" for finding in findings)
+    warnings = sum(finding.state == "warning" for finding in findings)
+    end = "Everything works." if not broken + warnings else f"{broken} broken, {warnings} to look at."
+    return "\n".join([*map(str, findings), "", end])
+
+
+def to_json(findings: list[Finding]) -> str:
+    """The findings as a JSON list of objects with name, state, text and cure."""
+    return json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)
+
+
+def _system() -> Iterator[Finding]:
+    import labkit
+
+    text = f"labkit {labkit.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Finding("system", "ok", f"{text}, {os.cpu_count()} processors")
+
+
+def _packages() -> Iterator[Finding]:
+    """Every requirement of labkit against what is installed: missing packages and versions known to be bad."""
+    from packaging.requirements import Requirement
+
+    versions = []
+    for line in requirements():
+        wanted = Requirement(line)
+        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        found = _version(wanted.name)
+        cure = f'python -m pip install "{wanted.name}{wanted.specifier}"'
+        if found is None:
+            yield Finding(wanted.name, "broken", "is not installed", cure)
+        elif not wanted.specifier.contains(found, prereleases=True):
+            yield Finding(wanted.name, "broken", f"{found} is installed; labkit needs {wanted.specifier}", cure)
+        else:
+            versions.append((wanted.name, found))
+    told = [f"{name} {found}" for name, found in versions if name in ("jax", "flax", "optax", "datasets", "tokenizers")]
+    yield Finding("packages", "ok", f"{', '.join(told)}; {len(versions)} requirements met")
+
+
+def _devices() -> Iterator[Finding]:
+    """What JAX computes on, proven by one compiled sum."""
+    try:
+        done = subprocess.run([sys.executable, "-c", _ASK_JAX], capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        text = f"JAX found no device within {PATIENCE} s"
+        yield Finding("devices", "broken", text, "Set JAX_PLATFORMS=cpu to go on without it.")
+        return
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        yield Finding("devices", "broken", f"JAX does not work: {last}", "python -m pip install --upgrade jax jaxlib")
+        return
+    devices = json.loads(done.stdout.strip().splitlines()[-1])["devices"]
+    told = [d["kind"] + (f" ({size(d['memory'])})" if d["memory"] else "") for d in devices]
+    if all(d["platform"] == "cpu" for d in devices) and shutil.which("nvidia-smi"):
+        cure = 'python -m pip install "jax[cuda13]" (or set JAX_PLATFORMS, if cpu was your choice)'
+        yield Finding("devices", "warning", "an NVIDIA driver is here, but JAX computes on the processor", cure)
+    else:
+        yield Finding("devices", "ok", f"JAX computes on {len(devices)}: {', '.join(told)}")
+
+
+def _memory() -> Iterator[Finding]:
+    """Memory that this process may use: of the machine, or of its container where that is less."""
+    import psutil
+
+    from labkit.core.huge_pages import huge_pages
+
+    memory = psutil.virtual_memory()
+    total, free = memory.total, memory.available
+    if limit := _container_limit():
+        total, free = min(total, limit), min(free, limit)
+    text = f"{size(free)} of {size(total)} free"
+    if free < 2e9:
+        yield Finding("memory", "warning", text, "Fine-tuning wants 2 GB: close other kernels, or use a smaller batch.")
+    else:
+        yield Finding("memory", "ok", text)
+    told = {
+        "on": "in huge pages",
+        "off": "in huge pages under `labkit lab`, `labkit train` and in detached runs; not in this process",
+        "never": "the system gives no huge pages: steps on the processor may be a quarter slower",
+    }
+    if (mode := huge_pages()) in told:
+        yield Finding("pages", "ok", told[mode])
+
+
+def _cache() -> Iterator[Finding]:
+    """The cache: only its owner may read it, because compiled programs in it are native code."""
+    from labkit.core.cache import cache_dir, cache_root
+
+    root = cache_root()
+    try:
+        cache_dir()
+        probe = root / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        yield Finding(
+            "cache", "broken", f"{root}: {error.strerror or error}", "Set LABKIT_CACHE to a folder you can write."
+        )
+        return
+    disk = shutil.disk_usage(root)
+    text = f"{root}: {size(_weight(root))}, of it {size(_weight(root / 'compiled'))} compiled programs"
+    state, problem = _privacy(root)
+    cure = f"chmod 700 {root}, or set LABKIT_CACHE to a folder of your own" if state != "ok" else ""
+    yield Finding("cache", state, text + problem, cure)
+    if disk.free < 2e9:
+        cure = f"Free some space, or move the cache with LABKIT_CACHE; {root} itself may be deleted."
+        yield Finding("disk", "warning", f"{size(disk.free)} free", cure)
+    else:
+        yield Finding("disk", "ok", f"{size(disk.free)} of {size(disk.total)} free")
+
+
+def _jupyter() -> Iterator[Finding]:
+    """The parts of JupyterLab that draw widgets and figures, and whether anything switches them off."""
+    from jupyter_core.paths import jupyter_path
+
+    folders = [Path(folder) for folder in jupyter_path("labextensions")]
+    missing = [name for name in EXTENSIONS if not any((folder / name / "package.json").is_file() for folder in folders)]
+    for name in missing:
+        cure = f"python -m pip install --force-reinstall --no-deps {EXTENSIONS[name]}"
+        yield Finding("jupyterlab", "broken", f"the extension {name} is missing: panels stay empty", cure)
+    if not missing:
+        names = ("jupyterlab", "jupyter_server", "ipykernel", "ipywidgets", "anywidget", "plotly")
+        told = [f"{name} {_version(name)}" for name in names]
+        yield Finding("jupyterlab", "ok", f"{', '.join(told)}; extensions {', '.join(EXTENSIONS)}")
+
+
+def _chromium() -> Iterator[Finding]:
+    """The browser of the tests; nothing else needs it."""
+    if found := next(filter(None, map(shutil.which, CHROMIUM)), None):
+        yield Finding("chromium", "ok", f"{found} (for the browser tests)")
+    else:
+        cure = "Only for labkit's own tests: install chromium with the system's package manager."
+        yield Finding("chromium", "warning", "not found: the browser tests will be skipped", cure)
+
+
+def _samples() -> Iterator[Finding]:
+    from labkit.hub.samples import SAMPLES, is_cached
+
+    here = [name for name in SAMPLES if is_cached(name)]
+    away = [name for name in SAMPLES if name not in here]
+    text = f"cached: {', '.join(here) or 'none'}" + (f"; fetched on first use: {', '.join(away)}" if away else "")
+    yield Finding("samples", "ok", text)
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _system, _packages, _devices, _memory, _cache, _jupyter, _samples, _chromium,
+)  # fmt: skip
+
+
+def requirements() -> list[str]:
+    """The requirements of labkit: of the installed package, or of the checkout it runs from."""
+    declared = Path(__file__).parents[2] / "pyproject.toml"
+    project = tomllib.loads(declared.read_text("utf-8")).get("project", {}) if declared.is_file() else {}
+    if project.get("name") == "labkit":
+        return project["dependencies"]
+    return [line for line in importlib.metadata.requires("labkit") or [] if "extra ==" not in line]
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: ``1.5 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _container_limit() -> int | None:
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        path = Path(name)
+        if path.is_file() and (text := path.read_text().strip()).isdigit():
+            return int(text)
+    return None
+
+
+def _weight(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _privacy(root: Path) -> tuple[State, str]:
+    """Whether others can put programs into the cache (broken), or read it (a warning)."""
+    if os.name != "posix":
+        return "ok", ""
+    status = root.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid != os.getuid():
+        return "broken", "; it belongs to another user"
+    if mode & 0o022:
+        return "broken", f"; others can write it (mode {mode:o})"
+    return ("warning", f"; others can read it (mode {mode:o})") if mode & 0o055 else ("ok", f"; mode {mode:o}")

@@ -1,0 +1,1 @@
+"""Exercises and helpers of the tutorials."""

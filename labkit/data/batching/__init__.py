@@ -1,0 +1,1 @@
+"""Batches of fixed shapes: buckets, packing, arrays, pairs and windows."""

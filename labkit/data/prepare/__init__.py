@@ -1,0 +1,1 @@
+"""Cleaning, splitting, duplicates and data quality."""

@@ -1,0 +1,167 @@
+"""What is wrong with rows, by row number: what loading found, copies, labels that disagree, leakage, rare classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from labkit.data.arrow import batches, numbers, text_columns
+from labkit.data.prepare import dedupe
+from labkit.data.prepare.split import leakage
+from labkit.data.rows import Rows
+from labkit.data.targets import targets_of
+from labkit.i18n import _
+
+#: Row numbers that a problem names, at most; its count is exact.
+SHOWN = 50
+#: A class with less than this share of the most frequent one is rare; below this many rows it is too small to learn.
+RARE, FEW = 0.1, 10
+#: A text longer than this many times the 95th percentile is far out.
+FAR = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something to look at before training.
+
+    Attributes:
+        kind: "refused", "repaired", "counted" (from the report of loading), "copies", "conflicts", "leakage",
+            "unlabelled", "rare", "far".
+        level: "bad" spoils training or its judgement, "warn" may, "info" is good to know.
+        count: rows (or, where no rows are named, times) it concerns.
+        rows: their numbers, the first :data:`SHOWN`.
+        what: which reason, class or split, as text from the data or the report.
+    """
+
+    kind: str
+    level: str
+    count: int
+    rows: tuple[int, ...] = ()
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often values fall between edges; ``edges`` has one entry more than ``counts``."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, values: np.ndarray, bins: int = 32) -> Histogram:
+        """Of numbers [n]; the last bin takes all above the 99.5th percentile."""
+        if not len(values):
+            return cls((0.0, 1.0), (0,))
+        low, high = float(np.min(values)), float(np.quantile(values, 0.995))
+        whole = np.issubdtype(values.dtype, np.integer)
+        width = max((high - low) / bins, 1.0 if whole else 1e-9)
+        width = float(np.ceil(width)) if whole else width
+        count = max(1, min(bins, int(np.ceil((high - low + whole) / width))))
+        edges = low + width * np.arange(count + 1)
+        counts = np.histogram(np.minimum(values, edges[-1] - width / 2), edges)[0]
+        return cls(tuple(edges.tolist()), tuple(counts.tolist()))
+
+
+@dataclass(frozen=True)
+class Health:
+    """Rows, looked over: see :func:`check`."""
+
+    rows: int
+    problems: tuple[Problem, ...] = ()
+    lengths: Histogram | None = None  # of texts, in characters; None where there are none
+    classes: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, Histogram] = field(default_factory=dict)  # of what is to be predicted, where that is numbers
+
+
+def check(rows: Rows) -> Health:
+    """Look rows over. Nothing is changed; it takes as long as hashing every text."""
+    counts = {} if rows.basis.aim == "number" else rows.spec.class_counts()
+    found = [*_reported(rows), *_copied(rows), *_leaked(rows), *_labels(rows, counts), *_far(rows)]
+    order = {"bad": 0, "warn": 1, "info": 2}
+    ranked = sorted(found, key=lambda problem: order[problem.level])
+    sizes = _lengths(rows)
+    lengths = None if sizes is None else Histogram.of(sizes)
+    return Health(len(rows), tuple(ranked), lengths, counts, _numbers(rows))
+
+
+def _reported(rows: Rows) -> Iterator[Problem]:
+    for action, reasons in rows.report.counts().items():
+        named = rows.report.of(action)
+        level = {"refused": "warn", "repaired": "warn"}.get(action, "info")
+        for reason, count in reasons.items():
+            notes = named.get(reason, [])
+            numbered = tuple(note.row for note in notes if note.row is not None)[:SHOWN]
+            detail = next((note.detail for note in notes if note.detail), "")
+            alone = detail and len(notes) == 1
+            what = _("{reason}: {detail}", reason=reason, detail=detail) if alone else reason
+            yield Problem(action, level, count, numbered, what)
+
+
+def _copied(rows: Rows) -> Iterator[Problem]:
+    table = dedupe.table(rows)
+    again = table["row"][table.duplicated("key")]
+    if len(again):
+        yield Problem("copies", "warn", len(again), _first(again))
+    labels = table["label"].where(table["label"] >= 0)
+    disagree = labels.notna() & (labels.groupby(table["key"]).transform("nunique") > 1)
+    if disagree.any():
+        yield Problem("conflicts", "bad", int(disagree.sum()), _first(table["row"][disagree]))
+
+
+def _leaked(rows: Rows) -> Iterator[Problem]:
+    if "train" not in rows.splits:
+        return
+    for part in leakage(rows).splits:
+        if part.leaked:
+            level = "bad" if part.share > 0.01 else "warn"
+            yield Problem("leakage", level, part.leaked, tuple(row for row, _ in part.examples), part.split)
+
+
+def _labels(rows: Rows, counts: dict[str, int]) -> Iterator[Problem]:
+    unlabelled = sum(rows.spec.unlabelled.values())
+    if rows.spec.label and unlabelled:
+        found = (numbers(part, "row")[numbers(part, "label") < 0] for part in rows.splits.values())
+        yield Problem("unlabelled", "info", unlabelled, _first(np.concatenate(list(found))))
+    most = max(counts.values(), default=0)
+    for name, count in counts.items():
+        if count < FEW or count < RARE * most:
+            yield Problem("rare", "bad" if count < 2 else "warn", count, what=name)
+
+
+def _far(rows: Rows) -> Iterator[Problem]:
+    if (sizes := _lengths(rows)) is None or len(sizes) < 20:
+        return
+    limit = FAR * max(float(np.quantile(sizes, 0.95)), 1.0)
+    if (far := np.flatnonzero(sizes > limit)).size:
+        order = np.concatenate([numbers(part, "row") for part in rows.splits.values()])
+        yield Problem("far", "info", far.size, _first(order[far]), f"{limit:.0f}")
+
+
+def _numbers(rows: Rows) -> dict[str, Histogram]:
+    """The numbers to be predicted, by name, of the rows that have them."""
+    if rows.basis.aim != "number":
+        return {}
+    parts = [targets_of(split)[numbers(split, "label") >= 0] for split in rows.splits.values() if len(split)]
+    values = np.concatenate(parts)
+    return {name: Histogram.of(values[:, place]) for place, name in enumerate(rows.basis.classes)}
+
+
+def _lengths(rows: Rows) -> np.ndarray | None:
+    """Characters of every text (of both together for pairs), i64[n], in the order of the splits."""
+    import pyarrow.compute as pc
+
+    if not rows.spec.text:
+        return None
+    found = [
+        sum(np.asarray(pc.utf8_length(part), np.int64) for part in table.columns)
+        for split in rows.splits.values()
+        for table in batches(split, text_columns(split))
+    ]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _first(values: Any) -> tuple[int, ...]:
+    return tuple(sorted(int(value) for value in np.asarray(values))[:SHOWN])

@@ -1,0 +1,1 @@
+"""Evaluation: scores with intervals, baselines, comparison, calibration, model selection."""

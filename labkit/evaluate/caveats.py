@@ -1,0 +1,80 @@
+"""What a report warns of: truncation, and a model that is no better than a constant answer or a linear model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from labkit.data.rows import Rows
+from labkit.data.targets import targets_of
+from labkit.evaluate.baselines import LONGEST
+from labkit.evaluate.regression import NumberReport
+from labkit.evaluate.report import Report
+from labkit.evaluate.report_base import RowReport
+from labkit.evaluate.scores import Scores
+from labkit.i18n import _
+from labkit.i18n.labels import split_name
+from labkit.tasks.base import Task
+from labkit.train.outcome import Constant, frequent_labels, majority, no_better, score_name
+from labkit.train.run import Run
+from labkit.train.truncation import message, truncation
+
+#: Baselines that always give the same answer.
+CONSTANT = ("majority class", "share of each label", "mean")
+
+
+def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) -> Any:
+    """``report`` with its ``warnings``.
+
+    Args:
+        report: of ``run``, on ``split``.
+        run: says the likely cause of a failure.
+        rows: what the run was given.
+        split: which of them were judged.
+        inputs: what the model reads rows with.
+    """
+    found = []
+    if inputs.truncates:
+        cut = truncation(inputs, rows[split], inputs.encode(rows[split]))
+        found += [message(cut, split)] if cut else []
+        if cut and getattr(report, "baselines", None):
+            found.append(
+                _(
+                    "The baselines read more than the model: {longest:,} characters of each text, where it "
+                    "reads {max_length} tokens.",
+                    longest=LONGEST,
+                    max_length=cut["max_length"],
+                )
+            )
+    if not isinstance(report, Scores):
+        constant = no_better(_constant(report, rows, run.experiment.task), report.scores, split)
+        poor = list(filter(None, [constant, _worse(report, split)]))
+        summary = run.info.summary
+        found += [*poor, *filter(None, [summary.get("cause", "")])] if poor else []
+    report.warnings = tuple(found)
+    return report
+
+
+def _constant(report: Report | RowReport, rows: Rows, task: Task) -> Constant | None:
+    """The best constant answer by the training rows, and its score on the rows of a report."""
+    label = np.asarray(rows["train"]["label"])
+    if isinstance(report, Report):
+        return majority(len(report.classes), label, report.truth[report.counted])
+    if isinstance(report, NumberReport):
+        return Constant(_("the mean"), "r2", 0.0)
+    known = targets_of(rows["train"])
+    return frequent_labels(known[label >= 0] > 0.5, report.truth[report.counted] > 0.5, task.threshold)
+
+
+def _worse(report: Report | RowReport, split: str) -> str:
+    """What to say of a linear baseline that is better than the model; empty where none is."""
+    metric = "r2" if "r2" in report.scores else "f1"
+    for name, other in report.baselines.items():
+        mine, theirs = report.scores[metric], other.scores[metric]
+        if name not in CONSTANT and mine < theirs:
+            return _(
+                "Worse than the linear baseline ({baseline}): {metric} of {split} {score:.3f}, against {value:.3f}.",
+                baseline=name, metric=score_name(metric), split=split_name(split), score=mine, value=theirs,
+            )  # fmt: skip
+    return ""

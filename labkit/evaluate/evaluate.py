@@ -1,0 +1,51 @@
+"""From a model's answers on a split to the report that fits what is known of the rows, its baselines beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from labkit.data.rows import Rows
+from labkit.data.targets import targets_of
+from labkit.evaluate import target_baselines
+from labkit.evaluate.baselines import baselines as class_baselines
+from labkit.evaluate.multilabel import TagReport
+from labkit.evaluate.regression import NumberReport
+from labkit.evaluate.report import Report
+from labkit.models.base import Modality
+from labkit.tasks.base import ProblemType, Task
+
+Verdict = Report | TagReport | NumberReport
+
+
+def judged(
+    rows: Rows, split: str, classes: Sequence[str], answers: np.ndarray, task: Task, *, baselines: bool = True
+) -> Verdict:
+    """The report of ``answers`` on a split.
+
+    Args:
+        rows: what the model was trained on.
+        split: the one that was answered.
+        classes: names of the classes, or of the numbers.
+        answers: probabilities f32[n, c], or the numbers f32[n, k].
+        task: its settings; the report follows from its problem type.
+        baselines: learn simple models from the training rows and show them beside it.
+    """
+    part, train = rows[split], rows["train"]
+    texts = part["text"] if rows.spec.kind == Modality.TEXT else None
+    if task.problem_type is ProblemType.CLASS:
+        seen = sorted(set(train["label"]) - {-1})
+        report = Report(classes, part["label"], answers, texts, part["row"], split=split, seen=seen)
+        return report.beside(class_baselines(train, part, classes, rows.spec, split=split)) if baselines else report
+    tags = task.problem_type is ProblemType.LABELS
+    kind, more = (TagReport, {"threshold": task.threshold}) if tags else (NumberReport, {})
+    truth, counted = targets_of(part), np.asarray(part["label"]) >= 0
+
+    def made(found: np.ndarray, **settings: Any) -> TagReport | NumberReport:
+        return kind(classes, truth, found, counted, texts, part["row"], split=split, **settings)
+
+    report = made(answers, **more)
+    learnt = target_baselines.answers(train, part, rows.spec) if baselines else {}
+    return report.beside({name: made(found) for name, found in learnt.items()})

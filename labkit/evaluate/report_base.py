@@ -1,0 +1,207 @@
+"""What the reports of several labels and of numbers share: scores as sums over rows, intervals, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from labkit.core.config import checked_seed
+from labkit.core.errors import DataError
+from labkit.core.text import escape, one_line
+from labkit.evaluate.intervals import Interval
+from labkit.evaluate.report import BLOCK, columns_of_text, html_table, paragraphs
+from labkit.i18n import _
+
+_DRAWN_AT_ONCE = 2**22  # numbers held at a time: 32 MB
+RESAMPLES = 1000
+
+
+class RowReport:
+    """Answers beside the truth on one split; see its subclasses.
+
+    ``truth`` and ``answers``: f32 [n, k]; ``counted``: bool [n], rows whose truth is known; ``names``: of the columns.
+    Raises DataError when lengths disagree or an answer is not finite.
+    """
+
+    headlines: ClassVar[tuple[str, ...]]  # scores shown first
+    main: ClassVar[str]  # the score that models are compared by
+    better: ClassVar[int] = 1  # -1 where a smaller one is better
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        truth: Any,
+        answers: Any,
+        counted: Any,
+        texts: Sequence[str] | None = None,
+        rows: Any = None,
+        *,
+        split: str = "test",
+        seed: int = 0,
+    ):
+        self.names, self.split, self.seed = tuple(map(str, names)), split, checked_seed(seed)
+        self.truth, self.answers = np.asarray(truth, np.float64), np.asarray(answers, np.float64)
+        self.counted = np.asarray(counted, bool)
+        n = len(self.counted)
+        self.texts = [""] * n if texts is None else list(texts)
+        self.rows = np.arange(n) if rows is None else np.asarray(rows, np.int64)
+        self.baselines: dict[str, Self] = {}  # shown beside this report; see `beside`
+        self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
+        for what, values in (("truth", self.truth), ("answers", self.answers)):
+            if values.shape != (n, len(self.names)):
+                raise DataError(
+                    _("{what} has shape {shape}; {n} rows of {n_names} need another."),
+                    what=what, shape=values.shape, n=n, n_names=len(self.names),
+                )  # fmt: skip
+        if len(self.texts) != n or len(self.rows) != n:
+            raise DataError(
+                _("there are {n_texts} texts and {n_rows} row numbers for {n} rows."),
+                n_texts=len(self.texts), n_rows=len(self.rows), n=n,
+            )  # fmt: skip
+        if (wrong := ~np.isfinite(self.answers).all(-1)).any():
+            raise DataError(
+                _("{n_wrong} of {n} answers are not finite: the training diverged."), n_wrong=wrong.sum(), n=n
+            )
+
+    # --- what a subclass tells --------------------------------------------------------------------------------
+
+    def _scored(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores [r] of the counted rows, each taken ``weights`` [r, n] times."""
+        raise NotImplementedError
+
+    def mistakes(self, n: int = 10) -> pd.DataFrame:
+        """The ``n`` counted rows that were answered worst, the worst first."""
+        raise NotImplementedError
+
+    @property
+    def per_name(self) -> pd.DataFrame:
+        """Scores of every label, or of every number."""
+        raise NotImplementedError
+
+    # --- what follows from it ---------------------------------------------------------------------------------
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """Every score on all counted rows; NaN where there are none."""
+        found = self._scored(np.ones((1, int(self.counted.sum()))))
+        return {name: float(value[0]) for name, value in found.items()}
+
+    @cached_property
+    def _draws(self) -> dict[str, np.ndarray]:
+        """Every score in each of 1,000 resamples of the counted rows, the same resamples for one seed and split."""
+        count = int(self.counted.sum())
+        if not count:
+            return {name: np.full(RESAMPLES, np.nan) for name in self.scores}
+        random, at_once, parts = np.random.default_rng(self.seed), max(1, _DRAWN_AT_ONCE // count), []
+        for start in range(0, RESAMPLES, at_once):
+            size = min(at_once, RESAMPLES - start)
+            parts.append(self._scored(random.multinomial(count, np.full(count, 1 / count), size=size)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """95 % bootstrap intervals (low, high) of every score, from 1,000 resamples of the rows (Efron 1979)."""
+        return {name: _edges(values) for name, values in self._draws.items()}
+
+    def compare(self, baselines: Mapping[str, Self], name: str = "model") -> pd.DataFrame:
+        """This report and each baseline in a row: the main score with its interval, and what the model gains on it.
+
+        The gain is positive where the model is better, with a paired interval: both are resampled on the same rows.
+        Raises DataError when the rows are not the same.
+        """
+        table = {name: self._line()}
+        for other, report in baselines.items():
+            self._check_pair(other, report)
+            low, high = _edges(self.better * (self._draws[self.main] - report._draws[self.main]))
+            gain = self.better * (self.scores[self.main] - report.scores[self.main])
+            table[other] = report._line() | {"gain": gain, "gain_low": low, "gain_high": high}
+        return pd.DataFrame.from_dict(table, orient="index")
+
+    def beside(self, baselines: Mapping[str, Self]) -> Self:
+        """This report, which from now on shows the baselines beside it. Raises as :meth:`compare`."""
+        for name, report in baselines.items():
+            self._check_pair(name, report)
+        self.baselines = dict(baselines)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as JSON values (NaN as None), without the texts."""
+        plain = lambda value: None if np.isnan(value) else float(value)  # noqa: E731
+        return {
+            "split": self.split, "seed": self.seed, "names": list(self.names), "rows": len(self.counted),
+            "unlabelled": int((~self.counted).sum()),
+            "scores": {name: plain(value) for name, value in self.scores.items()},
+            "intervals": {name: [plain(low), plain(high)] for name, (low, high) in self.intervals.items()},
+            "per_name": {name: line.tolist() for name, line in self.per_name.items()},
+        }  # fmt: skip
+
+    def _line(self) -> dict[str, float]:
+        low, high = self.intervals[self.main]
+        return {self.main: self.scores[self.main], f"{self.main}_low": low, f"{self.main}_high": high}
+
+    def _check_pair(self, name: str, other: Self) -> None:
+        same = self.names == other.names and all(
+            np.array_equal(getattr(self, part), getattr(other, part)) for part in ("rows", "truth", "counted")
+        )
+        if not same:
+            raise DataError(
+                _("{name!r} was judged on other rows than this report: judge both on the same split."), name=name
+            )
+
+    # --- what is shown ----------------------------------------------------------------------------------------
+
+    def _heading(self) -> str:
+        left_out = int((~self.counted).sum())
+        told = f", {left_out:,} unlabelled left out" if left_out else ""
+        return f"{self.split}: {len(self.counted):,} rows{told}"
+
+    def _tables(self) -> list[tuple[list[str], list[list[str]]]]:
+        scored = [
+            [name, f"{self.scores[name]:.4g}", "{:.4g} to {:.4g}".format(*self.intervals[name])]
+            for name in self.headlines
+        ]
+        tables = [(["score", "", "95 % interval"], scored)]
+        if self.baselines:
+            lines = []
+            for name, line in self.compare(self.baselines).to_dict(orient="index").items():
+                value = "{:.4g}  ({:.4g} to {:.4g})".format(*(line[self.main + end] for end in ("", "_low", "_high")))
+                gain = "" if name == "model" else "{gain:+.4g}  ({gain_low:+.4g} to {gain_high:+.4g})".format(**line)
+                lines.append([name, value, gain])
+            tables.append((["", f"{self.main} (95 % interval)", "gain of the model"], lines))
+        frame = self.per_name.head(20)
+        each = [
+            [one_line(str(name), 40), *(f"{value:.4g}" for value in line)]
+            for name, line in zip(frame.index, frame.to_numpy(), strict=True)
+        ]
+        return [*tables, ([str(frame.index.name or ""), *map(str, frame.columns)], each)]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._heading()}, {self.main} {self.scores[self.main]:.4g})"
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [self._heading(), *self.warnings, *("\n".join(["", *columns_of_text(*table)]) for table in self._tables())]
+        )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        wrong = self.mistakes(5)
+        shown = [
+            [one_line(value, 160) if isinstance(value, str) else f"{value:.4g}" for value in line]
+            for line in wrong.astype(object).itertuples(index=False)
+        ]
+        tables = [*paragraphs(self.warnings), *(html_table(*table) for table in self._tables())]
+        if shown:
+            tables.append(html_table(list(wrong.columns), shown, left=(1,)))
+        page = f'<div class="mathjax_ignore" style="{BLOCK}"><b>{escape(self._heading())}</b>{"".join(tables)}</div>'
+        return {"text/plain": str(self), "text/html": page}
+
+
+def _edges(values: np.ndarray) -> Interval:
+    if not np.isfinite(values).any():
+        return float("nan"), float("nan")
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,81 @@
+"""Scoring a trained model on a split by the task's own measure, for tasks that have no classes to report on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+from flax import nnx
+
+from labkit.core.config import load_file
+from labkit.core.errors import DataError
+from labkit.core.text import escape
+from labkit.data.rows import Rows
+from labkit.i18n import _
+from labkit.tasks import tasks
+from labkit.tasks.base import MetricState
+from labkit.train.compilation import use_compilation_cache
+from labkit.train.context import load_model
+from labkit.train.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Scores(dict[str, float]):
+    """Scores by name, as one line and, in a notebook, as a table.
+
+    ``task``: its name; ``rows``: how many there are; ``intervals``: 95 % of those scores that are means over rows;
+    ``worst``: rows with their answers, the worst first, where a task tells them; ``warnings``: sentences such as that
+    texts were truncated.
+    """
+
+    def __init__(self, split: str, values: dict[str, float], task: str = "", rows: int = 0):
+        super().__init__(values)
+        self.split, self.task, self.rows = split, task, rows
+        self.intervals: dict[str, tuple[float, float]] = {}
+        self.worst: pd.DataFrame | None = None
+        self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
+
+    def __repr__(self) -> str:
+        told = f"<{self.split}: {', '.join(f'{name} {value:.4g}' for name, value in self.items())}>"
+        return "\n".join([told, *self.warnings])
+
+    def _repr_html_(self) -> str:
+        told = {name: f" ({low:.4g} – {high:.4g})" for name, (low, high) in self.intervals.items()}
+        cells = "".join(
+            f"<tr><th>{escape(name)}</th><td>{value:.4g}{told.get(name, '')}</td></tr>" for name, value in self.items()
+        )
+        warned = "".join(f"<p>{escape(text)}</p>" for text in self.warnings)
+        return f"{warned}<table><caption>{escape(self.split)}</caption>{cells}</table>"
+
+
+def assess(folder: Path, rows: Rows, split: str) -> Scores:
+    """The scores of the model in ``folder`` on a split of ``rows``.
+
+    Raises:
+        DataError: there is no such split, or it is empty.
+        WeightsError: the model cannot be read.
+    """
+    if not len(rows.splits.get(split, ())):
+        raise DataError(
+            _("there are no rows of {split!r}; there are {splits}."), split=split, splits=", ".join(rows.splits)
+        )
+    use_compilation_cache()
+    experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
+    module, task, inputs = load_model(experiment, folder)
+    graph, state = nnx.split(module)
+    batches, _unused = inputs.batches(
+        inputs.encode(rows[split]), experiment.train, module.trunk.config, 1, shuffle=False
+    )
+
+    @jax.jit
+    def add(state: Any, sums: MetricState, batch: dict[str, Any]) -> MetricState:
+        return sums.merge(task.loss(nnx.merge(graph, state), batch, None)[2])
+
+    sums = task.empty()
+    for batch in batches:
+        sums = add(state, sums, batch)
+    found = jax.device_get(sums).compute()
+    return Scores(split, found, tasks.name_of(experiment.task), len(rows.splits[split]))

@@ -1,0 +1,82 @@
+"""Scores of parts of a split: by a column, by length, or by any groups; where a model is weak beside its average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from labkit.core.errors import DataError
+from labkit.evaluate.report import Report
+from labkit.i18n import _
+
+_MOST = 50  # groups that get a row
+
+
+def part_of(report: Report, kept: Any) -> Report:
+    """The report of some of its rows: ``kept`` is bool [n], or numbers of rows in their order."""
+    seen = np.unique(report.truth[report.counted]).tolist()
+    texts = np.asarray(report.texts, object)[kept].tolist()
+    return Report(
+        report.classes, report.truth[kept], report.probability[kept], texts, report.rows[kept],
+        split=report.split, seed=report.seed, seen=seen,
+    )  # fmt: skip
+
+
+def slices(report: Report, groups: Sequence[Any]) -> pd.DataFrame:
+    """F1 and accuracy of every group of rows, with 95 % intervals; the weakest group first.
+
+    ``f1`` is the macro average over the classes that occur in the group, so a group of one class is judged by that
+    class alone; its interval is the bootstrap's. That of accuracy is Wilson's (1927), which is honest for few rows:
+    0 right of 1 gives 0 to 0.79. ``below`` is True where all of it lies below the accuracy of all rows.
+
+    Args:
+        report: the whole.
+        groups: [n], the group of every row; anything that becomes a string. Beyond 50 groups only the largest are
+            shown.
+
+    Raises:
+        DataError: there are not as many groups as rows.
+    """
+    if len(groups) != len(report.truth):
+        raise DataError(_("{n_groups} groups for {n_truth} rows."), n_groups=len(groups), n_truth=len(report.truth))
+    names = np.asarray(["" if group is None else str(group) for group in groups], object)
+    found, counts = np.unique(names[report.counted].astype(str), return_counts=True)
+    lines = {}
+    for name in found[np.argsort(-counts, kind="stable")][:_MOST]:
+        part = part_of(report, names == name)
+        rows = int(part.counted.sum())
+        right = round(part.scores["accuracy"] * rows)
+        line: dict[str, Any] = {"rows": rows}
+        for score, (low, high) in (
+            ("f1", part.intervals["f1"]),
+            ("accuracy", binomtest(right, rows).proportion_ci(method="wilson")),
+        ):
+            line |= {score: part.scores[score], f"{score}_low": low, f"{score}_high": high}
+        lines[str(name)] = {**line, "below": bool(line["accuracy_high"] < report.scores["accuracy"])}
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("slice")
+    return table.sort_values("accuracy", kind="stable") if len(table) else table
+
+
+def by_length(texts: Sequence[str], parts: int = 4) -> list[str]:
+    """A group for every text by its length in characters, the groups being about equally large."""
+    return by_size([len(text) for text in texts], parts)
+
+
+def by_size(numbers: Sequence[float], parts: int = 4) -> list[str]:
+    """A group for every number, named by its least and greatest one; the groups are about equally large. What is no
+    number (NaN) has the group "nan"."""
+    values = np.asarray(numbers, np.float64)
+    known = np.isfinite(values)
+    if not known.any():
+        return ["nan"] * len(values)
+    edges = np.unique(np.quantile(values[known], np.linspace(0, 1, parts + 1), method="inverted_cdf"))
+    place = np.clip(np.searchsorted(edges, values, side="left") - 1, 0, max(len(edges) - 2, 0))
+    names = {}
+    for number in np.unique(place[known]):
+        inside = values[known & (place == number)]
+        names[number] = f"{inside.min():.6g}–{inside.max():.6g}"
+    return [names[number] if there else "nan" for number, there in zip(place, known, strict=True)]

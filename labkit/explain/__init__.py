@@ -1,0 +1,1 @@
+"""Attributions: which words, pixels or features a prediction depends on."""

@@ -1,0 +1,325 @@
+"""Why a model answers as it does: which words, pixels or features speak for a class, and which against it.
+
+What is explained is the log-odds F of a class against the rest (the logit minus the log-sum-exp of the others), which
+adds up where a probability saturates. Integrated gradients (Sundararajan, Taly and Yan, ICML 2017, arXiv 1703.01365,
+equation 1) share out F(example) - F(blank) over the inputs; what the sum over the path misses of it is told as ``gap``.
+Occlusion (Zeiler and Fergus, ECCV 2014, arXiv 1311.2901) covers a part and tells how far F falls; the gradient alone is
+the saliency of Simonyan, Vedaldi and Zisserman, arXiv 1312.6034.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.core.config import known_settings
+from labkit.core.errors import ConfigError, DataError, nearest
+from labkit.explain.explanation import Attention, Explanation, Word
+from labkit.i18n import _
+from labkit.tasks.base import ProblemType
+from labkit.train.processors import Inputs, Texts
+
+METHODS = ("integrated", "occlusion", "gradient")
+#: Points of the path at which gradients are taken, by Gauss and Legendre's rule; points computed at once.
+POINTS, AT_ONCE = 32, 8
+#: Covered examples in one call.
+COVERED = 32
+
+Batch = dict[str, Any]
+
+
+class Explainer:
+    """Explains one trained classifier. Every function is compiled once for a shape of the input.
+
+    Args:
+        module: the model with its head; it is not changed.
+        classes: names of the classes.
+        inputs: what examples are read with, :class:`labkit.train.processors.Texts` or ``Numbers``.
+        problem_type: what the model predicts: one "class", several "labels" (F is then a label's own log-odds, its
+            logit), or a "number" (F is the number itself, less ``offset``).
+        offset: f64[k], what is added to the numbers, outside the module.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        classes: tuple[str, ...],
+        inputs: Inputs,
+        problem_type: str = "class",
+        offset: np.ndarray | None = None,
+    ):
+        self._offset = 0.0 if offset is None else offset
+        self.classes, self.inputs, self.problem_type = classes, inputs, ProblemType(problem_type)
+        self._score = log_odds if self.problem_type is ProblemType.CLASS else _logit
+        self._graph, self._state = nnx.split(module)
+        self._answer = jax.jit(lambda state, batch: self._merged(state)(batch))
+        self._paths = {"ids": jax.jit(self._path_of_words), "inputs": jax.jit(self._path_of_numbers)}
+        self._slope = jax.jit(self._slope_of_numbers)
+        self._attend = jax.jit(
+            lambda state, batch: self._merged(state).trunk.attention(batch["ids"], batch["mask"], batch["types"])[0]
+        )
+
+    @known_settings
+    def explain(
+        self, example: Any, pair: str | None = None, *, target: str | None = None, method: str = "integrated",
+        points: int = POINTS, patch: int | None = None,
+    ) -> Explanation:  # fmt: skip
+        """What speaks for and against a class in one example.
+
+        Args:
+            example: a text (as cleaned for the model), a picture [height, width (, channels)] or features [f].
+            pair: the second text, where the model reads two.
+            target: the class; by default the likeliest.
+            method: "integrated" gradients, "occlusion" (words one by one, patches of pictures, features one by one) or
+                "gradient" (not for texts).
+            points: of the path of integrated gradients; more make the gap smaller.
+            patch: side of a covered patch in pixels; by default an eighth of the picture.
+
+        Raises:
+            ConfigError: an unknown class or method, or one that does not suit the example.
+            DataError: an example of another shape than the model reads.
+        """
+        self._check(target, method, points)
+        batch = self._one(example, pair)
+        if text := "ids" in batch:
+            if method == "gradient":
+                raise ConfigError(_("method = 'gradient' is for pictures and features; texts have 'integrated' too."))
+            words = self._words(example, pair)
+            spans = [word.tokens for word in words]
+        else:
+            words, spans = (), _patches(batch["inputs"][0], patch) if method == "occlusion" else []
+        logits = np.asarray(self._answer(self._state, batch))[0]
+        number = int(logits.argmax()) if target is None else self.classes.index(target)
+        if method == "integrated":
+            values, whole, empty = self._integrated(batch, number, points)
+        else:
+            whole, empty = float(self._score(logits, number)), float("nan")
+            values = (
+                self._occluded(batch, number, spans, whole) if method == "occlusion" else self._steep(batch, number)
+            )
+        if text:
+            values = np.asarray([values[word.tokens].sum() for word in words], np.float64)
+        chances = self._chances(logits)
+        offset = float(np.broadcast_to(self._offset, logits.shape)[number])
+        shown = None if text else np.asarray(batch["inputs"][0])
+        return Explanation(
+            method, self.classes[number], dict(zip(self.classes, map(float, chances), strict=True)),
+            values, whole + offset, empty + offset, float(values.sum() - (whole - empty)), words, shown,
+        )  # fmt: skip
+
+    def _chances(self, logits: np.ndarray) -> np.ndarray:
+        return _PROBABILITIES[self.problem_type](logits) + self._offset
+
+    @property
+    def attends(self) -> bool:
+        """Whether the model has attention to show."""
+        return self._merged(self._state).trunk.config.attends
+
+    def attention(self, text: str, pair: str | None = None) -> Attention:
+        """The attention of every layer and head over the tokens of one text.
+
+        Raises:
+            ConfigError: the model has no attention to show; BERT, RoBERTa and DistilBERT have.
+        """
+        if not self.attends:
+            raise ConfigError(_("this model has no attention maps; BERT, RoBERTa and DistilBERT have."))
+        batch = self._one(text, pair)
+        tokens = self.inputs.tokenizer.names(batch["ids"][0][np.asarray(batch["mask"][0])])
+        weights = np.asarray(self._attend(self._state, batch))[:, :, : len(tokens), : len(tokens)]
+        return Attention(tuple(tokens), weights)
+
+    # --- the example --------------------------------------------------------------------------------------------
+
+    def _merged(self, state: Any) -> Any:
+        return nnx.merge(self._graph, state)
+
+    def _check(self, target: str | None, method: str, points: int) -> None:
+        if target is not None and target not in self.classes:
+            raise ConfigError(
+                _("there is no class {target!r}.{hint}"), target=target, hint=nearest(target, self.classes)
+            )
+        if method not in METHODS:
+            raise ConfigError(
+                _("unknown method {method!r}.{hint} Known: {known}."),
+                method=method, hint=nearest(method, METHODS), known=", ".join(METHODS),
+            )  # fmt: skip
+        if points < 1:
+            raise ConfigError(_("points = {points}; there must be one at least."), points=points)
+
+    def _one(self, example: Any, pair: str | None) -> Batch:
+        """A batch of this example alone."""
+        if isinstance(self.inputs, Texts):
+            if not isinstance(example, str):
+                raise DataError(_("this model reads texts; the example is a {type}."), type=type(example).__name__)
+            batch = self.inputs.to_predict([example], None if pair is None else [pair]).at(0)
+        else:
+            batch = self.inputs.to_predict(np.asarray(example)[None]).at(0)
+        row = {name: value[:1] for name, value in batch.items()}
+        if "inputs" in row and row["inputs"].dtype == np.uint8:
+            row["inputs"] = row["inputs"].astype(np.float32) / 255  # as the models read bytes; gradients need floats
+        return row
+
+    def _parts(self, text: str, pair: str | None) -> list[tuple[str, int, int]]:
+        """Each text with its first place in the row and the number of its pieces that the model reads."""
+        places = self.inputs.tokenizer.places(text, pair, self.inputs.max_length)
+        texts = [text] if pair is None else [text, pair]
+        return [(whole, begin, count) for whole, (begin, count) in zip(texts, places, strict=True)]
+
+    def _words(self, text: str, pair: str | None) -> tuple[Word, ...]:
+        found = []
+        for number, (whole, begin, count) in enumerate(self._parts(text, pair)):
+            for start, end, pieces in words_of(self.inputs.tokenizer, whole, count):
+                found.append(Word(whole[start:end], number, start, end, begin + pieces))
+        return tuple(found)
+
+    def _blank(self, batch: Batch) -> Any:
+        """The example without content: padding in place of its words (special tokens stay), black, or the mean."""
+        if "inputs" in batch:
+            return np.zeros_like(batch["inputs"])
+        tokenizer = self.inputs.tokenizer
+        return np.where(tokenizer.reserved[batch["ids"]], batch["ids"], tokenizer.pad_id).astype(np.int32)
+
+    # --- what is computed ---------------------------------------------------------------------------------------
+
+    def _path_of_words(self, state: Any, batch: Batch, blank: Any, *rest: Any) -> Any:
+        """:func:`_path` over the word vectors [t, d].
+
+        The table of words is exchanged for one with a row for every place, and the ids for the places: so any model
+        that looks its words up in a table is differentiated by its vectors, without a second way into it.
+        """
+        table = _table(self._merged(state).trunk).embedding[...]
+
+        def logits(vectors: Any) -> Any:
+            module = self._merged(state)
+            _table(module.trunk).embedding = nnx.Param(vectors)
+            return module({**batch, "ids": jnp.arange(len(vectors))[None]})[0]
+
+        values, *ends = _path(self._score, logits, table[batch["ids"][0]], table[blank[0]], *rest)
+        return values.sum(-1), *ends
+
+    def _path_of_numbers(self, state: Any, batch: Batch, blank: Any, *rest: Any) -> Any:
+        """:func:`_path` over a picture or features."""
+        return _path(self._score, self._numbers(state, batch), batch["inputs"][0], blank[0], *rest)
+
+    def _slope_of_numbers(self, state: Any, batch: Batch, target: Any) -> Any:
+        logits = self._numbers(state, batch)
+        return jax.grad(lambda values: self._score(logits(values), target))(batch["inputs"][0])
+
+    def _numbers(self, state: Any, batch: Batch) -> Callable[[Any], Any]:
+        return lambda values: self._merged(state)({**batch, "inputs": values[None]})[0]
+
+    def _integrated(self, batch: Batch, target: int, points: int) -> tuple[np.ndarray, float, float]:
+        nodes, weights = np.polynomial.legendre.leggauss(points)
+        rule = np.asarray((nodes + 1) / 2, np.float32), np.asarray(weights / 2, np.float32)
+        path = self._paths["ids" if "ids" in batch else "inputs"]
+        values, whole, empty = path(self._state, batch, self._blank(batch), target, *rule)
+        return np.asarray(values, np.float64), float(whole), float(empty)
+
+    def _steep(self, batch: Batch, target: int) -> np.ndarray:
+        return np.asarray(self._slope(self._state, batch, target), np.float64)
+
+    def _occluded(self, batch: Batch, target: int, spans: list[Any], whole: float) -> np.ndarray:
+        """How far F falls when each of some parts is covered, shared out evenly over the places of the part."""
+        kind = "ids" if "ids" in batch else "inputs"
+        own, cover = np.asarray(batch[kind][0]), np.asarray(self._blank(batch)[0])
+        rest = {name: np.repeat(np.asarray(value), COVERED, 0) for name, value in batch.items()}
+        total, times = np.zeros(own.shape, np.float64), np.zeros(own.shape, np.float64)
+        for start in range(0, len(spans), COVERED):
+            chosen, covered = spans[start : start + COVERED], np.repeat(own[None], COVERED, 0)
+            for number, span in enumerate(chosen):
+                covered[number][span] = cover[span]
+            logits = self._answer(self._state, {**rest, kind: covered})
+            falls = whole - np.asarray(self._score(logits, target), np.float64)
+            for number, span in enumerate(chosen):
+                total[span] += falls[number] / total[span].size
+                times[span] += 1
+        return total / np.maximum(times, 1)
+
+
+def _path(
+    of: Callable[[Any, Any], Any],
+    logits: Callable[[Any], Any],
+    end: Any,
+    start: Any,
+    target: Any,
+    nodes: Any,
+    weights: Any,
+) -> tuple[Any, Any, Any]:
+    """Integrated gradients from ``start`` to ``end``, of their shape, and F at the end and at the start."""
+
+    def score(values: Any) -> Any:
+        return of(logits(values), target)
+
+    slope = jax.grad(score)
+    slopes = jax.lax.map(lambda node: slope(start + node * (end - start)), nodes, batch_size=AT_ONCE)
+    return jnp.tensordot(weights, slopes, 1) * (end - start), score(end), score(start)
+
+
+def log_odds(logits: Any, target: Any) -> Any:
+    """log p / (1 - p) of a class, from logits [..., c]."""
+    others = jnp.where(jnp.arange(logits.shape[-1]) == target, -jnp.inf, logits)
+    return jnp.take(logits, target, axis=-1) - jax.nn.logsumexp(others, -1)
+
+
+_PROBABILITIES = {
+    ProblemType.CLASS: lambda logits: np.exp(logits - np.logaddexp.reduce(logits)),
+    ProblemType.LABELS: lambda logits: np.exp(-np.logaddexp(0, -logits)),
+    ProblemType.NUMBER: lambda logits: logits,
+}
+
+
+def _logit(logits: Any, target: Any) -> Any:
+    return jnp.take(logits, target, axis=-1)
+
+
+def _table(trunk: Any) -> Any:
+    """The module that holds the word embeddings."""
+    if trunk.config.word_table:
+        return functools.reduce(getattr, trunk.config.word_table, trunk)
+    raise ConfigError(_("{type} has no table of words that labkit knows."), type=type(trunk).__name__)
+
+
+def words_of(tokenizer: Any, text: str, count: int) -> list[tuple[int, int, np.ndarray]]:
+    """The words among the first ``count`` pieces of a text: first and last character, and the numbers of the pieces.
+
+    WordPiece marks what goes on a word. Pieces of bytes do not: there letters and digits that touch are one word, and
+    every Chinese character is its own.
+    """
+    marked, found = tokenizer.continues, []
+    for number, (_unused, token, (start, end)) in enumerate(tokenizer.pieces(text)[:count]):
+        while start < end - 1 and text[start].isspace():
+            start += 1
+        before = found[-1][1] if found else -1
+        goes_on = (
+            marked[token]
+            if marked.any()
+            else start < before
+            or (start == before and all(char.isalnum() and char < "\u2e80" for char in text[start - 1 : start + 1]))
+        )
+        if found and goes_on:
+            found[-1] = (found[-1][0], max(before, end), [*found[-1][2], number])
+        else:
+            found.append((start, end, [number]))
+    return [(start, end, np.asarray(pieces)) for start, end, pieces in found]
+
+
+def _patches(picture: Any, side: int | None) -> list[Any]:
+    """The parts of an input that are covered one after the other: squares of a picture, half overlapping; features
+    one by one."""
+    if picture.ndim == 1:
+        return [np.s_[number : number + 1] for number in range(len(picture))]
+    side = side or max(2, min(picture.shape[:2]) // 8)
+    if side < 1 or side > min(picture.shape[:2]):
+        raise ConfigError(
+            _("patch = {side} pixels; the picture is {height} × {width}."),
+            side=side, height=picture.shape[0], width=picture.shape[1],
+        )  # fmt: skip
+    step = max(1, side // 2)
+    tops, lefts = ([*range(0, size - side, step), size - side] for size in picture.shape[:2])
+    return [np.s_[top : top + side, left : left + side] for top in tops for left in lefts]

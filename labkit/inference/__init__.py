@@ -1,0 +1,1 @@
+"""Trained models at work: prediction, generation, export and the HTTP endpoint."""

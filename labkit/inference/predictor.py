@@ -1,0 +1,329 @@
+"""A trained model on disk, ready to answer: the same cleaning, tokens and weights as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from labkit.core.config import known_settings
+from labkit.core.errors import ConfigError, DataError, WeightsError
+from labkit.core.registry import ByClass
+from labkit.core.text import visible
+from labkit.data.model_input import (
+    check_no_file,
+    columns_of,
+    is_place,
+    paths_in,
+    records_of,
+    table_of,
+    texts_in,
+    texts_of,
+)
+from labkit.explain.attribution import Explainer
+from labkit.explain.explanation import Attention, Explanation
+from labkit.i18n import _
+from labkit.inference.folders import experiment_in
+from labkit.tasks import tasks
+from labkit.tasks.base import ProblemType
+from labkit.tasks.embed import Embed
+from labkit.tasks.lm import LanguageModel
+from labkit.tasks.pretrain import Pretrain
+from labkit.tasks.qa import Answer
+from labkit.tasks.seq2seq import Seq2Seq
+from labkit.train.context import load_model
+from labkit.train.processors import Texts
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one example: the likeliest class, its probability, and the probability of every class.
+
+    Of several labels at once (:attr:`labels`) ``label`` names those that apply, and ``confidence`` is the probability
+    that all of this is right, the labels taken to be independent.
+    """
+
+    label: str
+    confidence: float
+    probability: dict[str, float]
+    labels: tuple[str, ...] = ()  # those that apply, of a multi-label model
+
+    def cells(self) -> dict[str, str]:
+        """The answer as cells of a table, by their columns."""
+        chances = {f"probability {name}": f"{chance:.6f}" for name, chance in self.probability.items()}
+        return {"predicted": self.label, "confidence": f"{self.confidence:.6f}", **chances}
+
+    def record(self, several: bool = False) -> dict[str, Any]:
+        """The answer as values of JSON; ``several``: of a multi-label model, whose labels come as a list."""
+        predicted = list(self.labels) if several else self.label
+        return {"predicted": predicted, "confidence": self.confidence, "probability": self.probability}
+
+    def __str__(self) -> str:
+        return f"{visible(self.label)}\t{self.confidence:.4f}"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The answer of a regression for one example: each number under its name, and how many of its digits are known."""
+
+    value: dict[str, float]
+    digits: int = 7
+
+    def __float__(self) -> float:
+        """The number, where there is one."""
+        (number,) = self.value.values()
+        return number
+
+    def cells(self) -> dict[str, str]:
+        """The answer as cells of a table, by their columns."""
+        return {f"predicted {name}": f"{number:.{self.digits}g}" for name, number in self.value.items()}
+
+    def record(self, several: bool = False) -> dict[str, Any]:
+        """The answer as values of JSON."""
+        return {f"predicted {name}": number for name, number in self.value.items()}
+
+    def __str__(self) -> str:
+        return "\t".join(f"{visible(name)} {number:.{self.digits}g}" for name, number in self.value.items())
+
+
+#: Kind of examples → their name.
+NOUNS = {"image": _("pictures"), "audio": _("sounds"), "features": _("features")}
+#: Task without classes → how its models are used.
+USED_BY: ByClass[str] = ByClass(
+    {
+        LanguageModel: "run.generate(prompts), or lk.Generator(folder)",
+        Pretrain: "run.fill(text), or lk.Filler(folder)",
+        Answer: "run.answer(questions, paragraphs), or labkit.inference.question_answering.Answerer(folder)",
+        Embed: "run.embed(texts), or lk.Embedder(folder)",
+        Seq2Seq: "run.translate(texts), or labkit.inference.translation.Translator(folder)",
+    }
+)
+
+
+class Predictor:
+    """A model folder that a run has written or exported.
+
+    Args:
+        folder: holds ``labkit.toml``, ``config.json``, ``model.safetensors`` and, for texts, ``tokenizer.json``.
+
+    Raises:
+        WeightsError: the folder is not one of labkit's model folders, or its weights do not fit.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.experiment = experiment_in(self.folder)
+        if self.experiment.task.problem_type is None:
+            learnt = tasks.name_of(self.experiment.task)
+            raise WeightsError(
+                _("{folder!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use {used_by}."),
+                folder=self.folder.name, learnt=learnt,
+                used_by=USED_BY.get(type(self.experiment.task)) or "run.evaluate()",
+            )  # fmt: skip
+        self.problem_type = self.experiment.task.problem_type
+        module, head, self.inputs = load_model(self.experiment, self.folder)
+        self.classes = head.classes
+        marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again
+        self._separator = next((mark for mark in marks if not any(mark.strip() in name for name in self.classes)), "\n")
+        self._offset = head.bias
+        if self._offset is not None:  # added in float64, as float32 would round the sum
+            module.head.bias = nnx.Param(jax.numpy.zeros_like(module.head.bias[...]))
+        self.explainer = Explainer(module, head.classes, self.inputs, self.problem_type, self._offset)
+        graph, self._state = nnx.split(module)
+        self._answer = jax.jit(lambda state, batch: head.predict(nnx.merge(graph, state), batch))
+
+    def __repr__(self) -> str:
+        return f"<predictor: {visible(', '.join(self.classes))}>"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Source columns of the texts that the model was trained on: one, or two of pairs; none if not known."""
+        return self.experiment.data.columns if self.inputs.kind == "text" else ()
+
+    def clean(self, text: str) -> str:
+        """A new text, cleaned as the training texts were."""
+        return self.experiment.data.clean(text)
+
+    @known_settings
+    def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
+        """Predictions for new examples: a list with a :class:`Prediction` each, or an :class:`Estimate`; for a single
+        text its prediction alone.
+
+        Args:
+            examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds (files,
+                or arrays [samples] at the model's rate); features (an array [n, f]); or a table with the
+                columns that the model was trained on: a list of dicts, a pandas or polars frame,
+                a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
+                reads. Pictures and sounds also as the path of a folder of them, or of a table that names them.
+            pairs: the second texts, for a model of pairs.
+
+        Raises:
+            DataError: they are not what the model reads: one text instead of two, a missing value, another shape.
+        """
+        if isinstance(examples, str) and self.inputs.kind == "text" and not is_place(examples):
+            check_no_file(examples)
+            pairs = [pairs] if isinstance(pairs, str) else pairs
+            return self.told(self.probabilities([examples], pairs)[0])
+        return [self.told(row) for row in self.probabilities(examples, pairs)]
+
+    def answered(
+        self, source: str | Path, *, column: str | None = None, pair: str | None = None, size: int = 1024, **file: Any
+    ) -> Iterator[tuple[dict[str, Any], Prediction | Estimate]]:
+        """Every row of a file or folder with its prediction; read as :func:`labkit.load` reads it.
+
+        Args:
+            source: a table; of pictures and sounds also a folder, one of them, or a table that names them.
+            column: column of the text or the file names; left out, that of the training rows.
+            pair: column of the second text.
+            size: rows that are predicted at a time.
+            file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a file.
+
+        Raises:
+            DataError: the file cannot be read, or a row is not what the model reads.
+        """
+        kind = self.inputs.kind
+        table, folder = table_of(source, kind, **file)
+        chosen = self._chosen(table.column_names, column, pair) if kind == "text" else []
+        if kind == "features" and (column or pair):
+            raise ConfigError(_("this model reads columns of features by their names; leave --column and --pair out."))
+        for start in range(0, len(table), size):
+            records = table.slice(start, size).to_pylist()
+            if kind == "text":
+                given = [texts_in(records, name) for name in chosen]
+            elif kind == "features":
+                given = [records]
+            else:
+                given = [paths_in(records, column, kind, folder)]
+            yield from zip(records, self.predict(*given), strict=True)
+
+    def _chosen(self, names: list[str], column: str | None = None, pair: str | None = None) -> list[str]:
+        """The columns of the texts in a table with these names."""
+        two = pair is not None or len(self.columns) == 2
+        self._check_pairs(two)
+        return columns_of(names, self.columns, (column, pair) if two else (column,))
+
+    def _check_pairs(self, given: bool) -> None:
+        """Raise where a model of pairs is given single texts, or a model of single texts pairs."""
+        names = ", ".join(map(repr, self.columns))
+        if len(self.columns) == 2 and not given:
+            raise DataError(
+                _("this model reads two texts ({names}), and only one is given: predict([first], [second]), "
+                  "or --pair."),
+                names=names,
+            )  # fmt: skip
+        if len(self.columns) == 1 and given:
+            raise DataError(
+                _("this model reads one text ({names}), and two are given: leave the second out."), names=names
+            )
+
+    def _given(self, examples: Any, pairs: Any) -> tuple[Any, Any]:
+        """Examples and second texts as :attr:`inputs` reads them, before cleaning."""
+        kind = self.inputs.kind
+        if isinstance(examples, str) and not is_place(examples):
+            reads = NOUNS.get(kind, _("texts"))
+            raise DataError(
+                _("there is no file or folder {examples!r}; the model reads {reads}."),
+                examples=examples[:80],
+                reads=reads,
+            )
+        if not isinstance(examples, Iterable | Path) and not hasattr(examples, "columns"):
+            raise DataError(
+                _("predict takes a list of examples, an array or a table, not a {type}."), type=type(examples).__name__
+            )
+        if kind != "text" and pairs is not None:
+            raise DataError(_("this model reads {noun}; it has no use for second texts."), noun=NOUNS[kind])
+        folder = Path()
+        if isinstance(examples, str | Path):
+            table, folder = table_of(examples, kind)
+            examples = table.to_pylist()
+        if kind == "features":
+            return self.inputs.examples(examples), None
+        records = records_of(examples)
+        if kind != "text":
+            return self.inputs.examples(examples if records is None else paths_in(records, None, kind, folder)), None
+        if records is not None:
+            if pairs is not None:
+                raise DataError(_("a table brings its second texts in a column; leave the other list out."))
+            chosen = self._chosen(list(records[0]) if records else [])
+            found = [texts_in(records, name) for name in chosen]
+            return found[0], found[1] if len(found) > 1 else None
+        examples = list(examples)
+        if pairs is None and examples and all(isinstance(each, tuple | list) and len(each) == 2 for each in examples):
+            examples, pairs = map(list, zip(*examples, strict=True))
+        if len(examples):
+            self._check_pairs(pairs is not None)
+        if any(isinstance(each, np.ndarray | list) for each in examples):
+            raise DataError(_("this model reads texts, not arrays."))
+        return texts_of(examples, "text"), None if pairs is None else texts_of(pairs, "second text")
+
+    def told(self, row: np.ndarray) -> Prediction | Estimate:
+        """What a row of :meth:`probabilities` says, f32[c]."""
+        named = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
+        if self.problem_type is ProblemType.NUMBER:
+            return Estimate(named, self._digits(row))
+        if self.problem_type is ProblemType.CLASS:
+            best = int(row.argmax())
+            return Prediction(self.classes[best], float(row[best]), named)
+        given = row >= self.experiment.task.threshold
+        labels = tuple(name for name, there in zip(self.classes, given, strict=True) if there)
+        return Prediction(self._separator.join(labels), float(np.where(given, row, 1 - row).prod()), named, labels)
+
+    def _digits(self, row: np.ndarray) -> int:
+        """The digits of numbers f64[k] that are known: the 7 of float32, and those of the offset above them."""
+        if self._offset is None:
+            return 7
+        off = np.maximum(np.abs(row - self._offset), np.finfo(np.float64).tiny)
+        above = np.log10(np.maximum(np.abs(row), off) / off)
+        return 7 + int(np.clip(np.ceil(above.max()), 0, 10))
+
+    def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
+        """What speaks for and against a class in a new example; see ``Explainer.explain``."""
+        return self.explainer.explain(*self._one(example, pair), **settings)
+
+    def attention(self, text: str, pair: str | None = None) -> Attention:
+        """The attention over the tokens of a new text; see :meth:`~labkit.explain.attribution.Explainer.attention`."""
+        return self.explainer.attention(*self._one(text, pair))
+
+    def _one(self, example: Any, pair: str | None) -> tuple[Any, str | None]:
+        """An example as the model reads it."""
+        if isinstance(self.inputs, Texts) and not isinstance(example, str | Mapping):
+            raise DataError(_("this model reads texts; the example is a {type}."), type=type(example).__name__)
+        single = np.asarray(example)[None] if isinstance(example, np.ndarray) else [example]
+        examples, pairs = self._given(single, None if pair is None else [pair])
+        if isinstance(self.inputs, Texts):
+            return self.clean(examples[0]), None if pairs is None else self.clean(pairs[0])
+        return examples[0], None
+
+    def probabilities(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
+        """Probability of every class f32[n, c], or the numbers of a regression f64[n, c]; ``clean=False`` for texts
+        that were cleaned before. See :meth:`predict`."""
+        examples, pairs = self._given(examples, pairs)
+        kind = np.float64 if self.problem_type is ProblemType.NUMBER else np.float32
+        result = np.zeros((len(examples), len(self.classes)), kind)
+        if not len(examples):
+            return result
+        if clean and isinstance(self.inputs, Texts):
+            examples = [self.clean(text) for text in examples]
+            pairs = None if pairs is None else [self.clean(text) for text in pairs]
+        for batch in self.inputs.to_predict(examples, pairs):
+            answer = jax.device_get(self._answer(self._state, batch))
+            real = batch["index"] >= 0
+            result[batch["index"][real]] = answer[real]
+        if not (there := np.isfinite(result).all(-1)).all():
+            place = int(np.argmin(there))
+            raise DataError(
+                _("the answer for example {place} is no finite number: is it far from the training rows?"), place=place
+            )
+        return result if self._offset is None else result + self._offset
+
+    def judge(self, dataset: Any) -> np.ndarray:
+        """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""
+        if not isinstance(self.inputs, Texts):
+            return self.probabilities(self.inputs.raw(dataset).inputs)
+        pairs = dataset["text_pair"] if "text_pair" in dataset.column_names else None
+        return self.probabilities(dataset["text"], pairs, clean=False)

@@ -1,0 +1,1 @@
+"""BERT and its relatives: model, pretraining heads, layouts of stored weights."""

@@ -1,0 +1,491 @@
+"""BERT: a Transformer that reads a text from both sides (Devlin et al. 2018, arXiv 1810.04805).
+
+Post-norm layers, learned positions, erf GELU. The layers are stacked on one first axis and run by a scan, so compile
+time does not grow with depth. The model holds parameters only: a key given to the call is the one source of chance.
+RoBERTa and DistilBERT are the same network stored another way: :mod:`labkit.models.bert.layouts`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.core.config import option
+from labkit.core.errors import ConfigError, WeightsError
+from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.i18n import _
+from labkit.models import layers as parts
+from labkit.models import weights
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
+from labkit.models.bert import layouts, sentence
+from labkit.models.bert.layouts import FOREIGN, LAYOUTS
+
+# Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al. 2019,
+# arXiv 1907.11692 (roberta), Sanh et al. 2019, arXiv 1910.01108 (distilbert). heads = width / 64 and mlp_width =
+# 4 width unless said otherwise.
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"depth": 2, "width": 128},
+    "mini": {"depth": 4, "width": 256},
+    "small": {"depth": 4, "width": 512},
+    "medium": {"depth": 8, "width": 512},
+    "base": {"depth": 12, "width": 768},
+    "large": {"depth": 24, "width": 1024},
+    "roberta-base": {"layout": "roberta", "depth": 12, "width": 768},
+    "distilbert-base": {"layout": "distilbert", "depth": 6, "width": 768},
+    "minilm-l6": {
+        "weights": "minilm-l6",
+        "vocab_size": 30522,
+        "depth": 6,
+        "width": 384,
+        "heads": 12,
+    },
+    "e5-small": {
+        "weights": "e5-small",
+        "vocab_size": 250037,
+        "depth": 12,
+        "width": 384,
+        "heads": 12,
+    },
+    "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128},
+}
+#: Deviation of new embeddings, as published: they are normalised, so that it decides only how fast they turn.
+EMBEDDED = 0.02
+USUAL = {
+    "weights": "",
+    "max_length": 512,
+    "types": 2,
+    "dropout": 0.1,
+    "attention_dropout": 0.1,
+    "norm_eps": 1e-12,
+    "activation": "gelu",
+    "pooling": "auto",
+    "layout": "bert",
+}
+
+
+@dataclass(frozen=True, init=False)
+class BertConfig(PublishedConfig):
+    """Which BERT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+
+    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
+    either from the size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` asks for a preset's sizes with
+    fresh parameters. ``vocab_size`` may stay None: the size of the tokenizer then, or of the published English one.
+
+    A size without weights of its own ("base", "roberta-base", "distilbert-base", …) starts fresh; ``weights=`` with a
+    folder or "org/name@revision" loads published ones and takes sizes and layout from them: BERT, RoBERTa, XLM-R,
+    DistilBERT. DistilBERT has no pooler; with pooling "cls" a fresh one, with ReLU, begins its classifier.
+
+    Raises:
+        ConfigError: an unknown preset, a value out of range, a width that the heads do not divide, a value that files
+            of the layout cannot hold.
+        WeightsError: the weights cannot be found, or are of another architecture.
+    """
+
+    modality: ClassVar[Modality] = Modality.TEXT
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED, Capability.BIDIRECTIONAL})
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-4, pretrained=3e-5, width=768)
+    sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    default_for: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
+    first_preset: ClassVar[str] = "minilm-l6"
+    attends: ClassVar[bool] = True
+    word_table: ClassVar[tuple[str, ...]] = ("embeddings", "word")
+    shown: ClassVar[tuple[str, ...]] = ("width", "depth", "heads", "mlp_width", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("pooler", 8, "block_pooler", 4),
+        Part("layers", 4, "block_layers", 1),
+        Part("embedding", 1, "block_embedding", 5),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["base"], **USUAL}
+    DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = FROM_WIDTH
+    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = tuple(FOREIGN)
+    BROUGHT: ClassVar[tuple[str, ...]] = ("pooling", "layout")
+
+    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
+    weights: str = option(help=_("pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones"))
+    vocab_size: int | None = option(
+        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    )
+    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
+    depth: int = option(help=_("number of layers"), low=1, high=10_000)
+    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
+    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
+    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
+    types: int = option(help=_("kinds of segments (first and second text); distilbert has 0"), low=0, high=10_000)
+    dropout: float = option(help=_("share of hidden values dropped while training"), low=0.0, high=0.9)
+    attention_dropout: float = option(help=_("share of attention dropped while training"), low=0.0, high=0.9)
+    norm_eps: float = option(help=_("added to the variance in layer normalisation"), low=0.0, high=0.1)
+    activation: str = option(help=_("non-linearity of the feed-forward part"), choices=tuple(parts.ACTIVATIONS))
+    pooling: str = option(
+        help=_(
+            "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; "
+            "auto: cls below a head, else what the weights' folder says"
+        ),
+        choices=("auto", *layouts.POOLINGS),
+    )
+    layout: str = option(help=_("family whose files it is read from and saved as"), choices=tuple(LAYOUTS))
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
+    unroll: int = option(
+        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
+    )
+    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
+
+    @classmethod
+    def usual(cls, known: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Defaults of the layout."""
+        return LAYOUTS.get(known.get("layout", ""), LAYOUTS["bert"]).usual
+
+    @classmethod
+    def sizes_from(cls, folder: Path) -> dict[str, Any]:
+        """The fields that the weights in a folder decide."""
+        return layouts.sizes_from(folder)
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for a value out of range, for a width that the heads do not divide, and for what
+        files of the layout cannot hold."""
+        super().check()
+        if self.width % self.heads:
+            raise ConfigError(
+                _("BertConfig.width = {width} is not a multiple of heads = {heads}."),
+                width=self.width,
+                heads=self.heads,
+            )
+        for name, value in LAYOUTS[self.layout].fixed.items():
+            if (own := getattr(self, name)) != value:
+                raise ConfigError(
+                    _("BertConfig.{name} = {own!r}, but layout {layout!r} always has {value!r}: leave {name} "
+                      "out, or take another layout."),
+                    name=name, own=own, layout=self.layout, value=value,
+                )  # fmt: skip
+        if not self.types and "types" not in LAYOUTS[self.layout].fixed:
+            raise ConfigError(
+                _("BertConfig.types = 0, but layout {layout!r} has at least 1 kind of segments."), layout=self.layout
+            )
+
+    @property
+    def pooled_by(self) -> str:
+        """The pooling of the model that is built: "auto" is "cls" where no task settles it."""
+        return "cls" if self.pooling == "auto" else self.pooling
+
+    def fresh_parts(self) -> tuple[str, ...]:
+        """ "pooler" where the pretrained weights lack it and the model has one."""
+        if not self.weights or self.pooled_by != "cls":
+            return ()
+        folder = sentence.encoder_folder(self.folder())
+        table = layouts.reading(self.layout, folder)
+        names = {table.canonical(name) for name in weights.Tensors(folder)}
+        return () if any(name.startswith(table.optional) for name in names) else ("pooler",)
+
+    def settled(self, vectors: bool) -> BertConfig:
+        """The config with ``pooling`` filled in: "cls" below a head, as the classifiers of transformers have it. For
+        sentence vectors that of the weights' sentence-transformers modules; where there are none, "mean".
+
+        Raises:
+            WeightsError: the folder's modules pool in a way that training does not.
+        """
+        if self.pooling != "auto":
+            return self
+        modules = sentence.read(self.folder()) if vectors and self.weights else None
+        if modules is not None and modules.pooling not in [(how,) for how in layouts.POOLINGS]:
+            raise WeightsError(
+                _("{weights} pools by {pooling}; training pools by one of {known}: set pooling to one of "
+                  "them. lk.Embedder reads such a folder."),
+                weights=self.weights, pooling=" and ".join(modules.pooling),
+                known=", ".join(layouts.POOLINGS),
+            )  # fmt: skip
+        pooling = modules.pooling[0] if modules else "mean" if vectors else "cls"
+        return dataclasses.replace(self, pooling=pooling)
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Special tokens of a tokenizer learnt for this model; RoBERTa counts positions from the id of padding, 1."""
+        return ("<s>", "<pad>", "</s>", "<unk>", "<mask>") if LAYOUTS[self.layout].unused else super().special_tokens
+
+    @property
+    def reads_types(self) -> bool:
+        """Whether the model reads type ids: there is more than one kind of segment."""
+        return self.types > 1
+
+    @property
+    def vocabulary(self) -> int:
+        """Entries of the vocabulary: ``vocab_size``, or as many as the published English one of the layout has."""
+        return self.vocab_size or LAYOUTS[self.layout].vocabulary
+
+    def build(self, rngs: nnx.Rngs) -> Bert:
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 0.02), biases 0, norm
+        scales 1."""
+        return Bert(self, rngs)
+
+    def _load(self, model: Bert, folder: Path) -> weights.LoadReport:
+        """Put the weights of ``folder`` (by default :meth:`folder`) into a model; a pooler they lack stays as it is.
+
+        The first layer of a RoBERTa or DistilBERT classifier, where the file has one, is the pooler.
+
+        Raises:
+            WeightsError: there are no weights, or they do not fit; the model is unchanged then.
+        """
+        folder = sentence.encoder_folder(folder)
+        return weights.load_into(model, folder, layouts.reading(self.layout, folder))
+
+    def head_tensors(self, kernel: Any, bias: Any) -> tuple[dict[str, np.ndarray], str]:
+        """A linear head on the pooled vector (kernel [d, c], bias [c]) as stored, and the architecture's name:
+        :func:`labkit.models.bert.layouts.head_tensors`."""
+        return layouts.head_tensors(self, kernel, bias)
+
+    def head_of(self, tensors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored."""
+        return layouts.head_of(self, tensors)
+
+    def save(
+        self,
+        params: Any,
+        folder: str | Path,
+        extra: dict[str, Any] | None = None,
+        specials: weights.Specials | None = None,
+        **more: Any,
+    ) -> Path:
+        """Write parameters as a Hugging Face folder of the config's layout.
+
+        Args:
+            params: a :class:`Bert`, its state or a dict of its parameters.
+            folder: where; made if it is not there.
+            extra: a head's tensors, as :meth:`head_tensors` makes them; the encoder's names then start with "bert.",
+                "roberta." or "distilbert.", and the pooler is stored where the layout's classifier has it.
+            specials: ids of the tokenizer's special tokens; without them those of the published vocabulary.
+            more: further keys of config.json ("id2label", "architectures", …).
+        """
+        settings = layouts.settings(self, specials)
+        if self.pooled_by == "cls" and ("pooler", "kernel") not in weights.flatten(params):
+            del settings["labkit_pooling"]  # a file without a pooler does not pool by it
+        config = {**settings, **more}
+        table = LAYOUTS[self.layout].writing(extra or {}, settings.get("pad_token_id"))
+        return weights.save_from(params, folder, table, config, extra)
+
+    def save_classifier(
+        self,
+        params: Any,
+        folder: Path,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        *,
+        specials: weights.Specials | None = None,
+        max_length: int,
+        **more: Any,
+    ) -> None:
+        """Write parameters with a linear head on the pooled vector, so that other programs compute the same.
+
+        With pooling "cls" that is the layout's classifier of transformers. A head on another pooling is none, and is
+        written as a folder of sentence-transformers, whose vectors are then the logits: the encoder in
+        ``0_Transformer``, the head in ``2_Dense``, no config.json at the root.
+
+        Args:
+            params: a :class:`Bert`, its state or a dict of its parameters.
+            folder: where; made if it is not there.
+            kernel: f32 [d, c]. bias: f32 [c].
+            specials: ids of the tokenizer's special tokens.
+            max_length: tokens of a text at most.
+            more: further keys of config.json.
+        """
+        if self.pooled_by == "cls":
+            extra, name = self.head_tensors(kernel, bias)
+            self.save(params, folder, extra, specials, architectures=[name], **more)
+            return
+        self.save(params, folder / sentence.ENCODER, specials=specials)
+        head = sentence.Dense(np.asarray(kernel), np.asarray(bias))
+        sentence.write(folder, sentence.ENCODER, self.pooled_by, self.width, (head,), max_length)
+
+    def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Kernel f32 [d, c] and bias f32 [c] of the head that :meth:`save_classifier` wrote.
+
+        Raises:
+            WeightsError: there is no such head, or it does not fit.
+        """
+        if self.pooled_by == "cls":
+            return self.head_of(weights.Tensors(folder))
+        modules = sentence.read(folder)
+        heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
+        if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
+            raise WeightsError(
+                _("{folder} holds no head on vectors of width {width} (2_Dense)."), folder=folder, width=self.width
+            )
+        return heads[0].kernel, heads[0].bias
+
+    def save_embedder(
+        self, params: Any, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+    ) -> None:
+        """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long.
+
+        With pooling "cls" the pooler is both in the encoder and a Dense module on its first token.
+        """
+        encoder, pooling, layers = sentence.ENCODER, self.pooled_by, [sentence.Normalize()]
+        if self.pooled_by == "cls":
+            flat, squash = weights.flatten(params), LAYOUTS[self.layout].squash
+            kernel, bias = (np.asarray(flat["pooler", part]) for part in ("kernel", "bias"))
+            layers.insert(0, sentence.Dense(kernel, bias, "ReLU" if squash is jax.nn.relu else "Tanh"))
+            encoder, pooling = "", "first"
+        self.save(params, folder / encoder, specials=specials)
+        sentence.write(folder, encoder, pooling, self.width, layers, max_length)
+
+
+class Encoded(NamedTuple):
+    """What the encoder returns: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
+
+    hidden: Float[Array, "b t d"]
+    pooled: Float[Array, "b d"] | Float[Array, "b s d"]
+
+
+class Embeddings(nnx.Module):
+    """Token + position + segment, normalised, with dropout."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs):
+        self.first = LAYOUTS[config.layout].unused  # row of the first position
+        self.word = parts.embed(config.vocabulary, config.width, rngs, EMBEDDED)
+        self.position = parts.embed(self.first + config.max_length, config.width, rngs, EMBEDDED)
+        self.position.embedding[...] = self.position.embedding[...].at[: self.first].set(0)
+        self.kinds = config.types
+        if self.kinds:
+            self.type = parts.embed(self.kinds, config.width, rngs, EMBEDDED)
+        self.norm = parts.norm(config.width, config.norm_eps, config.dtype, rngs)
+        self.dropout = config.dropout
+
+    def __call__(
+        self,
+        ids: Int[Array, "b t"],
+        types: Int[Array, "b t"],
+        key: PRNGKeyArray | None,
+        position: Int[Array, "b t"] | None = None,
+    ) -> Float[Array, "b t d"]:
+        # A slice where every row counts from 0: cheaper than a look-up, and so is its gradient.
+        if position is None:
+            place = self.position.embedding[...][None, self.first : self.first + ids.shape[1]]
+        else:
+            place = self.position(position + self.first)
+        x = self.word(ids) + place
+        if self.kinds:  # of one kind all tokens are, whatever a tokenizer says of the second text
+            x += self.type(types) if self.kinds > 1 else self.type.embedding[...][None]
+        return parts.dropout(self.norm(x), self.dropout, key)
+
+
+class Layer(nnx.Module):
+    """Self-attention and a feed-forward part, each added to its input and normalised after."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs):
+        d, m, dtype = config.width, config.mlp_width, config.dtype
+        self.query, self.key, self.value = (parts.dense(d, d, dtype, rngs) for _ in range(3))
+        self.out = parts.dense(d, d, dtype, rngs)
+        self.out_norm = parts.norm(d, config.norm_eps, dtype, rngs)
+        self.mlp_in, self.mlp_out = parts.dense(d, m, dtype, rngs), parts.dense(m, d, dtype, rngs, width=d)
+        self.mlp_norm = parts.norm(d, config.norm_eps, dtype, rngs)
+        self.heads, self.activation = config.heads, config.activation
+        self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
+
+    def __call__(
+        self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, "b t d"]:
+        keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
+        heads = (*x.shape[:2], self.heads, -1)
+        query, key_, value = (y.reshape(heads) for y in parts.together((self.query, self.key, self.value), x))
+        mixed = parts.attend(query, key_, value, bias, self.attention_dropout, keys[0]).reshape(x.shape)
+        x = self.out_norm(x + parts.dropout(self.out(mixed), self.dropout, keys[1]))
+        inner = parts.ACTIVATIONS[self.activation](self.mlp_in(x))
+        return self.mlp_norm(x + parts.dropout(self.mlp_out(inner), self.dropout, keys[2]))
+
+    def looks(self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"]) -> Float[Array, "b h t t"]:
+        """What the layer's attention of ``x`` would be, to be looked at."""
+        query, key = (layer(x).reshape(*x.shape[:2], self.heads, -1) for layer in (self.query, self.key))
+        scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
+        return jax.nn.softmax(scores + bias, axis=-1)
+
+
+class Bert(nnx.Module):
+    """The encoder. Parameters under ``embeddings``, ``layers`` (stacked [L, …]) and, with pooling "cls", ``pooler``."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs):
+        self.config = config
+        self.embeddings = Embeddings(config, rngs)
+        self.layers = parts.stack(lambda rngs: Layer(config, rngs), config.depth, rngs)
+        if config.pooled_by == "cls":
+            self.pooler = parts.dense(config.width, config.width, config.dtype, rngs)
+
+    def __call__(
+        self,
+        ids: Int[Array, "b t"],
+        mask: Bool[Array, "b t"],
+        types: Int[Array, "b t"] | None = None,
+        segments: parts.Segments | None = None,
+        *,
+        key: PRNGKeyArray | None = None,
+    ) -> Encoded:
+        """Encode a batch.
+
+        Args:
+            ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
+            mask: True at real tokens. Padding changes no result at a real token.
+            types: 0 in the first text, 1 in the second; None for all 0. Not read where there are less than two kinds.
+            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            key: switches dropout on; the same key drops the same values.
+
+        Returns:
+            hidden float32 [b, t, d], of no meaning at padding; pooled float32 [b, d]: tanh(dense(first token)), with
+            layout "distilbert" relu(dense(first token)), or a pooling of hidden over the real tokens
+            (:func:`labkit.models.layers.pool`). In packed rows pooled is [b, s, d], one for every text.
+
+        Raises:
+            ConfigError: (while tracing) rows longer than ``max_length``.
+        """
+        longest = self.config.max_length
+        if segments is None and (length := ids.shape[1]) > longest:
+            raise ConfigError(
+                _("rows of {length} tokens are longer than max_length = {longest}, the positions this BERT "
+                  "has. Cut the texts to {longest} tokens when encoding them."),
+                length=length, longest=longest,
+            )  # fmt: skip
+        types = jnp.zeros_like(ids) if types is None else types
+        first, rest = (None, None) if key is None else jax.random.split(key)
+        x = self.embeddings(ids, types, first, None if segments is None else segments.position)
+        bias = parts.padding_bias(mask) if segments is None else parts.segment_bias(segments.segment)
+        x = parts.scan(self.layers, x, bias, key=rest, unroll=self.config.unroll, remat=self.config.remat)
+        hidden = x.astype(jnp.float32)
+        if (how := self.config.pooled_by) != "cls":
+            pooled = parts.pool(hidden, mask, how) if segments is None else parts.pool_segments(hidden, segments, how)
+        else:
+            pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
+            pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)
+        return Encoded(hidden, pooled)
+
+    def attention(
+        self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]
+    ) -> Float[Array, "b L h t t"]:
+        """The attention of every layer and head: how much each token looks at each, rows summing to 1 over what is no
+        padding."""
+        graph, params = nnx.split(self.layers)
+        bias = parts.padding_bias(mask)
+
+        def step(x: Array, layer: Any) -> tuple[Array, Array]:
+            module = nnx.merge(graph, layer)
+            return module(x, bias), module.looks(x, bias)
+
+        return jnp.moveaxis(jax.lax.scan(step, self.embeddings(ids, types, None), params)[1], 0, 1)
+
+    def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
+        """How far from the input a parameter lies, for freezing and layer-wise learning rates.
+
+        Args:
+            path: of a parameter, from this module down.
+
+        Returns:
+            0 for the embeddings; int32 [L] = 1 … L for a stacked array, one number a layer along its first axis; L + 1
+            for the pooler. A head that follows counts as L + 1 too.
+        """
+        depth = self.config.depth
+        if path[0] == "layers":
+            return np.arange(1, depth + 1, dtype=np.int32)
+        return 0 if path[0] == "embeddings" else depth + 1

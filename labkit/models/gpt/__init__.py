@@ -1,0 +1,1 @@
+"""Decoders in the layouts of GPT-2 and Llama."""

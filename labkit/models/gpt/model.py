@@ -1,0 +1,395 @@
+"""GPT: a decoder that tells every token from those before it; as GPT-2 has it, and as open models have it today.
+
+Both families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer normalisation,
+learned positions, GELU. "llama" (Touvron et al. 2023, arXiv 2302.13971): RMS normalisation (arXiv 1910.07467), rotary
+positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), keys and values shared by groups of heads (arXiv 2305.13245),
+no biases. The layers are run by a scan; the model holds parameters only, and a key given to a call is the one source of
+chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.core.config import option
+from labkit.core.errors import ConfigError, WeightsError
+from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.i18n import _
+from labkit.models import layers, weights
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
+from labkit.models.gpt import layout
+from labkit.models.gpt.layers import LOWEST, Layer, norm, rotation
+
+# Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
+PRESETS: dict[str, dict[str, Any]] = {
+    "nano": {"depth": 3, "width": 48, "heads": 3},
+    "micro": {"depth": 4, "width": 128, "heads": 4},
+    "mini": {"depth": 6, "width": 192, "heads": 6},
+    "small": {"depth": 12, "width": 768},
+    "medium": {"depth": 24, "width": 1024},
+    "large": {"depth": 36, "width": 1280},
+    "xl": {"depth": 48, "width": 1600},
+    "modern-tiny": {"family": "llama", "depth": 4, "width": 128, "heads": 4, "kv_heads": 2, "mlp_width": 384},
+    "smollm2-135m": {
+        "family": "llama",
+        "weights": "smollm2-135m",
+        "vocab_size": 49152,
+        "depth": 30,
+        "width": 576,
+        "heads": 9,
+        "kv_heads": 3,
+        "mlp_width": 1536,
+        "max_length": 2048,
+        "rope_base": 100000.0,
+        "dropout": 0.0,
+    },
+}
+VOCABULARY = 50257  # of the published checkpoints
+USUAL = {
+    "family": "gpt2",
+    "weights": "",
+    "max_length": 1024,
+    "dropout": 0.1,
+    "norm_eps": 1e-5,
+    "rope_base": 10000.0,
+    "tied": True,
+}
+
+
+@dataclass(frozen=True, init=False)
+class GptConfig(PublishedConfig):
+    """Which GPT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+
+    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
+    either from the size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
+    the tokenizer then, or 50,257.
+
+    Raises:
+        ConfigError: an unknown preset, a value out of range, heads that do not divide the width, or groups the heads.
+        WeightsError: the weights cannot be found, or are of another architecture.
+    """
+
+    modality: ClassVar[Modality] = Modality.TEXT
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED, Capability.CAUSAL})
+    pools_last: ClassVar[bool] = True
+    rates: ClassVar[layers.Rates] = layers.Rates(fresh=2e-4, pretrained=3e-5, width=768)
+    sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    first_preset: ClassVar[str] = "micro"
+    word_table: ClassVar[tuple[str, ...]] = ("word",)
+    shown: ClassVar[tuple[str, ...]] = ("family", "width", "depth", "heads", "mlp_width", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("layers", 4, "block_layers", 1),
+        Part("word", 1, "block_embedding", 5),
+        Part("position", 1, "block_embedding", 5),
+        Part("norm", 6, "block_norm", 7),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
+    DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+        **FROM_WIDTH,
+        "kv_heads": lambda known: known["heads"],
+    }
+    DERIVED_FROM: ClassVar[tuple[str, ...]] = ("width", "heads")
+    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = layout.FIELDS
+
+    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
+    weights: str = option(help=_("pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones"))
+    family: str = option(help=_("GPT-2's layers, or those of today's open models"), choices=("gpt2", "llama"))
+    vocab_size: int | None = option(
+        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    )
+    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
+    depth: int = option(help=_("number of layers"), low=1, high=10_000)
+    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
+    kv_heads: int = option(
+        help=_("llama: heads of keys and values, each shared by a group of heads"), low=1, high=10_000
+    )
+    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
+    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
+    dropout: float = option(help=_("share of values dropped while training"), low=0.0, high=0.9)
+    norm_eps: float = option(help=_("added to the variance in normalisation"), low=0.0, high=0.1)
+    rope_base: float = option(help=_("llama: base of the wavelengths of rotary positions"), low=1.0)
+    tied: bool = option(help=_("the output's table is that of the input"))
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+    unroll: int = option(
+        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
+    )
+    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
+
+    @classmethod
+    def sizes_from(cls, folder: Path) -> dict[str, Any]:
+        """The fields that the weights in a folder decide."""
+        return layout.sizes_from(folder)
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for a value out of range, and for numbers of heads that do not fit."""
+        super().check()
+        if self.width % self.heads:
+            raise ConfigError(
+                _("GptConfig.width = {width} is not a multiple of heads = {heads}."), width=self.width, heads=self.heads
+            )
+        if self.heads % self.kv_heads:
+            raise ConfigError(
+                _("GptConfig.heads = {heads} is not a multiple of kv_heads = {kv_heads}."),
+                heads=self.heads,
+                kv_heads=self.kv_heads,
+            )
+        if self.family == "gpt2" and (self.kv_heads != self.heads or not self.tied):
+            raise ConfigError(_("GptConfig: kv_heads below heads, and tied = false, are for family = 'llama'."))
+        if self.family == "llama" and (self.width // self.heads) % 2:
+            raise ConfigError(
+                _("GptConfig: heads of {width} are odd; rotary positions turn pairs."), width=self.width // self.heads
+            )
+
+    def build(self, rngs: nnx.Rngs) -> Gpt:
+        """A model with fresh parameters: truncated normal (:func:`parts.spread`), what is added to the sum of layers
+        1 / sqrt(2 depth) of that."""
+        return Gpt(self, rngs)
+
+    def _load(self, model: Gpt, folder: Path) -> weights.LoadReport:
+        """Put the weights of ``folder`` (by default :meth:`folder`) into a model.
+
+        Raises:
+            WeightsError: there are no weights, or they do not fit; the model is unchanged then.
+        """
+        return weights.load_into(model, folder, layout.TABLES[self.family])
+
+    def head_bias(self, outputs: int) -> bool:
+        """Whether a head on the last token is trained with a bias: that of transformers has none, but GPT-2's last norm
+        has one, into which a bias of not more outputs than the width is folded when the model is saved."""
+        return self.family == "gpt2" and outputs <= self.width
+
+    def save_classifier(
+        self,
+        params: Any,
+        folder: Path,
+        kernel: np.ndarray,
+        bias: np.ndarray | None,
+        *,
+        specials: weights.Specials | None = None,
+        max_length: int = 0,
+        **more: Any,
+    ) -> None:
+        """Write parameters with a linear head on the last token: ``…ForSequenceClassification`` of transformers.
+
+        That head has no bias. GPT-2's is folded into the bias of the last norm; a bias that cannot be (of llama, or of
+        more outputs than the width) is stored as ``score.bias``, which :func:`~labkit.inference.export.export` refuses.
+
+        Args:
+            params: a :class:`Gpt`, its state or a dict of its parameters.
+            folder: where; made if it is not there.
+            kernel: f32 [d, c]. bias: f32 [c] or None.
+            specials: ids of the tokenizer's special tokens.
+            max_length: not written.
+            more: further keys of config.json.
+        """
+        flat, extra = dict(weights.flatten(params)), {"score.weight": np.ascontiguousarray(np.asarray(kernel).T)}
+        if bias is not None and self.family == "gpt2":
+            wide = np.asarray(kernel, np.float64)
+            moved = np.linalg.lstsq(wide.T, np.asarray(bias, np.float64), rcond=None)[0]
+            if np.abs(moved @ wide - bias).max() <= 1e-6 * max(1e-30, np.abs(bias).max()):
+                flat["norm", "bias"] = (np.asarray(flat["norm", "bias"], np.float64) + moved).astype(np.float32)
+                bias = None
+        if bias is not None and np.any(bias):
+            extra["score.bias"] = np.asarray(bias)
+        name = {"gpt2": "GPT2ForSequenceClassification", "llama": "LlamaForSequenceClassification"}[self.family]
+        self.save(flat, folder, extra, specials=specials, architectures=[name], **more)
+
+    def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Kernel f32 [d, c] and bias f32 [c], or None, of the head that :meth:`save_classifier` wrote.
+
+        Raises:
+            WeightsError: there is no such head.
+        """
+        tensors = weights.Tensors(folder)
+        if "score.weight" not in tensors:
+            raise WeightsError(_("{folder} has no score.weight: it holds no classifier. Train a head."), folder=folder)
+        kernel = np.asarray(tensors.checked("score.weight", weights.UNITS), np.float32).T
+        if "score.bias" not in tensors:
+            return kernel, None
+        return kernel, np.asarray(tensors.checked("score.bias", weights.UNITS), np.float32)
+
+    def save(
+        self,
+        params: Any,
+        folder: str | Path,
+        extra: dict[str, Any] | None = None,
+        specials: weights.Specials | None = None,
+        **more: Any,
+    ) -> Path:
+        """Write parameters as a Hugging Face folder, of GPT-2 or Llama by the family.
+
+        Args:
+            params: a :class:`Gpt`, its state or a dict of its parameters.
+            folder: where; made if it is not there.
+            extra: a head's tensors.
+            specials: ids of the tokenizer's special tokens, for config.json.
+            more: further keys of config.json ("id2label", …).
+        """
+        flat = weights.flatten(params)
+        config = {**layout.settings(self, flat["word", "embedding"].shape[0], specials), **more}
+        prefix = "transformer." if self.family == "gpt2" else ""
+        return weights.save_from(flat, folder, layout.TABLES[self.family], config, extra, prefix)
+
+
+class Encoded(NamedTuple):
+    """What a call returns: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
+    hidden state of each text's last token."""
+
+    hidden: Float[Array, "b t d"]
+    pooled: Float[Array, "b d"] | Float[Array, "b s d"]
+
+
+class Cache(NamedTuple):
+    """Keys and values from step to step: p places, of which ``used`` are filled in each row."""
+
+    keys: Float[Array, "L b p g k"]
+    values: Float[Array, "L b p g k"]
+    used: Int[Array, " b"]
+
+
+class Gpt(nnx.Module):
+    """The decoder. Parameters under ``word``, for GPT-2 ``position``, ``layers`` (stacked [L, …]), ``norm`` and, where
+    the output is not tied, ``output`` [d, v]."""
+
+    def __init__(self, config: GptConfig, rngs: nnx.Rngs):
+        self.config = config
+        vocab_size = config.vocab_size or VOCABULARY
+        self.word = layers.embed(vocab_size, config.width, rngs)
+        if config.family == "gpt2":
+            self.position = layers.embed(config.max_length, config.width, rngs)
+        self.layers = layers.stack(lambda rngs: Layer(config, rngs), config.depth, rngs)
+        self.norm = norm(config, rngs)
+        if not config.tied:
+            self.output = layers.dense(config.width, vocab_size, config.dtype, rngs, use_bias=False)
+
+    def __call__(
+        self,
+        ids: Int[Array, "b t"],
+        mask: Bool[Array, "b t"],
+        types: Int[Array, "b t"] | None = None,
+        segments: layers.Segments | None = None,
+        *,
+        key: PRNGKeyArray | None = None,
+    ) -> Encoded:
+        """Read a batch.
+
+        Args:
+            ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
+            mask: True at real tokens, which come first in a row. Padding changes no result at a real token.
+            types: of no meaning here.
+            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            key: switches dropout on; the same key drops the same values.
+
+        Returns:
+            hidden float32 [b, t, d], whose column i depends on tokens up to i and whose :meth:`logits` are for the
+            token after; of no meaning at padding. pooled float32 [b, d] or, packed, [b, s, d].
+
+        Raises:
+            ConfigError: (while tracing) rows longer than ``max_length``.
+        """
+        length = ids.shape[1]
+        if segments is None:
+            self._check(length)
+        first, rest = (None, None) if key is None else jax.random.split(key)
+        place = jnp.arange(length)[None] if segments is None else segments.position
+        x = layers.dropout(self._placed(ids, place), self.config.dropout, first)
+        if segments is None:
+            bias = jnp.where(np.tri(length, dtype=bool), 0.0, LOWEST)[None, None]
+        else:
+            bias = layers.segment_bias(segments.segment, causal=True)
+        turn = rotation(self.config, place)
+        x = layers.scan(self.layers, x, bias, turn, key=rest, unroll=self.config.unroll, remat=self.config.remat)
+        hidden = self.norm(x).astype(jnp.float32)
+        if segments is None:
+            last = jnp.maximum(mask.sum(axis=1) - 1, 0)[:, None]
+        else:
+            places = jnp.arange(1, segments.start.shape[1] + 1)
+            count = jnp.sum(segments.segment[:, :, None] == places, axis=1)
+            last = jnp.maximum(segments.start + count - 1, 0)
+        pooled = jnp.take_along_axis(hidden, last[:, :, None], axis=1)
+        return Encoded(hidden, pooled[:, 0] if segments is None else pooled)
+
+    def logits(self, hidden: Float[Array, "*s d"]) -> Float[Array, "*s v"]:
+        """Scores, float32, of every piece of the vocabulary."""
+        if not self.config.tied:
+            return self.output(hidden).astype(jnp.float32)
+        table = self.word.embedding[...]
+        if self.config.dtype == "mixed":
+            return layers.product(hidden, table.T)
+        short = layers.compute_dtype(self.config.dtype)
+        pair = hidden.astype(short), table.astype(short)
+        return jnp.einsum("...d,vd->...v", *pair, preferred_element_type=jnp.float32)
+
+    def start(self, count: int, length: int) -> Cache:
+        """An empty cache for ``count`` texts of at most ``length`` tokens.
+
+        Raises:
+            ConfigError: ``length`` is more than ``max_length``.
+        """
+        self._check(length)
+        config = self.config
+        shape = (config.depth, count, length, config.kv_heads, config.width // config.heads)
+        dtype = layers.compute_dtype(config.dtype)
+        return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(count, jnp.int32))
+
+    def step(
+        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: Cache
+    ) -> tuple[Float[Array, "b t d"], Cache]:
+        """Go on by ``count[i]`` tokens in row i; serves a prompt of many tokens and writing one by one.
+
+        Args:
+            ids: the next tokens of every row; beyond its count they are padding.
+            count: how many are real, 0 … t.
+            cache: of :meth:`start` or of the last step. What runs over its length is dropped.
+
+        Returns:
+            hidden float32 [b, t, d], of no meaning at padding, and the cache to go on with.
+        """
+        length, column = cache.keys.shape[2], jnp.arange(ids.shape[1])[None]
+        position = cache.used[:, None] + column
+        real = column < count[:, None]
+        place = jnp.where(real, position, length)
+        seen = jnp.arange(length)[None, None] <= position[:, :, None]
+        bias = jnp.where(seen, 0.0, LOWEST)[:, None]
+        safe = jnp.where(real, position, 0)
+        turn = rotation(self.config, safe)
+        graph, params = nnx.split(self.layers)
+
+        def one(x: Array, layer: tuple[Any, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+            return nnx.merge(graph, layer[0]).step(x, place, bias, turn, layer[1], layer[2])
+
+        x, (keys, values) = jax.lax.scan(
+            one, self._placed(ids, safe), (params, cache.keys, cache.values),
+            unroll=min(self.config.unroll, self.config.depth),
+        )  # fmt: skip
+        return self.norm(x).astype(jnp.float32), Cache(keys, values, cache.used + count)
+
+    def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
+        """How far from the input a parameter lies, for freezing and layer-wise learning rates: 0 for the embeddings;
+        int32 [L] = 1 … L for stacked arrays; L + 1 for what follows. ``path`` leads to it from this module down."""
+        if path[0] == "layers":
+            return np.arange(1, self.config.depth + 1, dtype=np.int32)
+        return 0 if path[0] in ("word", "position") else self.config.depth + 1
+
+    def _placed(self, ids: Int[Array, "b t"], place: Int[Array, "#b t"]) -> Float[Array, "b t d"]:
+        x = self.word(ids)
+        if self.config.family == "gpt2":
+            x = x + self.position(place)
+        return x.astype(layers.compute_dtype(self.config.dtype))
+
+    def _check(self, length: int) -> None:
+        if length > (longest := self.config.max_length):
+            raise ConfigError(
+                _("rows of {length} tokens are longer than max_length = {longest}, the positions this GPT "
+                  "has. Cut the texts to {longest} tokens when encoding them."),
+                length=length, longest=longest,
+            )  # fmt: skip

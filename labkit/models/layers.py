@@ -1,0 +1,320 @@
+"""Parts that architectures share: layers with our initial values, dropout, attention, a scan over stacked layers.
+
+Nothing here holds random state. Where chance is wanted a function takes a key; ``key=None`` means none, and then no
+random number is compiled. Parameters are float32; ``dtype`` is what a layer computes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+}
+DTYPES = ("auto", "float32", "bfloat16", "float16", "mixed")
+
+
+def spread(width: int) -> float:
+    """The deviation of new weights: 0.02, with which GPT-2 and BERT were published, at width 768, and as 1 / sqrt of
+    the width at others, so that sums over the width begin equally large.
+
+    With 0.02 at any width, narrow layers begin so near zero that a short run ends before they are of use.
+    """
+    return 0.02 * (768 / width) ** 0.5
+
+
+@cache
+def normal(deviation: float) -> Any:
+    """Truncated normal. One object for the whole process: NNX compares initialisers by identity when it compares two
+    models' structure."""
+    return nnx.initializers.truncated_normal(stddev=deviation)
+
+
+class Rates(NamedTuple):
+    """Default learning rates of an architecture, for AdamW and the default batches: learnt in five epochs of a small
+    data set (``tests/evidence/test_defaults.py`` measures it).
+
+    The first two fall with the width of the layers, as 1 / width: they hold at ``width``; where that is 0, at any.
+    """
+
+    fresh: float  # every parameter, from new weights
+    pretrained: float = 0.0  # every parameter, from pretrained weights
+    added: float = 2e-3  # biases or low-rank additions, and the head
+    head: float = 3e-3  # the head alone
+    width: int = 0
+
+
+class Segments(NamedTuple):
+    """Where several texts stand in the rows of a packed batch (Krell et al., arXiv 2107.02027).
+
+    ``segment`` is 0 at padding and 1 … s at tokens of the row's 1st … s-th text, ``position`` restarts at 0 in every
+    text, and ``start`` is the column of each text's first token (0 where the row holds fewer texts).
+    """
+
+    segment: Int[Array, "b t"]
+    position: Int[Array, "b t"]
+    start: Int[Array, "b s"]
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """What layers compute in.
+
+    "auto" is bfloat16 where the hardware is made for it (GPU, TPU) and float32 on a CPU. "mixed" is float32 too, but
+    for the products of matrices (see :func:`product`).
+    """
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype("float32" if name == "mixed" else name)
+
+
+@jax.custom_vjp
+def product(x: Float[Array, "*s n"], kernel: Float[Array, "n m"]) -> Float[Array, "*s m"]:
+    """``x @ kernel`` of numbers rounded to bfloat16, summed in float32; and so its two gradients.
+
+    What mixed precision is on a CPU with instructions for it, where XLA computes a product that *results* in bfloat16
+    in float32. Its fast product wants the summed axis of the left factor last and in place: hence the factor of the
+    kernel's gradient is turned on the way forward, and kept so.
+    """
+    return _of_bfloat16(_rows(x), kernel, 0).reshape(*x.shape[:-1], -1)
+
+
+def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return product(x, kernel), (_rows(x).astype(jnp.bfloat16).T, kernel)
+
+
+def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    # Without a loop between them XLA would take the turning back, and has no fast product for that.
+    turned, kernel = jax.lax.optimization_barrier(kept[0]), kept[1]
+    flat = _rows(gradient)
+    to_x = _of_bfloat16(flat, kernel, 1).reshape(*gradient.shape[:-1], -1)
+    return to_x, _of_bfloat16(turned, flat, 0)
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+def _rows(x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _of_bfloat16(a: Array, b: Array, axis: int) -> Array:
+    """``a`` times ``b``, summed over the last axis of the one and ``axis`` of the other."""
+    a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+    return jax.lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _linear_product(x: Array, kernel: Array, dimensions: Any, **_: Any) -> Array:
+    return product(x, kernel)
+
+
+class Linear(nnx.Linear):
+    """A linear layer, which :func:`~labkit.models.lora.add` may give a low-rank addition: kernel + scale · a b.
+
+    The addition is multiplied factor by factor, so neither it nor a gradient of the kernel is ever laid out.
+    """
+
+    lora_a: nnx.Param | None = None  # [n, r]
+    lora_b: nnx.Param | None = None  # [r, m]
+    lora_scale: float = 1.0
+
+    def __call__(self, inputs: Float[Array, "*s n"]) -> Float[Array, "*s m"]:
+        return self.added(inputs, super().__call__(inputs))
+
+    def added(self, x: Float[Array, "*s n"], result: Float[Array, "*s m"]) -> Float[Array, "*s m"]:
+        """``result`` with the addition for ``x``, where there is one."""
+        if self.lora_a is None or self.lora_b is None:
+            return result
+        a, b = (factor[...].astype(x.dtype) for factor in (self.lora_a, self.lora_b))
+        return result + ((x @ a) @ b * self.lora_scale).astype(result.dtype)
+
+
+#: Last names of the parameters of low-rank additions.
+ADDED = ("lora_a", "lora_b")
+
+
+def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, use_bias: bool = True, width: int | None = None) -> Linear:
+    """A linear layer: kernel [n_in, n_out] truncated normal, as :func:`spread` says for ``width`` (left out,
+    ``n_in``), bias [n_out] zero."""
+    dot = _linear_product if dtype == "mixed" else jax.lax.dot_general
+    settings: Any = {"dtype": compute_dtype(dtype), "dot_general": dot, "use_bias": use_bias}
+    return Linear(n_in, n_out, kernel_init=normal(spread(width or n_in)), rngs=rngs, **settings)
+
+
+def together(layers: Sequence[Linear], x: Float[Array, "*s n"]) -> list[Float[Array, "*s m"]]:
+    """Several linear layers of one input. As one product where that saves keeping the input once for each."""
+    if layers[0].dot_general is not _linear_product:
+        return [layer(x) for layer in layers]
+    kernel = jnp.concatenate([layer.kernel[...] for layer in layers], axis=1)
+    parts = jnp.split(product(x, kernel), np.cumsum([layer.out_features for layer in layers])[:-1].tolist(), axis=-1)
+    biased = (part if layer.bias is None else part + layer.bias[...] for part, layer in zip(parts, layers, strict=True))
+    return [layer.added(x, part) for layer, part in zip(layers, biased, strict=True)]
+
+
+def embed(count: int, width: int, rngs: nnx.Rngs, deviation: float | None = None) -> nnx.Embed:
+    """A look-up table [count, width], truncated normal (left out, as :func:`spread` says)."""
+    return nnx.Embed(count, width, embedding_init=normal(deviation or spread(width)), rngs=rngs)
+
+
+def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """Layer normalisation over the last axis; mean and variance are taken in float32, two-pass."""
+    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=compute_dtype(dtype), rngs=rngs)
+
+
+def dropout(x: Float[Array, "*s"], rate: float, key: PRNGKeyArray | None) -> Float[Array, "*s"]:
+    """Zero each element with probability ``rate`` and scale the others so that the mean stays.
+
+    Sixteen random bits decide an element, two elements to each 32-bit draw: random bits are the dearest part of
+    dropout on a CPU. The rate is therefore rounded to a multiple of 1/65536, and the scale follows the rounded rate.
+    """
+    cut = round(rate * 65536)
+    if key is None or cut == 0:
+        return x
+    *lead, last = x.shape
+    words = jax.random.bits(key, (*lead, (last + 1) // 2), "uint32")
+    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*lead, -1)[..., :last]
+    scale = jnp.asarray(65536 / (65536 - cut), x.dtype)
+    return jnp.where(bits >= cut, x * scale, jnp.zeros((), x.dtype))
+
+
+def padding_bias(mask: Bool[Array, "b t"]) -> Float[Array, "b 1 1 t"]:
+    """What to add to attention scores: 0 at real tokens, the lowest finite float32 at padding.
+
+    Finite, so that a row without any real token gives an even attention and not NaN.
+    """
+    return jnp.where(mask, 0.0, jnp.finfo(jnp.float32).min)[:, None, None, :]
+
+
+def segment_bias(segment: Int[Array, "b t"], causal: bool = False) -> Float[Array, "b 1 t t"]:
+    """The same for packed rows: 0 within a text, the lowest finite float32 between texts.
+
+    Padding attends to padding, so no row of scores is without a partner. ``causal``, for decoders: nor to what follows.
+    """
+    seen = segment[:, None, :, None] == segment[:, None, None, :]
+    if causal:
+        seen &= jnp.tri(segment.shape[1], dtype=bool)
+    return jnp.where(seen, 0.0, jnp.finfo(jnp.float32).min)
+
+
+def attend(
+    query: Float[Array, "b q h k"],
+    key: Float[Array, "b t h k"],
+    value: Float[Array, "b t h k"],
+    bias: Float[Array, "#b #h #q t"],
+    rate: float = 0.0,
+    rng: PRNGKeyArray | None = None,
+) -> Float[Array, "b q h k"]:
+    """Scaled dot-product attention, softmax in float32, dropout on the probabilities (Vaswani et al. 2017, 3.2).
+
+    On a GPU, in sixteen bits and without dropout on the probabilities, it is cuDNN's fused kernel, which never writes
+    the scores to memory. Elsewhere it is written out: ``jax.nn.dot_product_attention`` has no dropout, and on a CPU
+    neither form is measurably faster.
+    """
+    if jax.default_backend() == "gpu" and query.dtype.itemsize == 2 and (rng is None or round(rate * 65536) == 0):
+        return jax.nn.dot_product_attention(query, key, value, mask=bias == 0, implementation="cudnn")
+    scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
+    chances = dropout(jax.nn.softmax(scores + bias, axis=-1), rate, rng)
+    return jnp.einsum("bhqt,bthk->bqhk", chances.astype(value.dtype), value)
+
+
+def masked_mean(hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:
+    """Mean over the real tokens of each row; zeros for a row that has none."""
+    total = jnp.einsum("btd,bt->bd", hidden, mask.astype(hidden.dtype))
+    return total / jnp.maximum(mask.sum(axis=1, dtype=hidden.dtype), 1)[:, None]
+
+
+def segment_mean(hidden: Float[Array, "b t d"], segments: Segments) -> Float[Array, "b s d"]:
+    """Mean over the tokens of each text of packed rows; zeros in empty places."""
+    places = jnp.arange(1, segments.start.shape[1] + 1)
+    mine = (segments.segment[:, :, None] == places).astype(hidden.dtype)
+    return jnp.einsum("btd,bts->bsd", hidden, mine) / jnp.maximum(mine.sum(axis=1), 1)[:, :, None]
+
+
+def segment_first(hidden: Float[Array, "b t d"], segments: Segments) -> Float[Array, "b s d"]:
+    """The first token of each text of packed rows; of no meaning in empty places."""
+    return jnp.take_along_axis(hidden, segments.start[:, :, None], axis=1)
+
+
+#: How the hidden states of a text become one vector.
+POOLINGS = ("mean", "first", "last", "max", "mean_sqrt", "weighted_mean")
+
+
+def pool(hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"], how: str) -> Float[Array, "b d"]:
+    """One vector of each row, of its real tokens.
+
+    Args:
+        hidden: hidden states.
+        mask: True at real tokens, which come first in a row.
+        how: "mean"; "mean_sqrt", the sum divided by the root of their number; "weighted_mean", each weighing as much as
+            its position, counted from 1; "max" in every dimension; "first" or "last" token.
+    """
+    if how == "mean":
+        return masked_mean(hidden, mask)
+    if how == "first":
+        return hidden[:, 0]
+    return _pooled(hidden, mask[:, :, None], jnp.arange(mask.shape[1])[None], how)[:, 0]
+
+
+def pool_segments(hidden: Float[Array, "b t d"], segments: Segments, how: str) -> Float[Array, "b s d"]:
+    """The same of each text of packed rows; of no meaning in empty places."""
+    if how == "mean":
+        return segment_mean(hidden, segments)
+    if how == "first":
+        return segment_first(hidden, segments)
+    places = jnp.arange(1, segments.start.shape[1] + 1)
+    return _pooled(hidden, segments.segment[:, :, None] == places, segments.position, how)
+
+
+def _pooled(
+    hidden: Float[Array, "b t d"], mine: Bool[Array, "b t s"], position: Int[Array, "#b t"], how: str
+) -> Float[Array, "b s d"]:
+    """Pooling of texts, the tokens of text s of row b being where ``mine`` [b, t, s] is True."""
+    count = mine.sum(axis=1, dtype=jnp.int32)[:, :, None]
+    if how == "max":
+        # One text of a row at a time: all at once would hold [b, t, s, d].
+        best = jax.lax.map(lambda one: jnp.where(one[:, :, None], hidden, -jnp.inf).max(1), jnp.moveaxis(mine, 2, 0))
+        return jnp.where(count > 0, jnp.moveaxis(best, 0, 1), 0)
+    weight = mine.astype(hidden.dtype)
+    if how == "weighted_mean":
+        weight *= (position + 1)[:, :, None]
+    elif how == "last":
+        weight *= position[:, :, None] == jnp.moveaxis(count, 1, 2) - 1
+    size = jnp.maximum(weight.sum(axis=1), 1)[:, :, None]
+    total = jnp.einsum("btd,bts->bsd", hidden, weight)
+    return total / (jnp.sqrt(size) if how == "mean_sqrt" else size)
+
+
+def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> Any:
+    """Make ``depth`` layers of one kind as one module whose parameters have a first axis [depth, …]."""
+    build = nnx.vmap(lambda rngs: make(rngs), in_axes=0, out_axes=0)
+    return nnx.split_rngs(splits=depth)(build)(rngs)
+
+
+def scan(
+    layers: Any, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False
+) -> Array:
+    """Run stacked layers one after the other: ``x = layer(x, *shared, key=key_of_the_layer)``.
+
+    The layer is compiled once whatever the depth. ``unroll`` layers are laid out one after the other inside the loop:
+    more compile time for a few per cent of speed. With ``remat`` only what goes from layer to layer is kept for the
+    gradient and the rest is computed again (Chen et al., arXiv 1604.06174): memory for a third more arithmetic.
+    """
+    graph, params = nnx.split(layers)
+    depth = jax.tree.leaves(params)[0].shape[0]
+    keys = None if key is None else jax.random.split(key, depth)
+
+    def step(x: Array, layer: tuple[Any, PRNGKeyArray | None]) -> tuple[Array, None]:
+        return nnx.merge(graph, layer[0])(x, *shared, key=layer[1]), None
+
+    step = jax.checkpoint(step, prevent_cse=False) if remat else step  # a scan needs no barrier against merging
+    return jax.lax.scan(step, x, (params, keys), length=depth, unroll=min(unroll, depth))[0]

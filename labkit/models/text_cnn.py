@@ -1,0 +1,187 @@
+"""A convolutional reader of texts: embeddings, then stages of convolution and max-pooling along the text, then a mean.
+
+The classifier of the Keras examples; convolution over word vectors is from Kim 2014 (arXiv 1408.5882). The model holds
+parameters only: a key given to the call is the one source of chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from flax import nnx
+
+from labkit.core.config import option
+from labkit.core.errors import ConfigError
+from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
+from labkit.i18n import _
+from labkit.models import conv, layers
+from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.conv import Pooled
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "keras": {"embedding": 100, "filters": 128},
+    "tiny": {"embedding": 32, "filters": 32},
+}
+VOCABULARY = 20000  # words of the Keras examples
+USUAL = {
+    "kernel": 5,
+    "pool": 3,
+    "depth": 2,
+    "dropout": 0.2,
+    "max_length": 512,
+    "activation": "relu",
+    "pooling": "mean",
+}
+
+
+@dataclass(frozen=True, init=False)
+class TextCnnConfig(ModelConfig):
+    """Which network: a preset, or sizes; what is left out is filled in on creation.
+
+    A field that is not given comes from the preset, by default "keras". ``vocab_size`` may stay None: the size of the
+    tokenizer then, or 20,000.
+
+    Raises:
+        ConfigError: an unknown preset, a value out of range.
+    """
+
+    modality: ClassVar[Modality] = Modality.TEXT
+    rates: ClassVar[layers.Rates] = layers.Rates(fresh=1.5e-3, width=128)
+    first_preset: ClassVar[str] = "tiny"
+    word_table: ClassVar[tuple[str, ...]] = ("embedding",)
+    shown: ClassVar[tuple[str, ...]] = ("depth", "embedding", "filters", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("stages", 4, "block_conv", 3),
+        Part("embedding", 1, "block_embedding", 5),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["keras"], **USUAL}
+    packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
+
+    preset: str = option("", _("named size"), choices=("", *PRESETS))
+    vocab_size: int | None = option(
+        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    )
+    embedding: int = option(help=_("width of the embeddings"), low=1, high=1_000_000)
+    filters: int = option(help=_("width of every stage"), low=1, high=1_000_000)
+    kernel: int = option(help=_("tokens that a window of a convolution reads"), low=1, high=10_000)
+    pool: int = option(help=_("neighbours of which a stage keeps the greatest"), low=1, high=10_000)
+    depth: int = option(help=_("stages, each a convolution and a pool"), low=1, high=1_000)
+    dropout: float = option(help=_("share of the embeddings' values dropped while training"), low=0.0, high=0.9)
+    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
+    activation: str = option(help=_("non-linearity after every convolution"), choices=tuple(conv.ACTIVATIONS))
+    pooling: str = option(
+        help=_("what stands for a text: the mean of the last stage, or the max"), choices=("mean", "max")
+    )
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+
+    @property
+    def width(self) -> int:
+        """Width of the pooled vector: that of the last stage."""
+        return self.filters
+
+    def build(self, rngs: nnx.Rngs) -> TextCnn:
+        """A model with fresh parameters: embeddings truncated normal 0.02, kernels He normal, biases 0."""
+        return TextCnn(self, rngs)
+
+
+class Stage(nnx.Module):
+    """A convolution along the text, a non-linearity and a max-pool: kernel [w, c, d] He normal, bias [d] zero."""
+
+    def __init__(self, channels: int, config: TextCnnConfig, rngs: nnx.Rngs):
+        shape = (config.kernel, channels, config.filters)
+        self.kernel = nnx.Param(conv.INITIAL(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(config.filters, jnp.float32))
+        self.config = config
+
+    def __call__(
+        self, x: Float[Array, "b t c"], length: Int[Array, " b"]
+    ) -> tuple[Float[Array, "b u d"], Int[Array, " b"]]:
+        """What the stage makes of rows of which the first ``length`` places count, and how many of its places do.
+
+        Places that do not count must be zero, and are so in the result.
+        """
+        window, pool, dtype = self.config.kernel, self.config.pool, x.dtype
+        x = _at_least(x, window, 0)
+        kernel, bias = self.kernel[...].astype(dtype), self.bias[...].astype(dtype)
+        y = conv.convolve(x[:, None], kernel[None], padding="VALID", mixed=self.config.dtype == "mixed")[:, 0]
+        y = conv.ACTIVATIONS[self.config.activation](y + bias)
+        windows = jnp.maximum(length - window + 1, 1)
+        lowest = jnp.finfo(dtype).min
+        y = _at_least(jnp.where(_first(windows, y.shape[1]), y, lowest), pool, lowest)
+        count = y.shape[1] // pool
+        y = y[:, : count * pool].reshape(len(y), count, pool, -1).max(2)
+        length = jnp.maximum(windows // pool, 1)
+        return jnp.where(_first(length, count), y, 0), length
+
+
+class TextCnn(nnx.Module):
+    """The network up to its last hidden vector. Parameters under ``embedding`` and ``stages/0``, …"""
+
+    def __init__(self, config: TextCnnConfig, rngs: nnx.Rngs):
+        self.config = config
+        self.embedding = layers.embed(config.vocab_size or VOCABULARY, config.embedding, rngs, 0.02)
+        widths = (config.embedding, *(config.filters,) * (config.depth - 1))
+        self.stages = nnx.List([Stage(width, config, rngs) for width in widths])
+
+    def __call__(
+        self,
+        ids: Int[Array, "b t"],
+        mask: Bool[Array, "b t"],
+        types: Int[Array, "b t"] | None = None,
+        segments: layers.Segments | None = None,
+        *,
+        key: PRNGKeyArray | None = None,
+    ) -> Pooled:
+        """One vector float32 [b, d] of every text.
+
+        As in Keras a convolution has a result where all of its window lies in the text, a pool where all of its
+        neighbours are such results, and the rest at the end is left out. A text too short for one window is read as if
+        zeros followed it up to one window, and fewer results than a pool takes are one pool. So every text, an empty
+        one too, has at least one place in every stage, and what it becomes depends on its own tokens only: not on
+        the padding, nor on the batch.
+
+        Args:
+            ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
+            mask: True at real tokens; a text ends at its last one, and others within it are read as zeros.
+            types: 0 in the first text of a pair, 1 in the second: not read, the separator between them is.
+            segments: must be None.
+            key: switches dropout on; the same key drops the same values.
+
+        Raises:
+            ConfigError: (while tracing) packed rows.
+        """
+        if segments is not None:
+            raise ConfigError(
+                _(
+                    "a TextCnn cannot read several texts packed in one row: a window would reach from one into "
+                    "the next. Train it with packing = 'never'."
+                )
+            )
+        length = jnp.max(jnp.where(mask, jnp.arange(1, mask.shape[1] + 1), 0), axis=1)
+        x = layers.dropout(self.embedding(ids), self.config.dropout, key)
+        x = jnp.where(mask[:, :, None], x, 0).astype(layers.compute_dtype(self.config.dtype))
+        for stage in self.stages:
+            x, length = stage(x, length)
+        x, here = x.astype(jnp.float32), _first(length, x.shape[1])
+        if self.config.pooling == "mean":
+            return Pooled(layers.masked_mean(x, here[:, :, 0]))
+        return Pooled(jnp.where(here, x, -jnp.inf).max(1))
+
+    def layer_ids(self, path: tuple[str, ...]) -> int:
+        """How far from the input a parameter lies: 0 for the embeddings, 1 … depth for the stages; ``path`` leads to it
+        from this module down."""
+        return 0 if path[0] == "embedding" else int(path[1]) + 1
+
+
+def _first(count: Int[Array, " b"], places: int) -> Bool[Array, "b t 1"]:
+    """True at the first ``count`` of so many places."""
+    return (jnp.arange(places) < count[:, None])[:, :, None]
+
+
+def _at_least(x: Float[Array, "b t c"], places: int, fill: Any) -> Float[Array, "b u c"]:
+    """Rows of so many places at least; those that are added hold ``fill``."""
+    return jnp.pad(x, ((0, 0), (0, max(0, places - x.shape[1])), (0, 0)), constant_values=fill)

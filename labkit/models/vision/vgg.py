@@ -1,0 +1,260 @@
+"""VGG: stages of 3 x 3 convolutions and max-pooling (Simonyan & Zisserman 2014, arXiv 1409.1556).
+
+With batch normalisation, which came later, where it is asked for; the convolutions keep their biases then, as in the
+published weights, though a norm takes them away again. Stored convolutions are read from a folder with labkit's own
+names (``convs/0/kernel``), such as the sample "vgg16-trunk".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Num
+
+from labkit.core.config import option
+from labkit.core.errors import ConfigError, WeightsError
+from labkit.core.shapes import Array, Bool, Float, PRNGKeyArray
+from labkit.i18n import _
+from labkit.models import conv, norms, weights
+from labkit.models import layers as parts
+from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.conv import Pooled
+from labkit.models.foreign import FREE, SLACK, settings_of, shown, stored_in
+
+# Table 1 of the paper, columns A, B, D and E: convolutions in each of the five stages.
+PLAIN: dict[str, dict[str, Any]] = {
+    "vgg-11": {"stages": (1, 1, 2, 2, 2)},
+    "vgg-13": {"stages": (2, 2, 2, 2, 2)},
+    "vgg-16": {"stages": (2, 2, 3, 3, 3)},
+    "vgg-19": {"stages": (2, 2, 4, 4, 4)},
+}
+PRESETS = {
+    **PLAIN,
+    **{f"{name}-bn": {**sizes, "batch_norm": True} for name, sizes in PLAIN.items()},
+    "vgg16-trunk": {**PLAIN["vgg-16"], "weights": "vgg16-trunk", "head_width": 0, "pixels": "imagenet"},
+}
+USUAL = {"weights": "", "base_width": 64, "head_width": 4096, "batch_norm": False, "dropout": 0.5, "pixels": "unit"}
+WIDENING = (1, 2, 4, 8, 8)  # channels of a stage / base_width
+MEAN = (104.007, 116.669, 122.679)  # blue, green and red of ImageNet, of 255
+
+
+@dataclass(frozen=True, init=False)
+class VggConfig(ModelConfig):
+    """Which VGG: a preset, or stored weights, or the number of convolutions in each stage; what is left out is filled
+    in on creation.
+
+    With ``head_width`` two dense layers of that width follow the convolutions, as published (4096); 512 suits pictures
+    of 32 x 32. With 0 there are none, and the mean over the pixels stands for a picture. Of stored weights the first
+    stages may be taken alone (``stages=(2, 2, 3)``), for pictures that are too small for five; dense layers start
+    fresh.
+
+    Raises:
+        ConfigError: an unknown preset, a value out of range, batch norm with weights that have none.
+        WeightsError: the weights cannot be found, or are of another architecture.
+    """
+
+    modality: ClassVar[Modality] = Modality.IMAGE
+    rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-3, pretrained=4e-4, width=128)
+    shown: ClassVar[tuple[str, ...]] = ("stages", "base_width", "dropout")
+    drawing: ClassVar[tuple[Part, ...]] = (
+        Part("dense", 7, "block_dense", 4),
+        Part("convs", 4, "block_conv", 3),
+        Part("norm", 6, "block_norm", 7),
+    )
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["vgg-11"], **USUAL}
+    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ("stages", *USUAL)
+
+    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
+    weights: str = option(help=_("pretrained convolutions: a sample or a folder; empty for fresh ones"))
+    stages: tuple[int, ...] = option(
+        help=_("convolutions in each stage; a stage ends by halving the picture"), high=10_000
+    )
+    base_width: int = option(
+        help=_("channels of the first stage; the later ones have 2, 4, 8 and 8 times as many"), low=1, high=100_000
+    )
+    head_width: int = option(
+        help=_("width of the two dense layers; 0: none, the mean over the pixels"), low=0, high=1_000_000
+    )
+    batch_norm: bool = option(help=_("normalise by the batch after every convolution: quicker and steadier to train"))
+    dropout: float = option(help=_("share of the dense layers' values dropped while training"), low=0.0, high=0.9)
+    pixels: str = option(
+        help=_(
+            "what the first layer sees: colours of 0 … 1, or blue, green, red of 0 … 255 less their means on ImageNet"
+        ),
+        choices=("unit", "imagenet"),
+    )
+    input_shape: tuple[int, ...] | None = option(None, _("(height, width, channels); left out, that of the data"))
+    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
+
+    @classmethod
+    def sizes_from(cls, folder: Path) -> dict[str, Any]:
+        """The fields that stored convolutions decide."""
+        return sizes_from(folder)
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for a value out of range."""
+        super().check()
+        if not 1 <= len(self.stages) <= len(WIDENING) or min(self.stages) < 1:
+            raise ConfigError(
+                _("VggConfig.stages = {stages!r} must be one to five numbers of at least 1."), stages=self.stages
+            )
+        if self.weights and self.batch_norm:
+            raise ConfigError(
+                _("VggConfig.batch_norm: stored convolutions have none; leave batch_norm out, or weights.")
+            )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of every stage."""
+        return tuple(self.base_width * times for times in WIDENING[: len(self.stages)])
+
+    @property
+    def width(self) -> int:
+        """Width of the pooled vector: that of the dense layers, or of the last stage."""
+        return self.head_width or self.channels[-1]
+
+    @property
+    def depth(self) -> int:
+        """Layers with parameters, without a head: VGG-11 has 10, its eleventh is the head."""
+        return sum(self.stages) + (2 if self.head_width else 0)
+
+    def build(self, rngs: nnx.Rngs) -> Vgg:
+        """A model with fresh parameters: He normal, biases 0, norm scales 1.
+
+        Raises:
+            ConfigError: without an input shape, or with pictures too small to be halved once a stage.
+        """
+        return Vgg(self, rngs)
+
+    def _load(self, model: Vgg, folder: Path) -> weights.LoadReport:
+        """Put the convolutions of ``folder`` (by default :meth:`folder`) into a model; later ones than it has are left.
+
+        Raises:
+            WeightsError: there are no weights, or they do not fit; the model is unchanged then.
+        """
+        count = sum(self.stages)
+        names = [f"convs/{number}/{part}" for number in range(count) for part in ("kernel", "bias")]
+        names += [f"dense/{number}/{part}" for number in range(2) for part in ("kernel", "bias")]
+        later = tuple(f"convs/{number}/" for number in range(count, len(weights.Tensors(folder))))
+        entries = tuple(weights.Entry(name, name) for name in names)
+        return weights.load_into(model, folder, weights.Table(entries, optional=("dense/",), ignored=later))
+
+
+def sizes_from(folder: Path) -> dict[str, Any]:
+    """The fields of :class:`VggConfig` that the ``config.json`` of stored convolutions settles.
+
+    Raises:
+        WeightsError: no readable config.json, another architecture, pixels that are prepared in another way.
+    """
+    path = folder / "config.json"
+    said = settings_of(path)
+    kind, pixels = said.get("model_type"), said.get("pixels")
+    if kind != "vgg" or "stages" not in said:
+        raise WeightsError(
+            _("{folder} holds a model of type {kind!r}; supported here: 'vgg', with its stages."),
+            folder=folder,
+            kind=kind,
+        )
+    published = {"range": [0, 255], "channels": "BGR", "mean": list(MEAN), "scale": 1.0}
+    if pixels not in (None, published):
+        raise WeightsError(
+            _("{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or none said."),
+            folder=folder, pixels=pixels, published=published,
+        )  # fmt: skip
+    stages, sizes = said["stages"], {name: said[name] for name in ("base_width", "head_width") if name in said}
+    if not isinstance(stages, list) or not 1 <= len(stages) <= len(WIDENING):
+        raise WeightsError(
+            _("{path}: stages = {stages}; expected a list of one to {n_widening} numbers."),
+            path=path, stages=shown(stages), n_widening=len(WIDENING),
+        )  # fmt: skip
+    limits = {"base_width": (1, 100_000), "head_width": (0, 1_000_000)}
+    for name, value in [*((f"stages[{place}]", each) for place, each in enumerate(stages)), *sizes.items()]:
+        low, high = limits.get(name, (1, 1000))
+        if type(value) is not int or not low <= value <= high:
+            raise WeightsError(
+                _("{path}: {name} = {value}; expected a whole number from {low} to {high:,}."),
+                path=path, name=name, value=shown(value), low=low, high=high,
+            )  # fmt: skip
+    widths = [sizes.get("base_width", USUAL["base_width"]) * times for times in WIDENING]
+    claimed = sum(9 * width * width * (many - 1) for many, width in zip(stages, widths, strict=False))
+    if (stored := stored_in(folder)) is not None and claimed > max(SLACK * stored, FREE):
+        raise WeightsError(
+            _("{path} claims {claimed:,} parameters or more (stages = {stages}), but the weights beside it "
+              "hold {stored:,}. Fetch or copy the folder again."),
+            path=path, claimed=claimed, stages=stages, stored=stored,
+        )  # fmt: skip
+    return {**sizes, "stages": tuple(stages), "pixels": "imagenet" if pixels else "unit"}
+
+
+class Vgg(nnx.Module):
+    """The network up to its last hidden vector. Parameters under ``convs/0``, …, with batch norm ``norms/0``, …, and
+    ``dense/0``, ``dense/1``."""
+
+    def __init__(self, config: VggConfig, rngs: nnx.Rngs):
+        self.config = config
+        high, wide, channels = conv.known_shape(config, 3, "(height, width, channels)")
+        if config.pixels == "imagenet" and channels not in (1, 3):
+            raise ConfigError(
+                _("VggConfig.pixels = 'imagenet' is for grey or coloured pictures, not {channels} channels."),
+                channels=channels,
+            )
+        shrink = 2 ** len(config.stages)
+        if min(high, wide) < shrink:
+            raise ConfigError(
+                _("pictures of {high} x {wide} pixels cannot be halved {n_stages} times: this VGG needs "
+                  "{shrink} x {shrink}. Enlarge them, or take fewer stages."),
+                high=high, wide=wide, n_stages=len(config.stages), shrink=shrink,
+            )  # fmt: skip
+        sizes = [width for width, times in zip(config.channels, config.stages, strict=True) for _ in range(times)]
+        pairs = zip((3 if config.pixels == "imagenet" else channels, *sizes), sizes, strict=False)
+        self.convs = nnx.List([conv.Conv(*pair, dtype=config.dtype, rngs=rngs) for pair in pairs])
+        self.norms = nnx.List([norms.BatchNorm(size, dtype=config.dtype) for size in sizes if config.batch_norm])
+        flat = (high // shrink) * (wide // shrink) * sizes[-1]
+        heads = ((flat, config.head_width), (config.head_width, config.head_width)) if config.head_width else ()
+        self.dense = nnx.List([conv.dense(*pair, config.dtype, rngs) for pair in heads])
+
+    def __call__(
+        self, inputs: Num[Array, "b y x c"], *, key: PRNGKeyArray | None = None, real: Bool[Array, " b"] | None = None
+    ) -> Pooled:
+        """One vector float32 [b, d] of every picture. Bytes are read as 0 … 1; with ``pixels`` "imagenet" numbers of
+        0 … 1 are colours (or greys) that are then turned into what the weights were trained on.
+
+        Args:
+            inputs: the pictures.
+            key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
+                remember (:class:`labkit.models.norms.BatchNorm`).
+            real: the examples that are no filler; None for all. Only they enter the statistics.
+        """
+        x = conv.scaled(inputs, self.config.dtype)
+        if self.config.pixels == "imagenet":
+            x = _published(x)
+        layers, normalise = iter(self.convs), iter(self.norms)
+        for times in self.config.stages:
+            for _unused in range(times):
+                x = next(layers)(x)
+                x = jax.nn.relu(next(normalise)(x, key is not None, real) if self.config.batch_norm else x)
+            x = conv.max_pool(x)
+        if not self.config.head_width:
+            return Pooled(conv.global_mean(x))
+        x = x.reshape(len(x), -1)
+        keys = [None] * 2 if key is None else list(jax.random.split(key))
+        for layer, own in zip(self.dense, keys, strict=True):
+            x = parts.dropout(jax.nn.relu(layer(x)), self.config.dropout, own)
+        return Pooled(x.astype(jnp.float32))
+
+    def layer_ids(self, path: tuple[str, ...]) -> int:
+        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        return int(path[1]) + 1 + (len(self.convs) if path[0] == "dense" else 0)
+
+
+def _published(x: Float[Array, "b y x c"]) -> Float[Array, "b y x 3"]:
+    """Colours, or greys, of 0 … 1 as the published weights see them."""
+    colours = jnp.broadcast_to(x, (*x.shape[:3], 3))[..., ::-1]
+    return (255 * colours.astype(jnp.float32) - jnp.asarray(MEAN)).astype(x.dtype)

@@ -1,0 +1,349 @@
+"""From an experiment and its rows to everything the loop needs, and from the parameters to a model on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from labkit.core import manifest
+from labkit.core.cache import write_atomic
+from labkit.core.config import dumps
+from labkit.core.errors import ConfigError, DataError, WeightsError
+from labkit.core.safety import small_text
+from labkit.data.batching.buckets import Batches
+from labkit.data.io.load import open_rows
+from labkit.data.rows import Rows
+from labkit.i18n import _
+from labkit.models import lora, weights
+from labkit.models.base import ModelConfig
+from labkit.models.bert import sentence
+from labkit.models.layers import compute_dtype
+from labkit.profile.flops import work_of
+from labkit.profile.hardware import mixed_pays
+from labkit.tasks.base import Head
+from labkit.train.experiment import Experiment, check_reads
+from labkit.train.optimizer import Optimizer
+from labkit.train.outcome import constant_of
+from labkit.train.process_group import ALONE, Peers
+from labkit.train.processors import Inputs, inputs_of, opened, with_length
+from labkit.train.sharding import Placement
+from labkit.train.step import Params, Steps, flatten
+from labkit.train.truncation import message, truncation
+
+#: Of a model folder: what an example is, its shape, and the names of the outputs.
+FACTS = "labkit.json"
+#: Train metrics are reported about this many times an epoch.
+REPORTS = 20
+#: Steps of a run at most: they are counted in 32 bits on the device.
+STEPS = 2**31 - 1
+#: Updates in one call, at most, where a single one is shorter than the host takes to give the next …
+MANY = 32
+#: … which is so below this many floating-point operations a step, on a CPU and elsewhere.
+SMALL, SMALL_ON_ACCELERATORS = 2e8, 2e10
+
+
+@dataclass
+class Plan:
+    """An experiment with its data read and its steps ready to compile. No weight exists yet."""
+
+    experiment: Experiment
+    head: Head
+    model: ModelConfig  # with the sizes that come from the data
+    computed: ModelConfig  # the same with the precision that training computes in
+    inputs: Inputs
+    batches: Batches
+    validation: Batches
+    steps: Steps
+    most: int  # updates in one call of the compiled step
+    summary: dict[str, Any]  # what the store is told
+
+    def weights(self) -> Params:
+        """The parameters to start from: the pretrained ones, or new ones by the seed."""
+        rngs = nnx.Rngs(self.experiment.train.seed)
+        module = self.head.init(self.computed, rngs)
+        if self.model.weights:
+            self.head.check_loaded(self.model.load(module.trunk))
+        _adapt(module, self.experiment.train.optimizer, rngs)
+        return flatten(nnx.to_pure_dict(nnx.split(module)[1]))
+
+
+def prepare(
+    experiment: Experiment, folder: Path, say: Callable[[str], None], parts: int | None = None, peers: Peers = ALONE
+) -> Plan:
+    """Read the rows of a run folder and make the steps.
+
+    Args:
+        experiment: what to do.
+        folder: the run's folder; its ``data`` holds the rows, ``tokenizer`` is written here.
+        say: called with a sentence at the start of every part.
+        parts: what batches must be divisible into. A run that is taken up again keeps those it began with
+            (``summary["parts"]``), so that its batches stay the same whatever devices there are now.
+        peers: the processes that do so together.
+
+    Raises:
+        DataError, ConfigError, WeightsError: as their texts say.
+    """
+    rows = open_rows(folder / "data")
+    for split in ("train", "validation"):
+        if not len(rows.splits.get(split, ())):
+            raise DataError(
+                _("there are no rows of {split}; the rows have {rows}."), split=split, rows=dict(rows.counts())
+            )
+    check_reads(experiment.model, rows, experiment.task)
+    say(_("tokenising") if rows.spec.kind == "text" else _("reading"))
+    with peers.in_turn():
+        inputs = inputs_of(experiment, folder, rows)
+        examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
+    return plan_of(experiment, rows, inputs, examples, say, parts, peers)
+
+
+def plan_of(
+    experiment: Experiment,
+    rows: Rows,
+    inputs: Inputs,
+    examples: dict[str, Any],
+    say: Callable[[str], None] = lambda text: None,
+    parts: int | None = None,
+    peers: Peers = ALONE,
+) -> Plan:
+    """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
+    :func:`prepare`."""
+    experiment, train = with_length(experiment, inputs.max_length), experiment.train
+    placement = Placement.of(train.devices, train.model_parallel, train.sharded, experiment.model.sharding)
+    sized = inputs.sized(experiment.model)
+    model = sized.replace(dtype=peers.agree(with_precision(sized).dtype)) if peers.count > 1 else with_precision(sized)
+    parts = parts or (placement.data if placement else 1)
+    known = examples["train"]
+    target = known.target if experiment.task.problem_type else None
+    head = experiment.task.build(rows.spec.classes, known.label, inputs.tokenizer, target)
+    if target is not None:
+        examples = {
+            name: replace(part, target=head.batch_target(part.target, part.label)) for name, part in examples.items()
+        }
+    batches, layout = inputs.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
+    validation, _unused = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
+    if placement and (placement := placement.dividing(parts)) is None and train.devices:
+        raise ConfigError(
+            _("this run began with batches in {parts} part(s), which {devices} devices cannot share: set "
+              "devices = 0 to take it up on as many as can."),
+            parts=parts, devices=train.devices,
+        )  # fmt: skip
+    if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
+        raise ConfigError(
+            _("{n_devices} devices leave some of the {n_processes} processes without work."),
+            n_devices=placement.mesh.size,
+            n_processes=peers.count,
+        )
+    if (total := train.epochs * batches.steps_per_epoch) > STEPS:
+        raise ConfigError(
+            _("{epochs:,} epochs of {steps_per_epoch:,} steps are {total:,} steps; a run has at most "
+              "{steps:,}. Take fewer epochs or a larger batch_size."),
+            epochs=train.epochs, steps_per_epoch=batches.steps_per_epoch, total=total, steps=STEPS,
+        )  # fmt: skip
+    say(_("making the model"))
+    module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
+    steps = steps_of(experiment, head, module, batches, placement)
+    most = updates_per_call(steps, batches)
+    # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the same.
+    steps.report_every = max(steps.report_every, min(most, batches.steps_per_epoch // 4))
+    sizes = {name: math.prod(leaf.shape) for name, leaf in steps.shapes.items()}
+    summary = {
+        "parameters": sum(sizes.values()),
+        "reported": list(head.eval_metrics),
+        "trainable": sum(sizes[name] for name in steps.moving),
+        "shapes": [list(shape) for shape in batches.shapes],
+        "padding_share": round(batches.padding_share, 4),
+        "layout": layout,
+        "updates_per_call": most,
+        "truncated": examples["train"].truncated,
+        "truncation": (cut := truncation(inputs, rows["train"], examples["train"])),
+        "constant": constant_of(head, examples["train"], examples["validation"]),
+        "warnings": [*([message(cut)] if cut else []), *_fresh(experiment.model, head)],
+        "train_rows": len(examples["train"]),
+        "precision": model.dtype if model.dtype == "mixed" else str(compute_dtype(model.dtype)),
+        "device": str(jax.devices()[0].device_kind),
+        "devices": placement.mesh.size if placement else 1,
+        "parts": parts,
+    }
+    return Plan(experiment, head, sized, model, inputs, batches, validation, steps, most, summary)
+
+
+def _fresh(model: ModelConfig, head: Head) -> list[str]:
+    """What to warn of where pretrained weights lack a part that the task reads."""
+    parts = [part for part in model.fresh_parts() if f"trunk/{part}/" not in head.unused]
+    return [
+        _("The pretrained weights have no {part}: it starts from random values, as the head does.", part=part)
+        for part in parts
+    ]
+
+
+def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
+    """The module with what the way of fine-tuning adds to it."""
+    if optimizer.tune == "lora":
+        lora.add(module, optimizer.lora_rank, optimizer.lora_alpha, optimizer.lora_targets, rngs)
+    return module
+
+
+def steps_of(
+    experiment: Experiment, head: Head, module: Any, batches: Batches, placement: Placement | None = None
+) -> Steps:
+    """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists."""
+    train, top = experiment.train, experiment.model.depth + 1
+    return Steps(
+        head, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
+        total=train.epochs * batches.steps_per_epoch, report_every=max(1, batches.steps_per_epoch // REPORTS),
+        accumulate=train.accumulate, placement=placement,
+    )  # fmt: skip
+
+
+def with_precision(model: ModelConfig) -> ModelConfig:
+    """The config with "auto" precision settled for training: products of bfloat16 on a CPU where they were measured to
+    be faster; elsewhere the model settles it by the hardware."""
+    return model.replace(dtype="mixed") if model.dtype == "auto" and mixed_pays() else model
+
+
+def updates_per_call(steps: Steps, batches: Batches) -> int:
+    """How many updates the compiled step can make in one call: several where one is over before the host can give the
+    next, and all batches have one shape."""
+    if len(batches.shapes) != 1:
+        return 1
+    batch = shapes_of(batches, steps)[0]
+    small = SMALL if jax.default_backend() == "cpu" else SMALL_ON_ACCELERATORS
+    return MANY if work_of(steps.trace("train", steps.abstract_state(), batch).jaxpr.jaxpr).flops < small else 1
+
+
+def shapes_of(batches: Batches, steps: Steps, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
+    """What the batches look like, one of each shape, to compile for; ``stacked``: so many on a first axis."""
+    first, found = batches.at(0), []
+    for shape in batches.shapes:
+        several = len(batches.shapes) > 1  # then they are buckets [b, t]
+        batch = {
+            name: jax.ShapeDtypeStruct(
+                tuple(shape) if several and x.ndim == 2 and name != "target" else x.shape, x.dtype
+            )
+            for name, x in first.items()
+        }
+        found.append(steps.abstract_batch(batch, stacked))
+    return found
+
+
+def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and data types of a batch ``(examples, tokens)``, to compile for."""
+    rows, wide = (shape[0],), tuple(shape)
+    kinds = {"ids": (wide, "int32"), "types": (wide, "int32"), "mask": (wide, "bool"), "label": (rows, "int32"),
+             "weight": (rows, "float32"), "index": (rows, "int32")}  # fmt: skip
+    return {name: jax.ShapeDtypeStruct(size, np.dtype(kind)) for name, (size, kind) in kinds.items()}
+
+
+def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None:
+    """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
+    names. ``labkit.toml`` and ``labkit.json`` beside it say what was done and what the outputs are called. ``origin``,
+    such as run and step, is sealed with it."""
+    optimizer, head = setup.experiment.train.optimizer, setup.head
+    merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
+    bias = head.output_bias(merged) if "head/bias" in merged else None
+    merged = {name: value for name, value in head.finalize(merged).items() if not name.startswith(head.unused)}
+    facts = {
+        "reads": setup.inputs.kind,
+        "shape": list(setup.model.input_shape or ()),
+        "classes": head.classes,
+        **({"offset": bias.tolist()} if bias is not None else {}),  # of which float32 may keep too little
+    }
+    if setup.model.published:
+        own = setup.inputs.tokenizer
+        assert own is not None
+        head.save(merged, setup.model, folder, weights.Specials(own.pad_id, own.cls_id, own.end_ids, own.start_id))
+    else:
+        weights.save_own(merged, folder, head.get_config())
+    if setup.inputs.tokenizer is not None:
+        _export_tokenizer(setup, folder)
+    else:
+        setup.inputs.save(folder)
+    write_atomic(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
+    write_atomic(folder / "labkit.toml", dumps(setup.experiment))
+    manifest.seal(folder, **origin)
+
+
+def _export_tokenizer(setup: Plan, folder: Path) -> None:
+    """Write the tokenizer, with which other programs make the tokens that this model reads; once more beside an encoder
+    in a folder of its own."""
+    task, model, tokenizer = setup.experiment.task, setup.model, setup.inputs.tokenizer
+    longest = model.max_length if task.whole_length else task.max_length
+    encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
+    for place in {folder, encoder}:
+        tokenizer.export(place, longest, types=model.reads_types, prompts=task.writes, read_special=task.reads_special)
+
+
+def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]:
+    """The model that :func:`save_model` wrote, with its head; that head; and what it reads with.
+
+    Raises:
+        WeightsError: a file is missing or damaged, or the weights do not fit.
+    """
+    if (folder / manifest.NAME).exists():
+        weights.check_sealed(folder)
+    try:
+        facts = json.loads(small_text(folder / FACTS, WeightsError))
+        classes, kind, shape = tuple(map(str, facts["classes"])), str(facts["reads"]), tuple(map(int, facts["shape"]))
+    except WeightsError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise WeightsError(
+            _("{facts} of {folder!r} names no classes: {error!r}. Export the model again."),
+            facts=FACTS, folder=folder.name, error=error,
+        ) from None  # fmt: skip
+    inputs = opened(experiment, folder, kind, shape)
+    model = inputs.sized(experiment.model)
+    head = experiment.task.restore(classes, inputs.tokenizer)
+    module = nnx.eval_shape(lambda: head.init(model, nnx.Rngs(0)))
+    if model.published:
+        model.load(module.trunk, folder)
+        head.load(module, folder, model)
+        _fill_unused(module, head.unused, folder)
+        for path, value in weights.flatten(module).items():  # the head's too
+            limit = head.largest if path[0] == "head" else weights.LARGEST
+            weights.check_values(np.asarray(value), "/".join(path), folder, limit)
+    else:
+        weights.load_own(module, folder, head.largest)
+    if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
+        head = replace(head, bias=bias)
+    return module, head, inputs
+
+
+def _offset(told: Any, module: Any) -> np.ndarray | None:
+    """The bias of the last layer, f64[k], as stored in the model's folder, where it agrees with the weights."""
+    if module.head.bias is None or not isinstance(told, list):
+        return None
+    rounded = np.asarray(module.head.bias[...], np.float64)
+    if len(told) != len(rounded) or not all(isinstance(value, float) for value in told):
+        return None
+    step = np.spacing(np.abs(rounded).astype(np.float32))
+    return np.array(told) if np.all(np.abs(np.array(told) - rounded) <= step) else None
+
+
+def _fill_unused(module: nnx.Module, unused: tuple[str, ...], folder: Path) -> None:
+    """Give parameters that the file lacks, because nothing reads them, the value 0."""
+    flat = nnx.to_flat_state(nnx.state(module))
+    empty = [(path, leaf) for path, leaf in flat if isinstance(leaf.get_value(), jax.ShapeDtypeStruct)]
+    if lacking := ["/".join(map(str, path)) for path, _ in empty if not "/".join(map(str, path)).startswith(unused)]:
+        raise WeightsError(
+            _("the model in {folder} lacks {lacking}. Copy or export it again."),
+            folder=folder,
+            lacking=", ".join(lacking[:10]),
+        )
+    zeros = [(path, leaf.replace(jnp.zeros(leaf.shape, leaf.dtype))) for path, leaf in empty]
+    nnx.update(module, nnx.from_flat_state(zeros))
+
+
+def _layer_of(module: Any, name: str, top: int) -> int | np.ndarray:
+    part, _, rest = name.partition("/")
+    return module.trunk.layer_ids(tuple(rest.split("/"))) if part == "trunk" else top

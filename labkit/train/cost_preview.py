@@ -1,0 +1,79 @@
+"""What a run would cost, asked again and again while its settings change: what can be kept between is kept."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from labkit.core.cache import fingerprint
+from labkit.data.rows import Rows
+from labkit.profile.cost import Estimate, estimate
+from labkit.profile.hardware import ACCELERATORS, calibrate
+from labkit.train.context import Plan, plan_of, shapes_of
+from labkit.train.experiment import Experiment, check_reads
+from labkit.train.processors import inputs_of
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A run as it would be.
+
+    Attributes:
+        estimate: of a step.
+        steps: of the whole run.
+        plan: its data read and its steps traced; no weight exists.
+    """
+
+    estimate: Estimate
+    steps: int
+    plan: Plan
+
+    def seconds(self, accelerator: str = "") -> float | None:
+        """All steps of the run on a named accelerator, or here; evaluations and compilation come on top of them."""
+        if not accelerator:
+            return None if self.estimate.step_seconds is None else self.estimate.step_seconds * self.steps
+        return next(one.seconds for one in self.estimate.accelerators if one.name == accelerator) * self.steps
+
+
+class Outlook:
+    """Rows and settings to what a run would cost. One thread at a time may ask."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="labkit-")
+        self._read: tuple[Any, Any, dict[str, Any]] | None = None
+
+    def close(self) -> None:
+        """Take away what was kept on disk; nothing may be asked then."""
+        self._folder.cleanup()
+
+    def __call__(self, rows: Rows, experiment: Experiment, prices: dict[str, float] | None = None) -> Expected:
+        """Ask what ``experiment`` would cost with these ``rows``, which are split.
+
+        Args:
+            prices: accelerator → price of an hour.
+
+        Raises:
+            DataError, ConfigError, WeightsError: it could not run; as the start of a run would raise.
+        """
+        check_reads(experiment.model, rows, experiment.task)
+        inputs, examples = self._inputs(rows, experiment)
+        plan = plan_of(experiment, rows, inputs, examples)
+        named = [replace(one, dollars=(prices or {}).get(one.name)) for one in ACCELERATORS.values()]
+        each = plan.batches.examples_per_step
+        found = estimate(plan.steps, shapes_of(plan.batches, plan.steps), each, calibrate(), named)
+        return Expected(found, plan.steps.total, plan)
+
+    def _inputs(self, rows: Rows, experiment: Experiment) -> tuple[Any, dict[str, Any]]:
+        """What reads the rows, and its examples: those of before where nothing changed that they depend on."""
+        task, model = experiment.task, experiment.model
+        reads = {name: value for name, value in task.to_dict().items() if name in task.reading}
+        key = (id(rows), type(task), fingerprint(reads), model.weights, model.max_length,
+               experiment.train.seed)  # fmt: skip
+        if self._read is None or self._read[0] != key:
+            folder = Path(self._folder.name) / fingerprint([str(part) for part in key])[:16]
+            inputs = inputs_of(experiment, folder, rows)
+            examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
+            self._read = (key, inputs, examples)
+        return self._read[1], self._read[2]

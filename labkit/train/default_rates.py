@@ -1,0 +1,50 @@
+"""Learning rate and batch size of a run that names none: by architecture, task, what is trained, and update rule."""
+
+from __future__ import annotations
+
+import fnmatch
+
+from labkit.models.base import ModelConfig
+from labkit.tasks.base import Task
+from labkit.train.optimizer import Optimizer
+
+#: Learning rate of an update rule ÷ that of AdamW. Lion's updates are all of size 1 (3 to 10 times smaller rates, Chen
+#: et al., arXiv 2302.06675); Adafactor's are relative to the size of a parameter; those of SGD are as small as the
+#: gradients; Muon's are scaled to the size of AdamW's.
+BY_RULE = {"adamw": 1.0, "lion": 0.2, "adafactor": 10.0, "sgd": 30.0, "muon": 1.0}
+
+
+#: Examples in one step.
+BATCH = 32
+
+
+def default_batch(model: ModelConfig, task: Task) -> int:
+    """The default batch size: that of the task for new weights, :data:`BATCH` for pretrained ones."""
+    return BATCH if model.weights else task.fresh_batch
+
+
+def with_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> Optimizer:
+    """``optimizer`` with the default learning rate where it has none."""
+    if optimizer.learning_rate is not None:
+        return optimizer
+    return optimizer.replace(learning_rate=default_rate(optimizer, model, task))
+
+
+def default_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> float:
+    """The default learning rate for ``model`` on ``task``, to two digits; what ``optimizer`` trains and its rule
+    decide, its own rate does not."""
+    rates = model.rates
+    if _head_alone(optimizer, model.depth):
+        rate = rates.head
+    elif optimizer.tune in ("lora", "bitfit"):
+        rate = rates.added
+    else:
+        rate = rates.pretrained if model.weights else rates.fresh
+        rate *= rates.width / model.width if rates.width else 1.0
+    return float(f"{rate * task.rate_factor * BY_RULE[optimizer.rule]:.2g}")
+
+
+def _head_alone(optimizer: Optimizer, depth: int) -> bool:
+    """Whether only the layers above the trunk are trained, however that was chosen."""
+    whole = any(fnmatch.fnmatch("trunk/\0", pattern) for pattern in optimizer.freeze)
+    return optimizer.tune == "head" or whole or optimizer.freeze_layers >= max(depth, 1)

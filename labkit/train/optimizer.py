@@ -1,0 +1,204 @@
+"""Optimizer and schedule: which parameters move, by how much, when."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from optax import contrib
+
+from labkit.core.config import Config, option
+from labkit.core.errors import ConfigError
+from labkit.core.shapes import Array, Float, Int
+from labkit.i18n import _
+from labkit.models.layers import ADDED
+
+#: Depth of a parameter: 0 for embeddings, 1 … L inside the trunk (an array for stacked layers), above that the head.
+LayerOf = Callable[[str], "int | np.ndarray"]
+
+
+RULES = ("adamw", "lion", "adafactor", "sgd", "muon")
+#: How much of a model moves: everything, the head alone, biases and the head, or low-rank additions and the head.
+TUNES = ("full", "head", "bitfit", "lora")
+SCHEDULES = ("linear", "cosine", "constant", "one-cycle", "wsd", "inverse-sqrt")
+#: First and last rate of one cycle, as shares of the greatest (those of fastai).
+ONE_CYCLE = (1 / 25, 1e-5)
+
+
+@dataclass(frozen=True)
+class Optimizer(Config):
+    """Which parameters move, by which rule, how fast and when.
+
+    ``rule``: AdamW (Loshchilov & Hutter, arXiv 1711.05101), Lion (Chen et al., arXiv 2302.06675), Adafactor (Shazeer &
+    Stern, arXiv 1804.04235; without its own schedule), SGD with Nesterov's momentum, or Muon (Jordan et al. 2024) for
+    the matrices between embeddings and head, with AdamW for the rest.
+
+    ``tune``: "full"; "head": the layers above the trunk, a pooler with them; "bitfit": biases and the head (Ben Zaken
+    et al., arXiv 2106.10199); "lora": low-rank additions to the linear layers, and the head (Hu et al., arXiv
+    2106.09685); their second factor may learn faster than the first (LoRA+, Hayou et al., arXiv 2402.12354).
+
+    ``schedule``: after the warm-up the rate falls in a line, by a half cosine, as 1 / sqrt(step), or not at all; "wsd"
+    keeps it and lets it fall in the last part, by 1 - sqrt (Hägele et al., arXiv 2405.18392); "one-cycle" rises and
+    falls by half cosines (Smith, arXiv 1803.09820).
+    """
+
+    learning_rate: float | None = option(
+        None, _("Greatest learning rate, reached after the warm-up; left out, that of the model."), low=0.0
+    )
+    schedule: str = option("linear", _("How the rate falls after the warm-up."), choices=SCHEDULES)
+    warmup: float = option(0.1, _("Share of all steps in which the rate rises from 0."), low=0.0, high=1.0)
+    decay: float = option(0.2, _("wsd: share of all steps, the last ones, in which the rate falls."), low=0.0, high=1.0)
+    rule: str = option("adamw", _("How gradients become updates."), choices=RULES)
+    weight_decay: float = option(0.01, _("Decoupled weight decay; biases and norms are spared."), low=0.0)
+    clip: float = option(1.0, _("Greatest global norm of a gradient; 0 switches clipping off."), low=0.0)
+    momentum: float = option(0.9, _("SGD: decay of the sum of gradients (Muon has 0.95)."), low=0.0, high=0.9999)
+    beta1: float = option(0.9, _("Decay of the mean of gradients."), low=0.0, high=0.9999)
+    beta2: float = option(0.999, _("Decay of the mean of squared gradients."), low=0.0, high=0.99999)
+    epsilon: float = option(1e-8, _("Added to the root of the squared mean."), low=0.0)
+    ema: float = option(
+        0.0,
+        _("Decay of an average of the parameters, which is then what is judged and kept; 0: none."),
+        low=0.0,
+        high=0.99999,
+    )
+    tune: str = option("full", _("What is trained of a model."), choices=TUNES)
+    lora_rank: int = option(8, _("Rank of the additions."), low=1, high=65_536)
+    lora_alpha: float = option(16.0, _("The additions are multiplied by this ÷ rank."), low=0.0)
+    lora_ratio: float = option(
+        1.0, _("Rate of the additions' second factor, which begins at zero, ÷ rate of the first (LoRA+)."), low=1.0
+    )
+    lora_targets: tuple[str, ...] = option(
+        ("trunk/*layers/*", "trunk/*coder/*"), _("Linear layers that get one, by name pattern.")
+    )
+    layer_decay: float = option(1.0, _("Rate of a layer ÷ rate of the layer above it."), low=0.0, high=1.0)
+    unfreeze: float = option(
+        0.0,
+        _("Share of the run in which layers are set free one after the other, from the head down; 0: all at once."),
+        low=0.0, high=1.0,
+    )  # fmt: skip
+    freeze: tuple[str, ...] = option((), _("Parameters that stay as they are, by name pattern, such as trunk/*."))
+    freeze_layers: int = option(
+        0, _("Freeze the embeddings and this many of the lowest layers; 0: nothing."), low=0, high=10_000
+    )
+
+    def shape(self, step: Int[Array, "*s"], total: int) -> Float[Array, "*s"]:
+        """The schedule's factor, 0 … 1, for the update that follows ``step`` updates out of ``total``."""
+        rise = max(1, round(self.warmup * total)) if self.warmup else 0
+        up = (step + 1) / max(rise, 1)
+        along = jnp.clip((step - rise) / max(total - rise, 1), 0.0, 1.0)
+        half = 0.5 * (1 + jnp.cos(np.pi * along))
+        if self.schedule == "one-cycle":
+            first, last = ONE_CYCLE
+            up = first + (1 - first) * 0.5 * (1 - jnp.cos(np.pi * jnp.minimum(up, 1.0)))
+            down = last + (1 - last) * half
+        elif self.schedule == "wsd":
+            fall = max(1, round(self.decay * total))
+            down = 1 - jnp.sqrt(jnp.clip((step - (total - fall)) / fall, 0.0, 1.0))
+        elif self.schedule == "inverse-sqrt":
+            down = jnp.sqrt(max(rise, 1) / jnp.maximum(step + 1, max(rise, 1)))
+        else:
+            down = {"linear": 1 - along, "cosine": half, "constant": jnp.ones_like(along)}[self.schedule]
+        return jnp.where(step < rise, up, down).astype(jnp.float32)
+
+    def rates(self, total: int) -> np.ndarray:
+        """The learning rate of every update, f32[total], to be plotted before use; as a fraction of the greatest one
+        where that is left to the model."""
+        greatest = 1.0 if self.learning_rate is None else self.learning_rate
+        return np.asarray(greatest * self.shape(jnp.arange(total), total))
+
+    def begins(self, layer: int | np.ndarray, top: int, total: int) -> np.ndarray:
+        """The update with which a layer starts to move where layers are set free one after the other, from the head
+        (``top``) at 0 down (Howard & Ruder, arXiv 1801.06146)."""
+        return np.asarray(np.rint((top - np.asarray(layer)) / max(top, 1) * self.unfreeze * total), np.int32)
+
+    def multipliers(self, shapes: Mapping[str, tuple[int, ...]], layer_of: LayerOf, top: int) -> dict[str, np.ndarray]:
+        """Factor on the learning rate of every parameter, f32, broadcastable to it; 0 where it is frozen.
+
+        Args:
+            shapes: parameter name → shape.
+            layer_of: parameter name → its depth (see :data:`LayerOf`).
+            top: depth of the head.
+
+        Raises:
+            ConfigError: a ``freeze`` pattern matches no parameter, or nothing is left to train.
+        """
+        for pattern in self.freeze:
+            if not fnmatch.filter(shapes, pattern):
+                raise ConfigError(
+                    _("Optimizer.freeze: {pattern!r} matches no parameter. They are: {shapes}."),
+                    pattern=pattern,
+                    shapes=", ".join(shapes),
+                )
+        result = {name: self._multiplier(name, shape, layer_of(name), top) for name, shape in shapes.items()}
+        if not any(factor.any() for factor in result.values()):
+            raise ConfigError(_("Optimizer: every parameter is frozen; nothing is left to train."))
+        return result
+
+    def _multiplier(self, name: str, shape: tuple[int, ...], layer: int | np.ndarray, top: int) -> np.ndarray:
+        layer, last = np.asarray(layer), name.rsplit("/", 1)[-1]
+        factor = np.float32(self.layer_decay) ** (top - layer).astype(np.float32)
+        frozen = any(fnmatch.fnmatch(name, pattern) for pattern in self.freeze)
+        kept = (layer > self.freeze_layers) if self.freeze_layers else np.ones_like(layer, bool)
+        if (
+            (self.tune == "bitfit" and last != "bias")
+            or (self.tune == "lora" and last not in ADDED)
+            or self.tune == "head"
+        ):
+            kept = kept & (layer >= top)
+        if last == "lora_b":
+            factor = factor * np.float32(self.lora_ratio)
+        factor = np.where(kept & (not frozen), factor, 0.0).astype(np.float32)
+        return factor.reshape(factor.shape + (1,) * (len(shape) - factor.ndim)) if factor.ndim else factor
+
+    def build(self, decayed: Mapping[str, bool], orthogonal: Collection[str] = ()) -> optax.GradientTransformation:
+        """The transformation from gradients to directions; the step multiplies them by the learning rate.
+
+        Args:
+            decayed: parameter name → whether weight decay applies to it.
+            orthogonal: for Muon: the names of the matrices [..., n, m] that it is for.
+        """
+        parts = [optax.clip_by_global_norm(self.clip)] if self.clip else []
+        parts.append(self._rule(decayed, orthogonal))
+        if self.weight_decay:
+            parts.append(optax.add_decayed_weights(self.weight_decay, mask=dict(decayed)))
+        return optax.chain(*parts)
+
+    def _rule(self, names: Iterable[str], orthogonal: Collection[str]) -> optax.GradientTransformation:
+        adam = optax.scale_by_adam(self.beta1, self.beta2, self.epsilon)
+        if self.rule == "lion":
+            return optax.scale_by_lion(self.beta1, self.beta2)
+        if self.rule == "adafactor":
+            # As optax.adafactor has it, but for the rate, which the step knows.
+            return optax.chain(
+                optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms()
+            )
+        if self.rule == "sgd":
+            return optax.trace(self.momentum, nesterov=True) if self.momentum else optax.identity()
+        if self.rule == "muon":
+            kinds = {name: "muon" if name in orthogonal else "adam" for name in names}
+            return optax.partition({"muon": _muon(), "adam": adam}, kinds)
+        return adam
+
+
+def _muon() -> optax.GradientTransformation:
+    """Muon for matrices on the last two axes, any others being matrices of their own. Its steps are made as large as
+    those of Adam, 0.2 sqrt(greater side) (Liu et al., arXiv 2502.16982), so one learning rate serves both."""
+
+    def matrices(params: Any) -> Any:
+        two = lambda leaf: contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)  # noqa: E731
+        return jax.tree.map(two, params)
+
+    muon = contrib.scale_by_muon(weight_dimension_numbers=matrices)
+    resize = optax.stateless(lambda updates, _: jax.tree.map(lambda u: u * (0.2 * max(u.shape[-2:]) ** 0.5), updates))
+    return optax.chain(muon, resize)
+
+
+def decays(name: str) -> bool:
+    """Weight decay is for matrices and tables; biases, the scales of norms and low-rank additions are spared."""
+    return name.rsplit("/", 1)[-1] in ("kernel", "embedding")

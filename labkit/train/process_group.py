@@ -1,0 +1,125 @@
+"""Several processes at one run: joined by ``jax.distributed``, led by the first, which alone decides and writes.
+
+The others compute the same steps on their devices. Whatever depends on the clock or on somebody's command is decided
+by the leading process and told to all (:meth:`Peers.agree`), at the same place of the loop in each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from labkit.core.errors import RunError
+from labkit.i18n import _
+from labkit.train.store import Command, Store
+
+#: What a launcher says to its processes: address of the first, how many there are, and which one this is …
+COORDINATOR, COUNT, INDEX = "LABKIT_COORDINATOR", "LABKIT_PROCESSES", "LABKIT_PROCESS"
+#: … or the cluster that JAX is to ask for all three ("slurm", "mpi4py", "k8s").
+CLUSTER = "LABKIT_CLUSTER"
+#: Seconds of silence after which a process counts as dead among its peers.
+HEARTBEAT = 30
+_LETTERS = 1024  # bytes of what is agreed on
+
+
+@dataclass(frozen=True)
+class Peers:
+    """The processes that work on a run, and which of them this is."""
+
+    count: int = 1
+    index: int = 0
+
+    @property
+    def lead(self) -> bool:
+        """Whether this one decides, saves and writes."""
+        return self.index == 0
+
+    def agree(self, value: Any) -> Any:
+        """The leading process's ``value`` (what JSON holds, below a kilobyte) in all of them; all must call it."""
+        if self.count == 1:
+            return value
+        from jax.experimental import multihost_utils
+
+        letters = np.zeros(_LETTERS, np.uint8)
+        if self.lead:
+            text = json.dumps(value).encode()
+            if len(text) > _LETTERS:
+                raise RunError(
+                    _("{n_text} bytes cannot be agreed on at once; at most {most}."), n_text=len(text), most=_LETTERS
+                )
+            letters[: len(text)] = np.frombuffer(text, np.uint8)
+        told = np.asarray(multihost_utils.broadcast_one_to_all(letters))
+        return json.loads(told.astype(np.uint8).tobytes().rstrip(b"\0"))
+
+    @contextlib.contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The leading process goes first; the others follow when it is through, and find in caches what it made."""
+        if not self.lead:
+            self.agree(None)
+        yield
+        if self.lead:
+            self.agree(None)
+
+
+ALONE = Peers()
+
+
+class Listener(Store):
+    """The run store for a process that does not lead: it reads, and what it would write is let fall."""
+
+    def update(self, run_id: str, **values: Any) -> None:
+        pass
+
+    def write(self, run_id: str, records: Any, **values: Any) -> None:
+        pass
+
+    def forget_after(self, run_id: str, step: int) -> None:
+        pass
+
+    def take(self, run_id: str, step: int, but: str = "") -> list[Command]:
+        return []
+
+
+def join(environment: Mapping[str, str] = os.environ) -> Peers:
+    """Join the processes that a launcher has started with this one; before anything else is asked of JAX.
+
+    Raises:
+        RunError: a variable is missing or no number; the others do not come.
+    """
+    cluster, address = environment.get(CLUSTER), environment.get(COORDINATOR)
+    if not cluster and not address:
+        return ALONE
+    import jax
+
+    jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, which ends a run saved
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            **_asked(cluster, address, environment), heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=30
+        )
+    except (RuntimeError, ValueError) as error:
+        raise RunError(_("the processes of this run do not find each other: {error}"), error=error) from error
+    return Peers(jax.process_count(), jax.process_index())
+
+
+def _asked(cluster: str | None, address: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    if cluster:
+        return {"cluster_detection_method": cluster, "initialization_timeout": 600}
+    try:
+        count, index = int(environment[COUNT]), int(environment[INDEX])
+    except (KeyError, ValueError) as error:
+        raise RunError(
+            _("{coordinator} is set, but not {count} and {index} as numbers ({error})."),
+            coordinator=COORDINATOR, count=COUNT, index=INDEX, error=error,
+        ) from None  # fmt: skip
+    asked = {"coordinator_address": address, "num_processes": count, "process_id": index}
+    asked |= {"cluster_detection_method": "deactivate", "initialization_timeout": 120}
+    if str(address).startswith("127.0.0.1:"):  # else the service listens on every interface, open to anybody
+        asked |= {"coordinator_bind_address": address, "local_device_ids": [index]}
+    return asked

@@ -1,0 +1,489 @@
+"""From rows to batches, for each kind of input that an architecture reads: texts, or arrays (pictures, features)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from labkit.core.cache import write_atomic
+from labkit.core.config import dumps, load_file
+from labkit.core.errors import ConfigError, DataError
+from labkit.data.answers import answers_of
+from labkit.data.batching.arrays import ArrayBatches, Arrays, Standard, stack
+from labkit.data.batching.buckets import Batches, BucketBatches, choose_buckets
+from labkit.data.batching.corpus import sentence_pairs, stream
+from labkit.data.batching.packing import PackedBatches, choose
+from labkit.data.batching.pairs import PairBatches, TextPairs
+from labkit.data.batching.qa_windows import WindowBatches, Windows, windows
+from labkit.data.cells import Column
+from labkit.data.io.audio import Sound, as_wave, read_wav
+from labkit.data.io.pixels import Pixels
+from labkit.data.new_rows import features_of
+from labkit.data.precision import rounded_away
+from labkit.data.rows import Rows
+from labkit.data.schema import Spec
+from labkit.data.targets import targets_of
+from labkit.data.text.encode import encode
+from labkit.data.text.tokenizer import Tokenizer
+from labkit.data.text.tokens import Tokens
+from labkit.i18n import _
+from labkit.models.base import Modality, ModelConfig
+from labkit.models.bert import sentence
+from labkit.tasks.base import ExampleFormat, Task
+from labkit.train.experiment import Experiment, Training
+
+#: Examples in one compiled call of a prediction.
+BATCH = 32
+#: Tokens of a row of running text, at most.
+WHOLE = 2**20
+#: The default ``max_length`` is never below and never above; examples that it is chosen by.
+SHORTEST, LONGEST, SAMPLE = 128, 512, 2000
+#: Characters of the training texts for a piece of the default ``vocabulary``, which is never below and never above.
+CHARACTERS, FEWEST, MOST = 80, 1000, 8000
+_STANDARD, _SOUND, _PIXELS = "standard.toml", "sound.toml", "pixels.toml"
+
+
+class Inputs(ABC):
+    """From the rows of one modality to batches: made once a run, kept with the model.
+
+    Attributes:
+        kind: the modality.
+        tokenizer: that of texts; None for other modalities.
+        max_length: tokens of an example at most; None for other modalities.
+        example_format: how rows become examples.
+        labelled: whether examples without a label are left out.
+    """
+
+    kind: str
+    tokenizer: Tokenizer | None = None
+    max_length: int | None = None
+    example_format: ExampleFormat = ExampleFormat.ROW
+    labelled: bool = True
+
+    @property
+    def truncates(self) -> bool:
+        """Whether texts longer than ``max_length`` lose their end."""
+        return self.tokenizer is not None and self.example_format.truncates
+
+    @abstractmethod
+    def encode(self, dataset: Any) -> Tokens | TextPairs | Windows | Arrays:
+        """The examples of a split; they have ``label``."""
+
+    @abstractmethod
+    def sized(self, model: ModelConfig) -> ModelConfig:
+        """The model's config with the sizes that come from the data filled in."""
+
+    @abstractmethod
+    def batches(
+        self, examples: Any, train: Training, model: ModelConfig, parts: int, shuffle: bool
+    ) -> tuple[Batches, str]:
+        """Batches that can be divided into ``parts``, and why they are laid out as they are."""
+
+    @abstractmethod
+    def to_predict(self, values: Any, pairs: Any = None) -> Batches:
+        """Batches of new examples, in their order."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what :func:`opened` reads."""
+
+
+class Texts(Inputs):
+    """Texts through a tokenizer, to packed rows or buckets of lengths.
+
+    Passages are drawn by ``seed``; windows over a paragraph share ``stride`` tokens.
+    """
+
+    kind = Modality.TEXT
+    tokenizer: Tokenizer
+    max_length: int
+
+    def __init__(
+        self, tokenizer: Tokenizer, max_length: int, example_format: str = "rows", seed: int = 0, stride: int = 0
+    ):
+        self.tokenizer, self.max_length, self.example_format = tokenizer, max_length, ExampleFormat(example_format)
+        self.seed, self.stride = seed, stride
+
+    def encode(self, dataset: Any) -> Tokens | TextPairs | Windows:
+        """Token numbers of every example; those of rows come from the cache where they were made before."""
+        return self._ENCODERS[self.example_format](self, dataset)
+
+    def _rows(self, dataset: Any) -> Tokens:
+        return replace(encode(dataset, self.tokenizer, self.max_length), target=targets_of(dataset))
+
+    def _spans(self, dataset: Any) -> Windows:
+        if "text_pair" not in dataset.column_names:
+            raise DataError(_('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).'))
+        _unused, spans = answers_of(dataset)
+        return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
+
+    def _stream(self, dataset: Any) -> Tokens:
+        tokenizer, skip = self.tokenizer.running
+        return stream(encode(dataset, tokenizer, WHOLE), self.max_length, skip)
+
+    def _passages(self, dataset: Any) -> Tokens:
+        whole = encode(dataset, self.tokenizer.passages, WHOLE)
+        return sentence_pairs(whole, whole.label, self.max_length, self.seed)
+
+    def _two(self, dataset: Any) -> TextPairs:
+        """Source and target, each tokenised alone; without a second text the first is both."""
+        return self._pairs(dataset, self.tokenizer)
+
+    def _translation(self, dataset: Any) -> TextPairs:
+        return self._pairs(dataset, self.tokenizer.targets)
+
+    def _pairs(self, dataset: Any, targets: Tokenizer) -> TextPairs:
+        kept = [name for name in ("text", "label", "row") if name in dataset.column_names]
+        source = encode(dataset.select_columns(kept), self.tokenizer, self.max_length)
+        if "text_pair" not in dataset.column_names:
+            return TextPairs(source, source)
+        other = dataset.select_columns(["text_pair", *kept[1:]]).rename_column("text_pair", "text")
+        return TextPairs(source, encode(other, targets, self.max_length))
+
+    _ENCODERS: ClassVar[dict[ExampleFormat, Callable[[Any, Any], Any]]] = {
+        ExampleFormat.ROW: _rows,
+        ExampleFormat.TWO_TEXTS: _two,
+        ExampleFormat.TRANSLATION: _translation,
+        ExampleFormat.SPANS: _spans,
+        ExampleFormat.STREAM: _stream,
+        ExampleFormat.PASSAGES: _passages,
+    }
+
+    def sized(self, model: ModelConfig) -> ModelConfig:
+        """Vocabulary from the tokenizer. Raises :class:`ConfigError` where the model is too small."""
+        if model.vocab_size is None:
+            model = model.replace(vocab_size=self.tokenizer.vocab_size)
+        if model.vocab_size < self.tokenizer.vocab_size:
+            raise ConfigError(
+                _("the tokenizer has {n_pieces} pieces, the model only {n_rows}."),
+                n_pieces=self.tokenizer.vocab_size,
+                n_rows=model.vocab_size,
+            )
+        if self.max_length > model.max_length:
+            raise ConfigError(
+                _("max_length = {max_length} is longer than the model's {positions} positions."),
+                max_length=self.max_length,
+                positions=model.max_length,
+            )
+        return model
+
+    def batches(
+        self, examples: Tokens | TextPairs | Windows, train: Training, model: ModelConfig, parts: int, shuffle: bool
+    ) -> tuple[Batches, str]:
+        """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
+        lengths = examples.lengths[examples.label >= 0] if self.labelled else examples.lengths
+        if isinstance(examples, TextPairs | Windows):
+            _divisible(train, parts)
+            widths = choose_buckets(lengths, model.max_length, train.buckets, batch_size=train.batch_size)
+            kind, what = (PairBatches, "pair") if isinstance(examples, TextPairs) else (WindowBatches, "window")
+            made = kind(examples, train.batch_size, widths, train.seed, shuffle)
+            return made, f"buckets of {', '.join(map(str, widths))} tokens: a row holds one {what}"
+        packing = train.packing
+        if not model.packs:
+            if packing == "always":
+                raise ConfigError(
+                    _("packing = 'always': {type} cannot read several texts in one row."), type=type(model).__name__
+                )
+            packing = "never"
+        layout = choose(
+            lengths, model.max_length, train.batch_size, train.buckets,
+            cost=6 * model.width, packing=packing, parts=parts,
+        )  # fmt: skip
+        if layout.packed:
+            settings = {"labelled_only": self.labelled, "parts": parts}
+            packed = PackedBatches(examples, train.batch_size, layout, train.seed, shuffle, **settings)
+            return packed, layout.reason
+        _divisible(train, parts)
+        settings = {"labelled_only": self.labelled}
+        return BucketBatches(examples, train.batch_size, layout.widths, train.seed, shuffle, **settings), layout.reason
+
+    def to_predict(self, texts: Any, pairs: Any = None) -> Batches:
+        """Batches of new texts, in their order."""
+        tokens = self.tokenizer.encode(texts, pairs, self.max_length)
+        buckets = (*(length for length in (16, 32, 64, 128, 256, 512) if length < self.max_length), self.max_length)
+        return BucketBatches(tokens, BATCH, buckets, shuffle=False, labelled_only=False)
+
+    def save(self, folder: Path) -> None:
+        """``tokenizer.json`` and what belongs to it."""
+        self.tokenizer.save(folder)
+
+
+class Numbers(Inputs):
+    """Pictures as they are, features standardised by the training rows."""
+
+    def __init__(
+        self, kind: str, standard: Standard | None = None, shape: tuple[int, ...] | None = None,
+        columns: tuple[Column, ...] = (),
+    ):  # fmt: skip
+        self.kind, self.standard, self.shape, self.columns = kind, standard, shape, columns
+
+    def raw(self, dataset: Any) -> Arrays:
+        """The rows as stacked arrays, as they are."""
+        return stack(dataset, Spec(kind=self.kind))
+
+    def encode(self, dataset: Any) -> Arrays:
+        """The same, features standardised; the first call, with the training rows, fits."""
+        arrays = self.raw(dataset)
+        if self.shape is None:
+            self.shape = arrays.shape
+            self.standard = Standard.fit(arrays).replace(columns=self.columns) if self.kind == "features" else None
+        if arrays.shape != self.shape:
+            raise DataError(
+                _("examples have the shape {shape}; those of the training rows {wanted}."),
+                shape=arrays.shape,
+                wanted=self.shape,
+            )
+        return self.standard(arrays) if self.standard else arrays
+
+    def sized(self, model: ModelConfig) -> ModelConfig:
+        """The shape of an example. Raises :class:`ConfigError` where the model was made for another."""
+        if model.input_shape is not None and tuple(model.input_shape) != self.shape:
+            raise ConfigError(
+                _("input_shape = {input_shape}, but an example has the shape {wanted}."),
+                input_shape=tuple(model.input_shape),
+                wanted=self.shape,
+            )
+        return model.replace(input_shape=self.shape)
+
+    def batches(
+        self, examples: Arrays, train: Training, model: ModelConfig, parts: int, shuffle: bool
+    ) -> tuple[ArrayBatches, str]:
+        """Batches of one shape."""
+        _divisible(train, parts)
+        made = ArrayBatches(examples, train.batch_size, train.seed, shuffle, labelled_only=self.labelled)
+        return made, "all examples have one shape"
+
+    def examples(self, values: Any) -> Any:
+        """New rows of a table as an array of features f64[n, f]; arrays, and lists of them, as they are."""
+        listed = isinstance(values, list | tuple)
+        array = isinstance(values, np.ndarray) or (listed and not (values and isinstance(values[0], dict)))
+        if array or self.standard is None or not self.standard.names:
+            return values
+        return features_of(values, self.standard.columns, self.standard.names)
+
+    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
+        """Batches of new examples [n, …], in their order; see :meth:`examples`.
+
+        Raises:
+            DataError: they have another shape, or a column is missing.
+        """
+        values = self.examples(values)
+        try:
+            inputs = np.asarray(values)
+            if inputs.dtype == object and self.kind == "features":
+                inputs = inputs.astype(np.float64)  # None is a missing value
+        except (TypeError, ValueError, OverflowError):
+            raise DataError(
+                _("the examples are no numbers of one shape; the model reads {wanted}."), wanted=self.shape
+            ) from None
+        if self.kind == "image" and inputs.ndim == 3:
+            inputs = inputs[..., None]
+        if self.kind == "features":
+            inputs = inputs.reshape(len(inputs), -1)
+        if inputs.dtype.kind not in "uif" or inputs.shape[1:] != self.shape:
+            raise DataError(
+                _("examples of the shape {shape}, {dtype}; the model reads {wanted}."),
+                shape=inputs.shape[1:], dtype=inputs.dtype, wanted=self.shape,
+            )  # fmt: skip
+        if self.kind == "image" and (said := rounded_away(inputs)):
+            raise DataError(_("a picture cannot be read: {said}."), said=said)
+        kind = np.float64 if self.kind == "features" else np.float32
+        arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(kind))
+        arrays = self.standard(arrays) if self.standard else arrays
+        return ArrayBatches(arrays, BATCH, shuffle=False, labelled_only=False)
+
+    def save(self, folder: Path) -> None:
+        """``standard.toml``, where there is something to standardise."""
+        if self.standard:
+            write_atomic(folder / _STANDARD, dumps(self.standard))
+
+
+class Pictures(Numbers):
+    """Pictures as they are; new ones are brought to the unit of the training pictures."""
+
+    def __init__(self, shape: tuple[int, ...] | None = None, pixels: Pixels | None = None):
+        super().__init__("image", None, shape)
+        self.pixels = pixels
+
+    def encode(self, dataset: Any) -> Arrays:
+        """The rows as stacked arrays; the first call, with the training rows, fits."""
+        arrays = super().encode(dataset)
+        self.pixels = self.pixels or Pixels.fit(arrays.inputs)
+        return replace(arrays, inputs=self.pixels.to_model(arrays.inputs))
+
+    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
+        """Batches of new pictures, in their order; see :meth:`examples`."""
+        made = super().to_predict(values)
+        if self.pixels is not None:
+            made.arrays = replace(made.arrays, inputs=self.pixels.to_model(made.arrays.inputs))
+        return made
+
+    def examples(self, values: Any) -> Any:
+        """New pictures as an array [n, height, width (, channels)]: files, Pillow images or arrays."""
+        assert self.shape is not None
+        if isinstance(values, list | tuple) and any(not isinstance(each, np.ndarray | list | tuple) for each in values):
+            return (self.pixels or Pixels()).read(values, self.shape)
+        try:
+            array = np.asarray(values)
+            unit = self.pixels or (Pixels() if array.dtype.kind in "ui" else None)
+            return array if unit is None else unit.of_array(array)
+        except ValueError as error:  # arrays of several shapes
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                _("the pictures have several shapes; the model reads {wanted}."), wanted=self.shape
+            ) from None
+
+    def save(self, folder: Path) -> None:
+        """``pixels.toml``."""
+        if self.pixels:
+            write_atomic(folder / _PIXELS, dumps(self.pixels))
+
+
+class Sounds(Numbers):
+    """Sounds as pictures of their frequencies (:mod:`labkit.data.io.audio`), ``rate`` samples a second."""
+
+    def __init__(self, rate: int = 0, sound: Sound | None = None, shape: tuple[int, ...] | None = None):
+        super().__init__("audio", None, shape)
+        self.rate, self.sound = rate, sound
+
+    def encode(self, dataset: Any) -> Arrays:
+        """The sounds as pictures; the first call, with the training rows, fits."""
+        waves = self.raw(dataset)
+        if self.sound is None:
+            self.sound = Sound.fit(waves, self.rate)
+        arrays = self.sound(waves)
+        self.shape = self.shape or arrays.shape
+        return arrays
+
+    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
+        """Batches of new sounds, in their order: paths of WAV files, or arrays [samples] at the model's rate."""
+        assert self.sound is not None
+        rate, waves = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32)
+        for place, value in enumerate(values):
+            try:
+                wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
+            except (DataError, TypeError, ValueError) as error:
+                name = repr(Path(value).name) if isinstance(value, str | Path) else f"sound {place}"
+                raise DataError(
+                    _("{name} cannot be read: {error}; the model reads sounds: files, or arrays."),
+                    name=name,
+                    error=error,
+                ) from None
+            waves[place, : len(wave)] = wave[: self.sound.samples]
+        return ArrayBatches(self.sound(Arrays.unlabelled(waves)), BATCH, shuffle=False, labelled_only=False)
+
+    def save(self, folder: Path) -> None:
+        """``sound.toml``."""
+        assert self.sound is not None
+        write_atomic(folder / _SOUND, dumps(self.sound))
+
+
+def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Inputs:
+    """What a run reads its rows with; a tokenizer is that kept from before, or of the pretrained model, or learnt."""
+    inputs = _inputs_of(experiment, folder, rows)
+    inputs.labelled = experiment.task.problem_type is not None
+    return inputs
+
+
+def _inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Inputs:
+    if rows.spec.kind == "audio":
+        return Sounds(rows.spec.rate)
+    if rows.spec.kind == "image":
+        return Pictures()
+    if rows.spec.kind != "text":
+        return Numbers(rows.spec.kind, columns=rows.basis.features)
+    kept = folder / "tokenizer"
+    known = (kept / "tokenizer.json").exists()
+    tokenizer = Tokenizer.load(kept) if known else tokenizer_of(experiment.model, experiment.task, rows)
+    tokenizer.save(kept)
+    if experiment.task.max_length is not None:
+        return _texts(tokenizer, experiment)
+    lengths = lengths_of(rows["train"], tokenizer, experiment.task.example_format)
+    return _texts(tokenizer, with_length(experiment, fitting_length(lengths, experiment.model)))
+
+
+def lengths_of(dataset: Any, tokenizer: Tokenizer, example_format: ExampleFormat) -> np.ndarray:
+    """Tokens of some examples of a split, evenly spaced over it, i64[n]; none above :data:`LONGEST`."""
+    some = dataset.select(np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).round().astype(np.int64)))
+    if example_format is not ExampleFormat.TWO_TEXTS or "text_pair" not in some.column_names:
+        return encode(some, tokenizer, LONGEST, cache=False).lengths
+    columns = (some.select_columns(["text"]), some.select_columns(["text_pair"]).rename_column("text_pair", "text"))
+    return np.maximum(*(encode(column, tokenizer, LONGEST, cache=False).lengths for column in columns))
+
+
+def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
+    """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has positions.
+
+    It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training; memory and
+    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is dear.
+    """
+    wanted = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0
+    places = LONGEST if model is None else model.max_length or LONGEST
+    return min(max(-(-wanted // 32) * 32, SHORTEST), LONGEST, places)
+
+
+def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
+    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are no texts."""
+    if max_length is None or experiment.task.max_length is not None:
+        return experiment
+    return experiment.replace(task=experiment.task.replace(max_length=max_length))
+
+
+def tokenizer_of(model: ModelConfig | None, task: Task, rows: Rows) -> Tokenizer:
+    """The tokenizer of a pretrained model; where there is none (or no model yet), one learnt from the training rows."""
+    if model is not None and (source := model.folder()) is not None:
+        return Tokenizer.load(sentence.encoder_folder(source))
+    train = rows["train"]
+    columns = [train[name] for name in (("text", "text_pair") if rows.spec.pairs else ("text",))]
+    special = {} if model is None else {"special_tokens": model.special_tokens}
+    size = fitting_vocabulary(chain(*columns)) if task.vocabulary is None else task.vocabulary
+    return Tokenizer.train(chain(*columns), kind=task.tokenizer, vocab_size=size, **special)
+
+
+def fitting_vocabulary(texts: Iterable[str]) -> int:
+    """The default ``vocabulary`` of tasks that predict pieces: one for every :data:`CHARACTERS` of the training texts,
+    so that most are seen often enough to be learnt as outputs (Gowda & May 2020, arXiv 2004.02334)."""
+    return min(max(sum(map(len, texts)) // CHARACTERS, FEWEST), MOST)
+
+
+def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
+    """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
+    inputs = _opened(experiment, folder, kind, shape)
+    inputs.labelled = experiment.task.problem_type is not None
+    return inputs
+
+
+def _opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
+    if kind == "text":
+        return _texts(Tokenizer.load(folder), with_length(experiment, fitting_length(np.zeros(0), experiment.model)))
+    if kind == "audio":
+        sound = load_file(Sound, folder / _SOUND)
+        return Sounds(sound.rate, sound, shape)
+    if kind == "image":
+        place = folder / _PIXELS
+        return Pictures(shape, load_file(Pixels, place) if place.exists() else None)
+    place = folder / _STANDARD
+    standard = load_file(Standard, place) if place.exists() else None
+    return Numbers(kind, standard, shape)
+
+
+def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
+    task = experiment.task
+    tokenizer = tokenizer.open_ended() if task.problem_type and experiment.model.pools_last else tokenizer
+    return Texts(tokenizer, task.max_length, task.example_format, experiment.train.seed, task.stride)
+
+
+def _divisible(train: Training, parts: int) -> None:
+    if train.batch_size % parts:
+        raise ConfigError(
+            _("batch_size = {batch_size} cannot be divided into {parts} parts (devices times accumulate); "
+              "{fitting} can."),
+            batch_size=train.batch_size, parts=parts, fitting=-(-train.batch_size // parts) * parts,
+        )  # fmt: skip

@@ -1,0 +1,289 @@
+"""Bring a damaged run store in order: rows restored from the run folders, or the whole database made again.
+
+A damaged database gets another name and stays; what of it still has the right checksums is taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from labkit.train import database, run_record
+from labkit.train.database import SEALED, Connection, seal_of
+
+
+class Salvage(NamedTuple):
+    """The rows of a database whose checksums are right, by run."""
+
+    runs: dict[str, tuple[str, int, float, dict[str, Any], int]]
+    commands: dict[str, list[dict[str, Any]]]
+    records: dict[str, dict[int, list[Any]]]
+
+
+def missing(db: Connection, folder: Path) -> list[Path]:
+    """The folders of runs that the database does not know."""
+    known = {row[0] for row in db.execute("SELECT id FROM runs NOT INDEXED")}
+    with os.scandir(folder) as entries:
+        found = [Path(entry.path) for entry in entries if entry.name not in known and entry.is_dir()]
+    return sorted(path for path in found if run_record.is_run(path))
+
+
+def adopt(db: Connection, folders: Iterable[Path], salvage: Salvage | None = None) -> tuple[list[str], list[str]]:
+    """Enter the runs of folders, from what each holds; returns their ids, and what could not be recovered."""
+    salvage = salvage or Salvage({}, {}, {})
+    kept = {folder.name: (folder, run_record.read(folder)) for folder in folders}
+    kept |= {run: (None, run_record.Kept(None, [], {}, [])) for run in salvage.runs if run not in kept}
+    entered, notes = [], []
+    sure = sorted(kept.items(), key=lambda item: item[1][1].row is None or not item[1][1].row[1])
+    for run, (folder, held) in sure:
+        rows = [row for row in (held.row, salvage.runs.get(run)) if row is not None]
+        if not rows:
+            notes.append(
+                f"run {run!r} could not be recovered: {', '.join(held.notes) or 'its folder holds no record'}."
+            )
+            continue
+        row = max(rows, key=lambda row: row[4])
+        commands = salvage.commands.get(run, []) if row is not held.row else held.commands
+        records = {**held.records, **salvage.records.get(run, {})}
+        with _transaction(db):
+            if db.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone():
+                continue  # another process was first
+            moved = _enter(db, row, commands, records)
+        if moved and folder is not None:  # the numbers of its records were taken
+            run_record.forget(folder)
+        entered.append(run)
+        notes += [f"run {run!r}: {', '.join(held.notes)}."] if held.notes else []
+    return entered, notes
+
+
+def _enter(db: Connection, row: Any, commands: list[dict[str, Any]], records: dict[int, list[Any]]) -> bool:
+    """Insert a run with its commands and records; returns whether the records got other numbers."""
+    run, number, created, info, revision = row
+    if not number:
+        query = "SELECT coalesce(max(number), 0) FROM runs WHERE created <= ?"
+        number = db.execute(query, (created,)).fetchone()[0]
+    put_run(db, (run, number, created, info, revision))
+    for command in commands:
+        there = db.execute("SELECT run FROM commands WHERE seq = ?", (command.get("seq"),)).fetchone()
+        if there is None or there[0] != run:
+            put_command(db, command, anew=there is not None)
+    has = {row[0] for row in db.execute("SELECT seq FROM records NOT INDEXED WHERE run = ?", (run,))}
+    rows = [sound for seq in sorted(set(records) - has) if (sound := _sound(run, records[seq]))]
+    span = (rows[0][0], rows[-1][0]) if rows else (0, 0)
+    others = {row[0] for row in db.execute("SELECT seq FROM records WHERE seq BETWEEN ? AND ?", span)}
+    moved = any(row[0] in others for row in rows)
+    if moved:
+        last = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'").fetchone()[0]
+        rows = [(last + 1 + place, *row[1:]) for place, row in enumerate(rows)]
+    put_records(db, run, rows)
+    database.count(db, run)
+    return moved
+
+
+def _sound(run: str, row: list[Any]) -> tuple[Any, ...] | None:
+    """Sequence number, step, split, name, value and time of a record whose checksum is right."""
+    try:
+        seq, step, split, name, value, when, seal = row
+        return (seq, step, split, name, value, when) if seal_of("records", (seq, run, *row[1:6])) == seal else None
+    except (ValueError, TypeError):
+        return None
+
+
+def put_run(db: Connection, row: Any) -> None:
+    """Insert or replace the row of a run."""
+    run, number, created, info, revision = row
+    values = (run, number, float(created), json.dumps(info), revision)
+    db.execute("INSERT OR REPLACE INTO runs (id, number, created, info, revision, seal) VALUES (?, ?, ?, ?, ?, ?)",
+               (*values, seal_of("runs", values)))  # fmt: skip
+
+
+def put_records(db: Connection, run: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Insert or replace records of a run: sequence number, step, split, name, value, time."""
+    db.executemany(
+        "INSERT OR REPLACE INTO records (seq, run, step, split, name, value, time, seal) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        ((row[0], run, *row[1:], seal_of("records", (row[0], run, *row[1:]))) for row in rows),
+    )
+
+
+def put_command(db: Connection, command: dict[str, Any], anew: bool = False) -> None:
+    """Insert a command; ``anew`` with a number of its own."""
+    columns = SEALED["commands"][1:] if anew else SEALED["commands"]
+    values = tuple(command.get(column) for column in columns)
+    places = ", ".join("?" * len(columns))
+    cursor = db.execute(f"INSERT INTO commands ({', '.join(columns)}) VALUES ({places})", values)
+    seal_command(db, cursor.lastrowid)
+
+
+def seal_command(db: Connection, seq: int | None) -> None:
+    """Renew the checksum of a command."""
+    row = db.execute(f"SELECT {', '.join(SEALED['commands'])} FROM commands WHERE seq = ?", (seq,)).fetchone()
+    db.execute("UPDATE commands SET seal = ? WHERE seq = ?", (seal_of("commands", row), seq))
+
+
+@contextlib.contextmanager
+def _transaction(db: Connection) -> Any:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.rollback()
+        raise
+
+
+# --- the whole database -----------------------------------------------------------------------------------------------
+
+
+def replace(path: Path, why: str) -> list[str]:
+    """Give a damaged database another name and make it again from the folders of the runs; returns what happened.
+
+    Whoever calls this holds the lock of the store, and a connection to the old database that is never closed.
+    """
+    aside = set_aside(path)
+    salvage = salvaged(aside)
+    db = database.connect(path)
+    try:
+        entered, lost = adopt(db, missing(db, path.parent), salvage)
+    finally:
+        db.close()
+    said = (
+        f"the run store was damaged ({why}); it was made again from the run folders, with {len(entered)} runs. "
+        f"The damaged file is now {aside.name!r}."
+    )
+    return [said, *lost]
+
+
+def set_aside(path: Path) -> Path:
+    """Give a database, or the write-ahead log of one that was removed, another name; returns that.
+
+    Whoever calls this holds the lock of the store.
+    """
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    while any(Path(f"{aside}{suffix}").exists() for suffix in ("-wal", "")):
+        aside = aside.with_name(f"{aside.name}-2")
+    for suffix in ("-wal", "-shm", ""):  # the log first: SQLite would apply it to the new database
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    return aside
+
+
+def is_removed(path: Path) -> bool:
+    """Whether a database was removed and its write-ahead log was not: SQLite could not make another one there."""
+    return not path.exists() and any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-shm"))
+
+
+def salvaged(path: Path) -> Salvage:
+    """What a damaged database still holds with the right checksums."""
+    found = Salvage({}, {}, {})
+    try:
+        db = database.scanned(path)
+    except database.StoreError:
+        return found
+    for table in SEALED:
+        with contextlib.suppress(database.Damaged, database.StoreError):  # what comes before is kept
+            query = f"SELECT {', '.join(SEALED[table])}, seal FROM {table} NOT INDEXED"
+            for *values, seal in db.execute(query):
+                if seal is not None and seal_of(table, values) == seal:
+                    _add(found, table, values, seal)
+    with contextlib.suppress(sqlite3.Error):
+        db.close()
+    return found
+
+
+def _add(found: Salvage, table: str, values: list[Any], seal: Any) -> None:
+    if table == "runs":
+        run, number, created, text, revision = values
+        found.runs[run] = (run, number, created, json.loads(text), revision)
+    elif table == "commands":
+        found.commands.setdefault(values[1], []).append(dict(zip(SEALED["commands"], values, strict=True)))
+    else:
+        seq, run, *rest = values
+        found.records.setdefault(run, {})[seq] = [seq, *rest, seal]
+
+
+# --- single rows ------------------------------------------------------------------------------------------------------
+
+
+def mend(path: Path, run: str | None) -> list[str]:
+    """Restore rows whose checksums are wrong from the run folders; returns what happened, a sentence each.
+
+    Args:
+        path: the database, whose structure is sound.
+        run: the run whose records are looked at; None for all. The rows of runs and commands are always looked at.
+    """
+    db = database.scanned(path)
+    try:
+        with _transaction(db):
+            notes = _mend_runs(db, path.parent) + _mend_commands(db, path.parent)
+            runs = [run] if run is not None else [row[0] for row in db.execute("SELECT id FROM runs NOT INDEXED")]
+            for each in runs:
+                notes += _mend_records(db, path.parent / each, each)
+    finally:
+        db.close()
+    return notes
+
+
+def _mend_runs(db: Connection, folder: Path) -> list[str]:
+    notes = []
+    for *values, seal in db.execute(f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs NOT INDEXED").fetchall():
+        if seal_of("runs", values) == seal:
+            continue
+        run = str(values[0])
+        held = run_record.read(folder / run) if "/" not in run and (folder / run).is_dir() else None
+        if held is not None and held.row is not None:
+            db.execute("DELETE FROM runs WHERE id = ?", (values[0],))
+            put_run(db, held.row)
+            notes.append(f"run {run!r}: its row in the run store was damaged and was restored from its folder.")
+    return notes
+
+
+def _mend_commands(db: Connection, folder: Path) -> list[str]:
+    notes = []
+    columns = SEALED["commands"]
+    for *values, seal in db.execute(f"SELECT {', '.join(columns)}, seal FROM commands NOT INDEXED").fetchall():
+        if seal_of("commands", values) == seal:
+            continue
+        seq, run = values[0], str(values[1])
+        held = run_record.read(folder / run).commands if "/" not in run and (folder / run).is_dir() else []
+        good = next((command for command in held if command.get("seq") == seq), None)
+        db.execute("DELETE FROM commands WHERE seq = ?", (seq,))
+        if good is not None:
+            put_command(db, good)
+        done = "was restored from its folder" if good is not None else "could not be restored and is left out"
+        notes.append(f"run {run!r}: a command in the run store was damaged and {done}.")
+    return notes
+
+
+def _mend_records(db: Connection, folder: Path, run: str) -> list[str]:
+    query = "SELECT seq, step, split, name, value, time, seal FROM records NOT INDEXED WHERE run = ?"
+    rows = {row[0]: list(row) for row in db.execute(query, (run,))}
+    sound = {seq: found for seq, row in rows.items() if (found := _sound(run, row))}
+    held = run_record.read(folder).records if folder.is_dir() else {}
+    restored = {seq: found for seq, row in held.items() if seq not in sound and (found := _sound(run, row))}
+    told = db.execute(
+        "SELECT coalesce(sum(count), 0), coalesce(sum(total), 0) FROM tallies WHERE run = ?", (run,)
+    ).fetchone()
+    before = (sum(1 for _ in sound), sum(row[6] for seq, row in rows.items() if seq in sound))
+    bad = [(seq,) for seq in rows if seq not in sound]
+    if not bad and not restored and told == before:
+        return []
+    db.executemany("DELETE FROM records WHERE seq = ?", bad)
+    put_records(db, run, restored.values())
+    database.count(db, run)
+    db.execute("REINDEX records")
+    lost = max(told[0] - len(sound) - len(restored), len([1 for (seq,) in bad if seq not in restored]), 0)
+    done = f"{len(restored)} records in the run store were damaged and were restored from its folder"
+    gone = f"{lost} records were damaged and could not be restored" if lost else ""
+    return (
+        [f"run {run!r}: {', '.join(part for part in (done if restored else '', gone) if part)}."]
+        if (restored or gone)
+        else [f"run {run!r}: the count of its records was damaged and was set right."]
+    )

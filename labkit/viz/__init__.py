@@ -1,0 +1,1 @@
+"""Figures and HTML of runs, reports and explanations. No widgets."""

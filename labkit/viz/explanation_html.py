@@ -1,0 +1,110 @@
+"""Explanations as HTML: marked words, a picture under a veil of colours, features as bars, attention as a map."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from labkit.core.text import escape
+from labkit.data.report import visible
+from labkit.explain.explanation import AGAINST, FOR, Attention, Explanation
+from labkit.viz import html, media
+from labkit.viz.html import Html
+from labkit.viz.words import word
+
+#: Classes whose probability is shown, the likeliest.
+CLASSES = 10
+#: Features that are listed, by how much they count; tokens in a map.
+FEATURES, TOKENS = 20, 48
+_CELL = 13
+
+
+def probabilities(chances: dict[str, float], language: str, what: str = "class") -> Html:
+    """The classes (or what else ``what`` is the word of), likeliest first, with a bar each."""
+    lines = []
+    for name, chance in sorted(chances.items(), key=lambda item: -item[1])[:CLASSES]:
+        bar = f'<div style="width:{100 * chance:.1f}%;height:10px;border-radius:3px;background:var(--lk-fill-1)"></div>'
+        lines.append([name, Html(f'<div style="width:160px;padding-top:4px">{bar}</div>'), f"{100 * chance:.1f} %"])
+    return html.table([word(what, language), "", word("probability", language)], lines, numeric=(2,), limit=60)
+
+
+def explanation(found: Explanation, language: str) -> Html:
+    """What speaks for the class and what against it, with how exactly that adds up."""
+    parts = [html.paragraph(word("speaks_for", language, target=visible(found.target, 60)), "quiet"), _key(language)]
+    if found.words:
+        parts.append(Html(f'<div class="lk-marked">{found.marked()}</div>'))
+    elif found.values.ndim > 1:
+        parts.append(media.picture(veiled(found), found.target, 168))
+    else:
+        parts.append(_features(found, language))
+    if not np.isnan(found.gap):
+        total = found.whole - found.empty
+        said = word("adds_up", language, total=f"{total:+.2f}", gap=f"{found.gap:+.3f}")
+        parts.append(html.paragraph(said, "quiet"))
+    return html.joined(*parts)
+
+
+def veiled(found: Explanation) -> np.ndarray:
+    """A picture in grey with colours where it speaks for (blue) or against (vermilion) the class, uint8 [y, x, 3]."""
+    assert found.inputs is not None
+    grey = found.inputs.mean(-1) if found.inputs.ndim == 3 else found.inputs
+    low, high = float(grey.min()), float(grey.max())
+    grey = 255 * (grey - low) / max(high - low, 1e-9)
+    share = found.map / (float(np.abs(found.map).max()) or 1.0)
+    colour = np.where(share[..., None] > 0, _rgb(FOR), _rgb(AGAINST))
+    veil = 0.75 * np.abs(share)[..., None]
+    return np.clip((1 - veil) * (60 + 0.6 * grey[..., None]) + veil * colour, 0, 255).astype(np.uint8)
+
+
+def attention(found: Attention, layer: int, head: int | None, language: str) -> Html:
+    """The weights of one head (None: the mean of all) as a map: rows look at columns."""
+    tokens = [visible(token, 12) for token in found.tokens[:TOKENS]]
+    weights = found.weights[layer].mean(0) if head is None else found.weights[layer, head]
+    weights, count = weights[: len(tokens), : len(tokens)], len(tokens)
+    left, top, side = 90, 84, count * _CELL
+    pixels = (255 * weights / max(float(weights.max(initial=0.0)), 1e-9)).astype(np.uint8)
+    ink = np.stack([np.full_like(pixels, channel) for channel in (0, 114, 178)] + [pixels], -1)
+    rows = "".join(
+        f'<text x="{left - 5}" y="{top + i * _CELL + 10}" text-anchor="end">{escape(token)}</text>'
+        for i, token in enumerate(tokens)
+    )
+    columns = "".join(
+        f'<text transform="translate({left + i * _CELL + 10} {top - 5}) rotate(-60)">{escape(token)}</text>'
+        for i, token in enumerate(tokens)
+    )
+    said = escape(word("attention_said", language, layer=layer + 1, tokens=count))
+    return Html(
+        f'<svg class="lk-chart" viewBox="0 0 {left + side + 60} {top + side + 4}" role="img" aria-label="{said}" '
+        f'style="max-width:{left + side + 60}px">{rows}{columns}<rect x="{left}" y="{top}" width="{side}" '
+        f'height="{side}" fill="none" stroke="var(--lk-line)"/><image x="{left}" y="{top}" width="{side}" '
+        f'height="{side}" preserveAspectRatio="none" style="image-rendering:pixelated" href="{media.address(ink)}"/>'
+        "</svg>"
+    )
+
+
+def _features(found: Explanation, language: str) -> Html:
+    order = np.argsort(-np.abs(found.values), kind="stable")[:FEATURES]
+    most = float(np.abs(found.values).max(initial=0.0)) or 1.0
+    lines = []
+    for place in order:
+        value, given = found.values[place], found.inputs[place] if found.inputs is not None else 0.0
+        colour = "var(--lk-fill-1)" if value > 0 else "var(--lk-fill-2)"
+        wide = 100 * abs(value) / most
+        bar = f'<div style="width:{wide:.0f}%;height:10px;border-radius:3px;background:{colour}"></div>'
+        lines.append(
+            [int(place), f"{given:.3g}", Html(f'<div style="width:140px;padding-top:4px">{bar}</div>'), f"{value:+.3f}"]
+        )
+    head = [word("feature", language), word("value", language), "", word("effect", language)]
+    return html.table(head, lines, numeric=(0, 1, 3))
+
+
+def _key(language: str) -> Html:
+    marks = (("solid", FOR, "for_it"), ("dashed", AGAINST, "against_it"))
+    each = (
+        f'<span style="border-bottom:3px {line} rgb({colour});margin-right:14px">{escape(word(key, language))}</span>'
+        for line, colour, key in marks
+    )
+    return Html(f'<div class="lk-quiet">{"".join(each)}</div>')
+
+
+def _rgb(colour: str) -> np.ndarray:
+    return np.asarray([int(part) for part in colour.split(",")], np.float64)

@@ -1,0 +1,213 @@
+"""Judgements as HTML: scores with intervals, labels and numbers, curves with a threshold, calibration, comparison,
+slices.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labkit.evaluate.calibration import Calibration
+from labkit.evaluate.compare import Comparison
+from labkit.evaluate.multilabel import TagReport
+from labkit.evaluate.regression import NumberReport
+from labkit.evaluate.report import Report
+from labkit.evaluate.report_base import RowReport
+from labkit.evaluate.scores import Scores
+from labkit.evaluate.thresholds import Thresholds
+from labkit.i18n import translate
+from labkit.viz import html, plots
+from labkit.viz.html import Html
+from labkit.viz.words import word
+
+#: Rows of a table of disagreements or of slices.
+LINES = 30
+#: Rows that are shown of those that were answered worst.
+WORST = 12
+#: Scores of several labels or of numbers, and what is told of each → their words, where these have another name.
+_CALLED = {"accuracy": "exact", "support": "rows"}
+_OWN = ("mae", "rmse", "r2", "mean", "deviation", "f1", "f1_micro", "hamming", "precision", "recall", "loss")
+
+
+def headline(report: Report, error: float, language: str) -> Html:
+    """Scores in large type, each with its interval."""
+    cards = []
+    for score in ("f1", "accuracy", "precision", "recall"):
+        low, high = report.intervals[score]
+        cards.append((f"{word(score, language)} ({low:.3f} – {high:.3f})", f"{report.scores[score]:.3f}"))
+    cards.append((word("loss", language), f"{report.scores['loss']:.3f}"))
+    cards.append((word("calibration_error", language), f"{error:.3f}"))
+    cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
+    told = html.paragraph(word("intervals_are", language), "quiet")
+    return html.joined(warned(report, language), html.cards(cards), told)
+
+
+def warned(report: Report | RowReport | Scores, language: str) -> Html:
+    """What a reader of the scores should know first."""
+    return html.joined(*(html.note(translate(text, language), "warn") for text in report.warnings))
+
+
+def by_class(report: Report, language: str) -> Html:
+    """Precision, recall and F1 of every class."""
+    head = [word(key, language) for key in ("class", "precision", "recall", "f1", "rows")]
+    lines = [
+        [name, *(f"{rate:.3f}" for rate in rates), f"{support:,.0f}"]
+        for name, (*rates, support) in zip(report.classes[:LINES], report.per_class.to_numpy(), strict=False)
+    ]
+    return html.table(head, lines, numeric=(1, 2, 3, 4), limit=60)
+
+
+def rowwise(report: RowReport, language: str) -> Html:
+    """The judgement of several labels or of numbers: scores in large type, then each label or number, then the rows
+    that were answered worst."""
+    called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
+    cards = []
+    for score in report.headlines:
+        low, high = report.intervals[score]
+        cards.append((f"{called[score]} ({low:.4g} – {high:.4g})", f"{report.scores[score]:.4g}"))
+    cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
+    if left_out := int((~report.counted).sum()):
+        cards.append((word("left_out", language), f"{left_out:,}"))
+    frame = report.per_name.head(LINES)
+    kind = "label" if isinstance(report, TagReport) else "value"
+    each = [
+        [name, *(f"{value:.4g}" for value in line)] for name, line in zip(frame.index, frame.to_numpy(), strict=True)
+    ]
+    head = [word(kind, language), *(called[name] for name in frame.columns)]
+    parts = [
+        warned(report, language), html.cards(cards), html.paragraph(word("intervals_are", language), "quiet"),
+        html.table(head, each, numeric=range(1, len(head)), limit=60),
+    ]  # fmt: skip
+    if len(worst := report.mistakes(WORST)):
+        parts += [html.heading(word("worst_mistakes", language), 4), _worst(worst, report, language)]
+    return html.joined(*parts)
+
+
+def scores(found: Scores, language: str) -> Html:
+    """The judgement of a task without labels: its scores in large type, what they mean, the worst answers if told."""
+    cards = []
+    for name, value in found.items():
+        key = f"right_{found.task}" if name == "accuracy" else name if name == "loss" else f"score_{name}"
+        low, high = found.intervals.get(name, (None, None))
+        interval = "" if low is None else f" ({low:.3f} – {high:.3f})"
+        cards.append((word(key, language) + interval, f"{value:.4g}"))
+    cards.append((word("rows_judged", language), f"{found.rows:,}"))
+    parts = [warned(found, language), html.cards(cards)]
+    parts += [html.paragraph(word(f"measured_{found.task}", language), "quiet")]
+    if found.intervals:
+        parts.append(html.paragraph(word("intervals_are", language), "quiet"))
+    if found.worst is not None and len(found.worst):
+        title = word("worst_mistakes", language)
+        head = [word(key, language) for key in ("question", "truth", "answer", "score_f1")]
+        none = word("no_answer", language)
+        worst = found.worst.head(WORST).itertuples()
+        lines = [[one.question, one.truth or none, one.answer or none, f"{one.f1:.2f}"] for one in worst]
+        table = html.table(head, lines, numeric=(3,), limit=160)
+        parts += [html.heading(title, 4), html.scrolled(table, title)]
+    return html.joined(*parts)
+
+
+def _worst(worst: pd.DataFrame, report: RowReport, language: str) -> Html:
+    if not worst["text"].any():
+        worst = worst.drop(columns="text")
+    words = {name: word(name, language) for name in ("row", "text", "truth", "loss")}
+    words["predicted"] = word("answer", language)
+    if isinstance(report, NumberReport):
+        words |= {f"{name}, answered": word("answered", language, name=name) for name in report.names}
+    numeric = [place for place, kind in enumerate(worst.dtypes) if pd.api.types.is_numeric_dtype(kind)]
+    lines = [
+        [f"{value:.4g}" if isinstance(value, float) else value for value in line]
+        for line in worst.astype(object).itertuples(index=False)
+    ]
+    table = html.table([words.get(name, name) for name in worst.columns], lines, numeric=numeric, limit=160)
+    return html.scrolled(table, word("worst_mistakes", language))
+
+
+def curves(found: Thresholds, threshold: float, language: str) -> Html:
+    """Precision over recall and the ROC curve, the threshold marked in both."""
+    at = found.at(threshold)
+    alarms = (at["found"] - at["hit"]) / found.negatives if found.negatives else float("nan")
+    precision, recall = word("precision", language), word("recall", language)
+    return plots.side_by_side(
+        plots.unit(
+            [plots.Line(found.recall, found.precision)], word("pr_curve", language), recall, precision,
+            f"{word('average_precision', language)} {found.average_precision:.3f}",
+            point=(at["recall"], at["precision"]),
+        ),
+        plots.unit(
+            [plots.Line(np.append(0.0, found.false_alarms), np.append(0.0, found.recall))], "ROC",
+            word("false_alarms", language), recall, f"{word('roc_area', language)} {found.roc_auc:.3f}",
+            point=(alarms, at["recall"]), diagonal=True,
+        ),
+    )  # fmt: skip
+
+
+def at_threshold(found: Thresholds, threshold: float, language: str) -> Html:
+    """What a threshold is worth."""
+    at = found.at(threshold)
+    cards = [(word(score, language), f"{at[score]:.3f}") for score in ("precision", "recall", "f1")]
+    cards.append((word("found_of", language, positives=f"{found.positives:,}"), f"{at['hit']:,.0f}"))
+    cards.append((word("false_ones", language), f"{at['found'] - at['hit']:,.0f}"))
+    cards.append((word("roc_area", language), f"{found.roc_auc:.3f}"))
+    cards.append((word("average_precision", language), f"{found.average_precision:.3f}"))
+    return html.cards(cards)
+
+
+def calibration(found: Calibration, language: str) -> Html:
+    """Confidence against accuracy, as it is and at the fitted temperature."""
+    lines, most = [], max(int(found.count.max(initial=0)), 1)
+    for number, each in enumerate((found, found.scaled)):
+        if each is not None:
+            kept = each.count > 0
+            lines.append(plots.Line(each.confidence[kept], each.accuracy[kept], 1 + number, bool(number), True))
+    drawn = plots.unit(
+        lines, word("calibration", language), word("confidence", language), word("accuracy", language),
+        f"{word('calibration_error', language)} {found.error:.3f}", diagonal=True, bars=(found.count / most).tolist(),
+    )  # fmt: skip
+    cards = [
+        (word("calibration_error", language), f"{found.error:.3f}"),
+        (word("worst_bin", language), f"{found.greatest:.3f}"),
+    ]
+    said = [html.paragraph(word("calibration_said", language), "quiet")]
+    if (scaled := found.scaled) is not None:
+        cards.append((word("temperature", language), f"{scaled.temperature:.2f}"))
+        cards.append((word("error_scaled", language), f"{scaled.error:.3f}"))
+        said.append(html.paragraph(word("temperature_said", language), "quiet"))
+    return html.joined(html.cards(cards), plots.side_by_side(drawn), *said)
+
+
+def comparison(found: Comparison, language: str) -> Html:
+    """Two runs on the same rows: scores, gains with intervals, the paired test, and where they differ."""
+    a, b = found.names
+    head = [word("score", language), a, b, word("gain", language), word("interval", language)]
+    lines = [
+        [word(score, language), f"{x:.3f}", f"{y:.3f}", f"{gain:+.3f}", f"{low:+.3f} … {high:+.3f}"]
+        for score, (x, y, gain, low, high) in zip(found.table().index, found.table().to_numpy(), strict=True)
+    ]
+    low, high = found.gains["f1"]
+    verdict = "better" if low > 0 else "worse" if high < 0 else "no_difference"
+    tone: Any = {"better": "good", "worse": "bad", "no_difference": "info"}[verdict]
+    test = word("mcnemar", language, a=a, b=b, first=found.only_first, second=found.only_second, p=f"{found.p:.3g}")
+    differ = found.disagreements.drop(columns="row").head(LINES)
+    head_of = [word("text", language), word("truth", language), a, b]
+    parts = [
+        html.note(word(verdict, language, a=a, b=b), tone), html.table(head, lines, numeric=(1, 2, 3, 4), limit=40),
+        html.paragraph(test),
+    ]  # fmt: skip
+    if len(differ):
+        table = html.table(head_of, differ.to_numpy().tolist(), word("one_is_right", language), limit=160)
+        parts.append(html.scrolled(table, word("one_is_right", language)))
+    return html.joined(*parts)
+
+
+def slices(found: pd.DataFrame, language: str) -> Html:
+    """Scores of parts, weakest first; what lies below the whole is marked."""
+    head = [word(key, language) for key in ("slice", "rows", "accuracy", "interval", "f1")] + [""]
+    lines = [
+        [name, f"{line.rows:,}", f"{line.accuracy:.3f}", f"{line.accuracy_low:.3f} – {line.accuracy_high:.3f}",
+         f"{line.f1:.3f}", html.chip(word("weak", language), "warn") if line.below else ""]
+        for name, line in zip(found.index[:LINES], found.itertuples(index=False), strict=False)
+    ]  # fmt: skip
+    return html.table(head, lines, numeric=(1, 2, 3, 4), limit=60)

@@ -1,0 +1,238 @@
+"""The step Judge without a browser: real runs judged, cells chosen, thresholds moved, hostile texts and classes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as sk
+
+import labkit as lk
+from labkit.app.state import State
+from labkit.app.steps.evaluate import Judge
+from labkit.app.widgets.confusion import WIDEST, Grid
+from labkit.data.groups import parting
+from labkit.evaluate import run_report
+from labkit.evaluate.calibration import calibrate
+from labkit.evaluate.compare import compare
+from labkit.evaluate.report import Report
+from labkit.evaluate.slices import slices
+from labkit.evaluate.thresholds import Thresholds
+from labkit.explain.explanation import Attention, Explanation, Word
+from labkit.viz import explanation_html, report_html
+
+from .hostile import HOSTILE, executable
+from .test_train import raise_, shown
+
+
+@pytest.fixture(scope="module")
+def panel(finished):
+    made = Judge(finished, language="en")
+    made.settle(120)
+    assert made.problem is None, made.problem
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def report(finished):
+    return run_report.report_of(finished, "test")
+
+
+def test_the_scores_are_those_of_the_report(panel: Judge, report: Report, finished):
+    assert panel.now is not None
+    np.testing.assert_array_equal(panel.now.report.confusion, report.confusion)
+    assert f"<b>{report.scores['f1']:.3f}</b>" in panel.scores.value
+    assert panel.grid.table["values"] == report.confusion.to_numpy().tolist()
+    want = sk.f1_score(report.truth, report.predicted, average="macro")
+    assert finished.evaluate(baselines=False).scores["f1"] == pytest.approx(want) == pytest.approx(report.scores["f1"])
+
+
+def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Judge, report: Report):
+    cell = np.argwhere(report.confusion.to_numpy())[0]
+    panel.grid.selected = cell.tolist()
+    places = [place for _, place in panel.examples.list.options]
+    assert places and all(report.truth[p] == cell[0] and report.predicted[p] == cell[1] for p in places)
+    assert f"Truth {report.classes[cell[0]]}" in panel.examples.title.value
+    panel.examples.list.value = places[0]
+    panel.settle(60)
+    why = panel.examples.why
+    assert report.texts[places[0]] in panel.examples.text.value.replace("&#x27;", "'")
+    assert why.found is not None and why.found.target == report.classes[report.predicted[places[0]]]
+    assert why.said.value.count("<span style=") >= len(why.found.words) and "Integrated gradients" in why.said.value
+    assert why.map is not None and why.shown.value.count("<text") == 2 * min(
+        len(why.map.tokens), explanation_html.TOKENS
+    )
+    before = why.shown.value
+    why.head.value = 1
+    assert why.shown.value != before
+    other = next(name for name in report.classes if name != why.found.target)
+    first = why.found.values
+    why.target.value = other
+    panel.settle(60)
+    np.testing.assert_allclose(why.found.values, -first, atol=1e-3)  # of two classes
+    panel.grid.selected = []
+    assert "Worst mistakes" in panel.examples.title.value
+    assert len(panel.examples.list.options) == len(report.mistakes(100))
+
+
+def test_the_threshold_is_live_and_the_best_is_that_of_validation(panel: Judge, report: Report, finished):
+    panel.which.value = "positive"
+    panel.threshold.value = 0.6
+    called = report.probability[:, 1] >= 0.6
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(
+        report.truth, called, average="binary", zero_division=0
+    )
+    for value in (precision, recall, f1):
+        assert f"<b>{value:.3f}</b>" in panel.worth.value
+    assert panel.plots.value.count("<svg") == 2
+    panel.best.click()
+    best = Thresholds.of(run_report.report_of(finished, "validation"), "positive").best()
+    assert panel.threshold.value == pytest.approx(best, abs=0.005)
+    assert len(panel.plots.value) < 20_000
+
+
+def test_calibration_slices_and_another_split(panel: Judge, finished):
+    found = lk.Report and calibrate(
+        run_report.report_of(finished, "validation"), run_report.report_of(finished, "test")
+    )
+    assert f"<b>{found.error:.3f}</b>" in panel.drawn.value and f"{found.scaled.temperature:.2f}" in panel.drawn.value
+    assert panel.sliced.value.count("<tr>") >= 3
+    assert panel.column.options == (
+        ("length of the text", "length"),
+    )  # the reviews have no other column than a text and a label
+    panel.split.value = "validation"
+    panel.settle(60)
+    assert panel.now.report.split == "validation" and "'validation'" in panel.code()
+    panel.split.value = "test"
+    panel.settle(60)
+
+
+@pytest.mark.slow
+def test_two_runs_are_compared(panel: Judge, finished, reviews, tiny, settings):
+    folder = finished.store.folder
+    other = lk.fit(
+        reviews, tiny, folder=folder, background=False, name="other", **{**settings, "epochs": 1, "learning_rate": 0.0}
+    )
+    panel._fill_others()
+    panel.other.value = other.id
+    panel.settle(120)
+    found = lk.compare(finished, other)
+    assert f"p = {found.p:.3g}" in panel.compared.value and f"{found.gain('f1'):+.3f}" in panel.compared.value
+    assert "run.compare(other, 'test')" in panel.code()
+    scope: dict[str, Any] = {}
+    exec(panel.code(), scope)  # what is copied runs, and says the same
+    assert scope["run"].compare(scope["other"], "test").to_dict() == found.to_dict()
+    panel.other.value = ""
+    assert panel.compared.value == ""
+
+
+def test_nothing_to_judge_says_what_to_do(tmp_path: Path, finished):
+    panel = Judge(state=State(folder=tmp_path, language="en"))
+    assert "Nothing to judge yet" in panel.empty.value and panel.go.disabled and panel.code() == ""
+    panel.close()
+    from .test_train import fake
+
+    running = Judge(fake(tmp_path), language="zh")
+    running.settle()
+    assert "暂无可评判的内容" in running.empty.value and running.problem is None and not running.go.disabled
+    running.close()
+
+
+def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Judge):
+    assert len(panel.callbacks) >= 14
+    for callback in list(panel.callbacks):
+        whole, callback.action = callback.action, lambda *a, **k: raise_(OSError("disk <full>"))
+        callback({"new": 1, "old": 0})
+        assert "OSError: disk &lt;full&gt;" in panel._error.value
+        callback.action = whole
+        panel.problem = None
+    panel.threshold.value = 0.25
+    assert panel.worth.value and panel.problem is None
+
+
+# --- the pieces, with what nobody wants to read -------------------------------------------------------------------
+
+
+def strange(n: int = 40, seed: int = 0) -> Report:
+    random = np.random.default_rng(seed)
+    chance = random.dirichlet(np.ones(40), n).astype(np.float32)
+    return Report(HOSTILE, np.arange(n) % 40, chance, [HOSTILE[i % 40] for i in range(n)])
+
+
+def test_hostile_texts_and_classes_are_text_in_every_view():
+    one, two = strange(), strange(seed=1)
+    both = compare(one, two, (HOSTILE[0], HOSTILE[1]))
+    views = [
+        report_html.headline(one, 0.1, "en"), report_html.by_class(one, "en"), report_html.comparison(both, "en"),
+        report_html.calibration(calibrate(one, two), "zh"), report_html.slices(slices(one, one.texts), "en"),
+    ]  # fmt: skip
+    for text in HOSTILE:
+        cut = Thresholds.of(one, text)
+        words = tuple(Word(part, 0, 2 * n, 2 * n + 1, np.asarray([n])) for n, part in enumerate((text, "plain")))
+        found = Explanation("integrated", text, {text: 0.7, "x": 0.3}, np.asarray([1.0, -1.0]), 1.0, 0.5, 0.0, words)
+        tokens = Attention((text, "a"), np.full((1, 1, 2, 2), 0.5, np.float32))
+        views += [
+            report_html.at_threshold(cut, 0.5, "en"), report_html.curves(cut, 0.5, "en"),
+            explanation_html.explanation(found, "en"), explanation_html.probabilities(found.probability, "en"),
+            explanation_html.attention(tokens, 0, None, "en"),
+        ]  # fmt: skip
+    for view in views:
+        assert executable(view) == []
+        assert "\u202e" not in view and "\x00" not in view
+
+
+def test_a_hostile_run_is_judged_as_text(tmp_path: Path, tiny):
+    """Every string as the text of a row, and some as classes, from loading to the panel."""
+    texts = [f"{text[:200]} {word}" for text in HOSTILE for word in ("good", "bad", "fair")]
+    frame = pd.DataFrame({"text": texts, "label": [HOSTILE[0], HOSTILE[10], HOSTILE[28]] * 40})
+    rows = lk.load(frame, on_bad="skip").split(validation=0.3, test=0.3, seed=0, accept_leakage=True)
+    run = lk.fit(rows, tiny, folder=tmp_path, background=False, name=HOSTILE[1], epochs=1, batch_size=32, max_length=32,
+                 vocabulary=300, accept_leakage=True)  # fmt: skip
+    panel = Judge(run, language="en")
+    panel.settle(120)
+    assert panel.problem is None and executable(shown(panel)) == []
+    for _, place in panel.examples.list.options[:8]:
+        panel.examples.list.value = place
+        panel.settle(60)
+        assert panel.problem is None and executable(shown(panel)) == []
+    panel.close()
+
+
+def test_of_many_classes_those_with_most_errors_are_shown():
+    counts = np.zeros((40, 40), np.int64)
+    np.fill_diagonal(counts, 100)
+    counts[30, 7] = 5
+    grid = Grid()
+    grid.show(counts, [f"class {n}" for n in range(40)], "truth")
+    assert len(grid.table["rows"]) == WIDEST and {"class 30", "class 7"} <= set(grid.table["rows"])
+    place = grid.table["rows"].index("class 30"), grid.table["columns"].index("class 7")
+    grid.selected = list(place)
+    assert grid.chosen == (30, 7) and grid.table["values"][place[0]][place[1]] == 5
+    assert len(json.dumps(grid.table)) < 20_000
+    grid.close()
+
+
+def test_pictures_and_features_are_explained():
+    values = np.zeros((4, 4, 1))
+    values[1, 1], values[2, 2] = 1.0, -0.5
+    found = Explanation("integrated", "x", {"x": 1.0}, values, 1.0, 0.0, -0.5, inputs=np.ones((4, 4, 1)))
+    veil = explanation_html.veiled(found)
+    assert veil.shape == (4, 4, 3) and veil[1, 1, 2] > veil[0, 0, 2] > veil[1, 1, 0] and veil[2, 2, 0] > veil[2, 2, 2]
+    assert "data:image/png" in explanation_html.explanation(found, "en")
+    flat = Explanation("integrated", "x", {"x": 1.0}, np.asarray([0.1, -2.0]), 1.0, 0.0, 0.0, inputs=np.ones(2))
+    assert explanation_html.explanation(flat, "zh").index("-2.000") < explanation_html.explanation(flat, "zh").index(
+        "+0.100"
+    )
+
+
+def test_rows_are_parted_by_what_they_share_only():
+    cells = [{"text": f"text {n}", "label": "ab"[n % 2], "topic": "xyz"[n % 3], "size": n / 7, "key": f"k{n}", "one": 1}
+             for n in range(24)]  # fmt: skip
+    part = lk.load(cells, text="text", label="label")["train"]
+    assert parting(part) == ["length", "topic", "size"]
+    assert parting(lk.load("digits").sample(30)["train"]) == []

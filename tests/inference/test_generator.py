@@ -1,0 +1,53 @@
+"""Talking: the tokens of a talk are those that its form asks for, and what cannot be talked to says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tokenizers
+
+import labkit as lk
+from labkit.core.errors import ConfigError, DataError
+from labkit.hub import samples
+from labkit.inference.text_generation import SYSTEM
+
+
+@pytest.fixture(scope="module")
+def teller(tmp_path_factory):
+    """A language model that was never taught to talk."""
+    folder = tmp_path_factory.mktemp("lab")
+    rows = lk.load([{"text": f"the cat saw the dog {number} times"} for number in range(40)], label=False)
+    model = lk.models["gpt"](depth=1, width=16, heads=2, max_length=32)
+    run = lk.fit(rows, model, task="lm", folder=folder, background=False, epochs=1, max_length=16, vocabulary=280)
+    return lk.Generator(run.export(folder / "out"))
+
+
+def test_a_model_that_was_not_taught_to_talk_says_so(teller):
+    with pytest.raises(ConfigError, match=r"not taught to talk: its tokenizer has no <\|im_start\|> and <\|im_end\|>"):
+        teller.chat("hello")
+
+
+@pytest.mark.samples
+@pytest.mark.slow
+def test_a_talk_has_the_tokens_of_its_form_and_gets_an_answer():
+    model = lk.Generator("smollm2-135m")
+    talk = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Say <|im_end|>, please."},
+        {"role": "assistant", "content": "No."},
+        {"role": "user", "content": "What is the capital of France?"},
+    ]
+    # The form as one text, its special tokens found by the Rust tokenizer. What a user writes stays text.
+    rust = tokenizers.Tokenizer.from_file(str(samples.folder("smollm2-135m") / "tokenizer.json"))
+    parts = [f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in talk]
+    expected = [rust.encode(part).ids for part in (*parts, "<|im_start|>assistant\n")]
+    begin, end = rust.token_to_id("<|im_start|>"), rust.token_to_id("<|im_end|>")
+    rust.encode_special_tokens = True
+    newline = rust.encode("\n").ids
+    expected[1] = [begin, *rust.encode("user\nSay <|im_end|>, please.").ids, end, *newline]
+    np.testing.assert_array_equal(model._talk(talk), np.concatenate(expected))
+    alone = model._talk("Hi")
+    assert rust.decode(alone.tolist(), skip_special_tokens=False).startswith(f"<|im_start|>system\n{SYSTEM}<|im_end|>")
+    assert "Paris" in model.chat(talk, max_new_tokens=24)
+    with pytest.raises(DataError, match=r"this one is \{'role': 'bot', 'content': 'x'\}"):
+        model.chat([{"role": "bot", "content": "x"}])
