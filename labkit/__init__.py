@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from labkit.core.errors import LabkitError
     from labkit.core.registry import Registry
     from labkit.course.lesson import check, scale
-    from labkit.data.batching.buckets import Batches, BucketBatches, choose_buckets
+    from labkit.data.batching.base import Batches
+    from labkit.data.batching.buckets import BucketBatches, choose_buckets
     from labkit.data.io.load import load
     from labkit.data.prepare.clean import Pipeline
     from labkit.data.prepare.split import leakage
@@ -56,7 +57,7 @@ _HOMES = {
     "leakage": "labkit.data.prepare.split:leakage",
     "Tokenizer": "labkit.data.text.tokenizer:Tokenizer",
     "encode": "labkit.data.text.encode:encode",
-    "Batches": "labkit.data.batching.buckets:Batches",
+    "Batches": "labkit.data.batching.base:Batches",
     "BucketBatches": "labkit.data.batching.buckets:BucketBatches",
     "choose_buckets": "labkit.data.batching.buckets:choose_buckets",
     "estimate": "labkit.planning:estimate",

@@ -19,7 +19,7 @@ from labkit.core.cache import write_atomic
 from labkit.core.config import dumps
 from labkit.core.errors import ConfigError, DataError, WeightsError
 from labkit.core.safety import small_text
-from labkit.data.batching.buckets import Batches
+from labkit.data.batching.base import Batches
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _

@@ -16,7 +16,8 @@ from labkit.core.config import dumps, load_file
 from labkit.core.errors import ConfigError, DataError
 from labkit.data.answers import answers_of
 from labkit.data.batching.arrays import ArrayBatches, Arrays, Standard, stack
-from labkit.data.batching.buckets import Batches, BucketBatches, choose_buckets
+from labkit.data.batching.base import Batches
+from labkit.data.batching.buckets import BucketBatches, choose_buckets
 from labkit.data.batching.corpus import sentence_pairs, stream
 from labkit.data.batching.packing import PackedBatches, choose
 from labkit.data.batching.pairs import PairBatches, TextPairs

@@ -16,7 +16,8 @@ import labkit as lk
 from labkit.core.errors import DataError
 from labkit.data import memmap
 from labkit.data.arrow import numbers
-from labkit.data.batching.buckets import BucketBatches, mixed
+from labkit.data.batching.base import mixed
+from labkit.data.batching.buckets import BucketBatches
 from labkit.data.batching.packing import PackedBatches, choose, plan_rows
 from labkit.data.prepare.dedupe import dedupe, digests, exact_duplicates, normalise
 from labkit.data.rows import Rows

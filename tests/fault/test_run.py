@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.data.batching.buckets import Batches
+from labkit.data.batching.base import Batches
 from labkit.train.step_health import Health, NotFinite, blamed, listed
 from labkit.train.store import Store
 from labkit.train.supervisor import Supervisor

@@ -14,7 +14,7 @@ from labkit.core.config import Config, option
 from labkit.core.errors import DataError
 from labkit.data import precision
 from labkit.data.arrow import batches, column
-from labkit.data.batching.buckets import Batch, Batches, mixed
+from labkit.data.batching.base import Batch, Batches, mixed
 from labkit.data.cells import Column
 from labkit.data.schema import Spec
 from labkit.data.targets import targets_of

@@ -16,7 +16,8 @@ from functools import cached_property
 import numpy as np
 
 from labkit.core.errors import ConfigError, nearest
-from labkit.data.batching.buckets import Batch, Batches, choose_buckets, mixed
+from labkit.data.batching.base import Batch, Batches, mixed
+from labkit.data.batching.buckets import choose_buckets
 from labkit.data.memmap import array, by_kind, histogram, portions, take
 from labkit.data.text.tokens import Tokens
 from labkit.i18n import _

@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from labkit.core.errors import DataError
-from labkit.data.batching.buckets import Batch, BucketBatches, gathered
+from labkit.data.batching.base import Batch
+from labkit.data.batching.buckets import BucketBatches, gathered
 from labkit.data.text.tokens import Tokens
 from labkit.i18n import _
 

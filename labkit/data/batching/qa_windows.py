@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labkit.core.errors import ConfigError, DataError
-from labkit.data.batching.buckets import Batch, BucketBatches
+from labkit.data.batching.base import Batch
+from labkit.data.batching.buckets import BucketBatches
 from labkit.data.text.tokens import Tokens
 from labkit.i18n import _
 
