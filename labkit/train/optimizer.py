@@ -76,7 +76,14 @@ class Optimizer(Config):
         low=0.0,
         high=0.99999,
     )
-    tune: str = option("full", _("Parameters to train: all, head only, LoRA adapters, biases …"), choices=TUNES)
+    tune: str = option(
+        "full",
+        _(
+            "Parameters to train. full: all; head: the output head; bitfit: biases and head; lora: LoRA "
+            "adapters and head."
+        ),
+        choices=TUNES,
+    )
     lora_rank: int = option(8, _("LoRA: rank of the adapters."), low=1, high=65_536)
     lora_alpha: float = option(16.0, _("LoRA: scaling; adapters are multiplied by alpha / rank."), low=0.0)
     lora_ratio: float = option(
