@@ -138,7 +138,7 @@ class Run(BaseRun):
         predictor = self.predictor
         if not len(rows.splits.get(split, ())):
             raise DataError(
-                _("the run has no rows of {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
+                _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
             )
         answers = predictor.judge(rows[split])
         report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
@@ -325,11 +325,11 @@ def create(
     """Enter a run of an experiment (or of its TOML file), with its rows; it does nothing until it is started."""
     if not isinstance(experiment, Experiment):
         if experiment is None:
-            raise ConfigError(_("give an experiment file, or a run to resume."))
+            raise ConfigError(_("give an experiment file or a run to resume."))
         path = Path(experiment)
         if not path.exists():
             raise ConfigError(
-                _("there is no experiment file {path!r}. `run.toml()` gives the text of one."), path=str(path)
+                _("experiment file {path!r} not found. `run.toml()` returns the contents of one."), path=str(path)
             )
         experiment = load_file(Experiment, path)
     if name:

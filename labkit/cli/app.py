@@ -54,7 +54,7 @@ def write_files(folder: Path) -> Path:
         write_atomic(place / "labkit.ipynb", json.dumps(notebook, indent=1) + "\n")
     except OSError as error:
         raise LabkitError(
-            _("cannot write into {folder}: {error}. Name another folder."), folder=folder, error=error
+            _("cannot write to {folder}: {error}. Choose another folder."), folder=folder, error=error
         ) from error
     return place / "labkit.ipynb"
 

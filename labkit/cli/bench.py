@@ -114,7 +114,7 @@ def folder() -> Path:
         if (place / "driver.py").is_file():
             return place
     raise LabkitError(
-        _("the benchmarks are missing (no driver.py beside {package}). Install labkit again."), package=package
+        _("the benchmarks are missing (no driver.py next to {package}). Reinstall labkit."), package=package
     )
 
 
@@ -148,21 +148,19 @@ def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[F
     if peer and peer not in {known for known, _ in BESIDE}:
         known = dict.fromkeys(name for name, _ in BESIDE)
         raise ConfigError(
-            _("there is no peer {peer!r}.{hint} There are: {known}."),
+            _("unknown peer {peer!r}.{hint} Available: {known}."),
             peer=peer, hint=nearest(peer, known), known=", ".join(known),
         )  # fmt: skip
     if case and (peer, case) not in BESIDE:
         has = ", ".join(name for known, name in BESIDE if known == peer)
-        raise ConfigError(
-            _("there is no case {case!r} beside {peer!r}. There are: {has}."), case=case, peer=peer, has=has
-        )
+        raise ConfigError(_("unknown case {case!r} for {peer!r}. Available: {has}."), case=case, peer=peer, has=has)
     found = [figure for (a, b), figure in BESIDE.items() if a == peer and case in ("", b)] if peer else list(ALONE)
     found = [figure for figure in found if (folder() / f"{figure.where.partition(':')[0]}.py").is_file()]
     for name in names:
         if name not in {figure.name for figure in found}:
             known = [figure.name for figure in found]
             raise ConfigError(
-                _("there is no figure {name!r}.{hint} There are: {known}."),
+                _("unknown figure {name!r}.{hint} Available: {known}."),
                 name=name, hint=nearest(name, known), known=", ".join(known),
             )  # fmt: skip
     return [figure for figure in found if (figure.name in names if names else not figure.long)]

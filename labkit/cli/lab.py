@@ -49,7 +49,7 @@ def tutorials() -> Path:
         if (folder / TOUR).is_file():
             return folder
     raise LabkitError(
-        _("the tutorials are missing ({tour} is not in {package}). Install labkit again."), tour=TOUR, package=package
+        _("the tutorials are missing ({tour} is not in {package}). Reinstall labkit."), tour=TOUR, package=package
     )
 
 
@@ -70,7 +70,7 @@ def copy_notebooks(source: Path, folder: Path) -> Copied:
         write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise LabkitError(
-            _("cannot put the tutorials into {folder}: {error}. Name another folder."), folder=folder, error=error
+            _("cannot copy the tutorials to {folder}: {error}. Choose another folder."), folder=folder, error=error
         ) from error
     return copied
 
@@ -111,7 +111,7 @@ def split_arguments(arguments: Sequence[str], default: str = "labkit-notebooks")
     folder = Path(rest.pop(0) if rest and not rest[0].startswith("-") else default).expanduser()
     if folder.is_file() or folder.suffix == ".ipynb":
         raise LabkitError(
-            _("{folder!r} is a file; `labkit lab` takes a folder to work in, such as {default}."),
+            _("{folder!r} is a file; `labkit lab` needs a working folder, such as {default}."),
             folder=str(folder),
             default=default,
         )

@@ -228,7 +228,9 @@ def predict(
             _say(f"{answer}\t{one_line(str(example))}")
         return
     if out is not None and out.suffix.lower() not in _WRITERS:
-        raise ConfigError(_("--out {out}: answers are written as {endings}."), out=out, endings=" or ".join(_WRITERS))
+        raise ConfigError(
+            _("--out {out}: supported output formats are {endings}."), out=out, endings=" or ".join(_WRITERS)
+        )
     read = {"delimiter": delimiter, "encoding": encoding, "names": names and tuple(names)}
     read = {name: value for name, value in read.items() if value}
     answers = predictor.answered(file, column=column, pair=pair, size=CHUNK, **read)
@@ -236,7 +238,7 @@ def predict(
         _say(f"{_write_csv(_Terminal(), answers, False)} rows", err=True)
         return
     if out.exists() and Path(file).exists() and out.samefile(file):
-        raise ConfigError(_("{out} would replace its own source; give --out another name."), out=out)
+        raise ConfigError(_("{out} is also the input file; choose another name for --out."), out=out)
     with _replacing(out) as target:
         count = _WRITERS[out.suffix.lower()](target, answers, predictor.problem_type == "labels")
     _say(f"{count} rows in {out}", err=True)

@@ -28,7 +28,7 @@ def call(function: str | ast.expr, /, *values: Any, **named: Any) -> ast.Call:
     """
     for name in named:
         if not (name.isascii() and name.isidentifier() and not keyword.iskeyword(name)):
-            raise ConfigError(_("{name!r} is not the name of an argument."), name=name[:80])
+            raise ConfigError(_("{name!r} is not a valid argument name."), name=name[:80])
     keywords = [ast.keyword(name, literal(value)) for name, value in named.items()]
     return ast.Call(_named(function), [literal(value) for value in values], keywords)
 

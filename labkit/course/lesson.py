@@ -57,7 +57,7 @@ def check(name: str, answer: Any) -> Verdict:
         ConfigError: there is no such exercise; the message tells the nearest one.
     """
     if name not in EXERCISES:
-        raise ConfigError(_("there is no exercise {name!r}.{hint}"), name=name, hint=nearest(name, EXERCISES))
+        raise ConfigError(_("unknown exercise {name!r}.{hint}"), name=name, hint=nearest(name, EXERCISES))
     exercise, shown = EXERCISES[name], language()
     try:
         wrong = exercise.judge(given(answer))

@@ -23,10 +23,13 @@ SQUAD, TEXT, START = "answers", "answer", "answer_start"
 #: Column of SQuAD 2.0: whether the paragraph holds no answer.
 IMPOSSIBLE = "is_impossible"
 #: Why an answer is refused, repaired or counted.
-MISPLACED, UNPLACED = _("answer not at its place in the paragraph"), _("answer without a start")
+MISPLACED, UNPLACED = (
+    _("answer text does not match its position in the paragraph"),
+    _("answer without a start position"),
+)
 DENIED = _("no answer although is_impossible is false")
-MOVED, NONE = _("answer moved to its letters"), _("question without an answer")
-LEFT_OUT = _("answer of an impossible question left out")
+MOVED, NONE = _("answer start corrected to the nearest match"), _("question without an answer")
+LEFT_OUT = _("answer of an unanswerable question dropped")
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _PLACES = 5  # wrong answers listed in an error
 
@@ -82,7 +85,7 @@ def answers_of(dataset: Dataset) -> tuple[list[list[str]], list[tuple[int, int] 
             for number in wrong[:_PLACES]
         )
         raise DataError(
-            _("{n_wrong:,} of {n_found:,} answers cannot be used: {places}."),
+            _("{n_wrong:,} of {n_found:,} answers are unusable: {places}."),
             n_wrong=len(wrong), n_found=len(found), places=places,
         )  # fmt: skip
     return [answer.texts for answer in found], [answer.span for answer in found]

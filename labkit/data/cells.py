@@ -445,10 +445,10 @@ def quantity(
     if pa.types.is_null(kind) or pa.types.is_boolean(kind) or is_quantity(kind):
         return Column(name)
     if is_date(kind):
-        report.add("counted", _("dates became days since 1970-01-01"), column=name)
+        report.add("counted", _("dates converted to days since 1970-01-01"), column=name)
         return Column(name, "date", zoned=getattr(kind, "tz", None) is not None)
     if is_duration(kind):
-        report.add("counted", _("durations became seconds"), column=name)
+        report.add("counted", _("durations converted to seconds"), column=name)
         return Column(name, "duration")
     if not is_text(kind):
         return None
@@ -458,18 +458,23 @@ def quantity(
         decimal = found.decimal(given, shown)
         if decimal is None:
             raise DataError(
-                _("column {column!r} holds numbers such as {example!r}, whose comma may mark decimals or "
-                  "thousands: pass decimal=',' or decimal='.'."),
+                _(
+                    "column {column!r} contains numbers such as {example!r}, in which the comma may be a "
+                    "decimal or thousands separator: pass decimal=',' or decimal='.'."),
                 column=name, example=found.example,
             )  # fmt: skip
         if decimal:
-            what = _("decimal comma read") if decimal == "," else _("comma between thousands read")
+            what = _("decimal commas converted") if decimal == "," else _("thousands separators removed")
             report.add("repaired", what, column=name, detail=repr(found.example))
         if unit := ", ".join(sorted(found.units - {""})):
-            report.add("repaired", _("unit of numbers left out"), column=name, detail=unit)
+            report.add("repaired", _("units of numbers removed"), column=name, detail=unit)
         return Column(name, decimal=decimal, percent="%" in found.units)
     if (moment := moments(cells)) is not None:
-        what = _("dates became days since 1970-01-01") if moment[0] == "date" else _("durations became seconds")
+        what = (
+            _("dates converted to days since 1970-01-01")
+            if moment[0] == "date"
+            else _("durations converted to seconds")
+        )
         report.add("counted", what, column=name)
         return Column(name, moment[0], zoned=moment[1])
     return None

@@ -136,13 +136,13 @@ class SplitDataset:
             return self._save(folder)
         except OSError as error:
             raise DataError(
-                _("{folder!r} cannot be written: {reason}."), folder=str(folder), reason=os_reason(error)
+                _("{folder!r} is not writable: {reason}."), folder=str(folder), reason=os_reason(error)
             ) from error
 
     def _save(self, folder: Path) -> Path:
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file()):
             raise DataError(
-                _("{folder!r} holds something other than saved rows: give a new folder."), folder=str(folder)
+                _("{folder!r} is not empty and contains no saved rows: choose a new folder."), folder=str(folder)
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -171,7 +171,7 @@ class SplitDataset:
         if split not in self.splits:
             known = ", ".join(self.splits)
             raise DataError(
-                _("there is no split {split!r}.{hint} There are: {known}."),
+                _("no split {split!r}.{hint} Available: {known}."),
                 split=split, hint=nearest(str(split), self.splits), known=known,
             )  # fmt: skip
         return self.splits[split]

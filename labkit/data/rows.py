@@ -52,7 +52,7 @@ class Rows(SplitDataset):
             None,
             None,
             "counted",
-            _("left out by sample"),
+            _("excluded by sampling"),
             _("{left:,} of {total:,} rows, seed {seed}", left=left, total=len(self), seed=seed),
         )
         return self.with_splits(drawn, [note])._did("sample", {"n": n, "seed": seed})

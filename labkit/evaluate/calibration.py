@@ -49,7 +49,7 @@ class Calibration:
             DataError: less than one bin, or a temperature that is not above 0.
         """
         if bins < 1:
-            raise DataError(_("bins = {bins}; there must be one at least."), bins=bins)
+            raise DataError(_("bins = {bins}; must be at least 1."), bins=bins)
         probability = with_temperature(report.probability[report.counted], temperature)
         confidence = probability.max(-1, initial=0.0)
         right = report.predicted[report.counted] == report.truth[report.counted]
@@ -108,7 +108,7 @@ def fit_temperature(report: Report) -> float:
     """
     kept = report.counted
     if not kept.any():
-        raise DataError(_("no row of {split!r} counts, so no temperature can be fitted to it."), split=report.split)
+        raise DataError(_("no labelled row in {split!r}, so the temperature cannot be fitted."), split=report.split)
     logits, truth = _logits(report.probability[kept]), report.truth[kept]
     chosen = logits[np.arange(len(truth)), truth]
 
@@ -130,7 +130,7 @@ def with_temperature(probability: Any, temperature: float) -> np.ndarray:
         DataError: the temperature is not above 0.
     """
     if not temperature > 0:
-        raise DataError(_("temperature = {temperature}; it must be above 0."), temperature=temperature)
+        raise DataError(_("temperature = {temperature}; must be above 0."), temperature=temperature)
     scaled = _logits(probability) / temperature
     raised = np.exp(scaled - scaled.max(-1, keepdims=True, initial=-np.inf))
     return raised / raised.sum(-1, keepdims=True)

@@ -41,8 +41,8 @@ def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) ->
         if cut and getattr(report, "baselines", None):
             found.append(
                 _(
-                    "The baselines read more than the model: {longest:,} characters of each text, where it "
-                    "reads {max_length} tokens.",
+                    "The baselines use more of each text than the model: up to {longest:,} "
+                    "characters, while the model is limited to {max_length} tokens.",
                     longest=LONGEST,
                     max_length=cut["max_length"],
                 )

@@ -70,7 +70,7 @@ class NGram:
         ids = self._checked(ids)
         if len(ids) < self.order:
             raise DataError(
-                _("{order}-grams need {order} tokens or more; there are {n_ids}."), order=self.order, n_ids=len(ids)
+                _("{order}-grams need at least {order} tokens; there are {n_ids}."), order=self.order, n_ids=len(ids)
             )
         codes, firsts, ends = [], [], [np.zeros(len(ids), np.int64)]  # the empty gram ends everywhere
         for k in range(1, self.order + 1):
@@ -94,7 +94,7 @@ class NGram:
         """The log of the chance of every token after the (up to n - 1) tokens before it, nats, f64[n]."""
         ids = self._checked(ids)
         if not self._grams:
-            raise ConfigError(_("this n-gram model has counted nothing yet: call fit(ids)."))
+            raise ConfigError(_("this n-gram model is not fitted yet: call fit(ids)."))
         chance = np.full(len(ids), 1 / self.vocabulary)
         before = np.zeros(len(ids), np.int64)  # the gram that ends before each token: the empty one
         for grams in self._grams:

@@ -176,8 +176,10 @@ class Report:
         )
         if not same:
             raise DataError(
-                _("{name!r} was judged on other rows or classes ({n_other} rows of {other_split}) than this "
-                  "report ({n} rows of {split}): judge both on the same split, with the same `seen`."),
+                _(
+                    "{name!r} was evaluated on other rows or classes ({n_other} rows of {other_split}) "
+                    "than this report ({n} rows of {split}): evaluate both on the same split, with the "
+                    "same `seen`."),
                 name=name, n_other=len(other.truth), other_split=other.split, n=len(self.truth),
                 split=self.split,
             )  # fmt: skip

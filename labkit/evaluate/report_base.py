@@ -64,7 +64,7 @@ class RowReport:
             )  # fmt: skip
         if (wrong := ~np.isfinite(self.answers).all(-1)).any():
             raise DataError(
-                _("{n_wrong} of {n} answers are not finite: the training diverged."), n_wrong=wrong.sum(), n=n
+                _("{n_wrong} of {n} predictions are not finite: training diverged."), n_wrong=wrong.sum(), n=n
             )
 
     # --- what a subclass tells --------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class RowReport:
         )
         if not same:
             raise DataError(
-                _("{name!r} was judged on other rows than this report: judge both on the same split."), name=name
+                _("{name!r} was evaluated on other rows than this report: evaluate both on the same split."), name=name
             )
 
     # --- what is shown ----------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
     rows, predictor = rows_of(run), predictor_of(run)
     if not len(rows.splits.get(split, ())):
         raise DataError(
-            _("the run has no rows of {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
+            _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
         )
     answers, task = predictor.judge(rows[split]), predictor.experiment.task
     report = judged(rows, split, predictor.classes, answers, task, baselines=False)
@@ -144,9 +144,7 @@ def report_of(run: Run, split: str = "test") -> Report:
     """The same of a run that classifies. Raises :class:`DataError` for one that tells no single class."""
     report = verdict_of(run, split)
     if not isinstance(report, Report):
-        raise DataError(
-            _("run {run!r} does not tell one of several classes; run.evaluate() judges what it tells."), run=run.name
-        )
+        raise DataError(_("run {run!r} is not a single-label classifier; use run.evaluate() instead."), run=run.name)
     return report
 
 
@@ -165,7 +163,7 @@ def compare(first: Run | Report, second: Run | Report, split: str = "test") -> C
     sources = [rows_of(each).source.get("source", "") for each in (first, second) if not isinstance(each, Report)]
     if len(sources) == 2 and all(sources) and sources[0] != sources[1]:
         raise DataError(
-            _("{name!r} learned from {source!r} and {other!r} from {other_source!r}: other rows."),
+            _("{name!r} was trained on {source!r} and {other!r} on {other_source!r}: the data differ."),
             name=names[0], source=sources[0], other=names[1], other_source=sources[1],
         )  # fmt: skip
     reports = [each if isinstance(each, Report) else report_of(each, split) for each in (first, second)]

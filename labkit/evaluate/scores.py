@@ -59,9 +59,7 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
         WeightsError: the model cannot be read.
     """
     if not len(rows.splits.get(split, ())):
-        raise DataError(
-            _("there are no rows of {split!r}; there are {splits}."), split=split, splits=", ".join(rows.splits)
-        )
+        raise DataError(_("no split {split!r}; available: {splits}."), split=split, splits=", ".join(rows.splits))
     use_compilation_cache()
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
     module, task, inputs = load_model(experiment, folder)

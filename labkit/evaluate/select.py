@@ -83,7 +83,7 @@ def right_size(
     for name in reports:
         if name not in cost:
             raise ConfigError(
-                _("there is no cost of {name!r}.{hint} Costs: {cost}."),
+                _("no cost given for {name!r}.{hint} Costs: {cost}."),
                 name=name, hint=nearest(name, cost), cost=", ".join(cost) or _("none"),
             )  # fmt: skip
         if not (math.isfinite(cost[name]) and cost[name] >= 0):

@@ -79,11 +79,11 @@ def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
     """
     if (sample := SAMPLES[name]).kind != "data":
         raise DataError(
-            _("{name!r} is a model, not data. Data samples: {known}."), name=name, known=", ".join(_READERS)
+            _("{name!r} is a model, not a data set. Data samples: {known}."), name=name, known=", ".join(_READERS)
         )
     if (reader := _READERS.get(name)) is None:
         raise DataError(
-            _("the sample {name!r} has no table. Data samples: {known}."), name=name, known=", ".join(_READERS)
+            _("the sample {name!r} is not a data set. Data samples: {known}."), name=name, known=", ".join(_READERS)
         )
     known = options_of(name)
     for option in options:
@@ -253,7 +253,7 @@ def _idx(path: Path, axes: int) -> np.ndarray:
     begin = 4 + 4 * axes
     if data[:4] != bytes([0, 0, 8, axes]):  # 8: unsigned bytes
         raise DataError(
-            _("{file} is no IDX file with {axes} axes of bytes. Run `labkit samples verify fashion-mnist`."),
+            _("{file} is not an IDX file of bytes with {axes} axes. Run `labkit samples verify fashion-mnist`."),
             file=path.name,
             axes=axes,
         )

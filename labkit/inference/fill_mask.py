@@ -91,7 +91,7 @@ class Filler:
         hidden = np.flatnonzero(ids == self.tokenizer.mask_id)
         if not len(hidden):
             raise DataError(
-                _("nothing is hidden in {text!r}: write {hidden} where a word is to be told."),
+                _("{text!r} contains no mask token: write {hidden} in place of each token to predict."),
                 text=text[:40],
                 hidden=HIDDEN,
             )
@@ -114,7 +114,7 @@ class Filler:
             DataError: texts with hidden words are longer than the model reads.
         """
         if not self.tells_next:
-            raise ConfigError(_("this model was pretrained without next sentences (next_sentence = False)."))
+            raise ConfigError(_("this model was pretrained without next-sentence prediction (next_sentence = False)."))
         ids, types = self._row(first, second)
         if self.tokenizer.mask_id not in ids:
             row = self.tokenizer.encode([first], [second], max_length=self.longest)
@@ -140,7 +140,7 @@ class Filler:
 
     def _too_long(self, ids: np.ndarray) -> DataError:
         return DataError(
-            _("a row of {n_ids} tokens is longer than the {longest} that this model reads."),
+            _("a row of {n_ids} tokens exceeds the maximum of {longest} of this model."),
             n_ids=len(ids),
             longest=self.longest,
         )
@@ -163,7 +163,7 @@ def _with_heads(name: str) -> tuple[Pretrained, bool]:
     missing = heads.load(module.head, weights.find(name)).missing
     if any("seq_relationship" not in each for each in missing):
         raise WeightsError(
-            _("weights {name!r} have no head that tells hidden words: {missing} are missing."),
+            _("weights {name!r} have no masked-language-model head: {missing} are missing."),
             name=name,
             missing=", ".join(missing),
         )

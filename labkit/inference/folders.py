@@ -29,7 +29,7 @@ def experiment_in(folder: Path) -> Experiment:
     """The experiment that a model folder comes from. Raises :class:`WeightsError` where it is none of labkit's."""
     if not is_folder(folder):
         raise WeightsError(
-            _("{folder!r} holds no labkit.toml; give a folder made by run.export(folder)."), folder=folder.name
+            _("{folder!r} contains no labkit.toml; give a folder written by run.export(folder)."), folder=folder.name
         )
     use_compilation_cache()
     return loads(Experiment, small_text(folder / MARK, WeightsError))
@@ -50,7 +50,7 @@ def opened(folder: str | Path, task: type[Task], does: str) -> tuple[Experiment,
     if not isinstance(experiment.task, task):
         learnt = tasks.name_of(experiment.task)
         raise WeightsError(
-            _("{name!r} has learnt {learnt!r}; only {does}."), name=Path(folder).name, learnt=learnt, does=does
+            _("{name!r} was trained for {learnt!r}; only {does}."), name=Path(folder).name, learnt=learnt, does=does
         )
     module, _unused, inputs = load_model(experiment, Path(folder))
     return experiment, module, inputs

@@ -64,21 +64,22 @@ class Endpoint:
     ) -> None:  # fmt: skip
         if token and (len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token):
             raise ConfigError(
-                _("a token has 16 characters or more, all ASCII and none a space; leave it out for a new one.")
+                _("the token must have at least 16 ASCII characters without spaces; omit it to generate one.")
             )
         if not rate >= 1:
-            raise ConfigError(_("rate = {rate}; at least one request a second must pass."), rate=rate)
+            raise ConfigError(_("rate = {rate}; must be at least 1 request per second."), rate=rate)
         if examples < 1 or characters < 1:
             raise ConfigError(
-                _("examples = {examples}, characters = {characters}; at least one of each must pass."),
+                _("examples = {examples}, characters = {characters}; each must be at least 1."),
                 examples=examples,
                 characters=characters,
             )
         self.patience = PATIENCE if patience is None else patience
         if not 0 < self.patience < float("inf") or connections < 1:
             raise ConfigError(
-                _("patience = {patience}, connections = {connections}; patience is a positive number of "
-                  "seconds, and at least one connection is needed."),
+                _(
+                    "patience = {patience}, connections = {connections}; patience must be a positive "
+                    "number of seconds and connections at least 1."),
                 patience=patience, connections=connections,
             )  # fmt: skip
         self.connections = connections
@@ -93,7 +94,7 @@ class Endpoint:
             self._server = Server((host, port), self)
         except (OSError, OverflowError) as error:
             raise ConfigError(
-                _("cannot listen on {host}:{port}: {error}. Name another port; 0 takes a free one."),
+                _("cannot listen on {host}:{port}: {error}. Choose another port; 0 selects a free one."),
                 host=host, port=port, error=error,
             ) from None  # fmt: skip
         self.host, self.port = host, int(self._server.server_address[1])

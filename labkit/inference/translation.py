@@ -80,13 +80,13 @@ class Translator:
         how = Generation.from_dict({"max_new_tokens": min(64, self.room), **settings})
         if how.max_new_tokens > self.room:
             raise ConfigError(
-                _("max_new_tokens = {max_new_tokens} is more than the {room} this model can write."),
+                _("max_new_tokens = {max_new_tokens} exceeds the {room} that this model can generate."),
                 max_new_tokens=how.max_new_tokens,
                 room=self.room,
             )
         sources = [texts] if isinstance(texts, str) else list(texts)
         if wrong := [text for text in sources if not isinstance(text, str)]:
-            raise DataError(_("a source is a text; this one is {wrong!r}."), wrong=wrong[0])
+            raise DataError(_("a source must be a string, not {wrong!r}."), wrong=wrong[0])
         answers = self._write([self._clean(text) for text in sources], how) if sources else []
         return answers[0] if isinstance(texts, str) else answers
 

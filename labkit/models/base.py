@@ -221,7 +221,7 @@ class ModelConfig(Config, ABC):
         """
         if (folder := folder or self.folder()) is None:
             raise WeightsError(
-                _("this {type} names no weights: set weights=, or give load(model, folder)."), type=type(self).__name__
+                _("this {type} has no weights: set weights=, or call load(model, folder)."), type=type(self).__name__
             )
         return self._load(model, Path(folder))
 

@@ -76,8 +76,9 @@ def convolve(
     out = [(side + before + after - size) // stride + 1 for side, size, stride, (before, after) in sides]
     if min(out) < 1:
         raise ConfigError(
-            _("a picture of {height} x {width} pixels is too small for a kernel of {kernel_height} x "
-              "{kernel_width} without padding. Take larger pictures, or fewer stages."),
+            _(
+                "an image of {height} x {width} pixels is too small for a kernel of {kernel_height} x "
+                "{kernel_width} without padding. Use larger images or fewer stages."),
             height=x.shape[1], width=x.shape[2], kernel_height=kernel.shape[0], kernel_width=kernel.shape[1],
         )  # fmt: skip
     if jax.default_backend() == "cpu":
@@ -373,7 +374,9 @@ def known_shape(config: Any, axes: int, of: str) -> tuple[int, ...]:
     """
     shape, name = config.input_shape, type(config).__name__
     if shape is None:
-        raise ConfigError(_("{name}.input_shape is not known yet. Give that of one example: {of}."), name=name, of=of)
+        raise ConfigError(
+            _("{name}.input_shape is not set. Set it to the shape of one example: {of}."), name=name, of=of
+        )
     if len(shape) != axes or min(shape) < 1:
         raise ConfigError(
             _("{name}.input_shape = {shape!r} is not the shape of one example: {of}."), name=name, shape=shape, of=of

@@ -155,8 +155,8 @@ class TextCnn(nnx.Module):
         if segments is not None:
             raise ConfigError(
                 _(
-                    "a TextCnn cannot read several texts packed in one row: a window would reach from one into "
-                    "the next. Train it with packing = 'never'."
+                    "a TextCnn does not support packed rows: convolutions would mix neighbouring "
+                    "texts. Train it with packing = 'never'."
                 )
             )
         length = jnp.max(jnp.where(mask, jnp.arange(1, mask.shape[1] + 1), 0), axis=1)

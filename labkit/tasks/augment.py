@@ -24,7 +24,7 @@ def augment(inputs: Num[Array, "b ..."], kinds: str, key: PRNGKeyArray) -> Num[A
     """
     if inputs.ndim != 4:
         raise ConfigError(
-            _("augment = {kinds!r} is for pictures [b, y, x, c]; these examples have {shape}."),
+            _("augment = {kinds!r} needs images [b, y, x, c]; these examples have shape {shape}."),
             kinds=kinds,
             shape=inputs.shape[1:],
         )

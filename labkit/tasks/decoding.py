@@ -46,9 +46,7 @@ class Generation(Config):
         """Raise :class:`ConfigError` for a beam search with chance, which is neither."""
         super().check()
         if self.beams > 1 and self.temperature > 0:
-            raise ConfigError(
-                _("beams = {beams} search for the likeliest text; set temperature = 0 for that."), beams=self.beams
-            )
+            raise ConfigError(_("beams = {beams}: beam search needs temperature = 0."), beams=self.beams)
 
 
 class Written(NamedTuple):

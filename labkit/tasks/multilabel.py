@@ -45,7 +45,7 @@ class MultiLabel(Classify):
         if not ((with_it > 0) & (with_it < len(known))).any():
             found = {name: int(count) for name, count in zip(classes, with_it, strict=True)}
             raise DataError(
-                _("no class tells the {n_known} training rows apart; rows that have each: {found}."),
+                _("no class distinguishes the {n_known} training rows; rows with each class: {found}."),
                 n_known=len(known),
                 found=found,
             )

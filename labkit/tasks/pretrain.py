@@ -73,11 +73,11 @@ class Pretrain(Task):
         assert tokenizer is not None
         goes_on = tokenizer.continues
         if self.whole_words and not goes_on.any():
-            raise ConfigError(_("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'."))
-        if tokenizer.mask_id is None:
             raise ConfigError(
-                _("pretraining hides words behind a piece of its own, such as [MASK]; the tokenizer has none.")
+                _("whole_words needs a WordPiece vocabulary, in which continuation tokens start with '##'.")
             )
+        if tokenizer.mask_id is None:
+            raise ConfigError(_("masked language modelling needs a mask token such as [MASK]; the tokenizer has none."))
         return Pretraining(self, tokenizer.mask_id, tokenizer.reserved, goes_on)
 
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Pretraining:

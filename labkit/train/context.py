@@ -95,9 +95,7 @@ def prepare(
     rows = open_rows(folder / "data")
     for split in ("train", "validation"):
         if not len(rows.splits.get(split, ())):
-            raise DataError(
-                _("there are no rows of {split}; the rows have {rows}."), split=split, rows=dict(rows.counts())
-            )
+            raise DataError(_("no split {split}; the rows have {rows}."), split=split, rows=dict(rows.counts()))
     check_reads(experiment.model, rows, experiment.task)
     say(_("tokenising") if rows.spec.kind == "text" else _("reading"))
     with peers.in_turn():
@@ -133,23 +131,25 @@ def plan_of(
     validation, _unused = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
     if placement and (placement := placement.dividing(parts)) is None and train.devices:
         raise ConfigError(
-            _("this run began with batches in {parts} part(s), which {devices} devices cannot share: set "
-              "devices = 0 to take it up on as many as can."),
+            _(
+                "this run was started with batches in {parts} part(s), which cannot be divided over "
+                "{devices} devices: set devices = 0 to resume on as many as possible."),
             parts=parts, devices=train.devices,
         )  # fmt: skip
     if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
         raise ConfigError(
-            _("{n_devices} devices leave some of the {n_processes} processes without work."),
+            _("{n_devices} devices are too few for {n_processes} processes."),
             n_devices=placement.mesh.size,
             n_processes=peers.count,
         )
     if (total := train.epochs * batches.steps_per_epoch) > STEPS:
         raise ConfigError(
-            _("{epochs:,} epochs of {steps_per_epoch:,} steps are {total:,} steps; a run has at most "
-              "{steps:,}. Take fewer epochs or a larger batch_size."),
+            _(
+                "{epochs:,} epochs of {steps_per_epoch:,} steps are {total:,} steps; the maximum is "
+                "{steps:,}. Use fewer epochs or a larger batch_size."),
             epochs=train.epochs, steps_per_epoch=batches.steps_per_epoch, total=total, steps=STEPS,
         )  # fmt: skip
-    say(_("making the model"))
+    say(_("building the model"))
     module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
     steps = steps_of(experiment, head, module, batches, placement)
     most = updates_per_call(steps, batches)
@@ -181,7 +181,7 @@ def _fresh(model: ModelConfig, head: Head) -> list[str]:
     """What to warn of where pretrained weights lack a part that the task reads."""
     parts = [part for part in model.fresh_parts() if f"trunk/{part}/" not in head.unused]
     return [
-        _("The pretrained weights have no {part}: it starts from random values, as the head does.", part=part)
+        _("The pretrained weights have no {part}: it is randomly initialised, like the head.", part=part)
         for part in parts
     ]
 
@@ -298,7 +298,7 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WeightsError(
-            _("{facts} of {folder!r} names no classes: {error!r}. Export the model again."),
+            _("{facts} of {folder!r} lists no classes: {error!r}. Export the model again."),
             facts=FACTS, folder=folder.name, error=error,
         ) from None  # fmt: skip
     inputs = opened(experiment, folder, kind, shape)

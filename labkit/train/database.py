@@ -64,8 +64,8 @@ class Damaged(RunError):
         said = f"{why}" if run is None else f"{why}, of run {run!r}"
         super().__init__(
             _(
-                "the run store {file!r} is damaged: {said}. Move this file away, or set LABKIT_FOLDER to "
-                "another folder; the folders of the runs stay as they are.",
+                "the run store {file!r} is damaged: {said}. Move this file away, or set LABKIT_FOLDER "
+                "to another folder; the run folders are not affected.",
                 file=str(file),
                 said=said,
             )
@@ -147,8 +147,9 @@ def _explained(file: Path, error: sqlite3.DatabaseError) -> RunError:
 def unusable(file: Path, error: object) -> StoreError:
     """The error of a store that the system does not let be used."""
     return StoreError(
-        _("the run store {file!r} cannot be used: {error}. Check the rights and the free space of its folder, "
-          "or set LABKIT_FOLDER to another."),
+        _(
+            "the run store {file!r} cannot be used: {error}. Check the permissions and free space of its "
+            "folder, or set LABKIT_FOLDER to another."),
         file=str(file), error=error,
     )  # fmt: skip
 

@@ -152,7 +152,7 @@ class Optimizer(Config):
         for pattern in self.freeze:
             if not fnmatch.filter(shapes, pattern):
                 raise ConfigError(
-                    _("Optimizer.freeze: {pattern!r} matches no parameter. They are: {shapes}."),
+                    _("Optimizer.freeze: {pattern!r} matches no parameter. Parameters: {shapes}."),
                     pattern=pattern,
                     shapes=", ".join(shapes),
                 )

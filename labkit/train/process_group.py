@@ -51,7 +51,9 @@ class Peers:
             text = json.dumps(value).encode()
             if len(text) > _LETTERS:
                 raise RunError(
-                    _("{n_text} bytes cannot be agreed on at once; at most {most}."), n_text=len(text), most=_LETTERS
+                    _("cannot broadcast {n_text} bytes at once; the maximum is {most}."),
+                    n_text=len(text),
+                    most=_LETTERS,
                 )
             letters[: len(text)] = np.frombuffer(text, np.uint8)
         told = np.asarray(multihost_utils.broadcast_one_to_all(letters))
@@ -104,7 +106,7 @@ def join(environment: Mapping[str, str] = os.environ) -> Peers:
             **_asked(cluster, address, environment), heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=30
         )
     except (RuntimeError, ValueError) as error:
-        raise RunError(_("the processes of this run do not find each other: {error}"), error=error) from error
+        raise RunError(_("the processes of this run cannot connect to each other: {error}"), error=error) from error
     return Peers(jax.process_count(), jax.process_index())
 
 
@@ -115,7 +117,7 @@ def _asked(cluster: str | None, address: str | None, environment: Mapping[str, s
         count, index = int(environment[COUNT]), int(environment[INDEX])
     except (KeyError, ValueError) as error:
         raise RunError(
-            _("{coordinator} is set, but not {count} and {index} as numbers ({error})."),
+            _("{coordinator} is set, but {count} and {index} are not numbers ({error})."),
             coordinator=COORDINATOR, count=COUNT, index=INDEX, error=error,
         ) from None  # fmt: skip
     asked = {"coordinator_address": address, "num_processes": count, "process_id": index}

@@ -162,7 +162,7 @@ class Texts(Inputs):
             model = model.replace(vocab_size=self.tokenizer.vocab_size)
         if model.vocab_size < self.tokenizer.vocab_size:
             raise ConfigError(
-                _("the tokenizer has {n_pieces} pieces, the model only {n_rows}."),
+                _("the tokenizer has {n_pieces} tokens, but the model has only {n_rows} embeddings."),
                 n_pieces=self.tokenizer.vocab_size,
                 n_rows=model.vocab_size,
             )
@@ -189,7 +189,7 @@ class Texts(Inputs):
         if not model.packs:
             if packing == "always":
                 raise ConfigError(
-                    _("packing = 'always': {type} cannot read several texts in one row."), type=type(model).__name__
+                    _("packing = 'always': {type} does not support packed rows."), type=type(model).__name__
                 )
             packing = "never"
         layout = choose(
@@ -236,7 +236,7 @@ class Numbers(Inputs):
             self.standard = Standard.fit(arrays).replace(columns=self.columns) if self.kind == "features" else None
         if arrays.shape != self.shape:
             raise DataError(
-                _("examples have the shape {shape}; those of the training rows {wanted}."),
+                _("examples have the shape {shape}; the training rows have {wanted}."),
                 shape=arrays.shape,
                 wanted=self.shape,
             )
@@ -281,7 +281,7 @@ class Numbers(Inputs):
                 inputs = inputs.astype(np.float64)  # None is a missing value
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                _("the examples are no numbers of one shape; the model reads {wanted}."), wanted=self.shape
+                _("the examples are not numeric arrays of one shape; the model expects {wanted}."), wanted=self.shape
             ) from None
         if self.kind == "image" and inputs.ndim == 3:
             inputs = inputs[..., None]
@@ -293,7 +293,7 @@ class Numbers(Inputs):
                 shape=inputs.shape[1:], dtype=inputs.dtype, wanted=self.shape,
             )  # fmt: skip
         if self.kind == "image" and (said := rounded_away(inputs)):
-            raise DataError(_("a picture cannot be read: {said}."), said=said)
+            raise DataError(_("the image cannot be read: {said}."), said=said)
         kind = np.float64 if self.kind == "features" else np.float32
         arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(kind))
         arrays = self.standard(arrays) if self.standard else arrays
@@ -338,7 +338,7 @@ class Pictures(Numbers):
             if isinstance(error, DataError):
                 raise
             raise DataError(
-                _("the pictures have several shapes; the model reads {wanted}."), wanted=self.shape
+                _("the images have different shapes; the model expects {wanted}."), wanted=self.shape
             ) from None
 
     def save(self, folder: Path) -> None:
@@ -373,7 +373,7 @@ class Sounds(Numbers):
             except (DataError, TypeError, ValueError) as error:
                 name = repr(Path(value).name) if isinstance(value, str | Path) else f"sound {place}"
                 raise DataError(
-                    _("{name} cannot be read: {error}; the model reads sounds: files, or arrays."),
+                    _("{name} cannot be read: {error}; the model expects sound files or arrays."),
                     name=name,
                     error=error,
                 ) from None
@@ -484,7 +484,8 @@ def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
 def _divisible(train: Training, parts: int) -> None:
     if train.batch_size % parts:
         raise ConfigError(
-            _("batch_size = {batch_size} cannot be divided into {parts} parts (devices times accumulate); "
-              "{fitting} can."),
+            _(
+                "batch_size = {batch_size} is not divisible by {parts} (devices × accumulate); {fitting} "
+                "is."),
             batch_size=train.batch_size, parts=parts, fitting=-(-train.batch_size // parts) * parts,
         )  # fmt: skip

@@ -127,13 +127,15 @@ class Provenance:
     def mismatch(self, facts: Mapping[str, Any], step: int) -> str:
         """Why a checkpoint of ``step``, sealed with ``facts``, does not belong to the run; empty where it does."""
         if lacking := [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]:
-            return _("its manifest lacks {lacking}: another version of labkit wrote it", lacking=", ".join(lacking))
+            return _(
+                "its manifest lacks {lacking}: it was written by another version of labkit", lacking=", ".join(lacking)
+            )
         try:
             before = [Session.of(values) for values in facts["sessions"]]
         except (TypeError, KeyError):
             before = []
         if not before or before[-1].id != facts["session"]:
-            return _("its manifest names no sessions")
+            return _("its manifest lists no sessions")
         return self._foreign(facts, step) or self._changed(facts)
 
     def _foreign(self, facts: Mapping[str, Any], step: int) -> str:
@@ -142,7 +144,7 @@ class Provenance:
         if facts["session"] not in known:
             if facts["run"] != self.run:
                 return _("it belongs to run {run!r}", run=facts["run"][:100])
-            return _("another copy of this run wrote it") if known else ""
+            return _("it was written by another copy of this run") if known else ""
         place = known.index(facts["session"])
         for later in self.sessions[place + 1 : place + 2]:
             if step > later.start:
@@ -160,9 +162,9 @@ class Provenance:
         if differ := differences(sealed | {"parts": facts["parts"]}, here | {"parts": self.parts}):
             return _("the experiment of the run differs ({listed})", listed=listed(differ, SHOWN))
         if facts["rows"] != self.rows:
-            return _("the rows of the run differ from those it learned from")
+            return _("the rows of the run differ from those it was trained on")
         if facts["tokenizer"] != self.tokenizer:
-            return _("the tokenizer of the run differs from the one it learned with")
+            return _("the tokenizer of the run differs from the one it was trained with")
         return ""
 
     def begin(self, step: int, facts: Mapping[str, Any] | None) -> None:
@@ -173,8 +175,9 @@ class Provenance:
             if differ := differences(facts["conditions"], self.conditions):
                 notes.append(
                     _(
-                        "Not bitwise: resumed at step {step} under other conditions ({listed}). From this "
-                        "step on, numbers can differ from those of an uninterrupted run.",
+                        "Not bitwise reproducible: resumed at step {step} under different conditions "
+                        "({listed}). From this step on, results can differ from those of an "
+                        "uninterrupted run.",
                         step=step,
                         listed=listed(differ, len(differ)),
                     )

@@ -136,16 +136,16 @@ class Run:
         if keep not in (None, "best", "last"):
             raise ConfigError(_("keep = {keep!r}; it must be 'best' or 'last'."), keep=keep)
         if learning_rate is None and keep is None:
-            raise ConfigError(_("set changes learning_rate or keep; give one of them."))
+            raise ConfigError(_("set accepts learning_rate or keep; give one of them."))
         values = {"learning_rate": None if learning_rate is None else float(learning_rate), "keep": keep}
         return self._command("set", {name: value for name, value in values.items() if value is not None})
 
     def _command(self, name: str, value: Any = None) -> int:
         info = self.info
         if info.over:
-            again = "" if info.status == "finished" else _(" `run.resume()` takes it up again.")
+            again = "" if info.status == "finished" else _(" Use `run.resume()` to continue it.")
             raise RunError(
-                _("run {run!r} is {status}: it takes no {name!r}.{again}"),
+                _("run {run!r} is {status}: it does not accept {name!r}.{again}"),
                 run=info.name, status=_(info.status), name=name, again=again,
             )  # fmt: skip
         return self.store.command(self.id, name, value)
@@ -218,12 +218,12 @@ class Run:
             )  # fmt: skip
         if info.status == "lost" and info.error:
             raise RunError(
-                _("run {run!r} could not write how it ended: {error} {cure}"),
+                _("run {run!r} could not record its final status: {error} {cure}"),
                 run=info.name, error=info.error, cure=info.cure,
             )  # fmt: skip
         if info.status == "lost":
             raise RunError(
-                _("the process of run {run!r} has ended without a word. {cure}"), run=info.name, cure=info.cure
+                _("the process of run {run!r} ended without reporting a status. {cure}"), run=info.name, cure=info.cure
             )
         return info.over
 
@@ -248,14 +248,15 @@ def model_of(info: RunInfo) -> tuple[Path, int]:
     folder = info.folder / "model"
     if not (folder / "labkit.toml").exists():
         raise RunError(
-            _("run {run!r} is {status} and has no model yet. `run.wait()` waits for it."),
+            _("run {run!r} is {status} and has no model yet. Wait for it with `run.wait()`."),
             run=info.name,
             status=_(info.status),
         )
     if (sealed := (manifest.read(folder) or {}).get("run", info.id)) != info.id:
         raise WeightsError(
-            _("the folder of run {run!r} holds the model of run {sealed!r}. Put its own model back, or train "
-              "it again."),
+            _(
+                "the folder of run {run!r} contains the model of run {sealed!r}. Restore its own model, "
+                "or train it again."),
             run=info.name, sealed=str(sealed)[:100],
         )  # fmt: skip
     stamps = [place.stat().st_mtime_ns for name in (manifest.NAME, "labkit.toml") if (place := folder / name).exists()]

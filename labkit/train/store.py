@@ -267,9 +267,7 @@ class Store:
         now, run_id = time.time(), safety.run_id(run_id)
         with self._write() as db:
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
-                raise RunError(
-                    _("there is a run {run_id!r} already in {folder}."), run_id=run_id, folder=self.folder.name
-                )
+                raise RunError(_("run {run_id!r} already exists in {folder}."), run_id=run_id, folder=self.folder.name)
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
                 (self.folder / run_id).mkdir(exist_ok=True)
@@ -297,7 +295,7 @@ class Store:
                 return info
         hint = nearest(run_id, [name for info in known for name in (info.id, info.name)])
         raise RunError(
-            _("no run {run_id!r} in {folder}.{hint} `labkit runs` lists them."),
+            _("no run {run_id!r} in {folder}.{hint} List them with `labkit runs`."),
             run_id=run_id, folder=self.folder.name, hint=hint,
         )  # fmt: skip
 
@@ -349,7 +347,7 @@ class Store:
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
                 free = file_lock.is_free(info.folder / "lock")
             if not free:
-                raise RunError(_("run {run!r} is being worked on by a process that holds its lock."), run=info.name)
+                raise RunError(_("run {run!r} is locked by a running process."), run=info.name)
             self._change(db, run_id, values)
         return info
 
@@ -559,7 +557,7 @@ class Store:
 
 def make_room(run_id: str = "") -> str:
     """What to do where the disk of a lab folder takes nothing."""
-    room = _("Make room on the disk of the lab folder, or make it writable; then resume the run.")
+    room = _("Free space on the disk of the lab folder, or make it writable; then resume the run.")
     return joined(" ", [room, resume_hint(run_id)]) if run_id else room
 
 

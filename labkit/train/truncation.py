@@ -58,8 +58,8 @@ def message(found: dict[str, Any], split: str = "train") -> str:
         return ""
     rows, of, lost = found["rows"], found["of"], found["lost"]
     return _(
-        "Truncated to max_length = {max_length}: {rows:,} of {of:,} texts of {split} ({share}) lose their "
-        "end, {lost} of all tokens. A larger max_length reads more.",
+                    "Truncated to max_length = {max_length}: {rows:,} of {of:,} texts of {split} ({share}), "
+            "losing {lost} of all tokens. Increase max_length to keep more.",
         max_length=found["max_length"], rows=rows, of=of, split=split_name(split), share=_percent(rows / of),
         lost=_percent(lost),
     )  # fmt: skip

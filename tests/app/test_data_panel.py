@@ -91,12 +91,12 @@ def test_a_zip_of_pictures_in_folders_by_class_is_unpacked_and_read(data: Data):
 
 def test_a_zip_that_would_do_harm_is_refused_in_the_panel(data: Data, tmp_path: Path, monkeypatch):
     uploaded(data, "evil.zip", packed({"a/1.png": b"", "../../../../evil.png": b""}))
-    assert "would be written outside of its folder" in data._error.value and data.state.rows is None
+    assert "would be written outside its folder" in data._error.value and data.state.rows is None
     monkeypatch.setattr("labkit.core.archive.MOST_BYTES", 1 << 20)
     uploaded(data, "bomb.zip", packed({"a/1.png": bytes(2 << 20)}))
     assert "at most" in data._error.value and data.state.rows is None
     uploaded(data, "code.zip", packed({"a/model.pkl": b""}))
-    assert "no file that labkit reads" in data._error.value
+    assert "no supported file" in data._error.value
     assert not (tmp_path.parent / "evil.png").exists()
     assert [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.zip")] == []
 

@@ -34,7 +34,7 @@ def beside(peer: str, case: str, pairs: int = 20, python: str | None = None) -> 
     """
     if case not in PEERS.get(peer, ()):
         known = "; ".join(f"{name}: {', '.join(has)}" for name, has in PEERS.items())
-        raise ConfigError(f"there is no case {case!r} beside {peer!r}. There are {known}.")
+        raise ConfigError(f"unknown case {case!r} for {peer!r}. Available: {known}.")
     with tempfile.TemporaryDirectory(prefix="labkit-bench-") as folder:
         with cases.prepared(case) as setup:
             settings = {"case": case, **cases.hand_over(case, setup, Path(folder))}

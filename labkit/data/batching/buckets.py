@@ -174,7 +174,7 @@ def _grouped(rows: np.ndarray, lengths: np.ndarray, buckets: tuple[int, ...]) ->
     longest = max((int(lengths[rows[part]].max()) for part in portions(len(rows))), default=0)
     if longest > buckets[-1]:
         raise ConfigError(
-            _("the longest row has {longest} tokens, the widest bucket only {bucket}."),
+            _("the longest row has {longest} tokens, but the widest bucket only {bucket}."),
             longest=longest,
             bucket=buckets[-1],
         )

@@ -33,7 +33,7 @@ def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
     ids = np.asarray(tokens.ids)[keep]
     if len(ids) < 2:
         raise DataError(
-            _("a language model needs running text; {n_rows} rows hold {n} tokens."), n_rows=len(tokens), n=len(ids)
+            _("language modelling needs more text: {n_rows} rows have only {n} tokens."), n_rows=len(tokens), n=len(ids)
         )
     starts = np.arange(0, len(ids), length)
     starts = starts[len(ids) - starts >= 2]
@@ -68,7 +68,7 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
         DataError: fewer than four passages.
     """
     if length < 8:
-        raise ConfigError(_("max_length = {length} leaves no room for two passages; at least 8."), length=length)
+        raise ConfigError(_("max_length = {length} is too small for two passages; the minimum is 8."), length=length)
     half = (length - 3) // 2
     whole = np.diff(tokens.offsets) - 2  # without the special tokens
     pieces = np.where(whole > half, -(-whole // max(half // 2, 1)), 1)
@@ -89,7 +89,7 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
     count, document = np.minimum(full, half), documents[rows]
     if len(rows) < 4:
         raise DataError(
-            _("next-sentence prediction needs four passages of {half} tokens or more; there are {n_rows}."),
+            _("next-sentence prediction needs at least four passages of {half} tokens; there are {n_rows}."),
             half=half,
             n_rows=len(rows),
         )

@@ -107,8 +107,9 @@ def windows(
     longest, form = max_length // 2, tokenizer.pair  # of a question; what is longer is cut
     if max_length - longest - form.size <= stride or stride < 0:
         raise ConfigError(
-            _("max_length = {max_length} has no room for stride = {stride} tokens that windows share: it must "
-              "be below {limit}."),
+            _(
+                "stride = {stride} is too large for max_length = {max_length}: the overlap of windows "
+                "must be below {limit}."),
             max_length=max_length, stride=stride, limit=max_length - longest - form.size,
         )  # fmt: skip
     asked, read = ([_pieces(tokenizer, text) for text in texts] for texts in (questions, paragraphs))
@@ -125,8 +126,9 @@ def windows(
         if span is not None and not any(begin <= start and end < begin + room for begin in begins):
             if end - start >= room:
                 raise ConfigError(
-                    _("example {example}: its answer has {n_tokens} tokens, but a window only room for "
-                      "{room}. Raise max_length, or leave the row out."),
+                    _(
+                        "example {example}: the answer has {n_tokens} tokens, but a window has room for "
+                        "only {room}. Increase max_length, or drop the row."),
                     example=example, n_tokens=end - start + 1, room=room,
                 )  # fmt: skip
             begins.append(min(max(0, start - (room - (end - start + 1)) // 2), len(paragraph) - room))
@@ -164,7 +166,7 @@ def _tokens(places: np.ndarray, span: tuple[int, int], example: int, paragraph: 
     inside = np.flatnonzero((places[:, 1] > start) & (places[:, 0] < end))
     if not len(inside):
         raise DataError(
-            _("example {example}: the tokenizer makes no token of its answer, {answer!r}."),
+            _("example {example}: the tokenizer produces no token for the answer {answer!r}."),
             example=example,
             answer=paragraph[start:end],
         )

@@ -139,7 +139,7 @@ def _doubt(found: encoding_latin.Guess) -> str:
         return ""
     one, two = (visible(word, 40) for word in found.words)
     return _(
-        "{encoding} reads {one!r}, {other} reads {two!r}; pass encoding=\"…\" to settle it",
+        '{one!r} in {encoding}, {two!r} in {other}; pass encoding="…" to choose',
         encoding=found.name, one=one, other=found.other, two=two,
     )  # fmt: skip
 

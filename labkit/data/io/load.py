@@ -187,9 +187,9 @@ def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **fil
     found = _table_parts(x, dialect(**file))
     parts = found.parts
     if found.kind != "text":
-        raise DataError(_("{path!r} is a folder of pictures or sounds, not a table."), path=os.fspath(x))
+        raise DataError(_("{path!r} is a folder of images or sounds, not a table."), path=os.fspath(x))
     if split is None and len(parts) > 1:
-        raise DataError(_("there are several splits: {parts}. Pass split=… with one of them."), parts=", ".join(parts))
+        raise DataError(_("there are several splits: {parts}. Choose one with split=…."), parts=", ".join(parts))
     part = next(iter(_read(parts, split).values()))
     raise_refused(part.report, on_bad, part.records)
     rows = np.array(numbers(part.table, ROW, np.int64))
@@ -213,7 +213,7 @@ def _table_parts(x: Any, how: Dialect) -> Found:
     if not path.exists():
         folder = path.parent if path.parent.is_dir() else Path()
         near = nearest(path.name, (child.name for child in folder.iterdir()))
-        raise DataError(_("there is no file or folder {name!r}.{near}"), name=name, near=near)
+        raise DataError(_("file or folder {name!r} not found.{near}"), name=name, near=near)
     return _found(path, how)
 
 
@@ -253,7 +253,7 @@ def _no_use(options: Mapping[str, Any], where: str) -> None:
     check_names("load", options, [name for name in inspect.signature(load).parameters if name not in ("x", "options")])
     if options:
         raise ConfigError(
-            _("load has no use for {options} with {where}; leave it out."), options=", ".join(options), where=where
+            _("load does not accept {options} for {where}; remove it."), options=", ".join(options), where=where
         )
 
 
@@ -282,7 +282,7 @@ def _from_name(
         choice = replace(choice, kind=kind, rate=found.shape.rate if kind == "audio" else 0)
         return _checked(make_rows(_read(found.parts, wanted), choice, source, found.notes))
     _no_use(media, f"{name!r}, which is no folder of pictures or sounds")
-    _no_use(file, _("{name!r}, which is no file here", name=name))
+    _no_use(file, _("{name!r}, which is not a local file", name=name))
     if name in SAMPLES:
         _no_use(hub, _("the sample {name!r}", name=name))
         return _sample(name, choice, wanted, options, source)
@@ -316,7 +316,7 @@ def open_rows(folder: str | Path) -> Rows:
             raise ValueError(f"its texts and labels are not those that {MARK} describes")
     except (*DAMAGED, LabkitError) as error:
         raise DataError(
-            _("{folder!r} holds no whole saved rows: {error}. Save them again."),
+            _("{folder!r} does not contain complete saved rows: {error}. Save them again."),
             folder=str(folder),
             error=str(error).rstrip("."),
         ) from error
@@ -329,7 +329,8 @@ def _unknown(path: Path, name: str, samples: Mapping[str, Any]) -> str:
     folder = path.parent if path.parent.is_dir() else Path()
     near = nearest(path.name, [*(child.name for child in folder.iterdir()), *data])
     return _(
-        "{name!r} is no file or folder here, no sample ({data}) and no hub name (organisation/name).{near}",
+                    "{name!r} is neither a local file or folder, nor a sample ({data}), nor a hub name "
+            "(organisation/name).{near}",
         name=name, data=", ".join(data), near=near,
     )  # fmt: skip
 
@@ -353,8 +354,9 @@ def _checked(rows: Rows) -> Rows:
     first = next(iter(rows.splits.values()))
     if name and "text" not in rows.source and looks_like_files(first["text"][:100]):
         raise DataError(
-            _("column {name!r} holds names of files, and no other column holds texts. Load the folder that "
-              "has the files and the table in it, or name the column with text=…."),
+            _(
+                "column {name!r} contains file names, and no other column contains texts. Load the folder "
+                "that contains both the files and the table, or name the text column with text=…."),
             name=name,
         )  # fmt: skip
     return rows
@@ -365,14 +367,15 @@ def _read(parts: Parts, wanted: str | tuple[str, ...] | None) -> dict[str, Part]
     if list(parts) == [""]:
         if wanted is not None and not isinstance(wanted, str):
             raise DataError(
-                _("there is one table, not the splits {wanted}: split= can give it one name."), wanted=", ".join(wanted)
+                _("the data is a single table, not the splits {wanted}: split= accepts one name for it."),
+                wanted=", ".join(wanted),
             )
         return {canonical(wanted or "train"): parts[""]()}
     names = [canonical(name) for name in ([wanted] if isinstance(wanted, str) else wanted or parts)]
     for name in names:
         if name not in parts:
             raise DataError(
-                _("there is no split {name!r}.{hint} There are: {parts}."),
+                _("no split {name!r}.{hint} Available: {parts}."),
                 name=name, hint=nearest(name, parts), parts=", ".join(parts),
             )  # fmt: skip
     return {name: parts[name]() for name in in_order(dict.fromkeys(names))}
@@ -382,7 +385,7 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
     from labkit.hub import datasets
 
     raw = datasets.table(name, **options)
-    notes = [Note(row, None, "refused", reason, _("by the sample {name}", name=name)) for row, reason in raw.notes]
+    notes = [Note(row, None, "refused", reason, _("set by the sample {name}", name=name)) for row, reason in raw.notes]
     parts: Parts = {
         split: lambda table=table: Part(table.rename_column("row", ROW), Report(), len(table) + len(notes))
         for split, table in raw.splits.items()
@@ -398,16 +401,15 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
 def _hub_parts(name: str, revision: str | None, subset: str | None) -> Parts:
     if revision is None:
         raise DataError(
-            _("{name!r} on the hub can change: pin it, lk.load({name!r}, revision=\"…\") with the commit "
-              "shown there under Files. (It is no file or folder here, and no sample.)"),
+            _(
+                '{name!r} on the hub can change: pin a revision with lk.load({name!r}, revision="…"), the '
+                "commit shown under Files. ({name!r} is neither a local file or folder nor a sample.)"),
             name=name,
         )  # fmt: skip
     from datasets import load_dataset
 
     if offline():
-        raise SampleError(
-            _("LABKIT_OFFLINE forbids the network, so {name!r} cannot be fetched from the hub."), name=name
-        )
+        raise SampleError(_("LABKIT_OFFLINE is set, so {name!r} cannot be fetched from the hub."), name=name)
     try:
         found = load_dataset(name, subset, revision=revision)
     except Exception as error:  # the client raises whatever its layers raise

@@ -271,7 +271,7 @@ class Pipeline(Config):
         super().check()
         if isinstance(self.steps, str):
             raise ConfigError(
-                _("Pipeline.steps = {steps!r} is a text; give a tuple of names: ({steps!r},)."), steps=self.steps
+                _("Pipeline.steps = {steps!r} is a string; give a tuple of names: ({steps!r},)."), steps=self.steps
             )
         object.__setattr__(self, "steps", tuple(self.steps))  # a list is welcome
         for position, name in enumerate(self.steps):
@@ -285,7 +285,7 @@ class Pipeline(Config):
         for field in ("url", "email", "number"):
             if not _MASK.fullmatch(given := getattr(self, field)):
                 raise ConfigError(
-                    _("Pipeline.{field} = {given!r} must be letters: 'URL', '<url>' or '[URL]'."),
+                    _("Pipeline.{field} = {given!r} must be a word such as 'URL', '<url>' or '[URL]'."),
                     field=field,
                     given=given,
                 )
@@ -429,7 +429,7 @@ def _need_texts(rows: SplitDataset) -> None:
 def _texts(rows: SplitDataset | Iterable[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """(row number, its texts), split after split; plain texts are numbered from 0."""
     if isinstance(rows, str):
-        raise DataError(_("texts must come in a list: [{rows!r}]."), rows=rows[:40])
+        raise DataError(_("pass texts in a list: [{rows!r}]."), rows=rows[:40])
     if not isinstance(rows, SplitDataset):
         yield from ((number, (text,)) for number, text in enumerate(rows))
         return
@@ -455,9 +455,7 @@ def _without(split: Dataset, emptied: np.ndarray, name: str, report: Report) -> 
     if not emptied.any():
         return split
     if emptied.all():
-        raise DataError(
-            _("cleaning leaves no text in any row of {name!r}; look at `pipeline.preview(rows)`."), name=name
-        )
+        raise DataError(_("cleaning leaves all rows of {name!r} empty; check `pipeline.preview(rows)`."), name=name)
     numbers = np.asarray(column(split, "row"))
     for position, part in enumerate(text_columns(split)):
         gone = numbers[emptied == position + 1]

@@ -166,7 +166,7 @@ def _made(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> Tokens:
         shutil.rmtree(work, ignore_errors=True)
     if tokens is None:
         raise DataError(
-            _("the tokens cannot be kept in {folder!r}: set LABKIT_CACHE to another folder."), folder=str(folder.parent)
+            _("tokens cannot be cached in {folder!r}: set LABKIT_CACHE to another folder."), folder=str(folder.parent)
         )
     return tokens
 

@@ -116,7 +116,7 @@ def json_of(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(value, dict):
         raise DataError(
-            _("{file} in {folder!r} holds a {type}, not a table of settings."),
+            _("{file} in {folder!r} contains a {type}, not a table of settings."),
             file=path.name, folder=str(path.parent), type=type(value).__name__,
         )  # fmt: skip
     return value

@@ -86,8 +86,9 @@ class Tokenizer:
         if roles.sep is None or not roles.ends:
             known = " or ".join(ROLES["sep"])
             raise DataError(
-                _("the tokenizer's vocabulary ({n_vocab} pieces) has no end token: no {known}. Name it as "
-                  "eos_token in tokenizer_config.json."),
+                _(
+                    "the tokenizer's vocabulary ({n_vocab} tokens) has no end token: no {known}. Set "
+                    "eos_token in tokenizer_config.json."),
                 n_vocab=len(vocab), known=known,
             )  # fmt: skip
         self._declare(roles)
@@ -162,7 +163,7 @@ class Tokenizer:
         """
         if kind not in _KINDS:
             raise ConfigError(
-                _("unknown kind of tokenizer {kind!r}.{hint} Known: {known}."),
+                _("unknown tokenizer type {kind!r}.{hint} Known: {known}."),
                 kind=kind, hint=nearest(kind, _KINDS), known=", ".join(_KINDS),
             )  # fmt: skip
         if vocab_size < _KINDS[kind]:
@@ -175,7 +176,7 @@ class Tokenizer:
         for part in _portions(texts):
             count, filled = count + len(part), filled or any(text.strip() for text in part)
         if not filled:
-            raise DataError(_("there is no text to learn a vocabulary from ({count} rows, all empty)."), count=count)
+            raise DataError(_("there is no text to train a tokenizer on ({count} rows, all empty)."), count=count)
         learn = learn_wordpiece if kind == "wordpiece" else learn_bpe
         return cls(learn(lambda: _portions(texts), vocab_size, lowercase, min_frequency, special_tokens))
 
@@ -240,7 +241,7 @@ class Tokenizer:
             ConfigError: the vocabulary has no mask.
         """
         if self.mask_id is None:
-            raise ConfigError(_("masked words need a token such as [MASK]; the tokenizer has none."))
+            raise ConfigError(_("masked language modelling needs a token such as [MASK]; the tokenizer has none."))
         name, usual = self.names([self.mask_id])[0], ROLES["mask"][0]
         text = _well_formed(_checked([text])[0][:READ])
         with limits.running():
@@ -284,9 +285,7 @@ class Tokenizer:
             ConfigError: the vocabulary has no token that begins a row.
         """
         if self.cls_id is None:
-            raise ConfigError(
-                _("next_sentence needs a token that begins a row, such as [CLS]; the tokenizer has none.")
-            )
+            raise ConfigError(_("next_sentence needs a start token such as [CLS]; the tokenizer has none."))
         return self._with(templates.bert(self.cls_id, self.sep_id)[0])
 
     def _with(self, single: Form) -> Tokenizer:
@@ -346,7 +345,8 @@ class Tokenizer:
         room = max_length - form.size
         if room < (1 if pairs is None else 2):
             raise ConfigError(
-                _("max_length = {max_length} leaves no room for text beside the special tokens."), max_length=max_length
+                _("max_length = {max_length} leaves no room for text besides the special tokens."),
+                max_length=max_length,
             )
         first, length, cut = self._numbers(texts, room)
         if pairs is None:
@@ -521,7 +521,7 @@ def _checked(texts: Texts | Iterable[str], first: int = 0) -> list[str] | pa.Arr
         array = texts.cast(pa.large_string())
         return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
     if isinstance(texts, str):
-        raise DataError(_("a list of texts is needed, not one string: [{texts!r}]."), texts=texts[:40])
+        raise DataError(_("pass a list of texts, not one string: [{texts!r}]."), texts=texts[:40])
     texts = list(texts)
     for i, text in enumerate(texts, first):
         if not isinstance(text, str):

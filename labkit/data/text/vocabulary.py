@@ -42,7 +42,7 @@ def from_list(file: Path, options: dict[str, Any]) -> tokenizers.Tokenizer:
     missing = [" or ".join(ROLES[role][:2]) for role in ("unk", "cls", "sep") if not set(ROLES[role]) & set(vocab)]
     if missing:
         raise DataError(
-            _("the tokenizer's vocabulary ({n_vocab} pieces) has no {missing}."),
+            _("the tokenizer's vocabulary ({n_vocab} tokens) has no {missing}."),
             n_vocab=len(vocab),
             missing=", no ".join(missing),
         )

@@ -254,7 +254,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     config = foreign.settings_of(path)
     if not isinstance(kind := config.get("model_type"), str) or kind not in LAYOUTS:
         raise WeightsError(
-            _("{folder} holds a model of type {kind!r}; supported here: {known}."),
+            _("{folder} contains a model of type {kind!r}; supported: {known}."),
             folder=folder, kind=kind, known=", ".join(map(repr, LAYOUTS)),
         )  # fmt: skip
     layout = LAYOUTS[kind]
@@ -264,7 +264,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
         )
     if config.get("is_decoder") or config.get("add_cross_attention"):
         raise WeightsError(
-            _("{folder} holds a decoder (is_decoder or add_cross_attention); supported: encoders."), folder=folder
+            _("{folder} contains a decoder (is_decoder or add_cross_attention); supported: encoders."), folder=folder
         )
     act = config.get(layout.foreign["activation"], "gelu")
     if not isinstance(act, str) or act not in HIDDEN_ACTS:
@@ -362,8 +362,9 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
     name = LAYOUTS[config.layout].output
     if lacking := [each for each in (f"{name}.weight", f"{name}.bias") if each not in tensors]:
         raise WeightsError(
-            _("the file has no {lacking}: it holds no classifier of layout {layout!r}. Train a head, or give "
-              "the layout that it was saved with."),
+            _(
+                "the file has no {lacking}: it contains no classifier of layout {layout!r}. Train a head, "
+                "or set the layout it was saved with."),
             lacking=" and no ".join(lacking), layout=config.layout,
         )  # fmt: skip
     kernel, bias = (np.asarray(tensors[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
@@ -371,8 +372,9 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
         weights.check_values(array, f"{name}.{part}", getattr(tensors, "folder", Path("the file")), weights.UNITS)
     if bias.ndim != 1 or kernel.shape != (len(bias), config.width):
         raise WeightsError(
-            _("{name}.weight {kernel} and {name}.bias {bias} are no classifier of vectors of width {width}: "
-              "expected [c, {width}] and [c]."),
+            _(
+                "{name}.weight {kernel} and {name}.bias {bias} are not a classifier for vectors of width "
+                "{width}: expected [c, {width}] and [c]."),
             name=name, kernel=list(kernel.shape), bias=list(bias.shape), width=config.width,
         )  # fmt: skip
     return kernel.T, bias

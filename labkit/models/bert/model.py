@@ -180,13 +180,14 @@ class BertConfig(PublishedConfig):
         for name, value in LAYOUTS[self.layout].fixed.items():
             if (own := getattr(self, name)) != value:
                 raise ConfigError(
-                    _("BertConfig.{name} = {own!r}, but layout {layout!r} always has {value!r}: leave {name} "
-                      "out, or take another layout."),
+                    _(
+                        "BertConfig.{name} = {own!r}, but layout {layout!r} always has {value!r}: omit "
+                        "{name}, or use another layout."),
                     name=name, own=own, layout=self.layout, value=value,
                 )  # fmt: skip
         if not self.types and "types" not in LAYOUTS[self.layout].fixed:
             raise ConfigError(
-                _("BertConfig.types = 0, but layout {layout!r} has at least 1 kind of segments."), layout=self.layout
+                _("BertConfig.types = 0, but layout {layout!r} has at least 1 segment type."), layout=self.layout
             )
 
     @property
@@ -215,8 +216,9 @@ class BertConfig(PublishedConfig):
         modules = sentence.read(self.folder()) if vectors and self.weights else None
         if modules is not None and modules.pooling not in [(how,) for how in layouts.POOLINGS]:
             raise WeightsError(
-                _("{weights} pools by {pooling}; training pools by one of {known}: set pooling to one of "
-                  "them. lk.Embedder reads such a folder."),
+                _(
+                    "{weights} uses the pooling {pooling}; training supports {known}: set pooling to one "
+                    "of them. lk.Embedder supports such a folder."),
                 weights=self.weights, pooling=" and ".join(modules.pooling),
                 known=", ".join(layouts.POOLINGS),
             )  # fmt: skip
@@ -333,7 +335,7 @@ class BertConfig(PublishedConfig):
         heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
         if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
             raise WeightsError(
-                _("{folder} holds no head on vectors of width {width} (2_Dense)."), folder=folder, width=self.width
+                _("{folder} contains no head for vectors of width {width} (2_Dense)."), folder=folder, width=self.width
             )
         return heads[0].kernel, heads[0].bias
 
@@ -463,8 +465,9 @@ class Bert(nnx.Module):
         longest = self.config.max_length
         if segments is None and (length := ids.shape[1]) > longest:
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest}, the positions this BERT "
-                  "has. Cut the texts to {longest} tokens when encoding them."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest}, the number of positions of "
+                    "this BERT. Truncate the texts to {longest} tokens when encoding them."),
                 length=length, longest=longest,
             )  # fmt: skip
         types = jnp.zeros_like(ids) if types is None else types

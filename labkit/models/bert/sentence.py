@@ -165,7 +165,8 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
             )
     if len(found) < 2:
         raise WeightsError(
-            _("{file} lists no Transformer followed by Pooling; these make the vectors."), file=folder / MODULES
+            _("{file} lists no Transformer followed by Pooling, which are needed to compute embeddings."),
+            file=folder / MODULES,
         )
     return found
 
@@ -222,7 +223,7 @@ def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
         raise WeightsError(
-            _("{path}: pooling_mode = {named}; expected a text, or a list of them."), path=path, named=shown(named)
+            _("{path}: pooling_mode = {named}; expected a string or a list of strings."), path=path, named=shown(named)
         )
     if unknown := [name for name in named if name not in POOLING]:
         raise WeightsError(
@@ -260,7 +261,7 @@ def _dense(folder: Path) -> Dense:
     shape = (config.get("in_features", kernel.shape[0]), config.get("out_features", kernel.shape[1]))
     if kernel.shape != shape or (bias is not None and bias.shape != shape[1:]):
         raise WeightsError(
-            _("{folder}: linear.weight has the shape {shape}; config.json says {wanted}."),
+            _("{folder}: linear.weight has the shape {shape}; config.json states {wanted}."),
             folder=folder, shape=kernel.T.shape, wanted=shape[::-1],
         )  # fmt: skip
     return Dense(kernel, bias, name)
@@ -270,7 +271,7 @@ def _inside(folder: Path, name: str) -> Path:
     place = folder / name
     if not place.resolve().is_relative_to(folder.resolve()) or not place.is_dir():
         raise WeightsError(
-            _("{file} names {name!r}, which is no folder in it. Fetch or copy it again."),
+            _("{file} lists {name!r}, which is not a folder next to it. Download or copy it again."),
             file=folder / MODULES,
             name=name,
         )

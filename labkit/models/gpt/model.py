@@ -157,7 +157,8 @@ class GptConfig(PublishedConfig):
             raise ConfigError(_("GptConfig: kv_heads below heads, and tied = false, are for family = 'llama'."))
         if self.family == "llama" and (self.width // self.heads) % 2:
             raise ConfigError(
-                _("GptConfig: heads of {width} are odd; rotary positions turn pairs."), width=self.width // self.heads
+                _("GptConfig: the head dimension {width} is odd; rotary positions need an even one."),
+                width=self.width // self.heads,
             )
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
@@ -222,7 +223,9 @@ class GptConfig(PublishedConfig):
         """
         tensors = weights.Tensors(folder)
         if "score.weight" not in tensors:
-            raise WeightsError(_("{folder} has no score.weight: it holds no classifier. Train a head."), folder=folder)
+            raise WeightsError(
+                _("{folder} has no score.weight: it contains no classifier. Train a head."), folder=folder
+            )
         kernel = np.asarray(tensors.checked("score.weight", weights.UNITS), np.float32).T
         if "score.bias" not in tensors:
             return kernel, None
@@ -400,7 +403,8 @@ class Gpt(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest}, the positions this GPT "
-                  "has. Cut the texts to {longest} tokens when encoding them."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest}, the number of positions of "
+                    "this GPT. Truncate the texts to {longest} tokens when encoding them."),
                 length=length, longest=longest,
             )  # fmt: skip

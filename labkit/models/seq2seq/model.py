@@ -151,7 +151,7 @@ class TransformerConfig(PublishedConfig):
         stored = weights.Tensors(folder)
         if not model.config.output_bias and layout.BIAS in stored and stored[layout.BIAS].any():
             raise WeightsError(
-                _("{folder} has a {bias} and this model no place for it: set output_bias=True."),
+                _("{folder} has a {bias}, but this model has no output bias: set output_bias=True."),
                 folder=folder,
                 bias=layout.BIAS,
             )
@@ -363,8 +363,9 @@ class Transformer(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest} of this Transformer. Cut "
-                  "the texts to {longest} tokens when encoding them, or give it a greater max_length: it "
-                  "costs no parameter."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest} of this Transformer. Truncate "
+                    "the texts to {longest} tokens when encoding them, or increase max_length, which adds "
+                    "no parameters."),
                 length=length, longest=longest,
             )  # fmt: skip

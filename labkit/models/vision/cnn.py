@@ -142,14 +142,16 @@ class CnnConfig(ModelConfig):
             )  # fmt: skip
         if self.kernel % 2 == 0 or self.padding != "SAME":
             raise ConfigError(
-                _("CnnConfig.kernel = {kernel} with padding = {padding!r} changes the size of a picture, but "
-                  "a residual block adds what goes in to what comes out. Take an odd kernel and padding SAME."),
+                _(
+                    "CnnConfig.kernel = {kernel} with padding = {padding!r} changes the image size, but a "
+                    "residual block adds its input to its output. Use an odd kernel and padding SAME."),
                 kernel=self.kernel, padding=self.padding,
             )  # fmt: skip
         if self.halving == "pad" and list(self.widths) != sorted(self.widths):
             raise ConfigError(
-                _("CnnConfig.widths = {widths!r} become narrower, but halving = 'pad' can only add channels. "
-                  "Take 'project'."),
+                _(
+                    "CnnConfig.widths = {widths!r} decrease, but halving = 'pad' can only add channels. "
+                    "Use 'project'."),
                 widths=self.widths,
             )  # fmt: skip
 
@@ -184,8 +186,9 @@ class CnnConfig(ModelConfig):
             high, wide = residual.sides(self, high, wide)
         if min(high, wide) < 1:
             raise ConfigError(
-                _("pictures of {height} x {width} pixels are too small for {n_widths} stages with kernels of "
-                  "{kernel} and padding {padding}. Enlarge them, or take fewer stages."),
+                _(
+                    "images of {height} x {width} pixels are too small for {n_widths} stages with kernels "
+                    "of {kernel} and padding {padding}. Enlarge them, or use fewer stages."),
                 height=shape[0], width=shape[1], n_widths=len(self.widths), kernel=self.kernel,
                 padding=self.padding,
             )  # fmt: skip

@@ -111,7 +111,7 @@ class VggConfig(ModelConfig):
             )
         if self.weights and self.batch_norm:
             raise ConfigError(
-                _("VggConfig.batch_norm: stored convolutions have none; leave batch_norm out, or weights.")
+                _("VggConfig.batch_norm: the pretrained convolutions have none; omit batch_norm or weights.")
             )
 
     @property
@@ -162,14 +162,14 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     kind, pixels = said.get("model_type"), said.get("pixels")
     if kind != "vgg" or "stages" not in said:
         raise WeightsError(
-            _("{folder} holds a model of type {kind!r}; supported here: 'vgg', with its stages."),
+            _("{folder} contains a model of type {kind!r}; supported: 'vgg', with its stages."),
             folder=folder,
             kind=kind,
         )
     published = {"range": [0, 255], "channels": "BGR", "mean": list(MEAN), "scale": 1.0}
     if pixels not in (None, published):
         raise WeightsError(
-            _("{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or none said."),
+            _("{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or unspecified."),
             folder=folder, pixels=pixels, published=published,
         )  # fmt: skip
     stages, sizes = said["stages"], {name: said[name] for name in ("base_width", "head_width") if name in said}
@@ -190,8 +190,9 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     claimed = sum(9 * width * width * (many - 1) for many, width in zip(stages, widths, strict=False))
     if (stored := stored_in(folder)) is not None and claimed > max(SLACK * stored, FREE):
         raise WeightsError(
-            _("{path} claims {claimed:,} parameters or more (stages = {stages}), but the weights beside it "
-              "hold {stored:,}. Fetch or copy the folder again."),
+            _(
+                "{path} describes at least {claimed:,} parameters (stages = {stages}), but the weights "
+                "next to it contain {stored:,}. Download or copy the folder again."),
             path=path, claimed=claimed, stages=stages, stored=stored,
         )  # fmt: skip
     return {**sizes, "stages": tuple(stages), "pixels": "imagenet" if pixels else "unit"}
@@ -206,14 +207,15 @@ class Vgg(nnx.Module):
         high, wide, channels = conv.known_shape(config, 3, "(height, width, channels)")
         if config.pixels == "imagenet" and channels not in (1, 3):
             raise ConfigError(
-                _("VggConfig.pixels = 'imagenet' is for grey or coloured pictures, not {channels} channels."),
+                _("VggConfig.pixels = 'imagenet' is for grey or RGB images, not {channels} channels."),
                 channels=channels,
             )
         shrink = 2 ** len(config.stages)
         if min(high, wide) < shrink:
             raise ConfigError(
-                _("pictures of {high} x {wide} pixels cannot be halved {n_stages} times: this VGG needs "
-                  "{shrink} x {shrink}. Enlarge them, or take fewer stages."),
+                _(
+                    "images of {high} x {wide} pixels cannot be halved {n_stages} times: this VGG needs "
+                    "{shrink} x {shrink}. Enlarge them, or use fewer stages."),
                 high=high, wide=wide, n_stages=len(config.stages), shrink=shrink,
             )  # fmt: skip
         sizes = [width for width, times in zip(config.channels, config.stages, strict=True) for _ in range(times)]
