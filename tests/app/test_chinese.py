@@ -231,7 +231,11 @@ def test_the_verdict_on_labels_is_that_of_the_report(shapes):
     report, panel = shapes.evaluate(baselines=False), Judge(shapes, language="zh")
     panel.settle(60)
     page = panel.scores.value
-    for name, score in (("微平均 F1 值", "f1_micro"), ("子集准确率（标签全对）", "accuracy"), ("汉明损失（判断错误的比例）", "hamming")):
+    for name, score in (
+        ("微平均 F1 值", "f1_micro"),
+        ("子集准确率（标签全对）", "accuracy"),
+        ("汉明损失（判断错误的比例）", "hamming"),
+    ):
         low, high = report.intervals[score]
         assert f"<b>{report.scores[score]:.4g}</b><span>{name} ({low:.4g} – {high:.4g})</span>" in page
     panel.close()
