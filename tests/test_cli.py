@@ -449,10 +449,10 @@ def test_samples_are_listed_fetched_and_verified(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
     assert "digits" in command("samples").stdout and command("samples", "list").stdout == command("samples").stdout
     assert command("samples", "fetch", "digits").stdout == f"digits: {tmp_path / 'samples' / 'digits'}\n"
-    assert command("samples", "verify", "digits").stdout == "digits: whole\n"
+    assert command("samples", "verify", "digits").stdout == "digits: ok\n"
     member = tmp_path / "samples" / "digits" / "digits.csv.gz"
     member.write_bytes(bytes(member.stat().st_size))
-    assert command("samples", "verify", "digits").stdout == "digits: fetched again, damaged: digits.csv.gz\n"
+    assert command("samples", "verify", "digits").stdout == "digits: damaged, downloaded again: digits.csv.gz\n"
     assert "Did you mean 'digits'?" in command("samples", "fetch", "digit", code=2).stderr
     assert "labkit samples fetch bert-tiny" in command("samples", "fetch", "bert-tiny", code=2).stderr
 

@@ -1,4 +1,4 @@
-"""``labkit bench``: how fast the engine is, how much it wastes, and how it stands beside its peers.
+"""``labkit bench``: throughput, overhead and compile time, alone or compared with peer libraries.
 
 The measurements are in ``labkit/benchmarks``; here is the list of them, each with its bar, and the table of results.
 """
@@ -210,18 +210,22 @@ def _peers_of(case: str) -> list[str]:
 
 
 def bench(
-    peer: Annotated[str, typer.Option(metavar="hf|keras|torch", help="Train beside a peer, in turn with it.")] = "",
-    case: Annotated[str, typer.Option(metavar="bert|mlp|cnn|vgg11", help="One case of the peer (default: all).")] = "",
-    figure: Annotated[list[str] | None, typer.Option(help="Measure only this; may be given again.")] = None,
-    pairs: Annotated[int, typer.Option(min=2, help="Pairs of turns beside a peer.")] = 20,
+    peer: Annotated[str, typer.Option(metavar="hf|keras|torch", help="Compare with a peer library.")] = "",
+    case: Annotated[
+        str, typer.Option(metavar="bert|mlp|cnn|vgg11", help="Benchmark case (default: all cases of the peer).")
+    ] = "",
+    figure: Annotated[list[str] | None, typer.Option(help="Measure only this figure; may be repeated.")] = None,
+    pairs: Annotated[int, typer.Option(min=2, help="Number of paired measurements with the peer.")] = 20,
     peer_python: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The Python that has the peer (default: this one).")
+        str | None,
+        typer.Option(metavar="PATH", help="Python interpreter with the peer installed (default: the current one)."),
     ] = None,
     json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write all that was measured; - for the terminal.")
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write all measurements as JSON; - for standard output."),
     ] = None,
 ) -> None:
-    """Measure speed, waste and compile time of the engine, with the bar that each figure is held to."""
+    """Benchmark throughput, overhead and compile time, with the target of each figure."""
     from rich.console import Console
 
     wanted = figures(peer, case, figure or [])

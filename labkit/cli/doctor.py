@@ -1,4 +1,4 @@
-"""``labkit doctor``: what this machine offers, what is wrong, and what to do about it.
+"""``labkit doctor``: checks of hardware and installation, with a remedy for each problem.
 
 Every check is a function that returns findings and never raises. JAX is asked in a process of its own, so that a
 driver that hangs or crashes becomes a line of the report.
@@ -273,7 +273,7 @@ def _privacy(root: Path) -> tuple[State, str]:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine offers, what is wrong and what to do."""
+    """Check the installation: hardware, packages, problems and how to fix them."""
     findings = examine()
     say(to_json(findings) if as_json else report(findings))
     raise typer.Exit(int(any(finding.state == "broken" for finding in findings)))

@@ -1,4 +1,4 @@
-"""Starting JupyterLab on the tutorials, in a folder that belongs to the user."""
+"""`labkit lab`: start JupyterLab with a copy of the tutorials."""
 
 from __future__ import annotations
 
@@ -175,10 +175,10 @@ def lab(
         list[str] | None, typer.Argument(metavar="[DIR] [JUPYTER OPTIONS]", help="Folder (default: labkit-notebooks).")
     ] = None,
 ) -> None:
-    """Start JupyterLab on the tutorials. They are copied to DIR; what you changed there is never overwritten."""
+    """Start JupyterLab with the tutorials. They are copied to DIR; files that you changed are never overwritten."""
     folder, options = split_arguments(arguments or [])
     copied = copy_notebooks(tutorials(), folder)
     say(f"tutorials in {folder}: {len(copied.added)} added, {len(copied.updated)} updated", err=True)
     for name in copied.offered:
-        say(f"  you changed the older version, so the new one is beside it: {name}", err=True)
+        say(f"  you changed the older version; the new version was saved as: {name}", err=True)
     raise typer.Exit(start(folder, options))

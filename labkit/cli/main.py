@@ -1,4 +1,4 @@
-"""The command ``labkit``. A subcommand imports what it needs when it runs, so that ``labkit --help`` answers at once.
+"""The command ``labkit``. Subcommands import lazily, so that ``labkit --help`` is fast.
 
 Exit codes: 0 done, 1 something is broken (doctor), 2 a wrong argument or an error that labkit explains, 130 Ctrl-C.
 """
@@ -42,7 +42,7 @@ class _Explaining(TyperGroup):
 
 app = typer.Typer(
     cls=_Explaining, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="From a table of texts to a fine-tuned BERT.",
+    help="Deep learning with JAX: load data, train, evaluate, predict.",
 )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         import labkit
 
