@@ -1,4 +1,4 @@
-"""Which front end looks at this process, and so which panel it can show."""
+"""Detect the front end of this process, and which panel it supports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole bench in one panel: Data → Prepare → Model → Train → Judge → Use."""
+"""The whole lab in one panel: Data → Prepare → Model → Train → Evaluate → Predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live panel of a run: watches the run store, leaves commands in it, and knows nothing else of the run.
+"""The live panel of a run: reads the run store and writes commands to it.
 
 So it serves a thread, a worker process, a run of the command line or a finished one alike, and a page that is opened
 later shows the whole history. When the run ends, the panel's output in the notebook becomes a static picture.

@@ -1,4 +1,4 @@
-"""What every step of the bench is made of: callbacks that show their errors, work in the background, its code."""
+"""Base class of lab steps: callbacks that show errors, background jobs, generated code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a live panel follows of runs, and what it draws of them."""
+"""Follows the records of runs for a live panel, and prepares its charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the steps of the bench share: rows and what is done to them, the model, the task, the training, the run."""
+"""Shared state of the lab steps: rows and preprocessing, model, task, training settings, run."""
 
 from __future__ import annotations
 

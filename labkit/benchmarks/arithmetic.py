@@ -1,4 +1,4 @@
-"""What a step has to compute, and what XLA computes for it. Neither depends on a clock."""
+"""FLOPs of a training step: required by the model and executed by XLA. Independent of timing."""
 
 from __future__ import annotations
 

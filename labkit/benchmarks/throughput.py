@@ -1,4 +1,4 @@
-"""How fast labkit trains, alone and beside a peer."""
+"""Training throughput of labkit, alone and compared with a peer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zip files that a person gives: unpacked whole or not at all, with what is read of them and nothing else."""
+"""Safe, atomic unpacking of user-supplied zip files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where labkit keeps what it can make again: samples, tokens, compiled programs."""
+"""Cache folder for samples, tokens and compiled programs."""
 
 from __future__ import annotations
 

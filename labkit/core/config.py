@@ -1,7 +1,7 @@
-"""Settings as frozen dataclasses that travel to TOML and back and can describe their own form.
+"""Settings as frozen dataclasses, with TOML serialisation, validation and form metadata.
 
-A thing's :class:`Config` is its identity: it builds the thing, names it in a registry and is what the run store
-keeps. ``option(...)`` adds to a field what a form needs: a sentence of help, the choices, the range.
+A :class:`Config` builds its object, is its registry entry, and is what the run store serialises. ``option(...)`` adds
+the metadata of a form field: help text, choices, range.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def option(
     high: float | None = None,
     factory: Any = dataclasses.MISSING,
 ) -> Any:
-    """A dataclass field that knows its help text, its choices and its range (``low`` and ``high`` included)."""
+    """A dataclass field with help text, choices and range (``low`` and ``high`` inclusive)."""
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
     if factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=factory, metadata=metadata)

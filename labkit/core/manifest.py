@@ -1,4 +1,4 @@
-"""A folder sealed: SHA-256 and size of every file, written last, so that damage is noticed before it is believed.
+"""Folder manifests: SHA-256 and size of every file, written last, to detect damage.
 
 Neither safetensors nor Orbax's storage has a checksum over its content: a flipped bit is read as another number.
 """

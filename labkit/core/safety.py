@@ -1,4 +1,4 @@
-"""What comes from outside is looked at here before it is used: kinds of files, safetensors, places, names, addresses.
+"""Validation of untrusted input: file types, safetensors, paths, names, URLs.
 
 Archives are unpacked by :mod:`labkit.hub.download` and :mod:`labkit.core.archive` alone, which ask here where a member
 may lie; addresses are fetched by :mod:`labkit.hub.web` alone, which asks here whom it may talk to.

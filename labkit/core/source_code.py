@@ -1,4 +1,4 @@
-"""Python code that labkit writes, built as a syntax tree: arguments have checked names, values become literals."""
+"""Generated Python code, built as a syntax tree with checked argument names and literal values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the answer to an exercise is checked."""
+"""Checking of exercise answers."""
 
 from __future__ import annotations
 

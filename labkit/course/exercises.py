@@ -1,4 +1,4 @@
-"""The exercises of the course, by the numbers of lesson and exercise; :func:`labkit.check` judges them."""
+"""The exercises of the course, by lesson and exercise number; checked by :func:`labkit.check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the course needs of its own: sizes fit for a first reading, and exercises that check themselves."""
+"""Helpers of the course: quick or full problem sizes, and self-checking exercises."""
 
 from __future__ import annotations
 

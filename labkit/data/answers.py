@@ -1,4 +1,4 @@
-"""Answers to questions on paragraphs, in every form of SQuAD 1.1 and 2.0: where they begin and end, checked by row."""
+"""Answers of question-answering data in SQuAD 1.1 and 2.0 format: start and end, validated per row."""
 
 from __future__ import annotations
 

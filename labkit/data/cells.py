@@ -1,4 +1,4 @@
-"""The meaning of table cells: numbers, dates, booleans and categories, read alike when loading and when predicting."""
+"""Parsing of table cells (numbers, dates, booleans, categories), identical for loading and prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which columns hold the text and the label: as named, else by their names, else by what they hold."""
+"""Detection of text and label columns: as given, by name, or by content."""
 
 from __future__ import annotations
 

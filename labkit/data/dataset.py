@@ -1,4 +1,4 @@
-"""Named splits of normalised columns on Arrow, with their schema and the report of what was done to them."""
+"""Named splits of normalised Arrow columns, with schema and report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionEr
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SplitDataset:
-    """A table of examples in named splits; never changed in place.
+    """Examples in named splits, as Arrow tables; immutable.
 
     Every split has ``label`` (int32 class id, -1 = unlabelled) and ``row`` (int64), and for texts ``text`` (str) and,
     for pairs, ``text_pair`` (str); every other source column is kept under its own name.
@@ -112,7 +112,7 @@ class SplitDataset:
         return frame[[*first, *(name for name in frame.columns if name not in first)]]
 
     def known_of(self, dataset: Dataset) -> list[Any]:
-        """What is known of each row of (a part of) a split, for reading; None where nothing is."""
+        """The labels of the rows of a split (or part of it) as text; None for unlabelled rows."""
         dataset = dataset.with_format(None)
         targets = dataset["target"] if "target" in dataset.column_names else [None] * len(dataset)
         return [self._target(*line) for line in zip(dataset["label"], targets, strict=True)]

@@ -1,4 +1,4 @@
-"""Tables of numbers and categories: which source columns become features, and how."""
+"""Selection and encoding of feature columns in tables of numbers and categories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By which columns the rows of a split can be told apart in groups."""
+"""Columns usable for grouping the rows of a split."""
 
 from __future__ import annotations
 

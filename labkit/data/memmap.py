@@ -1,4 +1,4 @@
-"""Arrays with an entry for every row, out of memory: in nameless files that are mapped, and sorted in portions.
+"""Out-of-core arrays with one entry per row: memory-mapped temporary files, sorted in chunks.
 
 The system takes pages of a mapped file back when memory is short, and the file is gone with its array. What a table of
 any length asks of memory itself is a few portions.

@@ -1,4 +1,4 @@
-"""Input of a prediction, converted to what the model reads: the same for Python, command line, HTTP and panels."""
+"""Conversion of prediction inputs, shared by Python, command line, HTTP and panels."""
 
 from __future__ import annotations
 

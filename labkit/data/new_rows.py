@@ -1,4 +1,4 @@
-"""New rows for a model of a table, read as the training rows were."""
+"""New rows of a table, encoded like the training rows."""
 
 from __future__ import annotations
 

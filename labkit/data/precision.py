@@ -1,4 +1,4 @@
-"""What is left of numbers in float32, in which models compute, once they are standardised in float64."""
+"""Precision of standardised features in float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How rows came about: the arguments of ``lk.load`` and the steps after it, checked where a file holds them."""
+"""Data recipe: arguments of ``lk.load`` and preprocessing steps, validated when read from a file."""
 
 from __future__ import annotations
 

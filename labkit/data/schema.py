@@ -1,4 +1,4 @@
-"""The schema of rows: source columns, classes, what is known of a row, and counts by split."""
+"""Schema of rows: source columns, classes, problem type, and counts by split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an example is to be given beside a single class: several labels at once, or numbers."""
+"""Targets other than a single class: several labels, or numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From tables as read to rows: what can be used is checked, numbered and counted, the rest refused by row number."""
+"""Validation of tables: usable rows are numbered, others rejected by row number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of parts of a split: by a column, by length, or by any groups; where a model is weak beside its average."""
+"""Scores of slices of a split: by a column, by length, or by groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One class against all others: what a classifier is worth at every threshold on that class's probability."""
+"""One-vs-rest precision, recall and false positive rate of a class at every threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a model answers as it does: which words, pixels or features speak for a class, and which against it.
+"""Attributions (gradients, integrated gradients, occlusion) of words, pixels or features for a class.
 
 What is explained is the log-odds F of a class against the rest (the logit minus the log-sum-exp of the others), which
 adds up where a probability saturates. Integrated gradients (Sundararajan, Taly and Yan, ICML 2017, arXiv 1703.01365,

@@ -1,4 +1,4 @@
-"""The table of named samples: what each is, what it is allowed for, its members with their hashes, its sources."""
+"""Catalogue of named samples: description, licence, files with hashes, sources."""
 
 from __future__ import annotations
 

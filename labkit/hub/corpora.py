@@ -1,4 +1,4 @@
-"""Running text and translations among the samples: their files as rows, in reading order, and what is left out."""
+"""Text corpora and translations among the samples, as rows in reading order."""
 
 from __future__ import annotations
 

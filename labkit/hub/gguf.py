@@ -1,4 +1,4 @@
-"""GGUF, the format of llama.cpp (ggml's specification, version 3): read without that library, into the usual layout.
+"""GGUF, the format of llama.cpp (ggml specification, version 3): converted to Hugging Face format.
 
 A file is a header, metadata (key → value), a list of tensors, and their data. :func:`llama` makes a folder in the
 Hugging Face layout of a model of the Llama family, with the tokenizer that the file carries.

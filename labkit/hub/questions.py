@@ -1,5 +1,4 @@
-"""Questions on real paragraphs, built: the Brown corpus says of every word what it is, and templates ask for names,
-numbers, places and years.
+"""Generated question-answering data: templates over the part-of-speech tags of the Brown corpus.
 
 =========== ================================== ======================================================================
 asks for    where the sentence has             and becomes

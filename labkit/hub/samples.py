@@ -1,4 +1,4 @@
-"""The named samples: real models and data, fetched on first use, checked, and kept in the cache.
+"""Named samples: real models and data sets, downloaded on first use, verified and cached.
 
 ``folder("minilm-l6")`` is the way in. A sample lies in the cache as a folder with its members and a ``sample.json``
 (licence, source, SHA-256 of each member); the folder appears in one rename, so it is whole or absent, also when a

@@ -1,4 +1,4 @@
-"""A table behind an address: fetched over HTTPS from the open internet, with a bound on size and time.
+"""Download of tables over HTTPS from public addresses, with limits on size and time.
 
 A name is resolved once, every address it has is checked, and the connection goes to the addresses that were checked, in
 the resolver's order until one answers, so that nothing else can be put in their place meanwhile. Redirects go the same

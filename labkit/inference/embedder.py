@@ -1,4 +1,4 @@
-"""An encoder that makes vectors of texts: near each other where the texts are alike to it."""
+"""Sentence embeddings with an encoder."""
 
 from __future__ import annotations
 

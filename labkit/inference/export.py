@@ -1,4 +1,4 @@
-"""A trained model as a folder of its own, which other programs read as labkit does; its README.md says how."""
+"""Export of a trained model to a folder that other libraries load, with a README."""
 
 from __future__ import annotations
 

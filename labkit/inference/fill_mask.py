@@ -1,4 +1,4 @@
-"""A pretrained encoder as it was taught: it tells hidden words, and whether one text follows another."""
+"""Masked-token and next-sentence prediction with a pretrained encoder."""
 
 from __future__ import annotations
 

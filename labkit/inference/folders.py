@@ -1,4 +1,4 @@
-"""Model folders that a run has written or exported, opened for what their models have learnt."""
+"""Model folders written or exported by a run, opened by task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained model on disk, ready to answer: the same cleaning, tokens and weights as in training."""
+"""Predictor: a trained model on disk with the cleaning, tokenization and weights of training."""
 
 from __future__ import annotations
 

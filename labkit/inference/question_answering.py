@@ -1,4 +1,4 @@
-"""A reader on disk, ready to answer questions on paragraphs."""
+"""Question answering with a trained model on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prediction endpoint: one model behind HTTP, for this machine unless asked otherwise. Standard library only.
+"""Prediction endpoint: one model over HTTP, local by default. Standard library only.
 
 ``POST /predict`` takes JSON, ``{"texts": ["great value"]}`` (with ``"pairs"`` for models of two texts),
 ``{"inputs": [[…]]}`` for pictures and features, or ``{"records": [{"age": 3, …}]}`` with the columns that the model was
@@ -48,7 +48,7 @@ class Endpoint:
         rate: requests a second of a client, at most. A client is an address with the token; what comes from the same
             address without the token is counted apart.
         hosts: further names by which clients may call it (the Host header), such as that of a proxy; without a port.
-        examples, characters: of a request, and of a text, at most.
+        examples, characters: maximum examples per request, and characters per text.
         patience: seconds for reading a request in all, for predicting, and for sending the answer.
         connections: at a time, each with a thread; further ones get 503.
 

@@ -1,4 +1,4 @@
-"""A language model on disk, ready to write on."""
+"""Text generation with a language model on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Transformer on disk that writes the target text of a source text."""
+"""Sequence-to-sequence generation with a Transformer on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base class of model configs: what an architecture must say to be trained, drawn, divided over devices and saved.
+"""Base class of model configs: what an architecture defines for training, drawing, sharding and saving.
 
 An architecture is added by one module with a subclass of :class:`ModelConfig`, and one entry in
 :data:`labkit.models.models`.

@@ -1,4 +1,4 @@
-"""Parts of models that read pictures: convolution, pooling, a convolutional layer. Pictures are [b, y, x, c].
+"""Layers for image models: convolution and pooling. Images are [b, y, x, c].
 
 Letters of this file: b pictures, y rows and x columns of one (Y and X of the result), c channels in, o channels out,
 i rows and j columns of a kernel. Parameters are float32; what a layer computes in is said when it is made.

@@ -1,4 +1,4 @@
-"""Settings of foreign model folders: ``config.json`` read, and its sizes checked before any memory is allocated."""
+"""Reading ``config.json`` of foreign model folders; sizes are checked before memory is allocated."""
 
 from __future__ import annotations
 

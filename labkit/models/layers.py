@@ -1,4 +1,4 @@
-"""Parts that architectures share: layers with our initial values, dropout, attention, a scan over stacked layers.
+"""Shared layers: linear layers, dropout, attention, pooling, and a scan over stacked layers.
 
 Nothing here holds random state. Where chance is wanted a function takes a key; ``key=None`` means none, and then no
 random number is compiled. Parameters are float32; ``dtype`` is what a layer computes in.

@@ -1,4 +1,4 @@
-"""Low-rank additions to linear layers (LoRA, Hu et al. 2021, arXiv 2106.09685): put in, and merged back."""
+"""LoRA adapters for linear layers (Hu et al. 2021, arXiv 2106.09685): adding and merging."""
 
 from __future__ import annotations
 

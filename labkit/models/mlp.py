@@ -1,4 +1,4 @@
-"""Multilayer perceptron: dense layers, each followed by a non-linearity. Reads features, or pictures laid out flat."""
+"""Multilayer perceptron for features or flattened images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ USUAL = {"activation": "relu", "dropout": 0.0}
 
 @dataclass(frozen=True, init=False)
 class MlpConfig(ModelConfig):
-    """Which perceptron: a preset, or sizes; what is left out is filled in on creation.
+    """Configuration of a multilayer perceptron: a preset or sizes; missing fields are filled in on creation.
 
     Raises:
         ConfigError: an unknown preset, a value out of range.

@@ -1,4 +1,4 @@
-"""Normalisation of pictures: over the batch, or over groups of channels. Pictures are [b, y, x, c].
+"""Batch and group normalisation for images [b, y, x, c].
 
 Statistics are taken in float32 whatever a layer computes in. Letters beside those of pictures: g groups of channels.
 """

@@ -1,4 +1,4 @@
-"""A convolutional reader of texts: embeddings, then stages of convolution and max-pooling along the text, then a mean.
+"""Text CNN: embeddings, stages of convolution and max pooling along the text, then global pooling.
 
 The classifier of the Keras examples; convolution over word vectors is from Kim 2014 (arXiv 1408.5882). The model holds
 parameters only: a key given to the call is the one source of chance.
@@ -41,7 +41,7 @@ USUAL = {
 class TextCnnConfig(ModelConfig):
     """Which network: a preset, or sizes; what is left out is filled in on creation.
 
-    A field that is not given comes from the preset, by default "keras". ``vocab_size`` may stay None: the size of the
+    Missing fields come from the preset, by default "keras". ``vocab_size`` may stay None: the size of the
     tokenizer then, or 20,000.
 
     Raises:

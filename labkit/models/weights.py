@@ -1,4 +1,4 @@
-"""Stored weights: folders in the Hugging Face layout, read and written by a table of names.
+"""Reading and writing weights in Hugging Face format by a table of parameter names.
 
 An architecture lists its parameters once, in a :class:`Table` of (own path, foreign name, order of axes). Reading and
 writing follow from it. Only safetensors is opened: it cannot carry code. Every mismatch is found before the first

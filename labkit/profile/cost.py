@@ -1,4 +1,4 @@
-"""What a training step will cost, before any weight exists; and the largest batch that fits.
+"""Cost estimate of a training step without allocating weights; largest batch size that fits.
 
 Nothing is allocated and nothing compiled: the step is traced once for each batch shape, and its jaxpr is counted.
 """

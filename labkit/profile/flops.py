@@ -1,4 +1,4 @@
-"""How many floating-point operations a jaxpr asks for, counted as XLA's own cost analysis counts them.
+"""FLOP count of a jaxpr, equal to XLA's cost analysis.
 
 Nothing is compiled. The rules are those of XLA before it fuses: a product of matrices or a convolution counts two
 operations for each term that is not padding, an element-wise operation one for each element (integers and comparisons

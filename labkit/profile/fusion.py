@@ -1,4 +1,4 @@
-"""Which values of a jaxpr XLA writes to memory, and in which order it computes them (on a CPU, simplified).
+"""Simplified model of XLA's fusion and scheduling on a CPU.
 
 1. **Fusion.** Element-wise operations, broadcasts, slices, gathers and changes of shape are computed where they are
    read. Products, convolutions, reductions, scatters, sorts and random bits write their result to memory, and what

@@ -1,4 +1,4 @@
-"""What this machine can do, measured in two seconds, and what named accelerators can do, from their data sheets.
+"""Hardware performance: a two-second benchmark of this machine, and data sheets of accelerators.
 
 A step's expected time is a roofline: products of matrices at the rate that is reached, or memory traffic at the
 bandwidth, whichever takes longer, and the time to dispatch a call.

@@ -1,4 +1,4 @@
-"""How much memory a compiled step will ask for, from its jaxpr: nothing is compiled, nothing allocated.
+"""Estimate of the peak memory of a compiled step from its jaxpr, without compilation.
 
 A walk over the jaxpr finds which values become arrays in memory and from when to when each of them is needed; the
 plan is the moment with the most bytes. The rules are XLA's, made simple; none knows of a model:

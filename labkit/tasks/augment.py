@@ -1,4 +1,4 @@
-"""Pictures changed by chance while training, inside the compiled step: moved, mirrored, mixed."""
+"""Random image augmentation inside the compiled step: shift, flip, mixup."""
 
 from __future__ import annotations
 

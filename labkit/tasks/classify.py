@@ -1,4 +1,4 @@
-"""Classification: one label of a fixed set for each example (or pair of texts)."""
+"""Classification: one of several classes per example (or pair of texts)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing on: a decoder with cached keys and values, one compiled loop for all new tokens.
+"""Text generation with a key-value cache: one compiled loop for all new tokens.
 
 The prompt goes through the model once; then a loop on the device draws a token, reads it, draws the next, and ends
 early when every text has ended. Nothing returns to the host before all is written.

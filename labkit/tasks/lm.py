@@ -1,4 +1,4 @@
-"""Causal language modelling: every token is told from those before it (Radford et al. 2018)."""
+"""Causal language modelling: predict each token from the preceding ones (Radford et al. 2018)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a classifier is scored by: sums that merge on the device, numbers on the host.
+"""Classification metrics: sums that merge on the device, values on the host.
 
 Every score is a function of the confusion counts, so batches, steps and devices merge by addition and nothing is
 ever averaged twice (a mean of means is a bug). Definitions are those of scikit-learn with ``zero_division=0``; its

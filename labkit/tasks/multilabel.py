@@ -1,4 +1,4 @@
-"""Multi-label classification: each class applies to an example, or not, whatever the others do."""
+"""Multi-label classification: independent binary decisions per class."""
 
 from __future__ import annotations
 

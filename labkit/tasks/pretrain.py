@@ -1,4 +1,4 @@
-"""BERT's pretraining: masked language model and next-sentence prediction (Devlin et al. 2018, 3.1)."""
+"""Pretraining with masked language modelling and next-sentence prediction (Devlin et al. 2018, 3.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extractive question answering: the answer is a piece of the paragraph (Rajpurkar et al. 2016, arXiv 1606.05250)."""
+"""Extractive question answering: the answer is a span of the paragraph (Rajpurkar et al. 2016, arXiv 1606.05250)."""
 
 from __future__ import annotations
 

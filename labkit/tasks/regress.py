@@ -1,4 +1,4 @@
-"""Regression: one number for each example, or several."""
+"""Regression: one or several numbers per example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the whole state, written by Orbax beside training, sealed, read back, and only then saved.
+"""Checkpoints: the whole state, written asynchronously by Orbax, checksummed and verified.
 
 A checkpoint is written in ``saving/``, sealed there (:mod:`labkit.core.manifest`) with its step and its provenance
 (:mod:`labkit.train.provenance`), verified, and gets its name ``step_N`` in one rename. Before a checkpoint is used,

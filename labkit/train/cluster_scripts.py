@@ -1,4 +1,4 @@
-"""What a cluster needs to run several processes at one run: an sbatch file, a line of mpirun, a JobSet.
+"""Cluster scripts for multi-process runs: sbatch file, mpirun command, Kubernetes JobSet.
 
 labkit schedules nothing itself. The files start :mod:`labkit.train.worker` so many times; ``jax.distributed`` lets the
 processes find each other; whoever starts them again after a failure has the run go on from its newest checkpoint. The

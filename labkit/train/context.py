@@ -1,4 +1,4 @@
-"""From an experiment and its rows to everything the loop needs, and from the parameters to a model on disk."""
+"""Training context: everything the loop needs from an experiment and its rows; saving of the trained model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run would cost, asked again and again while its settings change: what can be kept between is kept."""
+"""Cached cost estimates for interactive use."""
 
 from __future__ import annotations
 

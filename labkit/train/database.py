@@ -1,4 +1,4 @@
-"""The SQLite database below the run store: its tables, the checksums of its rows and its errors as labkit's.
+"""SQLite database of the run store: tables, row checksums and error translation.
 
 SQLite notices a damaged page only where it breaks the structure; a flipped bit in a number is read as another number.
 Every row therefore carries a checksum, and :class:`Tally` counts the records of a run, so that a lost one is noticed.

@@ -1,4 +1,4 @@
-"""An experiment: the data, the model, the task and the training, as one TOML file."""
+"""Experiments: data, model, task and training settings as one TOML file."""
 
 from __future__ import annotations
 

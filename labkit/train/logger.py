@@ -1,4 +1,4 @@
-"""Buffered run logger, which keeps records in memory while the disk is full; and how a run waits for room on it."""
+"""Buffered run logger; keeps records in memory while the disk is full."""
 
 from __future__ import annotations
 

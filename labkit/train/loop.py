@@ -1,4 +1,4 @@
-"""The loop: commands → batch → step → late read → report → evaluate → save, in this order.
+"""Training loop: commands → batch → step → deferred read → report → evaluate → save, in this order.
 
 :func:`work` takes a run from its folder to its end, or onward from its newest checkpoint. Thread, detached worker and
 command line all call it; nothing but the run store tells them what happens inside.

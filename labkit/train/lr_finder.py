@@ -1,4 +1,4 @@
-"""Finding a learning rate: train a little while the rate rises, and see where the loss falls fastest."""
+"""Learning rate range test: train while the rate rises, and find where the loss falls fastest."""
 
 from __future__ import annotations
 

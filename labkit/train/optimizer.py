@@ -1,4 +1,4 @@
-"""Optimizer and schedule: which parameters move, by how much, when."""
+"""Optimizer, learning rate schedule and trainable parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's model is worth against a constant answer, and the likely cause where that is nothing."""
+"""Comparison of a trained model with a constant prediction, and the likely cause if it is not better."""
 
 from __future__ import annotations
 

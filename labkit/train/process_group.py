@@ -1,4 +1,4 @@
-"""Several processes at one run: joined by ``jax.distributed``, led by the first, which alone decides and writes.
+"""Multi-process runs with ``jax.distributed``: the first process decides and writes.
 
 The others compute the same steps on their devices. Whatever depends on the clock or on somebody's command is decided
 by the leading process and told to all (:meth:`Peers.agree`), at the same place of the loop in each.

@@ -1,4 +1,4 @@
-"""From rows to batches, for each kind of input that an architecture reads: texts, or arrays (pictures, features)."""
+"""Input processors: from rows to batches, for texts and for arrays (images, features)."""
 
 from __future__ import annotations
 

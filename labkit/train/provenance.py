@@ -1,4 +1,4 @@
-"""Provenance of a checkpoint: run and session, experiment, data, and the conditions its last bits depend on.
+"""Provenance of a checkpoint: run and session, experiment, data, and the conditions of bitwise reproducibility.
 
 A session is one start of a run. Each checkpoint names its session and the sessions before it; ``sessions.json`` in the
 run folder names those whose checkpoints the run accepts. A copied lab folder that is resumed begins sessions of its

@@ -1,4 +1,4 @@
-"""The handle on a run: watch it, steer it, wait for it. It knows the run store and nothing else."""
+"""Run handle: follow, control and wait for a run through the run store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where arrays live: a mesh of devices with the axes ``data`` and ``model``, and a rule table for the parameters.
+"""Sharding: a device mesh with the axes ``data`` and ``model``, and sharding rules for parameters.
 
 The batch is divided over ``data``. Parameters are copied to every device, or divided: over ``model`` as the rules say
 (Shoeybi et al., arXiv 1909.08053) and, fully sharded, over ``data`` too (Rajbhandari et al., arXiv 1910.02054). What a

@@ -1,4 +1,4 @@
-"""What the numbers of the steps say of a run's health: updates left out, gradients far above the usual."""
+"""Health checks of training steps: skipped updates and gradient spikes."""
 
 from __future__ import annotations
 

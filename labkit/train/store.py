@@ -1,4 +1,4 @@
-"""The run store: one SQLite database a lab folder, the only place where a run and its watchers meet.
+"""Run store: one SQLite database per lab folder, shared by runs and their observers.
 
 The loop writes records and reads commands; panels, the command line and :class:`~labkit.train.run.Run` read records
 and write commands. Several processes may do so at once (WAL mode). Every method is one short transaction.

@@ -1,4 +1,4 @@
-"""Bring a damaged run store in order: rows restored from the run folders, or the whole database made again.
+"""Repair of a damaged run store from the run folders.
 
 A damaged database gets another name and stays; what of it still has the right checksums is taken over.
 """

@@ -1,4 +1,4 @@
-"""A process that watches over those that work on a run: it notices death and hanging, and has them begin again.
+"""Supervisor process: detects dead or hanging training processes and restarts them.
 
 ``python -m labkit.train.supervisor LAB_FOLDER RUN_ID [PROCESSES]``. It knows the run store and its child processes and
 never loads JAX: whatever happens in there, it can still tell. A run begins again from its newest checkpoint, at most

@@ -1,4 +1,4 @@
-"""Truncation: how many texts are longer than a model reads, and what share of their tokens is lost."""
+"""Truncation statistics: number of truncated texts and fraction of lost tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small charts as SVG, for what stands still inside widgets. They take numbers and plain text, and escape the text.
+"""Small static SVG charts for widgets. Text is escaped.
 
 Colours are those of ``theme.css``, so that a chart follows light and dark. Every chart says itself in words.
 """

@@ -1,4 +1,4 @@
-"""Small pieces of HTML that panels are made of. Everything given is plain text and is escaped here."""
+"""HTML components of panels. All input is plain text and is escaped here."""
 
 from __future__ import annotations
 

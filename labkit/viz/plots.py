@@ -1,4 +1,4 @@
-"""Curves over the unit square as SVG: precision over recall, ROC, calibration. Their words are escaped here."""
+"""SVG plots of precision-recall, ROC and calibration curves. Text is escaped."""
 
 from __future__ import annotations
 

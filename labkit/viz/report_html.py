@@ -1,6 +1,4 @@
-"""Judgements as HTML: scores with intervals, labels and numbers, curves with a threshold, calibration, comparison,
-slices.
-"""
+"""Evaluation reports as HTML: scores with intervals, threshold curves, calibration, comparison, slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as one piece of HTML that needs no kernel, no script and no trust: what stays in a saved notebook.
+"""Static HTML of a run for saved notebooks: no kernel, no scripts.
 
 The curves are an SVG picture in an ``<img>``: Jupyter shows that in notebooks it does not trust too, where it drops
 an ``<svg>`` element. The picture has colours for a light page; the style below turns them round on a dark one.

@@ -1,4 +1,4 @@
-"""Records as drawable series: gathered by split and name, thinned so that any run fits in a picture."""
+"""Metric series for plotting: grouped by split and name, downsampled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plotly figures as still pictures: SVG that any page shows, with no script, no kernel and no trust.
+"""Plotly figures as static SVG: no scripts, no kernel.
 
 A notebook keeps it, so a reader on a page that hosts code sees what the reader in JupyterLab sees. Lines, markers,
 bars, heatmaps, guide lines and subplots are drawn; what a figure has beyond that raises.

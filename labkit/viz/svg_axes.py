@@ -1,4 +1,4 @@
-"""The axes of still pictures: values to pixels, numbers and names along the sides."""
+"""Axes of static figures: scaling, ticks and labels."""
 
 from __future__ import annotations
 

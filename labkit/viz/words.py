@@ -1,4 +1,4 @@
-"""The words of panels by key: those of runs here, those of the steps in words_bench.py and words_judge.py."""
+"""Texts of panels by key: runs here, lab steps in words_steps.py and words_evaluate.py."""
 
 from __future__ import annotations
 

@@ -187,7 +187,10 @@ def resealed(folder: Path, **changes) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"run": None, "conditions": None}, "its manifest lacks run, conditions: it was written by another version of labkit"),
+        (
+            {"run": None, "conditions": None},
+            "its manifest lacks run, conditions: it was written by another version of labkit",
+        ),
         ({"sessions": 7}, "its manifest lacks sessions"), ({"sessions": [1]}, "its manifest lists no sessions"),
         ({"sessions": [{"id": "x", "start": "0", "note": ""}]}, "its manifest lists no sessions"),
         ({"step": "20"}, "it was saved at step 20"), ({"step": True}, "it was saved at step True"),

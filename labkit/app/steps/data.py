@@ -1,4 +1,4 @@
-"""The step Data: rows from a sample, a file or a path; what they hold, and what is wrong with them."""
+"""The step Data: load a sample, file or path; show its statistics and quality problems."""
 
 from __future__ import annotations
 

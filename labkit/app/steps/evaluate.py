@@ -1,4 +1,4 @@
-"""The step Judge: what a run is worth, where it errs and why, how sure it is, and whether another is better."""
+"""The step Evaluate: scores, errors with explanations, calibration and comparison of runs."""
 
 from __future__ import annotations
 

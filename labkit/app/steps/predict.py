@@ -1,4 +1,4 @@
-"""The step Use: give a text, a picture or numbers; see what the model answers and why; take the model away.
+"""The step Predict: predictions with explanations for a text, an image or numbers; export of the model.
 
 Models that tell no classes are asked by :mod:`labkit.app.widgets.answers`.
 """

@@ -1,4 +1,4 @@
-"""The step Prepare: cleaning with before and after, copies, the split, and what a model will read of a text."""
+"""The step Prepare: cleaning with preview, duplicates, splits and tokenization."""
 
 from __future__ import annotations
 

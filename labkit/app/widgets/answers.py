@@ -1,4 +1,4 @@
-"""What models without classes are asked in the step Use, and how their answers are shown: a class for each kind.
+"""Forms and results of the step Predict for generation, fill-mask, question answering and embeddings.
 
 They write on, write target texts, tell hidden pieces, answer questions, compare texts.
 """

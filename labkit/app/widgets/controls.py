@@ -1,4 +1,4 @@
-"""What all widgets of labkit need: to be heard while a cell runs, and to be given back."""
+"""Helpers for widgets: callbacks while a cell runs, and cleanup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run would cost: parameters, operations, memory, time here and on named accelerators, money."""
+"""Cost estimate of a run: parameters, FLOPs, memory, time here and on other accelerators, price."""
 
 from __future__ import annotations
 

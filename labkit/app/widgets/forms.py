@@ -1,4 +1,4 @@
-"""Forms made from configs: a control for every field, with its help, its choices and its range."""
+"""Forms generated from configs: a control per field with help text, choices and range."""
 
 from __future__ import annotations
 

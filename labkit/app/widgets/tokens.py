@@ -1,4 +1,4 @@
-"""What a model reads of a text: its pieces, their ids and places, and how many rows are longer than it reads."""
+"""Token view: tokens, ids and positions of a text, and how many rows are truncated."""
 
 from __future__ import annotations
 

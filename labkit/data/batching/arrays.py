@@ -1,4 +1,4 @@
-"""Pictures and tables of numbers: stacked arrays straight from Arrow, and batches of them."""
+"""Images and numeric tables: stacked arrays from Arrow, and their batches."""
 
 from __future__ import annotations
 

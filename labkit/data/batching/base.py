@@ -1,4 +1,4 @@
-"""The base class of batches, and the order of their examples: a pure function of seed and step."""
+"""Base class of batches; the order of examples is a pure function of seed and step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens to batches: a few fixed shapes, little padding, and an order that is a pure function of seed and step."""
+"""Bucketed batches of tokens: few fixed shapes, little padding, order a pure function of seed and step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running text as examples: windows of a stream of tokens, and pairs of neighbouring passages."""
+"""Examples from running text: token windows (language modelling) and pairs of neighbouring passages (NSP)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several examples in a row: how to fill rows of one width almost without padding, and when that is worth it.
+"""Sequence packing: several examples per row of fixed width, and when it pays off.
 
 Best fit, the longest first, on the histogram of lengths (Krell et al., arXiv 2107.02027): what is planned is how many
 rows hold which lengths, so that a million examples cost no more than a thousand, and every epoch can seat other

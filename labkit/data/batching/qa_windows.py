@@ -1,4 +1,4 @@
-"""Questions on paragraphs whose answers are pieces of them: windows over long paragraphs, and where the answer lies."""
+"""Windows over long paragraphs for extractive question answering, with answer positions."""
 
 from __future__ import annotations
 

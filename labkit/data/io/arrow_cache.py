@@ -1,4 +1,4 @@
-"""From records to Arrow files in the cache, a portion at a time, so that no file need fit into memory."""
+"""Arrow cache: records are written in chunks, so that no file needs to fit in memory."""
 
 from __future__ import annotations
 

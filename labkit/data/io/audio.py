@@ -1,4 +1,4 @@
-"""Sounds as numbers: WAV files read, brought to one rate, and seen as log-mel spectra."""
+"""WAV files: reading, resampling, and log-mel spectrograms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables in compressed files: which table is inside, and its bytes unpacked for as long as they are read."""
+"""Reading of compressed tables, unpacked temporarily."""
 
 from __future__ import annotations
 

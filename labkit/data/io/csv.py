@@ -1,4 +1,4 @@
-"""A CSV reader that changes nothing in silence: it refuses, or repairs and counts, by record and line number.
+"""CSV reader that reports every rejected or repaired record by record and line number.
 
 Records are numbered from 0 after the header, blank lines left out; lines from 1, as an editor shows them.
 """

@@ -1,4 +1,4 @@
-"""Which encoding a text file is in: by its mark, by decoding all of it, or guessed from its letters and reported."""
+"""Detection of the encoding of text files: by byte order mark, by decoding, or by letter statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Excel workbooks: the first sheet with rows, or the one that is named."""
+"""Excel workbooks: the first non-empty sheet, or a named one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders: a table for each split, a folder for each class, or a table that names pictures or sounds.
+"""Folders: one table per split, one subfolder per class, or a table of image or sound files.
 
 Every file that is not read is named in the report, and so are files that systems add.
 """

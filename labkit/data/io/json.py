@@ -1,4 +1,4 @@
-"""JSON: an object on each line, or one document that holds a table."""
+"""JSON: one object per line, or one document with a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One way in: whatever holds the rows, ``load`` makes :class:`labkit.data.rows.Rows` of it."""
+"""``load``: read files, folders, tables in memory, samples and hub data sets into :class:`labkit.data.rows.Rows`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def load(
     rate: int | None = None,
     **options: Any,
 ) -> Rows:
-    """Read labelled texts. Nothing is changed or left out in silence: ``rows.report`` lists it by row number.
+    """Load labelled examples. Nothing is changed or dropped silently: ``rows.report`` lists all changes by row number.
 
     Args:
         x: rows in memory: a list of dicts, of tuples (with ``names``), a dict of columns, a frame (pandas, polars), an
@@ -89,38 +89,39 @@ def load(
             class (pos/, neg/; also inside train/, test/), with a table that names pictures, sounds or texts in it; or
             written by :meth:`Rows.save`. Or the address of such a file (https://…); the name of a sample (``labkit
             samples``); or a hub name, "organisation/name". A path wins over a sample.
-        text: column of the text, or two columns for pairs. Left out: the one with a usual name, else the longest.
-        label: column of the label; False for none. Left out: the one with a usual name, else one with few values. A
-            column of lists gives a row several labels; so do several columns of 0 and 1, one for each label.
-        classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``). Left out:
-            those that the column brings (``ClassLabel``), else the labels of train, sorted (numbers as numbers).
-        number: instead of ``label``: the column of the number to predict, or several.
-        separator: what stands between the labels of a row in one column of texts: "comedy;drama".
-        features: instead of ``text``: the columns of numbers, dates and categories that an example is made of; True for
-            all that can be used, without identifiers. A category becomes a column of 0 and 1 for each of its words.
-        decimal: mark before the fraction, "." or ",", of written numbers that may be read either way, like "1,234".
-        split: read only this split or these; for a single table, what to call it (else "train").
-        on_bad: rows that cannot be used (ragged, not JSON, empty text, label outside ``classes``, answer that is not at
-            its place in the paragraph): "error" raises with their numbers, "skip" leaves them out.
-        missing: rows without a label: "error" raises with their numbers, "drop" leaves them out, "keep" makes them
-            unlabelled (-1).
+        text: text column, or two columns for pairs. Default: detected by common names, otherwise the column with the
+        longest texts.
+        label: label column; False for none. Default: detected by common names, otherwise a column with few distinct
+        values. A column of lists, or several columns of 0 and 1 (one per label), gives several labels per row.
+        classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``). Default:
+        those of a ``ClassLabel`` column, otherwise the sorted labels of train (numerically if numbers).
+        number: regression target column(s), instead of ``label``.
+        separator: separator between several labels in one text column, such as "comedy;drama".
+        features: input columns (numbers, dates, categories), instead of ``text``; True for all usable columns except
+        identifiers. Categories are one-hot encoded.
+        decimal: decimal mark, "." or ",", of ambiguous numbers such as "1,234".
+        split: load only this split or these; for a single table, its name (default: "train").
+        on_bad: unusable rows (ragged, not JSON, empty text, label outside ``classes``, answer that does not match the
+        paragraph): "error" raises and lists their numbers, "skip" skips them.
+        missing: rows without a label: "error" raises and lists their numbers, "drop" drops them, "keep" keeps them as
+        unlabelled (-1).
         revision: the version of a hub data set; required for one, best a commit.
         subset: the configuration of a hub data set that has several.
         names: column names of a CSV or Excel file without a header line, or of rows that are tuples.
-        delimiter, encoding: of a CSV file; found out when left out (encoding also for JSON and .txt).
+        delimiter, encoding: of a CSV file; detected by default (encoding also for JSON and .txt).
         quotes: False where ``"`` is plain text in a CSV file.
         escapechar: "\\\\" for a CSV file that writes quotes as ``\\"``, and NULL as ``\\N``, as MySQL does.
         sheet: of an Excel file; left out: the first that has rows.
-        size: of a folder of pictures: the side in pixels, or (height, width), that all are brought to. Left out: their
-            own where they have one, else the usual shorter side, at most 128.
-        seconds, rate: of a folder of sounds: the length that all are brought to (left out: what 95 % do not exceed, at
-            most 10) and the samples a second (16,000).
+        size: image folders: side in pixels, or (height, width), to resize to. Default: the common size if there is
+        one, otherwise the most common shorter side, at most 128.
+        seconds, rate: sound folders: length in seconds (default: the 95th percentile, at most 10) and sampling rate
+        in Hz (16,000).
         options: of a sample, such as ``min_score`` of movie-reviews.
 
     Raises:
-        DataError: the rows cannot be used as they are; the message says which and how to go on.
+        DataError: some rows are unusable; the message lists them and the options.
         SampleError: a sample or a hub data set cannot be fetched.
-        ConfigError: an argument does not go with this source.
+        ConfigError: an argument does not apply to this source.
     """
     text = text if text is None or isinstance(text, str) else tuple(text)
     file = {
@@ -155,7 +156,7 @@ def load(
 
 @dataclass(frozen=True)
 class Read:
-    """A table as read, before it is known what its columns mean.
+    """A table as read, before columns are assigned roles.
 
     Attributes:
         table: the columns by their own names; of a CSV file all are texts.
@@ -219,8 +220,7 @@ def _table_parts(x: Any, how: Dialect) -> Found:
 
 @_readable()
 def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, list[Any]]:
-    """The columns of a file or folder with their first ``n`` values, before it is known what they mean; none for a
-    folder of pictures or sounds by class.
+    """The columns of a file or folder with their first ``n`` values; empty for a folder of images or sounds by class.
 
     Args:
         path: of what :func:`load` reads.

@@ -1,4 +1,4 @@
-"""Pictures and sounds from files, brought to one shape; what is damaged is refused by row."""
+"""Images and sounds from files, resized to one shape; damaged files are rejected by row."""
 
 from __future__ import annotations
 

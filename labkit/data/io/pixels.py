@@ -1,4 +1,4 @@
-"""The unit of pixels: files and arrays of pictures brought to that of the training pictures."""
+"""Pixel scaling: image files and arrays converted to the range of the training images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cleaning: named steps from text to text, in a pipeline that is saved with the model and runs again at prediction.
+"""Text cleaning: a pipeline of named steps, saved with the model and applied at prediction.
 
 Every step is idempotent for every ``str``, lone surrogates included. A :class:`Pipeline` is a config: it goes to
 TOML and back, cleans one text when called, and a whole ``Rows`` with :meth:`Pipeline.apply`.
@@ -250,12 +250,12 @@ _MASK = re.compile(r"[\[<({]?[^\W\d]+[\]>)}]?")
 
 @dataclass(frozen=True)
 class Pipeline(Config):
-    """Steps in the order given; ``pipeline(text)`` cleans one text.
+    """Text cleaning pipeline: named steps in the given order; ``pipeline(text)`` cleans one text.
 
     Args:
         steps: names from :data:`STEPS`.
-        url, email, number: the words that the mask steps put in; letters, in brackets or not ("URL", "<url>").
-        empty: what :meth:`apply` does with a row of which cleaning leaves nothing: refuse it or keep it.
+        url, email, number: replacement words of the masking steps: letters, optionally in brackets ("URL", "<url>").
+        empty: what :meth:`apply` does with rows that are empty after cleaning: refuse or keep.
 
     Raises:
         ConfigError: an unknown step (with the nearest name), a step named twice, a mask that a step would change.

@@ -1,4 +1,4 @@
-"""Rows that say the same: exact copies, near copies, and copies whose labels disagree.
+"""Duplicates: exact, near (MinHash), and with conflicting labels.
 
 Two texts are exact copies when they are equal after NFKC, case folding and collapsing of white space. They are near
 copies when the Jaccard similarity of their sets of three-character shingles reaches a threshold: MinHash (Broder 1997)
@@ -76,7 +76,7 @@ def near_duplicates(rows: SplitDataset, threshold: float = 0.8) -> pd.DataFrame:
 def dedupe(
     rows: Table, near: bool = False, threshold: float = 0.8, keep: str = "first", conflicts: str = "keep-first"
 ) -> Table:
-    """Keep one copy of every text in the whole data set.
+    """Remove duplicates: keep one copy of each text in the whole data set.
 
     A copy in test is kept before one in validation, that before one in train, so that what is evaluated on is never
     trained on and stays whole; within a split a labelled copy comes before an unlabelled one, and then the first one.

@@ -1,4 +1,4 @@
-"""What is wrong with rows, by row number: what loading found, copies, labels that disagree, leakage, rare classes."""
+"""Data quality report by row number: loading notes, duplicates, label conflicts, leakage, rare classes."""
 
 from __future__ import annotations
 

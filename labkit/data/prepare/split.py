@@ -1,4 +1,4 @@
-"""Train, validation and test: carved by content, stratified or by groups, and checked for leakage.
+"""Splits: train, validation and test, by content, stratified or grouped, with a leakage check.
 
 Which split a row goes to depends on its content and the seed only, not on the order of the table. Rows with equal texts
 always go the same way, so that splitting does not leak.

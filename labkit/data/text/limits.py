@@ -1,4 +1,4 @@
-"""Limits on what the pipeline of a foreign ``tokenizer.json`` may make of a text: its length, its time, its ids.
+"""Limits for foreign ``tokenizer.json`` files: output length, time and ids.
 
 A normalizer that doubles a letter twenty-eight times turns a sentence into gigabytes, and the Rust library then aborts
 the process. So growth is computed from the file, before any text is read.

@@ -1,4 +1,4 @@
-"""Which tokens of a vocabulary begin, end, pad, mask: by the files of a folder, else by their usual names."""
+"""Special tokens of a vocabulary: from the files of a folder, or by common names."""
 
 from __future__ import annotations
 

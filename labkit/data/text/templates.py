@@ -1,4 +1,4 @@
-"""Special tokens around a text or a pair of texts: read from a post-processor, and written as one."""
+"""Templates of special tokens around a text or a pair, read from and written to post-processors."""
 
 from __future__ import annotations
 

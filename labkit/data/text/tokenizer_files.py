@@ -1,4 +1,4 @@
-"""Tokenizers on disk: the files of a folder in the Hugging Face layout, read together and written together."""
+"""Tokenizer files in Hugging Face format: reading and writing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vocabularies of tokenizers: read from a list of pieces, or learnt from texts."""
+"""Vocabularies of tokenizers: read from files, or trained on texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WordPiece in bulk: NumPy cuts texts into words, Arrow tells which are equal, Rust sees each distinct word once.
+"""Fast WordPiece: NumPy splits texts into words, Arrow deduplicates them, Rust tokenises each distinct word once.
 
 BERT's normaliser and pre-tokenizer look at one character at a time. What they do with a character is asked of them
 once; from then on cutting a text is a look-up for each character, and finds the words that Rust would find.

@@ -1,4 +1,4 @@
-"""Layouts of stored BERTs: what their ``config.json`` calls the sizes and what their files call the parameters.
+"""File layouts of the BERT family: keys of ``config.json`` and names of parameters.
 
 =========== ============================================================= ==================================
 layout      checkpoints                                                   what differs

@@ -1,4 +1,4 @@
-"""BERT: a Transformer that reads a text from both sides (Devlin et al. 2018, arXiv 1810.04805).
+"""BERT: a bidirectional Transformer encoder (Devlin et al. 2018, arXiv 1810.04805).
 
 Post-norm layers, learned positions, erf GELU. The layers are stacked on one first axis and run by a scan, so compile
 time does not grow with depth. The model holds parameters only: a key given to the call is the one source of chance.
@@ -73,19 +73,20 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class BertConfig(PublishedConfig):
-    """Which BERT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of a BERT encoder: a preset, pretrained weights, or sizes; missing fields are filled in on
+    creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` asks for a preset's sizes with
-    fresh parameters. ``vocab_size`` may stay None: the size of the tokenizer then, or of the published English one.
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` uses the sizes of a preset with random
+    initialisation. ``vocab_size`` may stay None: the size of the tokenizer then, or of the published English one.
 
-    A size without weights of its own ("base", "roberta-base", "distilbert-base", …) starts fresh; ``weights=`` with a
-    folder or "org/name@revision" loads published ones and takes sizes and layout from them: BERT, RoBERTa, XLM-R,
-    DistilBERT. DistilBERT has no pooler; with pooling "cls" a fresh one, with ReLU, begins its classifier.
+    Presets without pretrained weights ("base", "roberta-base", "distilbert-base", …) are randomly initialised;
+    ``weights=`` with a folder or "org/name@revision" loads published weights and uses their sizes and layout: BERT,
+    RoBERTa, XLM-R, DistilBERT. DistilBERT has no pooler; with pooling "cls" a new one with ReLU is added.
 
     Raises:
-        ConfigError: an unknown preset, a value out of range, a width that the heads do not divide, a value that files
-            of the layout cannot hold.
+        ConfigError: an unknown preset, a value out of range, a width not divisible by the heads, a value that the
+        layout does not support.
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
@@ -357,7 +358,7 @@ class BertConfig(PublishedConfig):
 
 
 class Encoded(NamedTuple):
-    """What the encoder returns: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
+    """Output of the encoder: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
 
     hidden: Float[Array, "b t d"]
     pooled: Float[Array, "b d"] | Float[Array, "b s d"]
@@ -420,7 +421,7 @@ class Layer(nnx.Module):
         return self.mlp_norm(x + parts.dropout(self.mlp_out(inner), self.dropout, keys[2]))
 
     def looks(self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"]) -> Float[Array, "b h t t"]:
-        """What the layer's attention of ``x`` would be, to be looked at."""
+        """Attention probabilities of this layer for ``x`` (for visualisation)."""
         query, key = (layer(x).reshape(*x.shape[:2], self.heads, -1) for layer in (self.query, self.key))
         scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
         return jax.nn.softmax(scores + bias, axis=-1)
@@ -486,8 +487,7 @@ class Bert(nnx.Module):
     def attention(
         self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]
     ) -> Float[Array, "b L h t t"]:
-        """The attention of every layer and head: how much each token looks at each, rows summing to 1 over what is no
-        padding."""
+        """Attention probabilities of every layer and head; rows sum to 1 over the tokens that are not padding."""
         graph, params = nnx.split(self.layers)
         bias = parts.padding_bias(mask)
 

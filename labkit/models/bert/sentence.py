@@ -1,4 +1,4 @@
-"""Folders of sentence-transformers: an encoder, and the modules that make one vector of its hidden states.
+"""sentence-transformers folders: an encoder and the modules that pool its hidden states.
 
 ``modules.json`` lists the modules in their order, each with a folder of its own: Transformer, Pooling, Dense,
 Normalize (Reimers & Gurevych 2019, arXiv 1908.10084). A folder without that file, but with ``1_Pooling``, is an encoder

@@ -1,4 +1,4 @@
-"""GPT: a decoder that tells every token from those before it; as GPT-2 has it, and as open models have it today.
+"""GPT: a causal Transformer decoder, in the variants of GPT-2 and Llama.
 
 Both families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer normalisation,
 learned positions, GELU. "llama" (Touvron et al. 2023, arXiv 2302.13971): RMS normalisation (arXiv 1910.07467), rotary
@@ -66,10 +66,10 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class GptConfig(PublishedConfig):
-    """Which GPT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of a GPT decoder: a preset, pretrained weights, or sizes; missing fields are filled in on creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
     the tokenizer then, or 50,257.
 
     Raises:
@@ -255,7 +255,7 @@ class GptConfig(PublishedConfig):
 
 
 class Encoded(NamedTuple):
-    """What a call returns: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
+    """Output: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
     hidden state of each text's last token."""
 
     hidden: Float[Array, "b t d"]

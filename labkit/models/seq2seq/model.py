@@ -1,4 +1,4 @@
-"""The Transformer: an encoder reads a text, a decoder writes another (Vaswani et al. 2017, arXiv 1706.03762).
+"""Encoder-decoder Transformer (Vaswani et al. 2017, arXiv 1706.03762).
 
 One table of embeddings serves the source, the target and the output; positions are sinusoids and no parameters. Each
 stack is run by a scan. The model holds parameters only: a key given to a call is the one source of chance.
@@ -46,10 +46,11 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class TransformerConfig(PublishedConfig):
-    """Which Transformer: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of an encoder-decoder Transformer: a preset, pretrained weights, or sizes; missing fields are
+    filled in on creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
     tokenizer that source and target share then, or 37,000.
 
     Raises:
@@ -186,7 +187,7 @@ class TransformerConfig(PublishedConfig):
 
 
 class Decoded(NamedTuple):
-    """What a call returns: ``hidden`` f32 [b, t, d] of the decoder's last layer; ``memory`` f32 [b, s, d]."""
+    """Output: ``hidden`` f32 [b, t, d] of the decoder's last layer; ``memory`` f32 [b, s, d]."""
 
     hidden: Float[Array, "b t d"]
     memory: Float[Array, "b s d"]

@@ -1,5 +1,5 @@
-"""Convolutional networks: plain stages of convolution, non-linearity and pooling, or stages of residual blocks; then a
-mean or dense layers."""
+"""Convolutional networks: stages of convolution and pooling, or residual blocks; then global pooling or dense
+layers."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ USUAL = {
 class CnnConfig(ModelConfig):
     """Which network: a preset, or sizes; what is left out is filled in on creation.
 
-    With ``blocks`` it is a residual network: a stem as wide as the first stage, then in every stage so many blocks of
-    two convolutions; every stage but the first halves the picture. Without, a stage is a convolution and a halving
-    pool. ``norm`` left out is "batch" with blocks and "none" without.
+    With ``blocks`` it is a residual network: a stem as wide as the first stage, then per stage the given number of
+    blocks of two convolutions; every stage but the first downsamples by 2. Without, a stage is a convolution and 2 ×
+    2 pooling. ``norm`` defaults to "batch" with blocks and "none" without.
 
     Raises:
         ConfigError: an unknown preset, a value out of range, blocks that do not fit the widths.

@@ -46,13 +46,12 @@ MEAN = (104.007, 116.669, 122.679)  # blue, green and red of ImageNet, of 255
 
 @dataclass(frozen=True, init=False)
 class VggConfig(ModelConfig):
-    """Which VGG: a preset, or stored weights, or the number of convolutions in each stage; what is left out is filled
-    in on creation.
+    """Configuration of a VGG: a preset, pretrained weights, or the number of convolutions per stage; missing fields
+    are filled in on creation.
 
     With ``head_width`` two dense layers of that width follow the convolutions, as published (4096); 512 suits pictures
-    of 32 x 32. With 0 there are none, and the mean over the pixels stands for a picture. Of stored weights the first
-    stages may be taken alone (``stages=(2, 2, 3)``), for pictures that are too small for five; dense layers start
-    fresh.
+    of 32 x 32. With 0, global average pooling is used instead. The first stages of pretrained weights can be used
+    alone (``stages=(2, 2, 3)``), for images too small for five; dense layers are randomly initialised.
 
     Raises:
         ConfigError: an unknown preset, a value out of range, batch norm with weights that have none.
