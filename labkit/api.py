@@ -270,14 +270,14 @@ def fit(
 
     Args:
         rows: rows from :func:`~labkit.load`, or anything it accepts. A missing validation or test split is created
-        (10 % each, stratified by class).
+            (10 % each, stratified by class).
         model: model config, such as ``lk.models["bert"](preset="minilm-l6")``, or the name of an architecture.
         name: a name for the run.
         folder: the lab folder; by default ``.labkit`` in the working directory.
         detach: train in a separate process that outlives this one.
         processes: number of such processes; each batch is divided over their devices.
         background: train in a thread and return immediately. Default: True where a front end can show the live panel;
-        otherwise False: ``fit`` returns when the run ends, and an interrupt stops the run at the next step.
+            otherwise False: ``fit`` returns when the run ends, and an interrupt stops the run at the next step.
         accept_leakage: train even if more than 1 % of the validation or test rows also occur in the training rows.
         **options: ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "seq2seq", "embed")
             or its settings; settings

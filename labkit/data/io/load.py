@@ -90,21 +90,21 @@ def load(
             written by :meth:`Rows.save`. Or the address of such a file (https://…); the name of a sample (``labkit
             samples``); or a hub name, "organisation/name". A path wins over a sample.
         text: text column, or two columns for pairs. Default: detected by common names, otherwise the column with the
-        longest texts.
+            longest texts.
         label: label column; False for none. Default: detected by common names, otherwise a column with few distinct
-        values. A column of lists, or several columns of 0 and 1 (one per label), gives several labels per row.
+            values. A column of lists, or several columns of 0 and 1 (one per label), gives several labels per row.
         classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``). Default:
-        those of a ``ClassLabel`` column, otherwise the sorted labels of train (numerically if numbers).
+            those of a ``ClassLabel`` column, otherwise the sorted labels of train (numerically if numbers).
         number: regression target column(s), instead of ``label``.
         separator: separator between several labels in one text column, such as "comedy;drama".
         features: input columns (numbers, dates, categories), instead of ``text``; True for all usable columns except
-        identifiers. Categories are one-hot encoded.
+            identifiers. Categories are one-hot encoded.
         decimal: decimal mark, "." or ",", of ambiguous numbers such as "1,234".
         split: load only this split or these; for a single table, its name (default: "train").
         on_bad: unusable rows (ragged, not JSON, empty text, label outside ``classes``, answer that does not match the
-        paragraph): "error" raises and lists their numbers, "skip" skips them.
+            paragraph): "error" raises and lists their numbers, "skip" skips them.
         missing: rows without a label: "error" raises and lists their numbers, "drop" drops them, "keep" keeps them as
-        unlabelled (-1).
+            unlabelled (-1).
         revision: the version of a hub data set; required for one, best a commit.
         subset: the configuration of a hub data set that has several.
         names: column names of a CSV or Excel file without a header line, or of rows that are tuples.
@@ -113,9 +113,9 @@ def load(
         escapechar: "\\\\" for a CSV file that writes quotes as ``\\"``, and NULL as ``\\N``, as MySQL does.
         sheet: of an Excel file; left out: the first that has rows.
         size: image folders: side in pixels, or (height, width), to resize to. Default: the common size if there is
-        one, otherwise the most common shorter side, at most 128.
+            one, otherwise the most common shorter side, at most 128.
         seconds, rate: sound folders: length in seconds (default: the 95th percentile, at most 10) and sampling rate
-        in Hz (16,000).
+            in Hz (16,000).
         options: of a sample, such as ``min_score`` of movie-reviews.
 
     Raises:

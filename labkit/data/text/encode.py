@@ -43,7 +43,7 @@ def encode(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int, cac
         tokenizer: as in :meth:`Tokenizer.encode`.
         max_length: maximum tokens per row.
         cache: save the arrays in the cache folder, keyed by a hash of the tokenizer, ``max_length`` and all texts,
-        labels and row numbers, and memory-map them. Damaged entries (by size and checksum) are recomputed.
+            labels and row numbers, and memory-map them. Damaged entries (by size and checksum) are recomputed.
 
     Raises:
         DataError: there is no column ``text``, or a text is missing.

@@ -330,7 +330,7 @@ class Tokenizer:
             texts: n texts, or an Arrow array of them. Lone surrogates become U+FFFD; nothing that is a string raises.
             pairs: n second texts, or None.
             max_length: maximum tokens per row, special tokens included. Longer rows are truncated at the end; in
-            pairs the longer text first ("longest_first" of transformers).
+                pairs the longer text first ("longest_first" of transformers).
 
         Returns:
             n rows with ``label`` -1 and ``row`` 0 … n-1; ``truncated`` counts the rows that were cut. Only as much

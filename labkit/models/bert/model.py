@@ -86,7 +86,7 @@ class BertConfig(PublishedConfig):
 
     Raises:
         ConfigError: an unknown preset, a value out of range, a width not divisible by the heads, a value that the
-        layout does not support.
+            layout does not support.
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
