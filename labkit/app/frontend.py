@@ -30,7 +30,7 @@ def frontend() -> Literal["widgets", "html", "none"]:
 
 
 def is_live() -> bool:
-    """True where a person watches and can press buttons, so that training belongs into the background."""
+    """True if the front end is interactive, so that training should run in the background."""
     return frontend() == "widgets"
 
 

@@ -74,7 +74,7 @@ class Panel:
 
     Args:
         state: what the steps share; a step that is used alone makes its own.
-        language: "en" or "zh", for a step alone; left out, that of :func:`labkit.language`.
+        language: "en" or "zh", for a step alone; default: that of :func:`labkit.language`.
 
     Attributes:
         root: the widget to show.
@@ -177,7 +177,7 @@ class Panel:
     def later(self, name: str, work: Callable[[], Any], deliver: Callable[[Any], Any], wait: float = 0.0) -> None:
         """Do ``work`` in a thread and give its result to ``deliver``, which may change widgets.
 
-        ``wait`` seconds pass first; asking again by the same name replaces what was asked. The panel shows that it
+        ``wait`` seconds pass first; a new job of the same name replaces a waiting one. The panel shows that it
         works; an error of either is shown too.
         """
         callback = self.guarded(deliver, person=False)

@@ -34,7 +34,7 @@ class Worker:
 
     Args:
         name: the worker's file in this folder, without its ending.
-        settings: what the worker is told first.
+        settings: the settings sent to the worker first.
         python: the interpreter that runs it.
         patience: seconds to wait for an answer.
         command: what to run instead, for a worker that lies elsewhere.

@@ -51,7 +51,7 @@ def alone(case: str = "bert", turns: int = 8) -> dict[str, Any]:
     """labkit by itself: real tokens and examples a second, and its arithmetic ÷ the machine's best matrix product.
 
     The products are timed between the turns, so that both see the same machine. Only the model's own arithmetic counts
-    (:func:`arithmetic.of_bert`): padding and bookkeeping are no achievement.
+    (:func:`arithmetic.of_bert`): padding and bookkeeping do not count.
     """
     with cases.prepared(case) as setup:
         own = tokens = 0.0

@@ -38,7 +38,7 @@ class Figure:
         key: which value of the dict this is.
         arguments: of the function.
         takes: option of :func:`measure` → argument of the function, for the options it takes.
-        long: takes minutes and much of the disk, so it is measured only when it is asked for by name.
+        long: takes minutes and much of the disk, so it is measured only on request.
     """
 
     name: str
@@ -109,10 +109,10 @@ def module(name: str) -> Any:
 
 
 def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[Figure]:
-    """The figures that are asked for.
+    """The requested figures.
 
     Args:
-        peer: beside which peer; empty: labkit alone.
+        peer: the peer to compare with; empty: labkit alone.
         case: one case of the peer; empty: all of them.
         names: some of the figures; empty: all.
 

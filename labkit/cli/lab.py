@@ -33,7 +33,7 @@ class Copied:
     """What :func:`copy_notebooks` did, as names relative to the folder.
 
     ``added`` are new, ``updated`` were replaced (the user had not changed them), ``kept`` carry the user's edits and
-    stay; ``offered`` lie beside those as ``NAME.new.ipynb``.
+    stay; ``offered`` are saved next to those as ``NAME.new.ipynb``.
     """
 
     added: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Copied:
 
 
 def tutorials() -> Path:
-    """The folder of the tutorials: inside the installed package, or beside it in a checkout.
+    """The folder of the tutorials: inside the installed package, or next to it in a checkout.
 
     Raises:
         LabkitError: neither is there (a damaged installation).
@@ -61,7 +61,7 @@ def copy_notebooks(source: Path, folder: Path) -> Copied:
     """Bring ``folder`` up to date with the tutorials in ``source`` without touching what the user changed.
 
     A file counts as unchanged when its SHA-256 is the one that was installed. A newer version of a changed file is
-    put beside it once, as ``NAME.new.ipynb``; a file that the user deleted comes back.
+    saved next to it once, as ``NAME.new.ipynb``; a file that the user deleted comes back.
 
     Raises:
         LabkitError: ``folder`` cannot be written.

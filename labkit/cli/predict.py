@@ -157,7 +157,7 @@ class _Terminal(io.StringIO):
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[str]]:
-    """Write a file beside ``path`` that takes its place at the end; after an error the old content stands.
+    """Write a temporary file that replaces ``path`` at the end; after an error the old content remains.
 
     Raises:
         DataError: the place cannot be written.

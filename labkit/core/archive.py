@@ -26,7 +26,7 @@ def unpack(content: bytes, into: Path, endings: Collection[str]) -> None:
     folder within another, as when a folder of folders was packed, the outer one is left out.
 
     Raises:
-        DataError: it is no whole zip file, or has a password; it holds none of these files; one of them would be
+        DataError: it is not a complete zip file, or has a password; it holds none of these files; one of them would be
             written outside of the folder, or twice; there are more or larger ones than are unpacked.
     """
     into.parent.mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,7 @@ class Config:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as values TOML can hold; fields that are None are left out."""
+        """The fields as values TOML can hold; fields that are None are omitted."""
         return {name: _plain(value) for name, value in self.values().items() if value is not None}
 
     @classmethod

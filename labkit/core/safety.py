@@ -1,7 +1,7 @@
 """Validation of untrusted input: file types, safetensors, paths, names, URLs.
 
-Archives are unpacked by :mod:`labkit.hub.download` and :mod:`labkit.core.archive` alone, which ask here where a member
-may lie; addresses are fetched by :mod:`labkit.hub.web` alone, which asks here whom it may talk to.
+Archives are unpacked by :mod:`labkit.hub.download` and :mod:`labkit.core.archive` alone, which validate member paths
+here; addresses are fetched by :mod:`labkit.hub.web` alone, which asks here whom it may talk to.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _BITS = {
 
 
 def check_safetensors(path: Path) -> None:
-    """Raise :class:`WeightsError` for a file whose header lies or asks for too much; no tensor is read."""
+    """Raise :class:`WeightsError` for a file whose header is inconsistent or exceeds the limits; no tensor is read."""
     safetensors_header(path)
 
 
@@ -90,7 +90,7 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     The header is a length (u64), then JSON: name → dtype, shape, begin and end in the rest of the file.
 
     Raises:
-        WeightsError: the header is damaged, lies about the file, names a tensor twice, or asks for too much.
+        WeightsError: the header is damaged, does not match the file, names a tensor twice, or exceeds the limits.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -222,7 +222,7 @@ def system_file(name: str) -> bool:
 
 
 def inside(folder: Path, name: str, kind: type[LabkitError] = DataError, *, reading: bool = False) -> Path:
-    """The place of ``name`` in a folder, links followed; raises an error of this ``kind`` where it lies outside."""
+    """The place of ``name`` in a folder, links followed; raises an error of this ``kind`` if it is outside."""
     try:
         path = (folder / name).resolve()
         if path.is_relative_to(folder.resolve()) and "\0" not in name:

@@ -22,7 +22,7 @@ def call(function: str | ast.expr, /, *values: Any, **named: Any) -> ast.Call:
         function: a dotted name, or an expression.
 
     Raises:
-        ConfigError: a value is no literal, or an argument's name is no name.
+        ConfigError: a value is not a literal, or an argument's name is not an identifier.
     """
     for name in named:
         if not (name.isascii() and name.isidentifier() and not keyword.iskeyword(name)):

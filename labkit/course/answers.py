@@ -16,7 +16,7 @@ Judge = Callable[[Any], str]
 
 @dataclass(frozen=True)
 class Exercise:
-    """How an answer is judged, and the hint that a wrong one gets, also in Chinese where the lesson is."""
+    """How an answer is checked, and the hint for a wrong one, also in Chinese for Chinese lessons."""
 
     judge: Judge
     hint: str

@@ -47,14 +47,14 @@ class Verdict:
 
 
 def check(name: str, answer: Any) -> Verdict:
-    """Judge the answer to an exercise: an answer still ``...`` waits, a wrong one gets what is wrong and a hint.
+    """Check the answer to an exercise: an answer still ``...`` waits, a wrong one gets what is wrong and a hint.
 
     Args:
         name: of the exercise, such as "05.1".
         answer: a value, or a function that is then called with a few arguments.
 
     Raises:
-        ConfigError: there is no such exercise; the message tells the nearest one.
+        ConfigError: there is no such exercise; the message names the nearest one.
     """
     if name not in EXERCISES:
         raise ConfigError(_("unknown exercise {name!r}.{hint}"), name=name, hint=nearest(name, EXERCISES))

@@ -35,7 +35,7 @@ _PLACES = 5  # wrong answers listed in an error
 
 
 class Answer(NamedTuple):
-    """The right answers of a question, and the characters of the first one; neither where there is no answer.
+    """The right answers of a question, and the characters of the first one; both missing without an answer.
 
     ``refused``, ``noted``: why it cannot be used, and what was repaired or counted; "" for nothing. ``detail``: the
     value in question.
@@ -69,7 +69,7 @@ def answers_of(dataset: Dataset) -> tuple[list[list[str]], list[tuple[int, int] 
     answer where the text is missing or blank, the list is empty, or ``is_impossible`` is true.
 
     Raises:
-        DataError: there are no such columns, or an answer is not at its place in the paragraph.
+        DataError: there are no such columns, or an answer does not match the paragraph.
     """
     if not has_answers(dataset):
         raise DataError(

@@ -324,7 +324,7 @@ class Writing:
 
     Attributes:
         there: rows with a value.
-        wrong: decimal mark ("." or ",") → rows whose value is no number with it.
+        wrong: decimal mark ("." or ",") → rows whose value is not a number with it.
         differ: whether some value is another number with the other mark.
         commas: whether some number has a comma.
         example: a value that has a comma, or that differs.
@@ -392,7 +392,7 @@ def plain_numbers(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def writing(cells: Cells) -> Writing:
-    """Look at the distinct texts of a column, until it is clear that too many are no numbers."""
+    """Look at the distinct texts of a column, until too many are not numbers."""
     whole, dotted, grouped = (
         cells.matching(_PLAIN),
         cells.matching(_DOTTED),

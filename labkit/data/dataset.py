@@ -118,7 +118,7 @@ class SplitDataset:
         return [self._target(*line) for line in zip(dataset["label"], targets, strict=True)]
 
     def _target(self, label: int, target: Any) -> Any:
-        """What is known of a row, for reading: the name of its class, its labels, its number; None where nothing is."""
+        """The label of a row as text: the name of its class, its labels, its number; None where nothing is."""
         if label < 0 or self.basis.aim == "class":
             return self.basis.classes[int(label)] if label >= 0 else None
         if self.basis.aim == "labels":

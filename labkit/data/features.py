@@ -63,8 +63,8 @@ def tabular(
     """The tables with a float64 column for each feature, and how the features are read from the source columns.
 
     Numbers, dates, durations and booleans become one feature, NaN where a value is missing; up to 50 categories become
-    a feature ``name=word`` of 0 and 1 each. Other columns are left out and reported, and so are identifiers unless they
-    are named in ``choice.features``.
+    a feature ``name=word`` of 0 and 1 each. Other columns are excluded and reported, and so are identifiers unless
+    they are named in ``choice.features``.
 
     Args:
         parts: split → table.
@@ -72,7 +72,7 @@ def tabular(
         taken: columns of the targets.
         rows: split → row numbers, for the report.
         report: takes what is refused, repaired or counted.
-        bad: split → bool[n]; rows with a value that is no number, in a column of numbers, are marked here.
+        bad: split → bool[n]; rows with a non-numeric value in a numeric column are marked here.
 
     Raises:
         DataError: a column is missing or, being wanted by name, cannot be used; or none can.
@@ -132,7 +132,8 @@ def tabular(
 def _kind(
     part: Part, name: str, feature: Any, mixed: bool, given: str | None, shown: str | None, report: Report
 ) -> Column | str:  # fmt: skip
-    """How a column of the type ``feature`` is read, or why it is no feature; ``mixed``: of several kinds of values."""
+    """How a column of the type ``feature`` is encoded, or why it is not a
+    feature; ``mixed``: of several kinds of values."""
     table = part.table
     values = column(table, name)
     if nested(values.type) or mixed:
@@ -266,6 +267,6 @@ def encoded(how: Column, values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _joined(table: Dataset, taken: Collection[str], features: Mapping[str, np.ndarray]) -> Dataset:
-    """The columns that are no features, then the features."""
+    """The columns that are not features, then the features."""
     kept = {name: name for name in table.column_names if name in taken or name == ROW}
     return memmap.assembled(table, {**kept, **features})

@@ -143,7 +143,7 @@ def chosen(dataset: Dataset, places: np.ndarray) -> Dataset:
 
 
 def _stored(dataset: Dataset, places: np.ndarray) -> np.ndarray:
-    """Where the chosen rows lie in the stored table, u64[n]."""
+    """Positions of the chosen rows in the stored table, u64[n]."""
     out = array(len(places), np.uint64)
     stored = None if dataset._indices is None else dataset._indices.column(0)
     for part in portions(len(places)):

@@ -27,7 +27,7 @@ def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
     """Texts as a list of strings; ``noun`` is what one of them is.
 
     Raises:
-        DataError: one is missing, is no text or, without ``blank``, is blank.
+        DataError: one is missing, is not a string or, without ``blank``, is empty.
     """
     if not isinstance(given, Iterable):
         raise DataError(

@@ -92,7 +92,7 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def note_lost(
     values: np.ndarray, name: str, split: str, report: Report, fitted: tuple[float, float] | None = None
 ) -> tuple[float, float]:
-    """Count in ``report`` the different values f64[n] of a column that one number stands for in float32.
+    """Count in ``report`` the distinct values f64[n] of a column that become equal in float32.
 
     Args:
         values: NaN where there is none.

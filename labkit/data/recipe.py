@@ -44,12 +44,12 @@ def source_of(source: Any) -> dict[str, Any]:
 
 
 def check_options(source: str, options: Mapping[str, Any]) -> None:
-    """Raise :class:`ConfigError` for what is no argument of ``lk.load``, or for a value that is not plain."""
+    """Raise :class:`ConfigError` for unknown arguments of ``lk.load``, or values that are not plain."""
     _check("load", options, (*_arguments("load"), *_options_of_sample(source)))
 
 
 def check_steps(steps: Any) -> None:
-    """Raise :class:`ConfigError` for what is no step, or no setting of one."""
+    """Raise :class:`ConfigError` for an unknown step or setting."""
     if not isinstance(steps, list | tuple) or not all(isinstance(step, Mapping) for step in steps):
         raise ConfigError(_("data.steps must be a list of tables, such as {do = 'split', test = 0.2}."))
     for step in steps:

@@ -232,7 +232,7 @@ def _of_tags(
 def _lists(
     table: Dataset, name: str, choice: Choice, rows: np.ndarray, report: Report
 ) -> list[list[Any] | None]:  # fmt: skip
-    """The labels of every row as the column has them; None where nothing is known of them."""
+    """The labels of every row as the column has them; None for unlabelled rows."""
     if name not in table.column_names:
         return [None] * len(table)
     values = column(table, name)

@@ -1,4 +1,4 @@
-"""Calibration: whether a confidence of 80 % is right in 80 of 100 cases, and one number that makes it so.
+"""Calibration: reliability of confidences, expected calibration error, temperature scaling.
 
 Top-label confidence, bins of equal width, expected and maximum calibration error: Naeini, Cooper and Hauskrecht, AAAI
 2015; Guo, Pleiss, Sun and Weinberger, ICML 2017 (arXiv 1706.04599), equations 2 to 5. Temperature scaling: the same,
@@ -28,7 +28,7 @@ class Calibration:
     """Confidence against accuracy, in m bins of equal width over 0 … 1.
 
     Attributes:
-        count: int64 [m], rows whose confidence lies in the bin (above its lower edge, up to its upper one).
+        count: int64 [m], rows whose confidence is in the bin (above its lower edge, up to its upper one).
         confidence, accuracy: float64 [m], their means; NaN where the bin is empty.
         temperature: what the logits were divided by.
         scaled: the same rows at a fitted temperature, where one was fitted.
@@ -100,7 +100,8 @@ def calibrate(validation: Report, judged: Report, bins: int = 15) -> Calibration
 def fit_temperature(report: Report) -> float:
     """The temperature at which the truth of a report's rows is likeliest, between 0.02 and 50.
 
-    Fit it on validation: on test rows it would be judged by what it was chosen on. log p serves as logits, from which
+    Fit it on validation: on test rows, selection and evaluation would use the same
+    data. log p serves as logits, from which
     it differs by a constant per row.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Two classifiers on the same rows: what the one gains on the other, and whether chance could have done it.
+"""Paired comparison of two classifiers on the same rows: difference, confidence interval, McNemar's test.
 
 Intervals are from the paired bootstrap (Efron 1979; for paired systems Koehn, EMNLP 2004): rows are drawn again, and a
 row brings the predictions of both along. The test is McNemar's (Psychometrika 1947) in its exact form, recommended for
@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def rows(self) -> int:
-        """Rows that both were judged on."""
+        """Rows on which both were evaluated."""
         return int(self.first.counted.sum())
 
     @property

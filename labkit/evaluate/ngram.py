@@ -1,4 +1,4 @@
-"""What a language model must beat: n-grams with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1999).
+"""N-gram baseline of language models: interpolated modified Kneser-Ney smoothing (Chen & Goodman 1999).
 
 The chance of a token after its context is its discounted count there, and what the discounts left over is dealt out
 by the context without its first token; down to single tokens, and below them every piece of the vocabulary alike.

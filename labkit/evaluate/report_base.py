@@ -1,4 +1,4 @@
-"""What the reports of several labels and of numbers share: scores as sums over rows, intervals, tables."""
+"""Base class of multi-label and regression reports: scores as sums over rows, intervals, tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESAMPLES = 1000
 
 
 class RowReport:
-    """Answers beside the truth on one split; see its subclasses.
+    """Predictions and true values on one split; see its subclasses.
 
     ``truth`` and ``answers``: f32 [n, k]; ``counted``: bool [n], rows whose truth is known; ``names``: of the columns.
     Raises DataError when lengths disagree or an answer is not finite.
@@ -122,7 +122,7 @@ class RowReport:
         return pd.DataFrame.from_dict(table, orient="index")
 
     def beside(self, baselines: Mapping[str, Self]) -> Self:
-        """This report, which from now on shows the baselines beside it. Raises as :meth:`compare`."""
+        """This report, including the baselines from now on. Raises as :meth:`compare`."""
         for name, report in baselines.items():
             self._check_pair(name, report)
         self.baselines = dict(baselines)

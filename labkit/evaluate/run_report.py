@@ -1,4 +1,4 @@
-"""After a run: its report, how it compares with another, how sure it is and how right, and where it is weak."""
+"""Evaluation of runs: report, comparison, calibration and slices."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def predictor_of(run: Run) -> Predictor:
 
     Raises:
         RunError: there is no model yet.
-        WeightsError: it has learnt a task without labels.
+        WeightsError: it was trained on a task without labels.
     """
     found = tool_of(run)
     return found if isinstance(found, Predictor) else Predictor(folder_of(run))
@@ -83,8 +83,9 @@ def rows_of(run: Run) -> Rows:
 def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     """The scores of a run of a task without labels on a split of its rows: loss, perplexity, accuracy …
 
-    Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them. Beside a
-    language model stand n-grams of its training rows (:mod:`labkit.evaluate.ngram`), unless ``baselines`` is False.
+    Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them. The
+    baseline of a language model is an n-gram model of its training rows (:mod:`labkit.evaluate.ngram`), unless
+    ``baselines`` is False.
 
     Raises:
         RunError: there is no model yet.
@@ -141,7 +142,7 @@ def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
 
 
 def report_of(run: Run, split: str = "test") -> Report:
-    """The same of a run that classifies. Raises :class:`DataError` for one that tells no single class."""
+    """The same of a run that classifies. Raises :class:`DataError` for one that is not a single-label classifier."""
     report = verdict_of(run, split)
     if not isinstance(report, Report):
         raise DataError(_("run {run!r} is not a single-label classifier; use run.evaluate() instead."), run=run.name)
@@ -149,13 +150,13 @@ def report_of(run: Run, split: str = "test") -> Report:
 
 
 def compare(first: Run | Report, second: Run | Report, split: str = "test") -> Comparison:
-    """Compare two runs (or reports) of classifiers on the rows of ``split`` that both were judged on.
+    """Compare two runs (or reports) of classifiers on the rows of ``split`` on which both were evaluated.
 
     Both scores, what the first gains with a paired 95 % bootstrap interval, and McNemar's exact test; the runs may
     have been trained in any way on the same data.
 
     Raises:
-        DataError: the runs share no rows, tell other classes, or do not classify.
+        DataError: the runs share no rows, have other classes, or are not classifiers.
     """
     names = [
         f"{each.split} {n}" if isinstance(each, Report) else each.name for n, each in enumerate((first, second), 1)

@@ -2,8 +2,9 @@
 
 What is explained is the log-odds F of a class against the rest (the logit minus the log-sum-exp of the others), which
 adds up where a probability saturates. Integrated gradients (Sundararajan, Taly and Yan, ICML 2017, arXiv 1703.01365,
-equation 1) share out F(example) - F(blank) over the inputs; what the sum over the path misses of it is told as ``gap``.
-Occlusion (Zeiler and Fergus, ECCV 2014, arXiv 1311.2901) covers a part and tells how far F falls; the gradient alone is
+equation 1) share out F(example) - F(blank) over the inputs; the approximation error of the path integral is ``gap``.
+Occlusion (Zeiler and Fergus, ECCV 2014, arXiv 1311.2901) covers a part and measures how far F
+falls; the gradient alone is
 the saliency of Simonyan, Vedaldi and Zisserman, arXiv 1312.6034.
 """
 

@@ -32,7 +32,7 @@ class Sample:
 
 
 def _write_vocabulary(place: Path) -> None:
-    """vocab.txt from tokenizer.json: the pieces in the order of their ids, a line each."""
+    """vocab.txt from tokenizer.json: the tokens in the order of their ids, one per line."""
     vocabulary = json.loads((place / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     lines = "".join(f"{piece}\n" for piece in sorted(vocabulary, key=vocabulary.__getitem__))
     (place / "vocab.txt").write_bytes(lines.encode())

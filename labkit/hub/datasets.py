@@ -35,7 +35,7 @@ class RawTable:
     """Rows of a sample as they come.
 
     ``splits`` has the columns named by ``text`` (two for pairs) and ``label`` (class names), ``row`` (int64, the number
-    of the row in the source, from 0 in every split) and others of the sample. ``notes`` are the rows left out: (row,
+    of the row in the source, from 0 in every split) and others of the sample. ``notes`` are the dropped rows: (row,
     reason); a sample of several splits has none.
     """
 
@@ -132,7 +132,7 @@ def _reviews_zh(place: Path) -> RawTable:
 
 
 def _spam(place: Path) -> RawTable:
-    """A mail a line as JSON; headers are left out, because the servers in them give the class away.
+    """A mail a line as JSON; headers are dropped, because the servers in them reveal the class.
 
     In one mail of twelve, characters beyond ASCII were already lost in the source and read U+FFFD.
     """
@@ -179,7 +179,7 @@ def _breast_cancer(place: Path) -> RawTable:
 
 
 def _diabetes(place: Path) -> RawTable:
-    """Ten numbers a line, and the number to predict in a file of its own."""
+    """Ten numbers per line, and the target in a separate file."""
     values = np.loadtxt(place / "measures.gz")
     columns = dict(zip(_PATIENT, values.T, strict=True))
     data = _numbers({**columns, "progression": np.loadtxt(place / "progression.gz")})

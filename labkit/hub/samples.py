@@ -1,6 +1,6 @@
 """Named samples: real models and data sets, downloaded on first use, verified and cached.
 
-``folder("minilm-l6")`` is the way in. A sample lies in the cache as a folder with its members and a ``sample.json``
+``folder("minilm-l6")`` is the way in. A sample is cached as a folder with its files and a ``sample.json``
 (licence, source, SHA-256 of each member); the folder appears in one rename, so it is whole or absent, also when a
 fetch is killed. Of several processes that want it at once, one fetches and the others wait.
 
@@ -83,7 +83,7 @@ def folder(name: str, progress: Progress = None) -> Path:
 
 
 def is_cached(name: str) -> bool:
-    """Whether a sample lies in the cache with the members and the sizes that the table says."""
+    """Whether a sample is in the cache with the expected files and sizes."""
     sample = SAMPLES[name]
     place = cache_root() / "samples" / sample.name
     try:

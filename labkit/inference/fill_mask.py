@@ -44,7 +44,7 @@ class Filler:
         WeightsError: there are no such weights, or they have no head for hidden words.
 
     Attributes:
-        tells_next: whether it was taught to tell what follows.
+        tells_next: whether it was trained with next-sentence prediction.
         longest: tokens that it reads at most, the special ones too.
     """
 
@@ -106,11 +106,11 @@ class Filler:
         ]
 
     def follows(self, first: str, second: str) -> float:
-        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends. What
-        ``[MASK]`` stands for is hidden from it; such texts are not cut.
+        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends. The model
+        does not see the tokens behind ``[MASK]``; such texts are not cut.
 
         Raises:
-            ConfigError: the model was not taught to tell.
+            ConfigError: the model was not trained for it.
             DataError: texts with hidden words are longer than the model reads.
         """
         if not self.tells_next:

@@ -40,11 +40,11 @@ def opened(folder: str | Path, task: type[Task], does: str) -> tuple[Experiment,
 
     Args:
         folder: as a run has written or exported it.
-        task: settings of the task that the model must have learnt.
+        task: settings class of the required task.
         does: what such a model does, for the error message.
 
     Raises:
-        WeightsError: the folder is none of labkit's, is damaged, or its model has learnt something else.
+        WeightsError: the folder was not written by labkit, is damaged, or its model was trained for another task.
     """
     experiment = experiment_in(Path(folder))
     if not isinstance(experiment.task, task):

@@ -178,7 +178,7 @@ class Predictor:
 
         Args:
             source: a table; of pictures and sounds also a folder, one of them, or a table that names them.
-            column: column of the text or the file names; left out, that of the training rows.
+            column: column of the text or the file names; default: that of the training rows.
             pair: column of the second text.
             size: rows that are predicted at a time.
             file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a file.

@@ -5,7 +5,7 @@
 trained on; null is a missing value. It answers ``{"predictions": [{"label": …, "confidence": …, …}]}``, of a regression
 ``{"predictions": [{"value": {…}}]}``. Every request needs ``Authorization: Bearer TOKEN``. What cannot be answered is
 refused with a status and one sentence that holds neither the request nor a traceback; nothing of a request is logged.
-Other sites' pages cannot read answers (no CORS headers) nor reach the endpoint by a name of their own (the Host header
+Other sites' pages cannot read answers (no CORS headers) nor reach the endpoint by another name (the Host header
 is checked: ``hosts`` lists further names). A request has at most 64 examples of 10,000 characters, unless ``examples``
 and ``characters`` say otherwise. :mod:`labkit.inference.http` holds the HTTP server.
 """
@@ -44,7 +44,7 @@ class Endpoint:
         predictor: the model.
         host: the address it listens on; the default can be reached from this machine alone.
         port: 0 takes a free one.
-        token: what clients must show; left out, a new random one.
+        token: what clients must show; default: a new random one.
         rate: requests a second of a client, at most. A client is an address with the token; what comes from the same
             address without the token is counted apart.
         hosts: further names by which clients may call it (the Host header), such as that of a proxy; without a port.

@@ -79,7 +79,7 @@ class Generator:
 
         Raises:
             ConfigError: a setting cannot be used, or prompt and new tokens are more than the model has positions for.
-            DataError: a prompt is no string.
+            DataError: a prompt is not a string.
         """
         how = Generation.from_dict(settings)
         texts = [prompts] if isinstance(prompts, str) else list(prompts)

@@ -35,7 +35,7 @@ class Translator:
             Pegasus' in the Hugging Face layout, or "org/name@revision".
 
     Raises:
-        WeightsError: there are no such weights, or the model has learnt something else.
+        WeightsError: there are no such weights, or the model was trained for another task.
     """
 
     def __init__(self, source: str | Path):
@@ -67,15 +67,15 @@ class Translator:
 
         Args:
             texts: a text, or several.
-            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens`` (left out, 64 or as many
-                as the model has positions for), ``temperature``, ``beams`` …
+            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens`` (default: 64, or the
+                number of positions of the model), ``temperature``, ``beams`` …
 
         Returns:
             A text for one text, a list for several.
 
         Raises:
             ConfigError: a setting cannot be used, or the new tokens are more than the model has positions for.
-            DataError: a text is no string.
+            DataError: a text is not a string.
         """
         how = Generation.from_dict({"max_new_tokens": min(64, self.room), **settings})
         if how.max_new_tokens > self.room:

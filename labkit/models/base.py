@@ -121,7 +121,7 @@ class ModelConfig(Config, ABC):
     preset: str = ""
     weights: str = ""  # pretrained weights
     vocab_size: int | None = None  # None: that of the tokenizer
-    max_length: int = 0  # tokens of a text at most; 0: reads no texts
+    max_length: int = 0  # maximum tokens per text; 0: reads no texts
     input_shape: tuple[int, ...] | None = None  # None: that of the data
     dtype: str = "auto"  # what layers compute in
 
@@ -162,7 +162,7 @@ class ModelConfig(Config, ABC):
 
     @classmethod
     def required(cls) -> list[str]:
-        """None: every field can be left out."""
+        """None: every field is optional."""
         return []
 
     @classmethod

@@ -216,11 +216,12 @@ def _wide(a: Float[Array, "n k"], b: Array, axis: int = 0) -> Float[Array, "n m"
 
 
 def max_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
-    """The greatest value of every ``window`` x ``window`` square, squares side by side; a rest at the edge is left out.
+    """The greatest value of every ``window`` x ``window`` square, squares side by side; incomplete windows at the
+    edge are dropped.
 
     The gradient goes to the first of equal values, row by row, as that of ``lax.reduce_window`` does. That gradient,
-    XLA's select-and-scatter, is slow on a CPU; here the forward pass keeps one byte for every square, which tells
-    where its greatest value stood, and not the picture.
+    XLA's select-and-scatter, is slow on a CPU; here the forward pass keeps one byte for every square, the position of
+    its maximum, instead of the image.
     """
     high, wide = x.shape[1] // window, x.shape[2] // window
     return _pool(x[:, : high * window, : wide * window], window)
@@ -298,7 +299,8 @@ def _shifted(x: Float[Array, "b y x c"], by: int, fill: float, axis: int) -> Flo
 
 
 def mean_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
-    """The mean of every ``window`` x ``window`` square, squares side by side; a rest at the edge is left out."""
+    """The mean of every ``window`` x ``window`` square, squares side by side; incomplete windows at the edge are
+    dropped."""
     high, wide = x.shape[1] // window, x.shape[2] // window
     x = x[:, : high * window, : wide * window]
     return x.reshape(x.shape[0], high, window, wide, window, x.shape[3]).mean((2, 4))

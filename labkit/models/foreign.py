@@ -67,7 +67,7 @@ def json_of(path: Path, unreadable: Message) -> Any:
 
 
 def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -> None:
-    """Check the sizes that a ``config.json`` claims: each one alone, then all of them against the weights beside it.
+    """Check the sizes that a ``config.json`` claims: each one alone, then all of them against the weights next to it.
 
     Args:
         path: the config.json.

@@ -106,7 +106,7 @@ class Mlp(nnx.Module):
     ) -> Pooled:
         """One vector float32 [b, d] of every example; ``key`` switches dropout on. Bytes are read as 0 … 1.
 
-        ``real`` marks the examples that are no filler; here each is read alone, so it changes nothing.
+        ``real`` marks the examples that are not padding; here each is read alone, so it changes nothing.
         """
         x = conv.scaled(inputs, self.config.dtype).reshape(len(inputs), -1)
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, max(1, len(self.layers))))
@@ -115,5 +115,5 @@ class Mlp(nnx.Module):
         return Pooled(x.astype(jnp.float32))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
         return int(path[1]) + 1

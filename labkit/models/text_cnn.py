@@ -39,7 +39,7 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class TextCnnConfig(ModelConfig):
-    """Which network: a preset, or sizes; what is left out is filled in on creation.
+    """Configuration of the network: a preset or sizes; missing fields are filled in on creation.
 
     Missing fields come from the preset, by default "keras". ``vocab_size`` may stay None: the size of the
     tokenizer then, or 20,000.
@@ -137,7 +137,8 @@ class TextCnn(nnx.Module):
         """One vector float32 [b, d] of every text.
 
         As in Keras a convolution has a result where all of its window lies in the text, a pool where all of its
-        neighbours are such results, and the rest at the end is left out. A text too short for one window is read as if
+        neighbours are such results, and the remainder at the end is
+        dropped. A text too short for one window is read as if
         zeros followed it up to one window, and fewer results than a pool takes are one pool. So every text, an empty
         one too, has at least one place in every stage, and what it becomes depends on its own tokens only: not on
         the padding, nor on the batch.
@@ -170,7 +171,8 @@ class TextCnn(nnx.Module):
         return Pooled(jnp.where(here, x, -jnp.inf).max(1))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies: 0 for the embeddings, 1 … depth for the stages; ``path`` leads to it
+        """Layer index of a parameter, counted from the
+        input: 0 for the embeddings, 1 … depth for the stages; ``path`` leads to it
         from this module down."""
         return 0 if path[0] == "embedding" else int(path[1]) + 1
 

@@ -73,7 +73,7 @@ class Entry:
     ``{i}`` in the foreign name stands for the layer: the own array is then stacked [depth, …]. ``axes`` are the
     foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in, out]. With
     ``cut`` (i, n) ours is the i-th of n equal parts of the foreign array, along our last axis; there is an entry for
-    every part. ``unread`` are the first rows of ours, and of the foreign one, that stand for nothing: they are 0.
+    every part. ``unread`` are the unused first rows of both arrays: they are 0.
     """
 
     own: str
@@ -108,7 +108,7 @@ class Entry:
         return [np.ascontiguousarray(part.transpose(np.argsort(self.axes)) if self.axes else part) for part in parts]
 
     def own_array(self, foreign: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-        """The foreign arrays as our one, float32 [*shape]; one layer is in memory beside it at a time."""
+        """The foreign arrays as our one, float32 [*shape]; one additional layer is in memory at a time."""
         own = np.empty(shape, np.float32)
         for part, array in zip(own if self.stacked else [own], foreign, strict=True):
             array, (number, count) = array.transpose(self.axes) if self.axes else array, self.cut
@@ -127,7 +127,7 @@ class Table:
         entries: one for every parameter.
         optional: beginnings of foreign names that the file, or the model, may lack as a whole ("pooler.").
         ignored: beginnings of foreign names that are left unread and reported (heads of other tasks).
-        prefix: what may stand in front of all foreign names ("bert.").
+        prefix: optional prefix of all foreign names ("bert.").
         renamed: (old ending, ending) pairs of names from older files (".gamma", ".weight").
     """
 
@@ -492,7 +492,7 @@ def _from_hub(repo: str, revision: str) -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, checked to lie in it."""
+    """The safetensors files of a folder, checked to be inside it."""
     if (single := folder / "model.safetensors").is_file():
         return [single]
     if (index := folder / "model.safetensors.index.json").is_file():

@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Flat:
-    """A jaxpr with all calls laid out, so that a value has one number wherever it is passed."""
+    """A jaxpr with all calls inlined, so that a value has one number wherever it is passed."""
 
     inputs: list[int]
     steps: list[Step]
@@ -89,7 +89,7 @@ def _lay(jaxpr: Any, named: dict[Any, int | None], steps: list[Step], numbers: I
 
 
 class Turned(NamedTuple):
-    """Stands for an equation: its operand, laid out anew."""
+    """Stands for an equation: its operand, copied to a new layout."""
 
     outvars: list[Any]
     invars: list[Any]

@@ -17,10 +17,10 @@ KINDS = ("none", "shift", "flip", "shift-flip")
 
 
 def augment(inputs: Num[Array, "b ..."], kinds: str, key: PRNGKeyArray) -> Num[Array, "b ..."]:
-    """Every picture [b, y, x, c] changed by a chance of its own.
+    """Randomly augment each image [b, y, x, c] independently.
 
     Raises:
-        ConfigError: (while tracing) the examples are no pictures.
+        ConfigError: (while tracing) the examples are not images.
     """
     if inputs.ndim != 4:
         raise ConfigError(
@@ -58,7 +58,7 @@ def mixup(
         key: of the chance.
 
     Returns:
-        The mixed inputs; the partner of every example; and the share of its own that is left of it, 0 … 1.
+        The mixed inputs; the partner of every example; and the weight of the original example, 0 … 1.
     """
     share_key, order_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha)

@@ -24,7 +24,8 @@ LOWEST = float(jnp.finfo(jnp.float32).min)
 
 @dataclass(frozen=True)
 class Generation(Config):
-    """How to write on. Without chance (``temperature`` 0) it is greedy, or a beam search where ``beams`` is above 1."""
+    """Decoding
+    settings. Without chance (``temperature`` 0) it is greedy, or a beam search where ``beams`` is above 1."""
 
     max_new_tokens: int = option(64, "Maximum number of new tokens.", low=1, high=1_000_000)
     temperature: float = option(0.0, _("Sampling temperature: logits are divided by it. 0: greedy decoding."), low=0.0)
@@ -63,7 +64,7 @@ Step = Callable[[Array, Array, Any], tuple[Array, Any]]
 
 
 def step_of(model: Any) -> Step:
-    """The step of a model that reads on with a cache (``step``) and tells the token after each (``logits``)."""
+    """Interface of a model with cached decoding (``step``) and next-token scores (``logits``)."""
 
     def step(ids: Array, count: Array, cache: Any) -> tuple[Array, Any]:
         hidden, cache = model.step(ids, count, cache)
@@ -82,7 +83,7 @@ def write(
     how: Generation,
     key: PRNGKeyArray,
 ) -> Written:
-    """Write on after prompts; made to be called inside ``jax.jit``.
+    """Generate text after prompts; made to be called inside ``jax.jit``.
 
     Args:
         step: reads tokens (see :data:`Step`).

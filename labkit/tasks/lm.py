@@ -66,7 +66,7 @@ class LanguageModel(Task):
 
 
 class Decoder(nnx.Module):
-    """A trunk that tells the next token; its head is its own table."""
+    """Decoder with a next-token head; its head is its own table."""
 
     def __init__(self, trunk: Any):
         self.trunk = trunk

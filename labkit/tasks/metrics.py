@@ -83,8 +83,8 @@ def count(
 def scores(confusion: Any) -> dict[str, float]:
     """Scores from a confusion matrix [c, c].
 
-    ``accuracy``; ``precision``, ``recall`` and ``f1`` as macro averages, with ``_micro`` and ``_weighted`` beside
-    them. NaN where nothing was counted. Raises DataError when the matrix is not square.
+    ``accuracy``; ``precision``, ``recall`` and ``f1`` as macro averages, and ``_micro`` and ``_weighted``
+    averages. NaN where nothing was counted. Raises DataError when the matrix is not square.
     """
     return {name: float(value) for name, value in summary(*margins(confusion)).items()}
 

@@ -141,7 +141,7 @@ def tag_scores(hit: Any, support: Any, predicted: Any, exact: Any, examples: Any
     """Scores from counts of every class [..., c] and of examples [...], as scikit-learn has them.
 
     ``accuracy``: examples with all classes right; ``hamming``: share of wrong decisions; ``precision``, ``recall`` and
-    ``f1`` as means over all classes, with ``_micro`` beside them. NaN where nothing was counted.
+    ``f1`` as means over all classes, and ``_micro`` averages. NaN where nothing was counted.
     """
     hit, support, predicted = (np.asarray(part, np.int64) for part in (hit, support, predicted))
     examples = np.asarray(examples, np.int64)

@@ -68,7 +68,7 @@ class Pretrain(Task):
         """The head for a tokenizer, which knows the special pieces and where words go on.
 
         Raises:
-            ConfigError: whole words are asked for of a vocabulary that does not mark how words go on.
+            ConfigError: whole-word masking with a vocabulary that does not mark continuation tokens.
         """
         assert tokenizer is not None
         goes_on = tokenizer.continues
@@ -87,7 +87,7 @@ class Pretrain(Task):
 
 class Masked(NamedTuple):
     """A batch with tokens hidden: ``ids`` [b, t] to read; ``place`` [b, m], ``target`` [b, m] and ``weight`` [b, m] of
-    what is to be told (weight 0 in unused places)."""
+    the masked tokens (weight 0 in unused positions)."""
 
     ids: Int[Array, "b t"]
     place: Int[Array, "b m"]
@@ -104,7 +104,7 @@ def hide(
     vocabulary: int,
     key: PRNGKeyArray,
 ) -> Masked:
-    """Choose tokens by chance and hide them: 80 % as [MASK], 10 % as any piece, 10 % as they are.
+    """Mask random tokens: 80 % as [MASK], 10 % as any piece, 10 % as they are.
 
     Args:
         ids: the tokens.

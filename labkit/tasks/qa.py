@@ -97,7 +97,7 @@ class SpanSums(MetricState):
 
 
 class Reader(nnx.Module):
-    """A trunk, and a linear layer that tells of every token how well an answer begins and ends there."""
+    """An encoder and a linear layer with start and end scores for each token."""
 
     def __init__(self, trunk: Any, width: int, rngs: nnx.Rngs):
         self.trunk = trunk

@@ -99,7 +99,8 @@ class Checkpoints:
     # --- saving -----------------------------------------------------------------------------------------------
 
     def save(self, state: State, step: int, best: int | None, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep beside the newest.
+        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep in addition to the
+        newest.
 
         With several processes the save is over when this returns, as they must not talk of two things at once.
 
@@ -171,7 +172,7 @@ class Checkpoints:
             raise
 
     def _lack(self, state: State) -> str:
-        """What stands in the way of a save, if anything does."""
+        """What prevents a save, if anything."""
         needed = ROOM + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         try:
             free = shutil.disk_usage(self.folder).free
@@ -301,7 +302,7 @@ class Checkpoints:
 
 
 def unsaved(step: int, reason: str) -> RunError:
-    """The error that tells of a save that failed."""
+    """The error of a failed save."""
     return RunError(
         _("checkpoint of step {step} not saved: {reason}. Earlier checkpoints are intact."),
         step=step,

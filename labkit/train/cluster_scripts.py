@@ -2,7 +2,7 @@
 
 labkit schedules nothing itself. The files start :mod:`labkit.train.worker` so many times; ``jax.distributed`` lets the
 processes find each other; whoever starts them again after a failure has the run go on from its newest checkpoint. The
-lab folder must lie where all of them see it, on a file system whose locks SQLite can trust.
+lab folder must be visible to all of them, on a file system whose locks SQLite can trust.
 """
 
 from __future__ import annotations

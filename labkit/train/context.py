@@ -246,7 +246,7 @@ def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
 
 def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None:
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
-    names. ``labkit.toml`` and ``labkit.json`` beside it say what was done and what the outputs are called. ``origin``,
+    names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the outputs. ``origin``,
     such as run and step, is sealed with it."""
     optimizer, head = setup.experiment.train.optimizer, setup.head
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
@@ -274,8 +274,8 @@ def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None
 
 
 def _export_tokenizer(setup: Plan, folder: Path) -> None:
-    """Write the tokenizer, with which other programs make the tokens that this model reads; once more beside an encoder
-    in a folder of its own."""
+    """Write the tokenizer, with which other programs make the tokens that this model reads; once more next to an
+    encoder in its own folder."""
     task, model, tokenizer = setup.experiment.task, setup.model, setup.inputs.tokenizer
     longest = model.max_length if task.whole_length else task.max_length
     encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder

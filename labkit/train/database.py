@@ -161,7 +161,7 @@ def _is_empty(path: Path) -> bool:
 
 
 def stamp_of(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another that has its name later; None where there is no file."""
+    """Identity of a file, to distinguish it from a later one of the same name; None where there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -174,7 +174,7 @@ def connect(path: Path) -> Connection:
 
     Raises:
         StoreError: it cannot be opened or written.
-        Damaged: it is no database of runs.
+        Damaged: it is not a database of runs.
     """
     while True:
         db = _connection(path)
@@ -199,7 +199,7 @@ def _connection(path: Path) -> Connection:
 
 
 def scanned(path: Path) -> Connection:
-    """A connection that reads as much as there is: text that is no UTF-8 does not stop it."""
+    """A connection that reads as much as there is: invalid UTF-8 is tolerated."""
     db = _connection(path)
     db.text_factory = lambda text: text.decode("utf-8", "replace")
     return db

@@ -75,10 +75,10 @@ class Data(Config):
 def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
     """``rows`` split as training on ``task`` needs it and free of leakage; what is split already stays so.
 
-    Running text is cut in its order; that a line of it comes again is no leakage.
+    Running text is cut in its order; repeated lines are not leakage.
 
     Raises:
-        DataError: they cannot be trained on, or rows of validation or test stand in train too.
+        DataError: they cannot be used for training, or rows of validation or test also occur in train.
     """
     if (kind := rows.spec.kind) not in task.modalities:
         reads = joined(_(" or "), [_KINDS[each] for each in task.modalities])

@@ -33,7 +33,7 @@ class Teller:
     """The voice of one run.
 
     Attributes:
-        records: ``(step, split, name, value)`` that are told next.
+        records: ``(step, split, name, value)`` to log next.
     """
 
     def __init__(self, store: Store, run_id: str):
@@ -42,12 +42,12 @@ class Teller:
         self._untold: dict[str, Any] = {}
 
     def note(self, **values: Any) -> None:
-        """Have fields told with what is told next."""
+        """Log fields together with the next records."""
         summary = {**self._untold.get("summary", {}), **values.get("summary", {})}
         self._untold |= {**values, "summary": summary} if summary else values
 
     def tell(self, **values: Any) -> None:
-        """Write the records and these fields; what a full disk refuses is kept and told with the next."""
+        """Write the records and these fields; records refused by a full disk are kept and written later."""
         self.note(**values)
         try:
             self._write()

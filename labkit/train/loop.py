@@ -1,7 +1,7 @@
 """Training loop: commands → batch → step → deferred read → report → evaluate → save, in this order.
 
 :func:`work` takes a run from its folder to its end, or onward from its newest checkpoint. Thread, detached worker and
-command line all call it; nothing but the run store tells them what happens inside.
+command line all call it; they are informed only through the run store.
 """
 
 from __future__ import annotations
@@ -393,7 +393,8 @@ class _Loop:
         self.clock = self.paced = self.watched = (time.monotonic(), self.step)
 
     def _read(self, ahead: int) -> None:
-        """Turn what the device told into records, but for the newest ``ahead`` calls: the host never waits for them."""
+        """Turn device results into records, except those of the newest ``ahead``
+        calls: the host never waits for them."""
         while len(self.pending) > ahead:
             end, count, told = self.pending.pop(0)
             report = end % self.steps.report_every == 0
@@ -516,7 +517,7 @@ class _Loop:
             self._resume_clock()
 
     def _settle(self) -> None:
-        """Learn whether the last save succeeded: only then it is told as saved."""
+        """Learn whether the last save succeeded: only then it is reported as saved."""
         with self._told_if_unsaved():
             if (step := self.checkpoints.settle(self._flush)) is not None:
                 self.unsaved = ""
@@ -525,7 +526,7 @@ class _Loop:
 
     @contextlib.contextmanager
     def _told_if_unsaved(self) -> Iterator[None]:
-        """A save that fails is told and soon tried again; training goes on, or waits, as its settings say."""
+        """A failed save is reported and retried soon; training goes on, or waits, as its settings say."""
         try:
             yield
         except RunError as error:

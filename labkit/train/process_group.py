@@ -1,7 +1,7 @@
 """Multi-process runs with ``jax.distributed``: the first process decides and writes.
 
 The others compute the same steps on their devices. Whatever depends on the clock or on somebody's command is decided
-by the leading process and told to all (:meth:`Peers.agree`), at the same place of the loop in each.
+by the leading process and broadcast (:meth:`Peers.agree`), at the same place of the loop in each.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ ALONE = Peers()
 
 
 class Listener(Store):
-    """The run store for a process that does not lead: it reads, and what it would write is let fall."""
+    """The run store for a process that does not lead: read-only; writes are ignored."""
 
     def update(self, run_id: str, **values: Any) -> None:
         pass
@@ -89,7 +89,7 @@ class Listener(Store):
 
 
 def join(environment: Mapping[str, str] = os.environ) -> Peers:
-    """Join the processes that a launcher has started with this one; before anything else is asked of JAX.
+    """Join the processes that a launcher has started with this one; before any other use of JAX.
 
     Raises:
         RunError: a variable is missing or no number; the others do not come.

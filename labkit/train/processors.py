@@ -58,7 +58,7 @@ class Inputs(ABC):
         tokenizer: that of texts; None for other modalities.
         max_length: tokens of an example at most; None for other modalities.
         example_format: how rows become examples.
-        labelled: whether examples without a label are left out.
+        labelled: whether unlabelled examples are skipped.
     """
 
     kind: str
@@ -84,7 +84,7 @@ class Inputs(ABC):
     def batches(
         self, examples: Any, train: Training, model: ModelConfig, parts: int, shuffle: bool
     ) -> tuple[Batches, str]:
-        """Batches that can be divided into ``parts``, and why they are laid out as they are."""
+        """Batches that can be divided into ``parts``, and the reason for their layout."""
 
     @abstractmethod
     def to_predict(self, values: Any, pairs: Any = None) -> Batches:
@@ -423,7 +423,7 @@ def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
     """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has positions.
 
     It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training; memory and
-    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is dear.
+    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is expensive.
     """
     wanted = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0
     places = LONGEST if model is None else model.max_length or LONGEST
@@ -431,7 +431,7 @@ def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
 
 
 def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
-    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are no texts."""
+    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are not texts."""
     if max_length is None or experiment.task.max_length is not None:
         return experiment
     return experiment.replace(task=experiment.task.replace(max_length=max_length))
@@ -455,7 +455,7 @@ def fitting_vocabulary(texts: Iterable[str]) -> int:
 
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
-    """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
+    """The file that :meth:`Inputs.save` wrote next to a model. ``kind`` and ``shape`` are those of its examples."""
     inputs = _opened(experiment, folder, kind, shape)
     inputs.labelled = experiment.task.problem_type is not None
     return inputs

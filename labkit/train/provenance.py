@@ -1,8 +1,8 @@
 """Provenance of a checkpoint: run and session, experiment, data, and the conditions of bitwise reproducibility.
 
 A session is one start of a run. Each checkpoint names its session and the sessions before it; ``sessions.json`` in the
-run folder names those whose checkpoints the run accepts. A copied lab folder that is resumed begins sessions of its
-own, which distinguishes its checkpoints although run id, experiment and data are equal.
+run folder names those whose checkpoints the run accepts. A copied lab folder that is resumed starts new sessions,
+which distinguishes its checkpoints although run id, experiment and data are equal.
 """
 
 from __future__ import annotations

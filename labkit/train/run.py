@@ -105,7 +105,7 @@ class Run:
         return self._command("pause")
 
     def resume(self) -> Self:
-        """Let a paused run go on; take up a stopped, failed or lost one from its newest checkpoint."""
+        """Let a paused run go on; resume a stopped, failed or lost one from its newest checkpoint."""
         if self.info.over:
             self.start()
         else:
@@ -153,7 +153,7 @@ class Run:
     # --- starting and waiting ---------------------------------------------------------------------------------
 
     def start(self, detach: bool = False, processes: int = 1) -> Self:
-        """Work on the run, from its newest checkpoint if it has one: in a thread, or in a process of its own.
+        """Work on the run, from its newest checkpoint if it has one: in a thread, or in a separate process.
 
         Several ``processes``, each with its own devices, work on it together on this machine, detached.
 

@@ -96,7 +96,7 @@ def forget(folder: Path) -> None:
 
 
 def read(folder: Path) -> Kept:
-    """What a run folder holds of its run; what is damaged is left out and noted."""
+    """What a run folder holds of its run; damaged parts are skipped and noted."""
     notes: list[str] = []
     row, commands = _run(folder, notes)
     if row is None and (row := _from_experiment(folder)) is not None:

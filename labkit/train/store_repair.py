@@ -113,7 +113,7 @@ def put_records(db: Connection, run: str, rows: Iterable[tuple[Any, ...]]) -> No
 
 
 def put_command(db: Connection, command: dict[str, Any], anew: bool = False) -> None:
-    """Insert a command; ``anew`` with a number of its own."""
+    """Insert a command; ``anew`` with its own number."""
     columns = SEALED["commands"][1:] if anew else SEALED["commands"]
     values = tuple(command.get(column) for column in columns)
     places = ", ".join("?" * len(columns))

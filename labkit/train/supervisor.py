@@ -1,7 +1,7 @@
 """Supervisor process: detects dead or hanging training processes and restarts them.
 
 ``python -m labkit.train.supervisor LAB_FOLDER RUN_ID [PROCESSES]``. It knows the run store and its child processes and
-never loads JAX: whatever happens in there, it can still tell. A run begins again from its newest checkpoint, at most
+never loads JAX: it can report whatever happens there. A run begins again from its newest checkpoint, at most
 :data:`MOST` times in a row without a new one.
 """
 
@@ -42,7 +42,7 @@ WATCHED = ("running", "evaluating")
 
 
 class End(NamedTuple):
-    """How the processes of a run ended: "done", "died" or "hung"; and what is told of it."""
+    """How the processes of a run ended: "done", "died" or "hung"; and how it is reported."""
 
     how: str
     code: int
@@ -189,7 +189,7 @@ class Supervisor:
         return End("died", code, told)
 
     def _taken_up(self, started: list[subprocess.Popen[bytes]]) -> bool:
-        """Whether the run, over for these processes, was begun again by others before this one looked."""
+        """True if other processes have already restarted the run."""
         pid = self.store.run(self.id).pid
         return pid is not None and pid not in {os.getpid(), *(process.pid for process in started)}
 

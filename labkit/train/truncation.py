@@ -53,7 +53,7 @@ def _lost(dataset: Any, tokens: Tokens, columns: list[str], inputs: Any) -> tupl
 
 
 def message(found: dict[str, Any], split: str = "train") -> str:
-    """What a person should know of :func:`truncation`; empty where nothing is truncated."""
+    """Messages about :func:`truncation`; empty where nothing is truncated."""
     if not found:
         return ""
     rows, of, lost = found["rows"], found["of"], found["lost"]

@@ -18,7 +18,7 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 180, 48, 12, 14, 34
 
 
 def bars(amounts: Sequence[tuple[str, float]], label: str, shown: Sequence[str] = ()) -> Html:
-    """Horizontal bars: (name, amount ≥ 0) from top to bottom; ``shown`` is what stands beside each."""
+    """Horizontal bars: (name, amount ≥ 0) from top to bottom; ``shown`` is the text next to each."""
     shown = shown or [f"{amount:,g}" for _, amount in amounts]
     most = max((amount for _, amount in amounts), default=0) or 1
     wide, high = 150, 22
@@ -36,7 +36,7 @@ def bars(amounts: Sequence[tuple[str, float]], label: str, shown: Sequence[str] 
 
 
 def histogram(found: Histogram, label: str, x: str, y: str, limit: float | None = None, note: str = "") -> Html:
-    """How often values occur; what lies above ``limit`` is in another colour and hatched, with ``note`` at the line."""
+    """How often values occur; values above ``limit`` have another colour and hatching, with ``note`` at the line."""
     low, high = found.edges[0], found.edges[-1]
     top = ticks(0, max(found.counts) or 1, 4)
     across, up = _scale(low, high, _LEFT, _WIDTH - _RIGHT), _scale(0, top[-1], _HEIGHT - _BOTTOM, _TOP)
@@ -61,7 +61,7 @@ def histogram(found: Histogram, label: str, x: str, y: str, limit: float | None 
 
 
 def line(points: Sequence[float], label: str, x: str, y: str) -> Html:
-    """A line through values at 1, 2, 3 …; of many values some are left out."""
+    """A line through values at 1, 2, 3 …; of many values some are omitted."""
     step = max(1, len(points) // 240)
     places = [*range(0, len(points), step), *([len(points) - 1] if points else [])]
     high = max([v for v in points if math.isfinite(v)], default=1.0) or 1.0

@@ -58,7 +58,8 @@ def by_class(report: Report, language: str) -> Html:
 
 
 def rowwise(report: RowReport, language: str) -> Html:
-    """The judgement of several labels or of numbers: scores in large type, then each label or number, then the rows
+    """Report of multi-label classification or
+    regression: scores in large type, then each label or number, then the rows
     that were answered worst."""
     called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
     cards = []
@@ -84,7 +85,7 @@ def rowwise(report: RowReport, language: str) -> Html:
 
 
 def scores(found: Scores, language: str) -> Html:
-    """The judgement of a task without labels: its scores in large type, what they mean, the worst answers if told."""
+    """Report of a task without labels: its scores in large type, what they mean, the worst predictions if available."""
     cards = []
     for name, value in found.items():
         key = f"right_{found.task}" if name == "accuracy" else name if name == "loss" else f"score_{name}"
@@ -201,7 +202,7 @@ def comparison(found: Comparison, language: str) -> Html:
 
 
 def slices(found: pd.DataFrame, language: str) -> Html:
-    """Scores of parts, weakest first; what lies below the whole is marked."""
+    """Scores of parts, weakest first; slices below the overall score are marked."""
     head = [word(key, language) for key in ("slice", "rows", "accuracy", "interval", "f1")] + [""]
     lines = [
         [name, f"{line.rows:,}", f"{line.accuracy:.3f}", f"{line.accuracy_low:.3f} – {line.accuracy_high:.3f}",

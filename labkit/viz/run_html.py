@@ -87,7 +87,7 @@ def duration(seconds: float) -> str:
 
 
 def measure(info: RunInfo) -> str:
-    """What a run is shown by beside its loss, known before it has any number: F1 of classes, R² of numbers, accuracy of
+    """Metric of a run shown in addition to its loss, known before training: F1 of classes, R² of numbers, accuracy of
     the rest."""
     task = info.settings("task").get("name", "classify")
     return {"classify": "f1", "multilabel": "f1", "regress": "r2"}.get(str(task), "accuracy")

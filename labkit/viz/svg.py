@@ -51,7 +51,7 @@ def picture(figure: go.Figure, title: str = "", *, width: int = 720, height: int
 
     Args:
         figure: scatter, bar and heatmap traces; subplots stay where the figure has them.
-        title: what is seen, in words, for those who do not see it; left out, the figure's own title.
+        title: what is seen, in words, for those who do not see it; default: the figure's own title.
         width, height: in pixels.
 
     Raises:

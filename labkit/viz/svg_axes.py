@@ -19,7 +19,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Axis:
-    """Values to pixels along one side. ``names`` are categories, which stand at 0, 1, …"""
+    """Values to pixels along one side. ``names`` are categories at 0, 1, …"""
 
     low: float
     high: float
@@ -62,7 +62,7 @@ def _names(traces: list[tuple[Any, str]], values: list[Any], side: str) -> tuple
 
 
 def _turned(names: tuple[str, ...]) -> bool:
-    """Whether names below an axis stand aslant, as there is no room for them side by side."""
+    """Whether axis labels are rotated for lack of room."""
     return len(names) > 6 and max(map(len, names)) > 4
 
 

@@ -1,6 +1,6 @@
 """The step Predict: predictions with explanations for a text, an image or numbers; export of the model.
 
-Models that tell no classes are asked by :mod:`labkit.app.widgets.answers`.
+Tasks other than classification use :mod:`labkit.app.widgets.answers`.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Use(Panel):
             self._ask(_features(self.numbers.value, predictor.inputs), None)
 
     def _say(self, asking: Asking) -> None:
-        """Ask a model that tells no classes."""
+        """Predict with a model that is not a classifier."""
         asked = self.asked = asking.asked()
         self._changed()
 
@@ -198,7 +198,7 @@ class Use(Panel):
         self._ask(as_read(pixels, predictor.inputs.shape[2], predictor.inputs.pixels), None)
 
     def _draw(self) -> None:
-        """A row of the test split, by chance."""
+        """A random row of the test split."""
         run = self.state.run
         assert run is not None
         rows = run_report.rows_of(run)

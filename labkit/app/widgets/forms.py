@@ -38,7 +38,7 @@ class Form:
         panel: whose callbacks these are.
         config: the values to begin with.
         changed: called with ``{field: value}`` when a person changes one.
-        names: the fields, in this order; left out, all but :data:`LEFT_OUT`.
+        names: the fields, in this order; default: all but :data:`LEFT_OUT`.
 
     Attributes:
         root: the widget.

@@ -72,7 +72,7 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
     10,000 rows; bytes stay bytes.
 
     Raises:
-        DataError: there is no such column or more than one, values that are no numbers, or examples of several shapes.
+        DataError: there is no such column or more than one, values that are not numbers, or examples of several shapes.
     """
     if spec.kind == "text":
         raise DataError(

@@ -13,10 +13,10 @@ from labkit.i18n import _
 
 
 def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
-    """Rows laid end to end and cut into windows of ``length`` tokens, as decoders are trained (Radford et al. 2019).
+    """Concatenated rows cut into windows of ``length`` tokens, as decoders are trained (Radford et al. 2019).
 
     Args:
-        tokens: whole rows ``[CLS] … [SEP]``; ``[CLS]`` is left out, ``[SEP]`` ends a row.
+        tokens: whole rows ``[CLS] … [SEP]``; without ``[CLS]``; ``[SEP]`` ends a row.
         length: tokens of a window. The last window may be shorter, but has two tokens at least.
         skip: tokens at the beginning of every row that are left out.
 
@@ -50,7 +50,7 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
 
     Neighbouring rows of a document are put together to passages of about half of ``length``; a row that is longer than
     that, a paragraph, is taken in even pieces of a quarter. Of two passages that follow each other the second is kept
-    in every other pair (label 0, "is next"); in the others a passage from another place stands for it (label 1, "is
+    in every other pair (label 0, "is next"); in the others it is replaced by a random passage (label 1, "is
     not"), as in the layout of Hugging Face.
 
     Args:

@@ -29,7 +29,7 @@ class Windows:
             there whole.
         example: i64[n], the row of the data set.
         first: i32[n], the column where the paragraph's tokens begin.
-        spans: i32[total, 2], characters of the paragraph that each token stands for; of no meaning elsewhere.
+        spans: i32[total, 2], character span of each token in the paragraph; of no meaning elsewhere.
     """
 
     tokens: Tokens
@@ -59,7 +59,7 @@ class Windows:
 
 
 class WindowBatches(BucketBatches):
-    """As ``BucketBatches``, with ``start``, ``end`` and ``first`` i32[b] beside the windows."""
+    """As ``BucketBatches``, with ``start``, ``end`` and ``first`` i32[b] for each window."""
 
     def __init__(self, windows: Windows, *args: Any, **settings: Any):
         super().__init__(windows.tokens, *args, **settings)
@@ -154,7 +154,7 @@ def windows(
 
 
 def _pieces(tokenizer: Tokenizer, text: str) -> tuple[list[int], np.ndarray]:
-    """Numbers of a text's pieces, and the characters that each stands for, i32[k, 2]."""
+    """Token ids of a text, and their character spans, i32[k, 2]."""
     found = tokenizer.pieces(text)
     return [number for _, number, _ in found], np.array([place for _, _, place in found], np.int32).reshape(-1, 2)
 

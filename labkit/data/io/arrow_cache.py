@@ -389,7 +389,7 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """``column`` as ``kind``; categories that are no texts by their names."""
+    """``column`` as ``kind``; non-text categories by their names."""
     if pa.types.is_dictionary(column.type) and not pa.types.is_string(column.type.value_type):
         names = [None if value is None else category_name(value) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(names, pa.string())])

@@ -36,7 +36,7 @@ def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
     know its length.
 
     Raises:
-        DataError: it is no whole WAV file, is compressed, has no samples, or holds numbers that are not finite.
+        DataError: it is not a complete WAV file, is compressed, has no samples, or contains non-finite values.
     """
     try:
         with open(path, "rb") as file:

@@ -1,6 +1,6 @@
 """CSV reader that reports every rejected or repaired record by record and line number.
 
-Records are numbered from 0 after the header, blank lines left out; lines from 1, as an editor shows them.
+Records are numbered from 0 after the header, without blank lines; lines from 1, as an editor shows them.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def _unmarked_utf16(head: bytes) -> str | None:
 
 
 def _first_bad(path: Path) -> int | None:
-    """Roughly where the first byte stands that is not UTF-8 (up to a block early)."""
+    """Approximate position of the first byte that is not UTF-8 (up to a block early)."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     place = 0
     try:

@@ -110,7 +110,7 @@ def _unsafe(path: Path, found: str) -> DataError:
 
 
 def read_lines(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
-    """Plain text, column ``text``: one text a line; blank lines are left out and counted."""
+    """Plain text, column ``text``: one text a line; blank lines are skipped and counted."""
     encoding = detect(path, dialect.encoding)
     note_encoding(encoding, reading.report)
     name = (dialect.names or ("text",))[0]

@@ -243,7 +243,7 @@ def _tables(folder: Path, kinds: Iterable[str]) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
-    """The ending of a table, that of its packing left out."""
+    """The file extension of a table, without that of its compression."""
     return Path(path.stem if path.suffix.lower() in OPENERS else path.name).suffix.lower()
 
 

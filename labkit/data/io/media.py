@@ -210,7 +210,7 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
     It is scaled so that it covers ``size`` and then cut to it from the middle; 16 bits become 8.
 
     Raises:
-        DataError: it is no whole picture, or has more than 50 million pixels.
+        DataError: it is not a complete image, or has more than 50 million pixels.
     """
     import io
 

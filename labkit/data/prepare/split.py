@@ -168,7 +168,7 @@ def split(
         validation: a fraction of the labelled rows of train (0.1), or a number of rows (500); 0 carves none.
         test: the same.
         stratify: keep the shares of the classes in every split.
-        group: a column; rows with the same value go to the same split (None stands alone). Without it the rows with
+        group: a column; rows with the same value go to the same split (None is its own group). Without it the rows with
             equal normalised texts are the groups. Sizes are met as nearly as whole groups allow.
         seed: another seed, another split; the order of the table plays no part.
         accept_leakage: go on when more than 1 % of a split is also in train.

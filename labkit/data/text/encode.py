@@ -212,7 +212,7 @@ class _Column:
 
 
 def _checksum(path: Path) -> list[int]:
-    """Size in bytes and CRC-32 of a file: a flipped bit would be a wrong word, and nothing else would tell."""
+    """Size in bytes and CRC-32 of a file: a flipped bit would silently be a wrong word."""
     size = code = 0
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

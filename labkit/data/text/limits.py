@@ -85,7 +85,7 @@ def check_ids(highest: int, entries: int) -> None:
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Raise :class:`DataError` where the Rust library panics, which Python sees as a BaseException of its own."""
+    """Raise :class:`DataError` where the Rust library panics, which Python sees as a BaseException."""
     try:
         yield
     except BaseException as error:

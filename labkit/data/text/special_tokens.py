@@ -104,7 +104,7 @@ def json_of(path: Path) -> dict[str, Any]:
     """A JSON file's table, empty where there is no such file.
 
     Raises:
-        DataError: the file is no JSON object.
+        DataError: the file is not a JSON object.
     """
     if not path.is_file():
         return {}

@@ -159,7 +159,8 @@ class Tokenizer:
             min_frequency: minimum frequency of a token (with WordPiece also of a character).
             special_tokens: names for padding, unknown pieces, begin, end and mask, in the order of their ids from 0.
 
-        Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or what is no text.
+        Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or values that are
+            not strings.
         """
         if kind not in _KINDS:
             raise ConfigError(
@@ -205,7 +206,7 @@ class Tokenizer:
             folder: where; made if it is not there.
             model_max_length: tokens that the model reads.
             types: whether the model reads type ids (BERT); other models get none.
-            prompts: for a model that writes on: texts get only what :meth:`prompt` puts in front of them, and rows
+            prompts: for a language model: texts get only what :meth:`prompt` puts in front of them, and rows
                 are padded at their beginning.
             read_special: whether special tokens are recognised where a text spells them, as in a prompt, or ``[MASK]``
                 of a masked language model. By default they are text there as here.
@@ -308,7 +309,7 @@ class Tokenizer:
 
     @property
     def reserved(self) -> np.ndarray:
-        """Which pieces are special and never stand for text, bool[vocab_size]."""
+        """Which tokens are special and never represent text, bool[vocab_size]."""
         return self._reserved.copy()
 
     @property

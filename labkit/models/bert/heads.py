@@ -1,6 +1,6 @@
 """The heads that BERT is pretrained with: masked language model and next sentence (Devlin et al. 2018, 3.1).
 
-RoBERTa and DistilBERT have the first one too, under names of their own, and not the second.
+RoBERTa and DistilBERT have only the first one, under other names.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ distilbert  DistilBERT (Sanh et al. 2019, arXiv 1910.01108)               no kin
                                                                           classifier begins with a ReLU layer
 =========== ============================================================= ==================================
 
-The layers compute alike in all four. A config is read here by its fields alone, so that this file stands below
+The layers compute alike in all four. A config is read here by its fields alone, so that this file does not import
 :mod:`labkit.models.bert.model`.
 """
 
@@ -123,7 +123,7 @@ class Layout:
     Args:
         kind: the ``model_type`` of its config.json.
         classes: what its classes are called ("BertModel", "BertForSequenceClassification"), without the ending.
-        prefix: in front of the encoder's names where a head stands beside them.
+        prefix: prefix of the encoder's names in files with a head.
         encoder: entries of the encoder.
         other_heads: beginnings of names of heads that are not read.
         says: further entries of ``config.json``.
@@ -299,7 +299,7 @@ def first_position(layout: Layout, config: Mapping[str, Any]) -> int:
     """Row of the table of positions that the first token reads: RoBERTa counts from the id of padding.
 
     Raises:
-        WeightsError: that id is no number.
+        WeightsError: that id is not a number.
     """
     if not layout.unused:
         return 0

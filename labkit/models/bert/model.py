@@ -313,7 +313,7 @@ class BertConfig(PublishedConfig):
             folder: where; made if it is not there.
             kernel: f32 [d, c]. bias: f32 [c].
             specials: ids of the tokenizer's special tokens.
-            max_length: tokens of a text at most.
+            max_length: maximum tokens per text.
             more: further keys of config.json.
         """
         if self.pooled_by == "cls":
@@ -452,7 +452,7 @@ class Bert(nnx.Module):
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens. Padding changes no result at a real token.
             types: 0 in the first text, 1 in the second; None for all 0. Not read where there are less than two kinds.
-            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            segments: positions of the texts in packed rows; each text is then processed independently.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
@@ -498,7 +498,7 @@ class Bert(nnx.Module):
         return jnp.moveaxis(jax.lax.scan(step, self.embeddings(ids, types, None), params)[1], 0, 1)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates.
+        """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates.
 
         Args:
             path: of a parameter, from this module down.

@@ -1,6 +1,6 @@
 """sentence-transformers folders: an encoder and the modules that pool its hidden states.
 
-``modules.json`` lists the modules in their order, each with a folder of its own: Transformer, Pooling, Dense,
+``modules.json`` lists the modules in order, each with its folder: Transformer, Pooling, Dense,
 Normalize (Reimers & Gurevych 2019, arXiv 1908.10084). A folder without that file, but with ``1_Pooling``, is an encoder
 with that pooling.
 """
@@ -86,7 +86,7 @@ class SentenceFolder:
         encoder: the folder with the encoder's config.json and weights.
         pooling: one or more poolings, by labkit's names; several are concatenated.
         layers: what follows the pooled vector, in its order.
-        max_length: tokens of a text at most; None where the folder does not say.
+        max_length: maximum tokens per text; None where the folder does not say.
         prompts: name → text to put in front; ``prompt`` is the name of the usual one, or "".
         include_prompt: whether the tokens of a prompt are pooled too.
         lowercase: whether texts are lower-cased first.
@@ -103,7 +103,7 @@ class SentenceFolder:
 
 
 def read(folder: str | Path) -> SentenceFolder | None:
-    """What a folder says, or None where it is no folder of sentence-transformers.
+    """Description of a folder, or None if it is not a sentence-transformers folder.
 
     Raises:
         WeightsError: a file cannot be read, or the folder has a module, a pooling or an activation that labkit has not.
@@ -181,7 +181,7 @@ def write(
         pooling: labkit's name of it.
         width: of the hidden states.
         layers: what follows the pooled vector.
-        max_length: tokens of a text at most.
+        max_length: maximum tokens per text.
     """
     theirs = next(name for name, own in POOLING.items() if own == pooling)
     parts = [("Transformer", encoder), ("Pooling", "1_Pooling")]

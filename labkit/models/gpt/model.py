@@ -300,7 +300,7 @@ class Gpt(nnx.Module):
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens, which come first in a row. Padding changes no result at a real token.
             types: of no meaning here.
-            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            segments: positions of the texts in packed rows; each text is then processed independently.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
@@ -388,7 +388,8 @@ class Gpt(nnx.Module):
         return self.norm(x).astype(jnp.float32), Cache(keys, values, cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates: 0 for the embeddings;
+        """Layer index of a parameter, counted from the
+        input, for freezing and layer-wise learning rates: 0 for the embeddings;
         int32 [L] = 1 … L for stacked arrays; L + 1 for what follows. ``path`` leads to it from this module down."""
         if path[0] == "layers":
             return np.arange(1, self.config.depth + 1, dtype=np.int32)

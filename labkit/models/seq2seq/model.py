@@ -232,7 +232,7 @@ class Transformer(nnx.Module):
         *,
         key: PRNGKeyArray | None = None,
     ) -> Decoded:
-        """Read the sources and, beside the true targets, what the decoder makes of them (teacher forcing).
+        """Encode the sources and decode the true targets (teacher forcing).
 
         Args:
             source: token numbers, 0 … vocab_size - 1; larger ones give NaN. Texts begin in the first column.
@@ -332,7 +332,7 @@ class Transformer(nnx.Module):
         return self._last(x, "decoder_norm"), cache._replace(keys=keys, values=values, used=cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates.
+        """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates.
 
         Args:
             path: of a parameter, from this module down.

@@ -57,7 +57,7 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class CnnConfig(ModelConfig):
-    """Which network: a preset, or sizes; what is left out is filled in on creation.
+    """Configuration of the network: a preset or sizes; missing fields are filled in on creation.
 
     With ``blocks`` it is a residual network: a stem as wide as the first stage, then per stage the given number of
     blocks of two convolutions; every stage but the first downsamples by 2. Without, a stage is a convolution and 2 ×
@@ -221,7 +221,7 @@ class Cnn(nnx.Module):
             inputs: the pictures.
             key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
                 remember (:class:`labkit.models.norms.BatchNorm`).
-            real: the examples that are no filler; None for all. Only they enter the statistics.
+            real: the examples that are not padding; None for all. Only they enter the statistics.
         """
         activate = ACTIVATIONS[self.config.activation]
         x = self._map(conv.scaled(inputs, self.config.dtype), key is not None, real)
@@ -244,7 +244,7 @@ class Cnn(nnx.Module):
         return x
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
         if path[0] == "residual":
             return self.residual.layer_ids(path[1:])
         return int(path[1]) + 1 + (self.config.depth - len(self.dense) if path[0] == "dense" else 0)

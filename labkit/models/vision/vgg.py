@@ -1,6 +1,6 @@
 """VGG: stages of 3 x 3 convolutions and max-pooling (Simonyan & Zisserman 2014, arXiv 1409.1556).
 
-With batch normalisation, which came later, where it is asked for; the convolutions keep their biases then, as in the
+Optionally with batch normalisation, which was introduced later; the convolutions keep their biases then, as in the
 published weights, though a norm takes them away again. Stored convolutions are read from a folder with labkit's own
 names (``convs/0/kernel``), such as the sample "vgg16-trunk".
 """
@@ -235,7 +235,7 @@ class Vgg(nnx.Module):
             inputs: the pictures.
             key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
                 remember (:class:`labkit.models.norms.BatchNorm`).
-            real: the examples that are no filler; None for all. Only they enter the statistics.
+            real: the examples that are not padding; None for all. Only they enter the statistics.
         """
         x = conv.scaled(inputs, self.config.dtype)
         if self.config.pixels == "imagenet":
@@ -255,7 +255,7 @@ class Vgg(nnx.Module):
         return Pooled(x.astype(jnp.float32))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
         return int(path[1]) + 1 + (len(self.convs) if path[0] == "dense" else 0)
 
 
