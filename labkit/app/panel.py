@@ -21,9 +21,9 @@ from labkit.app.kernel_subshell import usher
 from labkit.app.state import State
 from labkit.app.ticker import TICKER
 from labkit.app.widgets.controls import close_all, hear_while_busy
+from labkit.core import html as pieces
 from labkit.core.config import dumps
 from labkit.core.errors import LabkitError, headed
-from labkit.viz import html as pieces
 from labkit.viz import run_html
 from labkit.viz.words import word
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import numpy as np
 
+from labkit.core import html
+from labkit.core.text import visible
 from labkit.data.arrow import text_columns
 from labkit.data.prepare.quality import Histogram
-from labkit.data.report import visible
 from labkit.data.rows import Rows
 from labkit.data.text.encode import encode
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.models import models
 from labkit.models.base import Modality
 from labkit.train.processors import fitting_length, tokenizer_of
-from labkit.viz import charts, html
+from labkit.viz import charts
+from labkit.viz.svg import inline
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
@@ -116,7 +118,7 @@ class Reading:
             Histogram.of(self._lengths), word("token_lengths"), word("tokens"), word("rows"), limit + 0.5, note
         )
         tone = "good" if not cut else "warn" if cut / len(self._lengths) > 0.05 else "info"
-        self.chart.value = html.joined(chart, html.note(word("cut_told", note=note, length=limit), tone))
+        self.chart.value = html.joined(inline(chart), html.note(word("cut_told", note=note, length=limit), tone))
 
     def _text(self) -> None:
         """The pieces of one text, in a thread: the tokenizer may still be learning."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from labkit.core.text import escape
-from labkit.data.report import visible
-from labkit.viz.run_html import duration
+from labkit.core.text import escape, visible
 
 Tone = Literal["plain", "good", "warn", "bad", "info", "quiet"]
 
@@ -96,32 +94,3 @@ def marked(text: str, other: str) -> Html:
     return Html(
         f"{safe(text[:start])}<mark>{safe(middle)}</mark>{safe(text[len(text) - end :])}" if middle else safe(text)
     )
-
-
-def scaled(number: float) -> str:
-    """A count in short: 22.7 M."""
-    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= max(size, 1e4):
-            return f"{number / size:.3g} {unit}"
-    return f"{number:,.0f}"
-
-
-def sized(size: float) -> str:
-    """Bytes in short: 1.2 GB."""
-    for least, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size >= least:
-            return f"{size / least:.3g} {unit}"
-    return f"{size:.0f} B"
-
-
-def timed(seconds: float) -> str:
-    """A short time: 12 ms."""
-    for least, unit in ((1.0, "s"), (1e-3, "ms")):
-        if seconds >= least:
-            return f"{seconds / least:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
-
-
-def lasting(seconds: float) -> str:
-    """A time that may be long: 12 ms, 8.2 s, 1:05:00."""
-    return timed(seconds) if seconds < 60 else duration(seconds)
