@@ -124,9 +124,7 @@ def _plots(figure: go.Figure) -> list[Plot]:
     """The subplots by the names of their axes, in the order of the traces."""
     for trace in figure.data:
         if trace.type not in _DRAWN:
-            raise ConfigError(
-                _("a still picture draws scatter, bar and heatmap traces, not {type!r}."), type=trace.type
-            )
+            raise ConfigError(_("static SVG supports scatter, bar and heatmap traces, not {type!r}."), type=trace.type)
     return [_plot(figure, *place) for place in dict.fromkeys(_axes(trace) for trace in figure.data)]
 
 
