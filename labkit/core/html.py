@@ -1,4 +1,4 @@
-"""Small pieces of HTML that panels are made of. Everything given is plain text and is escaped here."""
+"""Small pieces of HTML that panels and notebooks show. Everything given is plain text and is escaped here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any, Literal
 from labkit.core.text import escape, visible
 
 Tone = Literal["plain", "good", "warn", "bad", "info", "quiet"]
+
+
+#: JupyterLab would typeset what is between dollar signs.
+LITERAL = "mathjax_ignore tex2jax_ignore"
+_LEFT = ' style="text-align:left"'  # notebooks align tables right
 
 
 class Html(str):
@@ -22,10 +27,10 @@ def safe(value: Any, limit: int | None = None) -> str:
 def table(
     head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "", numeric: Sequence[int] = (), limit: int = 300
 ) -> Html:
-    """A table; columns whose numbers are in ``numeric`` stand to the right."""
+    """A table; columns whose numbers are in ``numeric`` are aligned right, the others left."""
 
     def cells(kind: str, values: Sequence[Any]) -> str:
-        right = [' class="lk-number"' if place in numeric else "" for place in range(len(values))]
+        right = [' class="lk-number"' if place in numeric else _LEFT for place in range(len(values))]
         scope = ' scope="col"' if kind == "th" else ""
         return "".join(f"<{kind}{scope}{mark}>{safe(v, limit)}</{kind}>" for v, mark in zip(values, right, strict=True))
 
@@ -33,6 +38,11 @@ def table(
     first = f"<thead><tr>{cells('th', head)}</tr></thead>" if head else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return Html(f'<table class="lk-table">{title}{first}<tbody>{body}</tbody></table>')
+
+
+def listed(texts: Iterable[Any]) -> Html:
+    """Texts as points of a list."""
+    return Html(f"<ul>{''.join(f'<li>{safe(text)}</li>' for text in texts)}</ul>")
 
 
 def cards(facts: Iterable[tuple[Any, Any]]) -> Html:
@@ -94,3 +104,19 @@ def marked(text: str, other: str) -> Html:
     return Html(
         f"{safe(text[:start])}<mark>{safe(middle)}</mark>{safe(text[len(text) - end :])}" if middle else safe(text)
     )
+
+
+def details(title: Any, *parts: Html) -> Html:
+    """Pieces that are folded under a title."""
+    return Html(f"<details><summary>{safe(title)}</summary>{joined(*parts)}</details>")
+
+
+def block(text: Any) -> Html:
+    """Text as it is, to copy, in a block that the keyboard reaches."""
+    return Html(f'<pre tabindex="0">{safe(text)}</pre>')
+
+
+def page(heading: Any, *parts: Html | str) -> Html:
+    """What a notebook shows of an object, outside the panels: a heading, paragraphs of text, and other pieces."""
+    each = (part if isinstance(part, Html) else paragraph(part) for part in parts)
+    return Html(f'<div class="{LITERAL}"><b>{safe(heading)}</b>{joined(*each)}</div>')

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import psutil
 
+from labkit.core import html
 from labkit.core.errors import RunError
-from labkit.core.text import escape
 from labkit.core.units import scaled, sized, timed
 from labkit.i18n import _
 from labkit.profile import hardware
@@ -89,9 +89,7 @@ class Estimate:
         return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), self.notes()])
 
     def _repr_html_(self) -> str:
-        lines = [(escape(name), escape(value)) for name, value in self.rows()]
-        rows = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in lines)
-        return f"<table><tbody>{rows}</tbody></table><p>{escape(self.notes())}</p>"
+        return html.page("", html.table((), self.rows()), self.notes())
 
 
 def estimate(

@@ -22,8 +22,7 @@ def probabilities(chances: dict[str, float], language: str, what: str = "class")
     """The classes (or what else ``what`` is the word of), likeliest first, with a bar each."""
     lines = []
     for name, chance in sorted(chances.items(), key=lambda item: -item[1])[:CLASSES]:
-        bar = f'<div style="width:{100 * chance:.1f}%;height:10px;border-radius:3px;background:var(--lk-fill-1)"></div>'
-        lines.append([name, Html(f'<div style="width:160px;padding-top:4px">{bar}</div>'), f"{100 * chance:.1f} %"])
+        lines.append([name, _bar(chance), f"{100 * chance:.1f} %"])
     return html.table([word(what, language), "", word("probability", language)], lines, numeric=(2,), limit=60)
 
 
@@ -69,14 +68,15 @@ def _features(found: Explanation, language: str) -> Html:
     lines = []
     for place in order:
         value, given = found.values[place], found.inputs[place] if found.inputs is not None else 0.0
-        colour = "var(--lk-fill-1)" if value > 0 else "var(--lk-fill-2)"
-        wide = 100 * abs(value) / most
-        bar = f'<div style="width:{wide:.0f}%;height:10px;border-radius:3px;background:{colour}"></div>'
-        lines.append(
-            [int(place), f"{given:.3g}", Html(f'<div style="width:140px;padding-top:4px">{bar}</div>'), f"{value:+.3f}"]
-        )
+        bar = _bar(abs(value) / most, 1 if value > 0 else 2)
+        lines.append([int(place), f"{given:.3g}", bar, f"{value:+.3f}"])
     head = [word("feature", language), word("value", language), "", word("effect", language)]
     return html.table(head, lines, numeric=(0, 1, 3))
+
+
+def _bar(share: float, fill: int = 1) -> Html:
+    style = f"width:{100 * share:.1f}%;height:10px;border-radius:3px;background:var(--lk-fill-{fill})"
+    return Html(f'<div style="width:160px;padding-top:4px"><div style="{style}"></div></div>')
 
 
 def _key(language: str) -> Html:

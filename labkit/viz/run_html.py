@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote
 
+from labkit.core import html
+from labkit.core.html import Html
 from labkit.core.text import escape
 from labkit.core.units import duration
 from labkit.i18n import translate
@@ -17,14 +19,12 @@ from labkit.viz import curves, svg
 from labkit.viz.series import DRAWN, Series
 from labkit.viz.words import message, word
 
-#: On every element with text from outside: JupyterLab would typeset what stands between dollar signs.
-LITERAL = "mathjax_ignore tex2jax_ignore"
-
 STYLE = """
 .labkit-result{font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;max-width:820px;padding:4px}
 .labkit-result pre{white-space:pre-wrap;user-select:all;max-height:20em;overflow:auto}
 .labkit-result table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-.labkit-result td,.labkit-result th{padding:1px 8px;text-align:right}
+.labkit-result td,.labkit-result th{padding:1px 8px}
+.labkit-result .lk-number{text-align:right}
 .labkit-warning{border-left:3px solid #b26a00;padding:1px 8px;margin:4px 0}
 .labkit-error{border:2px solid #c62828;border-radius:3px;padding:4px 8px;margin:4px 0}
 [data-jp-theme-light=false] .labkit-result img,.vscode-dark .labkit-result img{filter:invert(.93) hue-rotate(180deg)}
@@ -42,7 +42,7 @@ def result(info: RunInfo, series: Series, code: str = "", language: str = "en") 
         numbers(series, language),
         code,
     ]
-    return f'<div class="labkit-result {LITERAL}">{"".join(parts)}</div>'
+    return f'<div class="labkit-result {html.LITERAL}">{"".join(parts)}</div>'
 
 
 def headline(info: RunInfo, language: str = "en") -> str:
@@ -102,24 +102,24 @@ def error_box(problem: Problem | None, run_id: str, language: str = "en") -> str
         return ""
     said = escape(translate(problem.cure, language))
     cure = f"<div>{escape(word('cure', language))}: {said}</div>" if problem.cure else ""
-    trace = details(word("traceback", language), problem.traceback) if problem.traceback else ""
+    trace = html.details(word("traceback", language), html.block(problem.traceback)) if problem.traceback else ""
     run = f"<div><small>{escape(word('run_id', language))} {escape(run_id)}</small></div>" if run_id else ""
     text = f"<strong>{escape(translate(problem.text, language))}</strong>"
-    return f'<div class="labkit-error {LITERAL}" role="alert">{text}{cure}{trace}{run}</div>'
+    return f'<div class="labkit-error {html.LITERAL}" role="alert">{text}{cure}{trace}{run}</div>'
 
 
 def warning_box(info: RunInfo, language: str = "en") -> str:
     """What a run warns of, such as truncation, a paragraph each; empty where there is nothing."""
     texts = (translate(text, language) for text in info.summary.get("warnings", ()))
     paragraphs = "".join(f"<p>{escape(text)}</p>" for text in texts)
-    return f'<div class="labkit-warning {LITERAL}" role="note">{paragraphs}</div>' if paragraphs else ""
+    return f'<div class="labkit-warning {html.LITERAL}" role="note">{paragraphs}</div>' if paragraphs else ""
 
 
 def code_section(python: str, toml: str, language: str = "en") -> str:
     """The code that reproduces a run, folded; one click selects all of a block."""
     blocks = [(word("python", language), python), (word("toml", language), toml)]
-    body = "".join(f"<div>{escape(title)}</div>{block(text)}" for title, text in blocks if text)
-    return f"<details><summary>{escape(word('code', language))}</summary>{body}</details>" if body else ""
+    parts = [Html(f"<div>{escape(title)}</div>{html.block(text)}") for title, text in blocks if text]
+    return html.details(word("code", language), *parts) if parts else ""
 
 
 def download(name: str, text: str, title: str) -> str:
@@ -128,28 +128,15 @@ def download(name: str, text: str, title: str) -> str:
     return f'<a download="{escape(name)}" href="{address}">{escape(title)}</a>'
 
 
-def details(title: str, text: str) -> str:
-    """Text to copy, folded under a title."""
-    return f"<details><summary>{escape(title)}</summary>{block(text)}</details>"
-
-
-def block(text: str) -> str:
-    """Text as it is, in a block that the keyboard reaches."""
-    return f'<pre tabindex="0">{escape(text)}</pre>'
-
-
 def numbers(series: Series, language: str = "en", rows: int = 12) -> str:
     """The last values of every series as a table of HTML, a row for each step that was evaluated."""
     keys = [f"{split}/{name}" for split, name in DRAWN if f"{split}/{name}" in series]
     if not keys:
         return f"<div>{escape(word('nothing', language))}</div>"
     steps = next((series[key][0] for key in keys if key.startswith("validation")), series[keys[0]][0])[-rows:]
-    head = "".join(f"<th>{escape(curves.title(key, language))}</th>" for key in keys)
-    body = "".join(
-        f"<tr><td>{step}</td>{''.join(f'<td>{_at(series[key], step)}</td>' for key in keys)}</tr>" for step in steps
-    )
-    table = f"<table><tr><th>{escape(word('step', language))}</th>{head}</tr>{body}</table>"
-    return f"<details><summary>{escape(word('numbers', language))}</summary>{table}</details>"
+    head = [word("step", language), *(curves.title(key, language) for key in keys)]
+    lines = [[step, *(_at(series[key], step) for key in keys)] for step in steps]
+    return html.details(word("numbers", language), html.table(head, lines, numeric=range(len(head))))
 
 
 def _at(points: tuple[list[int], list[float]], step: int) -> str:

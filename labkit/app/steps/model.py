@@ -135,11 +135,8 @@ class Model(Panel):
             for name, why in reasons.items()
             if why
         ]
-        table = html.table([], others)
-        self.unfit.value = html.Html(
-            f'<details class="lk-quiet"><summary>{html.safe(self.word("do_not_fit"))}: '
-            f"{html.safe(', '.join(name for name, _ in others))}</summary>{table}</details>"
-        ) if others else ""  # fmt: skip
+        title = f"{self.word('do_not_fit')}: {', '.join(name for name, _ in others)}"
+        self.unfit.value = html.details(title, html.table([], others)) if others else ""
         if mine not in fit and fit:
             self._choose(fit[0])
         else:

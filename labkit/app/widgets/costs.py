@@ -65,10 +65,7 @@ class Costs:
             lines.append((one.name, fits, units.timed(one.seconds), units.lasting(seconds), cost))
         head = [word(key) for key in ("accelerator", "memory", "step_time", "run_time", "cost")]
         table = html.scrolled(html.table(head, lines, numeric=(2, 3, 4)), word("costs"))
-        self.table.value = html.joined(
-            html.Html(f"<details><summary>{html.safe(word('elsewhere'))}</summary>{table}"),
-            html.paragraph(word("assumed"), "quiet"), html.Html("</details>"),
-        )  # fmt: skip
+        self.table.value = html.details(word("elsewhere"), table, html.paragraph(word("assumed"), "quiet"))
 
     def _which(self, name: str) -> None:
         with self.panel.filling():

@@ -149,10 +149,9 @@ class Reading:
         table = html.scrolled(html.table(head, rows, numeric=(0, 2)), word("tokens_title"))
         told = word("tokens_told", count=len(lines), kept=min(len(lines), limit))
         text = html.joined(*(html.paragraph(visible(text, 2000)) for text in texts))
-        detail = f"<details><summary>{html.safe(word('as_table'))}</summary>{table}</details>"
-        self.shown.value = html.Html(
-            f'{text}<div class="lk-tokens">{chips}</div>{html.paragraph(told, "quiet")}{detail}'
-        )
+        tokens = html.Html(f'<div class="lk-tokens">{chips}</div>')
+        folded = html.details(word("as_table"), table)
+        self.shown.value = html.joined(text, tokens, html.paragraph(told, "quiet"), folded)
 
 
 def read_as(tokenizer: Tokenizer, texts: list[str], limit: int) -> list[tuple[str, int, str, str]]:
