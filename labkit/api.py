@@ -196,9 +196,9 @@ class Run(BaseRun):
 
     def figure(self) -> Any:
         """Loss and F1 over the steps so far, as a Plotly figure."""
-        from labkit.viz.figures import figure
+        from labkit.viz.plotly import of_runs
 
-        return figure({self.name: self})
+        return of_runs({self.name: self})
 
     def _ipython_display_(self) -> None:
         from labkit.app.frontend import cell
@@ -235,10 +235,10 @@ class Runs(Sequence[Run]):
         return frame[fixed + varied]
 
     def figure(self) -> Any:
-        """Loss and F1 of all runs in one Plotly figure, one colour per run."""
-        from labkit.viz.figures import figure
+        """Loss and F1 of all these runs in one Plotly figure, a colour a run."""
+        from labkit.viz.plotly import of_runs
 
-        return figure({f"{run.name} ({run.id})": run for run in self})
+        return of_runs({f"{run.name} ({run.id})": run for run in self})
 
     @property
     def notes(self) -> list[str]:

@@ -22,17 +22,17 @@ from labkit.app.state import State
 from labkit.app.widgets.answers import KINDS, LONGEST, Asking
 from labkit.app.widgets.controls import hear_while_busy
 from labkit.app.widgets.examples import Why
-from labkit.core import source_code
+from labkit.core import html, source_code
 from labkit.core.errors import DataError, RunError
+from labkit.core.text import visible
 from labkit.data.io.pixels import Pixels
-from labkit.data.report import visible
 from labkit.evaluate import run_report
 from labkit.i18n import _
 from labkit.inference.export import export
 from labkit.inference.predictor import Estimate, Prediction, Predictor
 from labkit.tasks.base import ProblemType
 from labkit.train.run import Run
-from labkit.viz import explanation_html, html, media
+from labkit.viz import explanation_html, media
 from labkit.viz.words import message
 
 _HERE = Path(__file__).parent
