@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import logging
@@ -224,14 +225,18 @@ def predict(
     predictor = front.predictor(model, folder=folder)
     if file is None:
         examples, pairs = _examples(predictor, given or [], pair)
-        for example, answer in zip(examples, predictor.predict(examples, pairs), strict=True):
+        found = predictor.predictions(examples, pairs)
+        for example, answer in zip(examples, found, strict=True):
             _say(f"{answer}\t{one_line(str(example))}")
+        for note in found.notes:
+            _say(note, err=True)
         return
     if out is not None and out.suffix.lower() not in _WRITERS:
         raise ConfigError(_("--out {out}: answers are written as {endings}."), out=out, endings=" or ".join(_WRITERS))
     read = {"delimiter": delimiter, "encoding": encoding, "names": names and tuple(names)}
     read = {name: value for name, value in read.items() if value}
-    answers = predictor.answered(file, column=column, pair=pair, size=CHUNK, **read)
+    note = functools.partial(_say, err=True)
+    answers = predictor.answered(file, column=column, pair=pair, size=CHUNK, note=note, **read)
     if out is None:
         _say(f"{_write_csv(_Terminal(), answers, False)} rows", err=True)
         return

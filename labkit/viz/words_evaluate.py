@@ -68,6 +68,7 @@ TABLE: dict[str, Message] = {
     "score_HasAns_f1": _("F1 of the words, answerable questions"),
     "score_NoAns_exact": _("Exact match, questions without answer"),
     "score_NoAns_f1": _("F1 of the words, questions without answer"),
+    "score_no_answer_threshold": _("Threshold of “no answer”, chosen on validation"),
     "score_cosine": _("Cosine of partners"),
     "measured_lm": _(
         "Perplexity: the model is as unsure of the next token as among so many equally likely ones. It should lie "
