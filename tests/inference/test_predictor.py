@@ -182,7 +182,7 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
     with pytest.raises(DataError, match="text 0 is 3, a int; a text is needed"):
         single.predict([3])
     for given, said in (
-        (3, "not a int"), (None, "not a NoneType"), ({"review": "good"}, "a dict must hold columns of values"),
+        (3, "not a int"), (None, "not a NoneType"),
         ([b"good"], "a bytes; a text is needed"), ([np.zeros(3)], "reads texts, not arrays"),
         ([("a", "b", "c")], "a tuple"),
     ):  # fmt: skip
