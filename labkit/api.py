@@ -113,8 +113,10 @@ class Run(BaseRun):
         return self._opened(Translator).translate(texts, **settings)
 
     @known_settings
-    def answer(self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float = 0.0) -> Any:
-        """Answer questions with a span of their paragraph, or with no answer; see
+    def answer(
+        self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float | None = None
+    ) -> Any:
+        """Answers to questions, each a piece of its paragraph, or none; see
         :meth:`labkit.inference.question_answering.Answerer.answer`."""
         from labkit.inference.question_answering import Answerer
 

@@ -18,7 +18,7 @@ import traitlets
 from labkit.app import frontend
 from labkit.app.jobs import Jobs
 from labkit.app.kernel_subshell import usher
-from labkit.app.state import State
+from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
 from labkit.app.widgets.controls import close_all, hear_while_busy
 from labkit.core import html as pieces
@@ -87,7 +87,7 @@ class Panel:
     _open: ClassVar[dict[tuple[type, str], tuple[int | None, list[Panel]]]] = {}
 
     def __init__(self, state: State | None = None, language: str | None = None):
-        self.state = state if state is not None else State(language=language)
+        self.state = state_with(None, state, language)
         self.callbacks: list[Callback] = []
         self.closed = False
         self._problem: run_html.Problem | None = None

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from labkit.core import file_lock, safety
 from labkit.core.cache import writable
-from labkit.core.errors import RunError, nearest
+from labkit.core.errors import ConfigError, RunError, nearest
 from labkit.i18n import _, joined, plain, revive
 from labkit.train import database, liveness, run_record, store_repair
 from labkit.train.database import SEALED, Damaged, StoreError, seal_of
@@ -169,6 +169,12 @@ class Store:
     """
 
     def __init__(self, folder: str | Path | None = None):
+        if not isinstance(folder, str | os.PathLike | None):
+            raise ConfigError(
+                _("the lab folder is a path, such as '.labkit', not a {type}. Rows are given to lk.fit(rows, model) or "
+                  "lk.panels.Data(rows)."),
+                type=type(folder).__name__,
+            )  # fmt: skip
         self.folder = Path(folder or os.environ.get("LABKIT_FOLDER") or ".labkit").absolute()
         with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -319,6 +319,27 @@ def test_numbers_in_short():
 # --- what is to be learned --------------------------------------------------------------------------------------
 
 
+def test_a_decimal_mark_that_is_in_doubt_is_chosen(data: Data, tmp_path: Path):
+    lines = "".join(f'words number {i};"{i % 9 + 1},{100 + i}"\n' for i in range(60))
+    (tmp_path / "doubt.csv").write_text("text;price\n" + lines)
+    data.way.value, data.path.value = "path", "doubt.csv"
+    assert data.decimal.layout.display == "none"
+    data.load.click()
+    data.settle()
+    data.text.value, data.label.value, data.goal.value = "text", "price", "number"
+    assert data.decimal.layout.display == ""
+    data.load.click()
+    data.settle()
+    assert "decimal=','" in str(data.problem)
+    for mark, first in ((",", 1.1), (".", 1100.0)):
+        data.decimal.value = mark
+        data.load.click()
+        data.settle()
+        assert data.problem is None and data.state.rows["train"]["target"][0] == pytest.approx([first])
+        assert data.state.options["decimal"] == mark and f"decimal={mark!r}" in data.code().replace('"', "'")
+    assert data.decimal.value == "."
+
+
 def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Path):
     lines = "".join(f"words number {i},{'red;blue' if i % 3 else 'green'},{i / 7:.2f},{i}\n" for i in range(60))
     (tmp_path / "goals.csv").write_text("text,tags,stars,size\n" + lines)

@@ -20,10 +20,12 @@ from labkit.data.answers import answers_of
 from labkit.i18n import _
 from labkit.inference.embedder import Embedder
 from labkit.inference.fill_mask import HIDDEN, Filler, Guess
-from labkit.inference.question_answering import Answerer, Found
+from labkit.inference.question_answering import Answerer
 from labkit.inference.text_generation import Generator
 from labkit.inference.translation import Translator
-from labkit.viz import explanation_html
+from labkit.tasks.qa import Found
+from labkit.viz import explanation_html, html
+from labkit.viz.html import Html
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
