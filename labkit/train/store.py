@@ -262,8 +262,12 @@ class Store:
     # --- runs -------------------------------------------------------------------------------------------------
 
     @_guarded
-    def create(self, run_id: str, name: str, **values: Any) -> RunInfo:
-        """Enter a new run; its folder is ``<lab folder>/<id>``. Raises :class:`RunError` if the id is taken."""
+    def create(self, run_id: str, name: str, content: Path | None = None, **values: Any) -> RunInfo:
+        """Enter a new run; its folder is ``<lab folder>/<id>``, made of the folder ``content`` where that is given.
+
+        Raises:
+            RunError: the id is taken.
+        """
         now, run_id = time.time(), safety.run_id(run_id)
         with self._write() as db:
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
@@ -272,7 +276,10 @@ class Store:
                 )
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
-                (self.folder / run_id).mkdir(exist_ok=True)
+                if content is None:
+                    (self.folder / run_id).mkdir(exist_ok=True)
+                else:  # before its record is copied there: a folder with a record is that of a run
+                    content.rename(self.folder / run_id)
             store_repair.put_run(db, (run_id, number, now, plain({"name": name, "status": "created", **values}), 0))
             self._copy(db, run_id)
         return self.run(run_id)
