@@ -20,7 +20,7 @@ from labkit.data.rows import Rows
 from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.planning import experiment_of
-from labkit.train import liveness
+from labkit.train import liveness, repair_log
 from labkit.train.experiment import Experiment
 from labkit.train.run import Run as BaseRun
 from labkit.train.run import model_of
@@ -214,7 +214,7 @@ class Runs(Sequence[Run]):
 
     def __init__(self, store: Store):
         self.store = store
-        self._infos = store.runs()
+        self._infos, self._unreadable = store.runs(), store.unreadable()
 
     def __len__(self) -> int:
         return len(self._infos)
@@ -244,8 +244,9 @@ class Runs(Sequence[Run]):
 
     @property
     def notes(self) -> list[str]:
-        """Messages about unreadable runs and about repairs of the run store."""
-        return self.store.notes
+        """Runs that cannot be read, and what of the run store was damaged and restored in the last days, a sentence
+        each."""
+        return [*(repair_log.unreadable(*each) for each in self._unreadable.items()), *self.store.notes]
 
     def __repr__(self) -> str:
         table = self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"
