@@ -139,6 +139,24 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def docs(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the pages into this folder instead of serving them.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the pages in a browser.")] = True,
+) -> None:
+    """Show the documentation: guides and reference with a search, on this machine only, without a network."""
+    from labkit.cli import docs as pages
+
+    if out is None:
+        pages.show(port, browser, lambda address: _say(f"{address}\nCtrl-C ends it.", err=True))
+    else:
+        pages.write_site(out.expanduser())
+        _say(out / "index.html")
+
+
+@app.command()
 def bench(
     peer: Annotated[str, typer.Option(metavar="hf|keras|torch", help="Train beside a peer, in turn with it.")] = "",
     case: Annotated[str, typer.Option(metavar="bert|mlp|cnn|vgg11", help="One case of the peer (default: all).")] = "",
