@@ -8,6 +8,7 @@ import json
 import posixpath
 import re
 import shutil
+import string
 import subprocess
 import sys
 import tomllib
@@ -23,12 +24,12 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 import labkit as lk
-from labkit.cli import docs
+from labkit.cli import docs, docs_pages
 from labkit.cli.main import app
 
 ROOT = Path(__file__).parent.parent
-WRITTEN = [name for section in ("Start", "How-to guides", "Background") for name in docs.NAVIGATION[section]]
-EVERY = [name for section in docs.NAVIGATION.values() for name in section]
+WRITTEN = [name for section in ("Start", "How-to guides", "Background") for name in docs_pages.NAVIGATION[section]]
+EVERY = [name for section in docs_pages.NAVIGATION.values() for name in section]
 _TINY = 'preset="tiny", width=16, depth=1, heads=2, mlp_width=32, max_length=64'
 #: What readers write → what the test runs, so that it needs no download and little time.
 SMALLER = {
@@ -47,7 +48,7 @@ SMALLER = {
 
 def blocks(name: str, kind: str) -> list[str]:
     """The code blocks of a page with this info string."""
-    text = (docs.SOURCE / f"{name}.md").read_text("utf-8")
+    text = (docs_pages.SOURCE / f"{name}.md").read_text("utf-8")
     fences = (token for token in MarkdownIt().parse(text) if token.type == "fence")
     return [token.content for token in fences if token.info == kind]
 
@@ -115,7 +116,7 @@ def test_code_that_is_not_run_names_what_exists(name: str) -> None:
 @pytest.mark.parametrize("name", WRITTEN)
 def test_every_command_of_a_page_exists(name: str) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    text = (docs.SOURCE / f"{name}.md").read_text("utf-8")
+    text = (docs_pages.SOURCE / f"{name}.md").read_text("utf-8")
     assert set(re.findall(r"labkit\[(\w+)\]|'\.\[(\w+)\]'", text)) <= {(e, "") for e in extras} | {
         ("", e) for e in extras
     }
@@ -138,24 +139,24 @@ def test_a_command_that_does_not_exist_is_found() -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs") / "site"
-    docs.write_site(folder)
+    docs_pages.write_site(folder)
     return folder
 
 
 def test_every_page_is_in_the_navigation_and_every_block_has_a_known_kind() -> None:
-    files = {path.relative_to(docs.SOURCE).with_suffix("").as_posix() for path in docs.SOURCE.rglob("*.md")}
+    files = {path.relative_to(docs_pages.SOURCE).with_suffix("").as_posix() for path in docs_pages.SOURCE.rglob("*.md")}
     assert files == set(EVERY) and len(EVERY) == len(set(EVERY))
     kinds = {
         token.info
         for name in EVERY
-        for token in MarkdownIt().parse((docs.SOURCE / f"{name}.md").read_text("utf-8"))
+        for token in MarkdownIt().parse((docs_pages.SOURCE / f"{name}.md").read_text("utf-8"))
         if token.type == "fence"
     }
     assert kinds <= {"python", "python no-run", "bash", "text", "toml"}
 
 
 def test_every_link_and_anchor_of_the_pages_resolves() -> None:
-    built = docs.pages()
+    built = docs_pages.pages()
     anchors = {name: {anchor for _, anchor, _ in page.headings} for name, page in built.items()}
     broken = []
     for name, page in built.items():
@@ -213,18 +214,20 @@ def test_no_asset_names_an_address(asset: str, site: Path) -> None:
 def test_what_looks_like_html_is_shown_as_text() -> None:
     hostile = "<script>alert(1)</script>"
     fences = f"```python\nx = '{hostile}'\n```\n\n```{hostile}\n{hostile}\n```\n"
-    page = docs.render("x", f"# A {hostile}\n\n{hostile} `{hostile}` [go](javascript:alert(1))\n\n{fences}")
+    page = docs_pages.render("x", f"# A {hostile}\n\n{hostile} `{hostile}` [go](javascript:alert(1))\n\n{fences}")
     assert "<script" not in page.body and 'href="javascript' not in page.body and "&lt;script&gt;" in page.body
-    whole = docs._whole(docs.Page("index", title=hostile), docs.pages(), docs.string.Template("$title $navigation"))
+    whole = docs_pages._whole(
+        docs_pages.Page("index", title=hostile), docs_pages.pages(), docs_pages.string.Template("$title $navigation")
+    )
     assert "<script" not in whole
 
 
 def test_the_search_index_holds_every_heading(site: Path) -> None:
-    text = (site / docs.INDEX).read_text("utf-8")
+    text = (site / docs_pages.INDEX).read_text("utf-8")
     records = json.loads(text.removeprefix("window.labkitIndex = ").removesuffix(";\n"))
     found = {(record["page"], record["heading"]) for record in records}
     for name in EVERY:
-        tokens = MarkdownIt().parse((docs.SOURCE / f"{name}.md").read_text("utf-8"))
+        tokens = MarkdownIt().parse((docs_pages.SOURCE / f"{name}.md").read_text("utf-8"))
         for token, words in itertools.pairwise(tokens):
             if token.type == "heading_open":
                 plain = re.sub(r"\[([^]]*)\]\([^)]*\)|`", r"\1", words.content)
@@ -261,7 +264,7 @@ def test_the_reference_is_that_of_the_code() -> None:
 
 
 def test_every_public_name_is_in_the_reference() -> None:
-    text = "".join(path.read_text("utf-8") for path in (docs.SOURCE / "reference").glob("*.md"))
+    text = "".join(path.read_text("utf-8") for path in (docs_pages.SOURCE / "reference").glob("*.md"))
     missing = [
         name for name in lk.__all__ if name not in ("models", "tasks", "__version__") and f"## lk.{name}\n" not in text
     ]

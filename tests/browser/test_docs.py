@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.cli import docs
+from labkit.cli import docs, docs_pages
 
 from .contrast import hard_to_read
 from .jupyter import Lab, Page
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def page(lab: Lab, tmp_path: Path) -> Iterator[Page]:
-    docs.write_site(tmp_path / "site")
+    docs_pages.write_site(tmp_path / "site")
     context = lab.browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme="light")
     with docs.served(tmp_path / "site") as address:
         page = Page(context.new_page())
