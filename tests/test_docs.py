@@ -216,9 +216,8 @@ def test_what_looks_like_html_is_shown_as_text() -> None:
     fences = f"```python\nx = '{hostile}'\n```\n\n```{hostile}\n{hostile}\n```\n"
     page = docs_pages.render("x", f"# A {hostile}\n\n{hostile} `{hostile}` [go](javascript:alert(1))\n\n{fences}")
     assert "<script" not in page.body and 'href="javascript' not in page.body and "&lt;script&gt;" in page.body
-    whole = docs_pages._whole(
-        docs_pages.Page("index", title=hostile), docs_pages.pages(), docs_pages.string.Template("$title $navigation")
-    )
+    template = string.Template("$title $navigation")
+    whole = docs_pages.whole(docs_pages.Page("index", title=hostile), docs_pages.pages(), template)
     assert "<script" not in whole
 
 

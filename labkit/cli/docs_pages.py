@@ -120,7 +120,7 @@ def write_site(folder: Path, source: Path = SOURCE) -> None:
         for page in built.values():
             target = folder / f"{page.name}.html"
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(_whole(page, built, template), encoding="utf-8")
+            target.write_text(whole(page, built, template), encoding="utf-8")
         for asset in ("style.css", "search.js"):
             (folder / asset).write_text((source / "theme" / asset).read_text("utf-8"), encoding="utf-8")
         (folder / "code.css").write_text(_code_style(), encoding="utf-8")
@@ -142,7 +142,8 @@ def search_index(built: dict[str, Page]) -> list[dict[str, str]]:
 # --- pieces of a page -------------------------------------------------------------------------------------------
 
 
-def _whole(page: Page, built: dict[str, Page], template: string.Template) -> str:
+def whole(page: Page, built: dict[str, Page], template: string.Template) -> str:
+    """A page with its navigation, as a file of HTML."""
     base = "../" * page.name.count("/")
     order = list(built)
     place = order.index(page.name)
