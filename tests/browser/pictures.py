@@ -34,7 +34,7 @@ ROWS = """import labkit as lk
 rows = lk.load("movie-reviews", min_score=1.0).sample(4000, seed=0).split(validation=0.1, test=0.2, seed=0)"""
 TRAIN = [
     'model = lk.models["bert"](preset="minilm-l6")\nprint(f"{model.count():,} parameters")',
-    'few = rows.sample(420, seed=0)\nrun = lk.fit(few, model, epochs=2, max_length=64, buckets=1, batch_size=20, '
+    'few = rows.sample(240, seed=0)\nrun = lk.fit(few, model, epochs=3, max_length=64, buckets=1, batch_size=20, '
     'learning_rate=1e-4, name="tour")\nrun',
 ]  # fmt: skip
 RUNS = """settings = dict(batch_size=64, learning_rate=3e-3, max_length=48, background=False, folder="runs")
@@ -71,23 +71,27 @@ def live(lab: Lab, out: Path) -> None:
         page.run_cell(cell)
     panel = page.find(LIVE).first
     panel.wait_for()
+    panel.scroll_into_view_if_needed()
     frames: list[Image.Image] = []
-    seen, still = -1, None
-    while len(frames) < 400:
+    seen, still, over = -1, None, False
+    while not over:
         step, steps, over = page.execute("answer = [run.info.step, run.info.steps, run.info.over]")
-        if step > seen and steps:
+        if (step > seen and steps) or over:
             seen = step
-            frames.append(Image.open(io.BytesIO(panel.screenshot())).convert("RGB"))
-            if still is None and step >= 0.75 * steps:
-                still = page.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)").screenshot()
-        if over:
-            break
+            frames.append(taken(page, LIVE))
+            if still is None and steps and step >= 0.75 * steps:
+                still = taken(page, ".jp-Notebook")
         page.page.wait_for_timeout(150)
-    frames.append(Image.open(io.BytesIO(panel.screenshot())).convert("RGB"))
     page.close()
     if still is not None:
-        save(Image.open(io.BytesIO(still)).convert("RGB"), out / "live.png")
+        save(still, out / "live.png")
     moving(frames, out / "live-moving.png")
+
+
+def taken(page: Page, selector: str) -> Image.Image:
+    """What is shown of an element now, without waiting until it stands still."""
+    box = until(page.find(selector).first.bounding_box, selector)
+    return Image.open(io.BytesIO(page.page.screenshot(clip=box))).convert("RGB")
 
 
 def moving(frames: list[Image.Image], path: Path) -> None:
