@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
     from labkit.tasks import tasks
     from labkit.train.optimizer import Optimizer
-    from labkit.viz.svg import picture
+    from labkit.viz.plotly import picture
     from labkit.viz.words import choose as language
 
 __version__ = "0.1.0"
@@ -80,7 +80,7 @@ _HOMES = {
     "language": "labkit.viz.words:choose",
     "panels": "labkit.app:",
     "Lab": "labkit.app.lab:Lab",
-    "picture": "labkit.viz.svg:picture",
+    "picture": "labkit.viz.plotly:picture",
     "scale": "labkit.course.lesson:scale",
     "check": "labkit.course.lesson:check",
     "LabkitError": "labkit.core.errors:LabkitError",

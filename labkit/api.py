@@ -20,7 +20,7 @@ from labkit.data.rows import Rows
 from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.planning import experiment_of
-from labkit.train import liveness
+from labkit.train import liveness, repair_log
 from labkit.train.experiment import Experiment
 from labkit.train.run import Run as BaseRun
 from labkit.train.run import model_of
@@ -113,8 +113,10 @@ class Run(BaseRun):
         return self._opened(Translator).translate(texts, **settings)
 
     @known_settings
-    def answer(self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float = 0.0) -> Any:
-        """Answer questions with a span of their paragraph, or with no answer; see
+    def answer(
+        self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float | None = None
+    ) -> Any:
+        """Answers to questions, each a piece of its paragraph, or none; see
         :meth:`labkit.inference.question_answering.Answerer.answer`."""
         from labkit.inference.question_answering import Answerer
 
@@ -196,9 +198,9 @@ class Run(BaseRun):
 
     def figure(self) -> Any:
         """Loss and F1 over the steps so far, as a Plotly figure."""
-        from labkit.viz.figures import figure
+        from labkit.viz.plotly import of_runs
 
-        return figure({self.name: self})
+        return of_runs({self.name: self})
 
     def _ipython_display_(self) -> None:
         from labkit.app.frontend import cell
@@ -212,7 +214,7 @@ class Runs(Sequence[Run]):
 
     def __init__(self, store: Store):
         self.store = store
-        self._infos = store.runs()
+        self._infos, self._unreadable = store.runs(), store.unreadable()
 
     def __len__(self) -> int:
         return len(self._infos)
@@ -235,15 +237,16 @@ class Runs(Sequence[Run]):
         return frame[fixed + varied]
 
     def figure(self) -> Any:
-        """Loss and F1 of all runs in one Plotly figure, one colour per run."""
-        from labkit.viz.figures import figure
+        """Loss and F1 of all these runs in one Plotly figure, a colour a run."""
+        from labkit.viz.plotly import of_runs
 
-        return figure({f"{run.name} ({run.id})": run for run in self})
+        return of_runs({f"{run.name} ({run.id})": run for run in self})
 
     @property
     def notes(self) -> list[str]:
-        """Messages about unreadable runs and about repairs of the run store."""
-        return self.store.notes
+        """Runs that cannot be read, and what of the run store was damaged and restored in the last days, a sentence
+        each."""
+        return [*(repair_log.unreadable(*each) for each in self._unreadable.items()), *self.store.notes]
 
     def __repr__(self) -> str:
         table = self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"

@@ -64,9 +64,9 @@ class RateSearch(BaseSearch):
 
     def figure(self) -> Any:
         """Loss over the learning rate, as a Plotly figure; the suggested rate is marked."""
-        from labkit.viz.figures import rate_search
+        from labkit.viz import curves, plotly
 
-        return rate_search(self)
+        return plotly.to_plotly(curves.rate_search(self))
 
 
 def find_rate(
@@ -101,10 +101,11 @@ def plot_schedule(steps: int, *optimizers: Optimizer, **options: Any) -> Any:
         *optimizers: one line for each; without any, one line for that of ``options``.
         **options: settings of the optimizer, as for :func:`fit`.
     """
-    from labkit.viz.figures import schedule
+    from labkit.viz import curves, plotly
 
     shown = optimizers or (settings(**options)[1].optimizer,)
-    return schedule({f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}, steps)
+    labelled = {f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}
+    return plotly.to_plotly(curves.schedule(labelled, steps))
 
 
 def largest_batch(

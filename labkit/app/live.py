@@ -27,7 +27,7 @@ from labkit.app.widgets.controls import close_all, hear_while_busy
 from labkit.core.errors import ConfigError, headed
 from labkit.core.text import escape
 from labkit.i18n import translate
-from labkit.viz import run_html
+from labkit.viz import curves, run_html
 from labkit.viz.series import MOST, Series, gather, packed
 from labkit.viz.words import language as language_of
 from labkit.viz.words import message, word
@@ -295,7 +295,7 @@ class LivePanel:
         said = translate(info.message, self.language)
         told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": said}
         return {**told, "step": info.step, "steps": info.steps, "facts": facts,
-                "spoken": run_html.spoken(drawn, self.language)}  # fmt: skip
+                "spoken": curves.spoken(drawn, self.language)}  # fmt: skip
 
     def _controls(self, info: RunInfo) -> None:
         again = self.full and info.status in ("stopped", "failed", "lost")

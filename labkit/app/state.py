@@ -236,6 +236,10 @@ class State(traitlets.HasTraits):
 def state_with(rows: Any, state: State | None, language: str | None) -> State:
     """The state of a step: ``state`` or a new one, with ``rows`` in it where they are given: what :func:`~labkit.load`
     returns or takes."""
+    if not isinstance(state, State | None):
+        raise ConfigError(
+            _("state is a {type}; give the .state of another panel, or leave it out."), type=type(state).__name__
+        )
     state = state if state is not None else State(language=language)
     if rows is not None:
         state.rows = rows if isinstance(rows, Rows) else load(rows)

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from labkit.cli import app as web_app
-from labkit.cli import bench, doctor, lab, launch, predict, runs, samples, serve, train
+from labkit.cli import bench, docs, doctor, lab, launch, predict, runs, samples, serve, train
 from labkit.cli.options import say
 from labkit.core.errors import LabkitError
 from labkit.core.huge_pages import with_huge_pages
@@ -69,6 +69,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 app.command(context_settings={"ignore_unknown_options": True})(lab.lab)
 app.command(context_settings={"ignore_unknown_options": True})(web_app.app)
+app.command()(docs.docs)
 app.command()(doctor.doctor)
 app.command()(bench.bench)
 app.command()(train.train)

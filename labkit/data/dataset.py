@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.core import html
 from labkit.core.errors import DataError, nearest, os_reason
-from labkit.core.text import escape
 from labkit.data.arrow import batches, numbers, text_columns, written
 from labkit.data.report import Note, Report, visible
 from labkit.data.schema import Spec, check_splits, describe
@@ -196,9 +196,9 @@ class SplitDataset:
         return [*facts, *repr(self.report).splitlines()]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        facts = "".join(f"<li>{escape(fact.strip())}</li>" for fact in self._facts())
-        page = f"<div><b>{escape(self._title())}</b><ul>{facts}</ul>{_html_table(self.head())}</div>"
-        return {"text/plain": repr(self), "text/html": page}
+        frame = self.head()
+        table = html.table(list(frame.columns), frame.itertuples(index=False))
+        return {"text/plain": repr(self), "text/html": html.page(self._title(), html.listed(self._facts()), table)}
 
 
 #: Rows of one class in, rows of the same class out.
@@ -210,16 +210,6 @@ def write_arrow(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> No
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for table in tables:
             writer.write_table(table.cast(schema))
-
-
-def _html_table(frame: pd.DataFrame) -> str:
-    """A table whose every cell is escaped text."""
-    head = "".join(f"<th>{escape(visible(str(name), 60))}</th>" for name in frame.columns)
-    cells = (
-        "".join(f"<td style='text-align:left'>{escape(visible(str(value), 300))}</td>" for value in line)
-        for line in frame.itertuples(index=False)
-    )
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>"
 
 
 def _digest_text(dataset: Dataset, name: str) -> bytes:

@@ -54,6 +54,13 @@ def is_missing(value: Any) -> bool:
     )
 
 
+def is_row(given: Any) -> bool:
+    """Whether a dict is one row, column to value, and not a dict of columns."""
+    return isinstance(given, Mapping) and any(
+        isinstance(value, str | bytes | os.PathLike) or not isinstance(value, Iterable) for value in given.values()
+    )
+
+
 def records_of(given: Any) -> list[Mapping[str, Any]] | None:
     """The rows of a table in memory (a list of dicts, a dict of columns, a frame, a data set); None where ``given`` is
     no table."""

@@ -99,12 +99,14 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
 
 
 def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
-    """Add the scores of answers by the rules of SQuAD 2.0."""
-    part = rows[split]
-    each = tool_of(run).judged(part["text"], part["text_pair"], answers_of(part)[0])
+    """Add the scores of answers by the rules of SQuAD 2.0, and the threshold of "no answer" that was used."""
+    part, answerer = rows[split], tool_of(run)
+    each = answerer.judged(part["text"], part["text_pair"], answers_of(part)[0])
     for name, values in by_kind(each):
         scores[name] = float(values.mean())
         scores.intervals |= of_means({name: values})
+    if answerer.nullable:
+        scores["no_answer_threshold"] = answerer.threshold
     scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 from flax import nnx
 
+from labkit.core import html
 from labkit.core.config import load_file
 from labkit.core.errors import DataError
-from labkit.core.text import escape
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.tasks import tasks
@@ -45,11 +45,8 @@ class Scores(dict[str, float]):
 
     def _repr_html_(self) -> str:
         told = {name: f" ({low:.4g} – {high:.4g})" for name, (low, high) in self.intervals.items()}
-        cells = "".join(
-            f"<tr><th>{escape(name)}</th><td>{value:.4g}{told.get(name, '')}</td></tr>" for name, value in self.items()
-        )
-        warned = "".join(f"<p>{escape(text)}</p>" for text in self.warnings)
-        return f"{warned}<table><caption>{escape(self.split)}</caption>{cells}</table>"
+        lines = [(name, f"{value:.4g}{told.get(name, '')}") for name, value in self.items()]
+        return html.page(self.split, *self.warnings, html.table((), lines, numeric=(1,)))
 
 
 def assess(folder: Path, rows: Rows, split: str) -> Scores:

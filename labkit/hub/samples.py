@@ -26,10 +26,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from labkit.core import html
 from labkit.core.cache import cache_dir, cache_root, sha256_file
 from labkit.core.errors import SampleError, nearest
 from labkit.core.safety import offline
-from labkit.core.text import escape
 from labkit.hub.catalog import TABLE, Sample
 from labkit.hub.download import Carrier, Report, Several, Source
 from labkit.i18n import _, joined
@@ -54,9 +54,7 @@ class Samples(dict[str, Sample]):
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in _HEAD)
-        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in _cells())
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html.table(_HEAD, _cells())
 
 
 SAMPLES = samples = Samples({sample.name: sample for sample in TABLE})

@@ -15,7 +15,7 @@ from labkit.core.errors import ConfigError, WeightsError, nearest
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.explain.explanation import Attention
 from labkit.i18n import _
-from labkit.inference.folders import experiment_in, is_folder
+from labkit.inference.folders import experiment_in, folder_of, is_folder
 from labkit.models import layers as parts
 from labkit.models import models, weights
 from labkit.models.bert import sentence
@@ -41,7 +41,7 @@ class Embedder:
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
-        folder = Path(source)
+        folder = folder_of(source)
         self._modules = None
         self._clean: Callable[[str], str] = str  # of a run: as its training texts were cleaned
         if is_folder(folder):

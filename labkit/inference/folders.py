@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,18 @@ from labkit.train.processors import Inputs
 MARK = "labkit.toml"
 
 
+def folder_of(given: Any) -> Path:
+    """The path of a model folder. Raises :class:`WeightsError` for what is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise WeightsError(
+            _("give the path of a model folder, made by run.export(folder), not a {type}."), type=type(given).__name__
+        )
+    return Path(given)
+
+
 def is_folder(source: str | Path) -> bool:
     """Whether ``source`` is a model folder of labkit's."""
-    return (Path(source) / MARK).exists()
+    return (folder_of(source) / MARK).exists()
 
 
 def experiment_in(folder: Path) -> Experiment:
@@ -46,11 +56,12 @@ def opened(folder: str | Path, task: type[Task], does: str) -> tuple[Experiment,
     Raises:
         WeightsError: the folder was not written by labkit, is damaged, or its model was trained for another task.
     """
-    experiment = experiment_in(Path(folder))
+    folder = folder_of(folder)
+    experiment = experiment_in(folder)
     if not isinstance(experiment.task, task):
         learnt = tasks.name_of(experiment.task)
         raise WeightsError(
-            _("{name!r} was trained for {learnt!r}; only {does}."), name=Path(folder).name, learnt=learnt, does=does
+            _("{name!r} has learnt {learnt!r}; only {does}."), name=folder.name, learnt=learnt, does=does
         )
-    module, _unused, inputs = load_model(experiment, Path(folder))
+    module, _unused, inputs = load_model(experiment, folder)
     return experiment, module, inputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from labkit.data.model_input import (
     check_no_file,
     columns_of,
     is_place,
+    is_row,
     paths_in,
     records_of,
     table_of,
@@ -28,7 +29,7 @@ from labkit.data.model_input import (
 from labkit.explain.attribution import Explainer
 from labkit.explain.explanation import Attention, Explanation
 from labkit.i18n import _
-from labkit.inference.folders import experiment_in
+from labkit.inference.folders import experiment_in, folder_of
 from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
 from labkit.tasks.embed import Embed
@@ -91,6 +92,20 @@ class Estimate:
         return "\t".join(f"{visible(name)} {number:.{self.digits}g}" for name, number in self.value.items())
 
 
+class Predictions(list[Prediction | Estimate]):
+    """Predictions, one for each example.
+
+    ``truncated``: examples that were longer than the model reads; ``notes``: sentences such as that there are some.
+    """
+
+    def __init__(self, found: Iterable[Prediction | Estimate] = (), truncated: int = 0, notes: tuple[str, ...] = ()):
+        super().__init__(found)
+        self.truncated, self.notes = truncated, notes
+
+    def __repr__(self) -> str:
+        return "\n".join([super().__repr__(), *self.notes])
+
+
 #: Kind of examples → their name.
 NOUNS = {"image": _("pictures"), "audio": _("sounds"), "features": _("features")}
 #: Task without classes → how its models are used.
@@ -116,7 +131,7 @@ class Predictor:
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+        self.folder = folder_of(folder)
         self.experiment = experiment_in(self.folder)
         if self.experiment.task.problem_type is None:
             learnt = tasks.name_of(self.experiment.task)
@@ -152,14 +167,15 @@ class Predictor:
     @known_settings
     def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
         """Predictions for new examples: a list with a :class:`Prediction` each, or an :class:`Estimate`; for a single
-        text its prediction alone.
+        text its prediction alone. The ``notes`` of the list say where examples were longer than the model reads.
 
         Args:
             examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds (files,
                 or arrays [samples] at the model's rate); features (an array [n, f]); or a table with the
-                columns that the model was trained on: a list of dicts, a pandas or polars frame,
-                a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
-                reads. Pictures and sounds also as the path of a folder of them, or of a table that names them.
+                columns that the model was trained on: a list of dicts, a dict of one row or of columns, a pandas or
+                polars frame, a data set, an Arrow table, a DuckDB result, or the path of a file that
+                :func:`labkit.load` reads. Pictures and sounds also as the path of a folder of them, or of a table that
+                names them.
             pairs: the second texts, for a model of pairs.
 
         Raises:
@@ -168,11 +184,24 @@ class Predictor:
         if isinstance(examples, str) and self.inputs.kind == "text" and not is_place(examples):
             check_no_file(examples)
             pairs = [pairs] if isinstance(pairs, str) else pairs
-            return self.told(self.probabilities([examples], pairs)[0])
-        return [self.told(row) for row in self.probabilities(examples, pairs)]
+            return self.predictions([examples], pairs)[0]
+        return self.predictions(examples, pairs)
+
+    def predictions(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> Predictions:
+        """As :meth:`predict`, always a list; ``clean=False`` for texts that were cleaned before."""
+        found, truncated = self._probabilities(examples, pairs, clean)
+        notes = (self.inputs.truncation_note(truncated, len(found)),) if truncated else ()
+        return Predictions(map(self.told, found), truncated, notes)
 
     def answered(
-        self, source: str | Path, *, column: str | None = None, pair: str | None = None, size: int = 1024, **file: Any
+        self,
+        source: str | Path,
+        *,
+        column: str | None = None,
+        pair: str | None = None,
+        size: int = 1024,
+        note: Callable[[str], None] | None = None,
+        **file: Any,
     ) -> Iterator[tuple[dict[str, Any], Prediction | Estimate]]:
         """Every row of a file or folder with its prediction; read as :func:`labkit.load` reads it.
 
@@ -181,6 +210,7 @@ class Predictor:
             column: column of the text or the file names; default: that of the training rows.
             pair: column of the second text.
             size: rows that are predicted at a time.
+            note: called after the last row where there is something to know, such as that texts were truncated.
             file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a file.
 
         Raises:
@@ -190,7 +220,8 @@ class Predictor:
         table, folder = table_of(source, kind, **file)
         chosen = self._chosen(table.column_names, column, pair) if kind == "text" else []
         if kind == "features" and (column or pair):
-            raise ConfigError(_("this model uses feature columns by name; remove --column and --pair."))
+            raise ConfigError(_("this model reads columns of features by their names; leave --column and --pair out."))
+        truncated = 0
         for start in range(0, len(table), size):
             records = table.slice(start, size).to_pylist()
             if kind == "text":
@@ -199,7 +230,11 @@ class Predictor:
                 given = [records]
             else:
                 given = [paths_in(records, column, kind, folder)]
-            yield from zip(records, self.predict(*given), strict=True)
+            found = self.predictions(*given)
+            truncated += found.truncated
+            yield from zip(records, found, strict=True)
+        if truncated and note is not None:
+            note(self.inputs.truncation_note(truncated, len(table)))
 
     def _chosen(self, names: list[str], column: str | None = None, pair: str | None = None) -> list[str]:
         """The columns of the texts in a table with these names."""
@@ -225,6 +260,8 @@ class Predictor:
     def _given(self, examples: Any, pairs: Any) -> tuple[Any, Any]:
         """Examples and second texts as :attr:`inputs` reads them, before cleaning."""
         kind = self.inputs.kind
+        if is_row(examples):
+            examples = [examples]
         if isinstance(examples, str) and not is_place(examples):
             reads = NOUNS.get(kind, _("texts"))
             raise DataError(
@@ -304,15 +341,20 @@ class Predictor:
     def probabilities(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
         """Probability of every class f32[n, c], or the numbers of a regression f64[n, c]; ``clean=False`` for texts
         that were cleaned before. See :meth:`predict`."""
+        return self._probabilities(examples, pairs, clean)[0]
+
+    def _probabilities(self, examples: Any, pairs: Sequence[str] | None, clean: bool) -> tuple[np.ndarray, int]:
+        """The answers, and how many examples were longer than the model reads."""
         examples, pairs = self._given(examples, pairs)
         kind = np.float64 if self.problem_type is ProblemType.NUMBER else np.float32
         result = np.zeros((len(examples), len(self.classes)), kind)
         if not len(examples):
-            return result
+            return result, 0
         if clean and isinstance(self.inputs, Texts):
             examples = [self.clean(text) for text in examples]
             pairs = None if pairs is None else [self.clean(text) for text in pairs]
-        for batch in self.inputs.to_predict(examples, pairs):
+        batches = self.inputs.to_predict(examples, pairs)
+        for batch in batches:
             answer = jax.device_get(self._answer(self._state, batch))
             real = batch["index"] >= 0
             result[batch["index"][real]] = answer[real]
@@ -321,7 +363,7 @@ class Predictor:
             raise DataError(
                 _("the prediction for example {place} is not finite: is it far from the training rows?"), place=place
             )
-        return result if self._offset is None else result + self._offset
+        return (result if self._offset is None else result + self._offset), batches.truncated
 
     def judge(self, dataset: Any) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""

@@ -146,7 +146,10 @@ class Endpoint:
         except Late:
             waiting.cancel()
             raise Refused(503, f"no answer within {self.patience:g} seconds. Try again, with fewer examples.") from None
-        return {"predictions": [dataclasses.asdict(each) for each in found]}
+        answer: dict[str, Any] = {"predictions": [dataclasses.asdict(each) for each in found]}
+        if notes := getattr(found, "notes", ()):
+            answer["notes"] = list(map(str, notes))
+        return answer
 
     def _examples(self, values: Any) -> tuple[Any, list[str] | None]:
         """The examples and second texts of a request. Raises :class:`Refused` for what is none, or too much."""

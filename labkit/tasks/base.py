@@ -242,6 +242,16 @@ class Head(ABC):
         """Trained parameters as they are stored; the model of :meth:`Task.restore` reads them."""
         return params
 
+    def fitted(self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None) -> Self:
+        """The head with what is chosen on the validation rows once training has ended, such as a threshold.
+
+        Args:
+            params: flat, name (``trunk/…``, ``head/…``) → array; of the model that is stored.
+            model: config of the trunk.
+            rows: the validation rows. tokenizer: that of texts.
+        """
+        return self
+
     def get_config(self) -> dict[str, Any]:
         """Entries of config.json that describe the task, such as the names of the classes."""
         return {}

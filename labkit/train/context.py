@@ -62,6 +62,7 @@ class Plan:
     inputs: Inputs
     batches: Batches
     validation: Batches
+    validation_rows: Any
     steps: Steps
     most: int  # updates in one call of the compiled step
     summary: dict[str, Any]  # what the store is told
@@ -174,7 +175,9 @@ def plan_of(
         "devices": placement.mesh.size if placement else 1,
         "parts": parts,
     }
-    return Plan(experiment, head, sized, model, inputs, batches, validation, steps, most, summary)
+    return Plan(
+        experiment, head, sized, model, inputs, batches, validation, rows["validation"], steps, most, summary
+    )  # fmt: skip
 
 
 def _fresh(model: ModelConfig, head: Head) -> list[str]:
@@ -248,8 +251,9 @@ def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
     names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the outputs. ``origin``,
     such as run and step, is sealed with it."""
-    optimizer, head = setup.experiment.train.optimizer, setup.head
+    optimizer, tokenizer = setup.experiment.train.optimizer, setup.inputs.tokenizer
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
+    head = setup.head.fitted(merged, setup.model, setup.validation_rows, tokenizer)
     bias = head.output_bias(merged) if "head/bias" in merged else None
     merged = {name: value for name, value in head.finalize(merged).items() if not name.startswith(head.unused)}
     facts = {
@@ -259,12 +263,12 @@ def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None
         **({"offset": bias.tolist()} if bias is not None else {}),  # of which float32 may keep too little
     }
     if setup.model.published:
-        own = setup.inputs.tokenizer
-        assert own is not None
-        head.save(merged, setup.model, folder, weights.Specials(own.pad_id, own.cls_id, own.end_ids, own.start_id))
+        assert tokenizer is not None
+        special = weights.Specials(tokenizer.pad_id, tokenizer.cls_id, tokenizer.end_ids, tokenizer.start_id)
+        head.save(merged, setup.model, folder, special)
     else:
         weights.save_own(merged, folder, head.get_config())
-    if setup.inputs.tokenizer is not None:
+    if tokenizer is not None:
         _export_tokenizer(setup, folder)
     else:
         setup.inputs.save(folder)

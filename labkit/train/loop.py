@@ -123,7 +123,7 @@ class _Loop:
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
         self.teller.tell(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
         self.provenance = Provenance.of(
-            self.folder, self.id, self.experiment, self.setup.summary, self.setup.inputs.tokenizer
+            self.folder, self.id, self.experiment, self.setup.summary, self.setup.inputs.tokenizer, self.peers
         )
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.peers, self.provenance)
         self.checkpoints.damaged += before.get("quarantined", [])

@@ -90,6 +90,14 @@ class Inputs(ABC):
     def to_predict(self, values: Any, pairs: Any = None) -> Batches:
         """Batches of new examples, in their order."""
 
+    def truncation_note(self, truncated: int, of: int) -> str:
+        """What to say where ``truncated`` of ``of`` new examples were longer than the model reads."""
+        return _(
+            "{truncated:,} of {of:,} texts are longer than the {max_length:,} tokens that the model reads: "
+            "their end was left out.",
+            truncated=truncated, of=of, max_length=self.max_length,
+        )  # fmt: skip
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write what :func:`opened` reads."""
@@ -366,7 +374,7 @@ class Sounds(Numbers):
     def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
         """Batches of new sounds, in their order: paths of WAV files, or arrays [samples] at the model's rate."""
         assert self.sound is not None
-        rate, waves = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32)
+        rate, waves, truncated = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32), 0
         for place, value in enumerate(values):
             try:
                 wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
@@ -378,7 +386,18 @@ class Sounds(Numbers):
                     error=error,
                 ) from None
             waves[place, : len(wave)] = wave[: self.sound.samples]
-        return ArrayBatches(self.sound(Arrays.unlabelled(waves)), BATCH, shuffle=False, labelled_only=False)
+            truncated += len(wave) > self.sound.samples
+        arrays = replace(self.sound(Arrays.unlabelled(waves)), truncated=truncated)
+        return ArrayBatches(arrays, BATCH, shuffle=False, labelled_only=False)
+
+    def truncation_note(self, truncated: int, of: int) -> str:
+        """What to say where ``truncated`` of ``of`` new sounds were longer than the model reads."""
+        assert self.sound is not None
+        return _(
+            "{truncated:,} of {of:,} sounds are longer than the {seconds:.2f} s that the model reads: "
+            "their end was left out.",
+            truncated=truncated, of=of, seconds=self.sound.samples / self.sound.rate,
+        )  # fmt: skip
 
     def save(self, folder: Path) -> None:
         """``sound.toml``."""

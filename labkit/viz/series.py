@@ -57,7 +57,7 @@ def thin(steps: Sequence[int], values: Sequence[float], most: int = MOST) -> tup
         if np.isfinite(part).any():
             chosen += [begin + int(np.nanargmin(part)), begin + int(np.nanargmax(part))]
     picked = sorted(set(chosen))
-    return [int(steps[i]) for i in picked], [float(array[i]) for i in picked]
+    return [steps[i] for i in picked], [values[i] for i in picked]
 
 
 def packed(series: Series, most: int = MOST) -> dict[str, list[list[float | None]]]:

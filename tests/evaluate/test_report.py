@@ -149,7 +149,7 @@ def test_hostile_text_shows_as_text():
         assert tag not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page and "&lt;svg onload=alert(3)&gt;" in page
     assert "\u202e" not in page and "\\u202egpj.exe␀" in page
-    assert 'class="mathjax_ignore"' in page  # JupyterLab would set what stands between two dollars as mathematics
+    assert 'class="mathjax_ignore ' in page  # JupyterLab would set what stands between two dollars as mathematics
     assert "\u202e" not in str(report) and "onerror" not in str(report)
 
 

@@ -144,6 +144,34 @@ def test_tables_are_answered_by_the_column_of_the_training(single, tmp_path):
         assert [line["review"] for line in lines] == texts and lines[0]["n"] == "1"
 
 
+def test_truncated_texts_are_said_everywhere(single, tmp_path):
+    texts = ["good film 3", "good film " * 400, "bad film 3 " * 300]
+    found, said = single.predict(texts), "2 of 3 texts are longer than the 16 tokens that the model reads"
+    assert found.truncated == 2 and found.notes[0].startswith(said) and single.predict(texts[:1]).notes == ()
+    assert said in command("predict", single.export(tmp_path / "out"), *texts).stderr
+    (tmp_path / "new.csv").write_text("".join(f"{text}\n" for text in ("review", *texts)))
+    assert said in command("predict", tmp_path / "out", "--file", tmp_path / "new.csv").stderr
+    status, answer = ask(single, {"texts": texts})
+    assert status == 200 and answer["notes"][0].startswith(said)
+    status, answer = ask(single, {"texts": texts[:1]})
+    assert status == 200 and set(answer) == {"predictions"}
+
+
+def test_a_dict_is_one_row_or_columns(single, pairs, table):
+    close(single.predict({"review": "good film 3"}), single.predict([{"review": "good film 3"}]))
+    close(single.predict({"id": 3, "review": "good film 3"}), single.predict(["good film 3"]))
+    close(single.predict({"review": ["good film 3", "bad film 4"]}), single.predict(["good film 3", "bad film 4"]))
+    close(pairs.predict({"premise": "it is 3", "claim": "so 3"}), pairs.predict(["it is 3"], ["so 3"]))
+    assert len(pairs.predict({"premise": "it is 3", "claim": "so 3"})) == 1
+    for row in ({"x": 3, "size": "small"}, {"x": np.float32(3), "size": "small"}, {"x": None, "size": "small"}):
+        assert table.predict(row) == table.predict([row])
+    assert table.predict({"x": [3, 4], "size": ["small", "large"]})[:1] == table.predict({"x": 3, "size": "small"})
+    with pytest.raises(DataError, match="no text in column 'review'"):
+        single.predict({"review": None})
+    with pytest.raises(DataError, match="no column 'x'"):
+        table.predict({"size": "small"})
+
+
 def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
     with pytest.raises(DataError, match=r"text 1 is missing"):
         single.predict(["good", None])
@@ -154,8 +182,8 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
     with pytest.raises(DataError, match="text 0 is 3, a int; a string is needed"):
         single.predict([3])
     for given, said in (
-        (3, "not a int"), (None, "not a NoneType"), ({"review": "good"}, "a dict must hold columns of values"),
-        ([b"good"], "a bytes; a string is needed"), ([np.zeros(3)], "expects texts, not arrays"),
+        (3, "not a int"), (None, "not a NoneType"),
+        ([b"good"], "a bytes; a text is needed"), ([np.zeros(3)], "reads texts, not arrays"),
         ([("a", "b", "c")], "a tuple"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=said):
@@ -309,6 +337,17 @@ def test_sounds_are_answered_as_files_arrays_and_from_the_command_line(lab, tmp_
     assert len(command("predict", out, tmp_path / "tones").stdout.splitlines()) == 24
     lines = command("predict", out, "--file", tmp_path / "list.csv", "--column", "clip").stdout.splitlines()
     assert [line.split(",")[1] for line in lines[1:]] == [one.label for one in wanted]
+    # what is longer than the model reads is said, by every way in
+    assert wanted.notes == () and wanted.truncated == 0
+    long = tmp_path / "long" / "long.wav"
+    long.parent.mkdir()
+    wavfile.write(long, 8000, np.tile(wavfile.read(files[0])[1], 2))
+    found, said = run.predict([files[0], long]), "1 of {} sounds are longer than the 0.20 s that the model reads"
+    close(found, [wanted[0]] * 2)
+    assert found.truncated == 1 and found.notes[0].startswith(said.format(2)) and found.notes[0] in repr(found)
+    assert said.format(1) in command("predict", out, long.parent).stderr
+    (tmp_path / "list.csv").write_text(f"clip\n{files[0]}\n{long}\n{files[1]}\n")
+    assert said.format(3) in command("predict", out, "--file", tmp_path / "list.csv").stderr
     (tmp_path / "x.wav").write_bytes(b"no sound")
     with pytest.raises(DataError, match=r"'x\.wav' cannot be read: .*; the model expects sound files or arrays"):
         run.predict([tmp_path / "x.wav"])

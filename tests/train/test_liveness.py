@@ -134,9 +134,9 @@ def test_of_many_that_start_a_run_at_once_one_wins(store):
 
 HOLDER = """
 import sys, time
-from labkit.core import lock
+from labkit.core import file_lock
 with open(sys.argv[1], "a+b") as file:
-    lock.acquire(file)
+    file_lock.acquire(file)
     print("held", flush=True)
     time.sleep(600)
 """

@@ -13,10 +13,10 @@ from labkit.app.runs import choices, opened, state_of
 from labkit.app.state import State
 from labkit.app.widgets.confusion import Grid
 from labkit.app.widgets.examples import Examples
-from labkit.core import source_code
+from labkit.core import html, source_code
 from labkit.core.errors import RunError
+from labkit.core.text import visible
 from labkit.data.groups import parting
-from labkit.data.report import visible
 from labkit.evaluate import run_report
 from labkit.evaluate.calibration import Calibration, calibrate
 from labkit.evaluate.report import Report
@@ -25,7 +25,7 @@ from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
 from labkit.inference.predictor import Predictor
 from labkit.train.run import Run
-from labkit.viz import html, report_html
+from labkit.viz import report_html
 
 #: Mistakes that are offered.
 MISTAKES = 60

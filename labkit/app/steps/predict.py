@@ -22,17 +22,17 @@ from labkit.app.state import State
 from labkit.app.widgets.answers import KINDS, LONGEST, Asking
 from labkit.app.widgets.controls import hear_while_busy
 from labkit.app.widgets.examples import Why
-from labkit.core import source_code
+from labkit.core import html, source_code
 from labkit.core.errors import DataError, RunError
+from labkit.core.text import visible
 from labkit.data.io.pixels import Pixels
-from labkit.data.report import visible
 from labkit.evaluate import run_report
-from labkit.i18n import _
+from labkit.i18n import _, translate
 from labkit.inference.export import export
-from labkit.inference.predictor import Estimate, Prediction, Predictor
+from labkit.inference.predictor import Estimate, Predictions, Predictor
 from labkit.tasks.base import ProblemType
 from labkit.train.run import Run
-from labkit.viz import explanation_html, html, media
+from labkit.viz import explanation_html, media
 from labkit.viz.words import message
 
 _HERE = Path(__file__).parent
@@ -227,15 +227,16 @@ class Use(Panel):
         self.example = (example, pair)
         self._changed()
 
-        def work() -> Prediction | Estimate:
+        def work() -> Predictions:
             given = [example] if isinstance(example, str) else np.asarray(example)[None]
-            return predictor.told(predictor.probabilities(given, None if pair is None else [pair], clean=False)[0])
+            return predictor.predictions(given, None if pair is None else [pair], clean=False)
 
         self.later("predict", work, self._answered)
 
-    def _answered(self, found: Prediction | Estimate) -> None:
+    def _answered(self, predictions: Predictions) -> None:
         assert self.example is not None and self.predictor is not None
         (example, pair), language = self.example, self.state.language
+        (found,) = predictions
         if isinstance(found, Estimate):
             parts, target = (
                 [html.cards((visible(name, 60), f"{value:.5g}") for name, value in found.value.items())],
@@ -249,6 +250,7 @@ class Use(Panel):
             target = None if self.predictor.problem_type is ProblemType.LABELS else found.label
         if not isinstance(example, str) and np.ndim(example) == 3:
             parts.insert(1, media.picture(example, self.word("answer"), 168))
+        parts += [html.note(translate(note, language), "warn") for note in predictions.notes]
         self.answer.value = html.joined(*parts)
         self.why.ask(self.predictor, example, pair, target)
 

@@ -9,11 +9,11 @@ import ipywidgets as widgets
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.tokens import Reading
+from labkit.core import html
 from labkit.core.config import SEEDS
 from labkit.data.prepare.clean import DEFAULT, STEPS, Pipeline
 from labkit.data.prepare.split import leakage
 from labkit.data.rows import Rows
-from labkit.viz import html
 
 #: Rows that previews and counts look at, at most.
 LOOKED_AT = 20_000

@@ -12,18 +12,19 @@ import ipywidgets as widgets
 import numpy as np
 
 from labkit.app.widgets.controls import hear_while_busy
-from labkit.core import source_code
+from labkit.core import html, source_code
 from labkit.core.errors import DataError
+from labkit.core.html import Html
 from labkit.core.registry import ByClass
 from labkit.data.answers import answers_of
 from labkit.i18n import _
 from labkit.inference.embedder import Embedder
 from labkit.inference.fill_mask import HIDDEN, Filler, Guess
-from labkit.inference.question_answering import Answerer, Found
+from labkit.inference.question_answering import Answerer
 from labkit.inference.text_generation import Generator
 from labkit.inference.translation import Translator
-from labkit.viz import explanation_html, html
-from labkit.viz.html import Html
+from labkit.tasks.qa import Found
+from labkit.viz import explanation_html
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel

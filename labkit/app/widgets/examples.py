@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import numpy as np
 
-from labkit.data.report import visible
+from labkit.core import html
+from labkit.core.text import visible
 from labkit.evaluate.report import Report
 from labkit.explain.explanation import Attention, Explanation
-from labkit.viz import explanation_html, html, media
+from labkit.viz import explanation_html, media
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel

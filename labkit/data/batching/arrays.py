@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ class Arrays:
         row: i64[n], row numbers in the source.
         names: of the features, in their order; empty for pictures.
         target: f32[n, k], several labels or numbers; None where each example has one class.
+        truncated: examples that were longer than the model reads and lost their end.
     """
 
     inputs: np.ndarray
@@ -44,7 +45,7 @@ class Arrays:
     row: np.ndarray
     names: tuple[str, ...] = ()
     target: np.ndarray | None = None
-    truncated: ClassVar[int] = 0
+    truncated: int = 0
 
     @classmethod
     def unlabelled(cls, inputs: np.ndarray, names: tuple[str, ...] = ()) -> Arrays:

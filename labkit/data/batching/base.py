@@ -79,6 +79,11 @@ class Batches(ABC):
         """The batch at a place of an epoch's plan."""
 
     @property
+    def truncated(self) -> int:
+        """Examples that were longer than the model reads and lost their end."""
+        return self._source.truncated
+
+    @property
     def examples_per_step(self) -> float:
         """Real examples in a batch, on average."""
         return self.examples / max(1, self.steps_per_epoch)

@@ -85,16 +85,21 @@ def check_ids(highest: int, entries: int) -> None:
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Raise :class:`DataError` where the Rust library panics, which Python sees as a BaseException."""
+    """Raise :class:`DataError` where the Rust library fails on a text."""
     try:
         yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_rust(error):
             raise
         raise DataError(
             _("the tokenizer failed on a text ({error}). Use another tokenizer, or shorten the text."),
             error=str(error)[:200],
         ) from None
+
+
+def is_rust(error: BaseException) -> bool:
+    """Whether the Rust library raised an error: a bare Exception, or a panic, which is a BaseException of its own."""
+    return type(error) is Exception or type(error).__name__ == "PanicException"
 
 
 def _steps(part: Any) -> list[dict[str, Any]]:

@@ -44,8 +44,7 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
         if file.name in _MERGES:
             rust = _merged(file, options, said)
         elif file.suffix == ".json":
-            with limits.running():
-                rust = tokenizers.Tokenizer.from_file(str(file))
+            rust = tokenizers.Tokenizer.from_file(str(file))
             _normalise(rust, options)
             limits.check(rust)
         else:
@@ -54,7 +53,9 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
         _add(rust, folder, options)
     except DataError:
         raise
-    except Exception as error:  # the Rust library raises bare Exception
+    except BaseException as error:
+        if not isinstance(error, Exception) and not limits.is_rust(error):
+            raise
         raise DataError(
             _("{file} in {folder!r} is not a tokenizer: {error}"), file=file.name, folder=str(folder), error=error
         ) from None

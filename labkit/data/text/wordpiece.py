@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import tokenizers
 
+from labkit.data.text import limits
+
 _REMEMBERED = 500_000  # characters of the words whose pieces are kept; beyond, all are learnt anew: some 20 MB
 # What a character is: white space, part of a word, a word of its own, nothing, unclear, or not met before.
 _SPACE, _LETTER, _ALONE, _GONE, _ASK, _NEW = range(6)
@@ -104,7 +106,8 @@ class Words:
             self._forget()
         known = self._known
         new = [word for word in distinct if word not in known]
-        found = self._model.encode_batch_fast(new, add_special_tokens=False)
+        with limits.running():
+            found = self._model.encode_batch_fast(new, add_special_tokens=False)
         count = np.fromiter(map(len, found), np.int64, len(found))
         ids = np.fromiter(chain.from_iterable(one.ids for one in found), np.int32, int(count.sum()))
         self._ids = np.concatenate([self._ids, ids])

@@ -8,6 +8,7 @@ from typing import Any
 from labkit.core.errors import WeightsError
 from labkit.i18n import _
 from labkit.models import foreign, weights
+from labkit.models.layers import spread
 
 # Family → field → key of config.json.
 FOREIGN: dict[str, dict[str, str]] = {
@@ -104,7 +105,7 @@ def settings(config: Any, vocab_size: int, specials: weights.Specials | None = N
     values = config.values()
     own = {key: values[name] for name, key in FOREIGN[config.family].items()}
     ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")) if specials is None else specials.settings()
-    common = {"vocab_size": vocab_size, "initializer_range": 0.02, "model_type": config.family, **ids}
+    common = {"vocab_size": vocab_size, "initializer_range": spread(config.width), "model_type": config.family, **ids}
     if config.family == "gpt2":
         more = {"n_inner": config.mlp_width, "activation_function": "gelu_new", "embd_pdrop": config.dropout,
                 "attn_pdrop": config.dropout, "tie_word_embeddings": True,
