@@ -61,7 +61,7 @@ def opened(folder: str | Path, task: type[Task], does: str) -> tuple[Experiment,
     if not isinstance(experiment.task, task):
         learnt = tasks.name_of(experiment.task)
         raise WeightsError(
-            _("{name!r} has learnt {learnt!r}; only {does}."), name=folder.name, learnt=learnt, does=does
+            _("{name!r} was trained for {learnt!r}; only {does}."), name=folder.name, learnt=learnt, does=does
         )
     module, _unused, inputs = load_model(experiment, folder)
     return experiment, module, inputs
