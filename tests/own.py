@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from labkit.core.config import option
-from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.base import Modality, ModelConfig, DrawingPart
 from labkit.models.layers import Rates
 
 
@@ -26,7 +26,7 @@ class WaveConfig(ModelConfig):
     depth: ClassVar[int] = 1
     first_preset: ClassVar[str] = "little"
     shown: ClassVar[tuple[str, ...]] = ("width", "frequency")
-    drawing: ClassVar[tuple[Part, ...]] = (Part("waves", 4, "block_dense", 4),)
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (DrawingPart("waves", 4, "block_dense", 4),)
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"little": {"width": 16}, "wide": {"width": 64}}
     DEFAULTS: ClassVar[dict[str, Any]] = PRESETS["little"]
 

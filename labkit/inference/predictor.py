@@ -1,4 +1,4 @@
-"""A trained model on disk, ready to answer: the same cleaning, tokens and weights as in training."""
+"""Prediction of classes, labels and numbers, with the cleaning, the tokens and the weights of the training."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ from labkit.data.model_input import (
     texts_of,
 )
 from labkit.explain.attribution import Explainer
-from labkit.explain.explanation import Attention, Explanation
+from labkit.explain.explanation import AttentionWeights, Explanation
 from labkit.i18n import _
-from labkit.inference.folders import experiment_in
+from labkit.inference.pipeline import Pipeline
 from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
 from labkit.tasks.embed import Embed
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
-from labkit.tasks.qa import Answer
+from labkit.tasks.qa import QuestionAnswering
 from labkit.tasks.seq2seq import Seq2Seq
-from labkit.train.context import load_model
-from labkit.train.processors import Texts
+from labkit.train.processors import TextProcessor
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class NumericPrediction:
     """The answer of a regression for one example: each number under its name, and how many of its digits are known."""
 
     value: dict[str, float]
@@ -96,63 +95,54 @@ NOUNS = {"image": _("pictures"), "audio": _("sounds"), "features": _("features")
 #: Task without classes → how its models are used.
 USED_BY: ByClass[str] = ByClass(
     {
-        LanguageModel: "run.generate(prompts), or lk.Generator(folder)",
-        Pretrain: "run.fill(text), or lk.Filler(folder)",
-        Answer: "run.answer(questions, paragraphs), or labkit.inference.question_answering.Answerer(folder)",
-        Embed: "run.embed(texts), or lk.Embedder(folder)",
-        Seq2Seq: "run.translate(texts), or labkit.inference.translation.Translator(folder)",
+        LanguageModel: "run.generate(prompts), or lk.TextGenerationPipeline(folder)",
+        Pretrain: "run.fill(text), or lk.FillMaskPipeline(folder)",
+        QuestionAnswering: "run.answer(questions, paragraphs), or lk.QuestionAnsweringPipeline(folder)",
+        Embed: "run.embed(texts), or lk.EmbeddingPipeline(folder)",
+        Seq2Seq: "run.translate(texts), or lk.TranslationPipeline(folder)",
     }
 )
 
 
-class Predictor:
-    """A model folder that a run has written or exported.
+class Predictor(Pipeline):
+    """A model of classes, labels or numbers that a run has written or exported."""
 
-    Args:
-        folder: holds ``labkit.toml``, ``config.json``, ``model.safetensors`` and, for texts, ``tokenizer.json``.
-
-    Raises:
-        WeightsError: the folder is not one of labkit's model folders, or its weights do not fit.
-    """
-
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        self.experiment = experiment_in(self.folder)
-        if self.experiment.task.problem_type is None:
-            learnt = tasks.name_of(self.experiment.task)
-            raise WeightsError(
-                _("{folder!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use {used_by}."),
-                folder=self.folder.name, learnt=learnt,
-                used_by=USED_BY.get(type(self.experiment.task)) or "run.evaluate()",
-            )  # fmt: skip
+    def __init__(self, source: str | Path, device: jax.Device | None = None):
+        super().__init__(source, device)
+        self.folder, self.classes = Path(source), self.head.classes
         self.problem_type = self.experiment.task.problem_type
-        module, head, self.inputs = load_model(self.experiment, self.folder)
-        self.classes = head.classes
         marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again
         self._separator = next((mark for mark in marks if not any(mark.strip() in name for name in self.classes)), "\n")
-        self._offset = head.bias
-        if self._offset is not None:  # added in float64, as float32 would round the sum
-            module.head.bias = nnx.Param(jax.numpy.zeros_like(module.head.bias[...]))
-        self.explainer = Explainer(module, head.classes, self.inputs, self.problem_type, self._offset)
-        graph, self._state = nnx.split(module)
-        self._answer = jax.jit(lambda state, batch: head.predict(nnx.merge(graph, state), batch))
+        self.explainer = Explainer(self.model, self.classes, self.processor, self.problem_type, self._offset)
+        self._answer = self._compile(self.head.predict)
 
     def __repr__(self) -> str:
         return f"<predictor: {visible(', '.join(self.classes))}>"
 
+    def _check(self, folder: str) -> None:
+        if self.experiment.task.problem_type is None:
+            learnt = tasks.name_of(self.experiment.task)
+            raise WeightsError(
+                _("{folder!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use {used_by}."),
+                folder=folder, learnt=learnt,
+                used_by=USED_BY.get(type(self.experiment.task)) or "run.evaluate()",
+            )  # fmt: skip
+
+    def _used(self, module: Any) -> Any:
+        self._offset = self.head.bias
+        if self._offset is not None:  # added in float64, as float32 would round the sum
+            module.head.bias = nnx.Param(jax.numpy.zeros_like(module.head.bias[...]))
+        return module
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Source columns of the texts that the model was trained on: one, or two of pairs; none if not known."""
-        return self.experiment.data.columns if self.inputs.kind == "text" else ()
-
-    def clean(self, text: str) -> str:
-        """A new text, cleaned as the training texts were."""
-        return self.experiment.data.clean(text)
+        return self.experiment.data.columns if self.processor.modality == "text" else ()
 
     @known_settings
     def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
-        """Predictions for new examples: a list with a :class:`Prediction` each, or an :class:`Estimate`; for a single
-        text its prediction alone.
+        """Predictions for new examples: a list with a :class:`Prediction` or :class:`NumericPrediction` each; for a
+        single text its prediction alone.
 
         Args:
             examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds (files,
@@ -165,15 +155,17 @@ class Predictor:
         Raises:
             DataError: they are not what the model reads: one text instead of two, a missing value, another shape.
         """
-        if isinstance(examples, str) and self.inputs.kind == "text" and not is_place(examples):
+        if isinstance(examples, str) and self.processor.modality == "text" and not is_place(examples):
             check_no_file(examples)
             pairs = [pairs] if isinstance(pairs, str) else pairs
             return self.told(self.probabilities([examples], pairs)[0])
         return [self.told(row) for row in self.probabilities(examples, pairs)]
 
+    __call__ = predict
+
     def answered(
         self, source: str | Path, *, column: str | None = None, pair: str | None = None, size: int = 1024, **file: Any
-    ) -> Iterator[tuple[dict[str, Any], Prediction | Estimate]]:
+    ) -> Iterator[tuple[dict[str, Any], Prediction | NumericPrediction]]:
         """Every row of a file or folder with its prediction; read as :func:`labkit.load` reads it.
 
         Args:
@@ -186,7 +178,7 @@ class Predictor:
         Raises:
             DataError: the file cannot be read, or a row is not what the model reads.
         """
-        kind = self.inputs.kind
+        kind = self.processor.modality
         table, folder = table_of(source, kind, **file)
         chosen = self._chosen(table.column_names, column, pair) if kind == "text" else []
         if kind == "features" and (column or pair):
@@ -223,7 +215,7 @@ class Predictor:
 
     def _given(self, examples: Any, pairs: Any) -> tuple[Any, Any]:
         """Examples and second texts as :attr:`inputs` reads them, before cleaning."""
-        kind = self.inputs.kind
+        kind = self.processor.modality
         if isinstance(examples, str) and not is_place(examples):
             reads = NOUNS.get(kind, _("texts"))
             raise DataError(
@@ -242,10 +234,10 @@ class Predictor:
             table, folder = table_of(examples, kind)
             examples = table.to_pylist()
         if kind == "features":
-            return self.inputs.examples(examples), None
+            return self.processor.examples(examples), None
         records = records_of(examples)
         if kind != "text":
-            return self.inputs.examples(examples if records is None else paths_in(records, None, kind, folder)), None
+            return self.processor.examples(examples if records is None else paths_in(records, None, kind, folder)), None
         if records is not None:
             if pairs is not None:
                 raise DataError(_("a table brings its second texts in a column; leave the other list out."))
@@ -261,11 +253,11 @@ class Predictor:
             raise DataError(_("this model reads texts, not arrays."))
         return texts_of(examples, "text"), None if pairs is None else texts_of(pairs, "second text")
 
-    def told(self, row: np.ndarray) -> Prediction | Estimate:
+    def told(self, row: np.ndarray) -> Prediction | NumericPrediction:
         """What a row of :meth:`probabilities` says, f32[c]."""
         named = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
         if self.problem_type is ProblemType.NUMBER:
-            return Estimate(named, self._digits(row))
+            return NumericPrediction(named, self._digits(row))
         if self.problem_type is ProblemType.CLASS:
             best = int(row.argmax())
             return Prediction(self.classes[best], float(row[best]), named)
@@ -285,17 +277,17 @@ class Predictor:
         """What speaks for and against a class in a new example; see ``Explainer.explain``."""
         return self.explainer.explain(*self._one(example, pair), **settings)
 
-    def attention(self, text: str, pair: str | None = None) -> Attention:
+    def attention(self, text: str, pair: str | None = None) -> AttentionWeights:
         """The attention over the tokens of a new text; see :meth:`~labkit.explain.attribution.Explainer.attention`."""
         return self.explainer.attention(*self._one(text, pair))
 
     def _one(self, example: Any, pair: str | None) -> tuple[Any, str | None]:
         """An example as the model reads it."""
-        if isinstance(self.inputs, Texts) and not isinstance(example, str | Mapping):
+        if isinstance(self.processor, TextProcessor) and not isinstance(example, str | Mapping):
             raise DataError(_("this model reads texts; the example is a {type}."), type=type(example).__name__)
         single = np.asarray(example)[None] if isinstance(example, np.ndarray) else [example]
         examples, pairs = self._given(single, None if pair is None else [pair])
-        if isinstance(self.inputs, Texts):
+        if isinstance(self.processor, TextProcessor):
             return self.clean(examples[0]), None if pairs is None else self.clean(pairs[0])
         return examples[0], None
 
@@ -307,13 +299,11 @@ class Predictor:
         result = np.zeros((len(examples), len(self.classes)), kind)
         if not len(examples):
             return result
-        if clean and isinstance(self.inputs, Texts):
+        if clean and isinstance(self.processor, TextProcessor):
             examples = [self.clean(text) for text in examples]
             pairs = None if pairs is None else [self.clean(text) for text in pairs]
-        for batch in self.inputs.to_predict(examples, pairs):
-            answer = jax.device_get(self._answer(self._state, batch))
-            real = batch["index"] >= 0
-            result[batch["index"][real]] = answer[real]
+        for index, answers in self._results(self._answer, self.processor.to_predict(examples, pairs)):
+            result[index] = answers
         if not (there := np.isfinite(result).all(-1)).all():
             place = int(np.argmin(there))
             raise DataError(
@@ -323,7 +313,7 @@ class Predictor:
 
     def judge(self, dataset: Any) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""
-        if not isinstance(self.inputs, Texts):
-            return self.probabilities(self.inputs.raw(dataset).inputs)
+        if not isinstance(self.processor, TextProcessor):
+            return self.probabilities(self.processor.raw(dataset).inputs)
         pairs = dataset["text_pair"] if "text_pair" in dataset.column_names else None
         return self.probabilities(dataset["text"], pairs, clean=False)

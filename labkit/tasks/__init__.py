@@ -11,10 +11,11 @@ tasks = Registry(
         "regress": "labkit.tasks.regress:Regress",
         "lm": "labkit.tasks.lm:LanguageModel",
         "seq2seq": "labkit.tasks.seq2seq:Seq2Seq",
-        "qa": "labkit.tasks.qa:Answer",
+        "qa": "labkit.tasks.qa:QuestionAnswering",
         "embed": "labkit.tasks.embed:Embed",
         "pretrain": "labkit.tasks.pretrain:Pretrain",
     },
+    kind="tasks",
 )
 
 #: The task of an experiment that names none.

@@ -131,7 +131,6 @@ class Task(Config, ABC):
         """How rows become examples."""
         return ExampleFormat.ROW
 
-    @abstractmethod
     def build(
         self,
         classes: tuple[str, ...],
@@ -139,7 +138,7 @@ class Task(Config, ABC):
         tokenizer: Tokenizer | None = None,
         target: np.ndarray | None = None,
     ) -> Head:
-        """The head for these data.
+        """The head for these data; by default it depends on none of them.
 
         Args:
             classes: names of the classes, or of the numbers, in the order of the head's outputs; empty without labels.
@@ -152,6 +151,7 @@ class Task(Config, ABC):
         Raises:
             DataError: nothing can be learned from these data.
         """
+        return self.restore(classes, tokenizer)
 
     @abstractmethod
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Head:

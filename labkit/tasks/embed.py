@@ -49,18 +49,8 @@ class Embed(Task):
         """How rows become examples."""
         return ExampleFormat.TWO_TEXTS
 
-    def build(
-        self,
-        classes: tuple[str, ...],
-        labels: np.ndarray,
-        tokenizer: Tokenizer | None = None,
-        target: np.ndarray | None = None,
-    ) -> Embedding:
-        """The head; it depends on no data."""
-        return Embedding(self)
-
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Embedding:
-        """The head of a model that is trained already."""
+        """The head; it depends on no data."""
         return Embedding(self)
 
 

@@ -48,18 +48,8 @@ class LanguageModel(Task):
         """How rows become examples."""
         return ExampleFormat.STREAM
 
-    def build(
-        self,
-        classes: tuple[str, ...],
-        labels: np.ndarray,
-        tokenizer: Tokenizer | None = None,
-        target: np.ndarray | None = None,
-    ) -> LanguageModelling:
-        """The head; it depends on no data."""
-        return LanguageModelling(self)
-
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> LanguageModelling:
-        """The head of a model that is trained already."""
+        """The head; it depends on no data."""
         return LanguageModelling(self)
 
 

@@ -31,7 +31,7 @@ NULLABLE = "labkit_no_answer"
 
 
 @dataclass(frozen=True)
-class Answer(Task):
+class QuestionAnswering(Task):
     """Settings of question answering. The rows are pairs, question and paragraph, with their answers."""
 
     needs: ClassVar[Capability] = Capability.BIDIRECTIONAL
@@ -143,7 +143,7 @@ class Answering(Head):
     (SQuAD 2.0, Rajpurkar et al. 2018, arXiv 1806.03822).
     """
 
-    config: Answer
+    config: QuestionAnswering
     nullable: bool = False
 
     train_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)

@@ -46,22 +46,12 @@ class Seq2Seq(Task):
         """How rows become examples."""
         return ExampleFormat.TRANSLATION
 
-    def build(
-        self,
-        classes: tuple[str, ...],
-        labels: np.ndarray,
-        tokenizer: Tokenizer | None = None,
-        target: np.ndarray | None = None,
-    ) -> Translation:
+    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Translation:
         """The head; it depends on no data."""
         return Translation(self)
 
-    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Translation:
-        """The head of a model that is trained already."""
-        return Translation(self)
 
-
-class Translator(nnx.Module):
+class EncoderDecoder(nnx.Module):
     """An encoder and a decoder; the head is their own table."""
 
     def __init__(self, trunk: Any):
@@ -81,9 +71,9 @@ class Translation(Head):
         """Metrics recorded of an evaluation."""
         return ("loss", "perplexity", "accuracy")
 
-    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Translator:
+    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> EncoderDecoder:
         """The model of config ``model``; it has all that is needed."""
-        return Translator(model.build(rngs))
+        return EncoderDecoder(model.build(rngs))
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""
@@ -97,7 +87,7 @@ class Translation(Head):
         return TokenSums.empty()
 
     def loss(
-        self, module: Translator, batch: Batch, key: jax.Array | None
+        self, module: EncoderDecoder, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], TokenSums]:
         """Cross-entropy of every token of the targets ``[CLS] … [SEP]`` but the first: its sum, the sum of weights, and
         the sums to report. A token weighs as much as its example. Label smoothing is for training, with a ``key``.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from typing import Any, Self
 
+from labkit.core import plugins
 from labkit.core.config import SEEDS, Config, check_names, option, short
 from labkit.core.errors import ConfigError, DataError
 from labkit.core.registry import Registry
 from labkit.data.io.load import load
-from labkit.data.prepare.clean import Pipeline
+from labkit.data.prepare.clean import TextCleaner
 from labkit.data.prepare.split import check_leakage
 from labkit.data.recipe import check_options, check_steps
 from labkit.data.rows import Rows
@@ -21,11 +23,11 @@ from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import default_batch, with_rate
-from labkit.train.optimizer import RULES, Optimizer
+from labkit.train.optimizer import Optimizer, optimizers
 
 
 @dataclass(frozen=True)
-class Data(Config):
+class DataConfig(Config):
     """Where the rows come from and what is done to them, in order."""
 
     source: str = option("", "A file, a folder, a sample or a hub name; empty: rows made in Python, kept with the run.")
@@ -47,9 +49,9 @@ class Data(Config):
         check_steps(self.steps)
 
     @property
-    def cleaning(self) -> tuple[Pipeline, ...]:
+    def cleaning(self) -> tuple[TextCleaner, ...]:
         """The cleaning that new texts need before the model reads them."""
-        return tuple(Pipeline.from_dict(_rest(step), "data.steps") for step in self.steps if step["do"] == "clean")
+        return tuple(TextCleaner.from_dict(_rest(step), "data.steps") for step in self.steps if step["do"] == "clean")
 
     def clean(self, text: str) -> str:
         """A new text, cleaned as the training texts were."""
@@ -205,13 +207,17 @@ class Experiment(Config):
     """
 
     model: ModelConfig
-    data: Data = option(help="The rows.", factory=Data)
+    data: DataConfig = option(help="The rows.", factory=DataConfig)
     task: Task = option(help="What is learned.", factory=Classify)
     train: Training = option(help="The training.", factory=Training)
     name: str = option("", "A name for the run.")
+    plugins: tuple[str, ...] = option((), _("Modules of one's own that bring the model, the task or the optimizer."))
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        names = (("models", models.name_of(self.model)), ("tasks", tasks.name_of(self.task)),
+                 ("optimizers", self.train.optimizer.rule))  # fmt: skip
+        object.__setattr__(self, "plugins", plugins.used(names, self.plugins))
         object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
         object.__setattr__(self, "train", self.train.settled(self.model, self.task))
 
@@ -219,6 +225,8 @@ class Experiment(Config):
         values = super().to_dict()
         values["model"] = {"name": models.name_of(self.model), **values["model"]}
         values["task"] = {"name": tasks.name_of(self.task), **values["task"]}
+        if not self.plugins:
+            del values["plugins"]
         return values
 
     @classmethod
@@ -226,6 +234,12 @@ class Experiment(Config):
         if "model" not in values:
             raise ConfigError(_('the experiment names no model: add a table [model] with name = "bert".'))
         values = dict(values)
+        listed = values.get("plugins", [])
+        if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
+            raise ConfigError(
+                _('plugins = {plugins} must be a list of modules: plugins = ["my_module"].'), plugins=short(listed)
+            )
+        plugins.load(listed)
         values["model"] = _named(models, values["model"], "model")
         values["task"] = _named(tasks, values.get("task", {"name": "classify"}), "task")
         return super().from_dict(values, where or "experiment")
@@ -234,8 +248,8 @@ class Experiment(Config):
 def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Training]:
     """Task and training from one flat set of keyword arguments, each going where its name belongs.
 
-    ``task`` is the name of a task or its settings, ``optimizer`` that of a rule or an :class:`Optimizer`; the other
-    arguments then change them.
+    ``task`` is the name of a task or its settings, ``optimizer`` that of a rule, a function that makes one, or an
+    :class:`Optimizer`; the other arguments then change them.
 
     Raises:
         ConfigError: an unknown name, with the nearest one.
@@ -246,13 +260,18 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
         homes[kind] = task.to_dict()
     if isinstance(rule := values.pop("optimizer", None), str):
         values["rule"] = rule
+    elif inspect.isfunction(rule):
+        values["rule"] = optimizers.added(rule)
     elif isinstance(rule, Optimizer):
         homes[Optimizer] = rule.to_dict()
     elif rule is not None:
         raise ConfigError(
-            _("optimizer = {rule!r} must be the name of a rule ({known}) or an Optimizer."),
-            rule=rule,
-            known=", ".join(RULES),
+            _(
+                "optimizer = {rule} must be the name of a rule ({known}), an Optimizer, or a function that returns an "
+                "optax.GradientTransformation."
+            ),
+            rule=short(rule),
+            known=", ".join(optimizers),
         )
     fields = {field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"}  # type: ignore[arg-type]
     check_names("fit", values, fields)

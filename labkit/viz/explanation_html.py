@@ -6,7 +6,7 @@ import numpy as np
 
 from labkit.core.text import escape
 from labkit.data.report import visible
-from labkit.explain.explanation import AGAINST, FOR, Attention, Explanation
+from labkit.explain.explanation import AGAINST, FOR, AttentionWeights, Explanation
 from labkit.viz import html, media
 from labkit.viz.html import Html
 from labkit.viz.words import word
@@ -55,7 +55,7 @@ def veiled(found: Explanation) -> np.ndarray:
     return np.clip((1 - veil) * (60 + 0.6 * grey[..., None]) + veil * colour, 0, 255).astype(np.uint8)
 
 
-def attention(found: Attention, layer: int, head: int | None, language: str) -> Html:
+def attention(found: AttentionWeights, layer: int, head: int | None, language: str) -> Html:
     """The weights of one head (None: the mean of all) as a map: rows look at columns."""
     tokens = [visible(token, 12) for token in found.tokens[:TOKENS]]
     weights = found.weights[layer].mean(0) if head is None else found.weights[layer, head]

@@ -18,7 +18,7 @@ from labkit.viz.words import language as language_of
 from labkit.viz.words import word
 
 if TYPE_CHECKING:
-    from labkit.train.lr_finder import RateSearch
+    from labkit.train.lr_finder import RateSearchResult
     from labkit.train.optimizer import Optimizer
     from labkit.train.run import Run
 
@@ -60,7 +60,7 @@ def schedule(optimizers: Mapping[str, Optimizer], steps: int, language: str | No
     return go.Figure({"data": data, "layout": {**layout, "showlegend": len(optimizers) > 1}})
 
 
-def rate_search(found: RateSearch, language: str | None = None) -> go.Figure:
+def rate_search(found: RateSearchResult, language: str | None = None) -> go.Figure:
     """Loss over the learning rate, the suggested one marked."""
     shown = language_of(language)
     line = {"type": "scatter", "mode": "lines", "x": found.rates, "y": found.losses, "line": {"color": PALETTE[0]}}

@@ -16,7 +16,7 @@ from labkit.app.steps.data import Data
 from labkit.app.steps.prepare import Prepare
 from labkit.app.widgets.tokens import read_as
 from labkit.core.config import dumps
-from labkit.train.experiment import Data as Recipe
+from labkit.train.experiment import DataConfig as Recipe
 from labkit.viz import charts, media
 from labkit.viz import html as pieces
 

@@ -18,7 +18,7 @@ from labkit.data.answers import answers_of
 from labkit.data.batching.qa_windows import WindowBatches, windows
 from labkit.data.model_input import texts_of
 from labkit.data.text.tokenizer import Tokenizer
-from labkit.inference.question_answering import Answerer
+from labkit.inference.question_answering import QuestionAnsweringPipeline
 from labkit.tasks.qa import best_span, exact, normalised, overlap, right_answers
 
 NAMES = ["anna", "berta", "carl", "dora", "emil", "frida", "georg", "hanna"]
@@ -254,7 +254,7 @@ def test_a_model_learns_that_there_is_no_answer(tmp_path):
     assert (none.text, none.answered, none.start, none.end) == ("", False, 0, 0) and none.probability > 0.5
     (some,) = run.answer(["where does anna live ?"], ["anna does live in rome ."])
     assert some.answered and some.text == "rome"
-    exported = Answerer(run.export(tmp_path / "out"))
+    exported = QuestionAnsweringPipeline(run.export(tmp_path / "out"))
     assert exported.answer(["when does anna live ?"], ["anna does live in rome ."]) == [none]
     assert exported.answer(["when does anna live ?"], ["anna does live in rome ."], threshold=1e4)[0].answered
     # of a long paragraph the least score of "no answer" counts: one window that holds the answer is enough

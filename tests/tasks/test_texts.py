@@ -77,9 +77,9 @@ def test_a_language_model_learns_the_grammar_and_writes_it(text, tmp_path):
     free = [run.generate("the", max_new_tokens=8, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
     assert free[0] == free[1] != free[2]
     assert isinstance(run.generate("", max_new_tokens=4, beams=3), str) and run.generate([]) == []
-    written = lk.Generator(run.export(tmp_path / "out")).generate("the", max_new_tokens=8)
+    written = lk.TextGenerationPipeline(run.export(tmp_path / "out")).generate("the", max_new_tokens=8)
     assert written == told[0]
-    weights = lk.Generator(str(tmp_path / "out"))
+    weights = lk.TextGenerationPipeline(str(tmp_path / "out"))
     with pytest.raises(ConfigError, match="a prompt of 1 tokens and 90 new ones are more than the 64 positions"):
         weights.generate("the", max_new_tokens=90)
 
@@ -97,7 +97,7 @@ def test_a_source_becomes_its_target(pairs, tmp_path):
     assert run.translate(lines[0], temperature=2.0, seed=1) != run.translate(lines[0], temperature=2.0, seed=2)
     with pytest.raises(ConfigError, match="max_new_tokens = 32 is more than the 31 this model can write"):
         run.translate("the dog", max_new_tokens=32)
-    with pytest.raises(DataError, match="a source is a text; this one is 3"):
+    with pytest.raises(DataError, match="source text 1 is 3, a int; a text is needed"):
         run.translate(["the dog", 3])
     with pytest.raises(WeightsError, match=r"has learnt 'seq2seq'; only a language model"):
         run.generate("the dog")

@@ -21,7 +21,7 @@ from labkit.models.base import ModelConfig
 from labkit.profile.cost import device_limit
 from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
-from labkit.train.cost_preview import Expected, Outlook
+from labkit.train.cost_preview import CostPreview, Outlook
 from labkit.train.experiment import check_reads
 from labkit.viz import charts, html
 from labkit.viz.words import label_of, title_of
@@ -235,11 +235,11 @@ class Model(Panel):
         rows = self.state.rows
         return max(len(rows.basis.classes), 2) if rows is not None else 2
 
-    def _expected(self) -> Expected:
+    def _expected(self) -> CostPreview:
         rows, experiment = self.state.ready()
         return self.outlook(rows, experiment, self.costs.prices)
 
-    def _show(self, found: Expected) -> None:
+    def _show(self, found: CostPreview) -> None:
         self.problem = None
         self.costs.show(found)
         rows, shapes = self.state.rows, {name: x.shape for name, x in found.plan.steps.shapes.items()}

@@ -8,9 +8,9 @@ import ipywidgets as widgets
 
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
-from labkit.app.widgets.tokens import Reading
+from labkit.app.widgets.tokens import TokensPreview
 from labkit.core.config import SEEDS
-from labkit.data.prepare.clean import DEFAULT, STEPS, Pipeline
+from labkit.data.prepare.clean import DEFAULT, STEPS, TextCleaner
 from labkit.data.prepare.split import leakage
 from labkit.data.rows import Rows
 from labkit.viz import html
@@ -42,7 +42,7 @@ class Prepare(Panel):
         self._build_cleaning()
         self._build_copies()
         self._build_split()
-        self.reading = Reading(self)
+        self.reading = TokensPreview(self)
         self.parts = widgets.VBox([self.cleaning, self.copying, self.splitting, self.reading.root])
         self.body.children = (self.none, self.parts)
         self.watch(("rows", "steps", "task", "accept_leakage"), self._preview)
@@ -207,7 +207,7 @@ class Prepare(Panel):
 def _cleaned(rows: Rows, steps: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], dict[str, int], int]:
     """Some changes as (row, step, before, after), how many rows each step changes, and of how many."""
     part = first_rows(rows, LOOKED_AT)
-    pipeline = Pipeline(steps=steps)
+    pipeline = TextCleaner(steps=steps)
     lines = list(pipeline.preview(part, 2, width=120).itertuples(index=False, name=None)) if steps else []
     return lines, pipeline.counts(part), len(part)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 
 from labkit.profile.hardware import ACCELERATORS
-from labkit.train.cost_preview import Expected
+from labkit.train.cost_preview import CostPreview
 from labkit.viz import html
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Costs:
         panel.on_change(self.where, self._which)
         panel.on_change(self.price, self._priced)
 
-    def show(self, found: Expected) -> None:
+    def show(self, found: CostPreview) -> None:
         """Show what was found."""
         self._last = found
         word, one, plan = self.panel.word, found.estimate, found.plan

@@ -28,7 +28,7 @@ LOOKED_AT = 20_000
 _CALM = 0.3
 
 
-class Reading:
+class TokensPreview:
     """A part of the step Prepare: ``root`` is its widget."""
 
     def __init__(self, panel: Panel):
