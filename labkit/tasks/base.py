@@ -18,15 +18,32 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.core.config import Config
+from labkit.core.config import Config, option
 from labkit.core.shapes import Array, Float
 from labkit.data.text.tokenizer import Tokenizer
+from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, Modality, ModelConfig
 
 Batch = dict[str, Any]
 #: Settings that say something for texts only.
 OF_TEXTS = dict.fromkeys(("max_length", "vocabulary", "tokenizer", "stride"), (Modality.TEXT,))
+
+
+def vocabulary_option(default: int | None = 8000, help: str | None = None) -> Any:
+    """The field ``vocabulary`` of tasks of texts. ``help``: another text than the usual one."""
+    usual = _("Vocabulary size of the tokenizer that is trained when the model has none.")
+    if default is None:
+        usual = _(
+            "Vocabulary size of the tokenizer that is trained when the model has none. Default: chosen from the texts."
+        )
+    return option(default, help or usual, low=100, high=1_000_000)
+
+
+def tokenizer_option(kind: str = "wordpiece") -> Any:
+    """The field ``tokenizer`` of tasks of texts; ``kind`` is the default."""
+    choices = (kind, *(each for each in ("wordpiece", "bpe") if each != kind))
+    return option(kind, _("Subword algorithm of that tokenizer."), choices=choices)
 
 
 class ProblemType(StrEnum):

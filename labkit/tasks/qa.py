@@ -22,7 +22,7 @@ from labkit.i18n import _
 from labkit.models import layers, weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.bert.layouts import LAYOUTS
-from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
+from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import mean_loss
 
 LOWEST = float(jnp.finfo(jnp.float32).min)
@@ -48,10 +48,8 @@ class QuestionAnswering(Task):
         64, _("Overlap in tokens of consecutive windows of a long paragraph (doc stride)."), low=0, high=1_000_000
     )
     longest_answer: int = option(30, _("Maximum answer length in tokens."), low=1, high=1_000_000)
-    vocabulary: int = option(
-        8000, _("Vocabulary size of the tokenizer that is trained when the model has none."), low=100, high=1_000_000
-    )
-    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
+    vocabulary: int = vocabulary_option()
+    tokenizer: str = tokenizer_option()
 
     @property
     def example_format(self) -> ExampleFormat:

@@ -16,7 +16,7 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
-from labkit.tasks.base import Batch, ExampleFormat, Head, Task
+from labkit.tasks.base import Batch, ExampleFormat, Head, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.decoding import Generation
 from labkit.tasks.token_metrics import TokenSums, token_sums
 
@@ -38,13 +38,10 @@ class Seq2Seq(Task):
     label_smoothing: float = option(
         0.1, _("Label smoothing: probability mass spread uniformly over the vocabulary."), low=0.0, high=0.9
     )
-    vocabulary: int | None = option(
-        None,
-        _("Vocabulary size of the tokenizer, shared by source and target. Default: chosen from the texts."),
-        low=100,
-        high=1_000_000,
+    vocabulary: int | None = vocabulary_option(
+        None, _("Vocabulary size of the tokenizer, shared by source and target. Default: chosen from the texts.")
     )
-    tokenizer: str = option("bpe", _("Subword algorithm of that tokenizer."), choices=("bpe", "wordpiece"))
+    tokenizer: str = tokenizer_option("bpe")
 
     @property
     def example_format(self) -> ExampleFormat:
