@@ -12,7 +12,7 @@ from labkit.core.config import Config
 from labkit.data.io.load import load
 from labkit.data.rows import Rows
 from labkit.models import models
-from labkit.tasks import BY_AIM
+from labkit.tasks import BY_PROBLEM_TYPE
 from labkit.train.experiment import DataConfig, Experiment, check_reads, ready, settings
 from labkit.train.lr_finder import RateSearchResult
 from labkit.train.lr_finder import find_rate as search
@@ -34,7 +34,7 @@ def experiment_of(
     rows = rows if isinstance(rows, Rows) else load(rows)
     if not isinstance(model, Config):
         model = models[model if isinstance(model, str) else models.added(model)]()
-    task, train = settings(options.pop("task", None) or BY_AIM[rows.basis.aim], **options)
+    task, train = settings(options.pop("task", None) or BY_PROBLEM_TYPE[rows.basis.problem_type], **options)
     check_reads(model, rows, task)
     rows = ready(rows, task, accept_leakage)
     return rows, Experiment(model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name)

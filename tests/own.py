@@ -114,7 +114,7 @@ class MarginHead(Head):
     train_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def init(self, model, rngs):
-        return Scores(model.build(rngs), model.width, len(self.classes), rngs)
+        return Scores(model.build(rngs), model.output_width, len(self.classes), rngs)
 
     def empty(self):
         return MarginSums(*jnp.zeros((3,), jnp.float32))
@@ -175,7 +175,7 @@ class Autoencoder(nnx.Module):
 @dataclass(frozen=True, eq=False)
 class RebuildHead(Head):
     def init(self, model, rngs):
-        return Autoencoder(model.build(rngs), model.width, model.input_shape[0], rngs)
+        return Autoencoder(model.build(rngs), model.output_width, model.input_shape[0], rngs)
 
     def empty(self):
         return Squares(*jnp.zeros((2,), jnp.float32))

@@ -64,7 +64,9 @@ def test_these_tests_would_see_them() -> None:
     def expression(text: str) -> ast.AST:
         return ast.parse(text, mode="eval").body
 
-    assert looked_up(expression('hasattr(setup.model, "save")')) and looked_up(expression('getattr(type(task), "aim")'))
+    assert looked_up(expression('hasattr(setup.model, "save")')) and looked_up(
+        expression('getattr(type(task), "problem_type")')
+    )
     assert not looked_up(expression("getattr(leaf, name)"))
     assert compared(expression('name in ("seq2seq", "qa")')) and compared(expression('"bert" == name'))
     assert not compared(expression('name == "other"'))

@@ -28,14 +28,18 @@ from flax import nnx
 
 
 class Ring(nnx.Module):
-    def __init__(self, input_shape, width: int = 32, rate: float = 0.1, *, rngs: nnx.Rngs):
+    def __init__(self, input_shape, width: int = 32, depth: int = 2, rate: float = 0.1, *, rngs: nnx.Rngs):
         self.first = nnx.Linear(input_shape[0], width, rngs=rngs)
         self.norm = nnx.BatchNorm(width, rngs=rngs)
         self.dropout = nnx.Dropout(rate, rngs=rngs)
-        self.second = nnx.Linear(width, width, rngs=rngs)
+        self.hidden = nnx.List([nnx.Linear(width, width, rngs=rngs) for _ in range(depth)])
+        self.last = nnx.Sequential(nnx.Linear(width, width // 2, rngs=rngs), nnx.Dropout(rate, rngs=rngs))
 
     def __call__(self, x):
-        return nnx.relu(self.second(self.dropout(nnx.relu(self.norm(self.first(x))))))
+        x = self.dropout(nnx.relu(self.norm(self.first(x))))
+        for layer in self.hidden:
+            x = nnx.relu(layer(x))
+        return self.last(x)
 
 
 def bag(vocab_size, width: int = 16, *, rngs: nnx.Rngs) -> "Bag":
@@ -48,6 +52,11 @@ class Bag(nnx.Module):
 
     def __call__(self, ids, mask):
         return (self.table(ids) * mask[..., None]).sum(1) / jnp.maximum(mask.sum(1, keepdims=True), 1)
+
+
+class Named(nnx.Module):
+    def __init__(self, weights: str = "", *, rngs):
+        pass
 
 
 class Sequence(nnx.Module):
@@ -207,6 +216,7 @@ def test_a_detached_run_whose_module_another_process_cannot_import_is_refused(
     [
         (nnx.Linear, "adamw", r"Linear: the parameter 'in_features.*is a setting, so it needs a default"),
         (flax.linen.Dense, "adamw", "Dense is no architecture: give a class of nnx.Module"),
+        ("Named", "adamw", "Named: the parameter 'weights' has the name of something that every config has"),
         ("Sequence", "adamw", r"Sequence must return one vector for each example.*\[2, 1, 2\]"),
         ("Ring", "downhill", "'downhill' gives updates against the gradient.*scale_by_adam"),
         ("Ring", "nothing", "'nothing' returns a int; it must be an optax.GradientTransformation"),

@@ -18,7 +18,7 @@ from labkit.data.io.load import load
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import models
-from labkit.tasks import BY_AIM, tasks
+from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import BATCH
 from labkit.train.experiment import DataConfig, Experiment, Training, ready
@@ -259,8 +259,8 @@ class _Kept(Config):
 def usual_task(rows: Rows) -> str:
     """The task that learns what is known of the rows; of texts of which nothing is known, what comes next."""
     basis = rows.basis
-    if basis.classes or basis.kind != "text":
-        return BY_AIM[basis.aim]
+    if basis.classes or basis.modality != "text":
+        return BY_PROBLEM_TYPE[basis.problem_type]
     return "lm"
 
 

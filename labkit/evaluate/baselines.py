@@ -48,7 +48,7 @@ def baselines(
     """
     label, truth = (np.asarray(_column(part, "label"), np.int64) for part in (train, test))
     judged = None
-    if spec is None or spec.kind == "text":
+    if spec is None or spec.modality == "text":
         texts, judged = texts_of(train), texts_of(test)
         linear = {_("TF-IDF + logistic regression"): tfidf_logistic(texts, label, judged, classes, seed)}
     else:
@@ -65,7 +65,7 @@ def plain_inputs(dataset: Any, spec: Spec) -> np.ndarray:
     """What a linear model reads of pictures, features or sounds [n, …]; of sounds the mean and deviation of each band
     of frequencies."""
     inputs = stack(dataset, spec).inputs
-    if spec.kind != "audio":
+    if spec.modality != "audio":
         return inputs
     seen = log_mel(inputs, spec.rate, **frames_of(spec.rate))
     return np.concatenate([seen.mean(1), seen.std(1)], axis=1)

@@ -34,7 +34,7 @@ def judged(
         baselines: learn simple models from the training rows and show them beside it.
     """
     part, train = rows[split], rows["train"]
-    texts = part["text"] if rows.spec.kind == Modality.TEXT else None
+    texts = part["text"] if rows.spec.modality == Modality.TEXT else None
     if task.problem_type is ProblemType.CLASS:
         seen = sorted(set(train["label"]) - {-1})
         report = ClassificationReport(classes, part["label"], answers, texts, part["row"], split=split, seen=seen)

@@ -69,7 +69,7 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     scores = assess(folder, rows, split)
     if (more := MORE_SCORES.get(type(run.experiment.task))) is not None:
         more(run, rows, split, scores, baselines)
-    return with_warnings(scores, run, rows, split, load_processor(run.experiment, folder, rows.spec.kind, None))
+    return with_warnings(scores, run, rows, split, load_processor(run.experiment, folder, rows.spec.modality, None))
 
 
 def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:

@@ -178,6 +178,16 @@ class ModelConfig(Config, ABC):
     def build(self, rngs: nnx.Rngs) -> Any:
         """A model with fresh parameters. It has ``config`` and ``layer_ids(path)``, the layer of a parameter."""
 
+    @property
+    def output_width(self) -> int:
+        """Width of the pooled vector, or of the hidden states, that a head reads."""
+        return self.width
+
+    @property
+    def layers(self) -> int:
+        """Layers without a head: the ``layer_ids`` of parameters go up to this."""
+        return self.depth
+
     def count(self) -> int:
         """Number of parameters (running statistics are none); nothing is allocated."""
         shapes = nnx.eval_shape(lambda: nnx.state(self.build(nnx.Rngs(0)), nnx.Param))

@@ -28,6 +28,8 @@ IDS = ("ids", "input_ids", "tokens", "token_ids")
 GIVEN = ("input_shape", "vocab_size", "max_length", "rngs")
 #: Attributes of :class:`~labkit.models.base.ModelConfig` that a class of one's own may have.
 PLACES = ("rates", "capabilities", "sharding", "drawing", "lora_targets")
+#: Attributes of a config that a setting of this name may replace.
+FREE = ("width", "depth")
 #: Types of settings.
 TYPES = (int, float, bool, str, tuple)
 
@@ -50,8 +52,18 @@ class ModuleConfig(ModelConfig):
 
     @property
     def width(self) -> int:
+        """The same as :attr:`output_width`, unless the constructor has a setting of this name."""
+        return _width(self)
+
+    @property
+    def output_width(self) -> int:
         """Width of the vector that the module makes of an example."""
         return _width(self)
+
+    @property
+    def layers(self) -> int:
+        """One: see :meth:`Wrapped.layer_ids`."""
+        return 1
 
     def build(self, rngs: nnx.Rngs) -> Wrapped:
         """A module with fresh parameters.
@@ -181,18 +193,23 @@ def config_class(entry: Any) -> type[ModelConfig]:
             name=name,
         )  # fmt: skip
     modality = Modality(getattr(entry, "modality", None) or _modality(entry))
-    hints = typing.get_type_hints(entry.__init__ if isinstance(entry, type) else entry)
+    hints = _hints(entry.__init__ if isinstance(entry, type) else entry)
     fields: list[tuple[str, Any, Any]] = []
     for each in parameters.values():
         if each.name in GIVEN:
             continue
+        if hasattr(ModuleConfig, each.name) and each.name not in FREE:
+            raise ConfigError(
+                _("{name}: the parameter {parameter!r} has the name of something that every config has; rename it."),
+                name=name, parameter=each.name,
+            )  # fmt: skip
         hint = hints.get(each.name, type(each.default))
         plain = typing.get_origin(hint) or hint
         if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) or each.default is each.empty or plain not in TYPES:
             raise ConfigError(
                 _("{name}: the parameter {parameter!r} is a setting, so it needs a default that is a number, a text, "
                   "True or False, or a tuple of them."),
-                name=name, parameter=str(each),
+                name=name, parameter=each.name,
             )  # fmt: skip
         fields.append((each.name, hint, option(each.default)))
     settings = tuple(name for name, *_unused in fields)
@@ -218,9 +235,17 @@ def _parameters(entry: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(entry).parameters if inspect.isfunction(entry) else {}
 
 
+def _hints(function: Any) -> Mapping[str, Any]:
+    """The annotations of a function; none where they name what cannot be found."""
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, AttributeError, TypeError):
+        return {}
+
+
 def _modality(entry: Any) -> Modality:
     """What modules read whose class does not say: by the first argument of their call."""
-    hint = entry if isinstance(entry, type) else typing.get_type_hints(entry).get("return")
+    hint = entry if isinstance(entry, type) else _hints(entry).get("return")
     call = inspect.signature(hint.__call__) if isinstance(hint, type) and issubclass(hint, nnx.Module) else None
     names = list(call.parameters)[1:2] if call else []
     return Modality.TEXT if names and names[0] in IDS else Modality.FEATURES

@@ -47,7 +47,7 @@ def tokenizer_option(kind: str = "wordpiece") -> Any:
 
 
 class ProblemType(StrEnum):
-    """What the labels of rows are; the values are those of :attr:`labkit.data.schema.Spec.aim`."""
+    """What the labels of rows are; the values are those of :attr:`labkit.data.schema.Spec.problem_type`."""
 
     CLASS = "class"  # one of several classes
     LABELS = "labels"  # any number of several labels

@@ -135,7 +135,7 @@ class PooledHead(Head):
     def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Classifier:
         """The model of config ``model`` with a new head for these classes."""
         outputs = len(self.classes)
-        how = (model.width, outputs, self.config.head_dropout, model.head_bias(outputs))
+        how = (model.output_width, outputs, self.config.head_dropout, model.head_bias(outputs))
         return Classifier(model.build(rngs), *how, rngs=rngs)
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:

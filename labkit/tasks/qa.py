@@ -160,7 +160,7 @@ class Answering(Head):
 
     def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Reader:
         """The model of config ``model`` with a new head."""
-        return Reader(model.build(rngs), model.width, rngs)
+        return Reader(model.build(rngs), model.output_width, rngs)
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""

@@ -99,7 +99,7 @@ def prepare(
                 _("there are no rows of {split}; the rows have {rows}."), split=split, rows=dict(rows.counts())
             )
     check_reads(experiment.model, rows, experiment.task)
-    say(_("tokenising") if rows.spec.kind == "text" else _("reading"))
+    say(_("tokenising") if rows.spec.modality == "text" else _("reading"))
     with peers.in_turn():
         processor = processor_of(experiment, folder, rows)
         examples = {name: processor.encode(rows[name]) for name in ("train", "validation")}
@@ -200,7 +200,7 @@ def steps_of(
     experiment: Experiment, head: Head, module: Any, batches: Batches, placement: Placement | None = None
 ) -> Steps:
     """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists."""
-    train, top = experiment.train, experiment.model.depth + 1
+    train, top = experiment.train, experiment.model.layers + 1
     return Steps(
         head, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
         total=train.epochs * batches.steps_per_epoch, report_every=max(1, batches.steps_per_epoch // REPORTS),

@@ -34,13 +34,13 @@ def default_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> float:
     """The default learning rate for ``model`` on ``task``, to two digits; what ``optimizer`` trains and its rule
     decide, its own rate does not."""
     rates = model.rates
-    if _head_alone(optimizer, model.depth):
+    if _head_alone(optimizer, model.layers):
         rate = rates.head
     elif optimizer.tune in ("lora", "bitfit"):
         rate = rates.added
     else:
         rate = rates.pretrained if model.weights else rates.fresh
-        rate *= rates.width / model.width if rates.width else 1.0
+        rate *= rates.width / model.output_width if rates.width else 1.0
     return float(f"{rate * task.rate_factor * BY_RULE.get(optimizer.rule, 1.0):.2g}")
 
 

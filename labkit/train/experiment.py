@@ -19,7 +19,7 @@ from labkit.data.rows import Rows
 from labkit.i18n import _, joined
 from labkit.models import models
 from labkit.models.base import Modality, ModelConfig
-from labkit.tasks import BY_AIM, tasks
+from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import default_batch, with_rate
@@ -82,7 +82,7 @@ def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
     Raises:
         DataError: they cannot be trained on, or rows of validation or test stand in train too.
     """
-    if (kind := rows.spec.kind) not in task.modalities:
+    if (kind := rows.spec.modality) not in task.modalities:
         reads = joined(_(" or "), [_KINDS[each] for each in task.modalities])
         raise DataError(
             _("these rows hold {kind}; {type} learns from {reads}."),
@@ -90,12 +90,12 @@ def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
         )  # fmt: skip
     if task.problem_type is not None:
         rows.spec.check_trainable()
-        if rows.spec.aim != task.problem_type:
+        if rows.spec.problem_type != task.problem_type:
             raise ConfigError(
-                _("{aim} is known of each of these rows; {task!r} learns {learned}. The task for them is "
+                _("{problem_type} is known of each of these rows; {task!r} learns {learned}. The task for them is "
                   "{fitting!r}."),
-                aim=_AIMS[rows.spec.aim], task=tasks.name_of(task), learned=_AIMS[task.problem_type],
-                fitting=BY_AIM[rows.spec.aim],
+                problem_type=_AIMS[rows.spec.problem_type], task=tasks.name_of(task), learned=_AIMS[task.problem_type],
+                fitting=BY_PROBLEM_TYPE[rows.spec.problem_type],
             )  # fmt: skip
     if task.example_format.running:
         whole = {"validation", "test"} <= set(rows.splits)
@@ -115,7 +115,7 @@ def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
             _("{model} cannot learn {task!r}. Architectures that can: {able}."),
             model=models.name_of(model), task=tasks.name_of(task), able=able,
         )  # fmt: skip
-    kind = rows.spec.kind
+    kind = rows.spec.modality
     readers = _READERS[kind]
     if model.modality not in readers:
         fit = ", ".join(name for name in models if models[name].modality in readers)

@@ -267,7 +267,7 @@ class ArrayProcessor(Processor):
 
     def raw(self, dataset: Any) -> Arrays:
         """The rows as stacked arrays, as they are."""
-        return stack(dataset, Spec(kind=self.modality))
+        return stack(dataset, Spec(modality=self.modality))
 
     def sized(self, model: ModelConfig) -> ModelConfig:
         """The shape of an example. Raises :class:`ConfigError` where the model was made for another."""
@@ -512,7 +512,7 @@ PROCESSORS: dict[str, type[Processor]] = {
 
 def processor_of(experiment: Experiment, folder: Path, rows: Rows) -> Processor:
     """The processor of a run in ``folder``, for its rows."""
-    made = PROCESSORS[rows.spec.kind].create(experiment, folder, rows)
+    made = PROCESSORS[rows.spec.modality].create(experiment, folder, rows)
     made.labelled = experiment.task.problem_type is not None
     return made
 

@@ -227,7 +227,7 @@ def test_mapped_rows_are_cleaned_into_the_cache(tmp_path, monkeypatch):
 
 def test_rows_without_texts_are_refused():
     rows = Rows(
-        {"train": Dataset.from_dict({"x": [1.0], "label": [0], "row": [0]})}, Spec(classes=("a",), kind="features")
+        {"train": Dataset.from_dict({"x": [1.0], "label": [0], "row": [0]})}, Spec(classes=("a",), modality="features")
     )
     for method in (TextCleaner().apply, TextCleaner().counts, TextCleaner().preview):
         with pytest.raises(DataError, match="cleaning needs texts"):

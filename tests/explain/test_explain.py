@@ -161,12 +161,14 @@ def test_a_linear_model_is_explained_exactly():
 def test_labels_and_numbers_are_explained_by_their_own_output():
     random = np.random.default_rng(1)
     weights, features = random.normal(size=(4, 3)), random.normal(size=4).astype(np.float32)
-    for aim in ("labels", "number"):
-        explainer = Explainer(Linear(weights), ("a", "b", "c"), FeatureProcessor(shape=(4,)), aim)
+    for problem_type in ("labels", "number"):
+        explainer = Explainer(Linear(weights), ("a", "b", "c"), FeatureProcessor(shape=(4,)), problem_type)
         found = explainer.explain(features, target="b")
         np.testing.assert_allclose(found.values, weights[:, 1] * features, atol=1e-5)
         value = float(features @ weights[:, 1])
-        assert found.probability["b"] == pytest.approx(1 / (1 + np.exp(-value)) if aim == "labels" else value, abs=1e-5)
+        assert found.probability["b"] == pytest.approx(
+            1 / (1 + np.exp(-value)) if problem_type == "labels" else value, abs=1e-5
+        )
 
 
 def test_a_picture_shows_where_it_looks():

@@ -72,7 +72,7 @@ def features(count: int) -> Rows:
         "label": label,
         "row": np.arange(count),
     }
-    spec = Spec(kind="features", label="label", classes=("low", "high"))
+    spec = Spec(modality="features", label="label", classes=("low", "high"))
     splits = {"train": Dataset.from_dict(table), "validation": Dataset.from_dict(table)}
     return Rows(splits, describe(spec, splits))
 

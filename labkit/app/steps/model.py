@@ -106,11 +106,11 @@ class Model(Panel):
     def _task_unfit(self, name: str) -> bool:
         rows, kind = self.state.rows, tasks[name]
         assert rows is not None
-        if rows.basis.kind not in kind.modalities:
+        if rows.basis.modality not in kind.modalities:
             return True
         if kind.problem_type is not None:
             least = 2 if kind.problem_type is ProblemType.CLASS else 1
-            return kind.problem_type != rows.basis.aim or len(rows.basis.classes) < least
+            return kind.problem_type != rows.basis.problem_type or len(rows.basis.classes) < least
         if kind.needs_pairs and not rows.basis.pairs:
             return True
         return kind.needs_answers and not has_answers(next(iter(rows.splits.values())))
@@ -120,7 +120,7 @@ class Model(Panel):
         rows, task = self.state.rows, self.state.task
         assert rows is not None
         reasons = {name: _reason(name, rows, task) for name in models}
-        kind = rows.basis.kind
+        kind = rows.basis.modality
         able = (name for name, why in reasons.items() if not why)
         fit = sorted(able, key=lambda name: kind not in models[name].default_for)
         with self.filling():
@@ -204,7 +204,7 @@ class Model(Panel):
 
     def _idle(self) -> tuple[str, ...]:
         """Settings of the task that say nothing for these rows."""
-        return () if self.state.rows is None else self.state.task.idle(self.state.rows.basis.kind)
+        return () if self.state.rows is None else self.state.task.idle(self.state.rows.basis.modality)
 
     def _fill_training(self) -> None:
         task, train = self.state.task, self.state.training
@@ -243,7 +243,7 @@ class Model(Panel):
         self.problem = None
         self.costs.show(found)
         rows, shapes = self.state.rows, {name: x.shape for name, x in found.plan.steps.shapes.items()}
-        into = self.word(f"into_{rows.basis.kind}") if rows is not None else ""
+        into = self.word(f"into_{rows.basis.modality}") if rows is not None else ""
         out = self.word(_OUT.get(self.state.task.problem_type, "out_other"), count=self._classes())
         title = html.heading(self.word("drawing"))
         picture = drawing.drawn(drawing.blocks(shapes, self.state.model.drawing), self.word, (into, out))
