@@ -70,7 +70,7 @@ class Registry(Mapping[str, Any]):
         target = entry if isinstance(entry, str) else _target(entry)
         if self._entries.get(name, target) != target:
             raise ConfigError(
-                _("{noun} {name!r} is {target} already; choose another name."),
+                _("{noun} {name!r} is already registered as {target}; choose another name."),
                 noun=self.noun, name=name, target=self._entries[name],
             )  # fmt: skip
         if "<" in target:

@@ -46,7 +46,7 @@ class EmbeddingPipeline(Pipeline):
     def _check(self, folder: str) -> None:
         if Capability.BIDIRECTIONAL not in self.experiment.model.capabilities:
             raise WeightsError(
-                _("{folder!r} holds a {model}; EmbeddingPipeline opens encoders: {encoders}."), folder=folder,
+                _("{folder!r} contains a {model}; embeddings need an encoder: {encoders}."), folder=folder,
                 model=models.name_of(self.experiment.model),
                 encoders=", ".join(each for each in models if Capability.BIDIRECTIONAL in models[each].capabilities),
             )  # fmt: skip
@@ -111,13 +111,13 @@ class EmbeddingPipeline(Pipeline):
         if name not in self.prompts:
             known = ", ".join(self.prompts) or "none"
             raise ConfigError(
-                _("there is no prompt {name!r}.{hint} This folder has: {known}."),
+                _("unknown prompt {name!r}.{hint} This folder has: {known}."),
                 name=name, hint=nearest(name, self.prompts), known=known,
             )  # fmt: skip
         if self._modules is not None and not self._modules.include_prompt and self.prompts[name]:
             raise ConfigError(
-                _("this folder leaves the tokens of a prompt out of its pooling (include_prompt = false), "
-                  "which labkit does not do: embed without the prompt {name!r}, by prompt=''."),
+                _("this folder excludes prompt tokens from pooling (include_prompt = false), which "
+                  "labkit does not support: embed without the prompt {name!r}, with prompt=''."),
                 name=name,
             )  # fmt: skip
         return self.prompts[name]

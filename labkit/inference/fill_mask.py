@@ -1,4 +1,4 @@
-"""Masked tokens and next sentences, predicted by an encoder with the heads of its pretraining."""
+"""Masked-token and next-sentence prediction with a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class FillMaskPipeline(Pipeline):
         missing = heads.load(module.head, weights.find(name)).missing
         if any("seq_relationship" not in each for each in missing):
             raise WeightsError(
-                _("weights {name!r} have no head that predicts masked tokens: {missing} are missing."),
+                _("weights {name!r} have no masked-language-model head: {missing} are missing."),
                 name=name, missing=", ".join(missing),
             )  # fmt: skip
         self.next_sentence = not missing and not without_pooler and config.layout == "bert"
@@ -91,7 +91,7 @@ class FillMaskPipeline(Pipeline):
         hidden = np.flatnonzero(ids == self.tokenizer.mask_id)
         if not len(hidden):
             raise DataError(
-                _("nothing is hidden in {text!r}: write {hidden} where a word is to be told."),
+                _("{text!r} contains no mask token: write {hidden} in place of each token to predict."),
                 text=text[:40],
                 hidden=HIDDEN,
             )
@@ -108,15 +108,15 @@ class FillMaskPipeline(Pipeline):
     __call__ = fill
 
     def follows(self, first: str, second: str) -> float:
-        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends. What
-        ``[MASK]`` stands for is hidden from it; such texts are not cut.
+        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends. The model
+        does not see the tokens behind ``[MASK]``; such texts are not cut.
 
         Raises:
-            ConfigError: the model was not taught to tell.
+            ConfigError: the model was not trained for it.
             DataError: texts with hidden words are longer than the model reads.
         """
         if not self.next_sentence:
-            raise ConfigError(_("this model was pretrained without next sentences (next_sentence = False)."))
+            raise ConfigError(_("this model was pretrained without next-sentence prediction (next_sentence = False)."))
         ids, types = self._row(first, second)
         if self.tokenizer.mask_id not in ids:
             row = self.tokenizer.encode([first], [second], max_length=self.max_length)
@@ -142,7 +142,7 @@ class FillMaskPipeline(Pipeline):
 
     def _too_long(self, ids: np.ndarray) -> DataError:
         return DataError(
-            _("a row of {n_ids} tokens is longer than the {longest} that this model reads."),
+            _("a row of {n_ids} tokens exceeds the maximum of {longest} of this model."),
             n_ids=len(ids),
             longest=self.max_length,
         )

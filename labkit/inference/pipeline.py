@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
@@ -31,16 +32,25 @@ from labkit.train.processors import Processor
 MARK = "labkit.toml"
 
 
+def folder_of(given: Any) -> Path:
+    """The path of a model folder. Raises :class:`WeightsError` for what is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise WeightsError(
+            _("give the path of a model folder, made by run.export(folder), not a {type}."), type=type(given).__name__
+        )
+    return Path(given)
+
+
 def is_folder(source: str | Path) -> bool:
     """Whether ``source`` is a model folder that a run has written or exported."""
-    return (Path(source) / MARK).exists()
+    return (folder_of(source) / MARK).exists()
 
 
 def experiment_in(folder: Path) -> Experiment:
     """The experiment of a model folder. Raises :class:`WeightsError` for a folder that no run has written."""
     if not is_folder(folder):
         raise WeightsError(
-            _("{folder!r} holds no labkit.toml; give a folder made by run.export(folder)."), folder=folder.name
+            _("{folder!r} contains no labkit.toml; give a folder written by run.export(folder)."), folder=folder.name
         )
     return loads(Experiment, small_text(folder / MARK, WeightsError))
 
@@ -78,9 +88,11 @@ class Pipeline(ABC):
         if self.architecture and not is_folder(source):
             self.model = self._load_weights(str(source))
         else:
-            self.model = self._load_run(Path(source))
-        self._graph, state = nnx.split(self.model)
-        self._state = state if device is None else jax.device_put(state, device)
+            self.model = self._load_run(folder_of(source))
+        self._graph, self._state = nnx.split(self.model)
+        if device is not None:
+            self._state = jax.device_put(self._state, device)
+            nnx.update(self.model, self._state)
 
     @abstractmethod
     def __call__(self, inputs: Any, *more: Any, **settings: Any) -> Any:

@@ -47,7 +47,7 @@ class TextGenerationPipeline(GenerationPipeline):
 
         Raises:
             ConfigError: a setting cannot be used, or prompt and new tokens are more than the model has positions for.
-            DataError: a prompt is no string.
+            DataError: a prompt is not a string.
         """
         return self._answers(prompts, Generation.from_dict(settings))
 
@@ -73,7 +73,7 @@ class TextGenerationPipeline(GenerationPipeline):
         begin, end = (self.tokenizer.special(name) for name in (TURN, OVER))
         if begin is None or end is None:
             raise ConfigError(
-                _("this model was not taught to talk: its tokenizer has no {turn} and {over}. Use generate."),
+                _("this is not a chat model: its tokenizer has no {turn} and {over}. Use generate."),
                 turn=TURN,
                 over=OVER,
             )
@@ -81,7 +81,7 @@ class TextGenerationPipeline(GenerationPipeline):
         for turn in talk:
             if turn.get("role") not in SPEAKERS or not isinstance(turn.get("content"), str):
                 raise DataError(
-                    _("a message has a role ({known}) and a content; this one is {turn!r}."),
+                    _("a message needs a role ({known}) and content; got {turn!r}."),
                     known=", ".join(SPEAKERS),
                     turn=turn,
                 )
@@ -100,8 +100,9 @@ class TextGenerationPipeline(GenerationPipeline):
         longest, room = max(map(len, prompts)), self.model.config.max_length
         if longest + how.max_new_tokens > room:
             raise ConfigError(
-                _("a prompt of {longest} tokens and {max_new_tokens} new ones are more than the {room} "
-                  "positions of this model. Shorten the prompt, or set max_new_tokens."),
+                _(
+                    "a prompt of {longest} tokens plus {max_new_tokens} new tokens exceeds the {room} "
+                    "positions of this model. Shorten the prompt or reduce max_new_tokens."),
                 longest=longest, max_new_tokens=how.max_new_tokens, room=room,
             )  # fmt: skip
         ids = self._padded(prompts, room - how.max_new_tokens)

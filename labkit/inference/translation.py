@@ -30,20 +30,20 @@ class TranslationPipeline(GenerationPipeline):
 
         Args:
             texts: a text, or several.
-            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens`` (left out, 64 or as many
-                as the model has positions for), ``temperature``, ``beams`` …
+            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens`` (default: 64, or the
+                number of positions of the model), ``temperature``, ``beams`` …
 
         Returns:
             A text for one text, a list for several.
 
         Raises:
             ConfigError: a setting cannot be used, or the new tokens are more than the model has positions for.
-            DataError: a text is no string.
+            DataError: a text is not a string.
         """
         how = Generation.from_dict({"max_new_tokens": min(64, self.room), **settings})
         if how.max_new_tokens > self.room:
             raise ConfigError(
-                _("max_new_tokens = {max_new_tokens} is more than the {room} this model can write."),
+                _("max_new_tokens = {max_new_tokens} exceeds the {room} that this model can generate."),
                 max_new_tokens=how.max_new_tokens,
                 room=self.room,
             )

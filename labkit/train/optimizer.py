@@ -1,4 +1,4 @@
-"""Optimizer and schedule: which parameters move, by how much, when."""
+"""Optimizer, learning rate schedule and trainable parameters."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class Optimizer(Config):
         for pattern in self.freeze:
             if not fnmatch.filter(shapes, pattern):
                 raise ConfigError(
-                    _("Optimizer.freeze: {pattern!r} matches no parameter. They are: {shapes}."),
+                    _("Optimizer.freeze: {pattern!r} matches no parameter. Parameters: {shapes}."),
                     pattern=pattern,
                     shapes=", ".join(shapes),
                 )

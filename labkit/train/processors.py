@@ -61,7 +61,7 @@ class Processor(ABC):
         max_length: tokens of an example at most; None for other modalities.
         shape: of one array; None for texts, and before the training rows are read.
         example_format: how rows become examples.
-        labelled: whether examples without a label are left out.
+        labelled: whether unlabelled examples are skipped.
     """
 
     modality: ClassVar[Modality]
@@ -104,11 +104,19 @@ class Processor(ABC):
     def batches(
         self, examples: Any, train: Training, model: ModelConfig, parts: int, shuffle: bool
     ) -> tuple[Batches, str]:
-        """Batches that can be divided into ``parts``, and why they are laid out as they are."""
+        """Batches that can be divided into ``parts``, and the reason for their layout."""
 
     @abstractmethod
     def to_predict(self, values: Any, pairs: Any = None) -> Batches:
         """Batches of new examples, in their order."""
+
+    def truncation_note(self, truncated: int, of: int) -> str:
+        """What to say where ``truncated`` of ``of`` new examples were longer than the model reads."""
+        return _(
+            "{truncated:,} of {of:,} texts are longer than the {max_length:,} tokens that the model reads: "
+            "their end was left out.",
+            truncated=truncated, of=of, max_length=self.max_length,
+        )  # fmt: skip
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -206,7 +214,7 @@ class TextProcessor(Processor):
             model = model.replace(vocab_size=self.tokenizer.vocab_size)
         if model.vocab_size < self.tokenizer.vocab_size:
             raise ConfigError(
-                _("the tokenizer has {n_pieces} pieces, the model only {n_rows}."),
+                _("the tokenizer has {n_pieces} tokens, but the model has only {n_rows} embeddings."),
                 n_pieces=self.tokenizer.vocab_size,
                 n_rows=model.vocab_size,
             )
@@ -233,7 +241,7 @@ class TextProcessor(Processor):
         if not model.packs:
             if packing == "always":
                 raise ConfigError(
-                    _("packing = 'always': {type} cannot read several texts in one row."), type=type(model).__name__
+                    _("packing = 'always': {type} does not support packed rows."), type=type(model).__name__
                 )
             packing = "never"
         layout = choose(
@@ -303,7 +311,7 @@ class ArrayProcessor(Processor):
             raise
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                _("the examples are no numbers of one shape; the model reads {wanted}."), wanted=self.shape
+                _("the examples are not numeric arrays of one shape; the model expects {wanted}."), wanted=self.shape
             ) from None
         if arrays.dtype.kind not in "uif" or arrays.shape[1:] != self.shape:
             raise DataError(
@@ -324,7 +332,7 @@ class ArrayProcessor(Processor):
         """``arrays``; raises :class:`DataError` where their shape is not that of the training rows."""
         if arrays.shape != self.shape:
             raise DataError(
-                _("examples have the shape {shape}; those of the training rows {wanted}."),
+                _("examples have the shape {shape}; the training rows have {wanted}."),
                 shape=arrays.shape,
                 wanted=self.shape,
             )
@@ -423,7 +431,7 @@ class ImageProcessor(ArrayProcessor):
 
     def _to_model(self, values: np.ndarray) -> Arrays:
         if said := rounded_away(values):
-            raise DataError(_("a picture cannot be read: {said}."), said=said)
+            raise DataError(_("the image cannot be read: {said}."), said=said)
         return self._scaled(Arrays.unlabelled(values if values.dtype == np.uint8 else values.astype(np.float32)))
 
     def examples(self, values: Any) -> Any:
@@ -439,7 +447,7 @@ class ImageProcessor(ArrayProcessor):
             if isinstance(error, DataError):
                 raise
             raise DataError(
-                _("the pictures have several shapes; the model reads {wanted}."), wanted=self.shape
+                _("the images have different shapes; the model expects {wanted}."), wanted=self.shape
             ) from None
 
     def save(self, folder: Path) -> None:
@@ -480,19 +488,30 @@ class AudioProcessor(ArrayProcessor):
     def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
         """Batches of new sounds, in their order: paths of WAV files, or arrays [samples] at the model's rate."""
         assert self.sound is not None
-        rate, waves = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32)
+        rate, waves, truncated = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32), 0
         for place, value in enumerate(values):
             try:
                 wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
             except (DataError, TypeError, ValueError) as error:
                 name = repr(Path(value).name) if isinstance(value, str | Path) else f"sound {place}"
                 raise DataError(
-                    _("{name} cannot be read: {error}; the model reads sounds: files, or arrays."),
+                    _("{name} cannot be read: {error}; the model expects sound files or arrays."),
                     name=name,
                     error=error,
                 ) from None
             waves[place, : len(wave)] = wave[: self.sound.samples]
-        return ArrayBatches(self._to_model(waves), BATCH, shuffle=False, labelled_only=False)
+            truncated += len(wave) > self.sound.samples
+        arrays = replace(self._to_model(waves), truncated=truncated)
+        return ArrayBatches(arrays, BATCH, shuffle=False, labelled_only=False)
+
+    def truncation_note(self, truncated: int, of: int) -> str:
+        """What to say where ``truncated`` of ``of`` new sounds were longer than the model reads."""
+        assert self.sound is not None
+        return _(
+            "{truncated:,} of {of:,} sounds are longer than the {seconds:.2f} s that the model reads: "
+            "their end was left out.",
+            truncated=truncated, of=of, seconds=self.sound.samples / self.sound.rate,
+        )  # fmt: skip
 
     def _to_model(self, values: np.ndarray) -> Arrays:
         assert self.sound is not None
@@ -538,7 +557,7 @@ def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
     """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has positions.
 
     It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training; memory and
-    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is dear.
+    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is expensive.
     """
     wanted = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0
     places = LONGEST if model is None else model.max_length or LONGEST
@@ -546,7 +565,7 @@ def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
 
 
 def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
-    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are no texts."""
+    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are not texts."""
     if max_length is None or experiment.task.max_length is not None:
         return experiment
     return experiment.replace(task=experiment.task.replace(max_length=max_length))
@@ -572,7 +591,8 @@ def fitting_vocabulary(texts: Iterable[str]) -> int:
 def _divisible(train: Training, parts: int) -> None:
     if train.batch_size % parts:
         raise ConfigError(
-            _("batch_size = {batch_size} cannot be divided into {parts} parts (devices times accumulate); "
-              "{fitting} can."),
+            _(
+                "batch_size = {batch_size} is not divisible by {parts} (devices × accumulate); {fitting} "
+                "is."),
             batch_size=train.batch_size, parts=parts, fitting=-(-train.batch_size // parts) * parts,
         )  # fmt: skip

@@ -61,7 +61,7 @@ def test_models_that_make_no_vectors_are_refused(tmp_path):
         lk.load(text, label=False), model, task="lm", folder=tmp_path, background=False, epochs=1, max_length=16,
         vocabulary=280,
     )  # fmt: skip
-    with pytest.raises(WeightsError, match="'model' holds a gpt; EmbeddingPipeline opens encoders: bert"):
+    with pytest.raises(WeightsError, match="'model' contains a gpt; embeddings need an encoder: bert"):
         run.embed(["the cat"])
     with pytest.raises(WeightsError, match="nor a folder that exists"):
         lk.EmbeddingPipeline("minilm-l7")
