@@ -1,10 +1,10 @@
-"""labkit: from a table of texts to a fine-tuned BERT, live in JupyterLab, with JAX.
+"""labkit: deep learning with JAX in JupyterLab and on the command line.
 
 >>> import labkit as lk
 >>> rows = lk.load("movie-reviews")
 >>> run = lk.fit(rows, lk.models["bert"](preset="minilm-l6"), epochs=2)
 
-Every name is imported when it is first used, so that ``import labkit`` loads neither JAX nor widgets.
+Names are imported lazily, so that ``import labkit`` loads neither JAX nor widgets.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class _Registered(ModuleType):
         return list(self._registry)
 
     def register(self, name: str, entry: type | str) -> None:
-        """Add a class of one's own under a name; see :meth:`labkit.core.registry.Registry.register`."""
+        """Register your own class under a name; see :meth:`labkit.core.registry.Registry.register`."""
         self._registry.register(name, entry)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A run as a picture in a notebook: renewed while it runs, and left there when it is over. No widgets, no script."""
+"""Static picture of a run in a notebook cell, updated while it runs. No widgets, no scripts."""
 
 from __future__ import annotations
 

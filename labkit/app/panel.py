@@ -1,4 +1,4 @@
-"""What every step of the bench is made of: callbacks that show their errors, work in the background, its code."""
+"""Base class of lab steps: callbacks that show errors, background jobs, generated code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import traitlets
 from labkit.app import frontend
 from labkit.app.jobs import Jobs
 from labkit.app.kernel_subshell import usher
-from labkit.app.state import State
+from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
 from labkit.app.widgets.controls import close_all, hear_while_busy
 from labkit.core import html as pieces
@@ -74,7 +74,7 @@ class Panel:
 
     Args:
         state: what the steps share; a step that is used alone makes its own.
-        language: "en" or "zh", for a step alone; left out, that of :func:`labkit.language`.
+        language: "en" or "zh", for a step alone; default: that of :func:`labkit.language`.
 
     Attributes:
         root: the widget to show.
@@ -87,7 +87,7 @@ class Panel:
     _open: ClassVar[dict[tuple[type, str], tuple[int | None, list[Panel]]]] = {}
 
     def __init__(self, state: State | None = None, language: str | None = None):
-        self.state = state if state is not None else State(language=language)
+        self.state = state_with(None, state, language)
         self.callbacks: list[Callback] = []
         self.closed = False
         self._problem: run_html.Problem | None = None
@@ -177,7 +177,7 @@ class Panel:
     def later(self, name: str, work: Callable[[], Any], deliver: Callable[[Any], Any], wait: float = 0.0) -> None:
         """Do ``work`` in a thread and give its result to ``deliver``, which may change widgets.
 
-        ``wait`` seconds pass first; asking again by the same name replaces what was asked. The panel shows that it
+        ``wait`` seconds pass first; a new job of the same name replaces a waiting one. The panel shows that it
         works; an error of either is shown too.
         """
         callback = self.guarded(deliver, person=False)

@@ -1,4 +1,4 @@
-"""What a live panel follows of runs, and what it draws of them."""
+"""Follows the records of runs for a live panel, and prepares its charts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def charts(info: RunInfo, language: str, full: bool, others: Sequence[tuple[str,
         info: of the run.
         language: of the words.
         full: with learning rate, gradient, speed, memory and the F1 of single classes.
-        others: (prefix, name) of runs laid over; only their loss and F1 are drawn.
+        others: (prefix, name) of overlaid runs; only their loss and F1 are drawn.
     """
     second = measure(info)
     empty: Series = {f"{split}/{name}": ([], []) for split in curves.SPLITS for name in ("loss", second)}

@@ -59,7 +59,7 @@ def chip(text: Any, tone: Tone = "plain") -> Html:
 
 
 def note(text: Any, tone: Tone = "info") -> Html:
-    """A sentence that stands out."""
+    """A highlighted sentence."""
     return Html(f'<div class="lk-note lk-{tone}">{safe(text, 2000)}</div>')
 
 
@@ -84,12 +84,12 @@ def joined(*parts: Html | str) -> Html:
 
 
 def side_by_side(*parts: Html) -> Html:
-    """Pieces beside each other where there is room."""
+    """Components side by side if there is room."""
     return Html(f'<div class="lk-beside">{"".join(f"<div>{part}</div>" for part in parts)}</div>')
 
 
 def short(name: str, values: Sequence[Any], most: int = 48) -> str:
-    """A name with the first value it stands for, as plain text for a list of choices."""
+    """A name with its first value, as plain text for a list of choices."""
     first = next((" ".join(str(value).split()) for value in values if value not in (None, "")), "")
     text = visible(f"{name}: {first}" if first else name)
     return text if len(text) <= most else text[: most - 1] + "…"

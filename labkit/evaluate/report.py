@@ -1,4 +1,4 @@
-"""The judgement of a classifier on one split: scores, intervals, worst mistakes, and how it compares."""
+"""Evaluation report of a classifier on one split: scores, intervals, worst mistakes, baselines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Report(Shown):
     ``truth``: int [n], class ids, -1 = unlabelled; ``probability``: float [n, c], rows sum to 1; ``texts``: [n], shown
     with mistakes; ``rows``: int [n], row numbers in the source; ``seen``: the class ids that training rows had (all,
     if not given). Unlabelled rows (``unlabelled``) and rows whose class was never trained or does not exist
-    (``unseen``) are counted and left out of every score. ``seed`` draws the intervals.
+    (``unseen``) are counted and excluded from all scores. ``seed`` draws the intervals.
     Raises DataError when lengths disagree or a row of ``probability`` is not a distribution.
     """
 
@@ -147,7 +147,7 @@ class Report(Shown):
         return pd.DataFrame.from_dict(table, orient="index")
 
     def beside(self, baselines: Mapping[str, Report]) -> Report:
-        """This report, which from now on shows the baselines beside it. Raises as :meth:`compare`."""
+        """This report, including the baselines from now on. Raises as :meth:`compare`."""
         for name, report in baselines.items():
             self._check_pair(name, report)
         self.baselines = dict(baselines)
@@ -176,8 +176,10 @@ class Report(Shown):
         )
         if not same:
             raise DataError(
-                _("{name!r} was judged on other rows or classes ({n_other} rows of {other_split}) than this "
-                  "report ({n} rows of {split}): judge both on the same split, with the same `seen`."),
+                _(
+                    "{name!r} was evaluated on other rows or classes ({n_other} rows of {other_split}) "
+                    "than this report ({n} rows of {split}): evaluate both on the same split, with the "
+                    "same `seen`."),
                 name=name, n_other=len(other.truth), other_split=other.split, n=len(self.truth),
                 split=self.split,
             )  # fmt: skip

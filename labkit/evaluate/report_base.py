@@ -1,4 +1,4 @@
-"""What the reports of several labels and of numbers share: scores as sums over rows, intervals, tables."""
+"""Base class of multi-label and regression reports: scores as sums over rows, intervals, tables."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RowReport(Shown):
             )  # fmt: skip
         if (wrong := ~np.isfinite(self.answers).all(-1)).any():
             raise DataError(
-                _("{n_wrong} of {n} answers are not finite: the training diverged."), n_wrong=wrong.sum(), n=n
+                _("{n_wrong} of {n} predictions are not finite: training diverged."), n_wrong=wrong.sum(), n=n
             )
 
     # --- what a subclass tells --------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class RowReport(Shown):
         return pd.DataFrame.from_dict(table, orient="index")
 
     def beside(self, baselines: Mapping[str, Self]) -> Self:
-        """This report, which from now on shows the baselines beside it. Raises as :meth:`compare`."""
+        """This report, including the baselines from now on. Raises as :meth:`compare`."""
         for name, report in baselines.items():
             self._check_pair(name, report)
         self.baselines = dict(baselines)
@@ -148,7 +148,7 @@ class RowReport(Shown):
         )
         if not same:
             raise DataError(
-                _("{name!r} was judged on other rows than this report: judge both on the same split."), name=name
+                _("{name!r} was evaluated on other rows than this report: evaluate both on the same split."), name=name
             )
 
     # --- what is shown ----------------------------------------------------------------------------------------

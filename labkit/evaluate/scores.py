@@ -1,4 +1,4 @@
-"""Scoring a trained model on a split by the task's own measure, for tasks that have no classes to report on."""
+"""Scores of a trained model on a split, for tasks other than classification and regression."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Scores(dict[str, float]):
     """Scores by name, as one line and, in a notebook, as a table.
 
     ``task``: its name; ``rows``: how many there are; ``intervals``: 95 % of those scores that are means over rows;
-    ``worst``: rows with their answers, the worst first, where a task tells them; ``warnings``: sentences such as that
+    ``worst``: rows with their predictions, the worst first, if the task provides
+    them; ``warnings``: sentences such as that
     texts were truncated.
     """
 
@@ -56,9 +57,7 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
         WeightsError: the model cannot be read.
     """
     if not len(rows.splits.get(split, ())):
-        raise DataError(
-            _("there are no rows of {split!r}; there are {splits}."), split=split, splits=", ".join(rows.splits)
-        )
+        raise DataError(_("no split {split!r}; available: {splits}."), split=split, splits=", ".join(rows.splits))
     use_compilation_cache()
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
     module, task, inputs = load_model(experiment, folder)

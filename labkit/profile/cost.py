@@ -1,4 +1,4 @@
-"""What a training step will cost, before any weight exists; and the largest batch that fits.
+"""Cost estimate of a training step without allocating weights; largest batch size that fits.
 
 Nothing is allocated and nothing compiled: the step is traced once for each batch shape, and its jaxpr is counted.
 """
@@ -107,10 +107,10 @@ def estimate(
         steps: a :class:`labkit.train.step.Steps`; its module may be abstract.
         batches: a batch, or one of each shape; shapes and data types are enough.
         examples_per_step: examples in a step, on average.
-        machine: this machine as ``calibrate`` measured it; without one no time is told for it.
-        accelerators: named accelerators to tell the time for.
-        limit: memory of the device in bytes; left out, that of this machine.
-        counts: how often each of ``batches`` occurs; left out, all alike.
+        machine: this machine as ``calibrate`` measured it; without one no time is estimated.
+        accelerators: accelerators to estimate the time for.
+        limit: memory of the device in bytes; default: that of this machine.
+        counts: how often each of ``batches`` occurs; default: all equal.
 
     Raises:
         ValueError: ``counts`` are not one for each batch, or their sum is not above 0.
@@ -201,9 +201,9 @@ def largest_batch(
 
     Args:
         make: number of examples → the traced step, or the lowered one.
-        limit_bytes: memory of the device; left out, :func:`device_limit`.
+        limit_bytes: memory of the device; default: :func:`device_limit`.
         guess: where to begin; left out, where :func:`~labkit.profile.memory.plan_of` sees the limit (of a traced step).
-        say: told of every plan.
+        say: called with every plan.
 
     Raises:
         RunError: not even one example fits.

@@ -1,4 +1,4 @@
-"""Explanations as HTML: marked words, a picture under a veil of colours, features as bars, attention as a map."""
+"""Explanations as HTML: highlighted words, image heatmaps, feature bars, attention maps."""
 
 from __future__ import annotations
 

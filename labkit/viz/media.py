@@ -1,4 +1,4 @@
-"""Pictures and sounds as addresses that hold them whole, so that a page fetches nothing."""
+"""Images and sounds as data URLs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Judgements as HTML: scores with intervals, labels and numbers, curves with a threshold, calibration, comparison,
-slices.
-"""
+"""Evaluation reports as HTML: scores with intervals, threshold curves, calibration, comparison, slices."""
 
 from __future__ import annotations
 
@@ -72,8 +70,7 @@ def by_class(report: Report, language: str) -> Html:
 
 
 def rowwise(report: RowReport, language: str) -> Html:
-    """The judgement of several labels or of numbers: scores in large type, then each label or number, then the rows
-    that were answered worst."""
+    """Report of multi-label classification or regression: scores, each label or number, and the worst predictions."""
     called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
     cards = _scored(report.scores, report.intervals, {score: called[score] for score in report.headlines})
     cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
@@ -95,7 +92,7 @@ def rowwise(report: RowReport, language: str) -> Html:
 
 
 def scores(found: Scores, language: str) -> Html:
-    """The judgement of a task without labels: its scores in large type, what they mean, the worst answers if told."""
+    """Report of a task without labels: its scores in large type, what they mean, the worst predictions if available."""
     keys = {"accuracy": f"right_{found.task}", "loss": "loss"}
     words = {name: word(keys.get(name, f"score_{name}"), language) for name in found}
     cards = _scored(found, found.intervals, words)
@@ -213,7 +210,7 @@ def comparison(found: Comparison, language: str) -> Html:
 
 
 def slices(found: pd.DataFrame, language: str) -> Html:
-    """Scores of parts, weakest first; what lies below the whole is marked."""
+    """Scores of parts, weakest first; slices below the overall score are marked."""
     head = [word(key, language) for key in ("slice", "rows", "accuracy", "interval", "f1")] + [""]
     lines = [
         [name, f"{line.rows:,}", f"{line.accuracy:.3f}", f"{line.accuracy_low:.3f} – {line.accuracy_high:.3f}",

@@ -1,4 +1,4 @@
-"""A run as one piece of HTML that needs no kernel, no script and no trust: what stays in a saved notebook.
+"""Static HTML of a run for saved notebooks: no kernel, no scripts.
 
 The curves are an SVG picture in an ``<img>``: Jupyter shows that in notebooks it does not trust too, where it drops
 an ``<svg>`` element. The picture has colours for a light page; the style below turns them round on a dark one.
@@ -75,7 +75,7 @@ def facts_of(info: RunInfo, language: str = "en") -> list[str]:
 
 
 def measure(info: RunInfo) -> str:
-    """What a run is shown by beside its loss, known before it has any number: F1 of classes, R² of numbers, accuracy of
+    """Metric of a run shown in addition to its loss, known before training: F1 of classes, R² of numbers, accuracy of
     the rest."""
     task = info.settings("task").get("name", "classify")
     return {"classify": "f1", "multilabel": "f1", "regress": "r2"}.get(str(task), "accuracy")

@@ -92,12 +92,12 @@ def test_a_zip_of_pictures_in_folders_by_class_is_unpacked_and_read(data: Data):
 
 def test_a_zip_that_would_do_harm_is_refused_in_the_panel(data: Data, tmp_path: Path, monkeypatch):
     uploaded(data, "evil.zip", packed({"a/1.png": b"", "../../../../evil.png": b""}))
-    assert "would be written outside of its folder" in data._error.value and data.state.rows is None
+    assert "would be written outside its folder" in data._error.value and data.state.rows is None
     monkeypatch.setattr("labkit.core.archive.MOST_BYTES", 1 << 20)
     uploaded(data, "bomb.zip", packed({"a/1.png": bytes(2 << 20)}))
     assert "at most" in data._error.value and data.state.rows is None
     uploaded(data, "code.zip", packed({"a/model.pkl": b""}))
-    assert "no file that labkit reads" in data._error.value
+    assert "no supported file" in data._error.value
     assert not (tmp_path.parent / "evil.png").exists()
     assert [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.zip")] == []
 
@@ -317,6 +317,27 @@ def test_numbers_in_short():
 
 
 # --- what is to be learned --------------------------------------------------------------------------------------
+
+
+def test_a_decimal_mark_that_is_in_doubt_is_chosen(data: Data, tmp_path: Path):
+    lines = "".join(f'words number {i};"{i % 9 + 1},{100 + i}"\n' for i in range(60))
+    (tmp_path / "doubt.csv").write_text("text;price\n" + lines)
+    data.way.value, data.path.value = "path", "doubt.csv"
+    assert data.decimal.layout.display == "none"
+    data.load.click()
+    data.settle()
+    data.text.value, data.label.value, data.goal.value = "text", "price", "number"
+    assert data.decimal.layout.display == ""
+    data.load.click()
+    data.settle()
+    assert "decimal=','" in str(data.problem)
+    for mark, first in ((",", 1.1), (".", 1100.0)):
+        data.decimal.value = mark
+        data.load.click()
+        data.settle()
+        assert data.problem is None and data.state.rows["train"]["target"][0] == pytest.approx([first])
+        assert data.state.options["decimal"] == mark and f"decimal={mark!r}" in data.code().replace('"', "'")
+    assert data.decimal.value == "."
 
 
 def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Path):

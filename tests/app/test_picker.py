@@ -136,7 +136,7 @@ def test_what_fits_the_rows_is_offered_and_of_the_rest_it_is_said_why(model: Mod
         for name in sorted(models)
         if Classify.needs in models[name].capabilities and models[name].modality == "text"
     ]
-    assert "reads pictures" in model.unfit.value
+    assert "expects pictures" in model.unfit.value
     assert [name for _, name in model.task.options][:2] == ["classify", "lm"]
     assert "qa" not in [name for _, name in model.task.options]
     model.task.value = "lm"

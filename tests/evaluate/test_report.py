@@ -126,7 +126,7 @@ def test_compare_puts_the_model_beside_its_baselines():
     assert table.loc["guess", "f1_gain"] == pytest.approx(model.scores["f1"] - baseline.scores["f1"])
     assert 0 < table.loc["guess", "f1_gain_low"] < table.loc["guess", "f1_gain_high"]
     assert (table.loc["mine", "f1_low"], table.loc["mine", "f1_high"]) == model.intervals["f1"]
-    with pytest.raises(DataError, match="'guess' was judged on other rows"):
+    with pytest.raises(DataError, match="'guess' was evaluated on other rows"):
         model.compare({"guess": Report(["a", "b", "c"], truth[:9], sharp(base[:9], 3))})
 
 

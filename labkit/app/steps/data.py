@@ -1,4 +1,4 @@
-"""The step Data: rows from a sample, a file or a path; what they hold, and what is wrong with them."""
+"""The step Data: load a sample, file or path; show its statistics and quality problems."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ FILES = (*READERS, *OPENERS)
 READ = (*FILES, *PICTURES, *SOUNDS)
 LONGEST = 150  # bytes of the name that an uploaded file is kept under
 WAYS = ("sample", "upload", "path")
+DECIMAL_MARKS = {"auto": "", "point": ".", "comma": ","}
 
 
 class Data(Panel):
@@ -77,10 +78,17 @@ class Data(Panel):
         self.separator = widgets.Text(
             ";", description=self.word("separator"), tooltip=self.word("separator_help"), layout={"display": "none"}
         )
+        self.decimal = widgets.Dropdown(
+            options=[(self.word(f"decimal_{name}"), mark) for name, mark in DECIMAL_MARKS.items()],
+            description=self.word("decimal"), tooltip=self.word("decimal_help"),
+        )  # fmt: skip
         self.features = widgets.Checkbox(False, description=self.word("features"), indent=False)
         self.columns = widgets.HBox(
-            [self.text, self.pair, self.label, self.goal, self.separator, self.features, self.bad, self.missing]
-        )
+            [
+                self.text, self.pair, self.label, self.goal, self.separator, self.features, self.decimal, self.bad,
+                self.missing,
+            ]
+        )  # fmt: skip
         self.load = self.button("load_rows", self._load, primary=True)
         self.source = widgets.HBox([self.sample, self.upload, self.path, self.load])
         self.overview, self.problems = self.html(), self.html()
@@ -125,6 +133,7 @@ class Data(Panel):
                 self.way.value, self.path.value = "path", source
             for control, name in ((self.bad, "on_bad"), (self.missing, "missing")):
                 control.value = self.state.options.get(name, "error")
+            self.decimal.value = self.state.options.get("decimal", "")
         self._show_way()
 
     def _samples(self) -> list[tuple[str, str]]:
@@ -195,6 +204,8 @@ class Data(Panel):
             given["number" if number else "label"] = self.label.value
         if self._peeked and self.goal.value == "labels" and self.separator.value.strip():
             given["separator"] = self.separator.value
+        if self._peeked and self.decimal.value:
+            given["decimal"] = self.decimal.value
         for name, control in (("on_bad", self.bad), ("missing", self.missing)):
             if control.value != "error":
                 given[name] = control.value
@@ -236,7 +247,7 @@ class Data(Panel):
 
     def _show_columns(self) -> None:
         """Controls for columns, where there are columns to choose from."""
-        for control in (self.label, self.goal, self.features):
+        for control in (self.label, self.goal, self.features, self.decimal):
             control.layout.display = "" if self._peeked else "none"
         for control in (self.text, self.pair):
             control.layout.display = "" if self._peeked and not self.features.value else "none"

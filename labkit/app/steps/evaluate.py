@@ -1,4 +1,4 @@
-"""The step Judge: what a run is worth, where it errs and why, how sure it is, and whether another is better."""
+"""The step Evaluate: scores, errors with explanations, calibration and comparison of runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Judged:
 
 
 def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
-    """Judge a run on a split of its rows; None while it has no model, only a report or scores where it does not
+    """Evaluate a run on a split of its rows; None while it has no model, only a report or scores where it does not
     classify. Raises :class:`DataError` where there are no such rows."""
     try:
         run_report.folder_of(run)
@@ -62,7 +62,7 @@ def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
 
 
 class Judge(Panel):
-    """Judges a run on its test or validation rows, one of a classifier in all detail.
+    """Evaluates a run on its test or validation rows; classifiers in full detail.
 
     Args:
         run: the run.

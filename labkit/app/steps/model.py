@@ -1,4 +1,4 @@
-"""The step Model: a task, an architecture and its sizes, how it is trained, and what that would cost."""
+"""The step Model: task, architecture and sizes, training settings, and estimated cost."""
 
 from __future__ import annotations
 

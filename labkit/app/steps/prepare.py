@@ -1,4 +1,4 @@
-"""The step Prepare: cleaning with before and after, copies, the split, and what a model will read of a text."""
+"""The step Prepare: cleaning with preview, duplicates, splits and tokenization."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Prepare(Panel):
             self.leak.value = self.state.accept_leakage
 
     def _decide(self) -> None:
-        """The state as the controls have it; settings that are the usual ones are left out."""
+        """The state as the controls have it; settings with default values are omitted."""
         steps = [step for step in self.state.steps if step["do"] == "sample"]
         if chosen := [name for name, box in self.boxes.items() if box.value]:
             steps.append({"do": "clean", "steps": chosen})

@@ -1,4 +1,4 @@
-"""Rows to leaf through: texts as a table, pictures and sounds as such, features as numbers."""
+"""Row browser: texts and features as a table, images and sounds rendered."""
 
 from __future__ import annotations
 

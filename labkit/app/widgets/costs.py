@@ -1,4 +1,4 @@
-"""What a run would cost: parameters, operations, memory, time here and on named accelerators, money."""
+"""Cost estimate of a run: parameters, FLOPs, memory, time here and on other accelerators, price."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Costs:
-    """A part of the step Model. ``root`` is its widget, ``prices`` what a person gave: accelerator → price an hour."""
+    """A part of the step Model. ``root`` is its widget, ``prices`` user input: accelerator → price an hour."""
 
     def __init__(self, panel: Panel):
         self.panel, self.prices, self._last = panel, dict[str, float](), None

@@ -1,4 +1,4 @@
-"""The actual stack of a model, from the shapes of its parameters: nothing is allocated."""
+"""Drawing of a model's layers from the shapes of its parameters, without allocating them."""
 
 from __future__ import annotations
 

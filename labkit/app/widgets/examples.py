@@ -1,4 +1,4 @@
-"""Examples of a report to choose from, and why the model answers as it does for the chosen one."""
+"""List of examples of a report, with an explanation of the selected one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model reads of a text: its pieces, their ids and places, and how many rows are longer than it reads."""
+"""Token view: tokens, ids and positions of a text, and how many rows are truncated."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Reading:
 def read_as(tokenizer: Tokenizer, texts: list[str], limit: int) -> list[tuple[str, int, str, str]]:
     """The tokens of a text (or of two) as (piece, id, characters from – to, kind).
 
-    The kind is "special", "unknown", "first" or "second" (text), or "cut" for what lies beyond ``limit`` tokens.
+    The kind is "special", "unknown", "first" or "second" (text), or "cut" for what is beyond ``limit`` tokens.
     """
     form = tokenizer.single if len(texts) < 2 else tokenizer.pair
 
