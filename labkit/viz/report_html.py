@@ -15,7 +15,7 @@ from labkit.evaluate.compare import Comparison
 from labkit.evaluate.intervals import Interval
 from labkit.evaluate.multilabel import TagReport
 from labkit.evaluate.regression import NumberReport
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
@@ -36,7 +36,7 @@ _CALLED = {"accuracy": "exact", "support": "rows"}
 _OWN = ("mae", "rmse", "r2", "mean", "deviation", "f1", "f1_micro", "hamming", "precision", "recall", "loss")
 
 
-def headline(report: Report, error: float, language: str) -> Html:
+def headline(report: ClassificationReport, error: float, language: str) -> Html:
     """Scores in large type, each with its interval."""
     words = {score: word(score, language) for score in ("f1", "accuracy", "precision", "recall", "loss")}
     cards = _scored(report.scores, report.intervals, words, ".3f")
@@ -54,12 +54,12 @@ def _scored(
     return [(said + ranges.get(name, ""), f"{values[name]:{style}}") for name, said in words.items()]
 
 
-def warned(report: Report | RowReport | Scores, language: str) -> Html:
+def warned(report: ClassificationReport | RowReport | Scores, language: str) -> Html:
     """What a reader of the scores should know first."""
     return html.joined(*(html.note(translate(text, language), "warn") for text in report.warnings))
 
 
-def by_class(report: Report, language: str) -> Html:
+def by_class(report: ClassificationReport, language: str) -> Html:
     """Precision, recall and F1 of every class."""
     head = [word(key, language) for key in ("class", "precision", "recall", "f1", "rows")]
     lines = [
