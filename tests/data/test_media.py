@@ -80,7 +80,7 @@ def test_what_is_no_whole_picture_is_refused_by_its_row(pictures):
     (pictures / "dog" / "bomb.png").write_bytes(bomb())
     (pictures / "dog" / "empty.png").write_bytes(b"")
     (pictures / "dog" / "text.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"picture above 50 million pixels \(1\): row 4 .*bomb.png"):
+    with pytest.raises(DataError, match=r"image larger than 50 million pixels \(1\): row 4 .*bomb.png"):
         lk.load(pictures)
     rows = lk.load(pictures, on_bad="skip")
     assert len(rows) == 6 and sum(rows.report.counts()["refused"].values()) == 4
