@@ -48,7 +48,7 @@ def test_pictures_of_a_folder_come_to_one_size_and_their_modes_to_colours(pictur
     assert np.all(seen["dog/clear.png"] == 255)  # what is clear is white
     assert seen["dog/turned.jpg"][2, 6, 2] > 200 > 60 > seen["dog/turned.jpg"][2, 6, 0]  # blue is up
     assert rows.report.counts()["counted"]["images resized"] == 1
-    assert type(rows).open(rows.save(pictures.parent / "kept")).fingerprint == rows.fingerprint
+    assert lk.load(rows.save(pictures.parent / "kept")).fingerprint == rows.fingerprint
     again = lk.load(str(pictures), size=(16, 12))
     assert again.fingerprint == rows.fingerprint and again.source == {"source": str(pictures), "size": [16, 12]}
 
