@@ -20,9 +20,8 @@ from labkit.cli import bench
 from labkit.cli.main import app
 from labkit.core.errors import ConfigError, LabkitError
 
-FOLDER = Path(__file__).parent / "benchmarks"
-driver = bench.module("driver")
-turns = bench.module("turns")
+driver, turns = bench.module("driver"), bench.module("turns")
+FOLDER = Path(driver.__file__).parent
 
 #: A worker whose clock is its own counting: every step takes ``pace`` seconds, so it says.
 STEADY = """

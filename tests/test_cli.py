@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 import labkit
-from labkit.cli import doctor, lab, main
+from labkit.cli import doctor, lab, main, predict
 from labkit.cli.doctor import Finding
 from labkit.cli.main import app
 from labkit.core.errors import RunError
@@ -322,7 +322,7 @@ def test_a_table_keeps_its_columns_and_gets_the_answers(front, tmp_path) -> None
 
 
 def test_a_long_table_is_predicted_in_pieces_and_may_go_to_the_terminal(front, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(main, "CHUNK", 2)
+    monkeypatch.setattr(predict, "CHUNK", 2)
     source = table(tmp_path / "in.tsv", "text\none\ntwo\nthree\n")
     lines = command("predict", "first", "--file", source).stdout.splitlines()
     assert front.batches == [["one", "two"], ["three"]] and len(lines) == 4 and lines[3].startswith("three,pos,")

@@ -124,7 +124,7 @@ def test_every_exercise_has_its_answers_here() -> None:
 def test_a_right_answer_passes_and_a_wrong_one_does_not(name: str) -> None:
     right, wrong = ANSWERS[name]
     verdict = lk.check(name, right)
-    assert verdict and verdict.right is True and repr(verdict) == f"{name}: right ✓"
+    assert verdict and verdict.right is True and repr(verdict) == f"{name}: correct ✓"
     verdict = lk.check(name, wrong)
     assert not verdict and verdict.right is False
     assert verdict.said.startswith(f"{name}: not yet. ") and verdict.said.endswith(f" Hint: {EXERCISES[name].hint}")

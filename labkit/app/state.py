@@ -105,14 +105,14 @@ class State(traitlets.HasTraits):
     def load(self) -> Rows:
         """Read the rows of ``source`` again; for a thread. Raises as :func:`labkit.load`."""
         if not self.source:
-            raise DataError(_("the rows were made in Python and are gone with the kernel: give them again."))
+            raise DataError(_("the rows were created in Python and were lost with the kernel: pass them again."))
         return load(self.source, **self.options)
 
     def cleaned(self) -> Rows:
         """The rows after ``steps``; for a thread. Raises :class:`DataError` without rows, or as a step does."""
         with self._lock:
             if self.rows is None:
-                raise DataError(_("there are no rows yet: choose some in the step Data."))
+                raise DataError(_("no data yet: load some in the step Data."))
             key = (id(self.rows), fingerprint(list(self.steps)))
             if self._made is None or self._made[0] != key:
                 rows = self.rows
@@ -158,7 +158,7 @@ class State(traitlets.HasTraits):
     def experiment(self) -> Experiment:
         """All of it. Raises :class:`ConfigError` while no model was chosen."""
         if self.model is None:
-            raise ConfigError(_("no model was chosen yet: do so in the step Model."))
+            raise ConfigError(_("no model chosen yet: choose one in the step Model."))
         return Experiment(model=self.model, data=self.data, task=self.task, train=self.train, name=self.name)
 
     @property

@@ -9,8 +9,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from labkit.cli.lab import ADMITTING
+import typer
+
+from labkit.cli.lab import ADMITTING, split_arguments
 from labkit.core import source_code
 from labkit.core.cache import write_atomic
 from labkit.core.errors import LabkitError
@@ -93,3 +96,13 @@ def start(folder: Path, arguments: Sequence[str] = ()) -> int:
         os.chdir(folder)
         os.execve(call[0], call, environment(notebook))
     return subprocess.call(call, cwd=folder, env=environment(notebook))
+
+
+def app(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[DIR] [VOILA OPTIONS]", help="Folder to work in (default: here).")
+    ] = None,
+) -> None:
+    """Serve the bench as a web application, on this machine only and behind a token (needs labkit[app])."""
+    folder, options = split_arguments(arguments or [], ".")
+    raise typer.Exit(start(folder, options))

@@ -20,6 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+import typer
+
+from labkit.cli.options import AsJson, say
+
 State = Literal["ok", "warning", "broken"]
 MARKS = {"ok": "✓", "warning": "!", "broken": "✗"}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -266,3 +270,10 @@ def _privacy(root: Path) -> tuple[State, str]:
     if mode & 0o022:
         return "broken", f"; others can write it (mode {mode:o})"
     return ("warning", f"; others can read it (mode {mode:o})") if mode & 0o055 else ("ok", f"; mode {mode:o}")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine offers, what is wrong and what to do."""
+    findings = examine()
+    say(to_json(findings) if as_json else report(findings))
+    raise typer.Exit(int(any(finding.state == "broken" for finding in findings)))

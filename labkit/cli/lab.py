@@ -9,7 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from labkit.cli.options import say
 from labkit.core.cache import sha256_file, write_atomic
 from labkit.core.errors import LabkitError
 from labkit.core.huge_pages import with_huge_pages
@@ -164,3 +168,17 @@ def _read_manifest(folder: Path) -> dict[str, str]:
     except (FileNotFoundError, ValueError):
         return {}  # unreadable: every file that differs counts as the user's own
     return {str(k): str(v) for k, v in values.items()} if isinstance(values, dict) else {}
+
+
+def lab(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[DIR] [JUPYTER OPTIONS]", help="Folder (default: labkit-notebooks).")
+    ] = None,
+) -> None:
+    """Start JupyterLab on the tutorials. They are copied to DIR; what you changed there is never overwritten."""
+    folder, options = split_arguments(arguments or [])
+    copied = copy_notebooks(tutorials(), folder)
+    say(f"tutorials in {folder}: {len(copied.added)} added, {len(copied.updated)} updated", err=True)
+    for name in copied.offered:
+        say(f"  you changed the older version, so the new one is beside it: {name}", err=True)
+    raise typer.Exit(start(folder, options))

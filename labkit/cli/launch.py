@@ -8,12 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from labkit.cli.options import Folder, say
 from labkit.core.errors import ConfigError
-from labkit.core.text import printed
 from labkit.i18n import _
 
 launch_app = typer.Typer(help="Train in several processes: here, or by a cluster's scheduler.", no_args_is_help=True)
-Folder = Annotated[Path | None, typer.Option(help="The lab folder (default: .labkit here, or LABKIT_FOLDER).")]
 Experiments = Annotated[Path, typer.Argument(help="TOML file of the experiment, as a run prints it.")]
 Out = Annotated[Path | None, typer.Option(help="File to write (default: the terminal).")]
 
@@ -31,7 +30,7 @@ def launch_local(
         raise ConfigError(_("give either an experiment file or --resume RUN: labkit launch local -n 2 experiment.toml"))
     from labkit import api as front
 
-    typer.echo(printed(front.train(experiment, resume=resume, name=name, folder=folder, processes=n)))
+    say(front.train(experiment, resume=resume, name=name, folder=folder, processes=n))
 
 
 @launch_app.command("slurm")
@@ -86,7 +85,7 @@ def _write_script(experiment: Path, folder: Path | None, out: Path | None, write
     run = front.create(experiment, folder=folder)
     text = write(run)
     if out is None:
-        typer.echo(printed(text), nl=False)
+        say(text, nl=False)
     else:
         out.write_text(text, encoding="utf-8")
-    typer.echo(printed(f"run {run.id} waits in {run.store.folder}"), err=True)
+    say(f"run {run.id} waits in {run.store.folder}", err=True)

@@ -13,8 +13,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from labkit.core.errors import FolderError, LabkitError, os_reason
 from labkit.i18n import _
 
@@ -79,6 +77,8 @@ def fingerprint(*objects: Any) -> str:
     Raises:
         TypeError: a value has no stable bytes, such as an array of Python objects.
     """
+    import numpy as np  # here: the command line answers without it
+
     digest = hashlib.sha256()
     for value in objects:
         if isinstance(value, np.ndarray):

@@ -8,8 +8,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
 
@@ -49,6 +47,8 @@ def literal(value: Any, depth: int = 0) -> ast.expr:
     Raises:
         ConfigError: the value is not plain, not finite, nested too deeply, or an integer too long to be written.
     """
+    import numpy as np  # here: the command line answers without it
+
     if isinstance(value, ast.expr):
         return value
     if isinstance(value, np.generic):

@@ -66,14 +66,18 @@ _NUMBERS = {"": _digits(_SPACES, r"\."), ".": _digits(f",{_SPACES}", r"\."), ","
 class Column(Config):
     """How a source column becomes features; saved with the model, so that new rows are read as the training rows."""
 
-    name: str = option("", "Name in the source.")
-    kind: str = option("number", "What its values are. Dates are days since 1970, durations seconds.", choices=KINDS)
-    features: tuple[str, ...] = option((), "Names of its features: one, or one for each category.")
-    words: tuple[str, ...] = option((), "Categories, in the order of the features.")
-    decimal: str = option("", "Decimal mark of written numbers; empty where no comma occurs.", choices=("", ".", ","))
-    percent: bool = option(False, "Whether its numbers are written with a percent sign.")
-    zoned: bool = option(False, "Whether its dates have a time zone.")
-    ids: bool = option(False, "Whether class ids may stand for the categories.")
+    name: str = option("", "Column name in the source.")
+    kind: str = option(
+        "number", "Type of the values. Dates are days since 1970-01-01, durations seconds.", choices=KINDS
+    )
+    features: tuple[str, ...] = option((), "Feature names: one, or one per category (one-hot).")
+    words: tuple[str, ...] = option((), "Categories in the order of the features.")
+    decimal: str = option(
+        "", "Decimal mark of numbers stored as text; empty if no comma occurs.", choices=("", ".", ",")
+    )
+    percent: bool = option(False, "Numbers are written with a percent sign.")
+    zoned: bool = option(False, "Dates have a time zone.")
+    ids: bool = option(False, "Integer class ids are accepted in place of category names.")
 
 
 @dataclass(frozen=True)

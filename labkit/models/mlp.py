@@ -48,12 +48,16 @@ class MlpConfig(ModelConfig):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
 
-    preset: str = option("", _("named size"), choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(help=_("width of every layer, from the input up"), high=1_000_000)
-    activation: str = option(help=_("non-linearity after every layer"), choices=tuple(ACTIVATIONS))
-    dropout: float = option(help=_("share of values dropped after every layer while training"), low=0.0, high=0.9)
-    input_shape: tuple[int, ...] | None = option(None, _("shape of one example; left out, that of the data"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+    preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
+    widths: tuple[int, ...] = option(
+        help=_("Number of units of each hidden layer, from the input upwards."), high=1_000_000
+    )
+    activation: str = option(help=_("Activation function after each layer."), choices=tuple(ACTIVATIONS))
+    dropout: float = option(help=_("Dropout rate after each layer during training."), low=0.0, high=0.9)
+    input_shape: tuple[int, ...] | None = option(None, _("Shape of one example. Default: that of the data."))
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
+    )
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range."""

@@ -61,22 +61,20 @@ class TextCnnConfig(ModelConfig):
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["keras"], **USUAL}
     packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
 
-    preset: str = option("", _("named size"), choices=("", *PRESETS))
-    vocab_size: int | None = option(
-        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
+    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
+    embedding: int = option(help=_("Dimension of the token embeddings."), low=1, high=1_000_000)
+    filters: int = option(help=_("Number of convolution filters in each stage."), low=1, high=1_000_000)
+    kernel: int = option(help=_("Kernel size of the convolutions in tokens."), low=1, high=10_000)
+    pool: int = option(help=_("Pool size of the max pooling in each stage."), low=1, high=10_000)
+    depth: int = option(help=_("Number of stages, each a convolution and max pooling."), low=1, high=1_000)
+    dropout: float = option(help=_("Dropout rate of the embeddings during training."), low=0.0, high=0.9)
+    max_length: int = option(help=_("Maximum sequence length in tokens."), low=1, high=10_000_000)
+    activation: str = option(help=_("Activation function after each convolution."), choices=tuple(conv.ACTIVATIONS))
+    pooling: str = option(help=_("Global pooling over the text: mean or max."), choices=("mean", "max"))
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
     )
-    embedding: int = option(help=_("width of the embeddings"), low=1, high=1_000_000)
-    filters: int = option(help=_("width of every stage"), low=1, high=1_000_000)
-    kernel: int = option(help=_("tokens that a window of a convolution reads"), low=1, high=10_000)
-    pool: int = option(help=_("neighbours of which a stage keeps the greatest"), low=1, high=10_000)
-    depth: int = option(help=_("stages, each a convolution and a pool"), low=1, high=1_000)
-    dropout: float = option(help=_("share of the embeddings' values dropped while training"), low=0.0, high=0.9)
-    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
-    activation: str = option(help=_("non-linearity after every convolution"), choices=tuple(conv.ACTIVATIONS))
-    pooling: str = option(
-        help=_("what stands for a text: the mean of the last stage, or the max"), choices=("mean", "max")
-    )
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
 
     @property
     def width(self) -> int:

@@ -26,13 +26,21 @@ LOWEST = float(jnp.finfo(jnp.float32).min)
 class Generation(Config):
     """How to write on. Without chance (``temperature`` 0) it is greedy, or a beam search where ``beams`` is above 1."""
 
-    max_new_tokens: int = option(64, "Tokens to write at most.", low=1, high=1_000_000)
-    temperature: float = option(0.0, _("Logits are divided by this before drawing; 0: the likeliest, always."), low=0.0)
-    top_k: int = option(0, "Draw from so many of the likeliest tokens only; 0: all.", low=0, high=10_000_000)
-    top_p: float = option(1.0, "Draw from the likeliest tokens that together have this chance.", low=0.0, high=1.0)
-    beams: int = option(1, "Texts that a beam search follows at once.", low=1, high=1_000)
-    length_penalty: float = option(1.0, "A beam is judged by its log chance ÷ its length to this power.")
-    seed: int = option(0, _("Of the chance."), low=0, high=SEEDS)
+    max_new_tokens: int = option(64, "Maximum number of new tokens.", low=1, high=1_000_000)
+    temperature: float = option(0.0, _("Sampling temperature: logits are divided by it. 0: greedy decoding."), low=0.0)
+    top_k: int = option(0, "Sample only from the k most likely tokens. 0: no limit.", low=0, high=10_000_000)
+    top_p: float = option(
+        1.0,
+        "Nucleus sampling: sample from the smallest set of tokens whose probabilities sum to at least "
+        "top_p. 1: no limit.",
+        low=0.0,
+        high=1.0,
+    )
+    beams: int = option(1, "Number of beams of beam search. 1: no beam search.", low=1, high=1_000)
+    length_penalty: float = option(
+        1.0, "Beam search score: log-probability divided by length to this power. Greater than 1 favours longer texts."
+    )
+    seed: int = option(0, _("Random seed of sampling."), low=0, high=SEEDS)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a beam search with chance, which is neither."""

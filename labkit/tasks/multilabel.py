@@ -26,7 +26,9 @@ class MultiLabel(Classify):
     problem_type: ClassVar[ProblemType] = ProblemType.LABELS
     rate_factor: ClassVar[float] = 2.0
 
-    threshold: float = option(0.5, _("Probability from which a class applies."), low=0.0, high=1.0)
+    threshold: float = option(
+        0.5, _("Decision threshold: a label is predicted from this probability on."), low=0.0, high=1.0
+    )
 
     def build(
         self,

@@ -39,17 +39,19 @@ class Pretrain(Task):
     shown: ClassVar[tuple[str, ...]] = ("max_length", "chosen", "next_sentence")
     reading: ClassVar[tuple[str, ...]] = (*Task.reading, "next_sentence")
 
-    max_length: int = option(128, _("Tokens of an example, a pair of passages."), low=16, high=1_000_000)
-    chosen: float = option(0.15, _("Share of the tokens that are to be told."), low=0.01, high=0.8)
-    whole_words: bool = option(False, _("Choose whole words instead of single pieces."))
-    next_sentence: bool = option(True, _("Tell also whether the second passage follows the first."))
+    max_length: int = option(
+        128, _("Sequence length of an example (a pair of passages) in tokens."), low=16, high=1_000_000
+    )
+    chosen: float = option(0.15, _("Fraction of tokens masked for prediction (MLM probability)."), low=0.01, high=0.8)
+    whole_words: bool = option(False, _("Whole-word masking: mask all subword tokens of a word together."))
+    next_sentence: bool = option(True, _("Also train next-sentence prediction (NSP)."))
     vocabulary: int | None = option(
         None,
-        _("Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts."),
+        _("Vocabulary size of the tokenizer that is trained when the model has none. Default: chosen from the texts."),
         low=100,
         high=1_000_000,
     )
-    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
+    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
 
     @property
     def example_format(self) -> ExampleFormat:

@@ -47,14 +47,16 @@ class Answer(Task):
     reading: ClassVar[tuple[str, ...]] = (*Task.reading, "stride")
 
     max_length: int = option(
-        256, _("Tokens of a window: question and a part of the paragraph."), low=32, high=1_000_000
+        256, _("Window length in tokens: question and part of the context paragraph."), low=32, high=1_000_000
     )
     stride: int = option(
-        64, _("Tokens that a window shares with the next one of a long paragraph."), low=0, high=1_000_000
+        64, _("Overlap in tokens of consecutive windows of a long paragraph (doc stride)."), low=0, high=1_000_000
     )
-    longest_answer: int = option(30, _("Tokens of an answer at most."), low=1, high=1_000_000)
-    vocabulary: int = option(8000, _("Pieces to learn where the model brings no tokenizer."), low=100, high=1_000_000)
-    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
+    longest_answer: int = option(30, _("Maximum answer length in tokens."), low=1, high=1_000_000)
+    vocabulary: int = option(
+        8000, _("Vocabulary size of the tokenizer that is trained when the model has none."), low=100, high=1_000_000
+    )
+    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
 
     @property
     def example_format(self) -> ExampleFormat:

@@ -34,7 +34,11 @@ class Regress(Supervised):
 
     problem_type: ClassVar[ProblemType] = ProblemType.NUMBER
 
-    loss: str = option("squared", _("What is made small; huber: squared up to one deviation."), choices=LOSSES)
+    loss: str = option(
+        "squared",
+        _("Loss function: mean squared error, or Huber (quadratic up to one standard deviation, then linear)."),
+        choices=LOSSES,
+    )
 
     def build(
         self,

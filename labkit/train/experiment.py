@@ -28,11 +28,13 @@ from labkit.train.optimizer import RULES, Optimizer
 class Data(Config):
     """Where the rows come from and what is done to them, in order."""
 
-    source: str = option("", "A file, a folder, a sample or a hub name; empty: rows made in Python, kept with the run.")
+    source: str = option(
+        "", "A file, folder, sample or hub name. Empty: rows created in Python and saved with the run."
+    )
     options: dict[str, Any] = option(help="Further arguments of lk.load.", factory=dict)
-    steps: tuple[dict[str, Any], ...] = option((), 'What is done to them, such as {do = "split", test = 0.2}.')
-    accept_leakage: bool = option(False, "Go on although rows of validation or test also stand in train.")
-    columns: tuple[str, ...] = option((), "Source columns of the texts that were trained on; noted by labkit.")
+    steps: tuple[dict[str, Any], ...] = option((), 'Preprocessing steps, such as {do = "split", test = 0.2}.')
+    accept_leakage: bool = option(False, "Train even if rows of validation or test also occur in train.")
+    columns: tuple[str, ...] = option((), "Source columns of the training texts; set by labkit.")
 
     @classmethod
     def of(cls, rows: Rows, accept_leakage: bool = False) -> Self:
@@ -148,43 +150,63 @@ _AIMS = {
 class Training(Config):
     """How long, in which portions, and what is kept."""
 
-    epochs: int = option(3, _("Times every training row is seen."), low=1, high=1_000_000)
+    epochs: int = option(3, _("Number of epochs (passes over the training rows)."), low=1, high=1_000_000)
     batch_size: int | None = option(
         None,
-        _("Examples in one step (on average, where texts share rows); left out, that of the task."),
+        _("Examples per optimizer step (on average when packing). Default: that of the task."),
         low=1,
         high=1_000_000,
     )
     packing: str = option(
-        "auto", _("Several short texts in one row; auto: where that saves work."), choices=("auto", "always", "never")
+        "auto",
+        _("Sequence packing: put several short texts into one row. auto: when it saves computation."),
+        choices=("auto", "always", "never"),
     )
-    buckets: int = option(4, _("Otherwise: lengths to pad to at most; each costs one compilation."), low=1, high=16)
+    buckets: int = option(
+        4, _("Without packing: maximum number of padded lengths; each is compiled once."), low=1, high=16
+    )
     accumulate: int = option(
-        1, _("Parts a step is computed in, one after the other, to need less memory."), low=1, high=100_000
+        1, _("Gradient accumulation: micro-batches per step. More need less memory."), low=1, high=100_000
     )
-    devices: int = option(0, _("Devices to train on; 0: all there are."), low=0, high=1_000_000)
-    model_parallel: int = option(1, _("Devices that share the matrices of one copy of the model."), low=1, high=100_000)
-    sharded: bool = option(False, _("Divide parameters and optimizer state over the devices, instead of copying them."))
-    seed: int = option(0, _("Seed of new weights, of dropout and of the order of examples."), low=0, high=SEEDS)
-    evaluate_every: int = option(0, _("Steps between evaluations; 0: once an epoch."), low=0, high=10**9)
+    devices: int = option(0, _("Number of devices. 0: all available."), low=0, high=1_000_000)
+    model_parallel: int = option(1, _("Tensor parallelism: devices per copy of the model."), low=1, high=100_000)
+    sharded: bool = option(
+        False,
+        _(
+            "Fully sharded data parallelism (FSDP): shard parameters and optimizer state over the devices "
+            "instead of replicating them."
+        ),
+    )
+    seed: int = option(0, _("Random seed of initialisation, dropout and shuffling."), low=0, high=SEEDS)
+    evaluate_every: int = option(0, _("Steps between evaluations. 0: once per epoch."), low=0, high=10**9)
     metric: str = option(
         "",
-        _("What makes one checkpoint better than another; empty: what the task is judged by (F1, or the loss)."),
+        _(
+            "Validation metric that selects the best checkpoint. Empty: the default metric of the task "
+            "(F1, or the loss)."
+        ),
         choices=("", "f1", "accuracy", "precision", "recall", "r2", "loss"),
     )
-    keep: str = option("best", _("Which state becomes the model."), choices=("best", "last"))
+    keep: str = option(
+        "best", _("Checkpoint that becomes the model: the best one or the last one."), choices=("best", "last")
+    )
     patience: int = option(
-        0, _("Evaluations without improvement after which the run ends; 0: never."), low=0, high=10**9
+        0, _("Early stopping: evaluations without improvement before the run ends. 0: off."), low=0, high=10**9
     )
     save_minutes: float = option(
-        5.0, _("Longest time between checkpoints (one is saved at every evaluation too)."), low=0, high=1e6
+        5.0, _("Maximum time between checkpoints in minutes; one is also saved at each evaluation."), low=0, high=1e6
     )
     unsaved: str = option(
-        "continue", _("What a run does when a checkpoint cannot be saved (disk full)."), choices=("continue", "pause")
+        "continue",
+        _("What to do when a checkpoint cannot be saved (disk full): continue or pause."),
+        choices=("continue", "pause"),
     )
     watchdog: float = option(
         60.0,
-        _("Seconds without a step (and 20 usual steps) after which a process of its own is begun anew; 0: never."),
+        _(
+            "Seconds without progress (and at least 20 usual steps) after which a detached training "
+            "process is restarted. 0: off."
+        ),
         low=0,
         high=1e6,
     )
@@ -205,10 +227,10 @@ class Experiment(Config):
     """
 
     model: ModelConfig
-    data: Data = option(help="The rows.", factory=Data)
-    task: Task = option(help="What is learned.", factory=Classify)
-    train: Training = option(help="The training.", factory=Training)
-    name: str = option("", "A name for the run.")
+    data: Data = option(help="Data source and preprocessing.", factory=Data)
+    task: Task = option(help="Task.", factory=Classify)
+    train: Training = option(help="Training settings.", factory=Training)
+    name: str = option("", "Name of the run.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

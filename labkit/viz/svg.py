@@ -71,9 +71,7 @@ def _places(figure: go.Figure) -> list[tuple[str, str]]:
     """The subplots by the names of their axes, ("x", "y") first, in the order of the traces."""
     for trace in figure.data:
         if trace.type not in _DRAWN:
-            raise ConfigError(
-                _("a still picture draws scatter, bar and heatmap traces, not {type!r}."), type=trace.type
-            )
+            raise ConfigError(_("static SVG supports scatter, bar and heatmap traces, not {type!r}."), type=trace.type)
     return list(dict.fromkeys(_axes(trace) for trace in figure.data))
 
 

@@ -107,7 +107,7 @@ def test_what_the_rows_hold_is_told(data: Data):
     data.settle()
     assert "260 rows 2 classes" in text_of(data.overview.value)
     assert "negative" in data.overview.value and "130 (50%)" in data.overview.value
-    assert "copies of another row (0.4%)" in text_of(data.problems.value) and " 33 " in text_of(data.problems.value)
+    assert "duplicates of another row (0.4%)" in text_of(data.problems.value) and " 33 " in text_of(data.problems.value)
     page = data.browser
     assert "1 to 6 of 260" in page.where.value and page.back.disabled
     page.on.click()
@@ -146,7 +146,7 @@ def test_bad_rows_stop_or_are_left_out_as_chosen(data: Data, tmp_path: Path):
     data.load.click()
     data.settle()
     assert data.problem is None and len(data.state.rows) == 2
-    assert "left out" in data.problems.value
+    assert "excluded" in data.problems.value
     assert data.state.options == {"on_bad": "skip", "missing": "drop"}
 
 
@@ -191,11 +191,11 @@ def prepare():
 
 
 def test_steps_are_switched_and_seen(prepare: Prepare):
-    assert "stay as they are" in prepare.changes.value
+    assert "texts are unchanged" in prepare.changes.value
     prepare.boxes["html"].value = prepare.boxes["lowercase"].value = True
     prepare.settle()
     shown = prepare.changes.value
-    assert "HTML: 1, Lower case: 253" in text_of(shown)
+    assert "HTML: 1, Lowercase: 253" in text_of(shown)
     assert "S&amp;<mark>amp;</mark>M" in shown and "<mark>S</mark>" not in shown
     prepare.copies.value = "exact"
     prepare.settle()
@@ -229,7 +229,7 @@ def test_leakage_stops_until_it_is_accepted(tmp_path: Path):
     assert "are also in train" in prepare._error.value
     prepare.leak.value = True
     prepare.settle()
-    assert "9 rows of test also stand in train" in prepare.parted.value
+    assert "9 rows of test also occur in train" in prepare.parted.value
     prepare.leak.value = False
     prepare.copies.value = "exact"
     prepare.settle()
@@ -239,7 +239,7 @@ def test_leakage_stops_until_it_is_accepted(tmp_path: Path):
 
 def test_tokens_and_what_is_cut(prepare: Prepare):
     reading = prepare.reading
-    assert "0 cut (0.0%)" in reading.chart.value and "learnt from the training rows" in reading.about.value
+    assert "0 truncated (0.0%)" in reading.chart.value and "trained on the training rows" in reading.about.value
     reading.own.value = "Great film, 太好了!"
     prepare.settle()
     assert '<span class="lk-token lk-token-special"' in reading.shown.value and "[CLS]" in reading.shown.value
@@ -249,7 +249,7 @@ def test_tokens_and_what_is_cut(prepare: Prepare):
     tokenizer = reading._tokenizer[1]
     train = prepare.state.prepared()["train"]
     cut = tokenizer.encode(train["text"], max_length=16).truncated
-    assert f"{cut} cut ({cut / len(train):.1%})" in reading.chart.value
+    assert f"{cut} truncated ({cut / len(train):.1%})" in reading.chart.value
     assert prepare.problem is None
 
 

@@ -211,7 +211,7 @@ def test_what_was_asked_is_told_until_it_is_taken(run: FakeRun):
     panel = LivePanel.of(run)
     panel.stop.click()
     panel.refresh()
-    assert panel.note.value == "asked to Stop; it takes effect at the next step"
+    assert panel.note.value == "Stop: requested; takes effect at the next step"
     run.store.take(run.id, 1)
     panel.refresh()
     assert panel.note.value == ""

@@ -250,7 +250,7 @@ def test_sounds_get_networks_for_their_spectra(tmp_path: Path):
     model.settle(120)
     assert model.problem is None, model.problem
     assert [name for _, name in model.which.options] == ["cnn", "mlp", "vgg"]
-    assert "its log-mel spectrum" in text_of(model.drawing.value) and "steps in all" in text_of(model.costs.facts.value)
+    assert "log-mel spectrogram" in text_of(model.drawing.value) and "steps in all" in text_of(model.costs.facts.value)
     assert "'cnn'" in model.state.code()
     model.close()
 

@@ -93,7 +93,7 @@ def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, kind: str)
         (tmp_path / "__MACOSX" / label / f"._0.{kind}").write_bytes(APPLE_DOUBLE)
     rows = lk.load(tmp_path)
     assert len(rows) == 6 and rows.spec.classes == ("a", "b")
-    assert rows.report.counts() == {"counted": {"file of the system passed over": 2 * 9 + 1}}
+    assert rows.report.counts() == {"counted": {"system file skipped": 2 * 9 + 1}}
 
 
 def test_files_of_systems_beside_tables(tmp_path: Path):
@@ -104,7 +104,7 @@ def test_files_of_systems_beside_tables(tmp_path: Path):
     table(tmp_path / ".ipynb_checkpoints" / "data-checkpoint.csv")
     rows = lk.load(tmp_path)
     assert rows.counts() == {"train": 8}
-    assert rows.report.counts() == {"counted": {"file of the system passed over": 4}}
+    assert rows.report.counts() == {"counted": {"system file skipped": 4}}
 
 
 def test_zip_files_leave_the_same_out(tmp_path: Path):

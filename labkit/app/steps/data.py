@@ -333,7 +333,7 @@ def _kept(content: bytes, place: Path, packed: bool) -> list[Note]:
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(place, content)
-    reason = {True: _("file of the system passed over"), False: _("file not read")}
+    reason = {True: _("system file skipped"), False: _("file not read")}
     names = left_out(content, READ) if packed else []
     return [Note(None, None, "counted", reason[of_system(name)], name) for name in names]
 

@@ -186,7 +186,7 @@ class Use(Panel):
     def _dropped(self, widget: Any, content: dict[str, Any], buffers: Any = None) -> None:
         if content.get("type") == "refused":
             raise DataError(
-                _("{name!r} is no picture that this page can read: {error}."),
+                _("{name!r} is not an image that this page can read: {error}."),
                 name=content.get("name"),
                 error=content.get("error"),
             )
@@ -323,9 +323,9 @@ def _numbers(text: str, count: int) -> np.ndarray:
             values.append(float(part))
         except ValueError:
             raise DataError(
-                _("could not convert string to float: {part!r}: give {count} numbers with commas between them."),
+                _("could not convert string to float: {part!r}. Give {count} comma-separated numbers."),
                 part=part, count=count,
             ) from None  # fmt: skip
     if len(values) != count:
-        raise DataError(_("these are {n_values} numbers; the model reads {count}."), n_values=len(values), count=count)
+        raise DataError(_("got {n_values} numbers; the model expects {count}."), n_values=len(values), count=count)
     return np.asarray(values, np.float32)

@@ -238,7 +238,7 @@ class Answers(Asking):
     def asked(self) -> tuple[str, str]:
         question, paragraph = self.question.value[:LONGEST], self.paragraph.value[:LONGEST]
         if not (question.strip() and paragraph.strip()):
-            raise DataError(_("give a question and a paragraph that holds its answer."))
+            raise DataError(_("give a question and a paragraph that contains the answer."))
         return question, paragraph
 
     def answer(self, asked: tuple[Any, ...]) -> Found:
@@ -279,7 +279,7 @@ class Compares(Asking):
         texts = tuple(filter(None, map(str.strip, self.texts.value[:LONGEST].split("\n"))))
         if not 2 <= len(texts) <= COMPARED:
             raise DataError(
-                _("these are {n_texts} texts: give 2 to {compared}, each on a line of its own."),
+                _("got {n_texts} texts; give 2 to {compared}, one per line."),
                 n_texts=len(texts),
                 compared=COMPARED,
             )

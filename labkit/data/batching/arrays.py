@@ -120,10 +120,10 @@ class Standard(Config):
     A feature that never changes is only centred; a missing value (NaN) becomes the mean, which is 0.
     """
 
-    names: tuple[str, ...] = option((), "Names of the features, where they have any.")
-    mean: tuple[float, ...] = option((), "Mean of every feature.")
-    scale: tuple[float, ...] = option((), "Standard deviation of every feature; 1 where it never changes.")
-    columns: tuple[Column, ...] = option((), "Source columns of the features and how they are read.")
+    names: tuple[str, ...] = option((), "Feature names, if any.")
+    mean: tuple[float, ...] = option((), "Mean of each feature.")
+    scale: tuple[float, ...] = option((), "Standard deviation of each feature; 1 for constant features.")
+    columns: tuple[Column, ...] = option((), "Source columns of the features and their encoding.")
 
     @classmethod
     def fit(cls, train: Arrays) -> Self:

@@ -188,13 +188,13 @@ def log_mel(
 class Sound(Config):
     """How sounds become pictures, fitted on the training rows and kept with the model."""
 
-    rate: int = option(RATE, "Samples a second.", low=1)
+    rate: int = option(RATE, "Sampling rate in Hz.", low=1)
     samples: int = option(
-        RATE, "Samples of every sound; what is longer is cut, what is shorter ends in silence.", low=1
+        RATE, "Length of each sound in samples; longer sounds are cut, shorter ones padded with silence.", low=1
     )
-    bands: int = option(64, "Mel bands.", low=1)
-    mean: float = option(0.0, "Mean of the log-mel values of the training rows.")
-    scale: float = option(1.0, "Their deviation.")
+    bands: int = option(64, "Number of mel bands.", low=1)
+    mean: float = option(0.0, "Mean of the log-mel values over the training rows.")
+    scale: float = option(1.0, "Standard deviation of the log-mel values over the training rows.")
 
     @classmethod
     def fit(cls, train: Arrays, rate: int) -> Self:

@@ -190,7 +190,7 @@ def _left(folder: Path, used: Iterable[Path]) -> tuple[Note, ...]:
     for path in itertools.islice(unread, CAP):
         name = path.relative_to(folder).as_posix() + "/" * path.is_dir()
         if system_file(path.name):
-            report.add("counted", _("file of the system passed over"), detail=name)
+            report.add("counted", _("system file skipped"), detail=name)
         else:
             report.add("counted", _("file not read"), detail=name)
     return tuple(report.notes)

@@ -24,9 +24,9 @@ FEW = 16
 class Pixels(Config):
     """How the pixels of the training pictures are given; kept with the model."""
 
-    whole: bool = option(True, "Whether they are bytes rather than numbers with a fraction.")
-    peak: float = option(255.0, "White: 255 of bytes, 1 of numbers, or another greatest value.")
-    stretched: bool = option(False, "Whether the model reads few grey levels as bytes from 0 to 255.")
+    whole: bool = option(True, "Pixels are bytes (uint8), not floats.")
+    peak: float = option(255.0, "Maximum pixel value (white): 255 for bytes, 1 for floats, or another.")
+    stretched: bool = option(False, "Stretch a small number of grey levels to the range 0 to 255.")
 
     @classmethod
     def fit(cls, pictures: np.ndarray) -> Self:

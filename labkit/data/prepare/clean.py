@@ -261,11 +261,11 @@ class Pipeline(Config):
         ConfigError: an unknown step (with the nearest name), a step named twice, a mask that a step would change.
     """
 
-    steps: tuple[str, ...] = option(DEFAULT, "names of steps, in the order in which they run")
-    url: str = option("URL", "word in place of a web address")
-    email: str = option("EMAIL", "word in place of an e-mail address")
-    number: str = option("NUMBER", "word in place of a number")
-    empty: str = option("refuse", "a row that cleaning leaves empty", choices=("refuse", "keep"))
+    steps: tuple[str, ...] = option(DEFAULT, "Names of the cleaning steps, in the order in which they run.")
+    url: str = option("URL", "Replacement for URLs.")
+    email: str = option("EMAIL", "Replacement for e-mail addresses.")
+    number: str = option("NUMBER", "Replacement for numbers.")
+    empty: str = option("refuse", "What to do with rows that are empty after cleaning.", choices=("refuse", "keep"))
 
     def check(self) -> None:
         super().check()

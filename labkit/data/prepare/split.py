@@ -76,7 +76,7 @@ class SplitLeakage(Config):
 class Leakage(Config):
     """Exact leakage from the training split into each other split."""
 
-    splits: tuple[SplitLeakage, ...] = option((), "one entry for each split that is not train")
+    splits: tuple[SplitLeakage, ...] = option((), "Overlap with train of each other split.")
 
     @property
     def share(self) -> float:

@@ -109,34 +109,53 @@ class BertConfig(PublishedConfig):
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = tuple(FOREIGN)
     BROUGHT: ClassVar[tuple[str, ...]] = ("pooling", "layout")
 
-    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
-    weights: str = option(help=_("pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones"))
-    vocab_size: int | None = option(
-        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
+    weights: str = option(
+        help=_("Pretrained weights: a sample name, a folder or org/name@revision. Empty: random initialisation.")
     )
-    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
-    depth: int = option(help=_("number of layers"), low=1, high=10_000)
-    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
-    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
-    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
-    types: int = option(help=_("kinds of segments (first and second text); distilbert has 0"), low=0, high=10_000)
-    dropout: float = option(help=_("share of hidden values dropped while training"), low=0.0, high=0.9)
-    attention_dropout: float = option(help=_("share of attention dropped while training"), low=0.0, high=0.9)
-    norm_eps: float = option(help=_("added to the variance in layer normalisation"), low=0.0, high=0.1)
-    activation: str = option(help=_("non-linearity of the feed-forward part"), choices=tuple(parts.ACTIVATIONS))
+    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
+    width: int = option(help=_("Dimension of the hidden states."), low=1, high=1_000_000)
+    depth: int = option(help=_("Number of Transformer layers."), low=1, high=10_000)
+    heads: int = option(help=_("Number of attention heads per layer."), low=1, high=10_000)
+    mlp_width: int = option(help=_("Hidden dimension of the feed-forward network."), low=1, high=10_000_000)
+    max_length: int = option(help=_("Maximum sequence length in tokens."), low=1, high=10_000_000)
+    types: int = option(
+        help=_("Number of segment (token type) embeddings; 2 for pairs of texts, 0 for DistilBERT."), low=0, high=10_000
+    )
+    dropout: float = option(help=_("Dropout rate of the hidden states during training."), low=0.0, high=0.9)
+    attention_dropout: float = option(
+        help=_("Dropout rate of the attention probabilities during training."), low=0.0, high=0.9
+    )
+    norm_eps: float = option(help=_("Epsilon of layer normalisation, added to the variance."), low=0.0, high=0.1)
+    activation: str = option(
+        help=_("Activation function of the feed-forward network."), choices=tuple(parts.ACTIVATIONS)
+    )
     pooling: str = option(
         help=_(
-            "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; "
-            "auto: cls below a head, else what the weights' folder says"
+            "How token states become one vector per text. cls: the pooler on the first token. auto: "
+            "cls for classification, otherwise the pooling saved with the weights."
         ),
         choices=("auto", *layouts.POOLINGS),
     )
-    layout: str = option(help=_("family whose files it is read from and saved as"), choices=tuple(LAYOUTS))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
-    unroll: int = option(
-        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
+    layout: str = option(
+        help=_("Model family whose file format is used for loading and saving."), choices=tuple(LAYOUTS)
     )
-    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=parts.DTYPES
+    )
+    unroll: int = option(
+        1,
+        _("Layers unrolled per iteration of the scan over layers: faster steps, slower compilation."),
+        low=1,
+        high=10_000,
+    )
+    remat: bool = option(
+        False,
+        _(
+            "Recompute activations in the backward pass (gradient checkpointing): less memory, about a third "
+            "more computation."
+        ),
+    )
 
     @classmethod
     def usual(cls, known: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -100,29 +100,40 @@ class GptConfig(PublishedConfig):
     DERIVED_FROM: ClassVar[tuple[str, ...]] = ("width", "heads")
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = layout.FIELDS
 
-    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
-    weights: str = option(help=_("pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones"))
-    family: str = option(help=_("GPT-2's layers, or those of today's open models"), choices=("gpt2", "llama"))
-    vocab_size: int | None = option(
-        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
+    weights: str = option(
+        help=_("Pretrained weights: a sample name, a folder or org/name@revision. Empty: random initialisation.")
     )
-    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
-    depth: int = option(help=_("number of layers"), low=1, high=10_000)
-    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
-    kv_heads: int = option(
-        help=_("llama: heads of keys and values, each shared by a group of heads"), low=1, high=10_000
+    family: str = option(
+        help=_("Layer design: gpt2, or llama (RMSNorm, SwiGLU, rotary positions)."), choices=("gpt2", "llama")
     )
-    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
-    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
-    dropout: float = option(help=_("share of values dropped while training"), low=0.0, high=0.9)
-    norm_eps: float = option(help=_("added to the variance in normalisation"), low=0.0, high=0.1)
-    rope_base: float = option(help=_("llama: base of the wavelengths of rotary positions"), low=1.0)
-    tied: bool = option(help=_("the output's table is that of the input"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
+    width: int = option(help=_("Dimension of the hidden states."), low=1, high=1_000_000)
+    depth: int = option(help=_("Number of Transformer layers."), low=1, high=10_000)
+    heads: int = option(help=_("Number of attention heads per layer."), low=1, high=10_000)
+    kv_heads: int = option(help=_("llama: number of key-value heads (grouped-query attention)."), low=1, high=10_000)
+    mlp_width: int = option(help=_("Hidden dimension of the feed-forward network."), low=1, high=10_000_000)
+    max_length: int = option(help=_("Maximum sequence length in tokens."), low=1, high=10_000_000)
+    dropout: float = option(help=_("Dropout rate during training."), low=0.0, high=0.9)
+    norm_eps: float = option(help=_("Epsilon of the normalisation, added to the variance."), low=0.0, high=0.1)
+    rope_base: float = option(help=_("llama: base frequency of the rotary position embeddings (rope_theta)."), low=1.0)
+    tied: bool = option(help=_("Tie the input and output embeddings."))
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
+    )
     unroll: int = option(
-        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
+        1,
+        _("Layers unrolled per iteration of the scan over layers: faster steps, slower compilation."),
+        low=1,
+        high=10_000,
     )
-    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
+    remat: bool = option(
+        False,
+        _(
+            "Recompute activations in the backward pass (gradient checkpointing): less memory, about a third "
+            "more computation."
+        ),
+    )
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:

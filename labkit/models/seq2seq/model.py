@@ -76,27 +76,45 @@ class TransformerConfig(PublishedConfig):
     # A packed row of sources would need a row of just their targets beside it, and what fills one overflows the other.
     packs: ClassVar[bool] = False
 
-    preset: str = option("", _("named size"), choices=("", *PRESETS))
-    weights: str = option(help=_("pretrained weights: a folder or org/name@revision; empty for fresh ones"))
-    vocab_size: int | None = option(
-        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
+    weights: str = option(help=_("Pretrained weights: a folder or org/name@revision. Empty: random initialisation."))
+    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
+    width: int = option(help=_("Dimension of the hidden states."), low=1, high=1_000_000)
+    encoder_depth: int = option(help=_("Number of encoder layers."), low=1, high=10_000)
+    decoder_depth: int = option(help=_("Number of decoder layers."), low=1, high=10_000)
+    heads: int = option(help=_("Number of attention heads per layer."), low=1, high=10_000)
+    mlp_width: int = option(help=_("Hidden dimension of the feed-forward network."), low=1, high=10_000_000)
+    max_length: int = option(help=_("Maximum length of source and target in tokens."), low=1, high=10_000_000)
+    dropout: float = option(help=_("Dropout rate of the hidden states during training."), low=0.0, high=0.9)
+    attention_dropout: float = option(
+        help=_("Dropout rate of the attention probabilities during training."), low=0.0, high=0.9
     )
-    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
-    encoder_depth: int = option(help=_("number of layers that read the source"), low=1, high=10_000)
-    decoder_depth: int = option(help=_("number of layers that write the target"), low=1, high=10_000)
-    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
-    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
-    max_length: int = option(help=_("longest source and longest target, in tokens"), low=1, high=10_000_000)
-    dropout: float = option(help=_("share of hidden values dropped while training"), low=0.0, high=0.9)
-    attention_dropout: float = option(help=_("share of attention dropped while training"), low=0.0, high=0.9)
-    activation: str = option(help=_("non-linearity of the feed-forward part"), choices=tuple(ACTIVATIONS))
-    norm_first: bool = option(help=_("normalise before each part, and not after it as published: steadier when deep"))
-    output_bias: bool = option(help=_("a bias for every piece of the output, as Marian has it; not published"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+    activation: str = option(help=_("Activation function of the feed-forward network."), choices=tuple(ACTIVATIONS))
+    norm_first: bool = option(
+        help=_(
+            "Pre-norm: layer normalisation before each block instead of after it (post-norm, as published). "
+            "More stable for deep models."
+        )
+    )
+    output_bias: bool = option(
+        help=_("Bias of the output projection over the vocabulary, as in Marian (absent in the original Transformer).")
+    )
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
+    )
     unroll: int = option(
-        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
+        1,
+        _("Layers unrolled per iteration of the scan over layers: faster steps, slower compilation."),
+        low=1,
+        high=10_000,
     )
-    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
+    remat: bool = option(
+        False,
+        _(
+            "Recompute activations in the backward pass (gradient checkpointing): less memory, about a third "
+            "more computation."
+        ),
+    )
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:

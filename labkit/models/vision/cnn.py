@@ -85,33 +85,40 @@ class CnnConfig(ModelConfig):
         "norm": lambda known: "batch" if known["blocks"] else "none",
     }
 
-    preset: str = option("", _("named size"), choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(help=_("channels of every stage"), high=1_000_000)
+    preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
+    widths: tuple[int, ...] = option(help=_("Number of channels in each stage."), high=1_000_000)
     blocks: tuple[int, ...] = option(
-        help=_("residual blocks in every stage; none: one convolution and a pool a stage"), high=10_000
+        help=_("Number of residual blocks in each stage. Empty: one convolution and one pooling layer per stage."),
+        high=10_000,
     )
     dense: tuple[int, ...] = option(
-        help=_("width of the dense layers that follow; none: the mean over the pixels"), high=1_000_000
+        help=_("Units of the dense layers after the convolutions. Empty: global average pooling."), high=1_000_000
     )
-    kernel: int = option(help=_("side of the convolutions' kernels, in pixels"), low=1, high=1_000)
-    padding: str = option(help=_("SAME keeps the size of a picture, VALID cuts its edge"), choices=("SAME", "VALID"))
-    norm: str = option(help=_("normalise after every convolution: by the batch, or in groups"), choices=norms.KINDS)
-    activation: str = option(help=_("non-linearity after every layer"), choices=tuple(ACTIVATIONS))
-    pooling: str = option(help=_("what a pool keeps of four pixels"), choices=tuple(conv.POOLS))
+    kernel: int = option(help=_("Kernel size of the convolutions in pixels."), low=1, high=1_000)
+    padding: str = option(
+        help=_("Padding of the convolutions: SAME keeps the image size, VALID shrinks it."), choices=("SAME", "VALID")
+    )
+    norm: str = option(help=_("Normalisation after each convolution: batch norm or group norm."), choices=norms.KINDS)
+    activation: str = option(help=_("Activation function after each layer."), choices=tuple(ACTIVATIONS))
+    pooling: str = option(help=_("Pooling over 2 × 2 pixels: max or mean."), choices=tuple(conv.POOLS))
     stem: str = option(
-        help=_("start of a residual network: large is 7 x 7 and a pool, each halving the picture"),
+        help=_("First layers of a residual network. large: a 7 × 7 convolution and max pooling, each with stride 2."),
         choices=residual.STEMS,
     )
     halving: str = option(
         help=_(
-            "what halves a picture between residual stages: a block of stride 2 whose shortcut is padded with zeros "
-            "or projected, or a convolution and a pool"
+            "Downsampling between residual stages. pad, project: a block of stride 2 with a "
+            "zero-padded or projected shortcut. pool: a convolution and max pooling."
         ),
         choices=residual.HALVINGS,
     )
-    dropout: float = option(help=_("share of the dense layers' values dropped while training"), low=0.0, high=0.9)
-    input_shape: tuple[int, ...] | None = option(None, _("(height, width, channels); left out, that of the data"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+    dropout: float = option(help=_("Dropout rate of the dense layers during training."), low=0.0, high=0.9)
+    input_shape: tuple[int, ...] | None = option(
+        None, _("Image shape: (height, width, channels). Default: that of the data.")
+    )
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
+    )
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range, and for blocks that do not fit the widths."""

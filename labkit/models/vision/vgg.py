@@ -71,27 +71,31 @@ class VggConfig(ModelConfig):
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["vgg-11"], **USUAL}
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ("stages", *USUAL)
 
-    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
-    weights: str = option(help=_("pretrained convolutions: a sample or a folder; empty for fresh ones"))
+    preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
+    weights: str = option(help=_("Pretrained convolutions: a sample name or a folder. Empty: random initialisation."))
     stages: tuple[int, ...] = option(
-        help=_("convolutions in each stage; a stage ends by halving the picture"), high=10_000
+        help=_("Number of convolutions in each stage; max pooling halves the image after each stage."), high=10_000
     )
     base_width: int = option(
-        help=_("channels of the first stage; the later ones have 2, 4, 8 and 8 times as many"), low=1, high=100_000
+        help=_("Channels of the first stage; later stages have 2, 4, 8 and 8 times as many."), low=1, high=100_000
     )
     head_width: int = option(
-        help=_("width of the two dense layers; 0: none, the mean over the pixels"), low=0, high=1_000_000
+        help=_("Units of the two dense layers. 0: none, global average pooling instead."), low=0, high=1_000_000
     )
-    batch_norm: bool = option(help=_("normalise by the batch after every convolution: quicker and steadier to train"))
-    dropout: float = option(help=_("share of the dense layers' values dropped while training"), low=0.0, high=0.9)
+    batch_norm: bool = option(help=_("Batch normalisation after each convolution: faster and more stable training."))
+    dropout: float = option(help=_("Dropout rate of the dense layers during training."), low=0.0, high=0.9)
     pixels: str = option(
         help=_(
-            "what the first layer sees: colours of 0 … 1, or blue, green, red of 0 … 255 less their means on ImageNet"
+            "Pixel scaling of the input. unit: RGB from 0 to 1. imagenet: BGR from 0 to 255 minus the ImageNet means."
         ),
         choices=("unit", "imagenet"),
     )
-    input_shape: tuple[int, ...] | None = option(None, _("(height, width, channels); left out, that of the data"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
+    input_shape: tuple[int, ...] | None = option(
+        None, _("Image shape: (height, width, channels). Default: that of the data.")
+    )
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=parts.DTYPES
+    )
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def work(turns: Turns, settings: dict[str, Any]) -> None:
     """Compile every shape, then train.
 
     Args:
-        turns: see :class:`labkit_benchmarks.turns.Turns`.
+        turns: see :class:`labkit.benchmarks.turns.Turns`.
         settings: ``case``; ``model`` and ``train`` change the case.
     """
     with cases.prepared(settings["case"], settings.get("model"), **settings.get("train", {})) as setup:

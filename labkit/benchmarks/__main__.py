@@ -1,4 +1,4 @@
-"""A worker process: ``python tests/benchmarks hf_worker`` reads its settings and its turns from standard input."""
+"""A worker process: ``python labkit/benchmarks hf_worker`` reads its settings and its turns from standard input."""
 
 import importlib
 import importlib.util
