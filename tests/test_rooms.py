@@ -56,7 +56,7 @@ OUTSIDE = {
     "app": {"ipywidgets", "anywidget", "IPython", "ipykernel", "jupyter_client", "traitlets"},
     "course": set(),
     "": {"pandas"},
-    "cli": {"typer", "rich", "packaging", "psutil", "jupyter_core"},
+    "cli": {"typer", "rich", "packaging", "psutil", "jupyter_core", "markdown_it", "pygments"},
 }
 #: This file names array types and so loads JAX; only rooms that have JAX may import it.
 SHAPES = "core/shapes.py"
@@ -181,6 +181,7 @@ def test_every_outside_import_is_a_declared_dependency() -> None:
         "sklearn": "scikit-learn",
         "charset_normalizer": "charset-normalizer",
         "PIL": "pillow",
+        "markdown_it": "markdown-it-py",
     }
     through = {"traitlets", "IPython", "jupyter_core"}  # belong to ipywidgets, ipykernel and jupyterlab
     modules = {name for file in FILES for name in imports(ast.parse((PACKAGE / file).read_text("utf-8")))}

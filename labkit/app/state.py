@@ -1,4 +1,4 @@
-"""What the steps of the bench share: rows and what is done to them, the model, the task, the training, the run."""
+"""Shared state of the lab steps: rows and preprocessing, model, task, training settings, run."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class State(traitlets.HasTraits):
         rows: as they were loaded, or given; None while there are none.
         source, options: arguments of ``lk.load`` that read these rows (``source`` is "" for rows made in Python).
         steps: what is done to them, as in an experiment file: ``({"do": "clean", "steps": ["html"]}, …)``.
-        accept_leakage: train although rows of validation or test stand in train too.
+        accept_leakage: train even if rows of validation or test also occur in train.
         model: the config of an architecture; None while none was chosen.
         task, train: what is learned, and how.
         name: a name for the run.
-        run: the run that is trained, judged and used.
+        run: the run that is trained, evaluated and used for predictions.
         language: "en" or "zh".
         step: the step of the bench that is shown.
     """
@@ -189,7 +189,7 @@ class State(traitlets.HasTraits):
     def kept(cls, folder: str | Path | None = None, language: str | None = None) -> Self:
         """The state that the lab folder keeps, or a new one; whatever changes is written there from now on.
 
-        Rows are not read yet: :meth:`load` does. What cannot be read of the file is left out.
+        Rows are not read yet: :meth:`load` does. Unreadable parts of the file are skipped.
         """
         state = cls(folder=folder, language=language)
         file = state.store.folder / FILE
@@ -261,7 +261,7 @@ class _Kept(Config):
 
 
 def usual_task(rows: Rows) -> str:
-    """The task that learns what is known of the rows; of texts of which nothing is known, what comes next."""
+    """The task that fits the labels of the rows; of texts of which nothing is known, what comes next."""
     basis = rows.basis
     if basis.classes or basis.kind != "text":
         return BY_AIM[basis.aim]

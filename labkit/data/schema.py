@@ -1,4 +1,4 @@
-"""The schema of rows: source columns, classes, what is known of a row, and counts by split."""
+"""Schema of rows: source columns, classes, problem type, and counts by split."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class Spec(Config):
         counts = self.counts.get("train", self.class_counts())
         shown = [name for name, count in counts.items() if count]
         if not self.label and not shown:
-            raise DataError(_('the rows have no labels: name the column of the label, lk.load(..., label="...").'))
+            raise DataError(_('the rows have no labels: name the label column with lk.load(..., label="...").'))
         if not shown:
             raise DataError(_("no training row has a target in {label}."), label=self.label)
         if self.aim == "class" and len(shown) < 2:
             raise DataError(
-                _("a classifier needs training rows of two classes or more; these have {shown}: {counts}."),
+                _("classification needs training rows of at least two classes; these have {shown}: {counts}."),
                 shown=", ".join(shown) or _("none"),
                 counts=dict(counts),
             )

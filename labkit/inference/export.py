@@ -1,4 +1,4 @@
-"""A trained model as a folder of its own, which other programs read as labkit does; its README.md says how."""
+"""Export of a trained model to a folder that other libraries load, with a README."""
 
 from __future__ import annotations
 
@@ -59,15 +59,17 @@ def _check(experiment: Experiment, folder: Path) -> None:
         return
     if "score.bias" in (stored := weights.Tensors(folder)):
         raise ConfigError(
-            _("the head of this model has a bias ({bias}), and that of transformers has none for {family!r}. "
-              "Train with family = 'gpt2' and not more outputs than the width, or subtract the mean from the "
-              "target. lk.Predictor opens the run's own model."),
+            _(
+                "the head of this model has a bias ({bias}), which transformers does not support for "
+                "{family!r}. Train with family = 'gpt2' and at most as many outputs as the width, or "
+                "subtract the mean from the target. lk.Predictor loads the run's own model."),
             bias=", ".join(f"{value:.6g}" for value in stored["score.bias"][:5]), family=model.family,
         )  # fmt: skip
     if isinstance(task, Pretrain) and task.next_sentence and model.pooled_by != "cls":
         raise ConfigError(
-            _("next_sentence was trained with pooling = {pooling!r}, and transformers has that head on the "
-              "pooler alone. Train with pooling = 'cls', or with next_sentence = False."),
+            _(
+                "next_sentence was trained with pooling = {pooling!r}, but transformers supports this "
+                "head only on the pooler. Train with pooling = 'cls' or next_sentence = False."),
             pooling=model.pooling,
         )  # fmt: skip
 

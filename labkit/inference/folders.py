@@ -1,4 +1,4 @@
-"""Model folders that a run has written or exported, opened for what their models have learnt."""
+"""Model folders written or exported by a run, opened by task."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def experiment_in(folder: Path) -> Experiment:
     """The experiment that a model folder comes from. Raises :class:`WeightsError` where it is none of labkit's."""
     if not is_folder(folder):
         raise WeightsError(
-            _("{folder!r} holds no labkit.toml; give a folder made by run.export(folder)."), folder=folder.name
+            _("{folder!r} contains no labkit.toml; give a folder written by run.export(folder)."), folder=folder.name
         )
     use_compilation_cache()
     return loads(Experiment, small_text(folder / MARK, WeightsError))
@@ -50,11 +50,11 @@ def opened(folder: str | Path, task: type[Task], does: str) -> tuple[Experiment,
 
     Args:
         folder: as a run has written or exported it.
-        task: settings of the task that the model must have learnt.
+        task: settings class of the required task.
         does: what such a model does, for the error message.
 
     Raises:
-        WeightsError: the folder is none of labkit's, is damaged, or its model has learnt something else.
+        WeightsError: the folder was not written by labkit, is damaged, or its model was trained for another task.
     """
     folder = folder_of(folder)
     experiment = experiment_in(folder)

@@ -1,4 +1,4 @@
-"""A trained model on disk, ready to answer: the same cleaning, tokens and weights as in training."""
+"""Predictor: a trained model on disk with the cleaning, tokenization and weights of training."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Predictor:
         if self.experiment.task.problem_type is None:
             learnt = tasks.name_of(self.experiment.task)
             raise WeightsError(
-                _("{folder!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use {used_by}."),
+                _("{folder!r} was trained for {learnt!r}, which has no predict. Use {used_by}."),
                 folder=self.folder.name, learnt=learnt,
                 used_by=USED_BY.get(type(self.experiment.task)) or "run.evaluate()",
             )  # fmt: skip
@@ -207,7 +207,7 @@ class Predictor:
 
         Args:
             source: a table; of pictures and sounds also a folder, one of them, or a table that names them.
-            column: column of the text or the file names; left out, that of the training rows.
+            column: column of the text or the file names; default: that of the training rows.
             pair: column of the second text.
             size: rows that are predicted at a time.
             note: called after the last row where there is something to know, such as that texts were truncated.
@@ -247,13 +247,14 @@ class Predictor:
         names = ", ".join(map(repr, self.columns))
         if len(self.columns) == 2 and not given:
             raise DataError(
-                _("this model reads two texts ({names}), and only one is given: predict([first], [second]), "
-                  "or --pair."),
+                _(
+                    "this model needs two texts ({names}), but only one is given: use predict([first], "
+                    "[second]), or --pair."),
                 names=names,
             )  # fmt: skip
         if len(self.columns) == 1 and given:
             raise DataError(
-                _("this model reads one text ({names}), and two are given: leave the second out."), names=names
+                _("this model needs one text ({names}), but two are given: remove the second."), names=names
             )
 
     def _given(self, examples: Any, pairs: Any) -> tuple[Any, Any]:
@@ -264,16 +265,17 @@ class Predictor:
         if isinstance(examples, str) and not is_place(examples):
             reads = NOUNS.get(kind, _("texts"))
             raise DataError(
-                _("there is no file or folder {examples!r}; the model reads {reads}."),
+                _("file or folder {examples!r} not found; the model expects {reads}."),
                 examples=examples[:80],
                 reads=reads,
             )
         if not isinstance(examples, Iterable | Path) and not hasattr(examples, "columns"):
             raise DataError(
-                _("predict takes a list of examples, an array or a table, not a {type}."), type=type(examples).__name__
+                _("predict expects a list of examples, an array or a table, not a {type}."),
+                type=type(examples).__name__,
             )
         if kind != "text" and pairs is not None:
-            raise DataError(_("this model reads {noun}; it has no use for second texts."), noun=NOUNS[kind])
+            raise DataError(_("this model expects {noun}; it does not accept second texts."), noun=NOUNS[kind])
         folder = Path()
         if isinstance(examples, str | Path):
             table, folder = table_of(examples, kind)
@@ -285,7 +287,7 @@ class Predictor:
             return self.inputs.examples(examples if records is None else paths_in(records, None, kind, folder)), None
         if records is not None:
             if pairs is not None:
-                raise DataError(_("a table brings its second texts in a column; leave the other list out."))
+                raise DataError(_("a table contains its second texts in a column; remove the other list."))
             chosen = self._chosen(list(records[0]) if records else [])
             found = [texts_in(records, name) for name in chosen]
             return found[0], found[1] if len(found) > 1 else None
@@ -295,7 +297,7 @@ class Predictor:
         if len(examples):
             self._check_pairs(pairs is not None)
         if any(isinstance(each, np.ndarray | list) for each in examples):
-            raise DataError(_("this model reads texts, not arrays."))
+            raise DataError(_("this model expects texts, not arrays."))
         return texts_of(examples, "text"), None if pairs is None else texts_of(pairs, "second text")
 
     def told(self, row: np.ndarray) -> Prediction | Estimate:
@@ -329,7 +331,7 @@ class Predictor:
     def _one(self, example: Any, pair: str | None) -> tuple[Any, str | None]:
         """An example as the model reads it."""
         if isinstance(self.inputs, Texts) and not isinstance(example, str | Mapping):
-            raise DataError(_("this model reads texts; the example is a {type}."), type=type(example).__name__)
+            raise DataError(_("this model expects texts; the example is a {type}."), type=type(example).__name__)
         single = np.asarray(example)[None] if isinstance(example, np.ndarray) else [example]
         examples, pairs = self._given(single, None if pair is None else [pair])
         if isinstance(self.inputs, Texts):
@@ -359,7 +361,7 @@ class Predictor:
         if not (there := np.isfinite(result).all(-1)).all():
             place = int(np.argmin(there))
             raise DataError(
-                _("the answer for example {place} is no finite number: is it far from the training rows?"), place=place
+                _("the prediction for example {place} is not finite: is it far from the training rows?"), place=place
             )
         return (result if self._offset is None else result + self._offset), batches.truncated
 

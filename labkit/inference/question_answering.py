@@ -1,4 +1,4 @@
-"""A reader on disk, ready to answer questions on paragraphs."""
+"""Question answering with a trained model on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Answerer:
     """A model folder that a run of the task "qa" has written or exported.
 
     Raises:
-        WeightsError: the folder is none of labkit's, or its model has learnt something else.
+        WeightsError: the folder was not written by labkit, or its model was trained for another task.
     """
 
     def __init__(self, folder: str | Path):

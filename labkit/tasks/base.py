@@ -1,4 +1,4 @@
-"""The base classes of tasks: settings (:class:`Task`), what the compiled step calls (:class:`Head`), and metric sums
+"""Base classes of tasks: settings (:class:`Task`), head and loss (:class:`Head`), and metric state
 (:class:`MetricState`).
 
 A task is added by one module with a subclass of each, and one entry in :data:`labkit.tasks.tasks`.

@@ -1,4 +1,4 @@
-"""Classification: one label of a fixed set for each example (or pair of texts)."""
+"""Classification: one of several classes per example (or pair of texts)."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Classify(Supervised):
         if np.count_nonzero(counts) < 2:
             found = {name: int(count) for name, count in zip(classes, counts, strict=True)}
             raise DataError(
-                _("a classifier needs training rows of two classes or more; the rows have {found}."), found=found
+                _("classification needs training rows of at least two classes; the rows have {found}."), found=found
             )
         weights = np.ones(len(classes), np.float32)
         if self.class_weights == "balanced":

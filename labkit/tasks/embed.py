@@ -1,4 +1,4 @@
-"""Sentence embedding: texts that belong together come near each other, all others of the batch apart.
+"""Sentence embeddings: contrastive training with in-batch negatives.
 
 The loss is InfoNCE over the batch (van den Oord et al. 2018, arXiv 1807.03748) as sentence encoders are trained with
 it (Reimers & Gurevych 2019, arXiv 1908.10084; Gao et al. 2021, arXiv 2104.08821).

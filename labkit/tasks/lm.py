@@ -1,4 +1,4 @@
-"""Causal language modelling: every token is told from those before it (Radford et al. 2018)."""
+"""Causal language modelling: predict each token from the preceding ones (Radford et al. 2018)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LanguageModel(Task):
 
 
 class Decoder(nnx.Module):
-    """A trunk that tells the next token; its head is its own table."""
+    """Decoder with a next-token head; its head is its own table."""
 
     def __init__(self, trunk: Any):
         self.trunk = trunk

@@ -1,4 +1,4 @@
-"""BERT's pretraining: masked language model and next-sentence prediction (Devlin et al. 2018, 3.1)."""
+"""Pretraining with masked language modelling and next-sentence prediction (Devlin et al. 2018, 3.1)."""
 
 from __future__ import annotations
 
@@ -68,16 +68,16 @@ class Pretrain(Task):
         """The head for a tokenizer, which knows the special pieces and where words go on.
 
         Raises:
-            ConfigError: whole words are asked for of a vocabulary that does not mark how words go on.
+            ConfigError: whole-word masking with a vocabulary that does not mark continuation tokens.
         """
         assert tokenizer is not None
         goes_on = tokenizer.continues
         if self.whole_words and not goes_on.any():
-            raise ConfigError(_("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'."))
-        if tokenizer.mask_id is None:
             raise ConfigError(
-                _("pretraining hides words behind a piece of its own, such as [MASK]; the tokenizer has none.")
+                _("whole_words needs a WordPiece vocabulary, in which continuation tokens start with '##'.")
             )
+        if tokenizer.mask_id is None:
+            raise ConfigError(_("masked language modelling needs a mask token such as [MASK]; the tokenizer has none."))
         return Pretraining(self, tokenizer.mask_id, tokenizer.reserved, goes_on)
 
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Pretraining:
@@ -87,7 +87,7 @@ class Pretrain(Task):
 
 class Masked(NamedTuple):
     """A batch with tokens hidden: ``ids`` [b, t] to read; ``place`` [b, m], ``target`` [b, m] and ``weight`` [b, m] of
-    what is to be told (weight 0 in unused places)."""
+    the masked tokens (weight 0 in unused positions)."""
 
     ids: Int[Array, "b t"]
     place: Int[Array, "b m"]
@@ -104,7 +104,7 @@ def hide(
     vocabulary: int,
     key: PRNGKeyArray,
 ) -> Masked:
-    """Choose tokens by chance and hide them: 80 % as [MASK], 10 % as any piece, 10 % as they are.
+    """Mask random tokens: 80 % as [MASK], 10 % as any piece, 10 % as they are.
 
     Args:
         ids: the tokens.

@@ -1,4 +1,4 @@
-"""Extractive question answering: the answer is a piece of the paragraph (Rajpurkar et al. 2016, arXiv 1606.05250)."""
+"""Extractive question answering: the answer is a span of the paragraph (Rajpurkar et al. 2016, arXiv 1606.05250)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class SpanSums(MetricState):
 
 
 class Reader(nnx.Module):
-    """A trunk, and a linear layer that tells of every token how well an answer begins and ends there."""
+    """An encoder and a linear layer with start and end scores for each token."""
 
     def __init__(self, trunk: Any, width: int, rngs: nnx.Rngs):
         self.trunk = trunk

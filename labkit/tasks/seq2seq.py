@@ -1,4 +1,4 @@
-"""Sequence to sequence: a source text is read, its target text told token by token (Sutskever et al. 2014)."""
+"""Sequence to sequence: generate a target text from a source text (Sutskever et al. 2014)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An experiment: the data, the model, the task and the training, as one TOML file."""
+"""Experiments: data, model, task and training settings as one TOML file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Data(Config):
     def load(self, task: Task) -> Rows:
         """The rows, ready for ``task``. Raises :class:`ConfigError` where there is no source to load them from."""
         if not self.source:
-            raise ConfigError(_("data.source is empty: these rows were made in Python and cannot be loaded again."))
+            raise ConfigError(_("data.source is empty: these rows were created in Python and cannot be loaded again."))
         rows = load(self.source, **self.options)
         for step in self.steps:
             try:
@@ -75,23 +75,22 @@ class Data(Config):
 def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
     """``rows`` split as training on ``task`` needs it and free of leakage; what is split already stays so.
 
-    Running text is cut in its order; that a line of it comes again is no leakage.
+    Running text is cut in its order; repeated lines are not leakage.
 
     Raises:
-        DataError: they cannot be trained on, or rows of validation or test stand in train too.
+        DataError: they cannot be used for training, or rows of validation or test also occur in train.
     """
     if (kind := rows.spec.kind) not in task.modalities:
         reads = joined(_(" or "), [_KINDS[each] for each in task.modalities])
         raise DataError(
-            _("these rows hold {kind}; {type} learns from {reads}."),
+            _("the data is {kind}; {type} needs {reads}."),
             kind=_KINDS[kind], type=type(task).__name__, reads=reads,
         )  # fmt: skip
     if task.problem_type is not None:
         rows.spec.check_trainable()
         if rows.spec.aim != task.problem_type:
             raise ConfigError(
-                _("{aim} is known of each of these rows; {task!r} learns {learned}. The task for them is "
-                  "{fitting!r}."),
+                _("the target of each row is {aim}; {task!r} needs {learned}. Use the task {fitting!r}."),
                 aim=_AIMS[rows.spec.aim], task=tasks.name_of(task), learned=_AIMS[task.problem_type],
                 fitting=BY_AIM[rows.spec.aim],
             )  # fmt: skip
@@ -110,7 +109,7 @@ def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
     if task.needs not in model.capabilities:
         able = ", ".join(learners(task))
         raise ConfigError(
-            _("{model} cannot learn {task!r}. Architectures that can: {able}."),
+            _("{model} does not support {task!r}. Architectures that do: {able}."),
             model=models.name_of(model), task=tasks.name_of(task), able=able,
         )  # fmt: skip
     kind = rows.spec.kind
@@ -118,7 +117,7 @@ def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
     if model.modality not in readers:
         fit = ", ".join(name for name in models if models[name].modality in readers)
         raise DataError(
-            _("these rows hold {kind}; {type} reads {reads}. Architectures for {kind}: {fit}."),
+            _("the data is {kind}; {type} expects {reads}. Architectures for {kind}: {fit}."),
             kind=_KINDS[kind], type=type(model).__name__, reads=_KINDS[model.modality], fit=fit or _("none"),
         )  # fmt: skip
 
@@ -246,7 +245,7 @@ class Experiment(Config):
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "") -> Self:
         if "model" not in values:
-            raise ConfigError(_('the experiment names no model: add a table [model] with name = "bert".'))
+            raise ConfigError(_('the experiment has no model: add a table [model] with name = "bert".'))
         values = dict(values)
         values["model"] = _named(models, values["model"], "model")
         values["task"] = _named(tasks, values.get("task", {"name": "classify"}), "task")
@@ -272,7 +271,7 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
         homes[Optimizer] = rule.to_dict()
     elif rule is not None:
         raise ConfigError(
-            _("optimizer = {rule!r} must be the name of a rule ({known}) or an Optimizer."),
+            _("optimizer = {rule!r} must be the name of an optimizer ({known}) or an Optimizer."),
             rule=rule,
             known=", ".join(RULES),
         )

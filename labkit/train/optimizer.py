@@ -1,4 +1,4 @@
-"""Optimizer and schedule: which parameters move, by how much, when."""
+"""Optimizer, learning rate schedule and trainable parameters."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class Optimizer(Config):
         for pattern in self.freeze:
             if not fnmatch.filter(shapes, pattern):
                 raise ConfigError(
-                    _("Optimizer.freeze: {pattern!r} matches no parameter. They are: {shapes}."),
+                    _("Optimizer.freeze: {pattern!r} matches no parameter. Parameters: {shapes}."),
                     pattern=pattern,
                     shapes=", ".join(shapes),
                 )
@@ -208,7 +208,7 @@ class Optimizer(Config):
 
 
 def _muon() -> optax.GradientTransformation:
-    """Muon for matrices on the last two axes, any others being matrices of their own. Its steps are made as large as
+    """Muon for matrices on the last two axes, other axes are batch axes. Its steps are made as large as
     those of Adam, 0.2 sqrt(greater side) (Liu et al., arXiv 2502.16982), so one learning rate serves both."""
 
     def matrices(params: Any) -> Any:

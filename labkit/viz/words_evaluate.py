@@ -1,4 +1,4 @@
-"""The words of the steps Train, Judge and Use."""
+"""Texts of the steps Train, Evaluate and Predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of the bench: what all steps have, and the steps Data, Prepare and Model."""
+"""Texts of the lab panel: common to all steps, and the steps Data, Prepare and Model."""
 
 from __future__ import annotations
 

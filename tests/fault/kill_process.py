@@ -18,8 +18,8 @@ from typing import Any
 import labkit.data.features
 import labkit.models.bert.model
 import labkit.models.mlp  # noqa: F401 (here, so that no process imports them again)
+from labkit.train.liveness import process_fields
 from labkit.train.loop import work
-from labkit.train.run import process_of
 from labkit.train.step import Steps
 from labkit.train.store import Store
 
@@ -84,7 +84,7 @@ def aim(phase: str, event: Callable[[], None]) -> None:
 def killed(folder: str, run_id: str, phase: str, count: str, seconds: str) -> int:
     """Work on a run; returns only where it ends before the kill."""
     store = Store(folder)
-    store.update(run_id, pid=os.getpid(), **process_of())
+    store.update(run_id, pid=os.getpid(), **process_fields())
     aim(phase, Killing(int(count), float(seconds)))
     work(store, run_id)
     time.sleep(2 * float(seconds))

@@ -183,7 +183,9 @@ def test_answers_that_do_not_stand_there_are_said():
     with pytest.raises(DataError, match="columns 'answer' and 'answer_start', or 'answers' as in SQuAD"):
         answers_of(rows["train"])
     moved = lk.load(data[:2], text=("q", "c"), label=False)["train"].map(lambda row: {"answer_start": 3})
-    with pytest.raises(DataError, match=r"2 of 2 answers cannot be used: row 0 \(answer not at its place .* 3"):
+    with pytest.raises(
+        DataError, match=r"2 of 2 answers are unusable: row 0 \(answer text does not match its position .* 3"
+    ):
         answers_of(moved)
     with pytest.raises(ConfigError, match="max_length = 32 has no room for stride = 13 tokens"):
         windows(["a"], ["b"], Tokenizer.train(["a b"], vocab_size=40, min_frequency=1), 32, 13)
@@ -231,7 +233,7 @@ def test_questions_without_answers_are_read_in_every_form(form):
     rows = lk.load(with_answers(form, 20), text=("question", "context"), label=False)
     texts, spans = answers_of(rows["train"])
     assert [span is None for span in spans] == [not text for text in texts] == [number % 2 == 1 for number in range(20)]
-    reason = "answer of an impossible question left out" if form == "flag" else "question without an answer"
+    reason = "answer of an unanswerable question dropped" if form == "flag" else "question without an answer"
     assert rows.report.counts() == {"counted": {reason: 10}}
     assert [note.row for note in rows.report.of("counted")[reason]] == list(range(1, 20, 2))
 

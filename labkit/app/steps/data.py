@@ -1,4 +1,4 @@
-"""The step Data: rows from a sample, a file or a path; what they hold, and what is wrong with them."""
+"""The step Data: load a sample, file or path; show its statistics and quality problems."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.browse import Browser
+from labkit.core import html
 from labkit.core.archive import left_out, of_system, unpack
 from labkit.core.cache import fingerprint, write_atomic
 from labkit.core.errors import DataError
@@ -26,7 +27,8 @@ from labkit.data.report import ACTIONS, Note
 from labkit.data.rows import Rows
 from labkit.hub.samples import SAMPLES, is_cached
 from labkit.i18n import _, translate
-from labkit.viz import charts, html
+from labkit.viz import charts
+from labkit.viz.svg import inline
 from labkit.viz.words import message
 
 #: Kinds of files that can be uploaded; a zip file holds others of them, or what READ names beside.
@@ -284,17 +286,17 @@ class Data(Panel):
             most = sorted(health.classes.items(), key=lambda item: -item[1])[:20]
             shown = [f"{count:,} ({count / total:.0%})" for _, count in most]
             title = html.heading(self.word("class_balance"), 4)
-            drawn.append(html.joined(title, charts.bars(most, self.word("class_balance"), shown)))
+            drawn.append(html.joined(title, inline(charts.bars(most, self.word("class_balance"), shown))))
         for name, found in health.numbers.items():
             said = self.word("numbers_of", name=name)
             chart = charts.histogram(found, said, name, self.word("rows"))
-            drawn.append(html.joined(html.heading(said, 4), chart))
+            drawn.append(html.joined(html.heading(said, 4), inline(chart)))
         if health.lengths is not None:
             title = html.heading(self.word("text_lengths"), 4)
             chart = charts.histogram(
                 health.lengths, self.word("text_lengths"), self.word("characters"), self.word("rows")
             )
-            drawn.append(html.joined(title, chart))
+            drawn.append(html.joined(title, inline(chart)))
         return html.side_by_side(*drawn)
 
     def _problem_list(self, health: Health) -> html.Html:

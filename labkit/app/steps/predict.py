@@ -1,6 +1,6 @@
-"""The step Use: give a text, a picture or numbers; see what the model answers and why; take the model away.
+"""The step Predict: predictions with explanations for a text, an image or numbers; export of the model.
 
-Models that tell no classes are asked by :mod:`labkit.app.widgets.answers`.
+Tasks other than classification use :mod:`labkit.app.widgets.answers`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from labkit.app.state import State
 from labkit.app.widgets.answers import KINDS, LONGEST, Asking
 from labkit.app.widgets.controls import hear_while_busy
 from labkit.app.widgets.examples import Why
-from labkit.core import source_code
+from labkit.core import html, source_code
 from labkit.core.errors import DataError, RunError
+from labkit.core.text import visible
 from labkit.data.io.pixels import Pixels
-from labkit.data.report import visible
 from labkit.evaluate import run_report
 from labkit.i18n import _, translate
 from labkit.inference.export import export
 from labkit.inference.predictor import Estimate, Predictions, Predictor
 from labkit.tasks.base import ProblemType
 from labkit.train.run import Run
-from labkit.viz import explanation_html, html, media
+from labkit.viz import explanation_html, media
 from labkit.viz.words import message
 
 _HERE = Path(__file__).parent
@@ -173,7 +173,7 @@ class Use(Panel):
             self._ask(_features(self.numbers.value, predictor.inputs), None)
 
     def _say(self, asking: Asking) -> None:
-        """Ask a model that tells no classes."""
+        """Predict with a model that is not a classifier."""
         asked = self.asked = asking.asked()
         self._changed()
 
@@ -198,7 +198,7 @@ class Use(Panel):
         self._ask(as_read(pixels, predictor.inputs.shape[2], predictor.inputs.pixels), None)
 
     def _draw(self) -> None:
-        """A row of the test split, by chance."""
+        """A random row of the test split."""
         run = self.state.run
         assert run is not None
         rows = run_report.rows_of(run)

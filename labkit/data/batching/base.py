@@ -1,4 +1,4 @@
-"""The base class of batches, and the order of their examples: a pure function of seed and step."""
+"""Base class of batches; the order of examples is a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ class Batches(ABC):
         """
         count = self.steps_per_epoch
         if step < 0 or not count:
-            raise DataError(
-                _("there is no batch at step {step} ({examples} examples)."), step=step, examples=self.examples
-            )
+            raise DataError(_("no batch at step {step} ({examples} examples)."), step=step, examples=self.examples)
         epoch, place = divmod(int(step), count)
         return self._batch(self._plan(epoch if self.shuffle else 0), place)
 

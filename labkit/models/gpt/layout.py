@@ -64,7 +64,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     config = foreign.settings_of(path)
     if not isinstance(kind := config.get("model_type"), str) or kind not in FOREIGN:
         raise WeightsError(
-            _("{folder} holds a model of type {kind!r}; supported here: {known}."),
+            _("{folder} contains a model of type {kind!r}; supported: {known}."),
             folder=folder, kind=kind, known=", ".join(map(repr, FOREIGN)),
         )  # fmt: skip
     for key, (absent, allowed) in REQUIRED[kind].items():
@@ -91,7 +91,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     size = config.get("head_dim")
     if size is not None and (type(size) is not int or size * sizes.get("heads", 1) != sizes.get("width")):
         raise WeightsError(
-            _("{path}: head_dim = {head_dim} times the heads is not the width; labkit needs it to be."),
+            _("{path}: head_dim = {head_dim} times the number of heads must equal the width."),
             path=path,
             head_dim=foreign.shown(size),
         )

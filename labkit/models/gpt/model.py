@@ -1,4 +1,4 @@
-"""GPT: a decoder that tells every token from those before it; as GPT-2 has it, and as open models have it today.
+"""GPT: a causal Transformer decoder, in the variants of GPT-2 and Llama.
 
 Both families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer normalisation,
 learned positions, GELU. "llama" (Touvron et al. 2023, arXiv 2302.13971): RMS normalisation (arXiv 1910.07467), rotary
@@ -66,10 +66,10 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class GptConfig(PublishedConfig):
-    """Which GPT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of a GPT decoder: a preset, pretrained weights, or sizes; missing fields are filled in on creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
     the tokenizer then, or 50,257.
 
     Raises:
@@ -157,7 +157,8 @@ class GptConfig(PublishedConfig):
             raise ConfigError(_("GptConfig: kv_heads below heads, and tied = false, are for family = 'llama'."))
         if self.family == "llama" and (self.width // self.heads) % 2:
             raise ConfigError(
-                _("GptConfig: heads of {width} are odd; rotary positions turn pairs."), width=self.width // self.heads
+                _("GptConfig: the head dimension {width} is odd; rotary positions need an even one."),
+                width=self.width // self.heads,
             )
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
@@ -222,7 +223,9 @@ class GptConfig(PublishedConfig):
         """
         tensors = weights.Tensors(folder)
         if "score.weight" not in tensors:
-            raise WeightsError(_("{folder} has no score.weight: it holds no classifier. Train a head."), folder=folder)
+            raise WeightsError(
+                _("{folder} has no score.weight: it contains no classifier. Train a head."), folder=folder
+            )
         kernel = np.asarray(tensors.checked("score.weight", weights.UNITS), np.float32).T
         if "score.bias" not in tensors:
             return kernel, None
@@ -252,7 +255,7 @@ class GptConfig(PublishedConfig):
 
 
 class Encoded(NamedTuple):
-    """What a call returns: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
+    """Output: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
     hidden state of each text's last token."""
 
     hidden: Float[Array, "b t d"]
@@ -297,7 +300,7 @@ class Gpt(nnx.Module):
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens, which come first in a row. Padding changes no result at a real token.
             types: of no meaning here.
-            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            segments: positions of the texts in packed rows; each text is then processed independently.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
@@ -385,7 +388,8 @@ class Gpt(nnx.Module):
         return self.norm(x).astype(jnp.float32), Cache(keys, values, cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates: 0 for the embeddings;
+        """Layer index of a parameter, counted from the
+        input, for freezing and layer-wise learning rates: 0 for the embeddings;
         int32 [L] = 1 … L for stacked arrays; L + 1 for what follows. ``path`` leads to it from this module down."""
         if path[0] == "layers":
             return np.arange(1, self.config.depth + 1, dtype=np.int32)
@@ -400,7 +404,8 @@ class Gpt(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest}, the positions this GPT "
-                  "has. Cut the texts to {longest} tokens when encoding them."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest}, the number of positions of "
+                    "this GPT. Truncate the texts to {longest} tokens when encoding them."),
                 length=length, longest=longest,
             )  # fmt: skip

@@ -58,7 +58,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     config = foreign.settings_of(path)
     if not isinstance(kind := config.get("model_type"), str) or kind not in KINDS:
         raise WeightsError(
-            _("{folder} holds a model of type {kind!r}; supported here: {known}."),
+            _("{folder} contains a model of type {kind!r}; supported: {known}."),
             folder=folder, kind=kind, known=", ".join(map(repr, KINDS)),
         )  # fmt: skip
     if lacking := [key for key in FOREIGN.values() if key not in config]:

@@ -1,4 +1,4 @@
-"""The Transformer: an encoder reads a text, a decoder writes another (Vaswani et al. 2017, arXiv 1706.03762).
+"""Encoder-decoder Transformer (Vaswani et al. 2017, arXiv 1706.03762).
 
 One table of embeddings serves the source, the target and the output; positions are sinusoids and no parameters. Each
 stack is run by a scan. The model holds parameters only: a key given to a call is the one source of chance.
@@ -46,10 +46,11 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class TransformerConfig(PublishedConfig):
-    """Which Transformer: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of an encoder-decoder Transformer: a preset, pretrained weights, or sizes; missing fields are
+    filled in on creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
     tokenizer that source and target share then, or 37,000.
 
     Raises:
@@ -151,7 +152,7 @@ class TransformerConfig(PublishedConfig):
         stored = weights.Tensors(folder)
         if not model.config.output_bias and layout.BIAS in stored and stored[layout.BIAS].any():
             raise WeightsError(
-                _("{folder} has a {bias} and this model no place for it: set output_bias=True."),
+                _("{folder} has a {bias}, but this model has no output bias: set output_bias=True."),
                 folder=folder,
                 bias=layout.BIAS,
             )
@@ -186,7 +187,7 @@ class TransformerConfig(PublishedConfig):
 
 
 class Decoded(NamedTuple):
-    """What a call returns: ``hidden`` f32 [b, t, d] of the decoder's last layer; ``memory`` f32 [b, s, d]."""
+    """Output: ``hidden`` f32 [b, t, d] of the decoder's last layer; ``memory`` f32 [b, s, d]."""
 
     hidden: Float[Array, "b t d"]
     memory: Float[Array, "b s d"]
@@ -231,7 +232,7 @@ class Transformer(nnx.Module):
         *,
         key: PRNGKeyArray | None = None,
     ) -> Decoded:
-        """Read the sources and, beside the true targets, what the decoder makes of them (teacher forcing).
+        """Encode the sources and decode the true targets (teacher forcing).
 
         Args:
             source: token numbers, 0 … vocab_size - 1; larger ones give NaN. Texts begin in the first column.
@@ -331,7 +332,7 @@ class Transformer(nnx.Module):
         return self._last(x, "decoder_norm"), cache._replace(keys=keys, values=values, used=cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates.
+        """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates.
 
         Args:
             path: of a parameter, from this module down.
@@ -363,8 +364,9 @@ class Transformer(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest} of this Transformer. Cut "
-                  "the texts to {longest} tokens when encoding them, or give it a greater max_length: it "
-                  "costs no parameter."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest} of this Transformer. Truncate "
+                    "the texts to {longest} tokens when encoding them, or increase max_length, which adds "
+                    "no parameters."),
                 length=length, longest=longest,
             )  # fmt: skip
