@@ -68,7 +68,7 @@ TABLE: dict[str, Message] = {
     "score_HasAns_f1": _("F1 (word overlap), answerable questions"),
     "score_NoAns_exact": _("Exact match, unanswerable questions"),
     "score_NoAns_f1": _("F1 (word overlap), unanswerable questions"),
-    "score_no_answer_threshold": _("Threshold of “no answer”, chosen on validation"),
+    "score_no_answer_threshold": _("No-answer threshold (chosen on the validation rows)"),
     "score_cosine": _("Mean cosine similarity of pairs"),
     "measured_lm": _(
         "Perplexity: the effective number of equally likely next tokens. It should be lower than that "
