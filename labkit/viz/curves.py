@@ -22,7 +22,7 @@ SPLITS = ("train", "validation")
 FEW = 40
 
 
-class Shown(NamedTuple):
+class ShownCurves(NamedTuple):
     """A run in a figure: its series, its name, its colour (0: one for each split), what its keys begin with."""
 
     series: Series
@@ -31,7 +31,7 @@ class Shown(NamedTuple):
     prefix: str = ""
 
 
-def plots(runs: Sequence[Shown], second: str, language: str, step: str = "", values: bool = False) -> list[Plot]:
+def plots(runs: Sequence[ShownCurves], second: str, language: str, step: str = "", values: bool = False) -> list[Plot]:
     """Loss and another score over steps, side by side; validation is dashed.
 
     Args:
@@ -54,7 +54,7 @@ def plots(runs: Sequence[Shown], second: str, language: str, step: str = "", val
     return made
 
 
-def _line(run: Shown, split: str, name: str, language: str, values: bool) -> Line:
+def _line(run: ShownCurves, split: str, name: str, language: str, values: bool) -> Line:
     dashed, key = split == "validation", f"{split}/{name}"
     x, y = run.series[key]
     label = f"{run.label} {word(split, language)}".strip() + (f" {y[-1]:#.4g}" if values else "")
@@ -64,16 +64,18 @@ def _line(run: Shown, split: str, name: str, language: str, values: bool) -> Lin
 
 def of_run(series: Series, language: str = "en") -> Figure:
     """The curves of a run as a picture, with their last values."""
-    return Figure(plots([Shown(series)], second(series), language, values=True), spoken(series, language), 800, 230)
+    return Figure(
+        plots([ShownCurves(series)], second(series), language, values=True), spoken(series, language), 800, 230
+    )
 
 
 def of_runs(runs: Mapping[str, Series], language: str = "en") -> Figure:
     """The curves of one run (a colour a split) or of several (a colour a run), by label."""
     small = {label: {key: (x, y) for key, (x, y) in packed(series).items()} for label, series in runs.items()}
     if len(small) == 1:
-        shown = [Shown(series) for series in small.values()]
+        shown = [ShownCurves(series) for series in small.values()]
     else:
-        shown = [Shown(series, label, number) for number, (label, series) in enumerate(small.items(), 1)]
+        shown = [ShownCurves(series, label, number) for number, (label, series) in enumerate(small.items(), 1)]
     name = second(key for series in runs.values() for key in series)
     return Figure(plots(shown, name, language, word("step", language)), word("loss", language))
 
