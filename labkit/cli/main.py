@@ -5,12 +5,6 @@ Exit codes: 0 done, 1 something is broken (doctor), 2 a wrong argument or an err
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import functools
-import io
-import json
-import logging
 import os
 import sys
 import traceback

@@ -24,8 +24,7 @@ from labkit.inference.question_answering import Answerer
 from labkit.inference.text_generation import Generator
 from labkit.inference.translation import Translator
 from labkit.tasks.qa import Found
-from labkit.viz import explanation_html, html
-from labkit.viz.html import Html
+from labkit.viz import explanation_html
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
