@@ -34,6 +34,7 @@ _TINY = 'preset="tiny", width=16, depth=1, heads=2, mlp_width=32, max_length=64'
 _ONE_SHAPE = "learning_rate=3e-3, vocabulary=300, max_length=32, batch_size=16, buckets=1"  # one compilation
 #: What readers write → what the test runs, so that it needs no download and little time.
 SMALLER = {
+    "learning_rate=3e-3, vocabulary=300": _ONE_SHAPE,
     'lk.fit(rows, lk.models["bert"](preset="minilm-l6"), epochs=2)': 'lk.open_run("finished")',
     'lk.open_run("reviews")': 'lk.open_run("finished")',
     'preset="minilm-l6"': _TINY,
@@ -43,7 +44,6 @@ SMALLER = {
     'lk.Embedder("minilm-l6")': 'lk.Embedder("encoder")',
     'lk.Generator("smollm2-135m")': 'lk.Generator("novelist")',
     'epochs=4, learning_rate=3e-3, name="first"': f'epochs=1, name="first", {_ONE_SHAPE}',
-    "learning_rate=3e-3, vocabulary=300": _ONE_SHAPE,
     '"max_length": 32, "batch_size": 16': '"max_length": 32, "batch_size": 16, "buckets": 1',
     "epochs=200": "epochs=40",
     "steps=30": "steps=8, max_length=32, buckets=1, vocabulary=300",

@@ -41,7 +41,7 @@ TRAIN = [
     'few = rows.sample(240, seed=0)\n'
     'run = lk.fit(few, model, epochs=3, batch_size=20, max_length=64, buckets=1, learning_rate=1e-4)\nrun',
 ]  # fmt: skip
-RUNS = """settings = dict(batch_size=64, learning_rate=3e-3, max_length=48, background=False, folder="runs")
+RUNS = """settings = dict(batch_size=64, learning_rate=3e-3, max_length=96, background=False, folder="runs")
 second = lk.fit(rows, lk.models["textcnn"](preset="tiny"), name="second", epochs=3, **settings)
 first = lk.fit(rows, lk.models["textcnn"](preset="tiny"), name="reviews", epochs=8, **settings)"""
 SHOW = """from labkit.app.lab import STEPS
