@@ -23,9 +23,9 @@ from labkit.cli.doctor import CHROMIUM
 from .jupyter import Lab, Page, until
 
 GITHUB = Path(__file__).parents[2] / ".github"
-BENCH, LIVE = ".labkit-bench", ".labkit-live"
+BENCH, OUTPUT = ".labkit-bench", ".jp-Cell-outputWrapper >> nth=-1"
 #: Colours of a picture, frames of the moving one at most, and milliseconds of a frame and of the last.
-COLOURS, FRAMES, PACE, LAST = 64, 40, 160, 2500
+COLOURS, FRAMES, PACE, LAST = 96, 40, 160, 2500
 #: Bytes of the moving picture at most.
 LARGEST = 1_500_000
 
@@ -74,7 +74,7 @@ def live(lab: Lab, out: Path) -> None:
     spread(page, 850)
     for cell in range(3):
         page.run_cell(cell)
-    panel = page.find(LIVE).first
+    panel = page.find(OUTPUT).first
     panel.wait_for()
     panel.scroll_into_view_if_needed()
     frames: list[Image.Image] = []
@@ -83,9 +83,9 @@ def live(lab: Lab, out: Path) -> None:
         step, steps, over = page.execute("answer = [run.info.step, run.info.steps, run.info.over]")
         if (step > seen and steps) or over:
             seen = step
-            frames.append(taken(page, LIVE))
+            frames.append(taken(page, OUTPUT))
             if still is None and steps and step >= 0.75 * steps:
-                still = taken(page, ".jp-Notebook", end=LIVE)
+                still = taken(page, ".jp-Notebook", end=OUTPUT)
         page.page.wait_for_timeout(150)
     page.close()
     if still is not None:
@@ -111,11 +111,15 @@ def moving(frames: list[Image.Image], path: Path) -> None:
     last = frames[-1]
     while len(frames) > FRAMES:
         frames = frames[::2]
-    width, height = last.size
-    palette = last.quantize(COLOURS)
-    same = [frame.crop((0, 0, width, height)).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    times = [PACE] * len(same) + [LAST]
-    same.append(last.quantize(palette=palette, dither=Image.Dither.NONE))
+    size = max(frame.width for frame in frames), max(frame.height for frame in frames)
+    same = []
+    for frame in [*frames, last]:
+        whole = Image.new("RGB", size, frame.getpixel((0, frame.height - 1)))
+        whole.paste(frame)
+        same.append(whole)
+    palette = few_colours(same[len(same) // 2])
+    same = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in same]
+    times = [PACE] * (len(same) - 1) + [LAST]
     same[0].save(path, save_all=True, append_images=same[1:], duration=times, loop=0, optimize=True)
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes; take fewer frames or colours")
@@ -187,7 +191,12 @@ def snap(page: Page, path: Path, height: int) -> None:
 
 def save(image: Image.Image, path: Path) -> None:
     """Write a picture with a small palette."""
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    few_colours(image).save(path, optimize=True)
+
+
+def few_colours(image: Image.Image) -> Image.Image:
+    """A picture in the colours that cover it best; rare ones, such as those of a curve, are among them."""
+    return image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 PICTURES: dict[str, Callable[[Lab, Path], None]] = {
