@@ -40,9 +40,9 @@ SMALLER = {
     'preset="minilm-l6"': _TINY,
     'lk.models["bert"](preset="tiny")': f'lk.models["bert"]({_TINY})',
     'lk.models["transformer"](preset="tiny")': 'lk.models["transformer"](preset="tiny", width=16, heads=2)',
+    'lk.EmbeddingPipeline("minilm-l6")': 'lk.EmbeddingPipeline("encoder")',
+    'lk.TextGenerationPipeline("smollm2-135m")': 'lk.TextGenerationPipeline("novelist")',
     'preset="nano"': 'preset="nano", depth=1, width=16, heads=2',
-    'lk.Embedder("minilm-l6")': 'lk.Embedder("encoder")',
-    'lk.Generator("smollm2-135m")': 'lk.Generator("novelist")',
     'epochs=4, learning_rate=3e-3, name="first"': f'epochs=1, name="first", {_ONE_SHAPE}',
     '"max_length": 32, "batch_size": 16': '"max_length": 32, "batch_size": 16, "buckets": 1',
     "epochs=200": "epochs=40",
@@ -98,7 +98,7 @@ def registries() -> Any:
 @pytest.mark.parametrize("name", [name for name in WRITTEN if blocks(name, "python")])
 def test_the_code_of_a_page_runs(name: str, work: Path, registries: None, finished: Any) -> None:
     code = blocks(name, "python")
-    if any("lk.Embedder(" in block for block in code):
+    if any("lk.EmbeddingPipeline(" in block for block in code):
         finished.export(work / "encoder")
     module = types.ModuleType(f"page_{name.replace('/', '_').replace('-', '_')}")
     sys.modules[module.__name__] = module  # where dataclasses look up the names of annotations

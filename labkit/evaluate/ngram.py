@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError, DataError
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.train.experiment import Experiment
-from labkit.train.processors import opened
+from labkit.train.processors import load_processor
 
 #: Tokens of an n-gram; beyond five little is gained (Chen & Goodman 1999, figure 11).
 ORDER = 5
@@ -91,7 +91,7 @@ class NGram:
         return self
 
     def log_chances(self, ids: np.ndarray) -> np.ndarray:
-        """The log of the chance of every token after the (up to n - 1) tokens before it, nats, f64[n]."""
+        """Log-probability of each token after the (up to n - 1) tokens before it, nats, f64[n]."""
         ids = self._checked(ids)
         if not self._grams:
             raise ConfigError(_("this n-gram model is not fitted yet: call fit(ids)."))
@@ -136,9 +136,9 @@ def beside(folder: Path, rows: Rows, split: str, order: int = ORDER) -> dict[str
     window. Its contexts reach back over the beginning of a window.
     """
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
-    inputs = opened(experiment, folder, "text", ())
-    train, asked = inputs.encode(rows["train"]), inputs.encode(rows[split])
-    vocabulary = max(inputs.tokenizer.vocab_size, experiment.model.vocab_size or 0)
+    processor = load_processor(experiment, folder, "text", ())
+    train, asked = processor.encode(rows["train"]), processor.encode(rows[split])
+    vocabulary = max(processor.tokenizer.vocab_size, experiment.model.vocab_size or 0)
     chances = NGram(vocabulary, order).fit(train.ids).log_chances(asked.ids)
     scored = np.ones(len(chances), bool)
     scored[np.asarray(asked.offsets[:-1])] = False

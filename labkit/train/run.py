@@ -12,13 +12,13 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.core import file_lock, manifest, safety, source_code
+from labkit.core import file_lock, manifest, plugins, safety, source_code
 from labkit.core.cache import writable
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.i18n import _
 from labkit.train import liveness
-from labkit.train.experiment import Data, Experiment
+from labkit.train.experiment import DataConfig, Experiment
 from labkit.train.store import RunInfo, Store, make_room
 
 if TYPE_CHECKING:
@@ -166,6 +166,8 @@ class Run:
         Raises:
             RunError: it is being worked on, or has finished.
         """
+        if detach or processes > 1:
+            plugins.check_elsewhere(self.experiment.plugins)
         info = self.store.claim(
             self.id, ("created", "stopped", "failed", "lost"), status="preparing", message="", heartbeat=time.time(),
             pid=os.getpid(), watcher={}, **liveness.process_fields(),
@@ -319,15 +321,30 @@ def code_of(experiment: Experiment) -> str:
     if experiment.name:
         rest["name"] = experiment.name
     run = source_code.call("lk.fit", *map(source_code.variable, ("rows", "model")), **rest)
-    return source_code.program([*_data_lines(data), source_code.assign("model", model), source_code.assign("run", run)])
+    lines = [*_plugin_lines(experiment), *_data_lines(data)]
+    return source_code.program([*lines, source_code.assign("model", model), source_code.assign("run", run)])
 
 
-def data_code(data: Data) -> str:
+def _plugin_lines(experiment: Experiment) -> list[str]:
+    """Lines that import and register what an experiment has of one's own."""
+    found: dict[str, None] = {}
+    for entry in experiment.plugins:
+        kind, name, target = plugins.parts(entry)
+        if not kind:
+            found[f"import {target}"] = None
+        elif target.startswith("__main__:"):
+            found[f"# {name}: {target.partition(':')[2]} of the notebook or script"] = None
+        else:
+            found[source_code.line(source_code.call(f"lk.{kind}.register", name, target))] = None
+    return list(found)
+
+
+def data_code(data: DataConfig) -> str:
     """Python that loads rows and does with them what an experiment does."""
     return source_code.program(_data_lines(data))
 
 
-def _data_lines(data: Data) -> list[str]:
+def _data_lines(data: DataConfig) -> list[str]:
     data.check()
     first = source_code.call("lk.load", data.source or source_code.variable("table"), **data.options)
     lines = [source_code.assign("rows", first) + ("" if data.source else "  # table: the rows made in Python")]
