@@ -1,10 +1,10 @@
-"""labkit: from a table of texts to a fine-tuned BERT, live in JupyterLab, with JAX.
+"""labkit: deep learning with JAX in JupyterLab and on the command line.
 
 >>> import labkit as lk
 >>> rows = lk.load("movie-reviews")
 >>> run = lk.fit(rows, lk.models["bert"](preset="minilm-l6"), epochs=2)
 
-Every name is imported when it is first used, so that ``import labkit`` loads neither JAX nor widgets.
+Names are imported lazily, so that ``import labkit`` loads neither JAX nor widgets.
 """
 
 from __future__ import annotations
@@ -26,25 +26,28 @@ if TYPE_CHECKING:
     from labkit.data.batching.base import Batches
     from labkit.data.batching.buckets import BucketBatches, choose_buckets
     from labkit.data.io.load import load
-    from labkit.data.prepare.clean import Pipeline
+    from labkit.data.prepare.clean import TextCleaner
     from labkit.data.prepare.split import leakage
     from labkit.data.rows import Rows
     from labkit.data.text.encode import encode
     from labkit.data.text.tokenizer import Tokenizer
-    from labkit.evaluate.report import Report
+    from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.run_report import compare
     from labkit.evaluate.select import right_size
     from labkit.evaluate.thresholds import Thresholds
     from labkit.hub.samples import SAMPLES as samples
-    from labkit.inference.embedder import Embedder
-    from labkit.inference.fill_mask import Filler
+    from labkit.inference.embedding import EmbeddingPipeline
+    from labkit.inference.fill_mask import FillMaskPipeline
+    from labkit.inference.pipeline import Pipeline
     from labkit.inference.predictor import Predictor
-    from labkit.inference.text_generation import Generator
+    from labkit.inference.question_answering import QuestionAnsweringPipeline
+    from labkit.inference.text_generation import TextGenerationPipeline
+    from labkit.inference.translation import TranslationPipeline
     from labkit.models import models
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
     from labkit.tasks import tasks
-    from labkit.train.optimizer import Optimizer
-    from labkit.viz.svg import picture
+    from labkit.train.optimizer import Optimizer, optimizers
+    from labkit.viz.plotly import picture
     from labkit.viz.words import choose as language
 
 __version__ = "0.1.0"
@@ -53,7 +56,7 @@ _HOMES = {
     "load": "labkit.data.io.load:load",
     "Rows": "labkit.data.rows:Rows",
     "samples": "labkit.hub.samples:SAMPLES",
-    "Pipeline": "labkit.data.prepare.clean:Pipeline",
+    "TextCleaner": "labkit.data.prepare.clean:TextCleaner",
     "leakage": "labkit.data.prepare.split:leakage",
     "Tokenizer": "labkit.data.text.tokenizer:Tokenizer",
     "encode": "labkit.data.text.encode:encode",
@@ -69,29 +72,34 @@ _HOMES = {
     "open_run": "labkit.api:open_run",
     "serve": "labkit.api:serve",
     "compare": "labkit.evaluate.run_report:compare",
-    "Report": "labkit.evaluate.report:Report",
+    "ClassificationReport": "labkit.evaluate.report:ClassificationReport",
     "right_size": "labkit.evaluate.select:right_size",
     "Thresholds": "labkit.evaluate.thresholds:Thresholds",
-    "Generator": "labkit.inference.text_generation:Generator",
-    "Embedder": "labkit.inference.embedder:Embedder",
-    "Filler": "labkit.inference.fill_mask:Filler",
+    "Pipeline": "labkit.inference.pipeline:Pipeline",
+    "TextGenerationPipeline": "labkit.inference.text_generation:TextGenerationPipeline",
+    "TranslationPipeline": "labkit.inference.translation:TranslationPipeline",
+    "QuestionAnsweringPipeline": "labkit.inference.question_answering:QuestionAnsweringPipeline",
+    "EmbeddingPipeline": "labkit.inference.embedding:EmbeddingPipeline",
+    "FillMaskPipeline": "labkit.inference.fill_mask:FillMaskPipeline",
     "Predictor": "labkit.inference.predictor:Predictor",
     "Optimizer": "labkit.train.optimizer:Optimizer",
+    "optimizers": "labkit.train.optimizer:optimizers",
     "language": "labkit.viz.words:choose",
     "panels": "labkit.app:",
     "Lab": "labkit.app.lab:Lab",
-    "picture": "labkit.viz.svg:picture",
+    "picture": "labkit.viz.plotly:picture",
     "scale": "labkit.course.lesson:scale",
     "check": "labkit.course.lesson:check",
     "LabkitError": "labkit.core.errors:LabkitError",
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
-    "load", "Rows", "samples", "Pipeline", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
-    "choose_buckets", "models", "tasks",
+    "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
+    "choose_buckets", "models", "tasks", "optimizers",
     "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare",
-    "right_size", "Report", "Thresholds", "Predictor", "serve", "Generator", "Embedder", "Filler", "Lab", "panels",
-    "language", "picture", "scale", "check", "LabkitError", "__version__",
+    "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor", "TextGenerationPipeline",
+    "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline", "FillMaskPipeline", "serve", "Lab",
+    "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 
@@ -121,7 +129,7 @@ class _Registered(ModuleType):
     def keys(self) -> list[str]:
         return list(self._registry)
 
-    def register(self, name: str, entry: type | str) -> None:
+    def register(self, name: str, entry: Any) -> None:
         """Add a class of one's own under a name; see :meth:`labkit.core.registry.Registry.register`."""
         self._registry.register(name, entry)
 

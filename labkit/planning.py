@@ -1,4 +1,4 @@
-"""Before a run: what it would cost, the largest batch, the learning rate, and how that will move."""
+"""Planning a run: cost estimate, largest batch size, learning rate range test and schedule plot."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from labkit.core.config import Config
 from labkit.data.io.load import load
 from labkit.data.rows import Rows
 from labkit.models import models
-from labkit.tasks import BY_AIM
-from labkit.train.experiment import Data, Experiment, check_reads, ready, settings
-from labkit.train.lr_finder import RateSearch as BaseSearch
+from labkit.tasks import BY_PROBLEM_TYPE
+from labkit.train.experiment import DataConfig, Experiment, check_reads, ready, settings
+from labkit.train.lr_finder import RateSearchResult
 from labkit.train.lr_finder import find_rate as search
 from labkit.train.optimizer import Optimizer
 
@@ -24,30 +24,31 @@ if TYPE_CHECKING:
 
 
 def experiment_of(
-    rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any], name: str = ""
+    rows: Any, model: Any, accept_leakage: bool, options: dict[str, Any], name: str = ""
 ) -> tuple[Rows, Experiment]:
-    """Rows ready for training, and the experiment that a call of ``fit`` asks for.
+    """Prepare the rows and the experiment of a ``fit`` call.
 
-    Without ``task`` it is the one that learns what is known of the rows: a class, several labels or a number.
+    Without ``task``, it follows from the labels: a class, several labels or a number.
     """
     options = dict(options)
     rows = rows if isinstance(rows, Rows) else load(rows)
-    if isinstance(model, str):
-        model = models[model]()
-    task, train = settings(options.pop("task", None) or BY_AIM[rows.basis.aim], **options)
+    if not isinstance(model, Config):
+        model = models[model if isinstance(model, str) else models.added(model)]()
+    task, train = settings(options.pop("task", None) or BY_PROBLEM_TYPE[rows.basis.problem_type], **options)
     check_reads(model, rows, task)
     rows = ready(rows, task, accept_leakage)
-    return rows, Experiment(model=model, data=Data.of(rows, accept_leakage), task=task, train=train, name=name)
+    return rows, Experiment(model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name)
 
 
 def estimate(
-    rows: Any, model: Config | str = "bert", *, accept_leakage: bool = False, measure: bool = True, **options: Any
+    rows: Any, model: Any = "bert", *, accept_leakage: bool = False, measure: bool = True, **options: Any
 ) -> Estimate:
-    """What training would cost, before any weight exists: parameters, FLOPs, memory, time here and elsewhere.
+    """Estimate the training cost without allocating weights: parameters, FLOPs, memory, time here and on other
+    hardware.
 
     Args:
-        rows, model, accept_leakage, **options: as for :func:`fit`. The rows are read and tokenised, nothing more.
-        measure: measure this machine for two seconds, unless that was done today; otherwise no time is told for it.
+        rows, model, accept_leakage, **options: as for :func:`fit`. The rows are loaded and tokenised only.
+        measure: benchmark this machine for two seconds, unless done today; if False, no time is estimated for it.
     """
     from labkit.profile.cost import estimate as of_steps
     from labkit.profile.hardware import calibrate
@@ -58,19 +59,19 @@ def estimate(
         return of_steps(plan.steps, shapes, each, calibrate() if measure else None)
 
 
-class RateSearch(BaseSearch):
-    """What :func:`find_rate` saw, with its picture."""
+class RateSearch(RateSearchResult):
+    """Result of :func:`find_rate`."""
 
     def figure(self) -> Any:
         """Loss over the learning rate, as a Plotly figure; the suggested rate is marked."""
-        from labkit.viz.figures import rate_search
+        from labkit.viz import curves, plotly
 
-        return rate_search(self)
+        return plotly.to_plotly(curves.rate_search(self))
 
 
 def find_rate(
     rows: Any,
-    model: Config | str = "bert",
+    model: Any = "bert",
     *,
     low: float = 1e-7,
     high: float = 1.0,
@@ -78,7 +79,8 @@ def find_rate(
     accept_leakage: bool = False,
     **options: Any,
 ) -> RateSearch:
-    """Find a learning rate: train up to ``steps`` steps while it rises from ``low`` to ``high``. Nothing is kept.
+    """Learning rate range test: train up to ``steps`` steps while the rate rises from ``low`` to ``high``. Nothing is
+    saved.
 
     Args:
         rows, model, accept_leakage, **options: as for :func:`fit`.
@@ -92,27 +94,28 @@ def find_rate(
 
 
 def plot_schedule(steps: int, *optimizers: Optimizer, **options: Any) -> Any:
-    """The learning rate over the steps of a run, before it is begun, as a Plotly figure.
+    """Plot the learning rate schedule of a run as a Plotly figure.
 
     Args:
         steps: of the whole run.
         *optimizers: one line for each; without any, one line for that of ``options``.
         **options: settings of the optimizer, as for :func:`fit`.
     """
-    from labkit.viz.figures import schedule
+    from labkit.viz import curves, plotly
 
     shown = optimizers or (settings(**options)[1].optimizer,)
-    return schedule({f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}, steps)
+    labelled = {f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}
+    return plotly.to_plotly(curves.schedule(labelled, steps))
 
 
 def largest_batch(
-    rows: Any, model: Config | str = "bert", *, limit: int | None = None, accept_leakage: bool = False, **options: Any
+    rows: Any, model: Any = "bert", *, limit: int | None = None, accept_leakage: bool = False, **options: Any
 ) -> int:
-    """The largest ``batch_size`` whose step fits the memory, by the compiler's own plan; nothing is run.
+    """Find the largest ``batch_size`` that fits in memory, from the memory plan of the compiler; nothing is executed.
 
     Args:
         rows, model, accept_leakage, **options: as for :func:`fit`.
-        limit: memory in bytes; left out, that of the device.
+        limit: memory in bytes (default: that of the device).
 
     Raises:
         RunError: not even the smallest batch fits.
@@ -134,7 +137,7 @@ def largest_batch(
 
 
 @contextlib.contextmanager
-def _planned(rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any]) -> Iterator[Plan]:
+def _planned(rows: Any, model: Any, accept_leakage: bool, options: dict[str, Any]) -> Iterator[Plan]:
     """A plan of a run that is not made, in a folder that goes away."""
     from labkit.train.context import prepare
 

@@ -2,7 +2,7 @@
 //
 // kernel → page: snapshot {seq, series, info} | append {from, seq, series, info} | over {data, beside}
 // page → kernel: hello | ack {seq}
-// The trait `charts` says what is drawn: {name, title, lines: [{key, label, fill, dashed}], range, log, small}.
+// The trait `charts` describes the plots: {title, lines: [{key, label, fill, dashed}], range, log, small}.
 // A series is [steps, values] under its key; null is a value that is not finite. What the page shows is a pure
 // function of the records up to `seq`; a gap, a reload or a second page says hello again and is told everything.
 
@@ -55,7 +55,7 @@ const shown = (value) => {
 const brief = (value) => {
   const size = Math.abs(value);
   if (size >= 1e4) return `${+(value / (size >= 1e6 ? 1e6 : 1e3)).toPrecision(4)}${size >= 1e6 ? "M" : "k"}`;
-  return size && size < 1e-3 ? value.toExponential(0) : String(+value.toPrecision(6));
+  return size && size < 1e-3 ? (+value.toPrecision(3)).toExponential() : String(+value.toPrecision(6));
 };
 const paint = (node, { fill, dashed }) => {
   node.style.setProperty("--lk-mine", `var(--lk-fill-${fill})`);

@@ -1,4 +1,4 @@
-"""Runs in panels: the state that a run stands for, and the runs there are to choose from."""
+"""Runs in panels: the lab state of a run, and the list of runs to choose from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the steps of the bench share: rows and what is done to them, the model, the task, the training, the run."""
+"""Shared state of the lab steps: rows and preprocessing, model, task, training settings, run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from labkit.data.io.load import load
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import models
-from labkit.tasks import BY_AIM, tasks
+from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import BATCH
-from labkit.train.experiment import Data, Experiment, Training, ready
+from labkit.train.experiment import DataConfig, Experiment, Training, ready
 from labkit.train.optimizer import Optimizer
 from labkit.train.run import Run, code_of, data_code
 from labkit.train.store import Store
@@ -38,11 +38,11 @@ class State(traitlets.HasTraits):
         rows: as they were loaded, or given; None while there are none.
         source, options: arguments of ``lk.load`` that read these rows (``source`` is "" for rows made in Python).
         steps: what is done to them, as in an experiment file: ``({"do": "clean", "steps": ["html"]}, …)``.
-        accept_leakage: train although rows of validation or test stand in train too.
+        accept_leakage: train even if rows of validation or test also occur in train.
         model: the config of an architecture; None while none was chosen.
         task, train: what is learned, and how.
         name: a name for the run.
-        run: the run that is trained, judged and used.
+        run: the run that is trained, evaluated and used for predictions.
         language: "en" or "zh".
         step: the step of the bench that is shown.
     """
@@ -133,17 +133,17 @@ class State(traitlets.HasTraits):
     def ready(self) -> tuple[Rows, Experiment]:
         """:meth:`prepared`, and the experiment; for a thread. Raises as its parts do."""
         rows = self.prepared()
-        return rows, self.experiment.replace(data=Data.of(rows, self.accept_leakage))
+        return rows, self.experiment.replace(data=DataConfig.of(rows, self.accept_leakage))
 
     # --- experiment -------------------------------------------------------------------------------------------
 
     @property
-    def data(self) -> Data:
+    def data(self) -> DataConfig:
         """Where the rows come from and what is done to them; the split that training makes is among it."""
         before = tuple(self.rows.source.get("steps", ())) if self.rows is not None else ()
         steps = (*before, *self.steps)
         columns = self.rows.basis.text if self.rows is not None else ()
-        return Data(self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage, columns)
+        return DataConfig(self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage, columns)
 
     def _split(self, steps: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         """The split that :func:`labkit.train.experiment.ready` adds to rows that have none."""
@@ -189,7 +189,7 @@ class State(traitlets.HasTraits):
     def kept(cls, folder: str | Path | None = None, language: str | None = None) -> Self:
         """The state that the lab folder keeps, or a new one; whatever changes is written there from now on.
 
-        Rows are not read yet: :meth:`load` does. What cannot be read of the file is left out.
+        Rows are not read yet: :meth:`load` does. Unreadable parts of the file are skipped.
         """
         state = cls(folder=folder, language=language)
         file = state.store.folder / FILE
@@ -201,7 +201,7 @@ class State(traitlets.HasTraits):
 
     def _restore(self, values: dict[str, Any], spoken: bool) -> None:
         def data() -> None:
-            found = Data.from_dict(values["data"], "data")
+            found = DataConfig.from_dict(values["data"], "data")
             self.source, self.options, self.steps = found.source, dict(found.options), found.steps
             self.accept_leakage = found.accept_leakage
 
@@ -223,7 +223,7 @@ class State(traitlets.HasTraits):
                 setattr(self, trait, values.get(trait, getattr(self, trait)))
 
     def _write(self) -> None:
-        data = Data(self.source, dict(self.options), tuple(self.steps), self.accept_leakage)
+        data = DataConfig(self.source, dict(self.options), tuple(self.steps), self.accept_leakage)
         task = {"name": tasks.name_of(self.task), **self.task.to_dict()}
         model = {} if self.model is None else {"name": models.name_of(self.model), **self.model.to_dict()}
         run = self.run.id if self.run is not None else ""
@@ -236,6 +236,10 @@ class State(traitlets.HasTraits):
 def state_with(rows: Any, state: State | None, language: str | None) -> State:
     """The state of a step: ``state`` or a new one, with ``rows`` in it where they are given: what :func:`~labkit.load`
     returns or takes."""
+    if not isinstance(state, State | None):
+        raise ConfigError(
+            _("state is a {type}; give the .state of another panel, or leave it out."), type=type(state).__name__
+        )
     state = state if state is not None else State(language=language)
     if rows is not None:
         state.rows = rows if isinstance(rows, Rows) else load(rows)
@@ -257,10 +261,10 @@ class _Kept(Config):
 
 
 def usual_task(rows: Rows) -> str:
-    """The task that learns what is known of the rows; of texts of which nothing is known, what comes next."""
+    """The task that fits the labels of the rows; of texts of which nothing is known, what comes next."""
     basis = rows.basis
-    if basis.classes or basis.kind != "text":
-        return BY_AIM[basis.aim]
+    if basis.classes or basis.modality != "text":
+        return BY_PROBLEM_TYPE[basis.problem_type]
     return "lm"
 
 

@@ -1,4 +1,4 @@
-"""What a step has to compute, and what XLA computes for it. Neither depends on a clock."""
+"""FLOPs of a training step: required by the model and executed by XLA. Independent of timing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lengths_of(batch: dict[str, np.ndarray]) -> np.ndarray:
 def per_token() -> dict[str, Any]:
     """XLA's operations per real token ÷ the model's own, over an epoch of the film reviews.
 
-    XLA counts the body of a loop once, so it is asked about the step with all layers laid out. Nothing is compiled.
+    XLA counts the body of a loop once, so the step is analysed with all layers unrolled. Nothing is compiled.
     """
     with cases.prepared("bert") as setup:
         experiment, batches = setup.experiment, setup.batches

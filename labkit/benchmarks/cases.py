@@ -1,4 +1,4 @@
-"""What labkit trains in the benchmarks. Each case is one small function, and all go through labkit's own preparation.
+"""Benchmark cases: one small function per case, using labkit's regular preparation.
 
 So a case has the batches (packed or in buckets), the steps and the precision that a user would get by default.
 """

@@ -1,4 +1,5 @@
-"""Compiles labkit's step anew at every turn: ``depth`` layers, with the persistent cache in ``cache`` or without."""
+"""Worker that recompiles labkit's step at every turn: ``depth`` layers, with or without the persistent cache in
+``cache``."""
 
 from __future__ import annotations
 

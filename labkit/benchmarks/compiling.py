@@ -1,4 +1,4 @@
-"""How long compiling takes: cold, from the cache, and with depth."""
+"""Compile time: cold, from the cache, and against depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver's side of a paired measurement: two workers take turns, and the ratios of their rates are what counts.
+"""Driver of paired measurements: two workers take turns, and the ratios of their rates are compared.
 
 On a machine whose speed wavers, two measurements one after the other compare two moments as much as two programs. Here
 the programs alternate A B A B … in short turns, each idle while the other works; a ratio is taken of every pair, and
@@ -34,7 +34,7 @@ class Worker:
 
     Args:
         name: the worker's file in this folder, without its ending.
-        settings: what the worker is told first.
+        settings: the settings sent to the worker first.
         python: the interpreter that runs it.
         patience: seconds to wait for an answer.
         command: what to run instead, for a worker that lies elsewhere.

@@ -1,4 +1,4 @@
-"""What the training loop costs over its compiled step, and what it moves and compiles."""
+"""Overhead of the training loop over its compiled step: time, transfers and compilations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast labkit trains, alone and beside a peer."""
+"""Training throughput of labkit, alone and compared with a peer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def beside(peer: str, case: str, pairs: int = 20, python: str | None = None) -> 
     """
     if case not in PEERS.get(peer, ()):
         known = "; ".join(f"{name}: {', '.join(has)}" for name, has in PEERS.items())
-        raise ConfigError(f"there is no case {case!r} beside {peer!r}. There are {known}.")
+        raise ConfigError(f"unknown case {case!r} for {peer!r}. Available: {known}.")
     with tempfile.TemporaryDirectory(prefix="labkit-bench-") as folder:
         with cases.prepared(case) as setup:
             settings = {"case": case, **cases.hand_over(case, setup, Path(folder))}
@@ -51,7 +51,7 @@ def alone(case: str = "bert", turns: int = 8) -> dict[str, Any]:
     """labkit by itself: real tokens and examples a second, and its arithmetic ÷ the machine's best matrix product.
 
     The products are timed between the turns, so that both see the same machine. Only the model's own arithmetic counts
-    (:func:`arithmetic.of_bert`): padding and bookkeeping are no achievement.
+    (:func:`arithmetic.of_bert`): padding and bookkeeping do not count.
     """
     with cases.prepared(case) as setup:
         own = tokens = 0.0

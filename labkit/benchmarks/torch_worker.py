@@ -23,7 +23,7 @@ def network(case: str, sizes: dict[str, Any]) -> nn.Module:
         case: "mlp", or a stack of convolutions.
         sizes: for the MLP ``hidden``; else ``stages`` (channels of the convolutions of each stage; a pooling of 2 × 2
             ends it), ``hidden`` (linear layers after them), ``norm`` ("" or "group"), ``average`` (mean over the
-            picture before the linear layers, else it is laid out flat), ``dropout``; ``shape`` of an input, (h, w, c)
+            picture before the linear layers, else it is flattened), ``dropout``; ``shape`` of an input, (h, w, c)
             or (f,), and ``classes`` for all.
     """
     *picture, channels = sizes["shape"]

@@ -75,7 +75,7 @@ class Turns:
 
 
 def serve(work: Callable[[Turns, dict[str, Any]], None]) -> None:
-    """Run ``work(turns, settings)`` until the driver ends it. A package that is missing is told by name."""
+    """Run ``work(turns, settings)`` until the driver ends it. A missing package is reported by name."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to standard error and never between the answers
 

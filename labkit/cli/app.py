@@ -1,4 +1,4 @@
-"""`labkit app`: the bench as a web application, served by Voilà on this machine only, behind a token."""
+"""`labkit app`: the lab panel as a local web application served by Voilà, protected by a token."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write_files(folder: Path) -> Path:
         write_atomic(place / "labkit.ipynb", json.dumps(notebook, indent=1) + "\n")
     except OSError as error:
         raise LabkitError(
-            _("cannot write into {folder}: {error}. Name another folder."), folder=folder, error=error
+            _("cannot write to {folder}: {error}. Choose another folder."), folder=folder, error=error
         ) from error
     return place / "labkit.ipynb"
 
@@ -100,9 +100,10 @@ def start(folder: Path, arguments: Sequence[str] = ()) -> int:
 
 def app(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[DIR] [VOILA OPTIONS]", help="Folder to work in (default: here).")
+        list[str] | None,
+        typer.Argument(metavar="[DIR] [VOILA OPTIONS]", help="Working folder (default: current folder)."),
     ] = None,
 ) -> None:
-    """Serve the bench as a web application, on this machine only and behind a token (needs labkit[app])."""
+    """Serve the lab panel as a local web application, protected by a token (needs labkit[app])."""
     folder, options = split_arguments(arguments or [], ".")
     raise typer.Exit(start(folder, options))

@@ -1,4 +1,4 @@
-"""``labkit bench``: how fast the engine is, how much it wastes, and how it stands beside its peers.
+"""``labkit bench``: throughput, overhead and compile time, alone or compared with peer libraries.
 
 The measurements are in ``labkit/benchmarks``; here is the list of them, each with its bar, and the table of results.
 """
@@ -38,7 +38,7 @@ class Figure:
         key: which value of the dict this is.
         arguments: of the function.
         takes: option of :func:`measure` → argument of the function, for the options it takes.
-        long: takes minutes and much of the disk, so it is measured only when it is asked for by name.
+        long: takes minutes and much of the disk, so it is measured only on request.
     """
 
     name: str
@@ -109,10 +109,10 @@ def module(name: str) -> Any:
 
 
 def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[Figure]:
-    """The figures that are asked for.
+    """The requested figures.
 
     Args:
-        peer: beside which peer; empty: labkit alone.
+        peer: the peer to compare with; empty: labkit alone.
         case: one case of the peer; empty: all of them.
         names: some of the figures; empty: all.
 
@@ -126,20 +126,18 @@ def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[F
     if peer and peer not in {known for known, _ in BESIDE}:
         known = dict.fromkeys(name for name, _ in BESIDE)
         raise ConfigError(
-            _("there is no peer {peer!r}.{hint} There are: {known}."),
+            _("unknown peer {peer!r}.{hint} Available: {known}."),
             peer=peer, hint=nearest(peer, known), known=", ".join(known),
         )  # fmt: skip
     if case and (peer, case) not in BESIDE:
         has = ", ".join(name for known, name in BESIDE if known == peer)
-        raise ConfigError(
-            _("there is no case {case!r} beside {peer!r}. There are: {has}."), case=case, peer=peer, has=has
-        )
+        raise ConfigError(_("unknown case {case!r} for {peer!r}. Available: {has}."), case=case, peer=peer, has=has)
     found = [figure for (a, b), figure in BESIDE.items() if a == peer and case in ("", b)] if peer else list(ALONE)
     for name in names:
         if name not in {figure.name for figure in found}:
             known = [figure.name for figure in found]
             raise ConfigError(
-                _("there is no figure {name!r}.{hint} There are: {known}."),
+                _("unknown figure {name!r}.{hint} Available: {known}."),
                 name=name, hint=nearest(name, known), known=", ".join(known),
             )  # fmt: skip
     return [figure for figure in found if (figure.name in names if names else not figure.long)]
@@ -212,18 +210,22 @@ def _peers_of(case: str) -> list[str]:
 
 
 def bench(
-    peer: Annotated[str, typer.Option(metavar="hf|keras|torch", help="Train beside a peer, in turn with it.")] = "",
-    case: Annotated[str, typer.Option(metavar="bert|mlp|cnn|vgg11", help="One case of the peer (default: all).")] = "",
-    figure: Annotated[list[str] | None, typer.Option(help="Measure only this; may be given again.")] = None,
-    pairs: Annotated[int, typer.Option(min=2, help="Pairs of turns beside a peer.")] = 20,
+    peer: Annotated[str, typer.Option(metavar="hf|keras|torch", help="Compare with a peer library.")] = "",
+    case: Annotated[
+        str, typer.Option(metavar="bert|mlp|cnn|vgg11", help="Benchmark case (default: all cases of the peer).")
+    ] = "",
+    figure: Annotated[list[str] | None, typer.Option(help="Measure only this figure; may be repeated.")] = None,
+    pairs: Annotated[int, typer.Option(min=2, help="Number of paired measurements with the peer.")] = 20,
     peer_python: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The Python that has the peer (default: this one).")
+        str | None,
+        typer.Option(metavar="PATH", help="Python interpreter with the peer installed (default: the current one)."),
     ] = None,
     json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write all that was measured; - for the terminal.")
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write all measurements as JSON; - for standard output."),
     ] = None,
 ) -> None:
-    """Measure speed, waste and compile time of the engine, with the bar that each figure is held to."""
+    """Benchmark throughput, overhead and compile time, with the target of each figure."""
     from rich.console import Console
 
     wanted = figures(peer, case, figure or [])

@@ -1,7 +1,7 @@
-"""``labkit doctor``: what this machine offers, what is wrong, and what to do about it.
+"""``labkit doctor``: checks of hardware and installation, with a remedy for each problem.
 
-Every check is a function that returns findings and never raises. JAX is asked in a process of its own, so that a
-driver that hangs or crashes becomes a line of the report.
+Every check is a function that returns findings and never raises. JAX is queried in a separate process, so that a
+hanging or crashing driver becomes a line of the report.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def examine() -> list[Finding]:
 
 
 def report(findings: list[Finding]) -> str:
-    """The findings as text, a line each and a sum at the end."""
+    """The findings as text, one per line, with a summary at the end."""
     broken = sum(finding.state == "broken" for finding in findings)
     warnings = sum(finding.state == "warning" for finding in findings)
     end = "Everything works." if not broken + warnings else f"{broken} broken, {warnings} to look at."
@@ -273,7 +273,7 @@ def _privacy(root: Path) -> tuple[State, str]:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine offers, what is wrong and what to do."""
+    """Check the installation: hardware, packages, problems and how to fix them."""
     findings = examine()
     say(to_json(findings) if as_json else report(findings))
     raise typer.Exit(int(any(finding.state == "broken" for finding in findings)))

@@ -1,4 +1,4 @@
-"""The command ``labkit``. A subcommand imports what it needs when it runs, so that ``labkit --help`` answers at once.
+"""The command ``labkit``. Subcommands import lazily, so that ``labkit --help`` is fast.
 
 Exit codes: 0 done, 1 something is broken (doctor), 2 a wrong argument or an error that labkit explains, 130 Ctrl-C.
 """
@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from labkit.cli import app as web_app
-from labkit.cli import bench, doctor, lab, launch, predict, runs, samples, serve, train
+from labkit.cli import bench, docs, doctor, lab, launch, predict, runs, samples, serve, train
 from labkit.cli.options import say
 from labkit.core.errors import LabkitError
 from labkit.core.huge_pages import with_huge_pages
@@ -42,7 +42,7 @@ class _Explaining(TyperGroup):
 
 app = typer.Typer(
     cls=_Explaining, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="From a table of texts to a fine-tuned BERT.",
+    help="Deep learning with JAX: load data, train, evaluate, predict.",
 )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         import labkit
 
@@ -69,6 +69,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 app.command(context_settings={"ignore_unknown_options": True})(lab.lab)
 app.command(context_settings={"ignore_unknown_options": True})(web_app.app)
+app.command()(docs.docs)
 app.command()(doctor.doctor)
 app.command()(bench.bench)
 app.command()(train.train)

@@ -1,4 +1,4 @@
-"""What the commands share: their output and the arguments that several of them take."""
+"""Output and arguments shared by the commands."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import typer
 
 from labkit.core.text import printed
 
-Folder = Annotated[Path | None, typer.Option(help="The lab folder (default: .labkit here, or LABKIT_FOLDER).")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a run.")]
+Folder = Annotated[
+    Path | None, typer.Option(help="Lab folder (default: .labkit in the current folder, or LABKIT_FOLDER).")
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id or name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

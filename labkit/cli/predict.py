@@ -29,33 +29,36 @@ Answers = Iterator[tuple[dict[str, Any], Any]]
 
 
 def predict(
-    model: Annotated[str, typer.Argument(metavar="RUN_OR_FOLDER", help="A run, or a folder it was exported to.")],
+    model: Annotated[
+        str, typer.Argument(metavar="RUN_OR_FOLDER", help="Run id or name, or a folder with an exported model.")
+    ],
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT|FILE]...", help="Texts; or files or folders of pictures, sounds."),
+        typer.Argument(metavar="[TEXT|FILE]...", help="Texts, or files or folders of images or sounds."),
     ] = None,
     file: Annotated[
-        str | None, typer.Option(help="A table (CSV, JSON lines, Parquet, TXT …), or a folder of pictures or sounds.")
+        str | None, typer.Option(help="Table (CSV, JSON Lines, Parquet, TXT …), or a folder of images or sounds.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File for the answers, .csv or .jsonl (default: the terminal).")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file, .csv or .jsonl (default: standard output).")] = None,
     column: Annotated[
-        str | None, typer.Option(help="Column of the text or the file names (default: that of the training rows).")
+        str | None, typer.Option(help="Column of the texts or file names (default: that of the training data).")
     ] = None,
     pair: Annotated[
-        str | None, typer.Option(help="Column of the second text, for models of pairs; without --file, that text.")
+        str | None,
+        typer.Option(
+            help="Column of the second text, for models of text pairs; without --file, the second text itself."
+        ),
     ] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Delimiter of the table (default: found out).")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of the table (default: found out).")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Delimiter of the table (default: detected).")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the table (default: detected).")] = None,
     names: Annotated[
         list[str] | None,
-        typer.Option("--name", help="Column name, for a table without a header; once for each column."),
+        typer.Option("--name", help="Column name, for a table without a header; repeat for each column."),
     ] = None,
     folder: Folder = None,
 ) -> None:
-    """Answer for texts, pictures or sounds, or for every row of a table, which gets the answer's columns: predicted,
-    confidence and probability of each class; or the predicted numbers."""
+    """Predict for texts, images or sounds, or for each row of a table. The output adds the columns predicted,
+    confidence and the probability of each class, or the predicted numbers."""
     if bool(given) == (file is not None):
         raise ConfigError(_("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv"))
     from labkit import api as front
@@ -67,7 +70,9 @@ def predict(
             say(f"{answer}\t{one_line(str(example))}")
         return
     if out is not None and out.suffix.lower() not in _WRITERS:
-        raise ConfigError(_("--out {out}: answers are written as {endings}."), out=out, endings=" or ".join(_WRITERS))
+        raise ConfigError(
+            _("--out {out}: supported output formats are {endings}."), out=out, endings=" or ".join(_WRITERS)
+        )
     read = {"delimiter": delimiter, "encoding": encoding, "names": names and tuple(names)}
     read = {name: value for name, value in read.items() if value}
     answers = predictor.answered(file, column=column, pair=pair, size=CHUNK, **read)
@@ -75,7 +80,7 @@ def predict(
         say(f"{_write_csv(_Terminal(), answers, False)} rows", err=True)
         return
     if out.exists() and Path(file).exists() and out.samefile(file):
-        raise ConfigError(_("{out} would replace its own source; give --out another name."), out=out)
+        raise ConfigError(_("{out} is also the input file; choose another name for --out."), out=out)
     with _replacing(out) as target:
         count = _WRITERS[out.suffix.lower()](target, answers, predictor.problem_type == "labels")
     say(f"{count} rows in {out}", err=True)
@@ -85,7 +90,7 @@ def _examples(predictor: Predictor, given: list[str], pair: str | None) -> tuple
     """What the arguments of ``predict`` name: texts, or the files of pictures and sounds."""
     from labkit.data.model_input import ENDINGS, files_in, is_place
 
-    kind = predictor.inputs.kind
+    kind = predictor.processor.modality
     if kind in ENDINGS:
         return [path for place in given for path in files_in(Path(place).expanduser(), kind)], None
     if kind != "text":
@@ -152,7 +157,7 @@ class _Terminal(io.StringIO):
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[str]]:
-    """Write a file beside ``path`` that takes its place at the end; after an error the old content stands.
+    """Write a temporary file that replaces ``path`` at the end; after an error the old content remains.
 
     Raises:
         DataError: the place cannot be written.

@@ -11,7 +11,7 @@ import typer
 
 from labkit.cli.options import AsJson, Folder, RunName, say
 
-runs_app = typer.Typer(help="List, show and steer runs.")
+runs_app = typer.Typer(help="List, show and control runs.")
 
 
 @runs_app.callback(invoke_without_command=True)
@@ -32,10 +32,10 @@ def _runs(ctx: typer.Context, as_json: AsJson = False, folder: Folder = None) ->
 def show(
     ctx: typer.Context,
     run: RunName,
-    toml: Annotated[bool, typer.Option("--toml", help="Print only the experiment, for `labkit train`.")] = False,
+    toml: Annotated[bool, typer.Option("--toml", help="Print only the experiment file, for `labkit train`.")] = False,
     folder: Folder = None,
 ) -> None:
-    """Show how a run stands, its last records and what it does."""
+    """Show the status, latest metrics and configuration of a run."""
     from labkit import api as front
 
     found = front.open_run(run, folder=folder or ctx.obj)
@@ -51,19 +51,19 @@ def show(
 
 @runs_app.command()
 def stop(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
-    """End a run before its next step; its model is kept."""
+    """Stop a run before its next step; the model is saved."""
     _steer(run, folder or ctx.obj, lambda found: found.stop(), "will stop before its next step")
 
 
 @runs_app.command()
 def pause(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
-    """Hold a run before its next step."""
+    """Pause a run before its next step."""
     _steer(run, folder or ctx.obj, lambda found: found.pause(), "will pause before its next step")
 
 
 @runs_app.command()
 def resume(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
-    """Let a paused run go on; a stopped, failed or lost one goes on in a process of its own."""
+    """Resume a paused run; a stopped, failed or lost run is resumed in a new process."""
 
     def go_on(found: Any) -> None:
         if found.info.over:
@@ -71,7 +71,7 @@ def resume(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
         else:
             found.resume()
 
-    _steer(run, folder or ctx.obj, go_on, "goes on")
+    _steer(run, folder or ctx.obj, go_on, "resumes")
 
 
 def _steer(name: str, folder: Path | None, act: Callable[[Any], Any], told: str) -> None:

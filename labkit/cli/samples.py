@@ -8,7 +8,7 @@ import typer
 
 from labkit.cli.options import say
 
-samples_app = typer.Typer(help="The named data sets and models.")
+samples_app = typer.Typer(help="List, download and verify sample data sets and models.")
 SampleNames = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of samples.")]
 
 
@@ -20,7 +20,7 @@ def _samples(ctx: typer.Context) -> None:
 
 @samples_app.command("list")
 def samples_list() -> None:
-    """List the samples with licence, source and whether they are here."""
+    """List the samples with licence, source and whether they are downloaded."""
     from labkit.hub.samples import SAMPLES
 
     say(repr(SAMPLES))
@@ -28,7 +28,7 @@ def samples_list() -> None:
 
 @samples_app.command("fetch")
 def samples_fetch(names: SampleNames) -> None:
-    """Fetch samples into the cache, so that they are there offline."""
+    """Download samples into the cache for offline use."""
     from labkit.hub.samples import folder
 
     for name in names:
@@ -37,9 +37,9 @@ def samples_fetch(names: SampleNames) -> None:
 
 @samples_app.command("verify")
 def samples_verify(names: SampleNames) -> None:
-    """Hash every file of samples; what is damaged is fetched again."""
+    """Verify the checksums of sample files; damaged files are downloaded again."""
     from labkit.hub.samples import verify
 
     for name in names:
         damaged = verify(name)
-        say(f"{name}: {'fetched again, damaged: ' + ', '.join(damaged) if damaged else 'whole'}")
+        say(f"{name}: {'damaged, downloaded again: ' + ', '.join(damaged) if damaged else 'ok'}")

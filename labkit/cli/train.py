@@ -1,4 +1,4 @@
-"""`labkit train`: an experiment file, or a run that is resumed, in this terminal."""
+"""`labkit train`: train an experiment file, or resume a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from labkit.i18n import _
 
 
 def train(
-    experiment: Annotated[Path | None, typer.Argument(help="TOML file of the experiment, as a run prints it.")] = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Take up this run instead.")] = None,
-    name: Annotated[str | None, typer.Option(help="A name for the run.")] = None,
+    experiment: Annotated[
+        Path | None, typer.Argument(help="Experiment file (TOML), as written by `run.toml()`.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Resume this run instead.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     folder: Folder = None,
 ) -> None:
-    """Train in this terminal. Ctrl-C ends the run at the next step and keeps the model."""
+    """Train in this terminal. Ctrl-C stops after the current step and saves the model."""
     if (experiment is None) == (resume is None):
         raise ConfigError(_("give either an experiment file or --resume RUN: labkit train experiment.toml"))
     from labkit import api as front

@@ -1,4 +1,4 @@
-"""Where labkit keeps what it can make again: samples, tokens, compiled programs."""
+"""Cache folder for samples, tokens and compiled programs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def writable(kind: str, folder: Path, variable: str) -> Iterator[None]:
     except OSError as error:
         why = _("it is a file") if folder.is_file() else os_reason(error)
         raise FolderError(
-            _("the {kind} {folder!r} cannot be written: {why}. Set {variable} to a folder that you can write."),
+            _("the {kind} {folder!r} is not writable: {why}. Set {variable} to a writable folder."),
             kind=kind, folder=str(folder), why=why, variable=variable,
         ) from error  # fmt: skip
 

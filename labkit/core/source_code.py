@@ -1,4 +1,4 @@
-"""Python code that labkit writes, built as a syntax tree: arguments have checked names, values become literals."""
+"""Generated Python code, built as a syntax tree with checked argument names and literal values."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def call(function: str | ast.expr, /, *values: Any, **named: Any) -> ast.Call:
         function: a dotted name, or an expression.
 
     Raises:
-        ConfigError: a value is no literal, or an argument's name is no name.
+        ConfigError: a value is not a literal, or an argument's name is not an identifier.
     """
     for name in named:
         if not (name.isascii() and name.isidentifier() and not keyword.iskeyword(name)):
-            raise ConfigError(_("{name!r} is not the name of an argument."), name=name[:80])
+            raise ConfigError(_("{name!r} is not a valid argument name."), name=name[:80])
     keywords = [ast.keyword(name, literal(value)) for name, value in named.items()]
     return ast.Call(_named(function), [literal(value) for value in values], keywords)
 

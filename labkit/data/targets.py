@@ -1,4 +1,4 @@
-"""What an example is to be given beside a single class: several labels at once, or numbers."""
+"""Targets other than a single class: several labels, or numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from labkit.data.report import Report, visible
 from labkit.i18n import _
 
 #: What a column of targets must hold.
-AIMS = {"number": _("numbers"), "labels": _("0 and 1")}
+TARGET_VALUES = {"number": _("numbers"), "labels": _("0 and 1")}
 #: Rows of other columns whose decimal mark is looked at.
 LOOKED_AT = 1000
 NOT_NUMBER, NOT_YES_NO, OUTSIDE = _("not a number"), _("neither 0 nor 1"), _("label outside classes")
@@ -37,14 +37,14 @@ class Targets:
     """The targets of all splits.
 
     Attributes:
-        aim: "labels" (each class applies or not) or "number".
+        problem_type: "labels" (each class applies or not) or "number".
         names: of the classes, or of the numbers.
         columns: source columns they were read from.
         values: split → [n, k], 0 where missing: labels float32, numbers float64, since they are standardised.
         known: split → i32[n], 0 where a row has its targets, -1 where it has none.
     """
 
-    aim: str
+    problem_type: str
     names: tuple[str, ...]
     columns: tuple[str, ...]
     values: dict[str, np.ndarray]
@@ -79,15 +79,15 @@ def read_targets(
 
 
 def _of_columns(
-    parts: Mapping[str, Part], names: tuple[str, ...], aim: str, choice: Choice, rows: Mapping[str, np.ndarray],
-    report: Report, bad: Mapping[str, np.ndarray],
+    parts: Mapping[str, Part], names: tuple[str, ...], problem_type: str, choice: Choice,
+    rows: Mapping[str, np.ndarray], report: Report, bad: Mapping[str, np.ndarray],
 ) -> Targets:  # fmt: skip
     """A column for each number, or for each label."""
     values, known = {}, {}
     first = parts["train"].table if "train" in parts else next(iter(parts.values())).table
     check_columns(first, names, next(iter(parts)))
-    how = {name: _how(first, name, aim, choice, report) for name in names}
-    reason, kind = (NOT_NUMBER, np.float64) if aim == "number" else (NOT_YES_NO, np.float32)
+    how = {name: _how(first, name, problem_type, choice, report) for name in names}
+    reason, kind = (NOT_NUMBER, np.float64) if problem_type == "number" else (NOT_YES_NO, np.float32)
     fitted: dict[str, tuple[float, float]] = {}  # by the first split, which is train where there is one
     for split, part in parts.items():
         count = len(part.table)
@@ -101,17 +101,17 @@ def _of_columns(
             found, wrong = read(cells, how[name])
             for row in np.flatnonzero(wrong & ~bad[split])[:1000]:
                 detail = visible(str(part.table[int(row)][name]), 60)
-                if aim == "number" and "," in detail:
+                if problem_type == "number" and "," in detail:
                     detail = _("{value}; decimal=',' reads a decimal comma", value=detail)
                 report.add("refused", reason, rows[split][row : row + 1], column=name, detail=detail, split=split)
             bad[split][wrong] = True
-            if aim == "number":
+            if problem_type == "number":
                 bad[split] |= precision.settle(cells, found, rows[split], name, split, report)
                 fitted[name] = precision.note_lost(found, name, split, report, fitted.get(name))
             missing |= np.isnan(found)
             values[split][:, place] = np.nan_to_num(found)
         known[split][~missing] = 0
-    return Targets(aim, names, names, values, known)
+    return Targets(problem_type, names, names, values, known)
 
 
 def shown_mark(table: Dataset, without: Collection[str] = ()) -> str | None:
@@ -127,7 +127,7 @@ def shown_mark(table: Dataset, without: Collection[str] = ()) -> str | None:
     return marks.pop() if len(marks := marks - {None}) == 1 else None
 
 
-def _how(table: Dataset, name: str, aim: str, choice: Choice, report: Report) -> Column:
+def _how(table: Dataset, name: str, problem_type: str, choice: Choice, report: Report) -> Column:
     """How a column of targets is read.
 
     Raises:
@@ -135,28 +135,28 @@ def _how(table: Dataset, name: str, aim: str, choice: Choice, report: Report) ->
     """
     values = column(table, name)
     if nested(values.type):
-        raise DataError(_("column {column!r} holds {type}, not numbers."), column=name, type=values.type)
+        raise DataError(_("column {column!r} contains {type}, not numbers."), column=name, type=values.type)
     names = class_names(table.info.features[name])
-    if aim == "labels":
+    if problem_type == "labels":
         if not names or {each.casefold() for each in names} <= BOOLEANS.keys():
             return Column(name, "boolean")
         if len(names) == 2:
-            report.add("counted", _("second class counts as 1"), column=name, detail=repr(names[1]))
+            report.add("counted", _("second class encoded as 1"), column=name, detail=repr(names[1]))
             return Column(name, "category", words=names)
     if names:
         raise DataError(
-            _("column {column!r} holds the classes {names}, not {aim}."),
-            column=name, names=visible(", ".join(names), 200), aim=AIMS[aim],
+            _("column {column!r} contains the classes {names}, not {problem_type}."),
+            column=name, names=visible(", ".join(names), 200), problem_type=TARGET_VALUES[problem_type],
         )  # fmt: skip
     if (how := quantity(values, name, choice.decimal, shown_mark(table), report)) is not None:
         return how
     if not is_text(values.type):
-        raise DataError(_("column {column!r} holds {type}, not numbers."), column=name, type=values.type)
+        raise DataError(_("column {column!r} contains {type}, not numbers."), column=name, type=values.type)
     written = writing(Cells.of(values))
     if written.numbers and written.mixed_units:
         listed = ", ".join(sorted(unit or _("none") for unit in written.units))
         raise DataError(
-            _("the numbers in column {column!r} have several units: {listed}. Bring them to one."),
+            _("the numbers in column {column!r} have several units: {listed}. Convert them to one unit."),
             column=name,
             listed=listed,
         )
@@ -175,11 +175,13 @@ def _of_tags(
         names = given_classes(choice.classes) if choice.classes is not None else tuple(map(str, range(width)))
         if len(names) != width:
             raise DataError(
-                _("column {column!r} holds lists of {width} zeros and ones; there are {n_names} classes."),
+                _(
+                    "column {column!r} contains lists of {width} zeros and ones, but there are {n_names} "
+                    "classes."),
                 column=label, width=width, n_names=len(names),
             )  # fmt: skip
         report.add(
-            "repaired", _("zeros and ones read as labels"), column=label, detail=_("{width} labels", width=width)
+            "repaired", _("zeros and ones interpreted as labels"), column=label, detail=_("{width} labels", width=width)
         )
         tags = {
             split: [None if each is None else [names[place] for place in np.flatnonzero(each)] for each in found]
@@ -188,7 +190,7 @@ def _of_tags(
         choice = replace(choice, classes=names)
     fixed = {found for part in parts.values() if (found := class_names(part.table.info.features.get(label)))}
     if len(fixed) > 1 and choice.classes is None:
-        raise DataError(_("the splits name the classes of {column!r} differently: pass classes=(…)."), column=label)
+        raise DataError(_("the class names of {column!r} differ between splits: pass classes=(…)."), column=label)
     if isinstance(choice.classes, Mapping):
         called = new_names(choice.classes, next(iter(fixed), None))
         for found in tags.values():
@@ -204,7 +206,7 @@ def _of_tags(
         raise DataError(_("column {column!r} has no labels: all of its lists are empty."), column=label)
     if len(classes) > MOST:
         raise DataError(
-            _("column {column!r} has {n_classes:,} different labels; that is no classification any more."),
+            _("column {column!r} has {n_classes:,} distinct labels; too many for classification."),
             column=label,
             n_classes=len(classes),
         )
@@ -232,12 +234,12 @@ def _of_tags(
 def _lists(
     table: Dataset, name: str, choice: Choice, rows: np.ndarray, report: Report
 ) -> list[list[Any] | None]:  # fmt: skip
-    """The labels of every row as the column has them; None where nothing is known of them."""
+    """The labels of every row as the column has them; None for unlabelled rows."""
     if name not in table.column_names:
         return [None] * len(table)
     values = column(table, name)
     if choice.separator is None and is_text(values.type):
-        report.add("repaired", _("written list of labels read"), rows[np.asarray(pc.is_valid(values))], column=name)
+        report.add("repaired", _("list of labels parsed from text"), rows[np.asarray(pc.is_valid(values))], column=name)
         parse = written_list
     else:
         parse = partial(_list, separator=choice.separator, names=class_names(table.info.features[name]), column=name)
@@ -258,7 +260,7 @@ def _list(value: Any, separator: str | None, names: Sequence[str], column: str) 
         return None
     if isinstance(value, dict) or not isinstance(value, Sequence):
         raise DataError(
-            _("column {column!r} holds values such as {value}, not lists of labels."),
+            _("column {column!r} contains values such as {value}, not lists of labels."),
             column=column,
             value=visible(str(value), 60),
         )

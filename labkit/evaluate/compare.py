@@ -1,4 +1,4 @@
-"""Two classifiers on the same rows: what the one gains on the other, and whether chance could have done it.
+"""Paired comparison of two classifiers on the same rows: difference, confidence interval, McNemar's test.
 
 Intervals are from the paired bootstrap (Efron 1979; for paired systems Koehn, EMNLP 2004): rows are drawn again, and a
 row brings the predictions of both along. The test is McNemar's (Psychometrika 1947) in its exact form, recommended for
@@ -19,7 +19,7 @@ from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
 from labkit.core.text import escape
 from labkit.evaluate.intervals import Interval, difference
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.slices import part_of
 from labkit.i18n import _
 
@@ -39,8 +39,8 @@ class Comparison:
     """
 
     names: tuple[str, str]
-    first: Report
-    second: Report
+    first: ClassificationReport
+    second: ClassificationReport
     gains: dict[str, Interval]
     only_first: int
     only_second: int
@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def rows(self) -> int:
-        """Rows that both were judged on."""
+        """Rows on which both were evaluated."""
         return int(self.first.counted.sum())
 
     @property
@@ -107,7 +107,12 @@ class Comparison:
         return f"{self.table().to_html(float_format='{:.3f}'.format)}<div>{escape(self._said())}</div>"
 
 
-def compare(first: Report, second: Report, names: tuple[str, str] = ("first", "second"), seed: int = 0) -> Comparison:
+def compare(
+    first: ClassificationReport,
+    second: ClassificationReport,
+    names: tuple[str, str] = ("first", "second"),
+    seed: int = 0,
+) -> Comparison:
     """Compare two reports on the rows that both have, by row number.
 
     Raises:
@@ -115,7 +120,7 @@ def compare(first: Report, second: Report, names: tuple[str, str] = ("first", "s
     """
     if set(first.classes) != set(second.classes):
         raise DataError(
-            _("{name!r} tells {classes}; {other!r} {other_classes}."),
+            _("{name!r} predicts {classes}; {other!r} predicts {other_classes}."),
             name=names[0], classes=", ".join(first.classes), other=names[1],
             other_classes=", ".join(second.classes),
         )  # fmt: skip
@@ -134,12 +139,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, total, 0.5).pvalue) if total else 1.0
 
 
-def _shared(first: Report, second: Report, names: tuple[str, str]) -> tuple[Report, Report]:
+def _shared(
+    first: ClassificationReport, second: ClassificationReport, names: tuple[str, str]
+) -> tuple[ClassificationReport, ClassificationReport]:
     """Both reports on the rows they share, in one order of rows and of classes."""
     rows, mine, theirs = np.intersect1d(first.rows, second.rows, return_indices=True)
     if not len(rows):
         raise DataError(
-            _("{name!r} and {other!r} were judged on no row in common: split their rows with the same seed."),
+            _("{name!r} and {other!r} were evaluated on no common row: split their data with the same seed."),
             name=names[0],
             other=names[1],
         )
@@ -148,21 +155,21 @@ def _shared(first: Report, second: Report, names: tuple[str, str]) -> tuple[Repo
         row = int(other[0])
         said = [dict(enumerate(a.classes)).get(int(label), "unlabelled") for label in (a.truth[row], b.truth[row])]
         raise DataError(
-            _("row {row} is {label!r} for {name!r} and {other_label!r} for {other!r}: these are other data."),
+            _("row {row} is {label!r} for {name!r} but {other_label!r} for {other!r}: the data differ."),
             row=rows[row], label=said[0], name=names[0], other_label=said[1], other=names[1],
         )  # fmt: skip
     kept = np.flatnonzero(a.counted & b.counted)
     return part_of(a, kept), part_of(b, kept)
 
 
-def _in_order(report: Report, classes: tuple[str, ...]) -> Report:
+def _in_order(report: ClassificationReport, classes: tuple[str, ...]) -> ClassificationReport:
     """The report with its classes numbered as in ``classes``."""
     if report.classes == classes:
         return report
     order = [report.classes.index(name) for name in classes]
     number, none = np.append(np.argsort(order), -1), len(classes)
     truth = number[np.where((report.truth >= 0) & (report.truth < none), report.truth, none)]
-    return Report(
+    return ClassificationReport(
         classes, truth, report.probability[:, order], report.texts, report.rows,
         split=report.split, seed=report.seed, seen=np.unique(truth[report.counted]).tolist(),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a language model must beat: n-grams with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1999).
+"""N-gram baseline of language models: interpolated modified Kneser-Ney smoothing (Chen & Goodman 1999).
 
 The chance of a token after its context is its discounted count there, and what the discounts left over is dealt out
 by the context without its first token; down to single tokens, and below them every piece of the vocabulary alike.
@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError, DataError
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.train.experiment import Experiment
-from labkit.train.processors import opened
+from labkit.train.processors import load_processor
 
 #: Tokens of an n-gram; beyond five little is gained (Chen & Goodman 1999, figure 11).
 ORDER = 5
@@ -70,7 +70,7 @@ class NGram:
         ids = self._checked(ids)
         if len(ids) < self.order:
             raise DataError(
-                _("{order}-grams need {order} tokens or more; there are {n_ids}."), order=self.order, n_ids=len(ids)
+                _("{order}-grams need at least {order} tokens; there are {n_ids}."), order=self.order, n_ids=len(ids)
             )
         codes, firsts, ends = [], [], [np.zeros(len(ids), np.int64)]  # the empty gram ends everywhere
         for k in range(1, self.order + 1):
@@ -91,10 +91,10 @@ class NGram:
         return self
 
     def log_chances(self, ids: np.ndarray) -> np.ndarray:
-        """The log of the chance of every token after the (up to n - 1) tokens before it, nats, f64[n]."""
+        """Log-probability of each token after the (up to n - 1) tokens before it, nats, f64[n]."""
         ids = self._checked(ids)
         if not self._grams:
-            raise ConfigError(_("this n-gram model has counted nothing yet: call fit(ids)."))
+            raise ConfigError(_("this n-gram model is not fitted yet: call fit(ids)."))
         chance = np.full(len(ids), 1 / self.vocabulary)
         before = np.zeros(len(ids), np.int64)  # the gram that ends before each token: the empty one
         for grams in self._grams:
@@ -136,9 +136,9 @@ def beside(folder: Path, rows: Rows, split: str, order: int = ORDER) -> dict[str
     window. Its contexts reach back over the beginning of a window.
     """
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
-    inputs = opened(experiment, folder, "text", ())
-    train, asked = inputs.encode(rows["train"]), inputs.encode(rows[split])
-    vocabulary = max(inputs.tokenizer.vocab_size, experiment.model.vocab_size or 0)
+    processor = load_processor(experiment, folder, "text", ())
+    train, asked = processor.encode(rows["train"]), processor.encode(rows[split])
+    vocabulary = max(processor.tokenizer.vocab_size, experiment.model.vocab_size or 0)
     chances = NGram(vocabulary, order).fit(train.ids).log_chances(asked.ids)
     scored = np.ones(len(chances), bool)
     scored[np.asarray(asked.offsets[:-1])] = False

@@ -1,4 +1,4 @@
-"""What an explanation holds, and how a notebook shows it: coloured words, bars, weights."""
+"""Explanation objects and their notebook display: coloured words, bars, weights."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Explanation:
 
 
 @dataclass(frozen=True, eq=False)
-class Attention:
+class AttentionWeights:
     """Attention over one text.
 
     Attributes:

@@ -1,5 +1,4 @@
-"""The HTTP server of an endpoint: bounded connections and times, strict requests, answers in JSON. Standard library
-only.
+"""HTTP server of an endpoint: limited connections and times, strict requests, JSON responses. Standard library only.
 
 One connection carries one request. A request whose length, host or framing is ambiguous is refused, as two programs
 could read it differently. Nothing of a request enters a log or an error answer.

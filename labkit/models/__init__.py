@@ -1,4 +1,4 @@
-"""Architectures, one a file. Importing this package loads no JAX; looking an architecture up does."""
+"""Architectures, one per file. Importing this package does not load JAX; looking up an architecture does."""
 
 from __future__ import annotations
 
@@ -16,4 +16,6 @@ models = Registry(
         "cnn": "labkit.models.vision.cnn:CnnConfig",
         "vgg": "labkit.models.vision.vgg:VggConfig",
     },
+    kind="models",
+    adapt="labkit.models.module:config_class",
 )

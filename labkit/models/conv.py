@@ -1,4 +1,4 @@
-"""Parts of models that read pictures: convolution, pooling, a convolutional layer. Pictures are [b, y, x, c].
+"""Layers for image models: convolution and pooling. Images are [b, y, x, c].
 
 Letters of this file: b pictures, y rows and x columns of one (Y and X of the result), c channels in, o channels out,
 i rows and j columns of a kernel. Parameters are float32; what a layer computes in is said when it is made.
@@ -76,8 +76,9 @@ def convolve(
     out = [(side + before + after - size) // stride + 1 for side, size, stride, (before, after) in sides]
     if min(out) < 1:
         raise ConfigError(
-            _("a picture of {height} x {width} pixels is too small for a kernel of {kernel_height} x "
-              "{kernel_width} without padding. Take larger pictures, or fewer stages."),
+            _(
+                "an image of {height} x {width} pixels is too small for a kernel of {kernel_height} x "
+                "{kernel_width} without padding. Use larger images or fewer stages."),
             height=x.shape[1], width=x.shape[2], kernel_height=kernel.shape[0], kernel_width=kernel.shape[1],
         )  # fmt: skip
     if jax.default_backend() == "cpu":
@@ -94,11 +95,11 @@ class Place(NamedTuple):
 
     i: int
     j: int
-    given: tuple[Part, Part]
-    fed: tuple[Part, Part]
+    given: tuple[AxisSlice, AxisSlice]
+    fed: tuple[AxisSlice, AxisSlice]
 
 
-class Part(NamedTuple):
+class AxisSlice(NamedTuple):
     """Pixels of an axis: the first, every how many, how many there are, and how many lie after the last."""
 
     first: int
@@ -121,7 +122,7 @@ def _places(
             yield Place(i, j, (rows[0], columns[0]), (rows[1], columns[1]))
 
 
-def _met(place: int, side: int, stride: int, pads: tuple[int, int], out: int) -> tuple[Part, Part] | None:
+def _met(place: int, side: int, stride: int, pads: tuple[int, int], out: int) -> tuple[AxisSlice, AxisSlice] | None:
     """On one axis: from which pixels of the picture a place of the kernel takes, and which of the result it feeds.
 
     Pixel Y of the result has this place on pixel Y stride + place - padding of the picture.
@@ -132,16 +133,16 @@ def _met(place: int, side: int, stride: int, pads: tuple[int, int], out: int) ->
         return None
     start, count = first * stride + shift, last - first + 1
     end = start + (count - 1) * stride
-    return Part(start, stride, count, side - 1 - end), Part(first, 1, count, out - 1 - last)
+    return AxisSlice(start, stride, count, side - 1 - end), AxisSlice(first, 1, count, out - 1 - last)
 
 
-def _cut(x: Array, where: tuple[Part, Part], before: int = 1) -> Array:
+def _cut(x: Array, where: tuple[AxisSlice, AxisSlice], before: int = 1) -> Array:
     """The pixels at ``where`` on two axes, which ``before`` others precede."""
     cuts = (slice(part.first, part.first + (part.count - 1) * part.stride + 1, part.stride) for part in where)
     return x[(slice(None),) * before + tuple(cuts)]
 
 
-def _laid(x: Float[Array, "b v w c"], where: tuple[Part, Part]) -> Float[Array, "b y x c"]:
+def _laid(x: Float[Array, "b v w c"], where: tuple[AxisSlice, AxisSlice]) -> Float[Array, "b y x c"]:
     """What :func:`_cut` cut, back at its pixels of the whole; the others are zero."""
     around = [(part.first, part.rest, part.stride - 1) for part in where]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
@@ -215,11 +216,12 @@ def _wide(a: Float[Array, "n k"], b: Array, axis: int = 0) -> Float[Array, "n m"
 
 
 def max_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
-    """The greatest value of every ``window`` x ``window`` square, squares side by side; a rest at the edge is left out.
+    """The greatest value of every ``window`` x ``window`` square, squares side by side; incomplete windows at the
+    edge are dropped.
 
     The gradient goes to the first of equal values, row by row, as that of ``lax.reduce_window`` does. That gradient,
-    XLA's select-and-scatter, is slow on a CPU; here the forward pass keeps one byte for every square, which tells
-    where its greatest value stood, and not the picture.
+    XLA's select-and-scatter, is slow on a CPU; here the forward pass keeps one byte for every square, the position of
+    its maximum, instead of the image.
     """
     high, wide = x.shape[1] // window, x.shape[2] // window
     return _pool(x[:, : high * window, : wide * window], window)
@@ -297,7 +299,8 @@ def _shifted(x: Float[Array, "b y x c"], by: int, fill: float, axis: int) -> Flo
 
 
 def mean_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
-    """The mean of every ``window`` x ``window`` square, squares side by side; a rest at the edge is left out."""
+    """The mean of every ``window`` x ``window`` square, squares side by side; incomplete windows at the edge are
+    dropped."""
     high, wide = x.shape[1] // window, x.shape[2] // window
     x = x[:, : high * window, : wide * window]
     return x.reshape(x.shape[0], high, window, wide, window, x.shape[3]).mean((2, 4))
@@ -373,7 +376,9 @@ def known_shape(config: Any, axes: int, of: str) -> tuple[int, ...]:
     """
     shape, name = config.input_shape, type(config).__name__
     if shape is None:
-        raise ConfigError(_("{name}.input_shape is not known yet. Give that of one example: {of}."), name=name, of=of)
+        raise ConfigError(
+            _("{name}.input_shape is not set. Set it to the shape of one example: {of}."), name=name, of=of
+        )
     if len(shape) != axes or min(shape) < 1:
         raise ConfigError(
             _("{name}.input_shape = {shape!r} is not the shape of one example: {of}."), name=name, shape=shape, of=of

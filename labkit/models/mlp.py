@@ -1,4 +1,4 @@
-"""Multilayer perceptron: dense layers, each followed by a non-linearity. Reads features, or pictures laid out flat."""
+"""Multilayer perceptron for features or flattened images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import conv, layers
-from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
 
 ACTIVATIONS = {**layers.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
@@ -34,7 +34,7 @@ USUAL = {"activation": "relu", "dropout": 0.0}
 
 @dataclass(frozen=True, init=False)
 class MlpConfig(ModelConfig):
-    """Which perceptron: a preset, or sizes; what is left out is filled in on creation.
+    """Configuration of a multilayer perceptron: a preset or sizes; missing fields are filled in on creation.
 
     Raises:
         ConfigError: an unknown preset, a value out of range.
@@ -44,7 +44,7 @@ class MlpConfig(ModelConfig):
     default_for: ClassVar[tuple[Modality, ...]] = (Modality.FEATURES,)
     first_preset: ClassVar[str] = "small"
     shown: ClassVar[tuple[str, ...]] = ("widths", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (Part("layers", 4, "block_dense", 4),)
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (DrawingPart("layers", 4, "block_dense", 4),)
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
 
@@ -106,7 +106,7 @@ class Mlp(nnx.Module):
     ) -> Pooled:
         """One vector float32 [b, d] of every example; ``key`` switches dropout on. Bytes are read as 0 … 1.
 
-        ``real`` marks the examples that are no filler; here each is read alone, so it changes nothing.
+        ``real`` marks the examples that are not padding; here each is read alone, so it changes nothing.
         """
         x = conv.scaled(inputs, self.config.dtype).reshape(len(inputs), -1)
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, max(1, len(self.layers))))
@@ -115,5 +115,5 @@ class Mlp(nnx.Module):
         return Pooled(x.astype(jnp.float32))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
         return int(path[1]) + 1

@@ -1,4 +1,4 @@
-"""A convolutional reader of texts: embeddings, then stages of convolution and max-pooling along the text, then a mean.
+"""Text CNN: embeddings, stages of convolution and max pooling along the text, then global pooling.
 
 The classifier of the Keras examples; convolution over word vectors is from Kim 2014 (arXiv 1408.5882). The model holds
 parameters only: a key given to the call is the one source of chance.
@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import conv, layers
-from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -39,9 +39,9 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class TextCnnConfig(ModelConfig):
-    """Which network: a preset, or sizes; what is left out is filled in on creation.
+    """Configuration of the network: a preset or sizes; missing fields are filled in on creation.
 
-    A field that is not given comes from the preset, by default "keras". ``vocab_size`` may stay None: the size of the
+    Missing fields come from the preset, by default "keras". ``vocab_size`` may stay None: the size of the
     tokenizer then, or 20,000.
 
     Raises:
@@ -53,9 +53,9 @@ class TextCnnConfig(ModelConfig):
     first_preset: ClassVar[str] = "tiny"
     word_table: ClassVar[tuple[str, ...]] = ("embedding",)
     shown: ClassVar[tuple[str, ...]] = ("depth", "embedding", "filters", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("stages", 4, "block_conv", 3),
-        Part("embedding", 1, "block_embedding", 5),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("stages", 4, "block_conv", 3),
+        DrawingPart("embedding", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["keras"], **USUAL}
@@ -137,7 +137,8 @@ class TextCnn(nnx.Module):
         """One vector float32 [b, d] of every text.
 
         As in Keras a convolution has a result where all of its window lies in the text, a pool where all of its
-        neighbours are such results, and the rest at the end is left out. A text too short for one window is read as if
+        neighbours are such results, and the remainder at the end is
+        dropped. A text too short for one window is read as if
         zeros followed it up to one window, and fewer results than a pool takes are one pool. So every text, an empty
         one too, has at least one place in every stage, and what it becomes depends on its own tokens only: not on
         the padding, nor on the batch.
@@ -155,8 +156,8 @@ class TextCnn(nnx.Module):
         if segments is not None:
             raise ConfigError(
                 _(
-                    "a TextCnn cannot read several texts packed in one row: a window would reach from one into "
-                    "the next. Train it with packing = 'never'."
+                    "a TextCnn does not support packed rows: convolutions would mix neighbouring "
+                    "texts. Train it with packing = 'never'."
                 )
             )
         length = jnp.max(jnp.where(mask, jnp.arange(1, mask.shape[1] + 1), 0), axis=1)
@@ -170,7 +171,8 @@ class TextCnn(nnx.Module):
         return Pooled(jnp.where(here, x, -jnp.inf).max(1))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies: 0 for the embeddings, 1 … depth for the stages; ``path`` leads to it
+        """Layer index of a parameter, counted from the
+        input: 0 for the embeddings, 1 … depth for the stages; ``path`` leads to it
         from this module down."""
         return 0 if path[0] == "embedding" else int(path[1]) + 1
 

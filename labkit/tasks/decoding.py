@@ -1,4 +1,4 @@
-"""Writing on: a decoder with cached keys and values, one compiled loop for all new tokens.
+"""Text generation with a key-value cache: one compiled loop for all new tokens.
 
 The prompt goes through the model once; then a loop on the device draws a token, reads it, draws the next, and ends
 early when every text has ended. Nothing returns to the host before all is written.
@@ -24,7 +24,8 @@ LOWEST = float(jnp.finfo(jnp.float32).min)
 
 @dataclass(frozen=True)
 class Generation(Config):
-    """How to write on. Without chance (``temperature`` 0) it is greedy, or a beam search where ``beams`` is above 1."""
+    """Decoding
+    settings. Without chance (``temperature`` 0) it is greedy, or a beam search where ``beams`` is above 1."""
 
     max_new_tokens: int = option(64, "Maximum number of new tokens.", low=1, high=1_000_000)
     temperature: float = option(0.0, _("Sampling temperature: logits are divided by it. 0: greedy decoding."), low=0.0)
@@ -46,9 +47,7 @@ class Generation(Config):
         """Raise :class:`ConfigError` for a beam search with chance, which is neither."""
         super().check()
         if self.beams > 1 and self.temperature > 0:
-            raise ConfigError(
-                _("beams = {beams} search for the likeliest text; set temperature = 0 for that."), beams=self.beams
-            )
+            raise ConfigError(_("beams = {beams}: beam search needs temperature = 0."), beams=self.beams)
 
 
 class Written(NamedTuple):
@@ -65,7 +64,7 @@ Step = Callable[[Array, Array, Any], tuple[Array, Any]]
 
 
 def step_of(model: Any) -> Step:
-    """The step of a model that reads on with a cache (``step``) and tells the token after each (``logits``)."""
+    """Interface of a model with cached decoding (``step``) and next-token scores (``logits``)."""
 
     def step(ids: Array, count: Array, cache: Any) -> tuple[Array, Any]:
         hidden, cache = model.step(ids, count, cache)
@@ -84,7 +83,7 @@ def write(
     how: Generation,
     key: PRNGKeyArray,
 ) -> Written:
-    """Write on after prompts; made to be called inside ``jax.jit``.
+    """Generate text after prompts; made to be called inside ``jax.jit``.
 
     Args:
         step: reads tokens (see :data:`Step`).
@@ -93,7 +92,7 @@ def write(
         cache: with room for the prompt and ``max_new_tokens``.
         ends: the token that ends a text, or several that do; -1 for none.
         how: the settings, which are compiled in, but for ``seed``.
-        key: of the chance.
+        key: random key.
     """
     logits, cache = step(prompt, count, cache)
     ends = (ends,) if isinstance(ends, int) else tuple(ends)

@@ -1,4 +1,4 @@
-"""BERT's pretraining: masked language model and next-sentence prediction (Devlin et al. 2018, 3.1)."""
+"""Pretraining with masked language modelling and next-sentence prediction (Devlin et al. 2018, 3.1)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from labkit.models.base import Capability, ModelConfig
 from labkit.models.bert import heads
 from labkit.models.layers import Segments
 from labkit.tasks import metrics
-from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
+from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.token_metrics import TokenSums, token_sums
 
 #: Of the chosen tokens so many become [MASK], and so many any other piece; the rest stay as they are.
@@ -45,13 +45,8 @@ class Pretrain(Task):
     chosen: float = option(0.15, _("Fraction of tokens masked for prediction (MLM probability)."), low=0.01, high=0.8)
     whole_words: bool = option(False, _("Whole-word masking: mask all subword tokens of a word together."))
     next_sentence: bool = option(True, _("Also train next-sentence prediction (NSP)."))
-    vocabulary: int | None = option(
-        None,
-        _("Vocabulary size of the tokenizer that is trained when the model has none. Default: chosen from the texts."),
-        low=100,
-        high=1_000_000,
-    )
-    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
+    vocabulary: int | None = vocabulary_option(None)
+    tokenizer: str = tokenizer_option()
 
     @property
     def example_format(self) -> ExampleFormat:
@@ -68,16 +63,16 @@ class Pretrain(Task):
         """The head for a tokenizer, which knows the special pieces and where words go on.
 
         Raises:
-            ConfigError: whole words are asked for of a vocabulary that does not mark how words go on.
+            ConfigError: whole-word masking with a vocabulary that does not mark continuation tokens.
         """
         assert tokenizer is not None
         goes_on = tokenizer.continues
         if self.whole_words and not goes_on.any():
-            raise ConfigError(_("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'."))
-        if tokenizer.mask_id is None:
             raise ConfigError(
-                _("pretraining hides words behind a piece of its own, such as [MASK]; the tokenizer has none.")
+                _("whole_words needs a WordPiece vocabulary, in which continuation tokens start with '##'.")
             )
+        if tokenizer.mask_id is None:
+            raise ConfigError(_("masked language modelling needs a mask token such as [MASK]; the tokenizer has none."))
         return Pretraining(self, tokenizer.mask_id, tokenizer.reserved, goes_on)
 
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Pretraining:
@@ -87,7 +82,7 @@ class Pretrain(Task):
 
 class Masked(NamedTuple):
     """A batch with tokens hidden: ``ids`` [b, t] to read; ``place`` [b, m], ``target`` [b, m] and ``weight`` [b, m] of
-    what is to be told (weight 0 in unused places)."""
+    the masked tokens (weight 0 in unused positions)."""
 
     ids: Int[Array, "b t"]
     place: Int[Array, "b m"]
@@ -104,7 +99,7 @@ def hide(
     vocabulary: int,
     key: PRNGKeyArray,
 ) -> Masked:
-    """Choose tokens by chance and hide them: 80 % as [MASK], 10 % as any piece, 10 % as they are.
+    """Mask random tokens: 80 % as [MASK], 10 % as any piece, 10 % as they are.
 
     Args:
         ids: the tokens.
@@ -114,7 +109,7 @@ def hide(
             above the mean; what is beyond is not hidden.
         mask_id: of [MASK].
         vocabulary: v, from which any piece is drawn.
-        key: of the chance; the same key hides the same tokens.
+        key: random key; the same key hides the same tokens.
     """
     rows, wide = ids.shape
     choose, how, what = jax.random.split(key, 3)

@@ -1,4 +1,4 @@
-"""From an experiment and its rows to everything the loop needs, and from the parameters to a model on disk."""
+"""Training context: everything the loop needs from an experiment and its rows; saving of the trained model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import lora, weights
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig
 from labkit.models.bert import sentence
 from labkit.models.layers import compute_dtype
 from labkit.profile.flops import work_of
@@ -34,7 +34,7 @@ from labkit.train.experiment import Experiment, check_reads
 from labkit.train.optimizer import Optimizer
 from labkit.train.outcome import constant_of
 from labkit.train.process_group import ALONE, Peers
-from labkit.train.processors import Inputs, inputs_of, opened, with_length
+from labkit.train.processors import Processor, load_processor, processor_of, with_length
 from labkit.train.sharding import Placement
 from labkit.train.step import Params, Steps, flatten
 from labkit.train.truncation import message, truncation
@@ -59,9 +59,10 @@ class Plan:
     head: Head
     model: ModelConfig  # with the sizes that come from the data
     computed: ModelConfig  # the same with the precision that training computes in
-    inputs: Inputs
+    processor: Processor
     batches: Batches
     validation: Batches
+    validation_rows: Any
     steps: Steps
     most: int  # updates in one call of the compiled step
     summary: dict[str, Any]  # what the store is told
@@ -95,21 +96,19 @@ def prepare(
     rows = open_rows(folder / "data")
     for split in ("train", "validation"):
         if not len(rows.splits.get(split, ())):
-            raise DataError(
-                _("there are no rows of {split}; the rows have {rows}."), split=split, rows=dict(rows.counts())
-            )
+            raise DataError(_("no split {split}; the rows have {rows}."), split=split, rows=dict(rows.counts()))
     check_reads(experiment.model, rows, experiment.task)
-    say(_("tokenising") if rows.spec.kind == "text" else _("reading"))
+    say(_("tokenising") if rows.spec.modality == "text" else _("reading"))
     with peers.in_turn():
-        inputs = inputs_of(experiment, folder, rows)
-        examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
-    return plan_of(experiment, rows, inputs, examples, say, parts, peers)
+        processor = processor_of(experiment, folder, rows)
+        examples = {name: processor.encode(rows[name]) for name in ("train", "validation")}
+    return plan_of(experiment, rows, processor, examples, say, parts, peers)
 
 
 def plan_of(
     experiment: Experiment,
     rows: Rows,
-    inputs: Inputs,
+    processor: Processor,
     examples: dict[str, Any],
     say: Callable[[str], None] = lambda text: None,
     parts: int | None = None,
@@ -117,39 +116,41 @@ def plan_of(
 ) -> Plan:
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
-    experiment, train = with_length(experiment, inputs.max_length), experiment.train
+    experiment, train = with_length(experiment, processor.max_length), experiment.train
     placement = Placement.of(train.devices, train.model_parallel, train.sharded, experiment.model.sharding)
-    sized = inputs.sized(experiment.model)
+    sized = processor.sized(experiment.model)
     model = sized.replace(dtype=peers.agree(with_precision(sized).dtype)) if peers.count > 1 else with_precision(sized)
     parts = parts or (placement.data if placement else 1)
     known = examples["train"]
     target = known.target if experiment.task.problem_type else None
-    head = experiment.task.build(rows.spec.classes, known.label, inputs.tokenizer, target)
+    head = experiment.task.build(rows.spec.classes, known.label, processor.tokenizer, target)
     if target is not None:
         examples = {
             name: replace(part, target=head.batch_target(part.target, part.label)) for name, part in examples.items()
         }
-    batches, layout = inputs.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
-    validation, _unused = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
+    batches, layout = processor.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
+    validation, _unused = processor.batches(examples["validation"], train, model, parts, shuffle=False)
     if placement and (placement := placement.dividing(parts)) is None and train.devices:
         raise ConfigError(
-            _("this run began with batches in {parts} part(s), which {devices} devices cannot share: set "
-              "devices = 0 to take it up on as many as can."),
+            _(
+                "this run was started with batches in {parts} part(s), which cannot be divided over "
+                "{devices} devices: set devices = 0 to resume on as many as possible."),
             parts=parts, devices=train.devices,
         )  # fmt: skip
     if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
         raise ConfigError(
-            _("{n_devices} devices leave some of the {n_processes} processes without work."),
+            _("{n_devices} devices are too few for {n_processes} processes."),
             n_devices=placement.mesh.size,
             n_processes=peers.count,
         )
     if (total := train.epochs * batches.steps_per_epoch) > STEPS:
         raise ConfigError(
-            _("{epochs:,} epochs of {steps_per_epoch:,} steps are {total:,} steps; a run has at most "
-              "{steps:,}. Take fewer epochs or a larger batch_size."),
+            _(
+                "{epochs:,} epochs of {steps_per_epoch:,} steps are {total:,} steps; the maximum is "
+                "{steps:,}. Use fewer epochs or a larger batch_size."),
             epochs=train.epochs, steps_per_epoch=batches.steps_per_epoch, total=total, steps=STEPS,
         )  # fmt: skip
-    say(_("making the model"))
+    say(_("building the model"))
     module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
     steps = steps_of(experiment, head, module, batches, placement)
     most = updates_per_call(steps, batches)
@@ -165,7 +166,7 @@ def plan_of(
         "layout": layout,
         "updates_per_call": most,
         "truncated": examples["train"].truncated,
-        "truncation": (cut := truncation(inputs, rows["train"], examples["train"])),
+        "truncation": (cut := truncation(processor, rows["train"], examples["train"])),
         "constant": constant_of(head, examples["train"], examples["validation"]),
         "warnings": [*([message(cut)] if cut else []), *_fresh(experiment.model, head)],
         "train_rows": len(examples["train"]),
@@ -174,14 +175,16 @@ def plan_of(
         "devices": placement.mesh.size if placement else 1,
         "parts": parts,
     }
-    return Plan(experiment, head, sized, model, inputs, batches, validation, steps, most, summary)
+    return Plan(
+        experiment, head, sized, model, processor, batches, validation, rows["validation"], steps, most, summary
+    )  # fmt: skip
 
 
 def _fresh(model: ModelConfig, head: Head) -> list[str]:
     """What to warn of where pretrained weights lack a part that the task reads."""
     parts = [part for part in model.fresh_parts() if f"trunk/{part}/" not in head.unused]
     return [
-        _("The pretrained weights have no {part}: it starts from random values, as the head does.", part=part)
+        _("The pretrained weights have no {part}: it is randomly initialised, like the head.", part=part)
         for part in parts
     ]
 
@@ -189,7 +192,10 @@ def _fresh(model: ModelConfig, head: Head) -> list[str]:
 def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
     """The module with what the way of fine-tuning adds to it."""
     if optimizer.tune == "lora":
-        lora.add(module, optimizer.lora_rank, optimizer.lora_alpha, optimizer.lora_targets, rngs)
+        targets = optimizer.lora_targets
+        if targets is None:
+            targets = tuple(f"trunk/{pattern}" for pattern in module.trunk.config.lora_targets)
+        lora.add(module, optimizer.lora_rank, optimizer.lora_alpha, targets, rngs)
     return module
 
 
@@ -197,7 +203,7 @@ def steps_of(
     experiment: Experiment, head: Head, module: Any, batches: Batches, placement: Placement | None = None
 ) -> Steps:
     """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists."""
-    train, top = experiment.train, experiment.model.depth + 1
+    train, top = experiment.train, experiment.model.layers + 1
     return Steps(
         head, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
         total=train.epochs * batches.steps_per_epoch, report_every=max(1, batches.steps_per_epoch // REPORTS),
@@ -236,54 +242,47 @@ def shapes_of(batches: Batches, steps: Steps, stacked: int = 1) -> list[dict[str
     return found
 
 
-def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and data types of a batch ``(examples, tokens)``, to compile for."""
-    rows, wide = (shape[0],), tuple(shape)
-    kinds = {"ids": (wide, "int32"), "types": (wide, "int32"), "mask": (wide, "bool"), "label": (rows, "int32"),
-             "weight": (rows, "float32"), "index": (rows, "int32")}  # fmt: skip
-    return {name: jax.ShapeDtypeStruct(size, np.dtype(kind)) for name, (size, kind) in kinds.items()}
-
-
 def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None:
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
-    names. ``labkit.toml`` and ``labkit.json`` beside it say what was done and what the outputs are called. ``origin``,
+    names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the outputs. ``origin``,
     such as run and step, is sealed with it."""
-    optimizer, head = setup.experiment.train.optimizer, setup.head
+    optimizer, tokenizer = setup.experiment.train.optimizer, setup.processor.tokenizer
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
+    head = setup.head.fitted(merged, setup.model, setup.validation_rows, tokenizer)
     bias = head.output_bias(merged) if "head/bias" in merged else None
     merged = {name: value for name, value in head.finalize(merged).items() if not name.startswith(head.unused)}
     facts = {
-        "reads": setup.inputs.kind,
+        "reads": setup.processor.modality,
         "shape": list(setup.model.input_shape or ()),
         "classes": head.classes,
         **({"offset": bias.tolist()} if bias is not None else {}),  # of which float32 may keep too little
     }
     if setup.model.published:
-        own = setup.inputs.tokenizer
-        assert own is not None
-        head.save(merged, setup.model, folder, weights.Specials(own.pad_id, own.cls_id, own.end_ids, own.start_id))
+        assert tokenizer is not None
+        special = weights.Specials(tokenizer.pad_id, tokenizer.cls_id, tokenizer.end_ids, tokenizer.start_id)
+        head.save(merged, setup.model, folder, special)
     else:
         weights.save_own(merged, folder, head.get_config())
-    if setup.inputs.tokenizer is not None:
+    if tokenizer is not None:
         _export_tokenizer(setup, folder)
     else:
-        setup.inputs.save(folder)
+        setup.processor.save(folder)
     write_atomic(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
     manifest.seal(folder, **origin)
 
 
 def _export_tokenizer(setup: Plan, folder: Path) -> None:
-    """Write the tokenizer, with which other programs make the tokens that this model reads; once more beside an encoder
-    in a folder of its own."""
-    task, model, tokenizer = setup.experiment.task, setup.model, setup.inputs.tokenizer
+    """Write the tokenizer, with which other programs make the tokens that this model reads; once more next to an
+    encoder in its own folder."""
+    task, model, tokenizer = setup.experiment.task, setup.model, setup.processor.tokenizer
     longest = model.max_length if task.whole_length else task.max_length
     encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
     for place in {folder, encoder}:
         tokenizer.export(place, longest, types=model.reads_types, prompts=task.writes, read_special=task.reads_special)
 
 
-def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]:
+def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Processor]:
     """The model that :func:`save_model` wrote, with its head; that head; and what it reads with.
 
     Raises:
@@ -293,17 +292,21 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]
         weights.check_sealed(folder)
     try:
         facts = json.loads(small_text(folder / FACTS, WeightsError))
-        classes, kind, shape = tuple(map(str, facts["classes"])), str(facts["reads"]), tuple(map(int, facts["shape"]))
+        classes, modality, shape = (
+            tuple(map(str, facts["classes"])),
+            Modality(facts["reads"]),
+            tuple(map(int, facts["shape"])),
+        )
     except WeightsError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WeightsError(
-            _("{facts} of {folder!r} names no classes: {error!r}. Export the model again."),
+            _("{facts} of {folder!r} lists no classes: {error!r}. Export the model again."),
             facts=FACTS, folder=folder.name, error=error,
         ) from None  # fmt: skip
-    inputs = opened(experiment, folder, kind, shape)
-    model = inputs.sized(experiment.model)
-    head = experiment.task.restore(classes, inputs.tokenizer)
+    processor = load_processor(experiment, folder, modality, shape)
+    model = processor.sized(experiment.model)
+    head = experiment.task.restore(classes, processor.tokenizer)
     module = nnx.eval_shape(lambda: head.init(model, nnx.Rngs(0)))
     if model.published:
         model.load(module.trunk, folder)
@@ -316,7 +319,7 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]
         weights.load_own(module, folder, head.largest)
     if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
         head = replace(head, bias=bias)
-    return module, head, inputs
+    return module, head, processor
 
 
 def _offset(told: Any, module: Any) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""The SQLite database below the run store: its tables, the checksums of its rows and its errors as labkit's.
+"""SQLite database of the run store: tables, row checksums and error translation.
 
 SQLite notices a damaged page only where it breaks the structure; a flipped bit in a number is read as another number.
 Every row therefore carries a checksum, and :class:`Tally` counts the records of a run, so that a lost one is noticed.
@@ -65,8 +65,8 @@ class Damaged(RunError):
         said = f"{why}" if run is None else f"{why}, of run {run!r}"
         super().__init__(
             _(
-                "the run store {file!r} is damaged: {said}. Move this file away, or set LABKIT_FOLDER to "
-                "another folder; the folders of the runs stay as they are.",
+                "the run store {file!r} is damaged: {said}. Move this file away, or set LABKIT_FOLDER "
+                "to another folder; the run folders are not affected.",
                 file=str(file),
                 said=said,
             )
@@ -176,8 +176,9 @@ def _explained(file: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) ->
 def unusable(file: Path, error: object) -> StoreError:
     """The error of a store that the system does not let be used."""
     return StoreError(
-        _("the run store {file!r} cannot be used: {error}. Check the rights and the free space of its folder, "
-          "or set LABKIT_FOLDER to another."),
+        _(
+            "the run store {file!r} cannot be used: {error}. Check the permissions and free space of its "
+            "folder, or set LABKIT_FOLDER to another."),
         file=str(file), error=error,
     )  # fmt: skip
 
@@ -206,7 +207,7 @@ def connect(path: Path) -> Connection:
 
     Raises:
         StoreError: it cannot be opened or written.
-        Damaged: it is no database of runs.
+        Damaged: it is not a database of runs.
     """
     while True:
         db = opened(path)

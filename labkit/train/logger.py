@@ -1,4 +1,4 @@
-"""Buffered run logger, which keeps records in memory while the disk is full; and how a run waits for room on it."""
+"""Buffered run logger; keeps records in memory while the disk is full."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Teller:
     """The voice of one run.
 
     Attributes:
-        records: ``(step, split, name, value)`` that are told next.
+        records: ``(step, split, name, value)`` to log next.
     """
 
     def __init__(self, store: Store, run_id: str):
@@ -42,12 +42,12 @@ class Teller:
         self._untold: dict[str, Any] = {}
 
     def note(self, **values: Any) -> None:
-        """Have fields told with what is told next."""
+        """Log fields together with the next records."""
         summary = {**self._untold.get("summary", {}), **values.get("summary", {})}
         self._untold |= {**values, "summary": summary} if summary else values
 
     def tell(self, **values: Any) -> None:
-        """Write the records and these fields; what a full disk refuses is kept and told with the next."""
+        """Write the records and these fields; records refused by a full disk are kept and written later."""
         self.note(**values)
         try:
             self._write()
@@ -147,13 +147,13 @@ def told(error: Exception, batch_size: int, shape: str, run_id: str = "") -> dic
     text, cure = str(error), ""
     if "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError):
         cure = _(
-            "Out of memory{where}. Try batch_size={batch_size}; or accumulate=2, which computes a batch in two "
-            "parts; or a smaller max_length or model. When other programs have given memory back, the run can be "
-            "resumed as it is.",
+                            "Out of memory{where}. Try batch_size={batch_size}; or accumulate=2 (gradient "
+                "accumulation); or a smaller max_length or model. Once other programs have freed memory, "
+                "the run can be resumed unchanged.",
             where=_(" at a batch of {shape}", shape=shape) if shape else "", batch_size=max(1, batch_size // 2),
         )  # fmt: skip
     elif no_room(error):
         cure = make_room(run_id)
     elif not isinstance(error, LabkitError):
-        cure = _("This is not an error labkit knows. The traceback says where it arose; the run can be resumed.")
+        cure = _("Unexpected error. The traceback shows where it occurred; the run can be resumed.")
     return {"error": headed(error), "cure": cure, "traceback": traceback.format_exc()}

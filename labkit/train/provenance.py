@@ -1,13 +1,14 @@
-"""Provenance of a checkpoint: run and session, experiment, data, and the conditions its last bits depend on.
+"""Provenance of a checkpoint: run and session, experiment, data, and the conditions of bitwise reproducibility.
 
 A session is one start of a run. Each checkpoint names its session and the sessions before it; ``sessions.json`` in the
-run folder names those whose checkpoints the run accepts. A copied lab folder that is resumed begins sessions of its
-own, which distinguishes its checkpoints although run id, experiment and data are equal.
+run folder names those whose checkpoints the run accepts. A copied lab folder that is resumed starts new sessions,
+which distinguishes its checkpoints although run id, experiment and data are equal.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from typing import Any, Self
 
 import jax
 
+from labkit.core import plugins
 from labkit.core.cache import fingerprint, write_atomic
 from labkit.core.config import dumps, loads
 from labkit.core.errors import LabkitError
@@ -131,13 +133,15 @@ class Provenance:
     def mismatch(self, facts: Mapping[str, Any], step: int) -> str:
         """Why a checkpoint of ``step``, sealed with ``facts``, does not belong to the run; empty where it does."""
         if lacking := [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]:
-            return _("its manifest lacks {lacking}: another version of labkit wrote it", lacking=", ".join(lacking))
+            return _(
+                "its manifest lacks {lacking}: it was written by another version of labkit", lacking=", ".join(lacking)
+            )
         try:
             before = [Session.of(values) for values in facts["sessions"]]
         except (TypeError, KeyError):
             before = []
         if not before or before[-1].id != facts["session"]:
-            return _("its manifest names no sessions")
+            return _("its manifest lists no sessions")
         return self._foreign(facts, step) or self._changed(facts)
 
     def _foreign(self, facts: Mapping[str, Any], step: int) -> str:
@@ -146,7 +150,7 @@ class Provenance:
         if facts["session"] not in known:
             if facts["run"] != self.run:
                 return _("it belongs to run {run!r}", run=facts["run"][:100])
-            return _("another copy of this run wrote it") if known else ""
+            return _("it was written by another copy of this run") if known else ""
         place = known.index(facts["session"])
         for later in self.sessions[place + 1 : place + 2]:
             if step > later.start:
@@ -164,9 +168,9 @@ class Provenance:
         if differ := differences(sealed | {"parts": facts["parts"]}, here | {"parts": self.parts}):
             return _("the experiment of the run differs ({listed})", listed=listed(differ, SHOWN))
         if facts["rows"] != self.rows:
-            return _("the rows of the run differ from those it learned from")
+            return _("the rows of the run differ from those it was trained on")
         if facts["tokenizer"] != self.tokenizer:
-            return _("the tokenizer of the run differs from the one it learned with")
+            return _("the tokenizer of the run differs from the one it was trained with")
         return ""
 
     def begin(self, step: int, facts: Mapping[str, Any] | None) -> None:
@@ -177,8 +181,9 @@ class Provenance:
             if differ := differences(facts["conditions"], self.conditions):
                 notes.append(
                     _(
-                        "Not bitwise: resumed at step {step} under other conditions ({listed}). From this "
-                        "step on, numbers can differ from those of an uninterrupted run.",
+                        "Not bitwise reproducible: resumed at step {step} under different conditions "
+                        "({listed}). From this step on, results can differ from those of an "
+                        "uninterrupted run.",
                         step=step,
                         listed=listed(differ, len(differ)),
                     )
@@ -261,6 +266,8 @@ def conditions(experiment: Experiment, summary: Mapping[str, Any]) -> dict[str, 
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     found |= {name: str(jax.config.values[name]) for name in _OPTIONS if name in jax.config.values}
+    for module, file in plugins.files_of(experiment.plugins).items():
+        found[f"plugin {module}"] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     for flag in os.environ.get("XLA_FLAGS", "").split():
         name, _, value = flag.lstrip("-").partition("=")
         if not _HARMLESS.fullmatch(name):

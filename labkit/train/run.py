@@ -1,4 +1,4 @@
-"""The handle on a run: watch it, steer it, wait for it. It knows the run store and nothing else."""
+"""Run handle: follow, control and wait for a run through the run store."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.core import file_lock, manifest, safety, source_code
+from labkit.core import file_lock, manifest, plugins, safety, source_code
 from labkit.core.cache import writable
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.i18n import _
 from labkit.train import liveness
-from labkit.train.experiment import Data, Experiment
+from labkit.train.experiment import DataConfig, Experiment
 from labkit.train.store import RunInfo, Store, make_room
 
 if TYPE_CHECKING:
@@ -142,16 +142,16 @@ class Run:
         if keep not in (None, "best", "last"):
             raise ConfigError(_("keep = {keep!r}; it must be 'best' or 'last'."), keep=keep)
         if learning_rate is None and keep is None:
-            raise ConfigError(_("set changes learning_rate or keep; give one of them."))
+            raise ConfigError(_("set accepts learning_rate or keep; give one of them."))
         values = {"learning_rate": None if learning_rate is None else float(learning_rate), "keep": keep}
         return self._command("set", {name: value for name, value in values.items() if value is not None})
 
     def _command(self, name: str, value: Any = None) -> int:
         info = self.info
         if info.over:
-            again = "" if info.status == "finished" else _(" `run.resume()` takes it up again.")
+            again = "" if info.status == "finished" else _(" Use `run.resume()` to continue it.")
             raise RunError(
-                _("run {run!r} is {status}: it takes no {name!r}.{again}"),
+                _("run {run!r} is {status}: it does not accept {name!r}.{again}"),
                 run=info.name, status=_(info.status), name=name, again=again,
             )  # fmt: skip
         return self.store.command(self.id, name, value)
@@ -159,13 +159,15 @@ class Run:
     # --- starting and waiting ---------------------------------------------------------------------------------
 
     def start(self, detach: bool = False, processes: int = 1) -> Self:
-        """Work on the run, from its newest checkpoint if it has one: in a thread, or in a process of its own.
+        """Work on the run, from its newest checkpoint if it has one: in a thread, or in a separate process.
 
         Several ``processes``, each with its own devices, work on it together on this machine, detached.
 
         Raises:
             RunError: it is being worked on, or has finished.
         """
+        if detach or processes > 1:
+            plugins.check_elsewhere(self.experiment.plugins)
         info = self.store.claim(
             self.id, ("created", "stopped", "failed", "lost"), status="preparing", message="", heartbeat=time.time(),
             pid=os.getpid(), watcher={}, **liveness.process_fields(),
@@ -224,12 +226,12 @@ class Run:
             )  # fmt: skip
         if info.status == "lost" and info.error:
             raise RunError(
-                _("run {run!r} could not write how it ended: {error} {cure}"),
+                _("run {run!r} could not record its final status: {error} {cure}"),
                 run=info.name, error=info.error, cure=info.cure,
             )  # fmt: skip
         if info.status == "lost":
             raise RunError(
-                _("the process of run {run!r} has ended without a word. {cure}"), run=info.name, cure=info.cure
+                _("the process of run {run!r} ended without reporting a status. {cure}"), run=info.name, cure=info.cure
             )
         return info.over
 
@@ -275,14 +277,15 @@ def model_of(info: RunInfo) -> tuple[Path, int]:
     folder = info.folder / "model"
     if not (folder / "labkit.toml").exists():
         raise RunError(
-            _("run {run!r} is {status} and has no model yet. `run.wait()` waits for it."),
+            _("run {run!r} is {status} and has no model yet. Wait for it with `run.wait()`."),
             run=info.name,
             status=_(info.status),
         )
     if (sealed := (manifest.read(folder) or {}).get("run", info.id)) != info.id:
         raise WeightsError(
-            _("the folder of run {run!r} holds the model of run {sealed!r}. Put its own model back, or train "
-              "it again."),
+            _(
+                "the folder of run {run!r} contains the model of run {sealed!r}. Restore its own model, "
+                "or train it again."),
             run=info.name, sealed=str(sealed)[:100],
         )  # fmt: skip
     stamps = [place.stat().st_mtime_ns for name in (manifest.NAME, "labkit.toml") if (place := folder / name).exists()]
@@ -318,15 +321,30 @@ def code_of(experiment: Experiment) -> str:
     if experiment.name:
         rest["name"] = experiment.name
     run = source_code.call("lk.fit", *map(source_code.variable, ("rows", "model")), **rest)
-    return source_code.program([*_data_lines(data), source_code.assign("model", model), source_code.assign("run", run)])
+    lines = [*_plugin_lines(experiment), *_data_lines(data)]
+    return source_code.program([*lines, source_code.assign("model", model), source_code.assign("run", run)])
 
 
-def data_code(data: Data) -> str:
+def _plugin_lines(experiment: Experiment) -> list[str]:
+    """Lines that import and register what an experiment has of one's own."""
+    found: dict[str, None] = {}
+    for entry in experiment.plugins:
+        kind, name, target = plugins.parts(entry)
+        if not kind:
+            found[f"import {target}"] = None
+        elif target.startswith("__main__:"):
+            found[f"# {name}: {target.partition(':')[2]} of the notebook or script"] = None
+        else:
+            found[source_code.line(source_code.call(f"lk.{kind}.register", name, target))] = None
+    return list(found)
+
+
+def data_code(data: DataConfig) -> str:
     """Python that loads rows and does with them what an experiment does."""
     return source_code.program(_data_lines(data))
 
 
-def _data_lines(data: Data) -> list[str]:
+def _data_lines(data: DataConfig) -> list[str]:
     data.check()
     first = source_code.call("lk.load", data.source or source_code.variable("table"), **data.options)
     lines = [source_code.assign("rows", first) + ("" if data.source else "  # table: the rows made in Python")]

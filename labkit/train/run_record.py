@@ -1,4 +1,4 @@
-"""The record that each run folder holds of its own run, from which its rows of the run store can be restored.
+"""Record of a run in its own folder, from which the run store can be restored.
 
 ``run.json`` is replaced as a whole whenever something durable changes; ``records.jsonl`` is appended to at the same
 moments, a line for every few hundred records with a checksum before it. Both are copies of what the database holds:
@@ -98,7 +98,7 @@ def forget(folder: Path) -> None:
 
 
 def read(folder: Path) -> Kept:
-    """What a run folder holds of its run; what is damaged is left out and noted."""
+    """What a run folder holds of its run; damaged parts are skipped and noted."""
     notes: list[str] = []
     row, commands = _run(folder, notes)
     if row is None and (row := _from_experiment(folder)) is not None:

@@ -1,4 +1,4 @@
-"""What the numbers of the steps say of a run's health: updates left out, gradients far above the usual."""
+"""Health checks of training steps: skipped updates and gradient spikes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from labkit.core.errors import RunError
 from labkit.i18n import _
-from labkit.train.step import State
+from labkit.train.step import TrainState
 
 #: Updates in a row that may be left out for a gradient that is not finite.
 MOST_SKIPPED = 5
@@ -28,7 +28,7 @@ _SHOWN = 12
 
 
 class NotFinite(RunError):
-    """Too many updates in a row were left out; ``steps`` are theirs."""
+    """Too many consecutive updates were skipped; ``steps`` are theirs."""
 
     def __init__(self, steps: list[int]):
         super().__init__(
@@ -50,10 +50,10 @@ class Health:
         self._norms: deque[float] = deque(maxlen=_WINDOW)
 
     def see(self, step: int, norm: float, skipped: int) -> str:
-        """A step's gradient norm, and the updates left out so far; returns an alarm or nothing.
+        """Gradient norm of a step, and the number of skipped updates so far; returns an alarm or nothing.
 
         Raises:
-            NotFinite: the update was left out as were those before it.
+            NotFinite: the update was skipped like those before it.
         """
         self._in_a_row = [*self._in_a_row, step] if skipped > self.skipped else []
         self.skipped = skipped
@@ -76,7 +76,7 @@ def _finite(tree: Any) -> Any:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
 
 
-def is_finite(state: State) -> bool:
+def is_finite(state: TrainState) -> bool:
     """Whether every parameter, average and statistic is a finite number, and the optimizer's numbers are."""
     return bool(_finite((state.moving, state.average, state.statistics, state.optimizer)))
 

@@ -1,4 +1,4 @@
-"""The run store: one SQLite database a lab folder, the only place where a run and its watchers meet.
+"""Run store: one SQLite database per lab folder, shared by runs and their observers.
 
 The loop writes records and reads commands; panels, the command line and :class:`~labkit.train.run.Run` read records
 and write commands. Several processes may do so at once (WAL mode). Every method is one short transaction.
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from labkit.core import file_lock, safety
 from labkit.core.cache import writable
-from labkit.core.errors import RunError, nearest
+from labkit.core.errors import ConfigError, RunError, nearest
 from labkit.i18n import _, joined, plain, revive
 from labkit.train import database, liveness, run_record, store_repair
 from labkit.train.database import SEALED, Damaged, StoreError, seal_of
@@ -143,6 +143,12 @@ class Store(Connected):
     """
 
     def __init__(self, folder: str | Path | None = None):
+        if not isinstance(folder, str | os.PathLike | None):
+            raise ConfigError(
+                _("the lab folder is a path, such as '.labkit', not a {type}. Rows are given to lk.fit(rows, model) or "
+                  "lk.panels.Data(rows)."),
+                type=type(folder).__name__,
+            )  # fmt: skip
         self.folder = Path(folder or os.environ.get("LABKIT_FOLDER") or ".labkit").absolute()
         with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -174,9 +180,7 @@ class Store(Connected):
         now, run_id = time.time(), safety.run_id(run_id)
         with self._write() as db:
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
-                raise RunError(
-                    _("there is a run {run_id!r} already in {folder}."), run_id=run_id, folder=self.folder.name
-                )
+                raise RunError(_("run {run_id!r} already exists in {folder}."), run_id=run_id, folder=self.folder.name)
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
                 if content is None:
@@ -206,7 +210,7 @@ class Store(Connected):
                 return info
         hint = nearest(run_id, [name for info in known for name in (info.id, info.name)])
         raise RunError(
-            _("no run {run_id!r} in {folder}.{hint} `labkit runs` lists them."),
+            _("no run {run_id!r} in {folder}.{hint} List them with `labkit runs`."),
             run_id=run_id, folder=self.folder.name, hint=hint,
         )  # fmt: skip
 
@@ -261,7 +265,7 @@ class Store(Connected):
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
                 free = file_lock.is_free(info.folder / "lock")
             if not free:
-                raise RunError(_("run {run!r} is being worked on by a process that holds its lock."), run=info.name)
+                raise RunError(_("run {run!r} is locked by a running process."), run=info.name)
             self._change(db, run_id, values)
         return info
 
@@ -476,7 +480,7 @@ class Store(Connected):
 
 def make_room(run_id: str = "") -> str:
     """What to do where the disk of a lab folder takes nothing."""
-    room = _("Make room on the disk of the lab folder, or make it writable; then resume the run.")
+    room = _("Free space on the disk of the lab folder, or make it writable; then resume the run.")
     return joined(" ", [room, resume_hint(run_id)]) if run_id else room
 
 

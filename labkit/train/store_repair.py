@@ -1,4 +1,4 @@
-"""Bring a damaged run store in order: rows restored from the run folders, or the whole database made again.
+"""Repair of a damaged run store from the run folders.
 
 A damaged database gets another name and stays; what of it still has the right checksums is taken over.
 """
@@ -201,7 +201,7 @@ def put_records(db: Connection, run: str, rows: Iterable[tuple[Any, ...]]) -> No
 
 
 def put_command(db: Connection, command: dict[str, Any], anew: bool = False) -> None:
-    """Insert a command; ``anew`` with a number of its own."""
+    """Insert a command; ``anew`` with its own number."""
     columns = SEALED["commands"][1:] if anew else SEALED["commands"]
     values = tuple(command.get(column) for column in columns)
     places = ", ".join("?" * len(columns))

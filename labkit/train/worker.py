@@ -1,7 +1,7 @@
-"""A process of its own for one run, or one of several for it: it outlives the notebook that started it.
+"""Worker process of a detached run, which outlives the notebook that started it.
 
 ``python -m labkit.train.worker LAB_FOLDER RUN_ID``, usually started by :mod:`labkit.train.supervisor`. Everything it
-has to say goes to the run store. Of several processes each is told by its environment which one it is
+has to say goes to the run store. In multi-process runs, the environment identifies each process
 (:mod:`labkit.train.process_group`).
 """
 
@@ -93,7 +93,7 @@ def _work(store: Store, run_id: str) -> int:
 
 def limit_memory() -> None:
     """Have the system refuse this process more memory than there is, which JAX raises as an error; without a limit it
-    would end the process without a word. Not with accelerators, whose drivers reserve without using."""
+    would end the process silently. Not with accelerators, whose drivers reserve without using."""
     import jax
     import psutil
 

@@ -1,55 +1,65 @@
-"""Judgements as HTML: scores with intervals, labels and numbers, curves with a threshold, calibration, comparison,
-slices.
-"""
+"""Evaluation reports as HTML: scores with intervals, threshold curves, calibration, comparison, slices."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from labkit.core import html
+from labkit.core.html import Html
 from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
+from labkit.evaluate.intervals import Interval
 from labkit.evaluate.multilabel import TagReport
 from labkit.evaluate.regression import NumberReport
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
 from labkit.i18n import translate
-from labkit.viz import html, plots
-from labkit.viz.html import Html
+from labkit.viz import charts
+from labkit.viz.figure import Bars, Line, Rule
+from labkit.viz.svg import inline
 from labkit.viz.words import word
 
 #: Rows of a table of disagreements or of slices.
 LINES = 30
 #: Rows that are shown of those that were answered worst.
 WORST = 12
+#: What chance, or perfect calibration, gives.
+DIAGONAL = Rule((0, 1), (0, 1))
 #: Scores of several labels or of numbers, and what is told of each → their words, where these have another name.
 _CALLED = {"accuracy": "exact", "support": "rows"}
 _OWN = ("mae", "rmse", "r2", "mean", "deviation", "f1", "f1_micro", "hamming", "precision", "recall", "loss")
 
 
-def headline(report: Report, error: float, language: str) -> Html:
+def headline(report: ClassificationReport, error: float, language: str) -> Html:
     """Scores in large type, each with its interval."""
-    cards = []
-    for score in ("f1", "accuracy", "precision", "recall"):
-        low, high = report.intervals[score]
-        cards.append((f"{word(score, language)} ({low:.3f} – {high:.3f})", f"{report.scores[score]:.3f}"))
-    cards.append((word("loss", language), f"{report.scores['loss']:.3f}"))
+    words = {score: word(score, language) for score in ("f1", "accuracy", "precision", "recall", "loss")}
+    cards = _scored(report.scores, report.intervals, words, ".3f")
     cards.append((word("calibration_error", language), f"{error:.3f}"))
     cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
     told = html.paragraph(word("intervals_are", language), "quiet")
     return html.joined(warned(report, language), html.cards(cards), told)
 
 
-def warned(report: Report | RowReport | Scores, language: str) -> Html:
+def _scored(
+    values: Mapping[str, float], intervals: Mapping[str, Interval], words: Mapping[str, str], style: str = ".4g"
+) -> list[tuple[str, str]]:
+    """Scores for cards, each with its interval where it has one."""
+    ranges = {name: f" ({low:{style}} – {high:{style}})" for name, (low, high) in intervals.items()}
+    return [(said + ranges.get(name, ""), f"{values[name]:{style}}") for name, said in words.items()]
+
+
+def warned(report: ClassificationReport | RowReport | Scores, language: str) -> Html:
     """What a reader of the scores should know first."""
     return html.joined(*(html.note(translate(text, language), "warn") for text in report.warnings))
 
 
-def by_class(report: Report, language: str) -> Html:
+def by_class(report: ClassificationReport, language: str) -> Html:
     """Precision, recall and F1 of every class."""
     head = [word(key, language) for key in ("class", "precision", "recall", "f1", "rows")]
     lines = [
@@ -60,13 +70,9 @@ def by_class(report: Report, language: str) -> Html:
 
 
 def rowwise(report: RowReport, language: str) -> Html:
-    """The judgement of several labels or of numbers: scores in large type, then each label or number, then the rows
-    that were answered worst."""
+    """Report of multi-label classification or regression: scores, each label or number, and the worst predictions."""
     called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
-    cards = []
-    for score in report.headlines:
-        low, high = report.intervals[score]
-        cards.append((f"{called[score]} ({low:.4g} – {high:.4g})", f"{report.scores[score]:.4g}"))
+    cards = _scored(report.scores, report.intervals, {score: called[score] for score in report.headlines})
     cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
     if left_out := int((~report.counted).sum()):
         cards.append((word("left_out", language), f"{left_out:,}"))
@@ -86,13 +92,10 @@ def rowwise(report: RowReport, language: str) -> Html:
 
 
 def scores(found: Scores, language: str) -> Html:
-    """The judgement of a task without labels: its scores in large type, what they mean, the worst answers if told."""
-    cards = []
-    for name, value in found.items():
-        key = f"right_{found.task}" if name == "accuracy" else name if name == "loss" else f"score_{name}"
-        low, high = found.intervals.get(name, (None, None))
-        interval = "" if low is None else f" ({low:.3f} – {high:.3f})"
-        cards.append((word(key, language) + interval, f"{value:.4g}"))
+    """Report of a task without labels: its scores in large type, what they mean, the worst predictions if available."""
+    keys = {"accuracy": f"right_{found.task}", "loss": "loss"}
+    words = {name: word(keys.get(name, f"score_{name}"), language) for name in found}
+    cards = _scored(found, found.intervals, words)
     cards.append((word("rows_judged", language), f"{found.rows:,}"))
     parts = [warned(found, language), html.cards(cards)]
     parts += [html.paragraph(word(f"measured_{found.task}", language), "quiet")]
@@ -130,18 +133,19 @@ def curves(found: Thresholds, threshold: float, language: str) -> Html:
     at = found.at(threshold)
     alarms = (at["found"] - at["hit"]) / found.negatives if found.negatives else float("nan")
     precision, recall = word("precision", language), word("recall", language)
-    return plots.side_by_side(
-        plots.unit(
-            [plots.Line(found.recall, found.precision)], word("pr_curve", language), recall, precision,
-            f"{word('average_precision', language)} {found.average_precision:.3f}",
-            point=(at["recall"], at["precision"]),
-        ),
-        plots.unit(
-            [plots.Line(np.append(0.0, found.false_alarms), np.append(0.0, found.recall))], "ROC",
-            word("false_alarms", language), recall, f"{word('roc_area', language)} {found.roc_auc:.3f}",
-            point=(alarms, at["recall"]), diagonal=True,
-        ),
-    )  # fmt: skip
+    pr, roc = (
+        [Line(x, y), Line([x_at], [y_at], colour=2, joined=False, marker="ring")]
+        for x, y, x_at, y_at in (
+            (found.recall, found.precision, at["recall"], at["precision"]),
+            (np.append(0.0, found.false_alarms), np.append(0.0, found.recall), alarms, at["recall"]),
+        )
+    )
+    average = f"{word('average_precision', language)} {found.average_precision:.3f}"
+    area = f"{word('roc_area', language)} {found.roc_auc:.3f}"
+    return html.side_by_side(
+        inline(charts.unit(pr, word("pr_curve", language), recall, precision, average)),
+        inline(charts.unit([DIAGONAL, *roc], "ROC", word("false_alarms", language), recall, area)),
+    )
 
 
 def at_threshold(found: Thresholds, threshold: float, language: str) -> Html:
@@ -161,10 +165,13 @@ def calibration(found: Calibration, language: str) -> Html:
     for number, each in enumerate((found, found.scaled)):
         if each is not None:
             kept = each.count > 0
-            lines.append(plots.Line(each.confidence[kept], each.accuracy[kept], 1 + number, bool(number), True))
-    drawn = plots.unit(
-        lines, word("calibration", language), word("confidence", language), word("accuracy", language),
-        f"{word('calibration_error', language)} {found.error:.3f}", diagonal=True, bars=(found.count / most).tolist(),
+            dash = "dash" if number else ""
+            lines.append(Line(each.confidence[kept], each.accuracy[kept], "", 1 + number, dash, marker="circle"))
+    count = len(found.count)
+    amounts = Bars((np.arange(count) + 0.5) / count, 0.3 * found.count / most, "", 7, 1 / count, opacity=0.35)
+    drawn = charts.unit(
+        [amounts, DIAGONAL, *lines], word("calibration", language), word("confidence", language),
+        word("accuracy", language), f"{word('calibration_error', language)} {found.error:.3f}",
     )  # fmt: skip
     cards = [
         (word("calibration_error", language), f"{found.error:.3f}"),
@@ -175,7 +182,7 @@ def calibration(found: Calibration, language: str) -> Html:
         cards.append((word("temperature", language), f"{scaled.temperature:.2f}"))
         cards.append((word("error_scaled", language), f"{scaled.error:.3f}"))
         said.append(html.paragraph(word("temperature_said", language), "quiet"))
-    return html.joined(html.cards(cards), plots.side_by_side(drawn), *said)
+    return html.joined(html.cards(cards), html.side_by_side(inline(drawn)), *said)
 
 
 def comparison(found: Comparison, language: str) -> Html:
@@ -203,7 +210,7 @@ def comparison(found: Comparison, language: str) -> Html:
 
 
 def slices(found: pd.DataFrame, language: str) -> Html:
-    """Scores of parts, weakest first; what lies below the whole is marked."""
+    """Scores of parts, weakest first; slices below the overall score are marked."""
     head = [word(key, language) for key in ("slice", "rows", "accuracy", "interval", "f1")] + [""]
     lines = [
         [name, f"{line.rows:,}", f"{line.accuracy:.3f}", f"{line.accuracy_low:.3f} – {line.accuracy_high:.3f}",

@@ -1,4 +1,4 @@
-"""The words of panels by key: those of runs here, those of the steps in words_bench.py and words_judge.py."""
+"""Texts of panels by key: runs here, lab steps in words_steps.py and words_evaluate.py."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def choose(name: str | None = None) -> str:
     Without a name nothing changes. It is :func:`labkit.language`.
 
     Raises:
-        ConfigError: there is no table for this language.
+        ConfigError: the language is not supported.
     """
     global _chosen
     if name is not None:
@@ -101,7 +101,7 @@ def language(name: str | None = None) -> str:
     called NAME.zh.ipynb, else the locale's if there is a table for it.
 
     Raises:
-        ConfigError: a language was named that there is no table for.
+        ConfigError: the language is not supported.
     """
     asked = name or _chosen or os.environ.get("LABKIT_LANGUAGE")
     if asked:

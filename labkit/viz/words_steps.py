@@ -1,4 +1,4 @@
-"""The words of the bench: what all steps have, and the steps Data, Prepare and Model."""
+"""Texts of the lab panel: common to all steps, and the steps Data, Prepare and Model."""
 
 from __future__ import annotations
 
@@ -51,9 +51,14 @@ TABLE: dict[str, Message] = {
     "goal_class": _("a class"),
     "goal_labels": _("several labels"),
     "goal_number": _("a number"),
-    "separator": _("Label separator"),
-    "separator_help": _("Separator between the labels of a row"),
-    "features": _("use numeric and categorical columns as input"),
+    "separator": _("Between labels"),
+    "separator_help": _("What stands between the labels of a row"),
+    "decimal": _("Decimal mark"),
+    "decimal_help": _("The mark before the fraction, of numbers such as 1,234 that may be read either way"),
+    "decimal_auto": _("found by labkit"),
+    "decimal_point": _("Point: 1.5"),
+    "decimal_comma": _("Comma: 1,5"),
+    "features": _("from numbers and categories, not from a text"),
     "numbers_of": _("Values of {name}"),
     "found_out": _("detected automatically"),
     "none": _("none"),

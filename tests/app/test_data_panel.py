@@ -15,10 +15,11 @@ import labkit as lk
 from labkit.app.steps.data import Data
 from labkit.app.steps.prepare import Prepare
 from labkit.app.widgets.tokens import read_as
+from labkit.core import html as pieces
+from labkit.core import units
 from labkit.core.config import dumps
-from labkit.train.experiment import Data as Recipe
+from labkit.train.experiment import DataConfig as Recipe
 from labkit.viz import charts, media
-from labkit.viz import html as pieces
 
 from .hostile import HOSTILE, executable
 
@@ -91,12 +92,12 @@ def test_a_zip_of_pictures_in_folders_by_class_is_unpacked_and_read(data: Data):
 
 def test_a_zip_that_would_do_harm_is_refused_in_the_panel(data: Data, tmp_path: Path, monkeypatch):
     uploaded(data, "evil.zip", packed({"a/1.png": b"", "../../../../evil.png": b""}))
-    assert "would be written outside of its folder" in data._error.value and data.state.rows is None
+    assert "would be written outside its folder" in data._error.value and data.state.rows is None
     monkeypatch.setattr("labkit.core.archive.MOST_BYTES", 1 << 20)
     uploaded(data, "bomb.zip", packed({"a/1.png": bytes(2 << 20)}))
     assert "at most" in data._error.value and data.state.rows is None
     uploaded(data, "code.zip", packed({"a/model.pkl": b""}))
-    assert "no file that labkit reads" in data._error.value
+    assert "no supported file" in data._error.value
     assert not (tmp_path.parent / "evil.png").exists()
     assert [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.zip")] == []
 
@@ -278,15 +279,21 @@ def test_pictures_are_not_cleaned():
 
 
 def test_pieces_escape_and_say_themselves():
+    from labkit.app.widgets import drawing
     from labkit.data.prepare.quality import Histogram
+    from labkit.viz.svg import inline
 
     found = Histogram.of(np.arange(100))
     for text in HOSTILE:
         made = pieces.joined(
             pieces.table([text], [[text]], text), pieces.cards([(text, text)]), pieces.chip(text), pieces.note(text),
-            pieces.heading(text), pieces.marked(text, text[1:]), charts.bars([(text, 3)], text), pieces.paragraph(text),
-            charts.histogram(found, text, text, text, 50, text), charts.line([1, 2], text, text, text),
-            charts.stack([(text, text, text, 1)], text), media.gallery([(np.zeros((2, 2)), text)]),
+            pieces.heading(text), pieces.marked(text, text[1:]), pieces.paragraph(text),
+            *map(inline, (
+                charts.bars([(text, 3)], text), charts.histogram(found, text, text, text, 50, text),
+                charts.line([1, 2], text, text, text), charts.attention(np.eye(2), [text, text], text),
+            )),
+            drawing.drawn([drawing.Block("a", 1, False, text, 1, 1)], lambda key: key, (text, text)),
+            media.gallery([(np.zeros((2, 2)), text)]),
             pieces.scrolled(pieces.Html(""), text), text,
         )  # fmt: skip
         assert executable(made) == []
@@ -303,13 +310,34 @@ def test_what_differs_is_marked(text: str, other: str, marked: str):
 
 
 def test_numbers_in_short():
-    assert [pieces.scaled(n) for n in (7, 9999, 22_600_000, 1.3e12)] == ["7", "9,999", "22.6 M", "1.3 T"]
-    assert [pieces.sized(n) for n in (7, 2e3, 3.21e9)] == ["7 B", "2 kB", "3.21 GB"]
-    assert [pieces.timed(n) for n in (2, 0.0123, 1e-5)] == ["2 s", "12.3 ms", "10 µs"]
-    assert [pieces.lasting(n) for n in (0.5, 65, 3900)] == ["500 ms", "1:05", "1:05:00"]
+    assert [units.scaled(n) for n in (7, 9999, 22_600_000, 1.3e12)] == ["7", "9,999", "22.6 M", "1.3 T"]
+    assert [units.sized(n) for n in (7, 2e3, 3.21e9)] == ["7 B", "2 kB", "3.21 GB"]
+    assert [units.timed(n) for n in (2, 0.0123, 1e-5)] == ["2 s", "12.3 ms", "10 µs"]
+    assert [units.lasting(n) for n in (0.5, 65, 3900)] == ["500 ms", "1:05", "1:05:00"]
 
 
 # --- what is to be learned --------------------------------------------------------------------------------------
+
+
+def test_a_decimal_mark_that_is_in_doubt_is_chosen(data: Data, tmp_path: Path):
+    lines = "".join(f'words number {i};"{i % 9 + 1},{100 + i}"\n' for i in range(60))
+    (tmp_path / "doubt.csv").write_text("text;price\n" + lines)
+    data.way.value, data.path.value = "path", "doubt.csv"
+    assert data.decimal.layout.display == "none"
+    data.load.click()
+    data.settle()
+    data.text.value, data.label.value, data.goal.value = "text", "price", "number"
+    assert data.decimal.layout.display == ""
+    data.load.click()
+    data.settle()
+    assert "decimal=','" in str(data.problem)
+    for mark, first in ((",", 1.1), (".", 1100.0)):
+        data.decimal.value = mark
+        data.load.click()
+        data.settle()
+        assert data.problem is None and data.state.rows["train"]["target"][0] == pytest.approx([first])
+        assert data.state.options["decimal"] == mark and f"decimal={mark!r}" in data.code().replace('"', "'")
+    assert data.decimal.value == "."
 
 
 def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Path):
@@ -323,16 +351,16 @@ def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Pa
     assert data.separator.layout.display == ""
     data.load.click()
     data.settle()
-    assert data.problem is None and data.state.rows.basis.aim == "labels"
+    assert data.problem is None and data.state.rows.basis.problem_type == "labels"
     assert type(data.state.task).__name__ == "MultiLabel" and "red" in data.overview.value
     data.label.value, data.goal.value = "stars", "number"
     data.load.click()
     data.settle()
-    assert data.problem is None and data.state.rows.basis.aim == "number"
+    assert data.problem is None and data.state.rows.basis.problem_type == "number"
     assert type(data.state.task).__name__ == "Regress" and "Values of stars" in data.overview.value
     data.features.value = True
     assert data.text.layout.display == "none"
     data.load.click()
     data.settle()
-    assert data.problem is None and data.state.rows.basis.kind == "features"
+    assert data.problem is None and data.state.rows.basis.modality == "features"
     assert loaded(data.code()).fingerprint == data.state.rows.fingerprint

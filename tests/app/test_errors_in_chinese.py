@@ -184,7 +184,7 @@ def test_cures_of_runs_are_in_chinese():
 @pytest.mark.parametrize("number", range(0, 40, 8))
 def test_data_in_errors_stay_what_they_are_and_are_escaped(number: int):
     for text in HOSTILE[number : number + 8]:
-        error = DataError(_("there is no batch at step {step} ({examples} examples)."), step=text, examples=text)
+        error = DataError(_("no batch at step {step} ({examples} examples)."), step=text, examples=text)
         assert text in translate(error.message, "zh")
         problem = run_html.Problem(headed(error), text, text)
         assert executable(run_html.error_box(problem, "run", "zh")) == []

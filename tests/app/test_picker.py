@@ -20,7 +20,7 @@ from labkit.app.widgets import drawing
 from labkit.app.widgets.forms import LEFT_OUT, Form
 from labkit.core.cache import fingerprint
 from labkit.core.config import Config, dumps, loads
-from labkit.data.schema import KINDS
+from labkit.data.schema import MODALITIES
 from labkit.i18n.labels import LABELS
 from labkit.models import models
 from labkit.tasks import tasks
@@ -76,7 +76,7 @@ def test_every_setting_has_a_name_and_help_in_both_languages(config: Config):
 def test_no_name_is_left_over():
     used = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
     assert set(LABELS) - used == set()
-    assert {f"into_{kind}" for kind in KINDS} <= set(TABLE)
+    assert {f"into_{modality}" for modality in MODALITIES} <= set(TABLE)
     assert {f"model_{name}" for name in models} | {f"task_{name}" for name in tasks} <= set(TABLE)
 
 
@@ -117,7 +117,7 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
         {"learning_rate": 2e-5}, {"freeze": ("trunk/*", "head/bias")}, {"rule": "lion"}, {"warmup": 0.25},
     ]  # fmt: skip
     form.controls["learning_rate"].value = "fast"
-    assert "is no value for Learning rate" in panel._error.value and "&#x27;fast&#x27;" in panel._error.value
+    assert "is not a valid value for Learning rate" in panel._error.value and "&#x27;fast&#x27;" in panel._error.value
     form.fill(Optimizer(learning_rate=1e-3), locked=["rule"])
     assert form.controls["learning_rate"].value == "0.001" and form.controls["rule"].disabled
     sliders = Form(panel, Training(epochs=90, batch_size=32), panel.changes.append)
@@ -136,7 +136,7 @@ def test_what_fits_the_rows_is_offered_and_of_the_rest_it_is_said_why(model: Mod
         for name in sorted(models)
         if Classify.needs in models[name].capabilities and models[name].modality == "text"
     ]
-    assert "reads pictures" in model.unfit.value
+    assert "expects pictures" in model.unfit.value
     assert [name for _, name in model.task.options][:2] == ["classify", "lm"]
     assert "qa" not in [name for _, name in model.task.options]
     model.task.value = "lm"
@@ -278,8 +278,8 @@ def test_the_drawing_is_of_the_whole_stack(name: str):
     assert found[-1].key == "block_head" and all(block.key in TABLE for block in found)
     assert "block_other" not in [block.key for block in found]
     picture = drawing.drawn(found, word, ("in", "out"))
-    heights = [float(y) for y in re.findall(r'<text x="16" y="([\d.]+)" font-weight', picture)]
-    assert heights == sorted(heights, reverse=True) and len(heights) == len(found) + 2  # it is read from below
+    names = re.findall(r"<b>(.*?)</b>", picture)
+    assert names[0] == "out" and names[-1] == "in" and len(names) == len(found) + 2  # it is read from below
 
 
 # --- the same run -----------------------------------------------------------------------------------------------

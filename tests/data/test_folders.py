@@ -69,7 +69,7 @@ def test_class_folders_are_read_whole_or_say_what_is_not(tmp_path: Path):
     assert details(rows, "file not read") == [
         "a/phone.heic", "b/phone.heic", "c/1.heic", "empty/", "loose.png", "notes.md"
     ]  # fmt: skip
-    assert details(rows, "file in a folder within its class") == ["a/2024/z.png", "b/2024/z.png"]
+    assert details(rows, "file in a subfolder of its class") == ["a/2024/z.png", "b/2024/z.png"]
     assert rows["train"]["file"][0] == "a/0.png"
     assert peek(tmp_path) == {}
 
@@ -135,14 +135,14 @@ def test_a_folder_around_the_classes_is_passed_through(tmp_path: Path):
 def test_folders_of_splits_without_classes_are_no_classes(tmp_path: Path):
     for split in ("train", "test"):
         picture(tmp_path / split / "1.png")
-    with pytest.raises(DataError, match=r"a folder of files for each class"):
+    with pytest.raises(DataError, match=r"one subfolder per class"):
         lk.load(tmp_path)
 
 
 def test_two_folders_of_one_split_are_refused(tmp_path: Path):
     for split in ("train", "val", "valid"):
         picture(tmp_path / split / "a" / "1.png")
-    with pytest.raises(DataError, match="'val' and 'valid' are both the split 'validation'"):
+    with pytest.raises(DataError, match="'val' and 'valid' both define the split 'validation'"):
         lk.load(tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_plain_texts_by_split(tmp_path: Path):
 def test_a_plain_and_a_numbered_file_of_a_split_are_refused(tmp_path: Path):
     for name in ("train", "train_0"):
         table(tmp_path / f"{name}.csv")
-    with pytest.raises(DataError, match="are both the split 'train'"):
+    with pytest.raises(DataError, match="both define the split 'train'"):
         lk.load(tmp_path)
 
 
@@ -203,7 +203,7 @@ def test_shards_of_several_types_get_the_one_that_holds_all(
     rows = lk.load(tmp_path, text="text", label=False)
     assert rows["train"]["n"][:] == both and rows["train"]["row"][:] == [0, 1, 2, 3]
     assert [type(value) for value in rows["train"]["n"][:]] == [type(value) for value in both]
-    changed = rows.report.counts().get("repaired", {}).get("number among texts became text", 0)
+    changed = rows.report.counts().get("repaired", {}).get("numbers in a text column converted to text", 0)
     assert changed == (2 if both[0] == "1" else 0)
 
 
@@ -211,7 +211,7 @@ def test_shards_that_do_not_go_together_are_named(tmp_path: Path):
     shard = lambda n: tmp_path / f"train-{n:05}-of-00002.parquet"  # noqa: E731
     Dataset.from_dict({"text": ["a"], "n": [1]}).to_parquet(shard(0))
     Dataset.from_dict({"text": ["a"]}).to_parquet(shard(1))
-    with pytest.raises(DataError, match=r"'train-00001.*' has no column 'n', which 'train-00000.*' has"):
+    with pytest.raises(DataError, match=r"'train-00001.*' lacks the column 'n' of 'train-00000.*'"):
         lk.load(tmp_path)
     for place, names in enumerate((["x", "y"], ["y", "x"])):
         features = Features(text=Value("string"), n=ClassLabel(names=names))
@@ -253,10 +253,10 @@ def test_a_table_that_names_pictures_is_a_set_of_pictures(tmp_path: Path, column
         picture(tmp_path / place.format(f"p{number}"), 40 * number, "PNG")
     listed(tmp_path, column, [said.format(f"p{number}") for number in range(6)], width=range(6))
     rows = lk.load(tmp_path)
-    assert rows.spec.kind == "image" and rows.spec.classes == ("a", "b") and len(rows.report) <= 1
+    assert rows.spec.modality == "image" and rows.spec.classes == ("a", "b") and len(rows.report) <= 1
     arrays = stack(rows["train"], rows.spec)
     assert arrays.inputs[:, 0, 0, 0].tolist() == [0, 40, 80, 120, 160, 200] and arrays.label.tolist() == [0, 1] * 3
-    assert lk.load(tmp_path, number="width").spec.aim == "number"
+    assert lk.load(tmp_path, number="width").spec.problem_type == "number"
     assert lk.load(tmp_path, size=4)["train"].features["image"].shape == (4, 4, 3)
 
 
@@ -265,10 +265,10 @@ def test_the_path_of_such_a_table_is_the_same(tmp_path: Path):
         picture(tmp_path / f"{number}.png", number)
     listed(tmp_path, "file", [f"{number}.png" for number in range(4)])
     rows = lk.load(tmp_path / "labels.csv")
-    assert rows.spec.kind == "image" and len(rows.report) == 0
-    with pytest.raises(ConfigError, match="no use for size"):  # the caller may still read the names themselves
+    assert rows.spec.modality == "image" and len(rows.report) == 0
+    with pytest.raises(ConfigError, match="not accept size"):  # the caller may still read the names themselves
         lk.load(tmp_path / "labels.csv", size=4, text="file")
-    assert lk.load(tmp_path / "labels.csv", text="file").spec.kind == "text"
+    assert lk.load(tmp_path / "labels.csv", text="file").spec.modality == "text"
     assert read_table(tmp_path / "labels.csv").table.column_names == ["file", "label"]
     assert list(peek(tmp_path)) == ["file", "label"]
 
@@ -280,7 +280,7 @@ def test_tables_of_splits_that_name_sounds(tmp_path: Path):
             sound(tmp_path / split / name)
         listed(tmp_path, "audio", names, f"{split}/metadata.csv")
     rows = lk.load(tmp_path)
-    assert rows.spec.kind == "audio" and rows.counts() == {"train": 4, "test": 2} and rows.spec.rate == 16_000
+    assert rows.spec.modality == "audio" and rows.counts() == {"train": 4, "test": 2} and rows.spec.rate == 16_000
     assert len(rows.report) == 0
 
 
@@ -301,9 +301,9 @@ def test_files_that_are_named_and_missing_are_refused_by_row(tmp_path: Path):
     rows = lk.load(tmp_path, on_bad="skip")
     assert rows["train"]["row"][:] == [0, 1, 3] and details(rows, "file not read") == ["2.png"]
     listed(tmp_path, "file", ["../../secret.png", "x.png", "y.png", "z.png"])
-    with pytest.raises(DataError, match="column 'file' holds names of files, and no other"):
+    with pytest.raises(DataError, match="column 'file' contains file names, and no other"):
         lk.load(tmp_path)
-    with pytest.raises(DataError, match=r"Load the folder that has the files and the table in it"):
+    with pytest.raises(DataError, match=r"Load the folder that contains both the files and the table"):
         lk.load(pd.read_csv(tmp_path / "labels.csv"))
 
 
@@ -320,7 +320,7 @@ def test_texts_beside_pictures_stay_texts(tmp_path: Path):
     picture(tmp_path / "figures" / "1.png")
     table(tmp_path / "train.csv")
     rows = lk.load(tmp_path)
-    assert rows.spec.kind == "text" and details(rows, "file not read") == ["figures/1.png"]
+    assert rows.spec.modality == "text" and details(rows, "file not read") == ["figures/1.png"]
 
 
 def test_classes_by_folder_win_over_a_table_without_labels(tmp_path: Path):

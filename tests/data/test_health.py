@@ -7,10 +7,10 @@ import pytest
 
 import labkit as lk
 from labkit.data.io.load import peek
-from labkit.data.prepare.quality import Health, Histogram, Problem, check
+from labkit.data.prepare.quality import DataQuality, Histogram, QualityProblem, check
 
 
-def found(rows: lk.Rows) -> dict[str, Problem]:
+def found(rows: lk.Rows) -> dict[str, QualityProblem]:
     return {problem.kind: problem for problem in check(rows).problems}
 
 
@@ -31,11 +31,11 @@ def test_each_problem_is_found_by_row() -> None:
     table[17]["label"] = "rare"
     rows = lk.load(table, on_bad="skip", missing="keep")
     problems = found(rows)
-    assert problems["copies"] == Problem("copies", "warn", 2, (7, 9))
-    assert problems["conflicts"] == Problem("conflicts", "bad", 2, (2, 7))
+    assert problems["copies"] == QualityProblem("copies", "warn", 2, (7, 9))
+    assert problems["conflicts"] == QualityProblem("conflicts", "bad", 2, (2, 7))
     assert problems["unlabelled"].rows == (11,) and problems["far"].rows == (13,)
     assert problems["refused"].rows == (15,) and problems["refused"].count == 1
-    assert problems["rare"] == Problem("rare", "bad", 1, (), "rare")
+    assert problems["rare"] == QualityProblem("rare", "bad", 1, (), "rare")
     levels = [problem.level for problem in check(rows).problems]
     assert levels == sorted(levels, key=["bad", "warn", "info"].index)
 
@@ -67,9 +67,9 @@ def test_columns_are_shown_before_they_mean_anything(tmp_path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("one,two,three\na b c,d e f,1\ng h i,j k l,2\n")
     assert peek(path, 1) == {"one": ["a b c"], "two": ["d e f"], "three": ["1"]}
-    with pytest.raises(lk.LabkitError, match="no file or folder"):
+    with pytest.raises(lk.LabkitError, match=r"file or folder .* not found"):
         peek(tmp_path / "none.csv")
 
 
 def test_health_is_plain() -> None:
-    assert Health(0).problems == ()
+    assert DataQuality(0).problems == ()

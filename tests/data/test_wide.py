@@ -14,6 +14,7 @@ import labkit as lk
 from labkit.data import cells, memmap
 from labkit.data import features as tabular
 from labkit.data.io import csv
+from labkit.data.report import Report
 
 #: Columns of cells, each a kind of its own.
 CELLS = {
@@ -88,7 +89,7 @@ def test_random_cells_agree_with_one_by_one(monkeypatch):
     found = cells.plain_numbers(pa.table(columns))
     assert len(found) > 50
     for name, values in columns.items():
-        how = cells.quantity(pa.chunked_array([values]), name, None, ".", lk.data.report.Report())
+        how = cells.quantity(pa.chunked_array([values]), name, None, ".", Report())
         if name in found:
             assert how == cells.Column(name)
             assert cells.read(pa.chunked_array([values]), how)[0].tolist() == found[name].tolist()
@@ -109,7 +110,7 @@ def test_more_columns_than_ever_read_before(tmp_path, monkeypatch):
         [rows["train"][name] for name in names[::500]], [[i * r % 97 for r in range(5)] for i in range(0, width, 500)]
     )
     assert csv.COLUMNS == 200_000
-    with pytest.raises(lk.LabkitError, match="200,001 columns; at most 200,000 are read"):
+    with pytest.raises(lk.LabkitError, match="200,001 columns; the maximum is 200,000"):
         lk.load({f"c{i}": [1, 2] for i in range(200_001)})
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from labkit.core.errors import DataError
 from labkit.evaluate.compare import compare, mcnemar
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.slices import by_length, by_size, slices
 
 from .test_report import noisy, sharp
@@ -19,7 +19,7 @@ from .test_report import noisy, sharp
 
 def report(predicted, truth, rows=None, classes=("a", "b", "c"), **more):
     texts = [f"text {row}" for row in (range(len(truth)) if rows is None else rows)]
-    return Report(classes, truth, sharp(predicted, len(classes)), texts, rows, **more)
+    return ClassificationReport(classes, truth, sharp(predicted, len(classes)), texts, rows, **more)
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (10, 2), (7, 7), (0, 12), (130, 97)])
@@ -60,11 +60,11 @@ def test_only_shared_rows_count_and_classes_may_stand_in_another_order():
 def test_what_cannot_be_compared_says_why():
     truth, predicted = noisy(20)
     one = report(predicted, truth)
-    with pytest.raises(DataError, match="on no row in common"):
+    with pytest.raises(DataError, match="on no common row"):
         compare(one, report(predicted, truth, rows=np.arange(100, 120)))
-    with pytest.raises(DataError, match="these are other data"):
+    with pytest.raises(DataError, match="the data differ"):
         compare(one, report(predicted, (truth + 1) % 3))
-    with pytest.raises(DataError, match="tells a, b, c"):
+    with pytest.raises(DataError, match="predicts a, b, c"):
         compare(one, report(predicted, truth, classes=("a", "b", "d")))
 
 

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.select import right_size
 
 N = 400
 
 
-def report(wrong: int, seed: int = 0, n: int = N) -> Report:
+def report(wrong: int, seed: int = 0, n: int = N) -> ClassificationReport:
     """Two classes; the first ``wrong`` of rows in a seeded order are predicted wrongly."""
     truth = np.arange(n) % 2
     predicted = truth.copy()
     places = np.random.default_rng(seed).permutation(n)[:wrong]
     predicted[places] = 1 - truth[places]
-    return Report(("a", "b"), truth, np.eye(2)[predicted] * 0.8 + 0.1)
+    return ClassificationReport(("a", "b"), truth, np.eye(2)[predicted] * 0.8 + 0.1)
 
 
 def test_the_cheapest_within_a_standard_error_is_taken() -> None:
@@ -61,7 +61,7 @@ def test_one_model_is_its_own_choice() -> None:
         ({"small": report(1)}, {"small": -1.0}, {}, "the cost of 'small' is -1.0"),
         ({"small": report(1)}, {"small": float("nan")}, {}, "must be a number of 0 or more"),
         ({"small": report(1)}, {"small": 1.0}, {"score": "f2"}, r"score = 'f2' is not one of f1, accuracy\. Did you"),
-        ({"a": report(1), "b": report(1, n=300)}, {"a": 1.0, "b": 2.0}, {}, "was judged on other rows"),
+        ({"a": report(1), "b": report(1, n=300)}, {"a": 1.0, "b": 2.0}, {}, "was evaluated on other rows"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(reports, cost, options, said) -> None:

@@ -46,7 +46,7 @@ def go_through(texts: list[str], made) -> None:
     try:
         rows = lk.load(table, text="text", label="label", on_bad="skip")
     except DataError as error:
-        assert "0 rows are left" in str(error) and not any(text.strip() for text in texts)
+        assert "0 rows remain" in str(error) and not any(text.strip() for text in texts)
         return
     train = rows["train"]
     kept = dict(zip(train["row"][:], train["text"][:], strict=True))

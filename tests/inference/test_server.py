@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_two_hundred_at_once_are_all_answered(endpoint: Endpoint, record_propert
 class Model:
     """Answers as told."""
 
-    classes = ("a", "b")
+    classes, columns, processor = ("a", "b"), (), SimpleNamespace(modality="text")
 
     def __init__(self, work: Any):
         self.work = work
@@ -226,9 +227,9 @@ def test_it_listens_on_this_machine_alone_with_a_token_of_its_own(finished: Any)
 
 
 def test_settings_that_cannot_be_used_are_refused(endpoint: Endpoint) -> None:
-    with pytest.raises(lk.LabkitError, match="16 characters or more"):
+    with pytest.raises(lk.LabkitError, match="16 ASCII characters without spaces"):
         Endpoint(endpoint.predictor, token="short")
-    with pytest.raises(lk.LabkitError, match=r"rate = 0; at least one request"):
+    with pytest.raises(lk.LabkitError, match=r"rate = 0; must be at least 1 request"):
         Endpoint(endpoint.predictor, rate=0)
     with pytest.raises(lk.LabkitError, match=rf"cannot listen on 127\.0\.0\.1:{endpoint.port}: .*Name another port"):
         Endpoint(endpoint.predictor, port=endpoint.port)
@@ -377,7 +378,7 @@ def test_errors_repeat_no_value_of_the_request(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        ("text 2 is 'SECRET', a str; a text is needed.", "text 2 is '…', a str; a text is needed."),
+        ("text 2 is 'SECRET', a str; a string is needed.", "text 2 is '…', a str; a string is needed."),
         ("no column 'age', which is read. It has: SECRET.", "no column 'age', which is read. It has: …."),
         ("row 5: SECRET of 'age' is array([nan, 1.5]).", "row 5: … of 'age' is …."),
         ('row 12 has "a SECRET" and -1.5e39, nan, 1700000000.', "row 12 has '…' and …, …, …."),

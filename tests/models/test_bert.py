@@ -21,7 +21,7 @@ from labkit.core.errors import ConfigError
 from labkit.hub import samples
 from labkit.models import layers as parts
 from labkit.models import models
-from labkit.models.bert.model import PRESETS, Bert, BertConfig, Encoded
+from labkit.models.bert.model import PRESETS, Bert, BertConfig, BertOutput
 from labkit.models.weights import LoadReport
 
 SMALL = BertConfig(vocab_size=50, width=32, depth=3, heads=4, mlp_width=48, max_length=24)
@@ -84,11 +84,11 @@ def padded(rows: list[list[int]]) -> tuple[jax.Array, jax.Array]:
 
 
 @partial(jax.jit, static_argnums=0)
-def compiled(graph: nnx.GraphDef, params: nnx.State, *batch: jax.Array, key: jax.Array | None = None) -> Encoded:
+def compiled(graph: nnx.GraphDef, params: nnx.State, *batch: jax.Array, key: jax.Array | None = None) -> BertOutput:
     return nnx.merge(graph, params)(*batch, key=key)
 
 
-def run(model: Bert, *batch: jax.Array, key: jax.Array | None = None) -> Encoded:
+def run(model: Bert, *batch: jax.Array, key: jax.Array | None = None) -> BertOutput:
     """A compiled call; models of one structure share the compilation."""
     return compiled(*nnx.split(model), *batch, key=key)
 
@@ -386,7 +386,7 @@ def test_activations_differ_as_they_should(small: Bert, batch: tuple[jax.Array, 
 
 def test_rows_longer_than_the_positions_are_refused(small: Bert) -> None:
     ids = jnp.ones((1, 25), jnp.int32)
-    with pytest.raises(ConfigError, match=r"rows of 25 tokens are longer than max_length = 24.*Cut the texts to 24"):
+    with pytest.raises(ConfigError, match=r"rows of 25 tokens exceed max_length = 24.*Truncate the texts to 24"):
         jax.jit(small.__call__)(ids, ids > 0)
 
 
@@ -444,7 +444,7 @@ def test_another_preset_brings_its_sizes_and_own_choices_stay() -> None:
         ({"preset": "minilm"}, "BertConfig.preset = 'minilm' is not one of .* Did you mean 'minilm-l6'?"),
         ({"preset": "tiny", "heads": 3}, "width = 128 is not a multiple of heads = 3"),
         ({"preset": "tiny", "pooling": "median"}, "pooling = 'median' is not one of auto, cls, mean, first, max"),
-        ({"preset": "tiny", "dropout": 1.0}, "dropout = 1.0 is above its greatest value, 0.9"),
+        ({"preset": "tiny", "dropout": 1.0}, "dropout = 1.0 is above the maximum, 0.9"),
         ({"preset": "tiny", "depht": 3}, "no setting 'depht'. Did you mean 'depth'?"),
         ({"preset": "tiny", "width": "128"}, "width = '128' is a str; it must be int"),
     ],

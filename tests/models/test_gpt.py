@@ -152,7 +152,9 @@ def test_real_weights_give_the_logits_of_the_reference_and_write_sense():
 
     found = logits(state, jnp.asarray(ids)[None])[0]
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    told = lk.Generator("smollm2-135m").generate(["The capital of France is", "Two plus two equals"], max_new_tokens=12)
+    told = lk.TextGenerationPipeline("smollm2-135m").generate(
+        ["The capital of France is", "Two plus two equals"], max_new_tokens=12
+    )
     # Of two plus two it is unsure: "five" is a hair before "four", in both programs.
     assert told[0].startswith(" Paris.") and told[1].startswith(tokenizer.decode([int(other[-1].argmax())])), told
 
@@ -280,7 +282,7 @@ def test_a_bias_that_no_norm_can_hold_is_stored_by_its_name(config, model, tmp_p
         ("gpt2", {"activation_function": "relu"}, "activation_function = 'relu'"),
         ("llama", {"rope_scaling": {"factor": 2}}, "rope_scaling = {'factor': 2}"),
         ("llama", {"attention_bias": True}, "attention_bias = True"),
-        ("llama", {"head_dim": 7}, "head_dim = 7 times the heads is not the width"),
+        ("llama", {"head_dim": 7}, "head_dim = 7 times the number of heads must equal the width"),
         ("llama", {"hidden_size": "16"}, "hidden_size = '16'; expected numbers"),
     ],
 )
@@ -301,8 +303,8 @@ def test_sizes_that_do_not_fit_together():
         GptConfig(**SIZES, family="llama", kv_heads=3)
     with pytest.raises(ConfigError, match="are for family = 'llama'"):
         GptConfig(**SIZES, tied=False)
-    with pytest.raises(ConfigError, match="heads of 1 are odd"):
+    with pytest.raises(ConfigError, match="the head dimension 1 is odd"):
         GptConfig(**{**SIZES, "heads": 16}, family="llama")
-    with pytest.raises(ConfigError, match="rows of 13 tokens are longer than max_length = 12"):
+    with pytest.raises(ConfigError, match="rows of 13 tokens exceed max_length = 12"):
         made = CONFIGS["gpt2"].build(nnx.Rngs(0))
         made(jnp.zeros((1, 13), int), jnp.ones((1, 13), bool))

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from labkit.core.errors import ConfigError
 from labkit.models.seq2seq import layers
-from labkit.models.seq2seq.model import Cache, Decoded, Transformer, TransformerConfig
+from labkit.models.seq2seq.model import Decoded, DecoderCache, Transformer, TransformerConfig
 
 # More layers in one stack than in the other, so that mixing them up is seen.
 SMALL = TransformerConfig(
@@ -103,14 +103,14 @@ def run(model: Transformer, *batch: jax.Array, key: jax.Array | None = None) -> 
 
 
 @partial(jax.jit, static_argnums=0)
-def started(graph: nnx.GraphDef, params: nnx.State, memory: jax.Array, mask: jax.Array) -> Cache:
+def started(graph: nnx.GraphDef, params: nnx.State, memory: jax.Array, mask: jax.Array) -> DecoderCache:
     return nnx.merge(graph, params).start(memory, mask, 9)
 
 
 @partial(jax.jit, static_argnums=0)
 def stepped(
-    graph: nnx.GraphDef, params: nnx.State, ids: jax.Array, count: jax.Array, cache: Cache
-) -> tuple[jax.Array, Cache]:
+    graph: nnx.GraphDef, params: nnx.State, ids: jax.Array, count: jax.Array, cache: DecoderCache
+) -> tuple[jax.Array, DecoderCache]:
     return nnx.merge(graph, params).step(ids, count, cache)
 
 
@@ -312,7 +312,7 @@ def test_a_row_that_runs_over_its_cache_gives_nan_and_the_others_go_on(
 
 def test_too_long_rows_are_refused(models: dict[bool, Transformer]) -> None:
     model, ids = models[False], jnp.ones((1, 25), jnp.int32)
-    said = r"rows of 25 tokens are longer than max_length = 24.*Cut the texts to 24"
+    said = r"rows of 25 tokens exceed max_length = 24.*Truncate the texts to 24"
     few = ids[:, :3]
     for pair in ((ids, few), (few, ids)):
         with pytest.raises(ConfigError, match=said):

@@ -17,9 +17,9 @@ from labkit.profile.cost import device_limit, estimate, largest_batch
 from labkit.profile.hardware import ACCELERATORS, Machine
 from labkit.profile.memory import planned
 from labkit.tasks.classify import Classification, Classify
-from labkit.train.context import empty_batch
 from labkit.train.optimizer import Optimizer
 from labkit.train.step import Steps
+from tests.batches import empty_batch
 
 MINE = Machine("<mine>", "cpu", 1e11, 5e10, 1e10, 1e9, 1e-5, 0.0)
 
@@ -121,7 +121,7 @@ def test_a_good_start_saves_compilations_and_all_is_told():
 
 
 def test_not_even_one_example():
-    with pytest.raises(RunError, match=r"not even one example fits into 100 B\. Take a smaller model"):
+    with pytest.raises(RunError, match=r"not even one example fits in 100 B\. Use a smaller model"):
         largest_batch(lowered, 100, 4)
 
 

@@ -16,7 +16,7 @@ from labkit.core import source_code
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, DataError
 from labkit.models import models
-from labkit.train.experiment import Data, Experiment
+from labkit.train.experiment import DataConfig, Experiment
 from labkit.train.run import code_of, data_code
 
 PAYLOADS = [
@@ -54,7 +54,7 @@ def test_what_is_no_literal_is_refused(value):
 
 @pytest.mark.parametrize("name", ["a b", "a=1, b", "", "import", "ﬁ", "x\n", "1"])
 def test_what_is_no_name_of_an_argument_is_refused(name):
-    with pytest.raises(ConfigError, match="is not the name of an argument"):
+    with pytest.raises(ConfigError, match="is not a valid argument name"):
         source_code.call("lk.load", **{name: 1})
 
 
@@ -64,7 +64,7 @@ def test_what_is_no_name_of_an_argument_is_refused(name):
 def test_code_of_an_experiment_makes_the_same_calls_and_no_other(source, column, names, classes, group):
     options = {"text": column, "names": names, "classes": classes}
     steps = ({"do": "split", "group": group, "seed": 3}, {"do": "dedupe", "near": True}, {"do": "sample", "n": 5})
-    data = Data(source, options, steps)
+    data = DataConfig(source, options, steps)
     whole = Experiment(models["mlp"](widths=(4,)), data, name=group)
     load, split, dedupe, sample, model, fit = calls(code_of(whole))
     assert load == ("lk.load", [source or "table"], options)
@@ -83,9 +83,9 @@ def test_code_of_an_experiment_makes_the_same_calls_and_no_other(source, column,
 def test_a_setting_that_load_does_not_have_is_refused_wherever_it_is_read(key, tmp_path):
     refused = "load has no setting"
     with pytest.raises(ConfigError, match=refused):
-        Data("x.csv", {key: 1})
+        DataConfig("x.csv", {key: 1})
     with pytest.raises(ConfigError, match=refused):
-        Data.from_dict({"source": "x.csv", "options": {key: 1}}, "data")
+        DataConfig.from_dict({"source": "x.csv", "options": {key: 1}}, "data")
     with pytest.raises(DataError, match=refused):
         lk.load(saved(tmp_path, source={"source": "x.csv", key: 1}))
 
@@ -94,7 +94,7 @@ def test_a_setting_that_load_does_not_have_is_refused_wherever_it_is_read(key, t
 def test_a_setting_that_a_step_does_not_have_is_refused(do, tmp_path):
     for key in ("seed=1)\nimport os\nrows.split(seed", "self", "rows", "pipeline", "settings"):
         with pytest.raises(ConfigError, match=f"{do} has no setting"):
-            Data("x.csv", steps=({"do": do, key: 1},))
+            DataConfig("x.csv", steps=({"do": do, key: 1},))
         with pytest.raises(DataError, match=f"{do} has no setting"):
             lk.load(saved(tmp_path, source={"source": "x.csv", "steps": [{"do": do, key: 1}]}))
 
@@ -111,18 +111,18 @@ def test_a_setting_that_a_step_does_not_have_is_refused(do, tmp_path):
     ids=str,
 )  # fmt: skip
 def test_a_folder_of_rows_with_a_damaged_source_is_refused(source, tmp_path):
-    with pytest.raises(DataError, match="holds no whole saved rows"):
+    with pytest.raises(DataError, match="does not contain complete saved rows"):
         lk.load(saved(tmp_path, source=source))
 
 
 @pytest.mark.parametrize("file", ["../other/0.arrow", "/etc/passwd", "", ".", 5, None, ["0.arrow"], "a\0", "x" * 5000])
 def test_a_split_is_a_file_of_its_folder(file, tmp_path):
     lk.load([{"text": "a", "label": 1}, {"text": "b", "label": 0}]).save(tmp_path / "other")
-    with pytest.raises(DataError, match="holds no whole saved rows"):
+    with pytest.raises(DataError, match="does not contain complete saved rows"):
         lk.load(saved(tmp_path, splits={"train": file}))
     link = saved(tmp_path) / "1.arrow"
     link.symlink_to(tmp_path / "other" / "0.arrow")
-    with pytest.raises(DataError, match=r"'1\.arrow' is outside of its folder"):
+    with pytest.raises(DataError, match=r"'1\.arrow' points outside its folder"):
         lk.load(saved(tmp_path, splits={"train": "1.arrow"}))
 
 
@@ -130,7 +130,7 @@ def test_a_split_is_a_file_of_its_folder(file, tmp_path):
 def test_a_damaged_list_of_the_splits_is_refused(text, tmp_path):
     folder = saved(tmp_path)
     (folder / "rows.json").write_text(text, encoding="latin-1")
-    with pytest.raises(DataError, match="holds no whole saved rows"):
+    with pytest.raises(DataError, match="does not contain complete saved rows"):
         lk.load(folder)
 
 

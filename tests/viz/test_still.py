@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import pytest
 
 import labkit as lk
-from labkit.viz.svg import picture
+from labkit.viz.plotly import picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 

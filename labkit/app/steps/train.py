@@ -1,4 +1,4 @@
-"""The step Train: start a run, watch it, steer it, lay others over it."""
+"""The step Train: start, follow and control a run, and compare it with others."""
 
 from __future__ import annotations
 

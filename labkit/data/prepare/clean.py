@@ -1,7 +1,7 @@
-"""Cleaning: named steps from text to text, in a pipeline that is saved with the model and runs again at prediction.
+"""Text cleaning: a pipeline of named steps, saved with the model and applied at prediction.
 
-Every step is idempotent for every ``str``, lone surrogates included. A :class:`Pipeline` is a config: it goes to
-TOML and back, cleans one text when called, and a whole ``Rows`` with :meth:`Pipeline.apply`.
+Every step is idempotent for every ``str``, lone surrogates included. A :class:`TextCleaner` is a config: it goes to
+TOML and back, cleans one text when called, and a whole ``Rows`` with :meth:`TextCleaner.apply`.
 """
 
 from __future__ import annotations
@@ -204,13 +204,13 @@ def _width(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Step:
+class CleaningStep:
     """A named, idempotent function from text to text.
 
     Attributes:
         help: what it does, in a line.
         function: ``str`` → ``str``; with a mask word also ``(text, mask)``.
-        mask: the field of :class:`Pipeline` that holds its mask word, or "".
+        mask: the field of :class:`TextCleaner` that holds its mask word, or "".
     """
 
     name: str
@@ -222,21 +222,27 @@ class Step:
         return self.function(text)
 
 
-STEPS: dict[str, Step] = {
+STEPS: dict[str, CleaningStep] = {
     step.name: step
     for step in (
-        Step("html", "tags and scripts removed, blocks to line breaks, entities (&amp;) to characters", _html),
-        Step("control", "control characters removed, odd line ends made \\n; \\n and tab stay", _control),
-        Step("zero-width", "invisible characters such as U+200B removed, joiners that spell kept", _zero_width),
-        Step("bidi", "marks and overrides of writing direction removed", _bidi),
-        Step("unicode", "one code for one character (NFC); broken surrogates to U+FFFD", _unicode),
-        Step("compat", "look-alike forms made plain (NFKC): ﬁ to fi, ② to 2, ｶﾞ to ガ", _compat),
-        Step("width", "full-width letters, digits and signs (ＡＢＣ１，) to ASCII, half-width kana to full", _width),
-        Step("lowercase", "capital letters to small ones", str.lower),
-        Step("urls", "web addresses replaced by a word", _urls, mask="url"),
-        Step("emails", "e-mail addresses replaced by a word", _emails, mask="email"),
-        Step("numbers", "numbers, times and dates replaced by a word; a sign or % stays", _numbers, mask="number"),
-        Step("whitespace", "runs of blanks to one space, blank lines and blanks at the ends removed", _whitespace),
+        CleaningStep("html", "tags and scripts removed, blocks to line breaks, entities (&amp;) to characters", _html),
+        CleaningStep("control", "control characters removed, odd line ends made \\n; \\n and tab stay", _control),
+        CleaningStep("zero-width", "invisible characters such as U+200B removed, joiners that spell kept", _zero_width),
+        CleaningStep("bidi", "marks and overrides of writing direction removed", _bidi),
+        CleaningStep("unicode", "one code for one character (NFC); broken surrogates to U+FFFD", _unicode),
+        CleaningStep("compat", "look-alike forms made plain (NFKC): ﬁ to fi, ② to 2, ｶﾞ to ガ", _compat),
+        CleaningStep(
+            "width", "full-width letters, digits and signs (ＡＢＣ１，) to ASCII, half-width kana to full", _width
+        ),
+        CleaningStep("lowercase", "capital letters to small ones", str.lower),
+        CleaningStep("urls", "web addresses replaced by a word", _urls, mask="url"),
+        CleaningStep("emails", "e-mail addresses replaced by a word", _emails, mask="email"),
+        CleaningStep(
+            "numbers", "numbers, times and dates replaced by a word; a sign or % stays", _numbers, mask="number"
+        ),
+        CleaningStep(
+            "whitespace", "runs of blanks to one space, blank lines and blanks at the ends removed", _whitespace
+        ),
     )
 }
 
@@ -249,13 +255,13 @@ _MASK = re.compile(r"[\[<({]?[^\W\d]+[\]>)}]?")
 
 
 @dataclass(frozen=True)
-class Pipeline(Config):
-    """Steps in the order given; ``pipeline(text)`` cleans one text.
+class TextCleaner(Config):
+    """Text cleaning pipeline: named steps in the given order; ``pipeline(text)`` cleans one text.
 
     Args:
         steps: names from :data:`STEPS`.
-        url, email, number: the words that the mask steps put in; letters, in brackets or not ("URL", "<url>").
-        empty: what :meth:`apply` does with a row of which cleaning leaves nothing: refuse it or keep it.
+        url, email, number: replacement words of the masking steps: letters, optionally in brackets ("URL", "<url>").
+        empty: what :meth:`apply` does with rows that are empty after cleaning: refuse or keep.
 
     Raises:
         ConfigError: an unknown step (with the nearest name), a step named twice, a mask that a step would change.
@@ -271,7 +277,7 @@ class Pipeline(Config):
         super().check()
         if isinstance(self.steps, str):
             raise ConfigError(
-                _("Pipeline.steps = {steps!r} is a text; give a tuple of names: ({steps!r},)."), steps=self.steps
+                _("TextCleaner.steps = {steps!r} is a string; give a tuple of names: ({steps!r},)."), steps=self.steps
             )
         object.__setattr__(self, "steps", tuple(self.steps))  # a list is welcome
         for position, name in enumerate(self.steps):
@@ -285,7 +291,7 @@ class Pipeline(Config):
         for field in ("url", "email", "number"):
             if not _MASK.fullmatch(given := getattr(self, field)):
                 raise ConfigError(
-                    _("Pipeline.{field} = {given!r} must be letters: 'URL', '<url>' or '[URL]'."),
+                    _("TextCleaner.{field} = {given!r} must be a word such as 'URL', '<url>' or '[URL]'."),
                     field=field,
                     given=given,
                 )
@@ -403,7 +409,7 @@ class Pipeline(Config):
         return out
 
 
-recorded(Pipeline, "clean")
+recorded(TextCleaner, "clean")
 
 
 _COLUMNS = ("text", "text_pair")
@@ -429,7 +435,7 @@ def _need_texts(rows: SplitDataset) -> None:
 def _texts(rows: SplitDataset | Iterable[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """(row number, its texts), split after split; plain texts are numbered from 0."""
     if isinstance(rows, str):
-        raise DataError(_("texts must come in a list: [{rows!r}]."), rows=rows[:40])
+        raise DataError(_("pass texts in a list: [{rows!r}]."), rows=rows[:40])
     if not isinstance(rows, SplitDataset):
         yield from ((number, (text,)) for number, text in enumerate(rows))
         return
@@ -455,9 +461,7 @@ def _without(split: Dataset, emptied: np.ndarray, name: str, report: Report) -> 
     if not emptied.any():
         return split
     if emptied.all():
-        raise DataError(
-            _("cleaning leaves no text in any row of {name!r}; look at `pipeline.preview(rows)`."), name=name
-        )
+        raise DataError(_("cleaning leaves all rows of {name!r} empty; check `pipeline.preview(rows)`."), name=name)
     numbers = np.asarray(column(split, "row"))
     for position, part in enumerate(text_columns(split)):
         gone = numbers[emptied == position + 1]

@@ -1,4 +1,4 @@
-"""Tokenizers on disk: the files of a folder in the Hugging Face layout, read together and written together."""
+"""Tokenizer files in Hugging Face format: reading and writing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _missing(folder: Path, path: Path) -> str:
     there = ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else _("no such path")
     if lacking := [merges for name, merges in _MERGES.items() if (folder / name).is_file()]:
         return _(
-            "{folder!r} has a vocabulary without {lacking}. Fetch or copy the folder again.",
+            "{folder!r} has a vocabulary without {lacking}. Download or copy the folder again.",
             folder=str(folder),
             lacking=lacking[0],
         )

@@ -1,6 +1,6 @@
-"""WordPiece in bulk: NumPy cuts texts into words, Arrow tells which are equal, Rust sees each distinct word once.
+"""Fast WordPiece: NumPy splits texts into words, Arrow deduplicates them, Rust tokenises each distinct word once.
 
-BERT's normaliser and pre-tokenizer look at one character at a time. What they do with a character is asked of them
+BERT's normaliser and pre-tokenizer look at one character at a time. Their result per character is computed
 once; from then on cutting a text is a look-up for each character, and finds the words that Rust would find.
 """
 
@@ -50,7 +50,8 @@ class Words:
             texts: n strings of type ``large_string``, none missing.
 
         Returns:
-            Flat ids i32; pieces of every text i64[n]; and which texts must be asked of Rust instead, i64[k]: they have
+            Flat ids i32; pieces of every text i64[n]; and the texts that must be tokenised by Rust instead,
+            i64[k]: they have
             no pieces here.
         """
         chars, bounds = _characters(texts)

@@ -1,4 +1,4 @@
-"""BERT: a Transformer that reads a text from both sides (Devlin et al. 2018, arXiv 1810.04805).
+"""BERT: a bidirectional Transformer encoder (Devlin et al. 2018, arXiv 1810.04805).
 
 Post-norm layers, learned positions, erf GELU. The layers are stacked on one first axis and run by a scan, so compile
 time does not grow with depth. The model holds parameters only: a key given to the call is the one source of chance.
@@ -24,7 +24,7 @@ from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import layers as parts
 from labkit.models import weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
 from labkit.models.bert import layouts, sentence
 from labkit.models.bert.layouts import FOREIGN, LAYOUTS
 
@@ -73,19 +73,20 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class BertConfig(PublishedConfig):
-    """Which BERT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of a BERT encoder: a preset, pretrained weights, or sizes; missing fields are filled in on
+    creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` asks for a preset's sizes with
-    fresh parameters. ``vocab_size`` may stay None: the size of the tokenizer then, or of the published English one.
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` uses the sizes of a preset with random
+    initialisation. ``vocab_size`` may stay None: the size of the tokenizer then, or of the published English one.
 
-    A size without weights of its own ("base", "roberta-base", "distilbert-base", …) starts fresh; ``weights=`` with a
-    folder or "org/name@revision" loads published ones and takes sizes and layout from them: BERT, RoBERTa, XLM-R,
-    DistilBERT. DistilBERT has no pooler; with pooling "cls" a fresh one, with ReLU, begins its classifier.
+    Presets without pretrained weights ("base", "roberta-base", "distilbert-base", …) are randomly initialised;
+    ``weights=`` with a folder or "org/name@revision" loads published weights and uses their sizes and layout: BERT,
+    RoBERTa, XLM-R, DistilBERT. DistilBERT has no pooler; with pooling "cls" a new one with ReLU is added.
 
     Raises:
-        ConfigError: an unknown preset, a value out of range, a width that the heads do not divide, a value that files
-            of the layout cannot hold.
+        ConfigError: an unknown preset, a value out of range, a width not divisible by the heads, a value that the
+            layout does not support.
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
@@ -93,15 +94,16 @@ class BertConfig(PublishedConfig):
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED, Capability.BIDIRECTIONAL})
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-4, pretrained=3e-5, width=768)
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    lora_targets: ClassVar[tuple[str, ...]] = ("layers/*",)
     default_for: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
     first_preset: ClassVar[str] = "minilm-l6"
     attends: ClassVar[bool] = True
     word_table: ClassVar[tuple[str, ...]] = ("embeddings", "word")
     shown: ClassVar[tuple[str, ...]] = ("width", "depth", "heads", "mlp_width", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("pooler", 8, "block_pooler", 4),
-        Part("layers", 4, "block_layers", 1),
-        Part("embedding", 1, "block_embedding", 5),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("pooler", 8, "block_pooler", 4),
+        DrawingPart("layers", 4, "block_layers", 1),
+        DrawingPart("embedding", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["base"], **USUAL}
@@ -180,13 +182,14 @@ class BertConfig(PublishedConfig):
         for name, value in LAYOUTS[self.layout].fixed.items():
             if (own := getattr(self, name)) != value:
                 raise ConfigError(
-                    _("BertConfig.{name} = {own!r}, but layout {layout!r} always has {value!r}: leave {name} "
-                      "out, or take another layout."),
+                    _(
+                        "BertConfig.{name} = {own!r}, but layout {layout!r} always has {value!r}: omit "
+                        "{name}, or use another layout."),
                     name=name, own=own, layout=self.layout, value=value,
                 )  # fmt: skip
         if not self.types and "types" not in LAYOUTS[self.layout].fixed:
             raise ConfigError(
-                _("BertConfig.types = 0, but layout {layout!r} has at least 1 kind of segments."), layout=self.layout
+                _("BertConfig.types = 0, but layout {layout!r} has at least 1 segment type."), layout=self.layout
             )
 
     @property
@@ -215,8 +218,9 @@ class BertConfig(PublishedConfig):
         modules = sentence.read(self.folder()) if vectors and self.weights else None
         if modules is not None and modules.pooling not in [(how,) for how in layouts.POOLINGS]:
             raise WeightsError(
-                _("{weights} pools by {pooling}; training pools by one of {known}: set pooling to one of "
-                  "them. lk.Embedder reads such a folder."),
+                _(
+                    "{weights} uses the pooling {pooling}; training supports {known}: set pooling to one "
+                    "of them. lk.EmbeddingPipeline supports such a folder."),
                 weights=self.weights, pooling=" and ".join(modules.pooling),
                 known=", ".join(layouts.POOLINGS),
             )  # fmt: skip
@@ -259,9 +263,11 @@ class BertConfig(PublishedConfig):
         :func:`labkit.models.bert.layouts.head_tensors`."""
         return layouts.head_tensors(self, kernel, bias)
 
-    def head_of(self, tensors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored."""
-        return layouts.head_of(self, tensors)
+    def head_of(
+        self, tensors: Mapping[str, np.ndarray], folder: Path = Path("the file")
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored in ``folder``."""
+        return layouts.head_of(self, tensors, folder)
 
     def save(
         self,
@@ -310,7 +316,7 @@ class BertConfig(PublishedConfig):
             folder: where; made if it is not there.
             kernel: f32 [d, c]. bias: f32 [c].
             specials: ids of the tokenizer's special tokens.
-            max_length: tokens of a text at most.
+            max_length: maximum tokens per text.
             more: further keys of config.json.
         """
         if self.pooled_by == "cls":
@@ -328,12 +334,12 @@ class BertConfig(PublishedConfig):
             WeightsError: there is no such head, or it does not fit.
         """
         if self.pooled_by == "cls":
-            return self.head_of(weights.Tensors(folder))
+            return self.head_of(weights.Tensors(folder), folder)
         modules = sentence.read(folder)
         heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
         if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
             raise WeightsError(
-                _("{folder} holds no head on vectors of width {width} (2_Dense)."), folder=folder, width=self.width
+                _("{folder} contains no head for vectors of width {width} (2_Dense)."), folder=folder, width=self.width
             )
         return heads[0].kernel, heads[0].bias
 
@@ -354,8 +360,8 @@ class BertConfig(PublishedConfig):
         sentence.write(folder, encoder, pooling, self.width, layers, max_length)
 
 
-class Encoded(NamedTuple):
-    """What the encoder returns: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
+class BertOutput(NamedTuple):
+    """Output of the encoder: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
 
     hidden: Float[Array, "b t d"]
     pooled: Float[Array, "b d"] | Float[Array, "b s d"]
@@ -393,7 +399,7 @@ class Embeddings(nnx.Module):
         return parts.dropout(self.norm(x), self.dropout, key)
 
 
-class Layer(nnx.Module):
+class BertLayer(nnx.Module):
     """Self-attention and a feed-forward part, each added to its input and normalised after."""
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
@@ -418,7 +424,7 @@ class Layer(nnx.Module):
         return self.mlp_norm(x + parts.dropout(self.mlp_out(inner), self.dropout, keys[2]))
 
     def looks(self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"]) -> Float[Array, "b h t t"]:
-        """What the layer's attention of ``x`` would be, to be looked at."""
+        """Attention probabilities of this layer for ``x`` (for visualisation)."""
         query, key = (layer(x).reshape(*x.shape[:2], self.heads, -1) for layer in (self.query, self.key))
         scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
         return jax.nn.softmax(scores + bias, axis=-1)
@@ -430,7 +436,7 @@ class Bert(nnx.Module):
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
         self.config = config
         self.embeddings = Embeddings(config, rngs)
-        self.layers = parts.stack(lambda rngs: Layer(config, rngs), config.depth, rngs)
+        self.layers = parts.stack(lambda rngs: BertLayer(config, rngs), config.depth, rngs)
         if config.pooled_by == "cls":
             self.pooler = parts.dense(config.width, config.width, config.dtype, rngs)
 
@@ -442,14 +448,14 @@ class Bert(nnx.Module):
         segments: parts.Segments | None = None,
         *,
         key: PRNGKeyArray | None = None,
-    ) -> Encoded:
+    ) -> BertOutput:
         """Encode a batch.
 
         Args:
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens. Padding changes no result at a real token.
             types: 0 in the first text, 1 in the second; None for all 0. Not read where there are less than two kinds.
-            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            segments: positions of the texts in packed rows; each text is then processed independently.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
@@ -463,8 +469,9 @@ class Bert(nnx.Module):
         longest = self.config.max_length
         if segments is None and (length := ids.shape[1]) > longest:
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest}, the positions this BERT "
-                  "has. Cut the texts to {longest} tokens when encoding them."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest}, the number of positions of "
+                    "this BERT. Truncate the texts to {longest} tokens when encoding them."),
                 length=length, longest=longest,
             )  # fmt: skip
         types = jnp.zeros_like(ids) if types is None else types
@@ -478,13 +485,12 @@ class Bert(nnx.Module):
         else:
             pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
             pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)
-        return Encoded(hidden, pooled)
+        return BertOutput(hidden, pooled)
 
     def attention(
         self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]
     ) -> Float[Array, "b L h t t"]:
-        """The attention of every layer and head: how much each token looks at each, rows summing to 1 over what is no
-        padding."""
+        """Attention probabilities of every layer and head; rows sum to 1 over the tokens that are not padding."""
         graph, params = nnx.split(self.layers)
         bias = parts.padding_bias(mask)
 
@@ -495,7 +501,7 @@ class Bert(nnx.Module):
         return jnp.moveaxis(jax.lax.scan(step, self.embeddings(ids, types, None), params)[1], 0, 1)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates.
+        """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates.
 
         Args:
             path: of a parameter, from this module down.

@@ -1,4 +1,4 @@
-"""GPT: a decoder that tells every token from those before it; as GPT-2 has it, and as open models have it today.
+"""GPT: a causal Transformer decoder, in the variants of GPT-2 and Llama.
 
 Both families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer normalisation,
 learned positions, GELU. "llama" (Touvron et al. 2023, arXiv 2302.13971): RMS normalisation (arXiv 1910.07467), rotary
@@ -24,9 +24,9 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
 from labkit.models.gpt import layout
-from labkit.models.gpt.layers import LOWEST, Layer, norm, rotation
+from labkit.models.gpt.layers import LOWEST, GptLayer, norm, rotation
 
 # Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -66,10 +66,10 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class GptConfig(PublishedConfig):
-    """Which GPT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of a GPT decoder: a preset, pretrained weights, or sizes; missing fields are filled in on creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
     the tokenizer then, or 50,257.
 
     Raises:
@@ -82,14 +82,15 @@ class GptConfig(PublishedConfig):
     pools_last: ClassVar[bool] = True
     rates: ClassVar[layers.Rates] = layers.Rates(fresh=2e-4, pretrained=3e-5, width=768)
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    lora_targets: ClassVar[tuple[str, ...]] = ("layers/*",)
     first_preset: ClassVar[str] = "micro"
     word_table: ClassVar[tuple[str, ...]] = ("word",)
     shown: ClassVar[tuple[str, ...]] = ("family", "width", "depth", "heads", "mlp_width", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("layers", 4, "block_layers", 1),
-        Part("word", 1, "block_embedding", 5),
-        Part("position", 1, "block_embedding", 5),
-        Part("norm", 6, "block_norm", 7),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("layers", 4, "block_layers", 1),
+        DrawingPart("word", 1, "block_embedding", 5),
+        DrawingPart("position", 1, "block_embedding", 5),
+        DrawingPart("norm", 6, "block_norm", 7),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
@@ -157,7 +158,8 @@ class GptConfig(PublishedConfig):
             raise ConfigError(_("GptConfig: kv_heads below heads, and tied = false, are for family = 'llama'."))
         if self.family == "llama" and (self.width // self.heads) % 2:
             raise ConfigError(
-                _("GptConfig: heads of {width} are odd; rotary positions turn pairs."), width=self.width // self.heads
+                _("GptConfig: the head dimension {width} is odd; rotary positions need an even one."),
+                width=self.width // self.heads,
             )
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
@@ -222,7 +224,9 @@ class GptConfig(PublishedConfig):
         """
         tensors = weights.Tensors(folder)
         if "score.weight" not in tensors:
-            raise WeightsError(_("{folder} has no score.weight: it holds no classifier. Train a head."), folder=folder)
+            raise WeightsError(
+                _("{folder} has no score.weight: it contains no classifier. Train a head."), folder=folder
+            )
         kernel = np.asarray(tensors.checked("score.weight", weights.UNITS), np.float32).T
         if "score.bias" not in tensors:
             return kernel, None
@@ -251,15 +255,15 @@ class GptConfig(PublishedConfig):
         return weights.save_from(flat, folder, layout.TABLES[self.family], config, extra, prefix)
 
 
-class Encoded(NamedTuple):
-    """What a call returns: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
+class GptOutput(NamedTuple):
+    """Output: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
     hidden state of each text's last token."""
 
     hidden: Float[Array, "b t d"]
     pooled: Float[Array, "b d"] | Float[Array, "b s d"]
 
 
-class Cache(NamedTuple):
+class KeyValueCache(NamedTuple):
     """Keys and values from step to step: p places, of which ``used`` are filled in each row."""
 
     keys: Float[Array, "L b p g k"]
@@ -277,7 +281,7 @@ class Gpt(nnx.Module):
         self.word = layers.embed(vocab_size, config.width, rngs)
         if config.family == "gpt2":
             self.position = layers.embed(config.max_length, config.width, rngs)
-        self.layers = layers.stack(lambda rngs: Layer(config, rngs), config.depth, rngs)
+        self.layers = layers.stack(lambda rngs: GptLayer(config, rngs), config.depth, rngs)
         self.norm = norm(config, rngs)
         if not config.tied:
             self.output = layers.dense(config.width, vocab_size, config.dtype, rngs, use_bias=False)
@@ -290,14 +294,14 @@ class Gpt(nnx.Module):
         segments: layers.Segments | None = None,
         *,
         key: PRNGKeyArray | None = None,
-    ) -> Encoded:
+    ) -> GptOutput:
         """Read a batch.
 
         Args:
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens, which come first in a row. Padding changes no result at a real token.
             types: of no meaning here.
-            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            segments: positions of the texts in packed rows; each text is then processed independently.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
@@ -327,7 +331,7 @@ class Gpt(nnx.Module):
             count = jnp.sum(segments.segment[:, :, None] == places, axis=1)
             last = jnp.maximum(segments.start + count - 1, 0)
         pooled = jnp.take_along_axis(hidden, last[:, :, None], axis=1)
-        return Encoded(hidden, pooled[:, 0] if segments is None else pooled)
+        return GptOutput(hidden, pooled[:, 0] if segments is None else pooled)
 
     def logits(self, hidden: Float[Array, "*s d"]) -> Float[Array, "*s v"]:
         """Scores, float32, of every piece of the vocabulary."""
@@ -340,7 +344,7 @@ class Gpt(nnx.Module):
         pair = hidden.astype(short), table.astype(short)
         return jnp.einsum("...d,vd->...v", *pair, preferred_element_type=jnp.float32)
 
-    def start(self, count: int, length: int) -> Cache:
+    def start(self, count: int, length: int) -> KeyValueCache:
         """An empty cache for ``count`` texts of at most ``length`` tokens.
 
         Raises:
@@ -350,11 +354,11 @@ class Gpt(nnx.Module):
         config = self.config
         shape = (config.depth, count, length, config.kv_heads, config.width // config.heads)
         dtype = layers.compute_dtype(config.dtype)
-        return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(count, jnp.int32))
+        return KeyValueCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(count, jnp.int32))
 
     def step(
-        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: Cache
-    ) -> tuple[Float[Array, "b t d"], Cache]:
+        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: KeyValueCache
+    ) -> tuple[Float[Array, "b t d"], KeyValueCache]:
         """Go on by ``count[i]`` tokens in row i; serves a prompt of many tokens and writing one by one.
 
         Args:
@@ -382,10 +386,11 @@ class Gpt(nnx.Module):
             one, self._placed(ids, safe), (params, cache.keys, cache.values),
             unroll=min(self.config.unroll, self.config.depth),
         )  # fmt: skip
-        return self.norm(x).astype(jnp.float32), Cache(keys, values, cache.used + count)
+        return self.norm(x).astype(jnp.float32), KeyValueCache(keys, values, cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates: 0 for the embeddings;
+        """Layer index of a parameter, counted from the
+        input, for freezing and layer-wise learning rates: 0 for the embeddings;
         int32 [L] = 1 … L for stacked arrays; L + 1 for what follows. ``path`` leads to it from this module down."""
         if path[0] == "layers":
             return np.arange(1, self.config.depth + 1, dtype=np.int32)
@@ -400,7 +405,8 @@ class Gpt(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest}, the positions this GPT "
-                  "has. Cut the texts to {longest} tokens when encoding them."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest}, the number of positions of "
+                    "this GPT. Truncate the texts to {longest} tokens when encoding them."),
                 length=length, longest=longest,
             )  # fmt: skip

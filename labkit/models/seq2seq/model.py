@@ -1,4 +1,4 @@
-"""The Transformer: an encoder reads a text, a decoder writes another (Vaswani et al. 2017, arXiv 1706.03762).
+"""Encoder-decoder Transformer (Vaswani et al. 2017, arXiv 1706.03762).
 
 One table of embeddings serves the source, the target and the output; positions are sinusoids and no parameters. Each
 stack is run by a scan. The model holds parameters only: a key given to a call is the one source of chance.
@@ -22,9 +22,9 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
 from labkit.models.seq2seq import layout
-from labkit.models.seq2seq.layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, Layer, sinusoids
+from labkit.models.seq2seq.layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, EncoderLayer, sinusoids
 
 # Sizes: Vaswani et al. 2017, table 3. heads = width / 64 and mlp_width = 4 width unless said otherwise.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -46,10 +46,11 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class TransformerConfig(PublishedConfig):
-    """Which Transformer: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of an encoder-decoder Transformer: a preset, pretrained weights, or sizes; missing fields are
+    filled in on creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
     tokenizer that source and target share then, or 37,000.
 
     Raises:
@@ -61,13 +62,14 @@ class TransformerConfig(PublishedConfig):
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.SEQ2SEQ})
     rates: ClassVar[layers.Rates] = layers.Rates(fresh=3e-4, pretrained=3e-5, width=768)
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    lora_targets: ClassVar[tuple[str, ...]] = ("encoder/*", "decoder/*")
     first_preset: ClassVar[str] = "tiny"
     word_table: ClassVar[tuple[str, ...]] = ("word",)
     shown: ClassVar[tuple[str, ...]] = ("width", "encoder_depth", "decoder_depth", "heads", "mlp_width", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("decoder", 5, "block_decoder", 3),
-        Part("encoder", 4, "block_encoder", 1),
-        Part("word", 1, "block_embedding", 5),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("decoder", 5, "block_decoder", 3),
+        DrawingPart("encoder", 4, "block_encoder", 1),
+        DrawingPart("word", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["base"], **USUAL}
@@ -151,7 +153,7 @@ class TransformerConfig(PublishedConfig):
         stored = weights.Tensors(folder)
         if not model.config.output_bias and layout.BIAS in stored and stored[layout.BIAS].any():
             raise WeightsError(
-                _("{folder} has a {bias} and this model no place for it: set output_bias=True."),
+                _("{folder} has a {bias}, but this model has no output bias: set output_bias=True."),
                 folder=folder,
                 bias=layout.BIAS,
             )
@@ -186,13 +188,13 @@ class TransformerConfig(PublishedConfig):
 
 
 class Decoded(NamedTuple):
-    """What a call returns: ``hidden`` f32 [b, t, d] of the decoder's last layer; ``memory`` f32 [b, s, d]."""
+    """Output: ``hidden`` f32 [b, t, d] of the decoder's last layer; ``memory`` f32 [b, s, d]."""
 
     hidden: Float[Array, "b t d"]
     memory: Float[Array, "b s d"]
 
 
-class Cache(NamedTuple):
+class DecoderCache(NamedTuple):
     """What decoding keeps from step to step, in the dtype that layers compute in.
 
     ``keys`` and ``values`` of self-attention have p places, of which ``used`` are filled in each row; those of the
@@ -215,7 +217,7 @@ class Transformer(nnx.Module):
         self.config = config
         vocab_size, d, dtype = config.vocab_size or VOCABULARY, config.width, config.dtype
         self.word = layers.embed(vocab_size, d, rngs, d**-0.5)  # of size 1 once scaled, as positions are
-        self.encoder = layers.stack(lambda rngs: Layer(config, rngs), config.encoder_depth, rngs)
+        self.encoder = layers.stack(lambda rngs: EncoderLayer(config, rngs), config.encoder_depth, rngs)
         self.decoder = layers.stack(lambda rngs: DecoderLayer(config, rngs), config.decoder_depth, rngs)
         if config.norm_first:
             self.encoder_norm, self.decoder_norm = (layers.norm(d, NORM_EPS, dtype, rngs) for _ in range(2))
@@ -231,7 +233,7 @@ class Transformer(nnx.Module):
         *,
         key: PRNGKeyArray | None = None,
     ) -> Decoded:
-        """Read the sources and, beside the true targets, what the decoder makes of them (teacher forcing).
+        """Encode the sources and decode the true targets (teacher forcing).
 
         Args:
             source: token numbers, 0 … vocab_size - 1; larger ones give NaN. Texts begin in the first column.
@@ -277,7 +279,7 @@ class Transformer(nnx.Module):
             return scores
         return scores + self.output_bias[...].reshape((1,) * (scores.ndim - 1) + (-1,))
 
-    def start(self, memory: Float[Array, "b s d"], mask: Bool[Array, "b s"], length: int) -> Cache:
+    def start(self, memory: Float[Array, "b s d"], mask: Bool[Array, "b s"], length: int) -> DecoderCache:
         """An empty cache for targets of at most ``length`` tokens; keys and values of the memory are computed here.
 
         Raises:
@@ -294,11 +296,11 @@ class Transformer(nnx.Module):
         _, across = jax.lax.scan(one, None, params)
         shape = (config.decoder_depth, len(memory), length, config.heads, config.width // config.heads)
         keys, values = jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
-        return Cache(keys, values, *across, mask, jnp.zeros(len(memory), jnp.int32))
+        return DecoderCache(keys, values, *across, mask, jnp.zeros(len(memory), jnp.int32))
 
     def step(
-        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: Cache
-    ) -> tuple[Float[Array, "b t d"], Cache]:
+        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: DecoderCache
+    ) -> tuple[Float[Array, "b t d"], DecoderCache]:
         """Go on by ``count[i]`` tokens in row i; serves a prompt of many tokens and decoding one by one.
 
         Args:
@@ -331,7 +333,7 @@ class Transformer(nnx.Module):
         return self._last(x, "decoder_norm"), cache._replace(keys=keys, values=values, used=cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates.
+        """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates.
 
         Args:
             path: of a parameter, from this module down.
@@ -363,8 +365,9 @@ class Transformer(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest} of this Transformer. Cut "
-                  "the texts to {longest} tokens when encoding them, or give it a greater max_length: it "
-                  "costs no parameter."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest} of this Transformer. Truncate "
+                    "the texts to {longest} tokens when encoding them, or increase max_length, which adds "
+                    "no parameters."),
                 length=length, longest=longest,
             )  # fmt: skip

@@ -1,5 +1,5 @@
-"""Convolutional networks: plain stages of convolution, non-linearity and pooling, or stages of residual blocks; then a
-mean or dense layers."""
+"""Convolutional networks: stages of convolution and pooling, or residual blocks; then global pooling or dense
+layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import conv, layers, norms
-from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import ACTIVATIONS, Pooled
 from labkit.models.vision import residual
 
@@ -57,11 +57,11 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class CnnConfig(ModelConfig):
-    """Which network: a preset, or sizes; what is left out is filled in on creation.
+    """Configuration of the network: a preset or sizes; missing fields are filled in on creation.
 
-    With ``blocks`` it is a residual network: a stem as wide as the first stage, then in every stage so many blocks of
-    two convolutions; every stage but the first halves the picture. Without, a stage is a convolution and a halving
-    pool. ``norm`` left out is "batch" with blocks and "none" without.
+    With ``blocks`` it is a residual network: a stem as wide as the first stage, then per stage the given number of
+    blocks of two convolutions; every stage but the first downsamples by 2. Without, a stage is a convolution and 2 ×
+    2 pooling. ``norm`` defaults to "batch" with blocks and "none" without.
 
     Raises:
         ConfigError: an unknown preset, a value out of range, blocks that do not fit the widths.
@@ -72,12 +72,12 @@ class CnnConfig(ModelConfig):
     default_for: ClassVar[tuple[Modality, ...]] = (Modality.IMAGE, Modality.AUDIO)
     first_preset: ClassVar[str] = "small"
     shown: ClassVar[tuple[str, ...]] = ("widths", "blocks", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("dense", 7, "block_dense", 4),
-        Part("convs", 4, "block_conv", 3),
-        Part("blocks", 4, "block_residual", 3),
-        Part("stem", 3, "block_stem", 6),
-        Part("norm", 6, "block_norm", 7),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("dense", 7, "block_dense", 4),
+        DrawingPart("convs", 4, "block_conv", 3),
+        DrawingPart("blocks", 4, "block_residual", 3),
+        DrawingPart("stem", 3, "block_stem", 6),
+        DrawingPart("norm", 6, "block_norm", 7),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
@@ -142,14 +142,16 @@ class CnnConfig(ModelConfig):
             )  # fmt: skip
         if self.kernel % 2 == 0 or self.padding != "SAME":
             raise ConfigError(
-                _("CnnConfig.kernel = {kernel} with padding = {padding!r} changes the size of a picture, but "
-                  "a residual block adds what goes in to what comes out. Take an odd kernel and padding SAME."),
+                _(
+                    "CnnConfig.kernel = {kernel} with padding = {padding!r} changes the image size, but a "
+                    "residual block adds its input to its output. Use an odd kernel and padding SAME."),
                 kernel=self.kernel, padding=self.padding,
             )  # fmt: skip
         if self.halving == "pad" and list(self.widths) != sorted(self.widths):
             raise ConfigError(
-                _("CnnConfig.widths = {widths!r} become narrower, but halving = 'pad' can only add channels. "
-                  "Take 'project'."),
+                _(
+                    "CnnConfig.widths = {widths!r} decrease, but halving = 'pad' can only add channels. "
+                    "Use 'project'."),
                 widths=self.widths,
             )  # fmt: skip
 
@@ -184,8 +186,9 @@ class CnnConfig(ModelConfig):
             high, wide = residual.sides(self, high, wide)
         if min(high, wide) < 1:
             raise ConfigError(
-                _("pictures of {height} x {width} pixels are too small for {n_widths} stages with kernels of "
-                  "{kernel} and padding {padding}. Enlarge them, or take fewer stages."),
+                _(
+                    "images of {height} x {width} pixels are too small for {n_widths} stages with kernels "
+                    "of {kernel} and padding {padding}. Enlarge them, or use fewer stages."),
                 height=shape[0], width=shape[1], n_widths=len(self.widths), kernel=self.kernel,
                 padding=self.padding,
             )  # fmt: skip
@@ -218,7 +221,7 @@ class Cnn(nnx.Module):
             inputs: the pictures.
             key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
                 remember (:class:`labkit.models.norms.BatchNorm`).
-            real: the examples that are no filler; None for all. Only they enter the statistics.
+            real: the examples that are not padding; None for all. Only they enter the statistics.
         """
         activate = ACTIVATIONS[self.config.activation]
         x = self._map(conv.scaled(inputs, self.config.dtype), key is not None, real)
@@ -241,7 +244,7 @@ class Cnn(nnx.Module):
         return x
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
         if path[0] == "residual":
             return self.residual.layer_ids(path[1:])
         return int(path[1]) + 1 + (self.config.depth - len(self.dense) if path[0] == "dense" else 0)

@@ -1,15 +1,18 @@
-"""Small pieces of HTML that panels are made of. Everything given is plain text and is escaped here."""
+"""Small pieces of HTML that panels and notebooks show. Everything given is plain text and is escaped here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from labkit.core.text import escape
-from labkit.data.report import visible
-from labkit.viz.run_html import duration
+from labkit.core.text import escape, visible
 
 Tone = Literal["plain", "good", "warn", "bad", "info", "quiet"]
+
+
+#: JupyterLab would typeset what is between dollar signs.
+LITERAL = "mathjax_ignore tex2jax_ignore"
+_LEFT = ' style="text-align:left"'  # notebooks align tables right
 
 
 class Html(str):
@@ -24,10 +27,10 @@ def safe(value: Any, limit: int | None = None) -> str:
 def table(
     head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "", numeric: Sequence[int] = (), limit: int = 300
 ) -> Html:
-    """A table; columns whose numbers are in ``numeric`` stand to the right."""
+    """A table; columns whose numbers are in ``numeric`` are aligned right, the others left."""
 
     def cells(kind: str, values: Sequence[Any]) -> str:
-        right = [' class="lk-number"' if place in numeric else "" for place in range(len(values))]
+        right = [' class="lk-number"' if place in numeric else _LEFT for place in range(len(values))]
         scope = ' scope="col"' if kind == "th" else ""
         return "".join(f"<{kind}{scope}{mark}>{safe(v, limit)}</{kind}>" for v, mark in zip(values, right, strict=True))
 
@@ -35,6 +38,11 @@ def table(
     first = f"<thead><tr>{cells('th', head)}</tr></thead>" if head else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return Html(f'<table class="lk-table">{title}{first}<tbody>{body}</tbody></table>')
+
+
+def listed(texts: Iterable[Any]) -> Html:
+    """Texts as points of a list."""
+    return Html(f"<ul>{''.join(f'<li>{safe(text)}</li>' for text in texts)}</ul>")
 
 
 def cards(facts: Iterable[tuple[Any, Any]]) -> Html:
@@ -51,7 +59,7 @@ def chip(text: Any, tone: Tone = "plain") -> Html:
 
 
 def note(text: Any, tone: Tone = "info") -> Html:
-    """A sentence that stands out."""
+    """A highlighted sentence."""
     return Html(f'<div class="lk-note lk-{tone}">{safe(text, 2000)}</div>')
 
 
@@ -76,12 +84,12 @@ def joined(*parts: Html | str) -> Html:
 
 
 def side_by_side(*parts: Html) -> Html:
-    """Pieces beside each other where there is room."""
+    """Components side by side if there is room."""
     return Html(f'<div class="lk-beside">{"".join(f"<div>{part}</div>" for part in parts)}</div>')
 
 
 def short(name: str, values: Sequence[Any], most: int = 48) -> str:
-    """A name with the first value it stands for, as plain text for a list of choices."""
+    """A name with its first value, as plain text for a list of choices."""
     first = next((" ".join(str(value).split()) for value in values if value not in (None, "")), "")
     text = visible(f"{name}: {first}" if first else name)
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -98,30 +106,17 @@ def marked(text: str, other: str) -> Html:
     )
 
 
-def scaled(number: float) -> str:
-    """A count in short: 22.7 M."""
-    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= max(size, 1e4):
-            return f"{number / size:.3g} {unit}"
-    return f"{number:,.0f}"
+def details(title: Any, *parts: Html) -> Html:
+    """Pieces that are folded under a title."""
+    return Html(f"<details><summary>{safe(title)}</summary>{joined(*parts)}</details>")
 
 
-def sized(size: float) -> str:
-    """Bytes in short: 1.2 GB."""
-    for least, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size >= least:
-            return f"{size / least:.3g} {unit}"
-    return f"{size:.0f} B"
+def block(text: Any) -> Html:
+    """Text as it is, to copy, in a block that the keyboard reaches."""
+    return Html(f'<pre tabindex="0">{escape(text)}</pre>')
 
 
-def timed(seconds: float) -> str:
-    """A short time: 12 ms."""
-    for least, unit in ((1.0, "s"), (1e-3, "ms")):
-        if seconds >= least:
-            return f"{seconds / least:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
-
-
-def lasting(seconds: float) -> str:
-    """A time that may be long: 12 ms, 8.2 s, 1:05:00."""
-    return timed(seconds) if seconds < 60 else duration(seconds)
+def page(heading: Any, *parts: Html | str) -> Html:
+    """What a notebook shows of an object, outside the panels: a heading, paragraphs of text, and other pieces."""
+    each = (part if isinstance(part, Html) else paragraph(part) for part in parts)
+    return Html(f'<div class="{LITERAL}"><b>{safe(heading)}</b>{joined(*each)}</div>')
