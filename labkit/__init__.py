@@ -10,15 +10,17 @@ Every name is imported when it is first used, so that ``import labkit`` loads ne
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import labkit.models
+import labkit.runs
 import labkit.tasks
 
 if TYPE_CHECKING:
     import labkit.app as panels
-    from labkit.api import fit, open_run, runs, serve
+    from labkit.api import Runs, fit, open_run, serve
     from labkit.app.lab import Lab
     from labkit.core.errors import LabkitError
     from labkit.core.registry import Registry
@@ -65,7 +67,6 @@ _HOMES = {
     "find_rate": "labkit.planning:find_rate",
     "plot_schedule": "labkit.planning:plot_schedule",
     "fit": "labkit.api:fit",
-    "runs": "labkit.api:runs",
     "open_run": "labkit.api:open_run",
     "serve": "labkit.api:serve",
     "compare": "labkit.evaluate.run_report:compare",
@@ -129,8 +130,17 @@ class _Registered(ModuleType):
         return repr(self._registry)
 
 
+class _Runs(ModuleType):
+    """``labkit.runs`` is a package and also a function, for the same reason: ``lk.runs()`` lists the runs."""
+
+    def __call__(self, folder: str | Path | None = None) -> Runs:
+        """The runs of a lab folder, newest first."""
+        return importlib.import_module("labkit.api").runs(folder)
+
+
 labkit.models.__class__ = _Registered
 labkit.tasks.__class__ = _Registered
+labkit.runs.__class__ = _Runs
 
 
 def __getattr__(name: str) -> Any:

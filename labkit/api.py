@@ -20,11 +20,11 @@ from labkit.data.rows import Rows
 from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.planning import experiment_of
-from labkit.train import liveness
+from labkit.runs import liveness
+from labkit.runs.handle import Run as BaseRun
+from labkit.runs.handle import model_of
+from labkit.runs.store import RunInfo, Store, StoreError
 from labkit.train.experiment import Experiment
-from labkit.train.run import Run as BaseRun
-from labkit.train.run import model_of
-from labkit.train.store import RunInfo, Store, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -433,7 +433,7 @@ def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
     from labkit.app.frontend import cell, frontend, hears_while_busy
 
     if frontend() == "none":
-        from labkit.train.progress import ProgressBar
+        from labkit.runs.progress import ProgressBar
 
         bar = ProgressBar(run.store, run.id)
         return bar.update, bar.close

@@ -6,7 +6,7 @@ from labkit.app.state import State
 from labkit.core import source_code
 from labkit.core.errors import LabkitError
 from labkit.evaluate.run_report import rows_of
-from labkit.train.run import Run
+from labkit.runs.handle import Run
 
 #: Runs that are offered, the newest.
 MOST = 100

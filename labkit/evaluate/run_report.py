@@ -33,13 +33,13 @@ from labkit.inference.predictor import Predictor
 from labkit.inference.question_answering import Answerer, by_kind
 from labkit.inference.text_generation import Generator
 from labkit.inference.translation import Translator
+from labkit.runs.handle import Run, model_of
 from labkit.tasks.embed import Embed
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
 from labkit.tasks.qa import Answer
 from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.processors import opened
-from labkit.train.run import Run, model_of
 
 #: Task without labels → what its models are used by.
 TOOLS: ByClass[type] = ByClass(

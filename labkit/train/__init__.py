@@ -1,1 +1,1 @@
-"""The compiled step, the loop around it, and the run store through which it is watched and steered."""
+"""The compiled step and the training loop around it, with checkpoints and resume."""

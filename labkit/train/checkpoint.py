@@ -29,7 +29,7 @@ from labkit.core.cache import sync_folder
 from labkit.core.errors import RunError, system_reason
 from labkit.i18n import _, joined
 from labkit.train.orbax_errors import silence_orbax
-from labkit.train.process_group import ALONE, Peers
+from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.provenance import Provenance
 from labkit.train.step import State
 
@@ -51,7 +51,7 @@ class Checkpoints:
 
     Args:
         folder: ``<run folder>/checkpoints``; whoever makes this object holds the run's lock.
-        peers: the processes that work on the run; the leading one alone names, moves and removes.
+        group: the processes that work on the run; the leading one alone names, moves and removes.
         provenance: of the run; None: whose checkpoints these are is not compared.
 
     A step counts as saved once :meth:`settle` has returned it. ``damaged`` lists what was put into quarantine and why.
@@ -60,15 +60,15 @@ class Checkpoints:
         RunError: a folder of checkpoints is a link.
     """
 
-    def __init__(self, folder: Path, peers: Peers = ALONE, provenance: Provenance | None = None):
-        self.folder, self.peers, self.provenance = folder.absolute(), peers, provenance
+    def __init__(self, folder: Path, group: ProcessGroup = SINGLE, provenance: Provenance | None = None):
+        self.folder, self.group, self.provenance = folder.absolute(), group, provenance
         self.damaged: list[str] = []
         silence_orbax()
         self._verified: set[int] = set()  # saved or checked by this object
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         self._writer = ThreadPoolExecutor(1, "labkit-save")
         self._saving: tuple[int, int | None, Future[None]] | None = None
-        if peers.lead:
+        if group.lead:
             self._refuse_links()
             self._unfinished.mkdir(parents=True, exist_ok=True)
             for left in self._unfinished.iterdir():  # by a process that was killed: never promised
@@ -106,13 +106,13 @@ class Checkpoints:
             RunError: the save before this one failed, or this one cannot begin.
         """
         self.settle(meanwhile)
-        there, lack = self.peers.agree([self._is_there(step), self._lack(state)] if self.peers.lead else [])
+        there, lack = self.group.broadcast([self._is_there(step), self._lack(state)] if self.group.lead else [])
         if lack:
             raise unsaved(step, lack)
         if there:
             return
         future: Future[None] = Future()
-        if self.peers.count == 1:
+        if self.group.count == 1:
             future = self._writer.submit(self._write, _copy(state), step)
         else:
             try:
@@ -137,7 +137,7 @@ class Checkpoints:
         if (error := future.exception()) is not None:
             raise unsaved(step, _reason(error)) from error
         self._verified.add(step)
-        if self.peers.lead:
+        if self.group.lead:
             self._set_strangers_aside()
             steps = self.steps
             for old in set(steps) - {step, best} - set(steps[-2:] if best in (None, step) else ()):
@@ -154,7 +154,7 @@ class Checkpoints:
         place = self._unfinished / str(step)
         try:
             self._orbax.save(place, args=ocp.args.StandardSave(state), force=True)
-            if self.peers.lead:
+            if self.group.lead:
                 facts = self.provenance.facts() if self.provenance else {}
                 manifest.seal(place, step=step, tree=_described(state), **facts)
                 if problems := manifest.damage(place):
@@ -164,7 +164,7 @@ class Checkpoints:
                 os.rename(place, self._place(step))
                 sync_folder(self.folder)
         except Exception:
-            if self.peers.lead:
+            if self.group.lead:
                 for left in self._unfinished.iterdir():
                     shutil.rmtree(left, ignore_errors=True)
             raise
@@ -260,7 +260,7 @@ class Checkpoints:
         Raises:
             RunError: the checkpoint is not sound, or holds something else; nothing is cast.
         """
-        if self.peers.lead and step not in self._verified and not self.sound(step):
+        if self.group.lead and step not in self._verified and not self.sound(step):
             raise RunError(
                 _("the checkpoint of step {step} cannot be used. {damaged}."), step=step, damaged=self.damaged[-1]
             )

@@ -18,9 +18,9 @@ from labkit.viz.words import language as language_of
 from labkit.viz.words import word
 
 if TYPE_CHECKING:
+    from labkit.runs.handle import Run
     from labkit.train.lr_finder import RateSearch
     from labkit.train.optimizer import Optimizer
-    from labkit.train.run import Run
 
 #: Okabe and Ito's colours, for several runs in one figure.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")

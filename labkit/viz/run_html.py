@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from labkit.core.text import escape
 from labkit.i18n import translate
-from labkit.train.store import RunInfo
+from labkit.runs.store import RunInfo
 from labkit.viz.series import DRAWN, Series, second, thin, ticks
 from labkit.viz.words import message, word
 

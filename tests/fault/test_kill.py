@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.train.store import Store
+from labkit.runs.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,9 @@ ANYWHERE = [(int(RANDOM.integers(24)), float(RANDOM.uniform(0, 0.3)), float(i % 
 KILLED = """
 import os, signal, sys, threading, time
 from labkit.train.loop import _Loop, work
-from labkit.train.run import process_of
-from labkit.train.store import Store
+from labkit.runs.liveness import process_fields
+from labkit.runs.logger import RunLogger
+from labkit.runs.store import Store
 store, run, at, seconds = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 call, killing = _Loop._call, []
 def kill():
@@ -40,8 +41,8 @@ def killed(self, portion):
         killing.append(threading.Timer(seconds, kill).start() if seconds else kill())
     return call(self, portion)
 _Loop._call = killed
-store.update(run, pid=os.getpid(), **process_of())
-work(store, run)
+store.update(run, pid=os.getpid(), **process_fields())
+work(RunLogger(store, run))
 time.sleep(30)
 """
 
@@ -97,7 +98,7 @@ def test_resume_twice_and_again_at_once(finished, reviews, tmp_path, tools):
 SET = """
 import sys
 from labkit.train.loop import _Loop
-from labkit.train.store import Store
+from labkit.runs.store import Store
 when, rate, take = int(sys.argv[5]), float(sys.argv[6]), _Loop._take
 def told(self, paused):
     self.pace = 1  # one update in a call, so that no step is passed over

@@ -18,8 +18,9 @@ import labkit as lk
 from labkit.app.runs import choices
 from labkit.app.state import State
 from labkit.core.errors import RunError
-from labkit.train import run_record
-from labkit.train.store import Record, RunInfo, Store
+from labkit.runs import run_record
+from labkit.runs.store import RunInfo, Store
+from labkit.train.logger import Record
 
 EXPERIMENT = '[model]\nname = "bert"\n[train]\nepochs = 2\n'
 
@@ -272,7 +273,7 @@ def test_a_store_removed_under_those_who_use_it_is_made_again(lab, files):
 
 WRITER = """
 import sys
-from labkit.train.store import Store
+from labkit.runs.store import Store
 store = Store(sys.argv[1])
 for step in range(41, 300):
     store.write(sys.argv[2], [(step, "train", "loss", step / 7)], step=step)

@@ -18,7 +18,7 @@ from labkit.evaluate.calibration import calibrate
 from labkit.evaluate.compare import compare
 from labkit.evaluate.report import Report
 from labkit.evaluate.scores import Scores
-from labkit.train.store import RunInfo, Store
+from labkit.runs.store import RunInfo, Store
 from labkit.viz import html as pieces
 from labkit.viz import run_html
 

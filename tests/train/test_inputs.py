@@ -80,7 +80,7 @@ def features(count: int) -> Rows:
 def test_features_are_standardised_by_the_training_rows_alone(tmp_path):
     rows, other = features(64), features(8)
     inputs = Numbers("features")
-    train, later = processors.encode(rows["train"]), processors.encode(other["train"])
+    train, later = inputs.encode(rows["train"]), inputs.encode(other["train"])
     np.testing.assert_allclose(train.inputs.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(train.inputs.std(0), 1, rtol=1e-5)
     expected = (inputs.raw(other["train"]).inputs - inputs.standard.mean) / inputs.standard.scale
@@ -135,7 +135,7 @@ def test_a_table_is_answered_alike_from_the_run_the_folder_and_any_form_of_its_r
 
 
 def test_running_text_that_is_cut_is_counted(monkeypatch):
-    monkeypatch.setattr(inputs, "WHOLE", 40)
+    monkeypatch.setattr(processors, "WHOLE", 40)
     tokenizer = lk.Tokenizer.train(["a b c d"] * 9, vocab_size=60)
     rows = lk.load([{"text": "a b " * 60}] + [{"text": f"a b {i}"} for i in range(60)], label=False)
     made = processors.Texts(tokenizer, 8, "stream").encode(rows["train"])

@@ -30,8 +30,8 @@ from labkit.evaluate import run_report
 from labkit.i18n import _
 from labkit.inference.export import export
 from labkit.inference.predictor import Estimate, Prediction, Predictor
+from labkit.runs.handle import Run
 from labkit.tasks.base import ProblemType
-from labkit.train.run import Run
 from labkit.viz import explanation_html, html, media
 from labkit.viz.words import message
 

@@ -16,7 +16,7 @@ from labkit.app.runs import choices, state_of
 from labkit.app.state import State
 from labkit.app.ticker import TICKER
 from labkit.core.errors import ConfigError
-from labkit.train.run import Run
+from labkit.runs.handle import Run
 from labkit.viz.words import message
 
 #: Runs that can be laid over another at once.

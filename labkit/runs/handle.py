@@ -15,9 +15,9 @@ from labkit.core import manifest, safety, source_code
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.i18n import _
-from labkit.train import liveness
+from labkit.runs import liveness
+from labkit.runs.store import RunInfo, Store, make_room
 from labkit.train.experiment import Data, Experiment
-from labkit.train.store import RunInfo, Store, make_room
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """One of :data:`labkit.train.store.STATUSES`."""
+        """One of :data:`labkit.runs.store.STATUSES`."""
         return self.info.status
 
     @property
@@ -166,7 +166,7 @@ class Run:
         )  # fmt: skip
         self.store.take(self.id, info.step, but="set")  # a stop or pause was for the session that has ended
         if detach or processes > 1:
-            from labkit.train.worker import start
+            from labkit.runs.worker import start
 
             pid = start(self.store, info, processes)
             watcher = liveness.process_record(pid)
@@ -174,12 +174,12 @@ class Run:
             mine = {} if self.info.pid != os.getpid() else {"pid": pid, "process": watcher, "environment": {}}
             self.store.update(self.id, watcher=watcher, **mine)
         else:
-            from labkit.train.logger import no_room
+            from labkit.runs.logger import RunLogger, no_room
             from labkit.train.loop import work
 
             thread = liveness.Worker(
                 f"labkit {self.id}",
-                lambda: work(self.store, self.id),
+                lambda: work(RunLogger(self.store, self.id)),
                 lambda e: make_room(self.id) if no_room(e) else "",
             )
             liveness.THREADS[str(self.store.folder), self.id] = thread

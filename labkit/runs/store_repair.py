@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from labkit.train import database, run_record
-from labkit.train.database import SEALED, Connection, seal_of
+from labkit.runs import database, run_record
+from labkit.runs.database import SEALED, Connection, seal_of
 
 
 class Salvage(NamedTuple):

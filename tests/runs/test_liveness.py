@@ -12,10 +12,10 @@ import time
 import pytest
 
 from labkit.core.errors import RunError
-from labkit.train import liveness
-from labkit.train.liveness import SILENCE, process_record
-from labkit.train.run import Run
-from labkit.train.store import Store
+from labkit.runs import liveness
+from labkit.runs.handle import Run
+from labkit.runs.liveness import SILENCE, process_record
+from labkit.runs.store import Store
 
 STARTABLE = ("created", "stopped", "failed", "lost")
 HOUR = 3600.0
@@ -134,9 +134,9 @@ def test_of_many_that_start_a_run_at_once_one_wins(store):
 
 HOLDER = """
 import sys, time
-from labkit.core import lock
+from labkit.core import file_lock
 with open(sys.argv[1], "a+b") as file:
-    lock.acquire(file)
+    file_lock.acquire(file)
     print("held", flush=True)
     time.sleep(600)
 """
