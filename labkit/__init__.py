@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from labkit.models import models
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
     from labkit.tasks import tasks
+    from labkit.train.callbacks import Callback
     from labkit.train.optimizer import Optimizer
     from labkit.viz.svg import picture
     from labkit.viz.words import choose as language
@@ -78,6 +79,7 @@ _HOMES = {
     "Filler": "labkit.inference.fill_mask:Filler",
     "Predictor": "labkit.inference.predictor:Predictor",
     "Optimizer": "labkit.train.optimizer:Optimizer",
+    "Callback": "labkit.train.callbacks:Callback",
     "language": "labkit.viz.words:choose",
     "panels": "labkit.app:",
     "Lab": "labkit.app.lab:Lab",
@@ -90,9 +92,9 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "Pipeline", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks",
-    "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare",
-    "right_size", "Report", "Thresholds", "Predictor", "serve", "Generator", "Embedder", "Filler", "Lab", "panels",
-    "language", "picture", "scale", "check", "LabkitError", "__version__",
+    "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "Callback", "fit", "runs", "open_run",
+    "compare", "right_size", "Report", "Thresholds", "Predictor", "serve", "Generator", "Embedder", "Filler", "Lab",
+    "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

@@ -24,6 +24,8 @@ from labkit.runs import liveness
 from labkit.runs.handle import Run as BaseRun
 from labkit.runs.handle import model_of
 from labkit.runs.store import RunInfo, Store, StoreError
+from labkit.train.callback_specs import check_callbacks, check_importable, specs_of
+from labkit.train.callbacks import Callback
 from labkit.train.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -262,6 +264,7 @@ def fit(
     processes: int = 1,
     background: bool | None = None,
     accept_leakage: bool = False,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Train ``model`` to tell what is known of ``rows`` (a class, labels, a number), unless ``task`` says otherwise.
@@ -277,6 +280,8 @@ def fit(
         background: return at once while a thread trains. By default True where a front end can show it live, else
             False: then ``fit`` returns when the run is over, and an interrupt ends the run at the next step.
         accept_leakage: train although more than 1 % of the test or validation rows also stand in the training rows.
+        callbacks: objects of subclasses of :class:`~labkit.Callback`, called while training. For ``detach`` they must
+            be importable; ``run.resume()`` creates importable ones anew from the experiment.
         **options: ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "seq2seq", "embed")
             or its settings; settings
             of the task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``, ``seed``,
@@ -290,9 +295,13 @@ def fit(
         ConfigError, DataError: a setting or the rows cannot be used.
         RunError: (in the foreground) the run failed.
     """
+    check_callbacks(callbacks)
+    detach = detach or processes > 1
+    if detach:
+        check_importable(callbacks)
     rows, experiment = experiment_of(rows, model, accept_leakage, options, name)
-    run = Run.create(Store(folder), experiment, rows)
-    return _go(run, detach or processes > 1, background, processes)
+    run = Run.create(Store(folder), experiment.replace(callbacks=specs_of(callbacks)), rows)
+    return _go(run, detach, background, processes, list(callbacks) or None)
 
 
 @known_settings
@@ -396,12 +405,18 @@ def serve(
     return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
 
 
-def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:
+def _go(
+    run: Run,
+    detach: bool,
+    background: bool | None,
+    processes: int = 1,
+    callbacks: Sequence[Callback] | None = None,
+) -> Run:
     if background is None:
         from labkit.app.frontend import is_live
 
         background = is_live()
-    run.start(detach=detach, processes=processes)
+    run.start(detach=detach, processes=processes, callbacks=callbacks)
     if not (detach or background):
         _foreground(run)
     return run

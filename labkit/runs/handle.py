@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import os
 import secrets
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.data.rows import Rows
+    from labkit.train.callbacks import Callback
 
 #: The greatest learning rate: the optimizer computes in float32.
 GREATEST_RATE = 3e38
@@ -104,10 +106,18 @@ class Run:
         """Hold the run before its next step. Like every command, returns a number for ``store.taken``."""
         return self._command("pause")
 
-    def resume(self) -> Self:
-        """Let a paused run go on; take up a stopped, failed or lost one from its newest checkpoint."""
+    def resume(self, callbacks: Sequence[Callback] | None = None) -> Self:
+        """Let a paused run go on; take up a stopped, failed or lost one from its newest checkpoint.
+
+        Args:
+            callbacks: for a run that is over: new callbacks, which take up their states from the checkpoint; by
+                default those that the experiment names.
+        """
         if self.info.over:
-            self.start()
+            self.start(callbacks=callbacks)
+        elif callbacks is not None:
+            raise RunError(_("run {run!r} is {status}: its callbacks cannot be replaced."),
+                           run=self.name, status=_(self.status))  # fmt: skip
         else:
             self._command("resume")
         return self
@@ -152,14 +162,21 @@ class Run:
 
     # --- starting and waiting ---------------------------------------------------------------------------------
 
-    def start(self, detach: bool = False, processes: int = 1) -> Self:
+    def start(self, detach: bool = False, processes: int = 1, callbacks: Sequence[Callback] | None = None) -> Self:
         """Work on the run, from its newest checkpoint if it has one: in a thread, or in a process of its own.
 
         Several ``processes``, each with its own devices, work on it together on this machine, detached.
 
+        Args:
+            detach: work in a process of its own.
+            processes: how many.
+            callbacks: called by the training loop; None: those of the experiment.
+
         Raises:
-            RunError: it is being worked on, or has finished.
+            ConfigError: a callback that no other process can create, for a detached run.
+            RunError: it is being worked on, or has finished; or it had callbacks that the experiment does not name.
         """
+        self._check_callbacks(callbacks, detach or processes > 1)
         info = self.store.claim(
             self.id, ("created", "stopped", "failed", "lost"), status="preparing", message="", heartbeat=time.time(),
             pid=os.getpid(), watcher={}, **liveness.process_fields(),
@@ -179,12 +196,32 @@ class Run:
 
             thread = liveness.Worker(
                 f"labkit {self.id}",
-                lambda: work(RunLogger(self.store, self.id)),
+                lambda: work(RunLogger(self.store, self.id), callbacks=callbacks),
                 lambda e: make_room(self.id) if no_room(e) else "",
             )
             liveness.THREADS[str(self.store.folder), self.id] = thread
             thread.start()
         return self
+
+    def _check_callbacks(self, callbacks: Sequence[Callback] | None, detach: bool) -> None:
+        """Check the callbacks of a session, and note those that only this process has."""
+        from labkit.train.callback_specs import check_callbacks, check_importable, not_importable
+        from labkit.train.callbacks import name_of
+
+        before = self.info.summary.get("session_callbacks", [])
+        if callbacks is None:
+            if before:
+                raise RunError(
+                    _("run {run!r} had callbacks that only the process of their definition has: {names}. Give them "
+                      "again: run.resume(callbacks=[…]); or leave them out: run.resume(callbacks=[])."),
+                    run=self.name, names=", ".join(before),
+                )  # fmt: skip
+            return
+        check_callbacks(callbacks)
+        if detach:
+            check_importable(callbacks)
+        if (names := [name_of(each) for each in callbacks if not_importable(each)]) != before:
+            self.store.update(self.id, summary={"session_callbacks": names})
 
     def wait(self, timeout: float | None = None) -> Self:
         """Block until the run is over.
@@ -290,8 +327,19 @@ def code_of(experiment: Experiment) -> str:
         rest["accept_leakage"] = True
     if experiment.name:
         rest["name"] = experiment.name
+    if experiment.callbacks:
+        rest["callbacks"] = [_callback(spec) for spec in experiment.callbacks]
+    modules = dict.fromkeys(spec["class"].partition(":")[0] for spec in experiment.callbacks)
     run = source_code.call("lk.fit", *map(source_code.variable, ("rows", "model")), **rest)
-    return source_code.program([*_data_lines(data), source_code.assign("model", model), source_code.assign("run", run)])
+    lines = [*map(source_code.import_of, modules), *_data_lines(data)]
+    return source_code.program([*lines, source_code.assign("model", model), source_code.assign("run", run)])
+
+
+def _callback(spec: dict[str, Any]) -> ast.expr:
+    """The creation of a callback that an experiment names."""
+    name = spec["class"].replace(":", ".")
+    values = {key: value for key, value in spec.items() if key != "class"}
+    return source_code.call(name, *([source_code.call(f"{name}.Settings", **values)] if values else []))
 
 
 def data_code(data: Data) -> str:

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,16 @@ class Checkpoints:
 
     # --- saving -----------------------------------------------------------------------------------------------
 
-    def save(self, state: State, step: int, best: int | None, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep beside the newest.
+    def save(
+        self,
+        state: State,
+        step: int,
+        best: int | None,
+        meanwhile: Callable[[], None] = lambda: None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep beside the newest,
+        ``files`` are further files of the checkpoint by name.
 
         With several processes the save is over when this returns, as they must not talk of two things at once.
 
@@ -113,10 +121,10 @@ class Checkpoints:
             return
         future: Future[None] = Future()
         if self.group.count == 1:
-            future = self._writer.submit(self._write, _copy(state), step)
+            future = self._writer.submit(self._write, _copy(state), step, files or {})
         else:
             try:
-                future.set_result(self._write(state, step))
+                future.set_result(self._write(state, step, files or {}))
             except Exception as error:
                 future.set_exception(error)
         self._saving = (step, best, future)
@@ -150,11 +158,13 @@ class Checkpoints:
             return False
         return step in self._verified or self.sound(step)
 
-    def _write(self, state: State, step: int) -> None:
+    def _write(self, state: State, step: int, files: Mapping[str, bytes]) -> None:
         place = self._unfinished / str(step)
         try:
             self._orbax.save(place, args=ocp.args.StandardSave(state), force=True)
             if self.group.lead:
+                for name, content in files.items():
+                    (place / name).write_bytes(content)
                 facts = self.provenance.facts() if self.provenance else {}
                 manifest.seal(place, step=step, tree=_described(state), **facts)
                 if problems := manifest.damage(place):
@@ -249,6 +259,10 @@ class Checkpoints:
             ) from error  # fmt: skip
         self._verified -= {int(name[1]) for name in [_NAME.fullmatch(place.name)] if name}
         self.damaged.append(f"{place.name}: {why}")
+
+    def file(self, step: int, name: str) -> Path:
+        """The path of a further file of a checkpoint; it may be missing."""
+        return self._place(step) / name
 
     def facts(self, step: int) -> dict[str, Any]:
         """What a checkpoint was sealed with."""

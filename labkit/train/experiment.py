@@ -20,6 +20,7 @@ from labkit.models.base import Modality, ModelConfig
 from labkit.tasks import BY_AIM, tasks
 from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
+from labkit.train.callback_specs import check_spec
 from labkit.train.default_rates import default_batch, with_rate
 from labkit.train.optimizer import RULES, Optimizer
 
@@ -209,6 +210,12 @@ class Experiment(Config):
     task: Task = option(help="What is learned.", factory=Classify)
     train: Training = option(help="The training.", factory=Training)
     name: str = option("", "A name for the run.")
+    callbacks: tuple[dict[str, Any], ...] = option((), 'Called while training, such as {class = "module:Class"}.')
+
+    def check(self) -> None:
+        super().check()
+        for spec in self.callbacks:
+            check_spec(spec)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,9 @@ from labkit.data.arrow import numbers
 from labkit.data.io.load import open_rows
 from labkit.i18n import _
 from labkit.profile.hardware import memory_in_use
+from labkit.train.callback_specs import callbacks_of
+from labkit.train.callback_states import FILE
+from labkit.train.callbacks import Callback, CallbackList, EarlyStopping, Progress, RunLog
 from labkit.train.checkpoint import Checkpoints, unsaved, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.context import prepare, save_model, shapes_of
@@ -32,7 +35,7 @@ from labkit.train.overrides import Overrides
 from labkit.train.prefetch import Feed, Portion
 from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.provenance import Provenance
-from labkit.train.selection import best_of, without_gain
+from labkit.train.selection import best_of
 from labkit.train.step import State
 from labkit.train.step_health import Health, NotFinite, blamed, is_finite, listed
 
@@ -54,12 +57,13 @@ class Stopped(Exception):
     """Somebody asked the run to stop."""
 
 
-def work(logger: Logger, group: ProcessGroup = SINGLE) -> None:
+def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callback] | None = None) -> None:
     """Train a run to its end and log its status; nothing is raised for a failure of the run itself.
 
     Args:
         logger: of the run.
         group: the processes that work on it together; each calls this.
+        callbacks: called by the loop; None: those of the experiment.
 
     Raises:
         RunError: another process works on this run.
@@ -71,7 +75,7 @@ def work(logger: Logger, group: ProcessGroup = SINGLE) -> None:
         loop = None
         try:
             use_compilation_cache()
-            loop = _Loop(logger, loads(Experiment, run.experiment), group)
+            loop = _Loop(logger, loads(Experiment, run.experiment), group, callbacks)
             end = {"status": loop.run(), "message": ""}
         except Exception as error:
             if group.count > 1 and not isinstance(error, LabkitError):
@@ -82,8 +86,15 @@ def work(logger: Logger, group: ProcessGroup = SINGLE) -> None:
 
 
 class _Loop:
-    def __init__(self, logger: Logger, experiment: Experiment, group: ProcessGroup = SINGLE):
+    def __init__(
+        self,
+        logger: Logger,
+        experiment: Experiment,
+        group: ProcessGroup = SINGLE,
+        callbacks: Sequence[Callback] | None = None,
+    ):
         self.logger, self.experiment, self.group = logger, experiment, group
+        self.own = callbacks_of(experiment.callbacks) if callbacks is None else callbacks
         self.train, self.folder = experiment.train, logger.folder
         self.unsaved = ""  # why the last checkpoint is not there
         self.pending: list[tuple[int, int, dict[str, Any]]] = []  # step reached, updates of the call, what it told
@@ -93,6 +104,7 @@ class _Loop:
         self.step = 0
         self.shape = ""  # of the last batch
         self.due = False  # whether it is time for a checkpoint
+        self.stopping = False  # whether a callback has ended training
         self.named = 0  # checkpoints set aside that the store knows of
         self.overrides = Overrides(logger.settings())
         self.rate: float | None = None  # the learning rate by command that the state has
@@ -121,8 +133,13 @@ class _Loop:
         )
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.group, self.provenance)
         self.checkpoints.damaged += before.get("quarantined", [])
+        self.progress = Progress(self.folder, self.total, self.group.lead, 0, self._record)
+        early = EarlyStopping(self.train.patience, *self._metric())
+        self.callbacks = CallbackList([RunLog(), early, *self.own], self.progress)
         try:
             self._begin(before.get("saved_step"))
+            self.callbacks.begin()
+            self.stopping = self.group.broadcast(self.progress.stopping)
             try:
                 self._compile()
                 self._loop()
@@ -132,7 +149,12 @@ class _Loop:
             except NotFinite as error:
                 raise self._rolled_back(error) from error
             self._end()
+            self.callbacks.end(status)
             return status
+        except BaseException:
+            with contextlib.suppress(RunError):  # the first error is the one to report
+                self.callbacks.end("failed")
+            raise
         finally:
             self._flush(force=True)  # after an error too: the last records say what led to it
             self.checkpoints.close()
@@ -174,12 +196,23 @@ class _Loop:
         self._warn()
         if step is not None:
             self.state = self.checkpoints.restore(step, self.state)
-            self.step = step
+            self.step = self.progress.step = step
             self.logger.log(summary={"saved_step": step})
+            self._load_callbacks(step)
         self.health = Health(int(self.state.skipped))
         self.evaluated = self.step if self.step and self.step % self.every == 0 else -1
         self.logger.forget_after(self.step)
         self._set_rate()
+
+    def _load_callbacks(self, step: int) -> None:
+        """Give the callbacks the states that the checkpoint of ``step`` has of them."""
+        for name in self.callbacks.load(self.checkpoints.file(step, FILE)):
+            text = _("The checkpoint of step {step} holds a state of the callback {name}, which this session lacks.")
+            self.setup.summary["warnings"].append(text.fill(step=step, name=name))
+            self._warn()
+
+    def _record(self, step: int, split: str, name: str, value: float) -> None:
+        self.logger.records.append((step, split, name, value))
 
     def _compile(self) -> None:
         """Compile every shape before the first step, so that nothing is compiled in the loop."""
@@ -288,7 +321,7 @@ class _Loop:
         self._resume_clock()
         with Feed(self.batches, self.steps, self.setup.most) as feed:
             count = self._portion(self.step)
-            while self.step < self.total and not self._patience_is_over():
+            while self.step < self.total and not self.stopping:
                 self._obey()
                 with jax.transfer_guard("disallow"):
                     then = self._portion(self.step + count)
@@ -356,8 +389,8 @@ class _Loop:
 
     def _take(self, paused: bool) -> bool:
         """Do what somebody asked for; with several processes, what the leading one decides by its clock as well."""
-        here = [self.logger.commands(self.step), self._is_due(), self.pace, self.unsaved[:300]]
-        commands, self.due, self.pace, self.unsaved = self.group.broadcast(here)
+        here = [self.logger.commands(self.step), self._is_due(), self.pace, self.unsaved[:300], self.progress.stopping]
+        commands, self.due, self.pace, self.unsaved, self.stopping = self.group.broadcast(here)
         for name, value in commands:
             if name == "stop":
                 raise Stopped
@@ -391,19 +424,19 @@ class _Loop:
             end, count, told = self.pending.pop(0)
             report = end % self.steps.report_every == 0
             told = jax.device_get(told if report else {k: v for k, v in told.items() if k != "sums"})
+            values = {name: np.atleast_1d(told[name]) for name in ("loss", "learning_rate", "gradient_norm", "skipped")}
             for place in range(count):
                 step = end - count + 1 + place
-                for name in ("loss", "learning_rate", "gradient_norm"):
-                    self.logger.records.append((step, "train", name, float(np.atleast_1d(told[name])[place])))
-                norm, skipped = self.logger.records[-1][-1], int(np.atleast_1d(told["skipped"])[place])
-                before = self.health.skipped
-                if alarm := self.health.see(step, norm, skipped):
+                metrics = {name: float(each[place]) for name, each in values.items() if name != "skipped"}
+                if report and step == end:
+                    scores = told["sums"].compute()
+                    metrics |= {name: scores[name] for name in self.setup.head.train_metrics}
+                self.callbacks.step(step, metrics)
+                skipped, before = int(values["skipped"][place]), self.health.skipped
+                if alarm := self.health.see(step, metrics["gradient_norm"], skipped):
                     self.logger.note(summary={"gradient_alarms": self.health.alarms, "gradient_alarm": alarm})
                 if skipped > before:
                     self.logger.note(summary={"skipped": skipped})
-            if report:
-                scores = told["sums"].compute()
-                self.logger.records += [(end, "train", name, scores[name]) for name in self.setup.head.train_metrics]
             self._find_pace(end)
 
     def _find_pace(self, step: int) -> None:
@@ -426,15 +459,11 @@ class _Loop:
                 sums = self.steps.evaluate(params, sums, batch)
                 self._flush()
         scores = jax.device_get(sums).compute()
-        self.logger.records += [(self.step, "validation", name, scores[name]) for name in self.setup.head.eval_metrics]
+        self.callbacks.evaluate(self.step, {name: scores[name] for name in self.setup.head.eval_metrics})
+        self.stopping = self.group.broadcast(self.progress.stopping)
         self._flush(force=True)
         self.evaluated = self.step
         self._resume_clock()
-
-    def _patience_is_over(self) -> bool:
-        if not self.train.patience or self.evaluated != self.step:
-            return False
-        return self.group.broadcast(without_gain(self._evaluations(), *self._metric()) >= self.train.patience)
 
     def _validation(self) -> list[Record]:
         return self.logger.recorded("validation")
@@ -497,24 +526,29 @@ class _Loop:
         self._flush(force=True)
         self._settle()
         best = self._best() if self.group.lead else None
+        states = self.callbacks.state()
         if self.group.count > 1:
             self._say("saving", _("step {step}", step=self.step))  # all wait for it
         with self._told_if_unsaved():
             self.saved = time.monotonic()
             if self.group.broadcast(bool(self.logger.records)):
                 raise unsaved(self.step, _("the run store, whose records come first, cannot be written"))
-            self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush)
+            files = {FILE: states} if states else {}
+            self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush, files)
         if self.group.count > 1:
             self._settle()
             self._resume_clock()
 
     def _settle(self) -> None:
         """Learn whether the last save succeeded: only then it is told as saved."""
+        step = None
         with self._told_if_unsaved():
             if (step := self.checkpoints.settle(self._flush)) is not None:
                 self.unsaved = ""
                 self.logger.log(summary={"saved_step": step, "unsaved": ""})
         self._tell_damage()
+        if step is not None:
+            self.callbacks.checkpoint(step)
 
     @contextlib.contextmanager
     def _told_if_unsaved(self) -> Iterator[None]:
