@@ -1,10 +1,10 @@
-"""labkit: from a table of texts to a fine-tuned BERT, live in JupyterLab, with JAX.
+"""labkit: deep learning with JAX in JupyterLab and on the command line.
 
 >>> import labkit as lk
 >>> rows = lk.load("movie-reviews")
 >>> run = lk.fit(rows, lk.models["bert"](preset="minilm-l6"), epochs=2)
 
-Every name is imported when it is first used, so that ``import labkit`` loads neither JAX nor widgets.
+Names are imported lazily, so that ``import labkit`` loads neither JAX nor widgets.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from labkit.tasks import tasks
     from labkit.train.callbacks import Callback
     from labkit.train.optimizer import Optimizer
-    from labkit.viz.svg import picture
+    from labkit.viz.plotly import picture
     from labkit.viz.words import choose as language
 
 __version__ = "0.1.0"
@@ -83,7 +83,7 @@ _HOMES = {
     "language": "labkit.viz.words:choose",
     "panels": "labkit.app:",
     "Lab": "labkit.app.lab:Lab",
-    "picture": "labkit.viz.svg:picture",
+    "picture": "labkit.viz.plotly:picture",
     "scale": "labkit.course.lesson:scale",
     "check": "labkit.course.lesson:check",
     "LabkitError": "labkit.core.errors:LabkitError",
@@ -125,7 +125,7 @@ class _Registered(ModuleType):
         return list(self._registry)
 
     def register(self, name: str, entry: type | str) -> None:
-        """Add a class of one's own under a name; see :meth:`labkit.core.registry.Registry.register`."""
+        """Register your own class under a name; see :meth:`labkit.core.registry.Registry.register`."""
         self._registry.register(name, entry)
 
     def __repr__(self) -> str:

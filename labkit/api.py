@@ -1,4 +1,4 @@
-"""The front door: fit a model, open a run, list the runs. What comes before a run is in :mod:`labkit.planning`."""
+"""Public functions: fit a model, open a run, list runs. Cost estimates are in :mod:`labkit.planning`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from labkit.data.rows import Rows
 from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.planning import experiment_of
-from labkit.runs import liveness
+from labkit.runs import liveness, repair_log
 from labkit.runs.handle import Run as BaseRun
 from labkit.runs.handle import model_of
 from labkit.runs.store import RunInfo, Store, StoreError
@@ -46,7 +46,7 @@ UNREADABLE = 300.0
 
 
 class Run(BaseRun):
-    """A run with all that can be done with it: watched, steered, judged, used, exported."""
+    """A training run: follow, control, evaluate, predict, export."""
 
     _shown: int | None = None  # the cell that has watched the run and so shows it already
 
@@ -71,50 +71,53 @@ class Run(BaseRun):
 
     @property
     def rows(self) -> Rows:
-        """The rows the run was given: cleaned, and split."""
+        """The rows of the run, after cleaning and splitting."""
         return open_rows(self.info.folder / "data")
 
     @known_settings
     def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
-        """Predict for new texts (or one), pictures, sounds or features, or the rows of a table; see
+        """Predict for new texts (or one), images, sounds or features, or the rows of a table; see
         :meth:`labkit.Predictor.predict`."""
         return self.predictor.predict(examples, pairs)
 
     def generate(self, prompts: str | Sequence[str], **settings: Any) -> Any:
-        """What the language model writes after prompts; see :meth:`labkit.Generator.generate`."""
+        """Continue prompts with the language model; see :meth:`labkit.Generator.generate`."""
         from labkit.inference.text_generation import Generator
 
         return self._opened(Generator).generate(prompts, **settings)
 
     @known_settings
     def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
-        """What a pretrained encoder puts for every ``[MASK]``; see :meth:`labkit.Filler.fill`."""
+        """Predict the tokens at each ``[MASK]``; see :meth:`labkit.Filler.fill`."""
         from labkit.inference.fill_mask import Filler
 
         return self._opened(Filler).fill(text, pair, top=top)
 
     @known_settings
     def follows(self, first: str, second: str) -> float:
-        """How sure a pretrained encoder is that one text follows the other; see :meth:`~labkit.Filler.follows`."""
+        """Probability that the second text follows the first (next-sentence prediction);
+        see :meth:`~labkit.Filler.follows`."""
         from labkit.inference.fill_mask import Filler
 
         return self._opened(Filler).follows(first, second)
 
     @known_settings
     def embed(self, texts: str | Sequence[str]) -> Any:
-        """Vectors of texts, f32 [n, d], or of one, f32 [d]; see :meth:`labkit.Embedder.embed`."""
+        """Embed texts, float32 [n, d], or one text, float32 [d]; see :meth:`labkit.Embedder.embed`."""
         from labkit.inference.embedder import Embedder
 
         return self._opened(Embedder).embed(texts)
 
     def translate(self, texts: str | Sequence[str], **settings: Any) -> Any:
-        """Target texts of source texts; see :meth:`labkit.inference.translation.Translator.translate`."""
+        """Generate target texts from source texts; see :meth:`labkit.inference.translation.Translator.translate`."""
         from labkit.inference.translation import Translator
 
         return self._opened(Translator).translate(texts, **settings)
 
     @known_settings
-    def answer(self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float = 0.0) -> Any:
+    def answer(
+        self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float | None = None
+    ) -> Any:
         """Answers to questions, each a piece of its paragraph, or none; see
         :meth:`labkit.inference.question_answering.Answerer.answer`."""
         from labkit.inference.question_answering import Answerer
@@ -123,10 +126,10 @@ class Run(BaseRun):
 
     @known_settings
     def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
-        """Judge the model on a split: scores with intervals, confusion, mistakes, and the baselines beside it.
+        """Evaluate the model on a split: scores with confidence intervals, confusion matrix, errors and baselines.
 
-        A model that does not classify is judged by the scores of its task: loss, perplexity, accuracy … Beside a
-        language model stand n-grams of its training rows (:mod:`labkit.evaluate.ngram`).
+        Other tasks have their own metrics: loss, perplexity, accuracy … The baseline of a language model is an n-gram
+        model of the training rows (:mod:`labkit.evaluate.ngram`).
         """
         from labkit.evaluate import run_report
         from labkit.evaluate.caveats import with_warnings
@@ -140,7 +143,7 @@ class Run(BaseRun):
         predictor = self.predictor
         if not len(rows.splits.get(split, ())):
             raise DataError(
-                _("the run has no rows of {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
+                _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
             )
         answers = predictor.judge(rows[split])
         report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
@@ -149,40 +152,41 @@ class Run(BaseRun):
         return report
 
     def compare(self, other: Run | Report, split: str = "test") -> Comparison:
-        """This run beside another on the same rows: both scores, the gain with its interval, McNemar's exact test."""
+        """Compare with another run on the same rows: scores, difference with confidence interval, McNemar's exact
+        test."""
         from labkit.evaluate import run_report
 
         return run_report.compare(self, other, split)
 
     def calibration(self, split: str = "test", bins: int = 15) -> Calibration:
-        """How sure the model is against how often it is right, as it is and at a temperature fitted on validation."""
+        """Calibration: confidence against accuracy, before and after temperature scaling fitted on validation."""
         from labkit.evaluate import run_report
 
         return run_report.calibration(self, split, bins)
 
     def slices(self, by: Any = "length", split: str = "test") -> pd.DataFrame:
-        """Scores of parts of a split, by a column or by the length of the texts, weakest first."""
+        """Scores of slices of a split, by a column or by text length, lowest first."""
         from labkit.evaluate import run_report
 
         return run_report.slices(self, by, split)
 
     def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
-        """What speaks for and against a class in an example; see ``Explainer.explain``."""
+        """Explain a prediction: attributions for and against a class; see ``Explainer.explain``."""
         return self.predictor.explain(example, pair, **settings)
 
     def attention(self, text: str, pair: str | None = None) -> Attention:
-        """Weights [layers, heads, tokens, tokens] of a BERT over one text."""
+        """Attention weights of a BERT for one text, [layers, heads, tokens, tokens]."""
         return self.predictor.attention(text, pair)
 
     def export(self, folder: str | Path) -> Path:
-        """Copy the model to a folder of its own; :class:`labkit.Predictor` opens it.
+        """Export the model to a folder that :class:`labkit.Predictor` loads.
 
-        A model of texts gives the same answers in transformers: ``AutoTokenizer`` and the class named in config.json
-        open the folder. A head on a pooling that no class of transformers has is a folder of sentence-transformers,
-        whose vectors are the logits.
+        Text models give the same predictions in transformers: ``AutoTokenizer`` and the class named in config.json
+        load the folder. A head on a pooling that transformers does not support is written as a sentence-transformers
+        folder whose embeddings are the logits.
 
         Raises:
-            ConfigError: the folder is not empty, or other programs would read this model otherwise than labkit.
+            ConfigError: the folder is not empty, or other libraries would compute other results from this model.
         """
         from labkit.inference.export import export
 
@@ -196,9 +200,9 @@ class Run(BaseRun):
 
     def figure(self) -> Any:
         """Loss and F1 over the steps so far, as a Plotly figure."""
-        from labkit.viz.figures import figure
+        from labkit.viz.plotly import of_runs
 
-        return figure({self.name: self})
+        return of_runs({self.name: self})
 
     def _ipython_display_(self) -> None:
         from labkit.app.frontend import cell
@@ -208,11 +212,11 @@ class Run(BaseRun):
 
 
 class Runs(Sequence[Run]):
-    """The runs of a lab folder, newest first; ``to_pandas()`` compares them."""
+    """The runs of a lab folder, newest first; ``to_pandas()`` returns a comparison table."""
 
     def __init__(self, store: Store):
         self.store = store
-        self._infos = store.runs()
+        self._infos, self._unreadable = store.runs(), store.unreadable()
 
     def __len__(self) -> int:
         return len(self._infos)
@@ -225,7 +229,7 @@ class Runs(Sequence[Run]):
         return Run(self.store, self._infos[index].id)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a run: how it ended, its scores, and every setting in which the runs differ."""
+        """One row per run: status, scores, and all settings in which the runs differ."""
         import pandas as pd
 
         table = [{**_headline(info), **_flat(info)} for info in self._infos]
@@ -236,14 +240,15 @@ class Runs(Sequence[Run]):
 
     def figure(self) -> Any:
         """Loss and F1 of all these runs in one Plotly figure, a colour a run."""
-        from labkit.viz.figures import figure
+        from labkit.viz.plotly import of_runs
 
-        return figure({f"{run.name} ({run.id})": run for run in self})
+        return of_runs({f"{run.name} ({run.id})": run for run in self})
 
     @property
     def notes(self) -> list[str]:
-        """Runs that cannot be read, and what of the run store was damaged and restored, a sentence each."""
-        return self.store.notes
+        """Runs that cannot be read, and what of the run store was damaged and restored in the last days, a sentence
+        each."""
+        return [*(repair_log.unreadable(*each) for each in self._unreadable.items()), *self.store.notes]
 
     def __repr__(self) -> str:
         table = self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"
@@ -267,20 +272,20 @@ def fit(
     callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
-    """Train ``model`` to tell what is known of ``rows`` (a class, labels, a number), unless ``task`` says otherwise.
+    """Train ``model`` to predict the labels of ``rows`` (a class, several labels or a number), or another ``task``.
 
     Args:
-        rows: what :func:`~labkit.load` returns or takes. Without a validation or a test split, one is made (10 % each,
-            by class).
-        model: the config of an architecture, such as ``lk.models["bert"](preset="minilm-l6")``, or its name.
+        rows: rows from :func:`~labkit.load`, or anything it accepts. A missing validation or test split is created
+            (10 % each, stratified by class).
+        model: model config, such as ``lk.models["bert"](preset="minilm-l6")``, or the name of an architecture.
         name: a name for the run.
         folder: the lab folder; by default ``.labkit`` in the working directory.
-        detach: train in a process of its own, which outlives this one.
-        processes: how many such processes train together, the batches divided among their devices.
-        background: return at once while a thread trains. By default True where a front end can show it live, else
-            False: then ``fit`` returns when the run is over, and an interrupt ends the run at the next step.
-        accept_leakage: train although more than 1 % of the test or validation rows also stand in the training rows.
-        callbacks: objects of subclasses of :class:`~labkit.Callback`, called while training. For ``detach`` they must
+        detach: train in a separate process that outlives this one.
+        processes: number of such processes; each batch is divided over their devices.
+        background: train in a thread and return immediately. Default: True where a front end can show the live panel;
+            otherwise False: ``fit`` returns when the run ends, and an interrupt stops the run at the next step.
+        accept_leakage: train even if more than 1 % of the validation or test rows also occur in the training rows.
+        callbacks: objects of subclasses of :class:`~labkit.Callback`, called during training. For ``detach`` they must
             be importable; ``run.resume()`` creates importable ones anew from the experiment.
         **options: ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "seq2seq", "embed")
             or its settings; settings
@@ -292,7 +297,7 @@ def fit(
         The run. As the last line of a notebook cell it shows its live panel.
 
     Raises:
-        ConfigError, DataError: a setting or the rows cannot be used.
+        ConfigError, DataError: a setting or the rows are invalid.
         RunError: (in the foreground) the run failed.
     """
     check_callbacks(callbacks)
@@ -313,14 +318,14 @@ def train(
     folder: str | Path | None = None,
     processes: int = 1,
 ) -> Run:
-    """Run an experiment file in the foreground, or take up a run again.
+    """Train an experiment file in the foreground, or resume a run.
 
     Args:
         experiment: an :class:`Experiment`, or the path of its TOML file.
-        resume: id or name of a run to take up from its newest checkpoint, instead of an experiment.
+        resume: id or name of a run to resume from its latest checkpoint, instead of an experiment.
         name: a name for the run, instead of the one in the file.
         folder: the lab folder.
-        processes: above 1, so many processes of their own work on it together, and this one watches.
+        processes: number of training processes; above 1, this process only supervises them.
     """
     run = Run(Store(folder), resume) if resume is not None else create(experiment, name=name, folder=folder)
     _go(run, detach=processes > 1, background=True, processes=processes)
@@ -331,14 +336,14 @@ def train(
 def create(
     experiment: Experiment | str | Path | None, *, name: str | None = None, folder: str | Path | None = None
 ) -> Run:
-    """Enter a run of an experiment (or of its TOML file), with its rows; it does nothing until it is started."""
+    """Create a run of an experiment (or of its TOML file) without starting it."""
     if not isinstance(experiment, Experiment):
         if experiment is None:
-            raise ConfigError(_("give an experiment file, or a run to resume."))
+            raise ConfigError(_("give an experiment file or a run to resume."))
         path = Path(experiment)
         if not path.exists():
             raise ConfigError(
-                _("there is no experiment file {path!r}. `run.toml()` gives the text of one."), path=str(path)
+                _("experiment file {path!r} not found. `run.toml()` returns the contents of one."), path=str(path)
             )
         experiment = load_file(Experiment, path)
     if name:
@@ -356,12 +361,12 @@ def runs(folder: str | Path | None = None) -> Runs:
 
 @known_settings
 def open_run(run: str, folder: str | Path | None = None) -> Run:
-    """The run with this id, or the newest of this name."""
+    """Open a run by id, or the newest run with this name."""
     return Run(Store(folder), run)
 
 
 def predictor(run: str | Path, folder: str | Path | None = None) -> Predictor:
-    """The trained model of a run (id or name), or of a folder that ``run.export`` has written."""
+    """Load the trained model of a run (id or name), or of a folder written by ``run.export``."""
     from labkit.inference.predictor import Predictor
 
     if (Path(run) / "labkit.toml").exists():
@@ -384,15 +389,15 @@ def serve(
     connections: int = 400,
     folder: str | Path | None = None,
 ) -> Endpoint:
-    """Answer over HTTP with a classifier, in a thread, until ``close()``: see ``Endpoint``.
+    """Serve a model over HTTP in a background thread until ``close()``; see ``Endpoint``.
 
     Args:
-        model: a run, its id or name, a folder that ``run.export`` has written, or a predictor.
-        host, port, token, rate: where it listens, what clients must show, requests a second of a client at most.
-        hosts: further names by which clients may call it (the Host header), such as that of a proxy.
-        examples, characters: of a request, and of a text, at most.
-        patience: seconds for reading a request in all, for predicting, and for sending the answer; left out: 10.
-        connections: at a time, at most.
+        model: a run, its id or name, a folder written by ``run.export``, or a predictor.
+        host, port, token, rate: address, authentication token, and maximum requests per second and client.
+        hosts: additional accepted Host headers, such as the name of a proxy.
+        examples, characters: maximum examples per request, and characters per text.
+        patience: timeout in seconds for reading a request, for predicting, and for sending the response (default: 10).
+        connections: maximum simultaneous connections.
         folder: the lab folder, for a run by name.
     """
     from labkit.inference.predictor import Predictor

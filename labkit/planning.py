@@ -1,4 +1,4 @@
-"""Before a run: what it would cost, the largest batch, the learning rate, and how that will move."""
+"""Planning a run: cost estimate, largest batch size, learning rate range test and schedule plot."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def experiment_of(
     rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any], name: str = ""
 ) -> tuple[Rows, Experiment]:
-    """Rows ready for training, and the experiment that a call of ``fit`` asks for.
+    """Prepare the rows and the experiment of a ``fit`` call.
 
-    Without ``task`` it is the one that learns what is known of the rows: a class, several labels or a number.
+    Without ``task``, it follows from the labels: a class, several labels or a number.
     """
     options = dict(options)
     rows = rows if isinstance(rows, Rows) else load(rows)
@@ -43,11 +43,12 @@ def experiment_of(
 def estimate(
     rows: Any, model: Config | str = "bert", *, accept_leakage: bool = False, measure: bool = True, **options: Any
 ) -> Estimate:
-    """What training would cost, before any weight exists: parameters, FLOPs, memory, time here and elsewhere.
+    """Estimate the training cost without allocating weights: parameters, FLOPs, memory, time here and on other
+    hardware.
 
     Args:
-        rows, model, accept_leakage, **options: as for :func:`fit`. The rows are read and tokenised, nothing more.
-        measure: measure this machine for two seconds, unless that was done today; otherwise no time is told for it.
+        rows, model, accept_leakage, **options: as for :func:`fit`. The rows are loaded and tokenised only.
+        measure: benchmark this machine for two seconds, unless done today; if False, no time is estimated for it.
     """
     from labkit.profile.cost import estimate as of_steps
     from labkit.profile.hardware import calibrate
@@ -59,13 +60,13 @@ def estimate(
 
 
 class RateSearch(BaseSearch):
-    """What :func:`find_rate` saw, with its picture."""
+    """Result of :func:`find_rate`."""
 
     def figure(self) -> Any:
         """Loss over the learning rate, as a Plotly figure; the suggested rate is marked."""
-        from labkit.viz.figures import rate_search
+        from labkit.viz import curves, plotly
 
-        return rate_search(self)
+        return plotly.to_plotly(curves.rate_search(self))
 
 
 def find_rate(
@@ -78,7 +79,8 @@ def find_rate(
     accept_leakage: bool = False,
     **options: Any,
 ) -> RateSearch:
-    """Find a learning rate: train up to ``steps`` steps while it rises from ``low`` to ``high``. Nothing is kept.
+    """Learning rate range test: train up to ``steps`` steps while the rate rises from ``low`` to ``high``. Nothing is
+    saved.
 
     Args:
         rows, model, accept_leakage, **options: as for :func:`fit`.
@@ -92,27 +94,28 @@ def find_rate(
 
 
 def plot_schedule(steps: int, *optimizers: Optimizer, **options: Any) -> Any:
-    """The learning rate over the steps of a run, before it is begun, as a Plotly figure.
+    """Plot the learning rate schedule of a run as a Plotly figure.
 
     Args:
         steps: of the whole run.
         *optimizers: one line for each; without any, one line for that of ``options``.
         **options: settings of the optimizer, as for :func:`fit`.
     """
-    from labkit.viz.figures import schedule
+    from labkit.viz import curves, plotly
 
     shown = optimizers or (settings(**options)[1].optimizer,)
-    return schedule({f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}, steps)
+    labelled = {f"{number}. {each.schedule}": each for number, each in enumerate(shown, 1)}
+    return plotly.to_plotly(curves.schedule(labelled, steps))
 
 
 def largest_batch(
     rows: Any, model: Config | str = "bert", *, limit: int | None = None, accept_leakage: bool = False, **options: Any
 ) -> int:
-    """The largest ``batch_size`` whose step fits the memory, by the compiler's own plan; nothing is run.
+    """Find the largest ``batch_size`` that fits in memory, from the memory plan of the compiler; nothing is executed.
 
     Args:
         rows, model, accept_leakage, **options: as for :func:`fit`.
-        limit: memory in bytes; left out, that of the device.
+        limit: memory in bytes (default: that of the device).
 
     Raises:
         RunError: not even the smallest batch fits.

@@ -12,11 +12,16 @@ from typing import Any, Self
 import pytest
 from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadFileScheduling
 
 from labkit.cli.doctor import CHROMIUM
 from labkit.core.cache import cache_dir
 
 assert "jax" not in sys.modules, "the settings below come too late once JAX is loaded"
+# Each of several workers (pytest -n 2) has a core of its own, as have the processes that its tests start.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 # Set in the environment, so that kernels and worker processes started by a test have them too.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 ROOT = str(Path(__file__).parent.parent)  # they also test this checkout, not what may be installed
@@ -42,6 +47,23 @@ install_import_hook(CHECKED, "labkit_checker.check")
 
 # Notebooks are tests in notebooks/; those below tests/ are material of tests.
 collect_ignore_glob = ["*.ipynb"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that the last worker does not work alone for long."""
+    items.sort(key=lambda item: item.path.parent.name not in ("browser", "notebooks"))
+
+
+class Workers(LoadFileScheduling):
+    """The tests of a file go to one worker, and so do all tests in the browser, which share a JupyterLab."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "tests/browser" if file.startswith("tests/browser/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Workers:
+    return Workers(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -47,7 +47,7 @@ def test_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     told = CliRunner().invoke(main.app, ["app", str(tmp_path)])
     assert told.exit_code == 2 and "labkit[app]" in told.stderr
     (tmp_path / "file").write_text("")
-    with pytest.raises(LabkitError, match="cannot write into"):
+    with pytest.raises(LabkitError, match="cannot write to"):
         app.write_files(tmp_path / "file")
 
 

@@ -20,9 +20,8 @@ from labkit.cli import bench
 from labkit.cli.main import app
 from labkit.core.errors import ConfigError, LabkitError
 
-FOLDER = Path(__file__).parent / "benchmarks"
-driver = bench.module("driver")
-turns = bench.module("turns")
+driver, turns = bench.module("driver"), bench.module("turns")
+FOLDER = Path(driver.__file__).parent
 
 #: A worker whose clock is its own counting: every step takes ``pace`` seconds, so it says.
 STEADY = """
@@ -272,7 +271,7 @@ def test_help_and_errors_of_the_command() -> None:
     shown = CliRunner().invoke(app, ["bench", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert shown.exit_code == 0 and all(word in shown.stdout for word in ("--peer", "--case", "--json", "--pairs"))
     wrong = CliRunner().invoke(app, ["bench", "--peer", "jax"])
-    assert wrong.exit_code == 2 and "there is no peer 'jax'" in wrong.stderr
+    assert wrong.exit_code == 2 and "unknown peer 'jax'" in wrong.stderr
 
 
 def test_workers_of_peers_know_nothing_of_labkit() -> None:

@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 import labkit
-from labkit.cli import doctor, lab, main
+from labkit.cli import doctor, lab, main, predict
 from labkit.cli.doctor import Finding
 from labkit.cli.main import app
 from labkit.core.errors import RunError
@@ -322,7 +322,7 @@ def test_a_table_keeps_its_columns_and_gets_the_answers(front, tmp_path) -> None
 
 
 def test_a_long_table_is_predicted_in_pieces_and_may_go_to_the_terminal(front, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(main, "CHUNK", 2)
+    monkeypatch.setattr(predict, "CHUNK", 2)
     source = table(tmp_path / "in.tsv", "text\none\ntwo\nthree\n")
     lines = command("predict", "first", "--file", source).stdout.splitlines()
     assert front.batches == [["one", "two"], ["three"]] and len(lines) == 4 and lines[3].startswith("three,pos,")
@@ -369,7 +369,7 @@ def test_the_columns_of_the_training_are_known(front, tmp_path) -> None:
     assert front.batches == [["good"], ["x"], [("x", "good")]]
     front.model.experiment.data.columns = ("text",)
     said = command("predict", "first", "--file", source, "--pair", "review", code=2).stderr
-    assert "this model reads one text ('text'), and two are given" in said
+    assert "this model needs one text ('text'), but two are given" in said
 
 
 def test_columns_pairs_and_encodings_can_be_named(front, tmp_path) -> None:
@@ -401,7 +401,7 @@ def test_no_cell_can_act_as_a_formula(cell, safe, front, tmp_path) -> None:
         (b"id,txt\n1,a\n", "no column 'text', which the model reads. Did you mean 'txt'? It has: id, txt."),
         (b"", "'in.csv' has 0 rows: it is empty."),
         (b"id,text\n1\n", "wrong number of fields (1): row 0 (line 2: 1 fields, not 2)"),
-        (b'id,text\n1,"open\n', "a quote opened in the record of line 2 is never closed"),
+        (b'id,text\n1,"open\n', "a quote opened in the record at line 2 is never closed"),
         (b"good film\nbad film\n", "Name the column (--column, --pair), or all columns of a file without a header"),
         (b"id,text\n1,a\n2,\n3,\n", "2 of 3 rows have no text in column 'text': rows 1, 2."),
     ],
@@ -417,10 +417,10 @@ def test_a_bad_table_is_explained_and_leaves_the_old_answers(content, said, fron
 def test_files_that_cannot_be_used_are_explained(front, tmp_path) -> None:
     source = table(tmp_path / "in.csv", "text\ngood\n")
     words = ["predict", "first", "--file"]
-    assert "there is no file or folder" in command(*words, tmp_path / "none.csv", code=2).stderr
+    assert "not found" in command(*words, tmp_path / "none.csv", code=2).stderr
     said = command(*words, source, "--out", tmp_path / "out.xlsx", code=2).stderr
-    assert "answers are written as .csv or .jsonl" in said
-    assert "would replace its own source" in command(*words, source, "--out", source, code=2).stderr
+    assert "supported output formats are .csv or .jsonl" in said
+    assert "is also the input file" in command(*words, source, "--out", source, code=2).stderr
     assert "cannot write" in command(*words, source, "--out", tmp_path / "none" / "out.csv", code=2).stderr
     assert "unknown encoding 'klingon'" in command(*words, source, "--encoding", "klingon", code=2).stderr
     assert source.read_text() == "text\ngood\n"
@@ -449,10 +449,10 @@ def test_samples_are_listed_fetched_and_verified(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
     assert "digits" in command("samples").stdout and command("samples", "list").stdout == command("samples").stdout
     assert command("samples", "fetch", "digits").stdout == f"digits: {tmp_path / 'samples' / 'digits'}\n"
-    assert command("samples", "verify", "digits").stdout == "digits: whole\n"
+    assert command("samples", "verify", "digits").stdout == "digits: ok\n"
     member = tmp_path / "samples" / "digits" / "digits.csv.gz"
     member.write_bytes(bytes(member.stat().st_size))
-    assert command("samples", "verify", "digits").stdout == "digits: fetched again, damaged: digits.csv.gz\n"
+    assert command("samples", "verify", "digits").stdout == "digits: damaged, downloaded again: digits.csv.gz\n"
     assert "Did you mean 'digits'?" in command("samples", "fetch", "digit", code=2).stderr
     assert "labkit samples fetch bert-tiny" in command("samples", "fetch", "bert-tiny", code=2).stderr
 

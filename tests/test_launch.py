@@ -125,7 +125,7 @@ def test_a_file_of_unknown_origin_counts_as_the_users(manifest, source, mine) ->
 
 def test_a_place_that_cannot_be_written_is_said(source, tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(LabkitError, match=r"cannot put the tutorials into .*file.*Name another folder"):
+    with pytest.raises(LabkitError, match=r"cannot copy the tutorials to .*file.*Name another folder"):
         copy_notebooks(source, tmp_path / "file" / "x")
 
 
@@ -163,7 +163,7 @@ def test_a_notebook_is_not_a_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes").write_text("")
     for word in ("00_tour.ipynb", "notes"):
-        with pytest.raises(LabkitError, match=rf"'{word}' is a file; `labkit lab` takes a folder to work in"):
+        with pytest.raises(LabkitError, match=rf"'{word}' is a file; `labkit lab` needs a working folder"):
             split_arguments([word])
 
 

@@ -124,7 +124,7 @@ def test_every_exercise_has_its_answers_here() -> None:
 def test_a_right_answer_passes_and_a_wrong_one_does_not(name: str) -> None:
     right, wrong = ANSWERS[name]
     verdict = lk.check(name, right)
-    assert verdict and verdict.right is True and repr(verdict) == f"{name}: right ✓"
+    assert verdict and verdict.right is True and repr(verdict) == f"{name}: correct ✓"
     verdict = lk.check(name, wrong)
     assert not verdict and verdict.right is False
     assert verdict.said.startswith(f"{name}: not yet. ") and verdict.said.endswith(f" Hint: {EXERCISES[name].hint}")
@@ -163,11 +163,11 @@ def test_what_is_wrong_is_said() -> None:
     assert equals(3)("x" * 99) == f"{('x' * 99)!r:.59}…."
     half = computes(((4,), 2), ((3,), 1.5))
     assert half(lambda x: x / 2) == "" and half(3) == "3 is not a function."
-    assert half(lambda x: x // 2) == "<lambda>(3) gives 1, not 1.5."
+    assert half(lambda x: x // 2) == "<lambda>(3) returns 1, expected 1.5."
     assert half(lambda x: x / 0) == "<lambda>(4) raises ZeroDivisionError: division by zero."
     small = holds(lambda answer: answer.size < 3, "too large.")
     assert small(np.zeros(2)) == "" and small(np.zeros(3)) == "too large."
-    assert small(3).startswith("3 cannot be looked at (AttributeError: ")
+    assert small(3).startswith("3 cannot be inspected (AttributeError: ")
 
 
 def test_the_scale_is_the_tutorials_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:

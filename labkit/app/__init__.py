@@ -1,4 +1,4 @@
-"""What is seen: panels in a notebook, a progress bar in a terminal. They read the run store and command it.
+"""User interface: panels in a notebook and a progress bar in a terminal, on top of the run store.
 
 ``lk.panels.Data(rows)`` and the other steps of the bench are imported when they are first used, with the widgets.
 """

@@ -1,4 +1,4 @@
-"""Which front end looks at this process, and so which panel it can show."""
+"""Detect the front end of this process, and which panel it supports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def frontend() -> Literal["widgets", "html", "none"]:
 
 
 def is_live() -> bool:
-    """True where a person watches and can press buttons, so that training belongs into the background."""
+    """True if the front end is interactive, so that training should run in the background."""
     return frontend() == "widgets"
 
 

@@ -1,4 +1,4 @@
-"""Work of a panel that takes long, in a thread that lives only while there is some."""
+"""Background jobs of panels, in a thread that exists only while there are jobs."""
 
 from __future__ import annotations
 

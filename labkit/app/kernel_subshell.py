@@ -1,9 +1,9 @@
-"""Pages that are opened while the kernel is busy: what they ask first is answered at once, not when the cell is over.
+"""Kernel subshell: answer widget state requests of newly opened pages while a cell is running.
 
 A page that is opened anew asks three things before it can show any widget: what the kernel can do, a comm for the
 state of all widgets, and that state. JupyterLab asks them on the kernel's main shell, where they wait for the cell that
 runs; only what comes later goes to the subshell that it keeps for widgets. Kernels with subshells (ipykernel 7) read
-messages in a thread of their own, so here the three are handed to a subshell too.
+messages in a separate thread, so here the three are handed to a subshell too.
 """
 
 from __future__ import annotations

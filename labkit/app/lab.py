@@ -1,4 +1,4 @@
-"""The whole bench in one panel: Data → Prepare → Model → Train → Judge → Use."""
+"""The whole lab in one panel: Data → Prepare → Model → Train → Evaluate → Predict."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ LANGUAGES = (("English", "en"), ("中文", "zh"))
 
 
 class Lab(Panel):
-    """From raw rows to a trained, judged and used model, by clicks. It comes back after a reload and a restart.
+    """From raw rows to a trained, evaluated model and its predictions, without
+    code. It comes back after a reload and a restart.
 
     Args:
         folder: the lab folder, which keeps the state and the runs; by default ``.labkit`` in the working directory.
-        language: "en" or "zh"; left out, what was used here last.
+        language: "en" or "zh"; default: what was used here last.
         state: a state to work on, instead of the one that the folder keeps.
     """
 

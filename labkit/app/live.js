@@ -2,7 +2,7 @@
 //
 // kernel → page: snapshot {seq, series, info} | append {from, seq, series, info} | over {data, beside}
 // page → kernel: hello | ack {seq}
-// The trait `charts` says what is drawn: {name, title, lines: [{key, label, fill, dashed}], range, log, small}.
+// The trait `charts` describes the plots: {title, lines: [{key, label, fill, dashed}], range, log, small}.
 // A series is [steps, values] under its key; null is a value that is not finite. What the page shows is a pure
 // function of the records up to `seq`; a gap, a reload or a second page says hello again and is told everything.
 

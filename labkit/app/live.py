@@ -1,4 +1,4 @@
-"""The live panel of a run: watches the run store, leaves commands in it, and knows nothing else of the run.
+"""The live panel of a run: reads the run store and writes commands to it.
 
 So it serves a thread, a worker process, a run of the command line or a finished one alike, and a page that is opened
 later shows the whole history. When the run ends, the panel's output in the notebook becomes a static picture.
@@ -27,7 +27,7 @@ from labkit.app.widgets.controls import close_all, hear_while_busy
 from labkit.core.errors import ConfigError, headed
 from labkit.core.text import escape
 from labkit.i18n import translate
-from labkit.viz import run_html
+from labkit.viz import curves, run_html
 from labkit.viz.series import MOST, Series, gather, packed
 from labkit.viz.words import language as language_of
 from labkit.viz.words import message, word
@@ -295,7 +295,7 @@ class LivePanel:
         said = translate(info.message, self.language)
         told = {"name": info.name, "status": info.status, "word": self._word(info.status), "message": said}
         return {**told, "step": info.step, "steps": info.steps, "facts": facts,
-                "spoken": run_html.spoken(drawn, self.language)}  # fmt: skip
+                "spoken": curves.spoken(drawn, self.language)}  # fmt: skip
 
     def _controls(self, info: RunInfo) -> None:
         again = self.full and info.status in ("stopped", "failed", "lost")
@@ -334,7 +334,7 @@ class LivePanel:
 
 
 def kept(run: Run, language: str) -> dict[str, str]:
-    """The static result of a run that stands beside its panel, and is seen where the panel is not."""
+    """Static result of a run, stored next to its panel and visible where the panel is not."""
     data = bundle(run, language)
     style = ".jp-OutputArea:has(.labkit-kept) .jp-OutputArea-output.jupyter-widgets:not(:has(*)){display:none}"
     # what stands there then only says that a model was not found
@@ -356,5 +356,5 @@ def _rate(info: RunInfo) -> str:
 
 
 def _kept_state(info: RunInfo) -> str:
-    """Which state becomes the model: what was asked for last, else what the experiment says."""
+    """Which state becomes the model: the last requested value, otherwise that of the experiment."""
     return info.summary.get("keep") or info.settings("train").get("keep", "best")

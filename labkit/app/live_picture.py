@@ -1,4 +1,4 @@
-"""A run as a picture in a notebook: renewed while it runs, and left there when it is over. No widgets, no script."""
+"""Static picture of a run in a notebook cell, updated while it runs. No widgets, no scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from labkit.app.ticker import TICKER
-from labkit.viz import run_html
+from labkit.viz import curves, run_html
 from labkit.viz.series import gather
 from labkit.viz.words import language as language_of
 from labkit.viz.words import word
@@ -53,7 +53,7 @@ def bundle(run: Run, language: str) -> dict[str, str]:
     """A run as a MIME bundle without widgets. The plain text holds neither ids nor times."""
     info = run.info
     series = gather(run.store.records(run.id))
-    text = f"{info.name}: {word(info.status, language)}; {run_html.spoken(series, language)}"
+    text = f"{info.name}: {word(info.status, language)}; {curves.spoken(series, language)}"
     return {"text/html": run_html.result(info, series, code_of(run, language), language), "text/plain": text}
 
 

@@ -1,4 +1,4 @@
-"""What every step of the bench is made of: callbacks that show their errors, work in the background, its code."""
+"""Base class of lab steps: callbacks that show errors, background jobs, generated code."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import traitlets
 from labkit.app import frontend
 from labkit.app.jobs import Jobs
 from labkit.app.kernel_subshell import usher
-from labkit.app.state import State
+from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
 from labkit.app.widgets.controls import close_all, hear_while_busy
+from labkit.core import html as pieces
 from labkit.core.config import dumps
 from labkit.core.errors import LabkitError, headed
-from labkit.viz import html as pieces
 from labkit.viz import run_html
 from labkit.viz.words import word
 
@@ -74,7 +74,7 @@ class Panel:
 
     Args:
         state: what the steps share; a step that is used alone makes its own.
-        language: "en" or "zh", for a step alone; left out, that of :func:`labkit.language`.
+        language: "en" or "zh", for a step alone; default: that of :func:`labkit.language`.
 
     Attributes:
         root: the widget to show.
@@ -87,7 +87,7 @@ class Panel:
     _open: ClassVar[dict[tuple[type, str], tuple[int | None, list[Panel]]]] = {}
 
     def __init__(self, state: State | None = None, language: str | None = None):
-        self.state = state if state is not None else State(language=language)
+        self.state = state_with(None, state, language)
         self.callbacks: list[Callback] = []
         self.closed = False
         self._problem: run_html.Problem | None = None
@@ -164,7 +164,7 @@ class Panel:
         """A piece of HTML, not read as TeX; it takes no room while it is empty."""
         made = widgets.HTML(text)
         traitlets.dlink((made, "value"), (made.layout, "display"), lambda value: None if value else "none")
-        for name in run_html.LITERAL.split():
+        for name in pieces.LITERAL.split():
             made.add_class(name)
         return made
 
@@ -177,7 +177,7 @@ class Panel:
     def later(self, name: str, work: Callable[[], Any], deliver: Callable[[Any], Any], wait: float = 0.0) -> None:
         """Do ``work`` in a thread and give its result to ``deliver``, which may change widgets.
 
-        ``wait`` seconds pass first; asking again by the same name replaces what was asked. The panel shows that it
+        ``wait`` seconds pass first; a new job of the same name replaces a waiting one. The panel shows that it
         works; an error of either is shown too.
         """
         callback = self.guarded(deliver, person=False)
@@ -266,7 +266,7 @@ class Panel:
         except LabkitError:
             code = ""
         self.copy.text = code
-        self._code.value = run_html.details(self.word("code_of_step"), code) if code else ""
+        self._code.value = pieces.details(self.word("code_of_step"), pieces.block(code)) if code else ""
         self.save.disabled = self.state.model is None
 
     def _save(self) -> None:

@@ -1,4 +1,4 @@
-"""What a live panel follows of runs, and what it draws of them."""
+"""Follows the records of runs for a live panel, and prepares its charts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.runs.store import RunInfo
 from labkit.train.logger import Record
+from labkit.viz import curves
+from labkit.viz.figure import PALETTE, QUARTERS, Axis, Line, Plot
 from labkit.viz.run_html import measure
 from labkit.viz.series import Series, gather, pick
 from labkit.viz.words import word
@@ -21,8 +23,6 @@ MORE = {
     ("machine", "examples_per_second"): 1.0,
     ("machine", "memory"): 2.0**-20,
 }
-#: Colours there are; the first two are those of the run itself.
-FILLS = 7
 
 
 class Tail:
@@ -78,38 +78,37 @@ def charts(info: RunInfo, language: str, full: bool, others: Sequence[tuple[str,
         info: of the run.
         language: of the words.
         full: with learning rate, gradient, speed, memory and the F1 of single classes.
-        others: (prefix, name) of runs laid over; only their loss and F1 are drawn.
+        others: (prefix, name) of overlaid runs; only their loss and F1 are drawn.
     """
     second = measure(info)
-    found = []
-    for name in ("loss", second):
-        lines = [_line(f"{split}/{name}", word(split, language), 1 + (split == "validation"), split == "validation")
-                 for split in ("train", "validation")]  # fmt: skip
-        for number, (prefix, label) in enumerate(others):
-            fill = 3 + number % (FILLS - 2)
-            lines += [_line(f"{prefix}{split}/{name}", f"{label} · {word(split, language)}", fill, split != "train")
-                      for split in ("train", "validation")]  # fmt: skip
-        found.append({"name": name, "title": word(name, language), "lines": lines, "range": name not in ("loss", "r2"),
-                      "log": name == "loss", "small": False})  # fmt: skip
-    return found + (_more(info, language) if full else [])
+    empty: Series = {f"{split}/{name}": ([], []) for split in curves.SPLITS for name in ("loss", second)}
+    runs = [curves.Shown(empty), *(curves.Shown(empty, f"{label} ·", 3 + number % 5, prefix)
+                                   for number, (prefix, label) in enumerate(others))]  # fmt: skip
+    loss, other = curves.plots(runs, second, language)
+    return [described(loss, log=True), described(other), *(_more(info, language) if full else [])]
 
 
 def _more(info: RunInfo, language: str) -> list[dict[str, Any]]:
     titles = {"learning_rate": "learning_rate", "gradient_norm": "gradient_norm",
               "examples_per_second": "throughput", "memory": "memory_mib"}  # fmt: skip
     found = [
-        {"name": name, "title": word(titles[name], language), "lines": [_line(f"{split}/{name}", "", 1, False)],
-         "range": False, "log": name in ("gradient_norm", "learning_rate"), "small": True}
+        described(Plot([Line((), (), key=f"{split}/{name}")], word(titles[name], language)),
+                  log=name in ("gradient_norm", "learning_rate"), small=True)
         for split, name in MORE
     ]  # fmt: skip
     classes = info.summary.get("classes") or []
     if len(classes) > 1:
-        lines = [_line(f"validation/f1/{number}", str(name), 1 + number % FILLS, number >= FILLS)
+        lines = [Line((), (), str(name), 1 + number, "dash" * (number >= len(PALETTE)), key=f"validation/f1/{number}")
                  for number, name in enumerate(classes)]  # fmt: skip
-        each = {"name": "f1_each", "title": word("f1_each", language), "lines": lines}
-        found.insert(0, {**each, "range": True, "log": False, "small": True})
+        found.insert(0, described(Plot(lines, word("f1_each", language), y=Axis(ticks=QUARTERS)), small=True))
     return found
 
 
-def _line(key: str, label: str, fill: int, dashed: bool) -> dict[str, Any]:
-    return {"key": key, "label": label, "fill": fill, "dashed": dashed}
+def described(plot: Plot, log: bool = False, small: bool = False) -> dict[str, Any]:
+    """A plot without points for ``live.js``; ``log``: whether its scale may be made logarithmic."""
+    lines = [
+        {"key": line.key, "label": line.label, "fill": 1 + (line.colour - 1) % len(PALETTE), "dashed": bool(line.dash)}
+        for line in plot.marks
+    ]
+    title = plot.title or plot.y.label
+    return {"title": title, "lines": lines, "range": plot.y.ticks == QUARTERS, "log": log, "small": small}

@@ -1,4 +1,4 @@
-"""Runs in panels: the state that a run stands for, and the runs there are to choose from."""
+"""Runs in panels: the lab state of a run, and the list of runs to choose from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from labkit.app.state import State
 from labkit.core import source_code
 from labkit.core.errors import LabkitError
 from labkit.evaluate.run_report import rows_of
+from labkit.i18n import translate
+from labkit.runs import repair_log
 from labkit.runs.handle import Run
 
 #: Runs that are offered, the newest.
@@ -28,8 +30,12 @@ def state_of(given: Run | None, language: str | None = None) -> State:
 
 
 def choices(state: State) -> list[tuple[str, str]]:
-    """The newest runs of the lab folder as options: (name and when it began, id)."""
-    return [(f"{info.name} · {info.id}", info.id) for info in state.store.runs()[:MOST]]
+    """The newest runs of the lab folder as options: (name and when it began, id); last those that cannot be read, by
+    the names of their folders, with the reason."""
+    store = state.store
+    found = [(f"{info.name} · {info.id}", info.id) for info in store.runs()[:MOST]]
+    hidden = [(repair_log.unreadable(*each), each[0]) for each in store.unreadable().items()]
+    return found + [(translate(text, state.language), run) for text, run in hidden]
 
 
 def opened(run: Run, name: str, state: State) -> str:

@@ -1,4 +1,4 @@
-"""What the steps of the bench share: rows and what is done to them, the model, the task, the training, the run."""
+"""Shared state of the lab steps: rows and preprocessing, model, task, training settings, run."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class State(traitlets.HasTraits):
         rows: as they were loaded, or given; None while there are none.
         source, options: arguments of ``lk.load`` that read these rows (``source`` is "" for rows made in Python).
         steps: what is done to them, as in an experiment file: ``({"do": "clean", "steps": ["html"]}, …)``.
-        accept_leakage: train although rows of validation or test stand in train too.
+        accept_leakage: train even if rows of validation or test also occur in train.
         model: the config of an architecture; None while none was chosen.
         task, train: what is learned, and how.
         name: a name for the run.
-        run: the run that is trained, judged and used.
+        run: the run that is trained, evaluated and used for predictions.
         language: "en" or "zh".
         step: the step of the bench that is shown.
     """
@@ -105,14 +105,14 @@ class State(traitlets.HasTraits):
     def load(self) -> Rows:
         """Read the rows of ``source`` again; for a thread. Raises as :func:`labkit.load`."""
         if not self.source:
-            raise DataError(_("the rows were made in Python and are gone with the kernel: give them again."))
+            raise DataError(_("the rows were created in Python and were lost with the kernel: pass them again."))
         return load(self.source, **self.options)
 
     def cleaned(self) -> Rows:
         """The rows after ``steps``; for a thread. Raises :class:`DataError` without rows, or as a step does."""
         with self._lock:
             if self.rows is None:
-                raise DataError(_("there are no rows yet: choose some in the step Data."))
+                raise DataError(_("no data yet: load some in the step Data."))
             key = (id(self.rows), fingerprint(list(self.steps)))
             if self._made is None or self._made[0] != key:
                 rows = self.rows
@@ -158,7 +158,7 @@ class State(traitlets.HasTraits):
     def experiment(self) -> Experiment:
         """All of it. Raises :class:`ConfigError` while no model was chosen."""
         if self.model is None:
-            raise ConfigError(_("no model was chosen yet: do so in the step Model."))
+            raise ConfigError(_("no model chosen yet: choose one in the step Model."))
         return Experiment(model=self.model, data=self.data, task=self.task, train=self.train, name=self.name)
 
     @property
@@ -189,7 +189,7 @@ class State(traitlets.HasTraits):
     def kept(cls, folder: str | Path | None = None, language: str | None = None) -> Self:
         """The state that the lab folder keeps, or a new one; whatever changes is written there from now on.
 
-        Rows are not read yet: :meth:`load` does. What cannot be read of the file is left out.
+        Rows are not read yet: :meth:`load` does. Unreadable parts of the file are skipped.
         """
         state = cls(folder=folder, language=language)
         file = state.store.folder / FILE
@@ -236,6 +236,10 @@ class State(traitlets.HasTraits):
 def state_with(rows: Any, state: State | None, language: str | None) -> State:
     """The state of a step: ``state`` or a new one, with ``rows`` in it where they are given: what :func:`~labkit.load`
     returns or takes."""
+    if not isinstance(state, State | None):
+        raise ConfigError(
+            _("state is a {type}; give the .state of another panel, or leave it out."), type=type(state).__name__
+        )
     state = state if state is not None else State(language=language)
     if rows is not None:
         state.rows = rows if isinstance(rows, Rows) else load(rows)
@@ -257,7 +261,7 @@ class _Kept(Config):
 
 
 def usual_task(rows: Rows) -> str:
-    """The task that learns what is known of the rows; of texts of which nothing is known, what comes next."""
+    """The task that fits the labels of the rows; of texts of which nothing is known, what comes next."""
     basis = rows.basis
     if basis.classes or basis.kind != "text":
         return BY_AIM[basis.aim]

@@ -1,4 +1,4 @@
-"""One thread a process that refreshes all open panels, twice a second."""
+"""One thread per process that refreshes all open panels twice per second."""
 
 from __future__ import annotations
 

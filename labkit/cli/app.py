@@ -1,4 +1,4 @@
-"""`labkit app`: the bench as a web application, served by Voilà on this machine only, behind a token."""
+"""`labkit app`: the lab panel as a local web application served by Voilà, protected by a token."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from labkit.cli.lab import ADMITTING
+import typer
+
+from labkit.cli.lab import ADMITTING, split_arguments
 from labkit.core import source_code
 from labkit.core.cache import write_atomic
 from labkit.core.errors import LabkitError
@@ -54,7 +57,7 @@ def write_files(folder: Path) -> Path:
         write_atomic(place / "labkit.ipynb", json.dumps(notebook, indent=1) + "\n")
     except OSError as error:
         raise LabkitError(
-            _("cannot write into {folder}: {error}. Name another folder."), folder=folder, error=error
+            _("cannot write to {folder}: {error}. Choose another folder."), folder=folder, error=error
         ) from error
     return place / "labkit.ipynb"
 
@@ -93,3 +96,14 @@ def start(folder: Path, arguments: Sequence[str] = ()) -> int:
         os.chdir(folder)
         os.execve(call[0], call, environment(notebook))
     return subprocess.call(call, cwd=folder, env=environment(notebook))
+
+
+def app(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DIR] [VOILA OPTIONS]", help="Working folder (default: current folder)."),
+    ] = None,
+) -> None:
+    """Serve the lab panel as a local web application, protected by a token (needs labkit[app])."""
+    folder, options = split_arguments(arguments or [], ".")
+    raise typer.Exit(start(folder, options))

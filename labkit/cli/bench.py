@@ -1,29 +1,29 @@
-"""``labkit bench``: how fast the engine is, how much it wastes, and how it stands beside its peers.
+"""``labkit bench``: throughput, overhead and compile time, alone or compared with peer libraries.
 
-The measurements themselves lie in ``tests/benchmarks`` (in an installed labkit: ``labkit/benchmarks``); here is the
-list of them, each with the bar it is held to, and the table they make.
+The measurements are in ``labkit/benchmarks``; here is the list of them, each with its bar, and the table of results.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from labkit.core.errors import ConfigError, LabkitError, nearest
+import typer
+
+from labkit.cli.options import say
+from labkit.core.errors import ConfigError, nearest
 from labkit.i18n import _
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-#: The name under which the folder of the benchmarks is imported, wherever it lies.
-PACKAGE = "labkit_benchmarks"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Figure:
         key: which value of the dict this is.
         arguments: of the function.
         takes: option of :func:`measure` → argument of the function, for the options it takes.
-        long: takes minutes and much of the disk, so it is measured only when it is asked for by name.
+        long: takes minutes and much of the disk, so it is measured only on request.
     """
 
     name: str
@@ -103,38 +103,16 @@ BESIDE["hf", "datapath"] = Figure(
 )  # fmt: skip
 
 
-def folder() -> Path:
-    """The folder of the benchmarks: inside the installed package, or in the tests of a checkout.
-
-    Raises:
-        LabkitError: neither is there (a damaged installation).
-    """
-    package = Path(__file__).parents[1]
-    for place in (package / "benchmarks", package.parent / "tests" / "benchmarks"):
-        if (place / "driver.py").is_file():
-            return place
-    raise LabkitError(
-        _("the benchmarks are missing (no driver.py beside {package}). Install labkit again."), package=package
-    )
-
-
 def module(name: str) -> Any:
     """A module of the benchmarks."""
-    if PACKAGE not in sys.modules:
-        place = folder()
-        spec = importlib.util.spec_from_file_location(
-            PACKAGE, place / "__init__.py", submodule_search_locations=[str(place)]
-        )
-        assert spec is not None
-        sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
-    return importlib.import_module(f"{PACKAGE}.{name}")
+    return importlib.import_module(f"labkit.benchmarks.{name}")
 
 
 def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[Figure]:
-    """The figures that are asked for.
+    """The requested figures.
 
     Args:
-        peer: beside which peer; empty: labkit alone.
+        peer: the peer to compare with; empty: labkit alone.
         case: one case of the peer; empty: all of them.
         names: some of the figures; empty: all.
 
@@ -148,21 +126,18 @@ def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[F
     if peer and peer not in {known for known, _ in BESIDE}:
         known = dict.fromkeys(name for name, _ in BESIDE)
         raise ConfigError(
-            _("there is no peer {peer!r}.{hint} There are: {known}."),
+            _("unknown peer {peer!r}.{hint} Available: {known}."),
             peer=peer, hint=nearest(peer, known), known=", ".join(known),
         )  # fmt: skip
     if case and (peer, case) not in BESIDE:
         has = ", ".join(name for known, name in BESIDE if known == peer)
-        raise ConfigError(
-            _("there is no case {case!r} beside {peer!r}. There are: {has}."), case=case, peer=peer, has=has
-        )
+        raise ConfigError(_("unknown case {case!r} for {peer!r}. Available: {has}."), case=case, peer=peer, has=has)
     found = [figure for (a, b), figure in BESIDE.items() if a == peer and case in ("", b)] if peer else list(ALONE)
-    found = [figure for figure in found if (folder() / f"{figure.where.partition(':')[0]}.py").is_file()]
     for name in names:
         if name not in {figure.name for figure in found}:
             known = [figure.name for figure in found]
             raise ConfigError(
-                _("there is no figure {name!r}.{hint} There are: {known}."),
+                _("unknown figure {name!r}.{hint} Available: {known}."),
                 name=name, hint=nearest(name, known), known=", ".join(known),
             )  # fmt: skip
     return [figure for figure in found if (figure.name in names if names else not figure.long)]
@@ -232,3 +207,38 @@ def number(value: float) -> str:
 
 def _peers_of(case: str) -> list[str]:
     return [peer for peer, known in BESIDE if known == case]
+
+
+def bench(
+    peer: Annotated[str, typer.Option(metavar="hf|keras|torch", help="Compare with a peer library.")] = "",
+    case: Annotated[
+        str, typer.Option(metavar="bert|mlp|cnn|vgg11", help="Benchmark case (default: all cases of the peer).")
+    ] = "",
+    figure: Annotated[list[str] | None, typer.Option(help="Measure only this figure; may be repeated.")] = None,
+    pairs: Annotated[int, typer.Option(min=2, help="Number of paired measurements with the peer.")] = 20,
+    peer_python: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Python interpreter with the peer installed (default: the current one)."),
+    ] = None,
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write all measurements as JSON; - for standard output."),
+    ] = None,
+) -> None:
+    """Benchmark throughput, overhead and compile time, with the target of each figure."""
+    from rich.console import Console
+
+    wanted = figures(peer, case, figure or [])
+    console = Console(stderr=json_file == "-")
+    rows = []
+    with console.status("beginning") as status:
+        for row in measure(wanted, lambda what: status.update(what), pairs=pairs, python=peer_python):
+            rows.append(row)
+            if (variant := row.get("detail", {}).get(peer)) is not None:
+                console.print(f"{peer}: {variant}", highlight=False)
+    console.print(table(rows))
+    text = json.dumps({"machine": machine(), "figures": rows}, indent=1)
+    if json_file == "-":
+        say(text)
+    elif json_file:
+        Path(json_file).write_text(text + "\n", encoding="utf-8")

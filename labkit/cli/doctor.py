@@ -1,7 +1,7 @@
-"""``labkit doctor``: what this machine offers, what is wrong, and what to do about it.
+"""``labkit doctor``: checks of hardware and installation, with a remedy for each problem.
 
-Every check is a function that returns findings and never raises. JAX is asked in a process of its own, so that a
-driver that hangs or crashes becomes a line of the report.
+Every check is a function that returns findings and never raises. JAX is queried in a separate process, so that a
+hanging or crashing driver becomes a line of the report.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
+
+import typer
+
+from labkit.cli.options import AsJson, say
 
 State = Literal["ok", "warning", "broken"]
 MARKS = {"ok": "✓", "warning": "!", "broken": "✗"}
@@ -68,7 +72,7 @@ def examine() -> list[Finding]:
 
 
 def report(findings: list[Finding]) -> str:
-    """The findings as text, a line each and a sum at the end."""
+    """The findings as text, one per line, with a summary at the end."""
     broken = sum(finding.state == "broken" for finding in findings)
     warnings = sum(finding.state == "warning" for finding in findings)
     end = "Everything works." if not broken + warnings else f"{broken} broken, {warnings} to look at."
@@ -266,3 +270,10 @@ def _privacy(root: Path) -> tuple[State, str]:
     if mode & 0o022:
         return "broken", f"; others can write it (mode {mode:o})"
     return ("warning", f"; others can read it (mode {mode:o})") if mode & 0o055 else ("ok", f"; mode {mode:o}")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check the installation: hardware, packages, problems and how to fix them."""
+    findings = examine()
+    say(to_json(findings) if as_json else report(findings))
+    raise typer.Exit(int(any(finding.state == "broken" for finding in findings)))

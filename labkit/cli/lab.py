@@ -1,4 +1,4 @@
-"""Starting JupyterLab on the tutorials, in a folder that belongs to the user."""
+"""`labkit lab`: start JupyterLab with a copy of the tutorials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from labkit.cli.options import say
 from labkit.core.cache import sha256_file, write_atomic
 from labkit.core.errors import LabkitError
 from labkit.core.huge_pages import with_huge_pages
@@ -29,7 +33,7 @@ class Copied:
     """What :func:`copy_notebooks` did, as names relative to the folder.
 
     ``added`` are new, ``updated`` were replaced (the user had not changed them), ``kept`` carry the user's edits and
-    stay; ``offered`` lie beside those as ``NAME.new.ipynb``.
+    stay; ``offered`` are saved next to those as ``NAME.new.ipynb``.
     """
 
     added: list[str] = field(default_factory=list)
@@ -39,7 +43,7 @@ class Copied:
 
 
 def tutorials() -> Path:
-    """The folder of the tutorials: inside the installed package, or beside it in a checkout.
+    """The folder of the tutorials: inside the installed package, or next to it in a checkout.
 
     Raises:
         LabkitError: neither is there (a damaged installation).
@@ -49,7 +53,7 @@ def tutorials() -> Path:
         if (folder / TOUR).is_file():
             return folder
     raise LabkitError(
-        _("the tutorials are missing ({tour} is not in {package}). Install labkit again."), tour=TOUR, package=package
+        _("the tutorials are missing ({tour} is not in {package}). Reinstall labkit."), tour=TOUR, package=package
     )
 
 
@@ -57,7 +61,7 @@ def copy_notebooks(source: Path, folder: Path) -> Copied:
     """Bring ``folder`` up to date with the tutorials in ``source`` without touching what the user changed.
 
     A file counts as unchanged when its SHA-256 is the one that was installed. A newer version of a changed file is
-    put beside it once, as ``NAME.new.ipynb``; a file that the user deleted comes back.
+    saved next to it once, as ``NAME.new.ipynb``; a file that the user deleted comes back.
 
     Raises:
         LabkitError: ``folder`` cannot be written.
@@ -70,7 +74,7 @@ def copy_notebooks(source: Path, folder: Path) -> Copied:
         write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise LabkitError(
-            _("cannot put the tutorials into {folder}: {error}. Name another folder."), folder=folder, error=error
+            _("cannot copy the tutorials to {folder}: {error}. Choose another folder."), folder=folder, error=error
         ) from error
     return copied
 
@@ -111,7 +115,7 @@ def split_arguments(arguments: Sequence[str], default: str = "labkit-notebooks")
     folder = Path(rest.pop(0) if rest and not rest[0].startswith("-") else default).expanduser()
     if folder.is_file() or folder.suffix == ".ipynb":
         raise LabkitError(
-            _("{folder!r} is a file; `labkit lab` takes a folder to work in, such as {default}."),
+            _("{folder!r} is a file; `labkit lab` needs a working folder, such as {default}."),
             folder=str(folder),
             default=default,
         )
@@ -164,3 +168,17 @@ def _read_manifest(folder: Path) -> dict[str, str]:
     except (FileNotFoundError, ValueError):
         return {}  # unreadable: every file that differs counts as the user's own
     return {str(k): str(v) for k, v in values.items()} if isinstance(values, dict) else {}
+
+
+def lab(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[DIR] [JUPYTER OPTIONS]", help="Folder (default: labkit-notebooks).")
+    ] = None,
+) -> None:
+    """Start JupyterLab with the tutorials. They are copied to DIR; files that you changed are never overwritten."""
+    folder, options = split_arguments(arguments or [])
+    copied = copy_notebooks(tutorials(), folder)
+    say(f"tutorials in {folder}: {len(copied.added)} added, {len(copied.updated)} updated", err=True)
+    for name in copied.offered:
+        say(f"  you changed the older version; the new version was saved as: {name}", err=True)
+    raise typer.Exit(start(folder, options))

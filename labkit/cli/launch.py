@@ -1,4 +1,4 @@
-"""The commands ``labkit launch``: one run in several processes, on this machine or by a cluster's scheduler."""
+"""`labkit launch`: multi-process training on this machine or with a cluster scheduler."""
 
 from __future__ import annotations
 
@@ -8,43 +8,44 @@ from typing import Annotated, Any
 
 import typer
 
+from labkit.cli.options import Folder, say
 from labkit.core.errors import ConfigError
-from labkit.core.text import printed
 from labkit.i18n import _
 
-launch_app = typer.Typer(help="Train in several processes: here, or by a cluster's scheduler.", no_args_is_help=True)
-Folder = Annotated[Path | None, typer.Option(help="The lab folder (default: .labkit here, or LABKIT_FOLDER).")]
-Experiments = Annotated[Path, typer.Argument(help="TOML file of the experiment, as a run prints it.")]
-Out = Annotated[Path | None, typer.Option(help="File to write (default: the terminal).")]
+launch_app = typer.Typer(help="Multi-process training: local, or with a cluster scheduler.", no_args_is_help=True)
+Experiments = Annotated[Path, typer.Argument(help="Experiment file (TOML), as written by `run.toml()`.")]
+Out = Annotated[Path | None, typer.Option(help="Output file (default: standard output).")]
 
 
 @launch_app.command("local")
 def launch_local(
-    experiment: Annotated[Path | None, typer.Argument(help="TOML file of the experiment, as a run prints it.")] = None,
-    n: Annotated[int, typer.Option("-n", min=2, help="Processes, each with its own devices.")] = 2,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Take up this run instead.")] = None,
-    name: Annotated[str | None, typer.Option(help="A name for the run.")] = None,
+    experiment: Annotated[
+        Path | None, typer.Argument(help="Experiment file (TOML), as written by `run.toml()`.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=2, help="Number of processes, each with its own devices.")] = 2,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Resume this run instead.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     folder: Folder = None,
 ) -> None:
-    """Train in several processes on this machine; when one dies, all begin again from the newest checkpoint."""
+    """Train in several processes on this machine; if one fails, all restart from the latest checkpoint."""
     if (experiment is None) == (resume is None):
         raise ConfigError(_("give either an experiment file or --resume RUN: labkit launch local -n 2 experiment.toml"))
     from labkit import api as front
 
-    typer.echo(printed(front.train(experiment, resume=resume, name=name, folder=folder, processes=n)))
+    say(front.train(experiment, resume=resume, name=name, folder=folder, processes=n))
 
 
 @launch_app.command("slurm")
 def launch_slurm(
     experiment: Experiments,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 2,
-    tasks: Annotated[int, typer.Option(min=1, help="Processes on each.")] = 1,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each.")] = 0,
-    time: Annotated[str, typer.Option(help="The longest time of one job.")] = "04:00:00",
+    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 2,
+    tasks: Annotated[int, typer.Option(min=1, help="Processes per machine.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs per machine.")] = 0,
+    time: Annotated[str, typer.Option(help="Time limit of one job.")] = "04:00:00",
     out: Out = None,
     folder: Folder = None,
 ) -> None:
-    """Enter a run and write the file for sbatch."""
+    """Create a run and write a SLURM batch script (sbatch)."""
     from labkit.runs import launch_scripts
 
     _write_script(
@@ -55,11 +56,11 @@ def launch_slurm(
 @launch_app.command("mpi")
 def launch_mpi(
     experiment: Experiments,
-    n: Annotated[int, typer.Option("-n", min=1, help="Processes.")] = 2,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of processes.")] = 2,
     out: Out = None,
     folder: Folder = None,
 ) -> None:
-    """Enter a run and write a script around mpirun (needs mpi4py)."""
+    """Create a run and write an mpirun script (needs mpi4py)."""
     from labkit.runs import launch_scripts
 
     _write_script(experiment, folder, out, lambda run: launch_scripts.mpi(run.store, run.info, n))
@@ -68,13 +69,13 @@ def launch_mpi(
 @launch_app.command("kubernetes")
 def launch_kubernetes(
     experiment: Experiments,
-    image: Annotated[str, typer.Option(help="A container image that has labkit.")],
-    claim: Annotated[str, typer.Option(help="The volume claim that holds the lab folder.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="Pods.")] = 2,
+    image: Annotated[str, typer.Option(help="Container image with labkit installed.")],
+    claim: Annotated[str, typer.Option(help="Persistent volume claim with the lab folder.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of pods.")] = 2,
     out: Out = None,
     folder: Folder = None,
 ) -> None:
-    """Enter a run and write a JobSet for kubectl."""
+    """Create a run and write a Kubernetes JobSet."""
     from labkit.runs import launch_scripts
 
     _write_script(experiment, folder, out, lambda run: launch_scripts.jobset(run.info, n, image, claim))
@@ -86,7 +87,7 @@ def _write_script(experiment: Path, folder: Path | None, out: Path | None, write
     run = front.create(experiment, folder=folder)
     text = write(run)
     if out is None:
-        typer.echo(printed(text), nl=False)
+        say(text, nl=False)
     else:
         out.write_text(text, encoding="utf-8")
-    typer.echo(printed(f"run {run.id} waits in {run.store.folder}"), err=True)
+    say(f"run {run.id} waits in {run.store.folder}", err=True)

@@ -1,1 +1,1 @@
-"""Settings, names, errors and the cache: the lowest room. Standard library and NumPy only."""
+"""Configs, registries, errors and the cache: the lowest layer. Standard library and NumPy only."""

@@ -1,4 +1,4 @@
-"""Zip files that a person gives: unpacked whole or not at all, with what is read of them and nothing else."""
+"""Safe, atomic unpacking of user-supplied zip files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def unpack(content: bytes, into: Path, endings: Collection[str]) -> None:
     folder within another, as when a folder of folders was packed, the outer one is left out.
 
     Raises:
-        DataError: it is no whole zip file, or has a password; it holds none of these files; one of them would be
+        DataError: it is not a complete zip file, or has a password; it holds none of these files; one of them would be
             written outside of the folder, or twice; there are more or larger ones than are unpacked.
     """
     into.parent.mkdir(parents=True, exist_ok=True)
@@ -37,9 +37,7 @@ def unpack(content: bytes, into: Path, endings: Collection[str]) -> None:
             with zipfile.ZipFile(io.BytesIO(content)) as file:
                 _keep(file, place, endings)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DataError(
-                _("{into!r} is no zip file that can be unpacked: {error}."), into=into.name, error=error
-            ) from error
+            raise DataError(_("{into!r} is not a readable zip file: {error}."), into=into.name, error=error) from error
         except OSError as error:  # names that this system cannot have, a full disk
             raise DataError(_("{into!r} cannot be unpacked here: {error}."), into=into.name, error=error) from error
         _inner(place).rename(into)
@@ -54,19 +52,21 @@ def left_out(content: bytes, endings: Collection[str]) -> list[str]:
 def _keep(file: zipfile.ZipFile, place: Path, endings: Collection[str]) -> None:
     wanted = [info for info in file.infolist() if _is_wanted(info, endings)]
     if not wanted:
-        raise DataError(_("the zip file holds no file that labkit reads ({endings})."), endings=", ".join(endings))
+        raise DataError(_("the zip file contains no supported file ({endings})."), endings=", ".join(endings))
     size = sum(info.file_size for info in wanted)  # no more comes out of a file than it says, or it is damaged
     if len(wanted) > MOST_FILES or size > MOST_BYTES:
         raise DataError(
-            _("the zip file holds {n_files:,} files of {size:,} bytes; at most {most_files:,} files of "
-              "{most_bytes:,} bytes are unpacked. Unpack it beside the notebook, and give the folder's path."),
+            _(
+                "the zip file contains {n_files:,} files of {size:,} bytes in total; the limit is "
+                "{most_files:,} files and {most_bytes:,} bytes. Unpack it next to the notebook and give "
+                "the path of the folder."),
             n_files=len(wanted), size=size, most_files=MOST_FILES, most_bytes=MOST_BYTES,
         )  # fmt: skip
     for info in wanted:
         target = inside(place, info.filename)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            raise DataError(_("the zip file holds {file!r} twice."), file=info.filename[:200])
+            raise DataError(_("the zip file contains {file!r} twice."), file=info.filename[:200])
         with file.open(info) as stream, open(target, "xb") as out:
             while portion := stream.read(_PORTION):
                 out.write(portion)

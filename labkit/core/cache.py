@@ -1,4 +1,4 @@
-"""Where labkit keeps what it can make again: samples, tokens, compiled programs."""
+"""Cache folder for samples, tokens and compiled programs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from labkit.core.errors import FolderError, LabkitError, os_reason
 from labkit.i18n import _
@@ -62,7 +60,7 @@ def writable(kind: str, folder: Path, variable: str) -> Iterator[None]:
     except OSError as error:
         why = _("it is a file") if folder.is_file() else os_reason(error)
         raise FolderError(
-            _("the {kind} {folder!r} cannot be written: {why}. Set {variable} to a folder that you can write."),
+            _("the {kind} {folder!r} is not writable: {why}. Set {variable} to a writable folder."),
             kind=kind, folder=str(folder), why=why, variable=variable,
         ) from error  # fmt: skip
 
@@ -79,6 +77,8 @@ def fingerprint(*objects: Any) -> str:
     Raises:
         TypeError: a value has no stable bytes, such as an array of Python objects.
     """
+    import numpy as np  # here: the command line answers without it
+
     digest = hashlib.sha256()
     for value in objects:
         if isinstance(value, np.ndarray):

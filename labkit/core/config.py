@@ -1,7 +1,7 @@
-"""Settings as frozen dataclasses that travel to TOML and back and can describe their own form.
+"""Settings as frozen dataclasses, with TOML serialisation, validation and form metadata.
 
-A thing's :class:`Config` is its identity: it builds the thing, names it in a registry and is what the run store
-keeps. ``option(...)`` adds to a field what a form needs: a sentence of help, the choices, the range.
+A :class:`Config` builds its object, is its registry entry, and is what the run store serialises. ``option(...)`` adds
+the metadata of a form field: help text, choices, range.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def option(
     high: float | None = None,
     factory: Any = dataclasses.MISSING,
 ) -> Any:
-    """A dataclass field that knows its help text, its choices and its range (``low`` and ``high`` included)."""
+    """A dataclass field with help text, choices and range (``low`` and ``high`` inclusive)."""
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
     if factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=factory, metadata=metadata)
@@ -55,7 +55,7 @@ class Config:
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         if len(values) > len(names):
             raise ConfigError(
-                _("{config} takes {n_names} settings at most, not {n_values}."),
+                _("{config} has at most {n_names} settings, got {n_values}."),
                 config=cls.__name__, n_names=len(names), n_values=len(values),
             )  # fmt: skip
         return super().__new__(cls)
@@ -98,7 +98,7 @@ class Config:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as values TOML can hold; fields that are None are left out."""
+        """The fields as values TOML can hold; fields that are None are omitted."""
         return {name: _plain(value) for name, value in self.values().items() if value is not None}
 
     @classmethod
@@ -120,7 +120,9 @@ class Config:
         _known(cls, values, where)
         hints = typing.get_type_hints(cls)
         if missing := [name for name in cls.required() if name not in values]:
-            raise ConfigError(_("{where} lacks the setting {missing!r}."), where=setting(where), missing=missing[0])
+            raise ConfigError(
+                _("{where}: the required setting {missing!r} is missing."), where=setting(where), missing=missing[0]
+            )
         return cls(**{name: _typed(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
@@ -165,11 +167,11 @@ def _check_range(where: str, value: Any, low: float | None, high: float | None) 
         )  # fmt: skip
     if low is not None and not value >= low:
         raise ConfigError(
-            _("{where} = {short} is below its least value, {low}."), where=setting(where), short=short(value), low=low
+            _("{where} = {short} is below the minimum, {low}."), where=setting(where), short=short(value), low=low
         )
     if high is not None and not value <= high:
         raise ConfigError(
-            _("{where} = {short} is above its greatest value, {high}."),
+            _("{where} = {short} is above the maximum, {high}."),
             where=setting(where), short=short(value), high=high,
         )  # fmt: skip
 
@@ -192,7 +194,7 @@ def dumps(config: Config) -> str:
     if found := re.search("[\ud800-\udfff]", text):
         line = text[text.rfind("\n", 0, found.start()) + 1 :].partition("\n")[0]
         raise ConfigError(
-            _("{line!r} holds characters that UTF-8 cannot represent. Rename the file or column."), line=line[:200]
+            _("{line!r} contains characters that UTF-8 cannot represent. Rename the file or column."), line=line[:200]
         )
     return text
 
@@ -202,9 +204,7 @@ def loads(cls: type[Any], text: str) -> Any:
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError, deep nesting the other
-        raise ConfigError(
-            _("not valid TOML: {error}. Compare with the text that `run.toml()` gives."), error=error
-        ) from None
+        raise ConfigError(_("not valid TOML: {error}. Compare with the output of `run.toml()`."), error=error) from None
     return cls.from_dict(values)
 
 
@@ -267,7 +267,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         except OverflowError:
             raise ConfigError(
-                _("{where} = {short} is above its greatest value, {max}."),
+                _("{where} = {short} is above the maximum, {max}."),
                 where=setting(where), short=short(value), max=sys.float_info.max,
             ) from None  # fmt: skip
     plain = origin or hint
@@ -290,4 +290,4 @@ def _first_that_fits(hints: tuple[Any, ...], value: Any, where: str) -> Any:
             return _typed(hint, value, where)
         except ConfigError as error:
             problem = problem or error
-    raise problem or ConfigError(_("{where} = {short} does not fit."), where=setting(where), short=short(value))
+    raise problem or ConfigError(_("{where} = {short} is not a valid value."), where=setting(where), short=short(value))

@@ -1,4 +1,4 @@
-"""Errors that say what was wrong and what to do.
+"""Exceptions with a translatable message and a remedy.
 
 Every error that labkit raises on purpose is a :class:`LabkitError`; the command line prints its text without a
 traceback. The subclasses also inherit the built-in that a Python programmer would expect to catch.

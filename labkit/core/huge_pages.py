@@ -26,7 +26,7 @@ def with_huge_pages(environment: Mapping[str, str] | None = None) -> dict[str, s
 
 
 def huge_pages() -> str:
-    """Whether large buffers of this process lie in huge pages: "on", "off" (they would in a process of labkit's own),
+    """Whether large buffers of this process use huge pages: "on", "off" (they would in a process of labkit's own),
     "never" (the system gives none) or "" (it has no such setting)."""
     try:
         mode = _SETTING.read_text("ascii")

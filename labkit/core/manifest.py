@@ -1,4 +1,4 @@
-"""A folder sealed: SHA-256 and size of every file, written last, so that damage is noticed before it is believed.
+"""Folder manifests: SHA-256 and size of every file, written last, to detect damage.
 
 Neither safetensors nor Orbax's storage has a checksum over its content: a flipped bit is read as another number.
 """
@@ -81,9 +81,9 @@ def _unknown(folder: Path, files: Collection[str]) -> list[str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            found.append(_("{name} is a link", name=name))
+            found.append(_("{name} is a symbolic link", name=name))
         elif path.is_file() and name not in files and name != NAME and not path.name.startswith("."):
-            found.append(_("{name} is not in its manifest", name=name))
+            found.append(_("{name} is not listed in the manifest", name=name))
     return found
 
 
@@ -91,8 +91,8 @@ def _difference(path: Path, name: str, told: dict[str, Any]) -> list[str]:
     try:
         size = path.stat().st_size
         if size != told["size"]:
-            return [_("{name} has {size:,} bytes, not {sealed:,}", name=name, size=size, sealed=told["size"])]
-        return [] if sha256_file(path) == told["sha256"] else [_("{name} has another content (SHA-256)", name=name)]
+            return [_("{name} has {size:,} bytes, expected {sealed:,}", name=name, size=size, sealed=told["size"])]
+        return [] if sha256_file(path) == told["sha256"] else [_("{name} has a different SHA-256", name=name)]
     except OSError as error:
         return [_("{name} cannot be read ({reason})", name=name, reason=os_reason(error))]
 

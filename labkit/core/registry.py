@@ -39,15 +39,15 @@ class Registry(Mapping[str, Any]):
         return getattr(importlib.import_module(module), attribute)
 
     def register(self, name: str, entry: type | str) -> None:
-        """Add a class of one's own, or its ``"package.module:attribute"``, under a name.
+        """Register a class, or its ``"package.module:attribute"``, under a name.
 
         Raises:
-            ConfigError: the name stands for another class, or the class cannot be imported by its name.
+            ConfigError: the name is used for another class, or the class cannot be imported by its name.
         """
         target = entry if isinstance(entry, str) else f"{entry.__module__}:{entry.__qualname__}"
         if self._entries.get(name, target) != target:
             raise ConfigError(
-                _("{noun} {name!r} is {target} already; choose another name."),
+                _("{noun} {name!r} is already registered as {target}; choose another name."),
                 noun=self.noun, name=name, target=self._entries[name],
             )  # fmt: skip
         if "<locals>" in target:

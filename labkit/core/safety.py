@@ -1,7 +1,7 @@
-"""What comes from outside is looked at here before it is used: kinds of files, safetensors, places, names, addresses.
+"""Validation of untrusted input: file types, safetensors, paths, names, URLs.
 
-Archives are unpacked by :mod:`labkit.hub.download` and :mod:`labkit.core.archive` alone, which ask here where a member
-may lie; addresses are fetched by :mod:`labkit.hub.web` alone, which asks here whom it may talk to.
+Archives are unpacked by :mod:`labkit.hub.download` and :mod:`labkit.core.archive` alone, which validate member paths
+here; addresses are fetched by :mod:`labkit.hub.web` alone, which asks here whom it may talk to.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _BITS = {
 
 
 def check_safetensors(path: Path) -> None:
-    """Raise :class:`WeightsError` for a file whose header lies or asks for too much; no tensor is read."""
+    """Raise :class:`WeightsError` for a file whose header is inconsistent or exceeds the limits; no tensor is read."""
     safetensors_header(path)
 
 
@@ -90,14 +90,14 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     The header is a length (u64), then JSON: name → dtype, shape, begin and end in the rest of the file.
 
     Raises:
-        WeightsError: the header is damaged, lies about the file, names a tensor twice, or asks for too much.
+        WeightsError: the header is damaged, does not match the file, names a tensor twice, or exceeds the limits.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
         if length > size - 8:
-            raise WeightsError(_("{path} is damaged or not safetensors: it ends within its header."), path=path)
+            raise WeightsError(_("{path} is damaged or not safetensors: the header is truncated."), path=path)
         if length > HEADER:
             raise WeightsError(
                 _("{path}: its header has {length:,} bytes; at most {header:,} are read."),
@@ -141,16 +141,14 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(_("the key {twice!r} stands there twice", twice=twice[:80]))
+        raise ValueError(_("the key {twice!r} occurs twice", twice=twice[:80]))
     return found
 
 
 def _place(path: Path, name: str, told: dict[str, Any]) -> tuple[int, int]:
     shape, (begin, end) = told["shape"], told["data_offsets"]
     if len(shape) > DIMENSIONS or any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
-        raise WeightsError(
-            _("{path}: the tensor {name!r} has an impossible shape or place."), path=path, name=name[:80]
-        )
+        raise WeightsError(_("{path}: the tensor {name!r} has an invalid shape or offset."), path=path, name=name[:80])
     if told["dtype"] not in _BITS:
         raise WeightsError(
             _("{path} is damaged or of an unsupported kind: the tensor {name!r} has the dtype {dtype!r}; "
@@ -158,12 +156,10 @@ def _place(path: Path, name: str, told: dict[str, Any]) -> tuple[int, int]:
             path=path, name=name[:80], dtype=str(told["dtype"])[:40], known=", ".join(_BITS),
         )  # fmt: skip
     if any(n > LARGEST for n in shape):  # [0, 2**62] has no numbers, but no array has this shape either
-        raise WeightsError(
-            _("{path}: the tensor {name!r} has an impossible shape or place."), path=path, name=name[:80]
-        )
+        raise WeightsError(_("{path}: the tensor {name!r} has an invalid shape or offset."), path=path, name=name[:80])
     if math.prod(shape) * _BITS[told["dtype"]] // 8 != end - begin:
         raise WeightsError(
-            _("{path}: the tensor {name!r} has {n_bytes:,} bytes, which are not its shape's."),
+            _("{path}: the tensor {name!r} has {n_bytes:,} bytes, which does not match its shape."),
             path=path, name=name[:80], n_bytes=end - begin,
         )  # fmt: skip
     return begin, end
@@ -183,7 +179,10 @@ def small_text(path: Path, kind: type[LabkitError]) -> str:
     check_regular(path, kind)
     if (size := path.stat().st_size) > SMALL:
         raise kind(
-            _("{path} has {size:,} bytes; a file of settings has at most {small:,}."), path=path, size=size, small=SMALL
+            _("{path} has {size:,} bytes; a settings file may have at most {small:,}."),
+            path=path,
+            size=size,
+            small=SMALL,
         )
     try:
         return path.read_text("utf-8")
@@ -196,7 +195,7 @@ def check_regular(path: Path, kind: type[LabkitError]) -> None:
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise kind(
-            _("{file!r} is a named pipe, a socket or a device, not a file. Copy what it gives into a file."),
+            _("{file!r} is a named pipe, a socket or a device, not a regular file. Copy its content to a file."),
             file=path.name,
         )
 
@@ -223,7 +222,7 @@ def system_file(name: str) -> bool:
 
 
 def inside(folder: Path, name: str, kind: type[LabkitError] = DataError, *, reading: bool = False) -> Path:
-    """The place of ``name`` in a folder, links followed; raises an error of this ``kind`` where it lies outside."""
+    """The place of ``name`` in a folder, links followed; raises an error of this ``kind`` if it is outside."""
     try:
         path = (folder / name).resolve()
         if path.is_relative_to(folder.resolve()) and "\0" not in name:
@@ -231,15 +230,15 @@ def inside(folder: Path, name: str, kind: type[LabkitError] = DataError, *, read
     except (OSError, ValueError):
         pass
     if reading:
-        raise kind(_("{name!r} is outside of its folder."), name=name[:200])
-    raise kind(_("{name!r} would be written outside of its folder."), name=name[:200])
+        raise kind(_("{name!r} points outside its folder."), name=name[:200])
+    raise kind(_("{name!r} would be written outside its folder."), name=name[:200])
 
 
 def run_id(name: str) -> str:
     """``name`` where it is fit to be a run's folder on every system. Raises :class:`ConfigError` otherwise."""
     if not _ID.fullmatch(name) or _DEVICES.fullmatch(name) or name.endswith("."):
         raise ConfigError(
-            _("{name!r} cannot be the id of a run: a-z, 0-9, '.', '_' and '-', 64 at most."), name=name[:80]
+            _("{name!r} is not a valid run id: use a-z, 0-9, '.', '_' and '-', at most 64 characters."), name=name[:80]
         )
     return name
 
@@ -248,12 +247,12 @@ def title(name: str) -> str:
     """``name`` where it can be shown as a run's: any language, on one line. Raises :class:`ConfigError` otherwise."""
     if len(name) > LONGEST_NAME:
         raise ConfigError(
-            _("the name {name!r}… has {n_name} characters; at most {longest_name}."),
+            _("the name {name!r}… has {n_name} characters; the maximum is {longest_name}."),
             name=name[:40], n_name=len(name), longest_name=LONGEST_NAME,
         )  # fmt: skip
     if found := _CONTROL.search(name):
         raise ConfigError(
-            _("the name {name!r} holds the control character {found!r}; leave it out."), name=name[:80], found=found[0]
+            _("the name {name!r} contains the control character {found!r}; remove it."), name=name[:80], found=found[0]
         )
     return name
 

@@ -1,4 +1,4 @@
-"""Letters for array shapes, used in annotations of the whole package and checked while testing.
+"""Shape annotations (jaxtyping letters) used in the whole package and checked in tests.
 
 ====== ==============================  ====== ==============================
 letter meaning                         letter meaning

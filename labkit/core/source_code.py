@@ -1,4 +1,4 @@
-"""Python code that labkit writes, built as a syntax tree: arguments have checked names, values become literals."""
+"""Generated Python code, built as a syntax tree with checked argument names and literal values."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import keyword
 import math
 from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
 
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
@@ -24,11 +22,11 @@ def call(function: str | ast.expr, /, *values: Any, **named: Any) -> ast.Call:
         function: a dotted name, or an expression.
 
     Raises:
-        ConfigError: a value is no literal, or an argument's name is no name.
+        ConfigError: a value is not a literal, or an argument's name is not an identifier.
     """
     for name in named:
         if not (name.isascii() and name.isidentifier() and not keyword.iskeyword(name)):
-            raise ConfigError(_("{name!r} is not the name of an argument."), name=name[:80])
+            raise ConfigError(_("{name!r} is not a valid argument name."), name=name[:80])
     keywords = [ast.keyword(name, literal(value)) for name, value in named.items()]
     return ast.Call(_named(function), [literal(value) for value in values], keywords)
 
@@ -49,6 +47,8 @@ def literal(value: Any, depth: int = 0) -> ast.expr:
     Raises:
         ConfigError: the value is not plain, not finite, nested too deeply, or an integer too long to be written.
     """
+    import numpy as np  # here: the command line answers without it
+
     if isinstance(value, ast.expr):
         return value
     if isinstance(value, np.generic):

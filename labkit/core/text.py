@@ -1,4 +1,4 @@
-"""Text from outside made fit to be seen: hidden characters written out, and escaped before it becomes HTML.
+"""Safe display of untrusted text: invisible characters written out, HTML escaped.
 
 This is the only place that escapes; whatever draws asks here.
 """

@@ -1,4 +1,4 @@
-"""How the answer to an exercise is checked."""
+"""Checking of exercise answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Judge = Callable[[Any], str]
 
 @dataclass(frozen=True)
 class Exercise:
-    """How an answer is judged, and the hint that a wrong one gets, also in Chinese where the lesson is."""
+    """How an answer is checked, and the hint for a wrong one, also in Chinese for Chinese lessons."""
 
     judge: Judge
     hint: str
@@ -45,7 +45,9 @@ def computes(*cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> Ju
             except Exception as error:  # the reader's own code: it may do anything
                 return _("{call} raises {type}: {error}.", call=call, type=type(error).__name__, error=error)
             if not _same(given(found), value, tolerance):
-                return _("{call} gives {found}, not {value}.", call=call, found=_short(found), value=_short(value))
+                return _(
+                    "{call} returns {found}, expected {value}.", call=call, found=_short(found), value=_short(value)
+                )
         return ""
 
     return judge
@@ -59,7 +61,7 @@ def holds(condition: Callable[[Any], bool], otherwise: str) -> Judge:
             return "" if condition(answer) else otherwise
         except Exception as error:  # an answer of another kind than the condition expects
             return _(
-                "{answer} cannot be looked at ({type}: {error}).",
+                "{answer} cannot be inspected ({type}: {error}).",
                 answer=_short(answer), type=type(error).__name__, error=error,
             )  # fmt: skip
 

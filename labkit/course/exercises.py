@@ -1,4 +1,4 @@
-"""The exercises of the course, by the numbers of lesson and exercise; :func:`labkit.check` judges them."""
+"""The exercises of the course, by lesson and exercise number; checked by :func:`labkit.check`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ EXERCISES: dict[str, Exercise] = {
     # 00 the tour
     "00.1": Exercise(
         equals(2400),
-        _("validation and test together take 20 %; the model learns on the rest."),
+        _("validation and test together are 20 %; the model is trained on the remaining rows."),
     ),
     "00.2": Exercise(
         computes(((0.9, 0.6, 200), 60), ((0.5, 0.5, 80), 0), ((0.25, 0.5, 100), -25)),
-        _("an accuracy is a share of the rows; times n it is a number of rows."),
+        _("accuracy is a fraction of the rows; multiplied by n it is a number of rows."),
     ),
     # 01 preprocessing
     "01.1": Exercise(
@@ -36,14 +36,14 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "01.2": Exercise(
         equals(150 / 270, 6e-3),
-        _("the batch has 3 x 90 places, of which 10 + 20 + 90 hold a token."),
+        _("the batch has 3 x 90 positions, of which 10 + 20 + 90 are tokens and the others padding."),
     ),
     "01.3": Exercise(
         computes(
             ((np.array([[1.0], [3.0]]), np.array([[2.0], [5.0]])), np.array([[0.0], [3.0]])),
             ((np.array([[1.0, 4.0], [3.0, 4.0]]), np.array([[3.0, 4.0]])), np.array([[1.0, 0.0]])),
         ),
-        _("mean and deviation are those of train, by column (axis 0); a deviation of 0 must be replaced by 1."),
+        _("use the mean and standard deviation of train per column (axis 0); replace a standard deviation of 0 by 1."),
     ),
     # 02 the mathematics
     "02.1": Exercise(
@@ -52,14 +52,11 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "02.2": Exercise(
         equals(64 * 32 + 32 + 32 * 10 + 10),
-        _("a layer has inputs times neurons weights, and one bias a neuron."),
+        _("a layer has inputs × neurons weights and one bias per neuron."),
     ),
     "02.3": Exercise(
         computes(((1.0, 2.0, 0.5, 0.1, 0.9), 0.77), ((0.0, -1.0, 1.0, 0.5, 0.0), -0.5)),
-        _(
-            "first the new velocity, mu times the old one plus the gradient; then the weights go rate times "
-            "that way down."
-        ),
+        _("first the new velocity: mu × old velocity + gradient; then subtract rate × velocity from the weights."),
     ),
     # 03 architectures
     "03.1": Exercise(
@@ -102,7 +99,7 @@ EXERCISES: dict[str, Exercise] = {
     # 06 attention and BERT
     "06.1": Exercise(
         computes(((_Q, _K, _V), _attended(_Q, _K, _V))),
-        _("scores are q @ k.T divided by the root of d; every row goes through a softmax; then times v."),
+        _("scores are q @ k.T / sqrt(d); apply a softmax to each row; then multiply by v."),
     ),
     "06.2": Exercise(
         equals(4 * (384 * 384 + 384) + (384 * 1536 + 1536) + (1536 * 384 + 384) + 2 * 2 * 384),
@@ -118,11 +115,11 @@ EXERCISES: dict[str, Exercise] = {
     # 07 pretraining
     "07.1": Exercise(
         equals(400 * 0.15 * 0.8),
-        _("15 % are chosen, and of the chosen ones 80 % become [MASK]."),
+        _("a fraction of 0.15 of the tokens is selected, and 0.8 of these become [MASK]."),
     ),
     "07.2": Exercise(
         computes((([2.0],), float(np.exp(2.0))), (([1.0, 3.0],), float(np.exp(2.0))), (([0.0, 0.0],), 1.0)),
-        _("first the mean of the losses, then the exponential; not the other way round."),
+        _("take the mean of the losses first, then the exponential; not the other way round."),
     ),
     "07.3": Exercise(
         computes(
@@ -130,12 +127,15 @@ EXERCISES: dict[str, Exercise] = {
             ((["un", "##do", "it"], [False, True, True]), [0, 0, 1]),
             ((["a", "##b", "c", "##d"], [True, False, False, True]), [1, 1, 0, 0]),
         ),
-        _("go through the pieces in their order and carry the decision of the last first piece along."),
+        _(
+            "go through the tokens in order; a continuation token (##) gets the decision of the first "
+            "token of its word."
+        ),
     ),
     # 08 fine-tuning
     "08.1": Exercise(
         computes(((384, 384, 8), 6144), ((768, 3072, 4), 15360), ((10, 20, 1), 30)),
-        _("the addition is a product of an n x r and an r x m matrix."),
+        _("the update is the product of an n x r and an r x m matrix."),
     ),
     "08.2": Exercise(
         computes(
@@ -152,7 +152,7 @@ EXERCISES: dict[str, Exercise] = {
             (("harbour", "old mill"), 0.0),
             (("mill mill", "old mill"), 0.5),
         ),
-        _("without articles; common words are counted as often as both have them; F1 = 2 common / (length + length)."),
+        _("remove articles; count common words with multiplicity; F1 = 2 · common / (length + length)."),
     ),
     "09.2": Exercise(
         computes(
@@ -160,7 +160,7 @@ EXERCISES: dict[str, Exercise] = {
             (([1.0, 5.5], [4.0, 0.0]), (1, 1)),
             (([3.0, 0.0, 1.0], [0.0, 1.0, 0.5]), (0, 1)),
         ),
-        _("try every pair of a beginning and an end that is not before it; the greatest sum wins."),
+        _("try all pairs of start and end with end ≥ start; the largest sum wins."),
     ),
     # 10 GPT
     "10.1": Exercise(
@@ -176,11 +176,11 @@ EXERCISES: dict[str, Exercise] = {
             (([0.1, 0.6, 0.3], 0.5), [1]),
             (([0.25, 0.25, 0.4, 0.1], 0.65), [0, 2]),
         ),
-        _("sort by probability, take pieces until their sum reaches p; the one that reaches it is in."),
+        _("sort by probability and take tokens until their sum reaches p, including the one that reaches it."),
     ),
     "10.3": Exercise(
         equals(round(2 * 30 * 3 * 64 * 2048 * 2 / 2**20)),
-        _("keys and values, of every layer, of every head that has its own, 64 numbers of 2 bytes, at each place."),
+        _("keys and values (2), per layer, per key-value head, 64 numbers of 2 bytes, per position."),
     ),
     # 11 the right size
     "11.1": Exercise(equals(1.76, 6e-3), "four numbers a weight, of four bytes each."),

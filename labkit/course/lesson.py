@@ -1,4 +1,4 @@
-"""What the course needs of its own: sizes fit for a first reading, and exercises that check themselves."""
+"""Helpers of the course: quick or full problem sizes, and self-checking exercises."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ class Verdict:
 
 
 def check(name: str, answer: Any) -> Verdict:
-    """Judge the answer to an exercise: an answer still ``...`` waits, a wrong one gets what is wrong and a hint.
+    """Check the answer to an exercise: an answer still ``...`` waits, a wrong one gets what is wrong and a hint.
 
     Args:
         name: of the exercise, such as "05.1".
         answer: a value, or a function that is then called with a few arguments.
 
     Raises:
-        ConfigError: there is no such exercise; the message tells the nearest one.
+        ConfigError: there is no such exercise; the message names the nearest one.
     """
     if name not in EXERCISES:
-        raise ConfigError(_("there is no exercise {name!r}.{hint}"), name=name, hint=nearest(name, EXERCISES))
+        raise ConfigError(_("unknown exercise {name!r}.{hint}"), name=name, hint=nearest(name, EXERCISES))
     exercise, shown = EXERCISES[name], language()
     try:
         wrong = exercise.judge(given(answer))

@@ -1,1 +1,1 @@
-"""Rows: load, clean, split, cut into tokens, put into batches."""
+"""Data: loading, cleaning, splitting, tokenization, batching."""

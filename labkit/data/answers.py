@@ -1,4 +1,4 @@
-"""Answers to questions on paragraphs, in every form of SQuAD 1.1 and 2.0: where they begin and end, checked by row."""
+"""Answers of question-answering data in SQuAD 1.1 and 2.0 format: start and end, validated per row."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ SQUAD, TEXT, START = "answers", "answer", "answer_start"
 #: Column of SQuAD 2.0: whether the paragraph holds no answer.
 IMPOSSIBLE = "is_impossible"
 #: Why an answer is refused, repaired or counted.
-MISPLACED, UNPLACED = _("answer not at its place in the paragraph"), _("answer without a start")
+MISPLACED, UNPLACED = (
+    _("answer text does not match its position in the paragraph"),
+    _("answer without a start position"),
+)
 DENIED = _("no answer although is_impossible is false")
-MOVED, NONE = _("answer moved to its letters"), _("question without an answer")
-LEFT_OUT = _("answer of an impossible question left out")
+MOVED, NONE = _("answer start corrected to the nearest match"), _("question without an answer")
+LEFT_OUT = _("answer of an unanswerable question dropped")
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _PLACES = 5  # wrong answers listed in an error
 
 
 class Answer(NamedTuple):
-    """The right answers of a question, and the characters of the first one; neither where there is no answer.
+    """The right answers of a question, and the characters of the first one; both missing without an answer.
 
     ``refused``, ``noted``: why it cannot be used, and what was repaired or counted; "" for nothing. ``detail``: the
     value in question.
@@ -66,7 +69,7 @@ def answers_of(dataset: Dataset) -> tuple[list[list[str]], list[tuple[int, int] 
     answer where the text is missing or blank, the list is empty, or ``is_impossible`` is true.
 
     Raises:
-        DataError: there are no such columns, or an answer is not at its place in the paragraph.
+        DataError: there are no such columns, or an answer does not match the paragraph.
     """
     if not has_answers(dataset):
         raise DataError(
@@ -82,7 +85,7 @@ def answers_of(dataset: Dataset) -> tuple[list[list[str]], list[tuple[int, int] 
             for number in wrong[:_PLACES]
         )
         raise DataError(
-            _("{n_wrong:,} of {n_found:,} answers cannot be used: {places}."),
+            _("{n_wrong:,} of {n_found:,} answers are unusable: {places}."),
             n_wrong=len(wrong), n_found=len(found), places=places,
         )  # fmt: skip
     return [answer.texts for answer in found], [answer.span for answer in found]

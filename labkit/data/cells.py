@@ -1,4 +1,4 @@
-"""The meaning of table cells: numbers, dates, booleans and categories, read alike when loading and when predicting."""
+"""Parsing of table cells (numbers, dates, booleans, categories), identical for loading and prediction."""
 
 from __future__ import annotations
 
@@ -66,14 +66,18 @@ _NUMBERS = {"": _digits(_SPACES, r"\."), ".": _digits(f",{_SPACES}", r"\."), ","
 class Column(Config):
     """How a source column becomes features; saved with the model, so that new rows are read as the training rows."""
 
-    name: str = option("", "Name in the source.")
-    kind: str = option("number", "What its values are. Dates are days since 1970, durations seconds.", choices=KINDS)
-    features: tuple[str, ...] = option((), "Names of its features: one, or one for each category.")
-    words: tuple[str, ...] = option((), "Categories, in the order of the features.")
-    decimal: str = option("", "Decimal mark of written numbers; empty where no comma occurs.", choices=("", ".", ","))
-    percent: bool = option(False, "Whether its numbers are written with a percent sign.")
-    zoned: bool = option(False, "Whether its dates have a time zone.")
-    ids: bool = option(False, "Whether class ids may stand for the categories.")
+    name: str = option("", "Column name in the source.")
+    kind: str = option(
+        "number", "Type of the values. Dates are days since 1970-01-01, durations seconds.", choices=KINDS
+    )
+    features: tuple[str, ...] = option((), "Feature names: one, or one per category (one-hot).")
+    words: tuple[str, ...] = option((), "Categories in the order of the features.")
+    decimal: str = option(
+        "", "Decimal mark of numbers stored as text; empty if no comma occurs.", choices=("", ".", ",")
+    )
+    percent: bool = option(False, "Numbers are written with a percent sign.")
+    zoned: bool = option(False, "Dates have a time zone.")
+    ids: bool = option(False, "Integer class ids are accepted in place of category names.")
 
 
 @dataclass(frozen=True)
@@ -320,7 +324,7 @@ class Writing:
 
     Attributes:
         there: rows with a value.
-        wrong: decimal mark ("." or ",") → rows whose value is no number with it.
+        wrong: decimal mark ("." or ",") → rows whose value is not a number with it.
         differ: whether some value is another number with the other mark.
         commas: whether some number has a comma.
         example: a value that has a comma, or that differs.
@@ -388,7 +392,7 @@ def plain_numbers(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def writing(cells: Cells) -> Writing:
-    """Look at the distinct texts of a column, until it is clear that too many are no numbers."""
+    """Look at the distinct texts of a column, until too many are not numbers."""
     whole, dotted, grouped = (
         cells.matching(_PLAIN),
         cells.matching(_DOTTED),
@@ -441,10 +445,10 @@ def quantity(
     if pa.types.is_null(kind) or pa.types.is_boolean(kind) or is_quantity(kind):
         return Column(name)
     if is_date(kind):
-        report.add("counted", _("dates became days since 1970-01-01"), column=name)
+        report.add("counted", _("dates converted to days since 1970-01-01"), column=name)
         return Column(name, "date", zoned=getattr(kind, "tz", None) is not None)
     if is_duration(kind):
-        report.add("counted", _("durations became seconds"), column=name)
+        report.add("counted", _("durations converted to seconds"), column=name)
         return Column(name, "duration")
     if not is_text(kind):
         return None
@@ -454,18 +458,23 @@ def quantity(
         decimal = found.decimal(given, shown)
         if decimal is None:
             raise DataError(
-                _("column {column!r} holds numbers such as {example!r}, whose comma may mark decimals or "
-                  "thousands: pass decimal=',' or decimal='.'."),
+                _(
+                    "column {column!r} contains numbers such as {example!r}, in which the comma may be a "
+                    "decimal or thousands separator: pass decimal=',' or decimal='.'."),
                 column=name, example=found.example,
             )  # fmt: skip
         if decimal:
-            what = _("decimal comma read") if decimal == "," else _("comma between thousands read")
+            what = _("decimal commas converted") if decimal == "," else _("thousands separators removed")
             report.add("repaired", what, column=name, detail=repr(found.example))
         if unit := ", ".join(sorted(found.units - {""})):
-            report.add("repaired", _("unit of numbers left out"), column=name, detail=unit)
+            report.add("repaired", _("units of numbers removed"), column=name, detail=unit)
         return Column(name, decimal=decimal, percent="%" in found.units)
     if (moment := moments(cells)) is not None:
-        what = _("dates became days since 1970-01-01") if moment[0] == "date" else _("durations became seconds")
+        what = (
+            _("dates converted to days since 1970-01-01")
+            if moment[0] == "date"
+            else _("durations converted to seconds")
+        )
         report.add("counted", what, column=name)
         return Column(name, moment[0], zoned=moment[1])
     return None

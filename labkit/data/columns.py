@@ -1,4 +1,4 @@
-"""Which columns hold the text and the label: as named, else by their names, else by what they hold."""
+"""Detection of text and label columns: as given, by name, or by content."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Choice:
                 )  # fmt: skip
         if self.number and self.label:
             raise ConfigError(
-                _("give number = {number!r} or label = {label!r}: rows have one kind of target."),
+                _("give either number = {number!r} or label = {label!r}, not both."),
                 number=self.number,
                 label=self.label,
             )
         if self.features and self.text is not None:
             raise ConfigError(
-                _("give text = {text!r} or features = {features!r}: an example is one or other."),
+                _("give either text = {text!r} or features = {features!r}, not both."),
                 text=self.text,
                 features=self.features,
             )
@@ -86,14 +86,14 @@ def free_name(name: str, taken: Collection[str], report: Report) -> str:
     made = f"source_{name}"
     while made in taken:
         made += "_"
-    report.add("repaired", _("column renamed"), column=name, detail=_("it is called {made!r} now", made=made))
+    report.add("repaired", _("column renamed"), column=name, detail=_("now {made!r}", made=made))
     return made
 
 
 def note_alike(names: Sequence[str], report: Report) -> None:
     """Count columns whose names differ only in case, white space or Unicode form."""
     for group in alike(names):
-        report.add("counted", _("columns with names that look alike"), detail=", ".join(map(repr, group)))
+        report.add("counted", _("columns with visually identical names"), detail=", ".join(map(repr, group)))
 
 
 def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, ...]:
@@ -111,12 +111,12 @@ def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, .
     sizes = {name: _mean_length(table, name) for name in names if _is_text(features[name])}
     if not sizes:
         raise DataError(
-            _("no column holds texts; the columns are {names}. Pass text=…."), names=visible(", ".join(names), 400)
+            _("no text column found; the columns are {names}. Pass text=…."), names=visible(", ".join(names), 400)
         )
     ranked = sorted(sizes, key=lambda name: -sizes[name])
     if len(ranked) > 1 and sizes[ranked[1]] > 0.5 * sizes[ranked[0]] and sizes[ranked[1]] > 15:
         raise _ambiguous("text", [name for name in ranked if sizes[name] > 0.5 * sizes[ranked[0]]])
-    report.add("counted", _("text column chosen by its length"), column=ranked[0], detail=_('name it with text="…"'))
+    report.add("counted", _("text column detected by its length"), column=ranked[0], detail=_('set it with text="…"'))
     return (ranked[0],)
 
 
@@ -124,7 +124,7 @@ def label_column(parts: Mapping[str, Part], text: tuple[str, ...], choice: Choic
     if choice.label is False or choice.number or isinstance(choice.label, tuple):
         return None
     if choice.label is True:
-        raise DataError(_('label=True says nothing: name the column, label="…", or pass label=False for none.'))
+        raise DataError(_('label=True is not valid: name the column with label="…", or pass label=False for none.'))
     table = next(iter(parts.values())).table
     if choice.label is not None:
         if choice.label in text:
@@ -140,7 +140,10 @@ def label_column(parts: Mapping[str, Part], text: tuple[str, ...], choice: Choic
         raise _ambiguous("label", few)
     if few:
         report.add(
-            "counted", _("label column chosen by its few values"), column=few[0], detail=_('name it with label="…"')
+            "counted",
+            _("label column detected by its few distinct values"),
+            column=few[0],
+            detail=_('set it with label="…"'),
         )
     return few[0] if few else None
 

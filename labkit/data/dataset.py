@@ -1,4 +1,4 @@
-"""Named splits of normalised columns on Arrow, with their schema and the report of what was done to them."""
+"""Named splits of normalised Arrow columns, with schema and report."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.core import html
 from labkit.core.errors import DataError, nearest, os_reason
-from labkit.core.text import escape
 from labkit.data.arrow import batches, numbers, text_columns, written
 from labkit.data.report import Note, Report, visible
 from labkit.data.schema import Spec, check_splits, describe
@@ -35,7 +35,7 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionEr
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SplitDataset:
-    """A table of examples in named splits; never changed in place.
+    """Examples in named splits, as Arrow tables; immutable.
 
     Every split has ``label`` (int32 class id, -1 = unlabelled) and ``row`` (int64), and for texts ``text`` (str) and,
     for pairs, ``text_pair`` (str); every other source column is kept under its own name.
@@ -112,13 +112,13 @@ class SplitDataset:
         return frame[[*first, *(name for name in frame.columns if name not in first)]]
 
     def known_of(self, dataset: Dataset) -> list[Any]:
-        """What is known of each row of (a part of) a split, for reading; None where nothing is."""
+        """The labels of the rows of a split (or part of it) as text; None for unlabelled rows."""
         dataset = dataset.with_format(None)
         targets = dataset["target"] if "target" in dataset.column_names else [None] * len(dataset)
         return [self._target(*line) for line in zip(dataset["label"], targets, strict=True)]
 
     def _target(self, label: int, target: Any) -> Any:
-        """What is known of a row, for reading: the name of its class, its labels, its number; None where nothing is."""
+        """The label of a row as text: the name of its class, its labels, its number; None where nothing is."""
         if label < 0 or self.basis.aim == "class":
             return self.basis.classes[int(label)] if label >= 0 else None
         if self.basis.aim == "labels":
@@ -136,13 +136,13 @@ class SplitDataset:
             return self._save(folder)
         except OSError as error:
             raise DataError(
-                _("{folder!r} cannot be written: {reason}."), folder=str(folder), reason=os_reason(error)
+                _("{folder!r} is not writable: {reason}."), folder=str(folder), reason=os_reason(error)
             ) from error
 
     def _save(self, folder: Path) -> Path:
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file()):
             raise DataError(
-                _("{folder!r} holds something other than saved rows: give a new folder."), folder=str(folder)
+                _("{folder!r} is not empty and contains no saved rows: choose a new folder."), folder=str(folder)
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -171,7 +171,7 @@ class SplitDataset:
         if split not in self.splits:
             known = ", ".join(self.splits)
             raise DataError(
-                _("there is no split {split!r}.{hint} There are: {known}."),
+                _("no split {split!r}.{hint} Available: {known}."),
                 split=split, hint=nearest(str(split), self.splits), known=known,
             )  # fmt: skip
         return self.splits[split]
@@ -196,9 +196,9 @@ class SplitDataset:
         return [*facts, *repr(self.report).splitlines()]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        facts = "".join(f"<li>{escape(fact.strip())}</li>" for fact in self._facts())
-        page = f"<div><b>{escape(self._title())}</b><ul>{facts}</ul>{_html_table(self.head())}</div>"
-        return {"text/plain": repr(self), "text/html": page}
+        frame = self.head()
+        table = html.table(list(frame.columns), frame.itertuples(index=False))
+        return {"text/plain": repr(self), "text/html": html.page(self._title(), html.listed(self._facts()), table)}
 
 
 #: Rows of one class in, rows of the same class out.
@@ -210,16 +210,6 @@ def write_arrow(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> No
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for table in tables:
             writer.write_table(table.cast(schema))
-
-
-def _html_table(frame: pd.DataFrame) -> str:
-    """A table whose every cell is escaped text."""
-    head = "".join(f"<th>{escape(visible(str(name), 60))}</th>" for name in frame.columns)
-    cells = (
-        "".join(f"<td style='text-align:left'>{escape(visible(str(value), 300))}</td>" for value in line)
-        for line in frame.itertuples(index=False)
-    )
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>"
 
 
 def _digest_text(dataset: Dataset, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Tables of numbers and categories: which source columns become features, and how."""
+"""Selection and encoding of feature columns in tables of numbers and categories."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def tabular(
     """The tables with a float64 column for each feature, and how the features are read from the source columns.
 
     Numbers, dates, durations and booleans become one feature, NaN where a value is missing; up to 50 categories become
-    a feature ``name=word`` of 0 and 1 each. Other columns are left out and reported, and so are identifiers unless they
-    are named in ``choice.features``.
+    a feature ``name=word`` of 0 and 1 each. Other columns are excluded and reported, and so are identifiers unless
+    they are named in ``choice.features``.
 
     Args:
         parts: split → table.
@@ -72,7 +72,7 @@ def tabular(
         taken: columns of the targets.
         rows: split → row numbers, for the report.
         report: takes what is refused, repaired or counted.
-        bad: split → bool[n]; rows with a value that is no number, in a column of numbers, are marked here.
+        bad: split → bool[n]; rows with a non-numeric value in a numeric column are marked here.
 
     Raises:
         DataError: a column is missing or, being wanted by name, cannot be used; or none can.
@@ -104,14 +104,14 @@ def tabular(
         if isinstance(how, Column):
             found.append(how)
         elif named:
-            raise DataError(_("column {column!r} cannot be a feature: {how}."), column=name, how=how)
+            raise DataError(_("column {column!r} cannot be used as a feature: {how}."), column=name, how=how)
         else:
-            report.add("counted", _("column left out"), column=name, detail=how)
+            report.add("counted", _("column excluded"), column=name, detail=how)
             left[name] = how
     if not found:
         listed = ", ".join(f"{name} ({why})" for name, why in left.items())
         raise DataError(
-            _("no column can be a feature; the columns are {listed}."), listed=visible(listed, 400) or _("none")
+            _("no column is usable as a feature; the columns are {listed}."), listed=visible(listed, 400) or _("none")
         )
     columns = _named_features(found, report)
     made: dict[str, Part] = {}
@@ -132,17 +132,18 @@ def tabular(
 def _kind(
     part: Part, name: str, feature: Any, mixed: bool, given: str | None, shown: str | None, report: Report
 ) -> Column | str:  # fmt: skip
-    """How a column of the type ``feature`` is read, or why it is no feature; ``mixed``: of several kinds of values."""
+    """How a column of the type ``feature`` is encoded, or why it is not a
+    feature; ``mixed``: of several kinds of values."""
     table = part.table
     values = column(table, name)
     if nested(values.type) or mixed:
-        return _("lists, dicts or mixed kinds")
+        return _("lists, dicts or mixed types")
     if isinstance(feature, ClassLabel) and feature.names:
         words = tuple(feature.names)
         ids = not any(word in map(str, range(len(words))) for word in words)
         return Column(name, "category", words=words, ids=ids) if len(words) <= CATEGORIES else _too_many(len(words))
     if values.null_count == len(values):
-        return _("no value in train")
+        return _("no value in the train split")
     if name in part.categories:
         words = words_of(Cells.of(values))
         return Column(name, "category", words=words) if len(words) <= CATEGORIES else _too_many(len(words))
@@ -153,7 +154,7 @@ def _kind(
     cells = Cells.of(values)
     words = words_of(cells) if len(cells.values) <= LOOKED_AT else ()
     if words and all(word.casefold() in MISSING for word in words):
-        return _("no value in train")
+        return _("no value in the train split")
     if words and {word.casefold() for word in words} - MISSING <= {"true", "false"}:
         return Column(name, "boolean")
     found = writing(cells)
@@ -169,9 +170,9 @@ def _kind(
         return _("dates like 1/2/2020, day or month first; write 2020-01-31")
     if 2 <= len(words) <= min(CATEGORIES, max(2, len(table) // 2)):
         for group in alike(words):
-            report.add("counted", _("categories that look alike"), column=name, detail=", ".join(map(repr, group)))
+            report.add("counted", _("visually identical categories"), column=name, detail=", ".join(map(repr, group)))
         return Column(name, "category", words=words)
-    return _("codes with leading zeros") if found.codes else _("neither numbers nor words that repeat")
+    return _("codes with leading zeros") if found.codes else _("neither numbers nor repeated categories")
 
 
 def _too_many(count: int) -> str:
@@ -205,10 +206,10 @@ def _identifier(
     distinct = different == len(there)
     numbering = nameless or NUMBERING.fullmatch(how.name)
     if (distinct and numbering) or (different > 2 and IDENTIFIER.fullmatch(how.name)):
-        return _("identifier; features=(…) uses it")
+        return _("identifier; include it with features=(…)")
     if distinct and len(there) == len(table) and np.array_equal(np.diff(there), np.ones(len(there) - 1)):
         report.add(
-            "counted", _("feature that numbers the rows"), column=how.name, detail=_("leave it out by features=(…)")
+            "counted", _("feature that is a row number"), column=how.name, detail=_("exclude it with features=(…)")
         )
     return None
 
@@ -249,7 +250,7 @@ def _features(
     if how.kind == "number":
         bad |= precision.settle(cells, found, rows, how.name, split, report)
     if how.kind == "category":
-        report.add("counted", _("category not among those of train"), rows[wrong], column=how.name, split=split)
+        report.add("counted", _("category not in train"), rows[wrong], column=how.name, split=split)
     else:
         detail = [visible(str(cells[int(row)].as_py()), 60) for row in np.flatnonzero(wrong)[:CAP]]
         report.add("refused", REFUSED[how.kind], rows[wrong], column=how.name, detail=detail, split=split)
@@ -266,6 +267,6 @@ def encoded(how: Column, values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _joined(table: Dataset, taken: Collection[str], features: Mapping[str, np.ndarray]) -> Dataset:
-    """The columns that are no features, then the features."""
+    """The columns that are not features, then the features."""
     kept = {name: name for name in table.column_names if name in taken or name == ROW}
     return memmap.assembled(table, {**kept, **features})

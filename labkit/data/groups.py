@@ -1,4 +1,4 @@
-"""By which columns the rows of a split can be told apart in groups."""
+"""Columns usable for grouping the rows of a split."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _APART = 12
 
 
 def parting(dataset: Dataset) -> list[str]:
-    """What rows can be parted by: "length" where there are texts, and columns that tell rows apart, but not every row
-    from all others."""
+    """Columns usable for grouping: "length" for texts, and columns with more than one but fewer distinct values than
+    rows."""
     length = ["length"] if "text" in dataset.column_names else []
     scalar = [name for name, kind in dataset.features.items() if isinstance(kind, Value) and name not in RESERVED]
     return length + [name for name in scalar if measured(dataset, name) or 1 < _different(dataset, name) < len(dataset)]
 
 
 def measured(dataset: Dataset, name: str) -> bool:
-    """Whether a column holds more different numbers than could be shown as groups of their own."""
+    """Whether a column has too many distinct numbers to show each as a group."""
     kind = dataset.features.arrow_schema.field(name).type
     return (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and _different(dataset, name) > _APART
 

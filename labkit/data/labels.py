@@ -90,7 +90,7 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
         values = values.cast(pa.float32())
     if not _is_scalar(values.type):
         raise DataError(
-            _("column {column!r} holds {type}, which is no label: one class for each row is needed."),
+            _("column {column!r} contains {type}, which cannot be labels: one class per row is needed."),
             column=name,
             type=values.type,
         )
@@ -133,15 +133,16 @@ def _distinct(dictionary: pa.Array, name: str, total: int) -> list[Any]:
     try:
         return dictionary.to_pylist()
     except UnicodeDecodeError:
-        raise DataError(_("column {column!r} holds labels that are not valid UTF-8."), column=name) from None
+        raise DataError(_("column {column!r} contains labels that are not valid UTF-8."), column=name) from None
 
 
 def too_many(name: str, found: int, total: int) -> DataError:
     """The error for a column with too many different values to be classes."""
     return DataError(
-        _("column {column!r} has {found:,} different values in {total:,} rows: classification needs few "
-          "classes, each with many rows. Name another column with label=…, or list the classes with "
-          "classes=(…). A number to predict is named by number={column!r} instead."),
+        _(
+            "column {column!r} has {found:,} distinct values in {total:,} rows: classification needs few "
+            "classes, each with many rows. Choose another column with label=…, or list the classes with "
+            "classes=(…). For regression, pass number={column!r} instead."),
         column=name, found=found, total=total,
     )  # fmt: skip
 
@@ -156,8 +157,8 @@ def _is_label(value: Any, keep: Sequence[str]) -> bool:
 def _report_repairs(raw: list[Any], index: np.ndarray, rows: np.ndarray, name: str, report: Report) -> None:
     for position, value in enumerate(raw):
         if isinstance(value, str) and value != (better := category_name(value)):
-            reason = _("white space around a label") if value.strip() == better else _("label 1.0 became 1")
-            detail = _("{value!r} became {better!r}", value=visible(value, 60), better=visible(better, 60))
+            reason = _("white space around a label") if value.strip() == better else _("label 1.0 converted to 1")
+            detail = _("{value!r} converted to {better!r}", value=visible(value, 60), better=visible(better, 60))
             report.add("repaired", reason, rows[index == position], column=name, detail=detail)
 
 
@@ -192,7 +193,7 @@ def choose_classes(labels: Mapping[str, Labels], classes: Classes | None, name: 
         return given_classes(classes)
     fixed = {found.fixed for found in labels.values() if found.fixed}
     if len(fixed) > 1:
-        raise DataError(_("the splits name the classes of {column!r} differently: pass classes=(…)."), column=name)
+        raise DataError(_("the class names of {column!r} differ between splits: pass classes=(…)."), column=name)
     if fixed:
         return fixed.pop()
     seen = [labels["train"]] if "train" in labels and labels["train"].names else list(labels.values())
@@ -216,9 +217,9 @@ def given_classes(classes: Classes) -> tuple[str, ...]:
     names = [str(name) for name in (classes.values() if isinstance(classes, Mapping) else classes)]
     distinct = tuple(dict.fromkeys(names))
     if not distinct:
-        raise DataError(_("classes=() names no class; leave it out to take those in the data."))
+        raise DataError(_("classes=() is empty; omit it to use the classes in the data."))
     if len(distinct) < len(names) and not isinstance(classes, Mapping):
-        raise DataError(_("classes = {names} names a class twice."), names=tuple(names))
+        raise DataError(_("classes = {names} contains a class twice."), names=tuple(names))
     return distinct
 
 
@@ -245,7 +246,9 @@ def note_doubtful(names: Sequence[str], label: str, report: Report) -> None:
         classes = {name: name for name in names} | dict.fromkeys(group, group[-1])
         case = len({name.casefold() for name in group}) == 1
         shown = ", ".join(map(repr if case else ascii, group))
-        detail = _("{names}; classes={classes} joins them", names=shown, classes=classes) if len(names) <= 12 else shown
+        detail = (
+            _("{names}; classes={classes} merges them", names=shown, classes=classes) if len(names) <= 12 else shown
+        )
         reason = (
             _("labels that differ only in case") if case else _("labels that differ only in spaces or Unicode form")
         )
@@ -259,16 +262,16 @@ def note_doubtful(names: Sequence[str], label: str, report: Report) -> None:
         distinct = {part for found in parts.values() for part in found}
         if any(set(parts[name]) <= set(names) for name in several) or (several[1:] and len(distinct) < len(names)):
             detail = _(
-                "{several!r}; separator={separator!r} reads several labels",
+                "{several!r}; pass separator={separator!r} for several labels per row",
                 several=visible(several[0], 60),
                 separator=separator,
             )
-            report.add("counted", _("labels that may be several labels"), column=label, detail=detail)
+            report.add("counted", _("labels that may be lists of labels"), column=label, detail=detail)
 
 
 def near_class(name: str, classes: Sequence[str]) -> str:
     """What to say of a label outside the classes."""
     return _(
-        "{column!r} is none of {classes}.{hint}",
+        "{column!r} is not one of {classes}.{hint}",
         column=visible(name, 60), classes=", ".join(classes[:12]), hint=nearest(name, classes),
     )  # fmt: skip

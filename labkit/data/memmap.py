@@ -1,4 +1,4 @@
-"""Arrays with an entry for every row, out of memory: in nameless files that are mapped, and sorted in portions.
+"""Out-of-core arrays with one entry per row: memory-mapped temporary files, sorted in chunks.
 
 The system takes pages of a mapped file back when memory is short, and the file is gone with its array. What a table of
 any length asks of memory itself is a few portions.
@@ -143,7 +143,7 @@ def chosen(dataset: Dataset, places: np.ndarray) -> Dataset:
 
 
 def _stored(dataset: Dataset, places: np.ndarray) -> np.ndarray:
-    """Where the chosen rows lie in the stored table, u64[n]."""
+    """Positions of the chosen rows in the stored table, u64[n]."""
     out = array(len(places), np.uint64)
     stored = None if dataset._indices is None else dataset._indices.column(0)
     for part in portions(len(places)):

@@ -1,4 +1,4 @@
-"""Input of a prediction, converted to what the model reads: the same for Python, command line, HTTP and panels."""
+"""Conversion of prediction inputs, shared by Python, command line, HTTP and panels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
     """Texts as a list of strings; ``noun`` is what one of them is.
 
     Raises:
-        DataError: one is missing, is no text or, without ``blank``, is blank.
+        DataError: one is missing, is not a string or, without ``blank``, is empty.
     """
     if not isinstance(given, Iterable):
         raise DataError(
@@ -39,11 +39,11 @@ def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
             raise DataError(_("{noun} {number} is missing."), noun=noun, number=number)
         if not isinstance(text, str):
             raise DataError(
-                _("{noun} {number} is {text!r}, a {type}; a text is needed."),
+                _("{noun} {number} is {text!r}, a {type}; a string is needed."),
                 noun=noun, number=number, text=text, type=type(text).__name__,
             )  # fmt: skip
         if not blank and not text.strip():
-            raise DataError(_("{noun} {number} is blank."), noun=noun, number=number)
+            raise DataError(_("{noun} {number} is empty."), noun=noun, number=number)
     return texts
 
 
@@ -51,6 +51,13 @@ def is_missing(value: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, NA of pandas."""
     return (
         value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
+
+
+def is_row(given: Any) -> bool:
+    """Whether a dict is one row, column to value, and not a dict of columns."""
+    return isinstance(given, Mapping) and any(
+        isinstance(value, str | bytes | os.PathLike) or not isinstance(value, Iterable) for value in given.values()
     )
 
 
@@ -89,8 +96,10 @@ def columns_of(names: Sequence[str], trained: Sequence[str], chosen: Sequence[st
         if name not in names:
             there = visible(", ".join(names), 400)
             raise DataError(
-                _("the table has no column {column!r}, which the model reads.{hint} It has: {there}. Name the "
-                  "column (--column, --pair), or all columns of a file without a header (--name)."),
+                _(
+                    "the table has no column {column!r}, which the model needs.{hint} It has: {there}. "
+                    "Name the column (--column, --pair), or all columns of a file without a header "
+                    "(--name)."),
                 column=name, hint=nearest(name, names), there=there,
             )  # fmt: skip
         found.append(name)
@@ -121,7 +130,7 @@ def files_in(place: Path, kind: str) -> list[Path]:
         DataError: there is no such place, or it holds none.
     """
     if not place.exists():
-        raise DataError(_("there is no file or folder {place!r}."), place=str(place))
+        raise DataError(_("file or folder {place!r} not found."), place=str(place))
     if place.is_file():
         return [place]
     found = sorted(
@@ -131,7 +140,7 @@ def files_in(place: Path, kind: str) -> list[Path]:
     )
     if not found:
         raise DataError(
-            _("the folder {folder!r} holds no file that the model reads ({endings})."),
+            _("the folder {folder!r} contains no file that the model can read ({endings})."),
             folder=place.name,
             endings=", ".join(ENDINGS[kind]),
         )
@@ -150,9 +159,7 @@ def check_no_file(text: str) -> None:
     """Raise :class:`DataError` for a text that is one word with the ending of a file that is read, but not there."""
     endings = (*READERS, *PICTURES, *SOUNDS)
     if len(text.split()) == 1 and text.lower().strip().endswith(endings):
-        raise DataError(
-            _("there is no file {text!r}. If this is a text, give it in a list: [{text!r}]."), text=text[:80]
-        )
+        raise DataError(_("file {text!r} not found. If this is a text, pass it in a list: [{text!r}]."), text=text[:80])
 
 
 def table_of(source: str | os.PathLike[str], kind: str, **file: Any) -> tuple[pa.Table, Path]:
@@ -184,7 +191,9 @@ def paths_in(records: Sequence[Mapping[str, Any]], column: str | None, kind: str
         ]
         if len(listed) != 1:
             there = visible(", ".join(names), 400)
-            raise DataError(_("which column names the files? Name it (--column). The table has: {there}."), there=there)
+            raise DataError(
+                _("name the column that contains the file names (--column). The table has: {there}."), there=there
+            )
         column = listed[0]
     elif column not in names:
         there = visible(", ".join(names), 400)

@@ -1,4 +1,4 @@
-"""New rows for a model of a table, read as the training rows were."""
+"""New rows of a table, encoded like the training rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -
     columns = columns or [Column(name, features=(name,)) for name in names]
     parts = memory_parts(records)
     if list(parts) != [""]:
-        raise DataError(_("there are several splits: {parts}. Give one of them."), parts=", ".join(parts))
+        raise DataError(_("there are several splits: {parts}. Choose one."), parts=", ".join(parts))
     table = parts[""]().table
     values: dict[str, np.ndarray] = {}
     for how in columns:
@@ -44,7 +44,7 @@ def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -
         if name is None:
             known = visible(", ".join(each.name for each in columns), 400)
             raise DataError(
-                _("the new rows have no column {column!r}; the model reads {known}."), column=how.name, known=known
+                _("the new rows have no column {column!r}; the model needs {known}."), column=how.name, known=known
             )
         cells = with_class_names(table, name)
         found, wrong = read(cells, how)
@@ -55,7 +55,7 @@ def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -
             row = int(np.argmax(large))
             told = visible(str(cells[row].as_py()), 60)
             raise DataError(
-                _("column {column!r} holds {told!r} in row {row}, a {beyond}."),
+                _("column {column!r} contains {told!r} in row {row}, a {beyond}."),
                 column=how.name, told=told, row=row, beyond=BEYOND,
             )  # fmt: skip
         values |= encoded(how, found)
@@ -78,7 +78,7 @@ def _wrong(how: Column, value: str, row: int) -> str:
     if how.kind == "category":
         known = visible(", ".join(how.words), 400)
         return _(
-            "column {column!r} holds {value!r} in row {row}, which is none of its categories: {known}.",
+            "column {column!r} contains {value!r} in row {row}, which is not one of its categories: {known}.",
             column=how.name, value=value, row=row, known=known,
         )  # fmt: skip
     said = ""
@@ -91,6 +91,6 @@ def _wrong(how: Column, value: str, row: int) -> str:
         if how.zoned:
             said = _(" The training rows have dates with a time zone.")
     return _(
-        "column {column!r} holds {value!r} in row {row}, which is not {wanted}.{said}",
+        "column {column!r} contains {value!r} in row {row}, which is not {wanted}.{said}",
         column=how.name, value=value, row=row, wanted=WANTED[how.kind], said=said,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is left of numbers in float32, in which models compute, once they are standardised in float64."""
+"""Precision of standardised features in float32."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def settle(
         values[large] = np.nan
     doubtful = np.flatnonzero(np.abs(values) >= WHOLE)
     rounded = [row for row in doubtful.tolist() if _whole(cells[row].as_py()) not in (None, int(values[row]))]
-    report.add("repaired", _("whole number beyond 2^53 rounded"), rows[rounded], column=name, split=split)
+    report.add("repaired", _("integers beyond 2^53 rounded"), rows[rounded], column=name, split=split)
     return large
 
 
@@ -92,7 +92,7 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def note_lost(
     values: np.ndarray, name: str, split: str, report: Report, fitted: tuple[float, float] | None = None
 ) -> tuple[float, float]:
-    """Count in ``report`` the different values f64[n] of a column that one number stands for in float32.
+    """Count in ``report`` the distinct values f64[n] of a column that become equal in float32.
 
     Args:
         values: NaN where there is none.
@@ -139,8 +139,8 @@ def rounded_away(values: np.ndarray) -> str | None:
     step = float(np.spacing(np.float32(max(-low, high))))
     if high > low and step > UNNOTICED * (high - low):
         return _(
-            "the values lie between {low:.17g} and {high:.17g}, where float32 has steps of {step:g}: subtract "
-            "{low:g}",
+                            "the values are between {low:.17g} and {high:.17g}, where float32 has a resolution of "
+                "{step:g}: subtract {low:g}",
             low=low, high=high, step=step,
         )  # fmt: skip
     return None

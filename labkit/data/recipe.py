@@ -1,4 +1,4 @@
-"""How rows came about: the arguments of ``lk.load`` and the steps after it, checked where a file holds them."""
+"""Data recipe: arguments of ``lk.load`` and preprocessing steps, validated when read from a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def source_of(source: Any) -> dict[str, Any]:
     """The ``source`` of rows as a file holds it, checked: arguments of ``lk.load``, with the name of the source and
     ``steps`` among them. Raises :class:`ConfigError`."""
     if not isinstance(source, Mapping) or not isinstance(source.get("source", ""), str):
-        raise ConfigError(_("the source of rows must be a table of settings, in which source is a text."))
+        raise ConfigError(_("[data] must be a table of settings in which `source` is a string."))
     options = plain({key: value for key, value in source.items() if key not in ("source", "steps")})
     check_options(source.get("source", ""), options)
     steps = source.get("steps", ())
@@ -44,19 +44,19 @@ def source_of(source: Any) -> dict[str, Any]:
 
 
 def check_options(source: str, options: Mapping[str, Any]) -> None:
-    """Raise :class:`ConfigError` for what is no argument of ``lk.load``, or for a value that is not plain."""
+    """Raise :class:`ConfigError` for unknown arguments of ``lk.load``, or values that are not plain."""
     _check("load", options, (*_arguments("load"), *_options_of_sample(source)))
 
 
 def check_steps(steps: Any) -> None:
-    """Raise :class:`ConfigError` for what is no step, or no setting of one."""
+    """Raise :class:`ConfigError` for an unknown step or setting."""
     if not isinstance(steps, list | tuple) or not all(isinstance(step, Mapping) for step in steps):
         raise ConfigError(_("data.steps must be a list of tables, such as {do = 'split', test = 0.2}."))
     for step in steps:
         if not isinstance(do := step.get("do"), str) or do not in STEPS:
             shown, hint = repr(step)[:200], nearest(str(do)[:80], STEPS)
             raise ConfigError(
-                _("data.steps: {shown} has no `do` that is known.{hint} Known: {known}."),
+                _("data.steps: {shown} has an unknown `do`.{hint} Known: {known}."),
                 shown=shown, hint=hint, known=", ".join(STEPS),
             )  # fmt: skip
         settings = {key: value for key, value in step.items() if key != "do"}
@@ -78,13 +78,13 @@ def _check(where: str, settings: Mapping[str, Any], known: Collection[str]) -> N
     for name, value in settings.items():
         if not _is_plain(value):
             raise ConfigError(
-                _("{where}: {name} must be a text, a finite number, true or false, or a list of these."),
+                _("{where}: {name} must be a string, a finite number, true or false, or a list of these."),
                 where=where,
                 name=name,
             )
         if name in (kinds := _kinds(where)) and not fits(value, kinds[name]):
             raise ConfigError(
-                _("{where}: {name} = {value} is of another type than {where} takes."),
+                _("{where}: {name} = {value} has the wrong type."),
                 where=where, name=name, value=repr(value)[:80],
             )  # fmt: skip
 

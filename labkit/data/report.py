@@ -1,4 +1,4 @@
-"""What happened to rows on their way in: each refusal, repair and count, by row number."""
+"""Loading report: rejections, repairs and counts by row number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as loaded, with the steps that prepare them: clean, split, dedupe and sample."""
+"""Loaded rows with their preparation steps: clean, split, dedupe and sample."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from labkit.i18n import _
 
 
 class Rows(SplitDataset):
-    """A table of examples in named splits (see :class:`~labkit.data.dataset.SplitDataset`); never changed in place."""
+    """Examples in named splits (see :class:`~labkit.data.dataset.SplitDataset`); immutable."""
 
     def clean(self, pipeline: Pipeline | tuple[str, ...] | None = None, **settings: Any) -> Rows:
-        """Rows with every text passed through ``pipeline`` (or the named steps); what it changed is in the report.
+        """Apply a cleaning ``pipeline`` (or named steps) to all texts; the report lists the changes.
 
-        ``settings`` are those of ``Pipeline``, for rows cleaned without making one by hand.
+        ``settings`` are those of ``Pipeline``.
         """
         if not isinstance(pipeline, Pipeline):
             pipeline = Pipeline.from_dict({**({} if pipeline is None else {"steps": tuple(pipeline)}), **settings})
@@ -32,17 +32,17 @@ class Rows(SplitDataset):
         return pipeline.apply(self)._did("clean", given)
 
     def split(self, **settings: Any) -> Rows:
-        """Rows in train, validation and test: see :func:`labkit.data.prepare.split.split`."""
+        """Split into train, validation and test; see :func:`labkit.data.prepare.split.split`."""
         return split.split(self, **settings)._did("split", settings)
 
     def dedupe(self, **settings: Any) -> Rows:
-        """Rows without the second and later copies of a text: see :func:`~labkit.data.prepare.dedupe.dedupe`."""
+        """Remove duplicate texts; see :func:`~labkit.data.prepare.dedupe.dedupe`."""
         return duplicates.dedupe(self, **settings)._did("dedupe", settings)
 
     @recipe.recorded
     @known_settings
     def sample(self, n: int, seed: int = 0) -> Rows:
-        """``n`` rows of every split (all where there are fewer), drawn without replacement and left in their order."""
+        """Sample ``n`` rows of each split (or all if fewer) without replacement, in their original order."""
         drawn, seed = {}, checked_seed(seed)
         for name, dataset in self.splits.items():
             order = np.random.Generator(np.random.Philox(seed)).permutation(len(dataset))
@@ -52,7 +52,7 @@ class Rows(SplitDataset):
             None,
             None,
             "counted",
-            _("left out by sample"),
+            _("excluded by sampling"),
             _("{left:,} of {total:,} rows, seed {seed}", left=left, total=len(self), seed=seed),
         )
         return self.with_splits(drawn, [note])._did("sample", {"n": n, "seed": seed})

@@ -1,4 +1,4 @@
-"""The schema of rows: source columns, classes, what is known of a row, and counts by split."""
+"""Schema of rows: source columns, classes, problem type, and counts by split."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Lengths(Config):
 class Spec(Config):
     """What rows hold: everything a model or a panel must know of the data."""
 
-    text: tuple[str, ...] = option((), "Source columns of the text; two for pairs.")
+    text: tuple[str, ...] = option((), "Source columns of the text; two for pairs of texts.")
     label: str | None = option(None, "Source column of the label.")
-    classes: tuple[str, ...] = option((), "Class names in the order of their ids; or names of the numbers.")
-    aim: str = option("class", "What is known of a row: a class, several labels, or numbers.", choices=AIMS)
-    kind: str = option("text", "What an example is.", choices=KINDS)
-    rate: int = option(0, "Samples a second, of sounds.", low=0)
-    features: tuple[Column, ...] = option((), "Source columns of the features and how they are read.")
-    sizes: dict[str, int] = option(help="Split → rows.", factory=dict)
-    counts: dict[str, dict[str, int]] = option(help="Split → class name → rows.", factory=dict)
-    unlabelled: dict[str, int] = option(help="Split → rows without a label (-1).", factory=dict)
-    lengths: dict[str, Lengths] = option(help="Split → lengths of its texts.", factory=dict)
+    classes: tuple[str, ...] = option((), "Class names in the order of their ids, or names of the numeric targets.")
+    aim: str = option("class", "Problem type: one class, several labels, or numbers.", choices=AIMS)
+    kind: str = option("text", "Modality of the examples.", choices=KINDS)
+    rate: int = option(0, "Sampling rate of sounds in Hz.", low=0)
+    features: tuple[Column, ...] = option((), "Source columns of the features and their encoding.")
+    sizes: dict[str, int] = option(help="Split → number of rows.", factory=dict)
+    counts: dict[str, dict[str, int]] = option(help="Split → class name → number of rows.", factory=dict)
+    unlabelled: dict[str, int] = option(help="Split → number of rows without a label (-1).", factory=dict)
+    lengths: dict[str, Lengths] = option(help="Split → text length statistics.", factory=dict)
 
     @property
     def pairs(self) -> bool:
@@ -71,12 +71,12 @@ class Spec(Config):
         counts = self.counts.get("train", self.class_counts())
         shown = [name for name, count in counts.items() if count]
         if not self.label and not shown:
-            raise DataError(_('the rows have no labels: name the column of the label, lk.load(..., label="...").'))
+            raise DataError(_('the rows have no labels: name the label column with lk.load(..., label="...").'))
         if not shown:
             raise DataError(_("no training row has a target in {label}."), label=self.label)
         if self.aim == "class" and len(shown) < 2:
             raise DataError(
-                _("a classifier needs training rows of two classes or more; these have {shown}: {counts}."),
+                _("classification needs training rows of at least two classes; these have {shown}: {counts}."),
                 shown=", ".join(shown) or _("none"),
                 counts=dict(counts),
             )

@@ -1,4 +1,4 @@
-"""What an example is to be given beside a single class: several labels at once, or numbers."""
+"""Targets other than a single class: several labels, or numbers."""
 
 from __future__ import annotations
 
@@ -135,28 +135,28 @@ def _how(table: Dataset, name: str, aim: str, choice: Choice, report: Report) ->
     """
     values = column(table, name)
     if nested(values.type):
-        raise DataError(_("column {column!r} holds {type}, not numbers."), column=name, type=values.type)
+        raise DataError(_("column {column!r} contains {type}, not numbers."), column=name, type=values.type)
     names = class_names(table.features[name])
     if aim == "labels":
         if not names or {each.casefold() for each in names} <= BOOLEANS.keys():
             return Column(name, "boolean")
         if len(names) == 2:
-            report.add("counted", _("second class counts as 1"), column=name, detail=repr(names[1]))
+            report.add("counted", _("second class encoded as 1"), column=name, detail=repr(names[1]))
             return Column(name, "category", words=names)
     if names:
         raise DataError(
-            _("column {column!r} holds the classes {names}, not {aim}."),
+            _("column {column!r} contains the classes {names}, not {aim}."),
             column=name, names=visible(", ".join(names), 200), aim=AIMS[aim],
         )  # fmt: skip
     if (how := quantity(values, name, choice.decimal, shown_mark(table), report)) is not None:
         return how
     if not is_text(values.type):
-        raise DataError(_("column {column!r} holds {type}, not numbers."), column=name, type=values.type)
+        raise DataError(_("column {column!r} contains {type}, not numbers."), column=name, type=values.type)
     written = writing(Cells.of(values))
     if written.numbers and written.mixed_units:
         listed = ", ".join(sorted(unit or _("none") for unit in written.units))
         raise DataError(
-            _("the numbers in column {column!r} have several units: {listed}. Bring them to one."),
+            _("the numbers in column {column!r} have several units: {listed}. Convert them to one unit."),
             column=name,
             listed=listed,
         )
@@ -175,11 +175,13 @@ def _of_tags(
         names = given_classes(choice.classes) if choice.classes is not None else tuple(map(str, range(width)))
         if len(names) != width:
             raise DataError(
-                _("column {column!r} holds lists of {width} zeros and ones; there are {n_names} classes."),
+                _(
+                    "column {column!r} contains lists of {width} zeros and ones, but there are {n_names} "
+                    "classes."),
                 column=label, width=width, n_names=len(names),
             )  # fmt: skip
         report.add(
-            "repaired", _("zeros and ones read as labels"), column=label, detail=_("{width} labels", width=width)
+            "repaired", _("zeros and ones interpreted as labels"), column=label, detail=_("{width} labels", width=width)
         )
         tags = {
             split: [None if each is None else [names[place] for place in np.flatnonzero(each)] for each in found]
@@ -188,7 +190,7 @@ def _of_tags(
         choice = replace(choice, classes=names)
     fixed = {found for part in parts.values() if (found := class_names(part.table.features.get(label)))}
     if len(fixed) > 1 and choice.classes is None:
-        raise DataError(_("the splits name the classes of {column!r} differently: pass classes=(…)."), column=label)
+        raise DataError(_("the class names of {column!r} differ between splits: pass classes=(…)."), column=label)
     if isinstance(choice.classes, Mapping):
         called = new_names(choice.classes, next(iter(fixed), None))
         for found in tags.values():
@@ -202,7 +204,7 @@ def _of_tags(
         note_doubtful(classes, label, report)
     if len(classes) > MOST:
         raise DataError(
-            _("column {column!r} has {n_classes:,} different labels; that is no classification any more."),
+            _("column {column!r} has {n_classes:,} distinct labels; too many for classification."),
             column=label,
             n_classes=len(classes),
         )
@@ -230,12 +232,12 @@ def _of_tags(
 def _lists(
     table: Dataset, name: str, choice: Choice, rows: np.ndarray, report: Report
 ) -> list[list[Any] | None]:  # fmt: skip
-    """The labels of every row as the column has them; None where nothing is known of them."""
+    """The labels of every row as the column has them; None for unlabelled rows."""
     if name not in table.column_names:
         return [None] * len(table)
     values = column(table, name)
     if choice.separator is None and is_text(values.type):
-        report.add("repaired", _("written list of labels read"), rows[np.asarray(pc.is_valid(values))], column=name)
+        report.add("repaired", _("list of labels parsed from text"), rows[np.asarray(pc.is_valid(values))], column=name)
         parse = written_list
     else:
         parse = partial(_list, separator=choice.separator, names=class_names(table.features[name]), column=name)
@@ -256,7 +258,7 @@ def _list(value: Any, separator: str | None, names: Sequence[str], column: str) 
         return None
     if isinstance(value, dict) or not isinstance(value, Sequence):
         raise DataError(
-            _("column {column!r} holds values such as {value}, not lists of labels."),
+            _("column {column!r} contains values such as {value}, not lists of labels."),
             column=column,
             value=visible(str(value), 60),
         )

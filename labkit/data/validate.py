@@ -1,4 +1,4 @@
-"""From tables as read to rows: what can be used is checked, numbered and counted, the rest refused by row number."""
+"""Validation of tables: usable rows are numbered, others rejected by row number."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _check_mixed(report: Report, used: Iterable[str]) -> None:
     for note in report.of("repaired").get(MIXED, []):
         if note.column in used:
             raise DataError(
-                _("column {column!r} mixes kinds: row {row} holds a {detail}."),
+                _("column {column!r} has mixed types: row {row} contains a {detail}."),
                 column=note.column, row=note.row, detail=note.detail,
             )  # fmt: skip
 
@@ -151,11 +151,11 @@ def _as_valid_text(
         return texts.cast(pa.string()), True
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         there = np.asarray(pc.is_valid(texts))
-        report.add("repaired", _("number became text"), rows[there], column=name, split=split)
+        report.add("repaired", _("numbers converted to text"), rows[there], column=name, split=split)
         return as_text(texts.to_pylist()), True
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise DataError(
-            _("column {column!r} holds {kind}, not text. Pass text=… with a column of texts."), column=name, kind=kind
+            _("column {column!r} contains {kind}, not text. Pass text=… with a text column."), column=name, kind=kind
         )
     try:
         texts.validate(full=True)
@@ -164,7 +164,7 @@ def _as_valid_text(
         mended = [None if b is None else b.decode("utf-8", "replace") for b in texts.cast(pa.binary()).to_pylist()]
     fixed = pa.array(mended, pa.string())
     damaged = np.asarray(pc.fill_null(pc.not_equal(fixed.cast(pa.binary()), texts.cast(pa.binary())), False))
-    report.add("repaired", _("bytes that are not utf-8 became U+FFFD"), rows[damaged], column=name, split=split)
+    report.add("repaired", _("bytes invalid in UTF-8 replaced by U+FFFD"), rows[damaged], column=name, split=split)
     return fixed, True
 
 
@@ -177,7 +177,7 @@ def _check_texts(texts: pa.Array, name: str, rows: np.ndarray, split: str, repor
             found = np.asarray(pc.fill_null(pc.match_substring_regex(texts, pattern), False))
             report.add("counted", reason, rows[found], column=name, split=split)
     long = np.asarray(pc.fill_null(pc.greater(pc.utf8_length(texts), LONG), False))
-    report.add("counted", _("text above a million characters"), rows[long], column=name, split=split)
+    report.add("counted", _("text longer than a million characters"), rows[long], column=name, split=split)
     return empty
 
 
@@ -228,7 +228,7 @@ def _count_untrained(
         return
     for name, found in ids.items():
         for absent in sorted(present(found) - trained):
-            detail = _("train has no row of {label!r}", label=visible(classes[absent], 60))
+            detail = _("no row of {label!r} in train", label=visible(classes[absent], 60))
             report.add("counted", _("class without training rows"), rows[name][found == absent], column=label,
                        detail=detail, split=name)  # fmt: skip
 
@@ -238,11 +238,11 @@ def raise_refused(report: Report, on_bad: str, total: int) -> None:
     refused = report.counts().get("refused", {})
     if not refused or on_bad == "skip":
         return
-    lines = [_("{refused:,} of {total:,} rows cannot be used:", refused=sum(refused.values()), total=total)]
+    lines = [_("{refused:,} of {total:,} rows are unusable:", refused=sum(refused.values()), total=total)]
     for reason, notes in report.of("refused").items():
         places = joined(_("; "), map(_place, notes[:5]))
         lines.append(_("  {reason} ({n:,}): {places}", reason=reason, n=refused[reason], places=places))
-    lines.append(_('Mend them in the source, or pass on_bad="skip" to leave them out; rows.report then lists each.'))
+    lines.append(_('Fix them in the source, or pass on_bad="skip" to skip them; rows.report then lists each.'))
     raise DataError(joined("\n", lines))
 
 
@@ -279,8 +279,9 @@ def _missing(label: str, gone: dict[str, np.ndarray], rows: dict[str, np.ndarray
         if where.any()
     ))  # fmt: skip
     return DataError(
-        _("labels are missing in column {label!r}: {found}. Pass missing=\"drop\" to leave these rows out, or "
-          "missing=\"keep\" to keep them as unlabelled."),
+        _(
+            'labels are missing in column {label!r}: {found}. Pass missing="drop" to drop these rows, or '
+            'missing="keep" to keep them as unlabelled.'),
         label=label, found=found,
     )  # fmt: skip
 
@@ -316,11 +317,14 @@ def _check_left(splits: Mapping[str, Dataset], classes: tuple[str, ...], report:
             counts = report.counts().get("refused", {})
             refused = joined(_(", "), [_("{reason} {n:,}", reason=reason, n=n) for reason, n in counts.items()])
             raise DataError(
-                _("0 rows are left in {split}. Refused: {refused}. Choose other splits with split=… if this "
-                  "one is not needed."),
-                split=split_name(name), refused=refused or _("none, it came empty"),
+                _(
+                    "0 rows remain in {split}. Rejected: {refused}. If this split is not needed, choose "
+                    "others with split=…."),
+                split=split_name(name), refused=refused or _("none, the split was empty"),
             )  # fmt: skip
     if len(classes) == 1:
         report.add(
-            "counted", _("only one class"), detail=_("{label!r}; a classifier needs two", label=visible(classes[0], 60))
+            "counted",
+            _("only one class"),
+            detail=_("{label!r}; classification needs two", label=visible(classes[0], 60)),
         )

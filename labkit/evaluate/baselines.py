@@ -1,4 +1,4 @@
-"""What a model must beat: the most frequent class, and a linear model, of word counts or of the numbers themselves.
+"""Baselines of classifiers: the most frequent class, and a linear model on TF-IDF or features.
 
 Both return probabilities f32 [n, c] over all classes of the data; a class without training rows gets 0.
 """
@@ -40,7 +40,7 @@ _SEARCHED = 600_000  # feature values times (classes - 1) at most in the search 
 def baselines(
     train: Any, test: Any, classes: Sequence[str], spec: Spec | None = None, *, split: str = "test", seed: int = 0
 ) -> dict[str, Report]:
-    """Reports of both baselines, learned from ``train`` and judged on ``test``.
+    """Reports of both baselines, fitted on ``train`` and evaluated on ``test``.
 
     ``train`` and ``test`` are ``datasets.Dataset`` splits (or mappings of columns) with ``text``, ``label`` (int,
     -1 = unlabelled), ``row`` and, for pairs, ``text_pair``; or, where ``spec`` says so, with pictures or features.

@@ -1,4 +1,4 @@
-"""Calibration: whether a confidence of 80 % is right in 80 of 100 cases, and one number that makes it so.
+"""Calibration: reliability of confidences, expected calibration error, temperature scaling.
 
 Top-label confidence, bins of equal width, expected and maximum calibration error: Naeini, Cooper and Hauskrecht, AAAI
 2015; Guo, Pleiss, Sun and Weinberger, ICML 2017 (arXiv 1706.04599), equations 2 to 5. Temperature scaling: the same,
@@ -28,7 +28,7 @@ class Calibration:
     """Confidence against accuracy, in m bins of equal width over 0 … 1.
 
     Attributes:
-        count: int64 [m], rows whose confidence lies in the bin (above its lower edge, up to its upper one).
+        count: int64 [m], rows whose confidence is in the bin (above its lower edge, up to its upper one).
         confidence, accuracy: float64 [m], their means; NaN where the bin is empty.
         temperature: what the logits were divided by.
         scaled: the same rows at a fitted temperature, where one was fitted.
@@ -49,7 +49,7 @@ class Calibration:
             DataError: less than one bin, or a temperature that is not above 0.
         """
         if bins < 1:
-            raise DataError(_("bins = {bins}; there must be one at least."), bins=bins)
+            raise DataError(_("bins = {bins}; must be at least 1."), bins=bins)
         probability = with_temperature(report.probability[report.counted], temperature)
         confidence = probability.max(-1, initial=0.0)
         right = report.predicted[report.counted] == report.truth[report.counted]
@@ -100,7 +100,8 @@ def calibrate(validation: Report, judged: Report, bins: int = 15) -> Calibration
 def fit_temperature(report: Report) -> float:
     """The temperature at which the truth of a report's rows is likeliest, between 0.02 and 50.
 
-    Fit it on validation: on test rows it would be judged by what it was chosen on. log p serves as logits, from which
+    Fit it on validation: on test rows, selection and evaluation would use the same
+    data. log p serves as logits, from which
     it differs by a constant per row.
 
     Raises:
@@ -108,7 +109,7 @@ def fit_temperature(report: Report) -> float:
     """
     kept = report.counted
     if not kept.any():
-        raise DataError(_("no row of {split!r} counts, so no temperature can be fitted to it."), split=report.split)
+        raise DataError(_("no labelled row in {split!r}, so the temperature cannot be fitted."), split=report.split)
     logits, truth = _logits(report.probability[kept]), report.truth[kept]
     chosen = logits[np.arange(len(truth)), truth]
 
@@ -130,7 +131,7 @@ def with_temperature(probability: Any, temperature: float) -> np.ndarray:
         DataError: the temperature is not above 0.
     """
     if not temperature > 0:
-        raise DataError(_("temperature = {temperature}; it must be above 0."), temperature=temperature)
+        raise DataError(_("temperature = {temperature}; must be above 0."), temperature=temperature)
     scaled = _logits(probability) / temperature
     raised = np.exp(scaled - scaled.max(-1, keepdims=True, initial=-np.inf))
     return raised / raised.sum(-1, keepdims=True)

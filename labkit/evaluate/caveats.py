@@ -1,4 +1,4 @@
-"""What a report warns of: truncation, and a model that is no better than a constant answer or a linear model."""
+"""Warnings of a report: truncation, and models not better than a constant or linear baseline."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) ->
         report: of ``run``, on ``split``.
         run: says the likely cause of a failure.
         rows: what the run was given.
-        split: which of them were judged.
+        split: which of them were evaluated.
         inputs: what the model reads rows with.
     """
     found = []
@@ -41,8 +41,8 @@ def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) ->
         if cut and getattr(report, "baselines", None):
             found.append(
                 _(
-                    "The baselines read more than the model: {longest:,} characters of each text, where it "
-                    "reads {max_length} tokens.",
+                    "The baselines use more of each text than the model: up to {longest:,} "
+                    "characters, while the model is limited to {max_length} tokens.",
                     longest=LONGEST,
                     max_length=cut["max_length"],
                 )

@@ -1,4 +1,4 @@
-"""Two classifiers on the same rows: what the one gains on the other, and whether chance could have done it.
+"""Paired comparison of two classifiers on the same rows: difference, confidence interval, McNemar's test.
 
 Intervals are from the paired bootstrap (Efron 1979; for paired systems Koehn, EMNLP 2004): rows are drawn again, and a
 row brings the predictions of both along. The test is McNemar's (Psychometrika 1947) in its exact form, recommended for
@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def rows(self) -> int:
-        """Rows that both were judged on."""
+        """Rows on which both were evaluated."""
         return int(self.first.counted.sum())
 
     @property
@@ -115,7 +115,7 @@ def compare(first: Report, second: Report, names: tuple[str, str] = ("first", "s
     """
     if set(first.classes) != set(second.classes):
         raise DataError(
-            _("{name!r} tells {classes}; {other!r} {other_classes}."),
+            _("{name!r} predicts {classes}; {other!r} predicts {other_classes}."),
             name=names[0], classes=", ".join(first.classes), other=names[1],
             other_classes=", ".join(second.classes),
         )  # fmt: skip
@@ -139,7 +139,7 @@ def _shared(first: Report, second: Report, names: tuple[str, str]) -> tuple[Repo
     rows, mine, theirs = np.intersect1d(first.rows, second.rows, return_indices=True)
     if not len(rows):
         raise DataError(
-            _("{name!r} and {other!r} were judged on no row in common: split their rows with the same seed."),
+            _("{name!r} and {other!r} were evaluated on no common row: split their data with the same seed."),
             name=names[0],
             other=names[1],
         )
@@ -148,7 +148,7 @@ def _shared(first: Report, second: Report, names: tuple[str, str]) -> tuple[Repo
         row = int(other[0])
         said = [dict(enumerate(a.classes)).get(int(label), "unlabelled") for label in (a.truth[row], b.truth[row])]
         raise DataError(
-            _("row {row} is {label!r} for {name!r} and {other_label!r} for {other!r}: these are other data."),
+            _("row {row} is {label!r} for {name!r} but {other_label!r} for {other!r}: the data differ."),
             row=rows[row], label=said[0], name=names[0], other_label=said[1], other=names[1],
         )  # fmt: skip
     kept = np.flatnonzero(a.counted & b.counted)

@@ -1,4 +1,4 @@
-"""From a model's answers on a split to the report that fits what is known of the rows, its baselines beside it."""
+"""Evaluation of a model on a split: the report of its problem type, with baselines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def judged(
         classes: names of the classes, or of the numbers.
         answers: probabilities f32[n, c], or the numbers f32[n, k].
         task: its settings; the report follows from its problem type.
-        baselines: learn simple models from the training rows and show them beside it.
+        baselines: fit baselines on the training rows and include them.
     """
     part, train = rows[split], rows["train"]
     texts = part["text"] if rows.spec.kind == Modality.TEXT else None

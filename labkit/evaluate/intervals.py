@@ -1,4 +1,4 @@
-"""Bootstrap intervals of classification scores: how far chance in the choice of rows could move them.
+"""Bootstrap confidence intervals of classification scores.
 
 Resampling n rows with replacement and counting them again is one multinomial draw over the cells of the count table,
 so the draws below are exactly the nonparametric bootstrap (Efron 1979) of every score made of counts, at a cost that

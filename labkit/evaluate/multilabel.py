@@ -1,4 +1,4 @@
-"""The judgement of a multi-label model on one split."""
+"""Evaluation report of a multi-label model on one split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from labkit.tasks.multilabel import tag_scores
 
 
 class TagReport(RowReport):
-    """Probabilities of labels beside the truth, and everything that follows from them.
+    """Predicted probabilities and true labels, with all metrics derived from them.
 
     ``truth``: [n, c], 1 where a label applies; ``answers``: [n, c], its probability; ``threshold``: the probability
     from which it is given. Scores are those of :func:`~labkit.tasks.multilabel.tag_scores`, and ``loss``, the mean

@@ -1,4 +1,4 @@
-"""What a language model must beat: n-grams with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1999).
+"""N-gram baseline of language models: interpolated modified Kneser-Ney smoothing (Chen & Goodman 1999).
 
 The chance of a token after its context is its discounted count there, and what the discounts left over is dealt out
 by the context without its first token; down to single tokens, and below them every piece of the vocabulary alike.
@@ -70,7 +70,7 @@ class NGram:
         ids = self._checked(ids)
         if len(ids) < self.order:
             raise DataError(
-                _("{order}-grams need {order} tokens or more; there are {n_ids}."), order=self.order, n_ids=len(ids)
+                _("{order}-grams need at least {order} tokens; there are {n_ids}."), order=self.order, n_ids=len(ids)
             )
         codes, firsts, ends = [], [], [np.zeros(len(ids), np.int64)]  # the empty gram ends everywhere
         for k in range(1, self.order + 1):
@@ -94,7 +94,7 @@ class NGram:
         """The log of the chance of every token after the (up to n - 1) tokens before it, nats, f64[n]."""
         ids = self._checked(ids)
         if not self._grams:
-            raise ConfigError(_("this n-gram model has counted nothing yet: call fit(ids)."))
+            raise ConfigError(_("this n-gram model is not fitted yet: call fit(ids)."))
         chance = np.full(len(ids), 1 / self.vocabulary)
         before = np.zeros(len(ids), np.int64)  # the gram that ends before each token: the empty one
         for grams in self._grams:

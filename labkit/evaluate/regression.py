@@ -1,4 +1,4 @@
-"""The judgement of a regression on one split."""
+"""Evaluation report of a regression model on one split."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from labkit.evaluate.report_base import RowReport
 
 
 class NumberReport(RowReport):
-    """Answers beside the truth, both [n, k] in the numbers' own units, and everything that follows from them.
+    """Predictions and true values, both [n, k] in original units, with all metrics derived from them.
 
     ``mae``: mean amount of the error; ``rmse``: root of the mean squared error; ``r2``: 1 - the squared error ÷ that of
     always saying the mean of these rows. Each is a mean over the numbers; :attr:`per_name` has them one by one.

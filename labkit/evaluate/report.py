@@ -1,4 +1,4 @@
-"""The judgement of a classifier on one split: scores, intervals, worst mistakes, and how it compares."""
+"""Evaluation report of a classifier on one split: scores, intervals, worst mistakes, baselines."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pandas as pd
 
 from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
-from labkit.core.text import escape, one_line
+from labkit.core.text import one_line
 from labkit.evaluate.intervals import Interval, bootstrap, difference
+from labkit.evaluate.shown import SCORED, Shown, Table
 from labkit.i18n import _
 from labkit.tasks.metrics import per_class, scores
 
@@ -20,13 +21,13 @@ _WIDEST = 20  # classes whose table and confusion matrix are shown; beyond, look
 _HEADLINES = ("f1", "accuracy", "precision", "recall", "loss")
 
 
-class Report:
+class Report(Shown):
     """Predictions beside the truth, and everything that follows from them (computed when asked for).
 
     ``truth``: int [n], class ids, -1 = unlabelled; ``probability``: float [n, c], rows sum to 1; ``texts``: [n], shown
     with mistakes; ``rows``: int [n], row numbers in the source; ``seen``: the class ids that training rows had (all,
     if not given). Unlabelled rows (``unlabelled``) and rows whose class was never trained or does not exist
-    (``unseen``) are counted and left out of every score. ``seed`` draws the intervals.
+    (``unseen``) are counted and excluded from all scores. ``seed`` draws the intervals.
     Raises DataError when lengths disagree or a row of ``probability`` is not a distribution.
     """
 
@@ -55,7 +56,6 @@ class Report:
         self.unseen = n - int(self.counted.sum()) - self.unlabelled
         self.predicted = self.probability.argmax(-1)  # int [n]; the first class where several are equal
         self.baselines: dict[str, Report] = {}  # shown beside this report; see `beside`
-        self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
 
     def _check(self, n: int, c: int) -> None:
         if self.probability.shape != (n, c):
@@ -147,7 +147,7 @@ class Report:
         return pd.DataFrame.from_dict(table, orient="index")
 
     def beside(self, baselines: Mapping[str, Report]) -> Report:
-        """This report, which from now on shows the baselines beside it. Raises as :meth:`compare`."""
+        """This report, including the baselines from now on. Raises as :meth:`compare`."""
         for name, report in baselines.items():
             self._check_pair(name, report)
         self.baselines = dict(baselines)
@@ -176,8 +176,10 @@ class Report:
         )
         if not same:
             raise DataError(
-                _("{name!r} was judged on other rows or classes ({n_other} rows of {other_split}) than this "
-                  "report ({n} rows of {split}): judge both on the same split, with the same `seen`."),
+                _(
+                    "{name!r} was evaluated on other rows or classes ({n_other} rows of {other_split}) "
+                    "than this report ({n} rows of {split}): evaluate both on the same split, with the "
+                    "same `seen`."),
                 name=name, n_other=len(other.truth), other_split=other.split, n=len(self.truth),
                 split=self.split,
             )  # fmt: skip
@@ -222,71 +224,25 @@ class Report:
     def __repr__(self) -> str:
         return f"Report({self._heading()}, f1 {self.scores['f1']:.3f})"
 
-    def __str__(self) -> str:
-        scored = columns_of_text(["score", "", "95 % interval"], self._headlines())
-        beside = ["", *columns_of_text(_COMPARED, self._compared())] if self.baselines else []
-        return "\n".join(
-            [self._heading(), *self.warnings, *scored, *beside, "", *columns_of_text(_PER_CLASS, self._classes())]
-        )
+    def _tables(self) -> list[Table]:
+        tables: list[Table] = [(SCORED, self._headlines())]
+        if self.baselines:
+            tables.append((("", "f1 (95 % interval)", "gain of the model"), self._compared()))
+        return [*tables, (("class", "precision", "recall", "f1", "support"), self._classes())]
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": self._html()}
+    def _html_tables(self) -> list[Table]:
+        if len(self.classes) > _WIDEST:
+            return self._tables()
+        names = [one_line(name, 20) for name in self.classes]
+        body = [[name, *map(str, line)] for name, line in zip(names, self.confusion.to_numpy(), strict=True)]
+        return [*self._tables(), (("truth \\ predicted", *names), body)]
 
-    def _html(self) -> str:
-        wrong = [
-            [str(row), one_line(str(text), 160), one_line(truth, 40), one_line(predicted, 40), f"{confidence:.3f}"]
+    def _wrong(self) -> Table:
+        return ("row", "worst mistakes", "truth", "predicted", "confidence"), [
+            (str(row), one_line(str(text), 160), one_line(truth, 40), one_line(predicted, 40), f"{confidence:.3f}")
             for row, text, truth, predicted, confidence, _ in self.mistakes(5).itertuples(index=False)
         ]
-        parts = [
-            f"<b>{escape(self._heading())}</b>",
-            *paragraphs(self.warnings),
-            html_table(["score", "", "95 % interval"], self._headlines()),
-            *([html_table(_COMPARED, self._compared())] if self.baselines else []),
-            html_table(_PER_CLASS, self._classes()),
-        ]
-        if len(self.classes) <= _WIDEST:
-            names = [one_line(name, 20) for name in self.classes]
-            body = [[name, *map(str, line)] for name, line in zip(names, self.confusion.to_numpy(), strict=True)]
-            parts.append(html_table(["truth \\ predicted", *names], body))
-        if wrong:
-            parts.append(html_table(["row", "worst mistakes", "truth", "predicted", "confidence"], wrong, left=(1,)))
-        # mathjax_ignore: a "$" in somebody's text is money, not mathematics
-        return f'<div class="mathjax_ignore" style="{BLOCK}">{"".join(parts)}</div>'
-
-
-_COMPARED = ["", "f1 (95 % interval)", "gain of the model"]
-_PER_CLASS = ["class", "precision", "recall", "f1", "support"]
-BLOCK = "color:inherit;font-size:var(--jp-ui-font-size1,13px);font-family:var(--jp-ui-font-family,sans-serif)"
-_GRID = "border-collapse:collapse;margin:6px 0;color:inherit;font-size:inherit"
-_RULE = "border-bottom:1px solid var(--jp-border-color2,rgba(128,128,128,0.4));padding:2px 8px;background:none"
 
 
 def _json(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def columns_of_text(header: list[str], body: list[list[str]]) -> list[str]:
-    """Lines of text, the first column aligned left, the others right."""
-    wide = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    lines = ([line[0].ljust(wide[0]), *map(str.rjust, line[1:], wide[1:])] for line in [header, *body])
-    return ["  ".join(line).rstrip() for line in lines]
-
-
-def paragraphs(texts: Iterable[str]) -> list[str]:
-    """Texts as paragraphs of HTML."""
-    return [f"<p>{escape(text)}</p>" for text in texts]
-
-
-def html_table(header: list[str], body: list[list[str]], left: tuple[int, ...] = (0,)) -> str:
-    """An HTML table; every cell is escaped here, and nowhere else."""
-
-    def line(tag: str, cells: list[str]) -> str:
-        sides = ("left" if i in left else "right" for i in range(len(cells)))
-        cell = (
-            f'<{tag} style="{_RULE};text-align:{side}">{escape(text)}</{tag}>'
-            for text, side in zip(cells, sides, strict=True)
-        )
-        return f"<tr>{''.join(cell)}</tr>"
-
-    lines = [line("th", header), *(line("td", cells) for cells in body)]
-    return f'<table style="{_GRID}">{"".join(lines)}</table>'

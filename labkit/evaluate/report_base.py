@@ -1,4 +1,4 @@
-"""What the reports of several labels and of numbers share: scores as sums over rows, intervals, tables."""
+"""Base class of multi-label and regression reports: scores as sums over rows, intervals, tables."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pandas as pd
 
 from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
-from labkit.core.text import escape, one_line
+from labkit.core.text import one_line
 from labkit.evaluate.intervals import Interval
-from labkit.evaluate.report import BLOCK, columns_of_text, html_table, paragraphs
+from labkit.evaluate.shown import SCORED, Shown, Table
 from labkit.i18n import _
 
 _DRAWN_AT_ONCE = 2**22  # numbers held at a time: 32 MB
 RESAMPLES = 1000
 
 
-class RowReport:
+class RowReport(Shown):
     """Answers beside the truth on one split; see its subclasses.
 
     ``truth`` and ``answers``: f32 [n, k]; ``counted``: bool [n], rows whose truth is known; ``names``: of the columns.
@@ -50,7 +50,6 @@ class RowReport:
         self.texts = [""] * n if texts is None else list(texts)
         self.rows = np.arange(n) if rows is None else np.asarray(rows, np.int64)
         self.baselines: dict[str, Self] = {}  # shown beside this report; see `beside`
-        self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
         for what, values in (("truth", self.truth), ("answers", self.answers)):
             if values.shape != (n, len(self.names)):
                 raise DataError(
@@ -64,7 +63,7 @@ class RowReport:
             )  # fmt: skip
         if (wrong := ~np.isfinite(self.answers).all(-1)).any():
             raise DataError(
-                _("{n_wrong} of {n} answers are not finite: the training diverged."), n_wrong=wrong.sum(), n=n
+                _("{n_wrong} of {n} predictions are not finite: training diverged."), n_wrong=wrong.sum(), n=n
             )
 
     # --- what a subclass tells --------------------------------------------------------------------------------
@@ -122,7 +121,7 @@ class RowReport:
         return pd.DataFrame.from_dict(table, orient="index")
 
     def beside(self, baselines: Mapping[str, Self]) -> Self:
-        """This report, which from now on shows the baselines beside it. Raises as :meth:`compare`."""
+        """This report, including the baselines from now on. Raises as :meth:`compare`."""
         for name, report in baselines.items():
             self._check_pair(name, report)
         self.baselines = dict(baselines)
@@ -149,7 +148,7 @@ class RowReport:
         )
         if not same:
             raise DataError(
-                _("{name!r} was judged on other rows than this report: judge both on the same split."), name=name
+                _("{name!r} was evaluated on other rows than this report: evaluate both on the same split."), name=name
             )
 
     # --- what is shown ----------------------------------------------------------------------------------------
@@ -159,12 +158,12 @@ class RowReport:
         told = f", {left_out:,} unlabelled left out" if left_out else ""
         return f"{self.split}: {len(self.counted):,} rows{told}"
 
-    def _tables(self) -> list[tuple[list[str], list[list[str]]]]:
+    def _tables(self) -> list[Table]:
         scored = [
             [name, f"{self.scores[name]:.4g}", "{:.4g} to {:.4g}".format(*self.intervals[name])]
             for name in self.headlines
         ]
-        tables = [(["score", "", "95 % interval"], scored)]
+        tables: list[Table] = [(SCORED, scored)]
         if self.baselines:
             lines = []
             for name, line in self.compare(self.baselines).to_dict(orient="index").items():
@@ -182,22 +181,12 @@ class RowReport:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._heading()}, {self.main} {self.scores[self.main]:.4g})"
 
-    def __str__(self) -> str:
-        return "\n".join(
-            [self._heading(), *self.warnings, *("\n".join(["", *columns_of_text(*table)]) for table in self._tables())]
-        )
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _wrong(self) -> Table:
         wrong = self.mistakes(5)
-        shown = [
+        return list(wrong.columns), [
             [one_line(value, 160) if isinstance(value, str) else f"{value:.4g}" for value in line]
             for line in wrong.astype(object).itertuples(index=False)
         ]
-        tables = [*paragraphs(self.warnings), *(html_table(*table) for table in self._tables())]
-        if shown:
-            tables.append(html_table(list(wrong.columns), shown, left=(1,)))
-        page = f'<div class="mathjax_ignore" style="{BLOCK}"><b>{escape(self._heading())}</b>{"".join(tables)}</div>'
-        return {"text/plain": str(self), "text/html": page}
 
 
 def _edges(values: np.ndarray) -> Interval:

@@ -1,4 +1,4 @@
-"""After a run: its report, how it compares with another, how sure it is and how right, and where it is weak."""
+"""Evaluation of runs: report, comparison, calibration and slices."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def predictor_of(run: Run) -> Predictor:
 
     Raises:
         RunError: there is no model yet.
-        WeightsError: it has learnt a task without labels.
+        WeightsError: it was trained on a task without labels.
     """
     found = tool_of(run)
     return found if isinstance(found, Predictor) else Predictor(folder_of(run))
@@ -83,8 +83,9 @@ def rows_of(run: Run) -> Rows:
 def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     """The scores of a run of a task without labels on a split of its rows: loss, perplexity, accuracy …
 
-    Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them. Beside a
-    language model stand n-grams of its training rows (:mod:`labkit.evaluate.ngram`), unless ``baselines`` is False.
+    Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them. The
+    baseline of a language model is an n-gram model of its training rows (:mod:`labkit.evaluate.ngram`), unless
+    ``baselines`` is False.
 
     Raises:
         RunError: there is no model yet.
@@ -98,12 +99,14 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
 
 
 def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
-    """Add the scores of answers by the rules of SQuAD 2.0."""
-    part = rows[split]
-    each = tool_of(run).judged(part["text"], part["text_pair"], answers_of(part)[0])
+    """Add the scores of answers by the rules of SQuAD 2.0, and the threshold of "no answer" that was used."""
+    part, answerer = rows[split], tool_of(run)
+    each = answerer.judged(part["text"], part["text_pair"], answers_of(part)[0])
     for name, values in by_kind(each):
         scores[name] = float(values.mean())
         scores.intervals |= of_means({name: values})
+    if answerer.nullable:
+        scores["no_answer_threshold"] = answerer.threshold
     scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
 
 
@@ -133,7 +136,7 @@ def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
     rows, predictor = rows_of(run), predictor_of(run)
     if not len(rows.splits.get(split, ())):
         raise DataError(
-            _("the run has no rows of {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
+            _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
         )
     answers, task = predictor.judge(rows[split]), predictor.experiment.task
     report = judged(rows, split, predictor.classes, answers, task, baselines=False)
@@ -141,23 +144,21 @@ def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
 
 
 def report_of(run: Run, split: str = "test") -> Report:
-    """The same of a run that classifies. Raises :class:`DataError` for one that tells no single class."""
+    """The same of a run that classifies. Raises :class:`DataError` for one that is not a single-label classifier."""
     report = verdict_of(run, split)
     if not isinstance(report, Report):
-        raise DataError(
-            _("run {run!r} does not tell one of several classes; run.evaluate() judges what it tells."), run=run.name
-        )
+        raise DataError(_("run {run!r} is not a single-label classifier; use run.evaluate() instead."), run=run.name)
     return report
 
 
 def compare(first: Run | Report, second: Run | Report, split: str = "test") -> Comparison:
-    """Compare two runs (or reports) of classifiers on the rows of ``split`` that both were judged on.
+    """Compare two runs (or reports) of classifiers on the rows of ``split`` on which both were evaluated.
 
     Both scores, what the first gains with a paired 95 % bootstrap interval, and McNemar's exact test; the runs may
     have been trained in any way on the same data.
 
     Raises:
-        DataError: the runs share no rows, tell other classes, or do not classify.
+        DataError: the runs share no rows, have other classes, or are not classifiers.
     """
     names = [
         f"{each.split} {n}" if isinstance(each, Report) else each.name for n, each in enumerate((first, second), 1)
@@ -165,7 +166,7 @@ def compare(first: Run | Report, second: Run | Report, split: str = "test") -> C
     sources = [rows_of(each).source.get("source", "") for each in (first, second) if not isinstance(each, Report)]
     if len(sources) == 2 and all(sources) and sources[0] != sources[1]:
         raise DataError(
-            _("{name!r} learned from {source!r} and {other!r} from {other_source!r}: other rows."),
+            _("{name!r} was trained on {source!r} and {other!r} on {other_source!r}: the data differ."),
             name=names[0], source=sources[0], other=names[1], other_source=sources[1],
         )  # fmt: skip
     reports = [each if isinstance(each, Report) else report_of(each, split) for each in (first, second)]

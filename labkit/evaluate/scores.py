@@ -1,4 +1,4 @@
-"""Scoring a trained model on a split by the task's own measure, for tasks that have no classes to report on."""
+"""Scores of a trained model on a split, for tasks other than classification and regression."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 from flax import nnx
 
+from labkit.core import html
 from labkit.core.config import load_file
 from labkit.core.errors import DataError
-from labkit.core.text import escape
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.tasks import tasks
@@ -27,7 +27,8 @@ class Scores(dict[str, float]):
     """Scores by name, as one line and, in a notebook, as a table.
 
     ``task``: its name; ``rows``: how many there are; ``intervals``: 95 % of those scores that are means over rows;
-    ``worst``: rows with their answers, the worst first, where a task tells them; ``warnings``: sentences such as that
+    ``worst``: rows with their predictions, the worst first, if the task provides
+    them; ``warnings``: sentences such as that
     texts were truncated.
     """
 
@@ -44,11 +45,8 @@ class Scores(dict[str, float]):
 
     def _repr_html_(self) -> str:
         told = {name: f" ({low:.4g} – {high:.4g})" for name, (low, high) in self.intervals.items()}
-        cells = "".join(
-            f"<tr><th>{escape(name)}</th><td>{value:.4g}{told.get(name, '')}</td></tr>" for name, value in self.items()
-        )
-        warned = "".join(f"<p>{escape(text)}</p>" for text in self.warnings)
-        return f"{warned}<table><caption>{escape(self.split)}</caption>{cells}</table>"
+        lines = [(name, f"{value:.4g}{told.get(name, '')}") for name, value in self.items()]
+        return html.page(self.split, *self.warnings, html.table((), lines, numeric=(1,)))
 
 
 def assess(folder: Path, rows: Rows, split: str) -> Scores:
@@ -59,9 +57,7 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
         WeightsError: the model cannot be read.
     """
     if not len(rows.splits.get(split, ())):
-        raise DataError(
-            _("there are no rows of {split!r}; there are {splits}."), split=split, splits=", ".join(rows.splits)
-        )
+        raise DataError(_("no split {split!r}; available: {splits}."), split=split, splits=", ".join(rows.splits))
     use_compilation_cache()
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
     module, task, inputs = load_model(experiment, folder)

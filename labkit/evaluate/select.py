@@ -1,8 +1,8 @@
-"""The right size: of several models, the cheapest that is good enough.
+"""Model selection: the cheapest model that is not significantly worse than the best.
 
 Good enough is what loses to the best no more than one standard error of the difference: the rule of Breiman, Friedman,
-Olshen and Stone (Classification and Regression Trees, 1984, section 3.4.3). Here the difference is paired: both models
-are judged on the same resampled rows, so what is hard for both cancels.
+Olshen and Stone (Classification and Regression Trees, 1984, section 3.4.3). Here the difference is paired: both
+models are evaluated on the same resampled rows, so difficulty common to both cancels.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def right_size(
     for name in reports:
         if name not in cost:
             raise ConfigError(
-                _("there is no cost of {name!r}.{hint} Costs: {cost}."),
+                _("no cost given for {name!r}.{hint} Costs: {cost}."),
                 name=name, hint=nearest(name, cost), cost=", ".join(cost) or _("none"),
             )  # fmt: skip
         if not (math.isfinite(cost[name]) and cost[name] >= 0):

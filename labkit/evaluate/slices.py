@@ -1,4 +1,4 @@
-"""Scores of parts of a split: by a column, by length, or by any groups; where a model is weak beside its average."""
+"""Scores of slices of a split: by a column, by length, or by groups."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def part_of(report: Report, kept: Any) -> Report:
 def slices(report: Report, groups: Sequence[Any]) -> pd.DataFrame:
     """F1 and accuracy of every group of rows, with 95 % intervals; the weakest group first.
 
-    ``f1`` is the macro average over the classes that occur in the group, so a group of one class is judged by that
+    ``f1`` is the macro average over the classes that occur in the group, so a group of one class is scored by that
     class alone; its interval is the bootstrap's. That of accuracy is Wilson's (1927), which is honest for few rows:
-    0 right of 1 gives 0 to 0.79. ``below`` is True where all of it lies below the accuracy of all rows.
+    0 right of 1 gives 0 to 0.79. ``below`` is True if all of it is below the accuracy of all rows.
 
     Args:
         report: the whole.

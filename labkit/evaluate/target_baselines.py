@@ -1,4 +1,4 @@
-"""Baselines of rows with several labels or numbers: always the same answer, and a linear model."""
+"""Baselines for multi-label and regression: constant prediction and linear model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One class against all others: what a classifier is worth at every threshold on that class's probability."""
+"""One-vs-rest precision, recall and false positive rate of a class at every threshold."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Thresholds:
             )
         if not len(score) or np.isnan(score).any():
             raise DataError(
-                _("{n_score} rows, {n_missing} of them without a score: nothing to cut."),
+                _("{n_score} rows, {n_missing} of them without a score: no threshold can be computed."),
                 n_score=len(score),
                 n_missing=int(np.isnan(score).sum()),
             )
@@ -63,7 +63,7 @@ class Thresholds:
     def of(cls, report: Report, name: str) -> Self:
         """The thresholds on the probability of class ``name``, over the rows that count in ``report``."""
         if name not in report.classes:
-            raise DataError(_("there is no class {name!r}.{hint}"), name=name, hint=nearest(name, report.classes))
+            raise DataError(_("unknown class {name!r}.{hint}"), name=name, hint=nearest(name, report.classes))
         number, kept = report.classes.index(name), report.counted
         return cls(report.probability[kept, number], report.truth[kept] == number, name)
 
@@ -124,7 +124,7 @@ class Thresholds:
         """The threshold with the best ``score``, the highest of equals. Choose it on validation, never on test."""
         if score not in _SCORES:
             raise DataError(
-                _("there is no score {score!r}.{hint} There are {known}."),
+                _("unknown score {score!r}.{hint} Known: {known}."),
                 score=score, hint=nearest(score, _SCORES), known=", ".join(_SCORES),
             )  # fmt: skip
         return float(self.threshold[int(np.nanargmax(getattr(self, score)))]) if self.positives else float("nan")

@@ -1,9 +1,10 @@
-"""Why a model answers as it does: which words, pixels or features speak for a class, and which against it.
+"""Attributions (gradients, integrated gradients, occlusion) of words, pixels or features for a class.
 
 What is explained is the log-odds F of a class against the rest (the logit minus the log-sum-exp of the others), which
 adds up where a probability saturates. Integrated gradients (Sundararajan, Taly and Yan, ICML 2017, arXiv 1703.01365,
-equation 1) share out F(example) - F(blank) over the inputs; what the sum over the path misses of it is told as ``gap``.
-Occlusion (Zeiler and Fergus, ECCV 2014, arXiv 1311.2901) covers a part and tells how far F falls; the gradient alone is
+equation 1) share out F(example) - F(blank) over the inputs; the approximation error of the path integral is ``gap``.
+Occlusion (Zeiler and Fergus, ECCV 2014, arXiv 1311.2901) covers a part and measures how far F
+falls; the gradient alone is
 the saliency of Simonyan, Vedaldi and Zisserman, arXiv 1312.6034.
 """
 
@@ -141,22 +142,20 @@ class Explainer:
 
     def _check(self, target: str | None, method: str, points: int) -> None:
         if target is not None and target not in self.classes:
-            raise ConfigError(
-                _("there is no class {target!r}.{hint}"), target=target, hint=nearest(target, self.classes)
-            )
+            raise ConfigError(_("unknown class {target!r}.{hint}"), target=target, hint=nearest(target, self.classes))
         if method not in METHODS:
             raise ConfigError(
                 _("unknown method {method!r}.{hint} Known: {known}."),
                 method=method, hint=nearest(method, METHODS), known=", ".join(METHODS),
             )  # fmt: skip
         if points < 1:
-            raise ConfigError(_("points = {points}; there must be one at least."), points=points)
+            raise ConfigError(_("points = {points}; must be at least 1."), points=points)
 
     def _one(self, example: Any, pair: str | None) -> Batch:
         """A batch of this example alone."""
         if isinstance(self.inputs, Texts):
             if not isinstance(example, str):
-                raise DataError(_("this model reads texts; the example is a {type}."), type=type(example).__name__)
+                raise DataError(_("this model expects texts; the example is a {type}."), type=type(example).__name__)
             batch = self.inputs.to_predict([example], None if pair is None else [pair]).at(0)
         else:
             batch = self.inputs.to_predict(np.asarray(example)[None]).at(0)
@@ -282,7 +281,7 @@ def _table(trunk: Any) -> Any:
     """The module that holds the word embeddings."""
     if trunk.config.word_table:
         return functools.reduce(getattr, trunk.config.word_table, trunk)
-    raise ConfigError(_("{type} has no table of words that labkit knows."), type=type(trunk).__name__)
+    raise ConfigError(_("{type} has no token embeddings that labkit can find."), type=type(trunk).__name__)
 
 
 def words_of(tokenizer: Any, text: str, count: int) -> list[tuple[int, int, np.ndarray]]:
@@ -317,7 +316,7 @@ def _patches(picture: Any, side: int | None) -> list[Any]:
     side = side or max(2, min(picture.shape[:2]) // 8)
     if side < 1 or side > min(picture.shape[:2]):
         raise ConfigError(
-            _("patch = {side} pixels; the picture is {height} × {width}."),
+            _("patch = {side} pixels is too large for an image of {height} × {width} pixels."),
             side=side, height=picture.shape[0], width=picture.shape[1],
         )  # fmt: skip
     step = max(1, side // 2)

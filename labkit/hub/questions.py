@@ -1,5 +1,4 @@
-"""Questions on real paragraphs, built: the Brown corpus says of every word what it is, and templates ask for names,
-numbers, places and years.
+"""Generated question-answering data: templates over the part-of-speech tags of the Brown corpus.
 
 =========== ================================== ======================================================================
 asks for    where the sentence has             and becomes
@@ -90,8 +89,8 @@ def built(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Returns:
         ``text``: the question; ``text_pair``: the paragraph; ``answer`` and ``answer_start`` (characters); ``asks``:
-        "who", "how many", "where" or "when"; ``label``, ``document`` and ``paragraph`` of the paragraph. A sentence is
-        asked about once, and of every paragraph a kind of question is asked once.
+        "who", "how many", "where" or "when"; ``label``, ``document`` and ``paragraph`` of the paragraph. At most one
+        question per sentence, and one of each type per paragraph.
     """
     made: list[dict[str, Any]] = []
     for (document, number), group in itertools.groupby(rows, key=lambda row: (row["document"], row["paragraph"])):

@@ -1,6 +1,6 @@
-"""The named samples: real models and data, fetched on first use, checked, and kept in the cache.
+"""Named samples: real models and data sets, downloaded on first use, verified and cached.
 
-``folder("minilm-l6")`` is the way in. A sample lies in the cache as a folder with its members and a ``sample.json``
+``folder("minilm-l6")`` is the way in. A sample is cached as a folder with its files and a ``sample.json``
 (licence, source, SHA-256 of each member); the folder appears in one rename, so it is whole or absent, also when a
 fetch is killed. Of several processes that want it at once, one fetches and the others wait.
 
@@ -26,10 +26,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from labkit.core import html
 from labkit.core.cache import cache_dir, cache_root, sha256_file
 from labkit.core.errors import SampleError, nearest
 from labkit.core.safety import offline
-from labkit.core.text import escape
 from labkit.hub.catalog import TABLE, Sample
 from labkit.hub.download import Carrier, Report, Several, Source
 from labkit.i18n import _, joined
@@ -54,9 +54,7 @@ class Samples(dict[str, Sample]):
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in _HEAD)
-        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in _cells())
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html.table(_HEAD, _cells())
 
 
 SAMPLES = samples = Samples({sample.name: sample for sample in TABLE})
@@ -83,7 +81,7 @@ def folder(name: str, progress: Progress = None) -> Path:
 
 
 def is_cached(name: str) -> bool:
-    """Whether a sample lies in the cache with the members and the sizes that the table says."""
+    """Whether a sample is in the cache with the expected files and sizes."""
     sample = SAMPLES[name]
     place = cache_root() / "samples" / sample.name
     try:
@@ -149,8 +147,9 @@ def _fill(sample: Sample, progress: Progress) -> None:
             shutil.rmtree(work, ignore_errors=True)
     listed = joined("\n", [_("  - {reason}", reason=reason) for reason in reasons])
     raise SampleError(
-        _("sample {sample!r} ({size}) is not in the cache, and no source gave it:\n{listed}\nWhere there is a "
-          "network, this fills the cache: labkit samples fetch {sample}"),
+        _(
+            "sample {sample!r} ({size}) is not in the cache, and all sources failed:\n{listed}\nWith a "
+            "network connection, download it with: labkit samples fetch {sample}"),
         sample=sample.name, size=_megabytes(sample.size), listed=listed,
     )  # fmt: skip
 
@@ -161,7 +160,7 @@ def _gather(sample: Sample, source: Source, mirror: Path | None, work: Path, pro
     into.mkdir()
     if source.needs and importlib.util.find_spec(source.needs) is None:
         raise SampleError(
-            _("the package {needs} is needed once, to convert it: pip install 'labkit[convert]'"), needs=source.needs
+            _("the package {needs} is needed for the conversion: pip install 'labkit[convert]'"), needs=source.needs
         )
     if isinstance(source, Carrier | Several) and mirror:
         source.unpack(mirror, into, sample.members)
@@ -192,11 +191,11 @@ def _ways(sample: Sample, reasons: list[str]) -> Iterator[tuple[Source, Path | N
         found = [(source, mirror) for source in known if all((mirror / file).is_file() for file in source.files)]
         if known and not found:
             wanted = " or ".join(" and ".join(source.files) for source in known)
-            reasons.append(_("{folder} (LABKIT_SAMPLES): has no {files}", folder=name, files=wanted))
+            reasons.append(_("{folder} (LABKIT_SAMPLES): {files} not found", folder=name, files=wanted))
         yield from found
     for source in sample.sources:
         if source.network and offline():
-            reasons.append(_("{source}: not tried, LABKIT_OFFLINE forbids the network", source=source.label))
+            reasons.append(_("{source}: not tried, LABKIT_OFFLINE is set", source=source.label))
         else:
             yield source, None
 
@@ -219,7 +218,7 @@ def _locked(sample: Sample) -> Iterator[None]:
             yield
     except PermissionError as error:
         raise SampleError(
-            _("the cache cannot be written: {error}. LABKIT_CACHE names another folder for it."), error=error
+            _("the cache is not writable: {error}. Set LABKIT_CACHE to another folder."), error=error
         ) from error
 
 

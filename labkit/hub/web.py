@@ -1,4 +1,4 @@
-"""A table behind an address: fetched over HTTPS from the open internet, with a bound on size and time.
+"""Download of tables over HTTPS from public addresses, with limits on size and time.
 
 A name is resolved once, every address it has is checked, and the connection goes to the addresses that were checked, in
 the resolver's order until one answers, so that nothing else can be put in their place meanwhile. Redirects go the same
@@ -44,9 +44,7 @@ def fetched(address: str, most: int = MOST, patience: float = PATIENCE) -> Path:
         SampleError: it cannot be reached, answers with an error, or is larger or slower than it may be.
     """
     if offline():
-        raise SampleError(
-            _("LABKIT_OFFLINE forbids the network, so {address!r} cannot be fetched."), address=shown_address(address)
-        )
+        raise SampleError(_("LABKIT_OFFLINE is set, so {address!r} cannot be fetched."), address=shown_address(address))
     until = time.monotonic() + patience
     where = address
     for _unused in range(REDIRECTS + 1):
@@ -59,7 +57,7 @@ def fetched(address: str, most: int = MOST, patience: float = PATIENCE) -> Path:
                     continue
                 if answer.status != 200:
                     raise SampleError(
-                        _("{where} answers {status} {reason}."),
+                        _("{where} responded with HTTP {status} {reason}."),
                         where=shown_address(where), status=answer.status, reason=answer.reason[:80],
                     )  # fmt: skip
                 return _kept(answer, where, most, until)
@@ -114,7 +112,7 @@ def _connected(address: str, until: float) -> tuple[_Pinned | _Tunnelled, str]:
         host, parts, port = "", SplitResult("", "", "", "", ""), 0
     if parts.scheme != "https" or not host or "@" in parts.netloc or re.search(r"[\x00-\x20\x7f]", address):
         raise DataError(
-            _("{address!r}: only addresses of the form https://host/file are read."), address=shown_address(address)
+            _("{address!r}: only URLs of the form https://host/file are supported."), address=shown_address(address)
         )
     patience = max(1.0, min(30.0, until - time.monotonic()))
     proxy = _proxy(host)
@@ -142,7 +140,7 @@ def _resolved(address: str, host: str, port: int) -> list[str]:
         found = list(dict.fromkeys(str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
     except (OSError, UnicodeError) as error:
         raise SampleError(
-            _("the host {host!r} is not found: {error}. Where the network has a proxy, set HTTPS_PROXY to it."),
+            _("host {host!r} not found: {error}. If the network needs a proxy, set HTTPS_PROXY."),
             host=host[:100],
             error=error,
         ) from error
@@ -156,8 +154,9 @@ def _resolved(address: str, host: str, port: int) -> list[str]:
 
 def _private(address: str, where: str) -> DataError:
     return DataError(
-        _("{address!r} leads to {where}, which is this machine or a private network; only the open internet "
-          "is read. Download the file yourself and give its path."),
+        _(
+            "{address!r} resolves to {where}, which is this machine or a private network; only public "
+            "addresses are allowed. Download the file yourself and give its path."),
         address=shown_address(address), where=where,
     )  # fmt: skip
 
@@ -238,7 +237,7 @@ def _proxy(host: str) -> SplitResult | None:
     except ValueError:
         pass
     raise ConfigError(
-        _("the proxy {given!r} of the environment (HTTPS_PROXY) must be of the form http://host:port."),
+        _("the proxy {given!r} in HTTPS_PROXY must have the form http://host:port."),
         given=shown_address(given, 100),
     )
 
@@ -269,7 +268,7 @@ def _kept(answer: http.client.HTTPResponse, where: str, most: int, until: float)
                         _("{where} is larger than {most:,} bytes."), where=shown_address(where), most=most
                     )
                 if time.monotonic() > until:
-                    raise SampleError(_("{where} takes longer than it may."), where=shown_address(where))
+                    raise SampleError(_("{where} timed out."), where=shown_address(where))
         os.replace(part, place)
     finally:
         Path(part).unlink(missing_ok=True)

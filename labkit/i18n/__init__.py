@@ -1,4 +1,4 @@
-"""Messages in several languages: gettext catalogues, and texts that are translated only when they are shown.
+"""Internationalisation: gettext catalogues, and messages that are translated when shown.
 
 Code marks its English with :func:`_` and names the parameters; a panel asks :func:`translate` for its language::
 

@@ -1,4 +1,4 @@
-"""The catalogues of gettext, read when a language is first asked for."""
+"""Gettext catalogues, loaded on first use."""
 
 from __future__ import annotations
 

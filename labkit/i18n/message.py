@@ -1,4 +1,4 @@
-"""Texts that keep their msgid and parameters."""
+"""Translatable messages: texts with msgid and parameters."""
 
 from __future__ import annotations
 

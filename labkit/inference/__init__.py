@@ -1,1 +1,1 @@
-"""Trained models at work: prediction, generation, export and the HTTP endpoint."""
+"""Inference: prediction, generation, export and the HTTP endpoint."""

@@ -1,4 +1,4 @@
-"""An encoder that makes vectors of texts: near each other where the texts are alike to it."""
+"""Sentence embeddings with an encoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from labkit.core.errors import ConfigError, WeightsError, nearest
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.explain.explanation import Attention
 from labkit.i18n import _
-from labkit.inference.folders import experiment_in, is_folder
+from labkit.inference.folders import experiment_in, folder_of, is_folder
 from labkit.models import layers as parts
 from labkit.models import models, weights
 from labkit.models.bert import sentence
@@ -41,14 +41,14 @@ class Embedder:
 
     def __init__(self, source: str | Path):
         use_compilation_cache()
-        folder = Path(source)
+        folder = folder_of(source)
         self._modules = None
         self._clean: Callable[[str], str] = str  # of a run: as its training texts were cleaned
         if is_folder(folder):
             experiment = experiment_in(folder)
             if not isinstance(experiment.model, BertConfig):
                 raise WeightsError(
-                    _("{folder!r} holds a {model}; vectors are BERT's."),
+                    _("{folder!r} contains a {model}; embeddings need a BERT encoder."),
                     folder=folder.name,
                     model=models.name_of(experiment.model),
                 )
@@ -126,13 +126,14 @@ class Embedder:
         if name not in self.prompts:
             known = ", ".join(self.prompts) or "none"
             raise ConfigError(
-                _("there is no prompt {name!r}.{hint} This folder has: {known}."),
+                _("unknown prompt {name!r}.{hint} This folder has: {known}."),
                 name=name, hint=nearest(name, self.prompts), known=known,
             )  # fmt: skip
         if self._modules is not None and not self._modules.include_prompt and self.prompts[name]:
             raise ConfigError(
-                _("this folder leaves the tokens of a prompt out of its pooling (include_prompt = false), "
-                  "which labkit does not do: embed without the prompt {name!r}, by prompt=''."),
+                _(
+                    "this folder excludes prompt tokens from pooling (include_prompt = false), which "
+                    "labkit does not support: embed without the prompt {name!r}, with prompt=''."),
                 name=name,
             )  # fmt: skip
         return self.prompts[name]

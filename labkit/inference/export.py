@@ -1,19 +1,24 @@
-"""A trained model as a folder of its own, which other programs read as labkit does; its README.md says how."""
+"""Export of a trained model to a folder that other libraries load, with a README."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.bert import sentence
 from labkit.tasks import tasks
+from labkit.tasks.base import ProblemType
 from labkit.tasks.pretrain import Pretrain
+from labkit.tasks.qa import THRESHOLD
 from labkit.train.context import FACTS
 from labkit.train.experiment import Experiment
 
@@ -29,6 +34,8 @@ _CLASSES = {
     "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
     "Model": "AutoModel",
 }
+#: Steps of float32 at the bias of a regression that are worth a note, as a share of the size of its kernel.
+COARSE = 1e-4
 
 
 def export(experiment: Experiment, model: Path, folder: Path) -> Path:
@@ -52,15 +59,17 @@ def _check(experiment: Experiment, folder: Path) -> None:
         return
     if "score.bias" in (stored := weights.Tensors(folder)):
         raise ConfigError(
-            _("the head of this model has a bias ({bias}), and that of transformers has none for {family!r}. "
-              "Train with family = 'gpt2' and not more outputs than the width, or subtract the mean from the "
-              "target. lk.Predictor opens the run's own model."),
+            _(
+                "the head of this model has a bias ({bias}), which transformers does not support for "
+                "{family!r}. Train with family = 'gpt2' and at most as many outputs as the width, or "
+                "subtract the mean from the target. lk.Predictor loads the run's own model."),
             bias=", ".join(f"{value:.6g}" for value in stored["score.bias"][:5]), family=model.family,
         )  # fmt: skip
     if isinstance(task, Pretrain) and task.next_sentence and model.pooled_by != "cls":
         raise ConfigError(
-            _("next_sentence was trained with pooling = {pooling!r}, and transformers has that head on the "
-              "pooler alone. Train with pooling = 'cls', or with next_sentence = False."),
+            _(
+                "next_sentence was trained with pooling = {pooling!r}, but transformers supports this "
+                "head only on the pooler. Train with pooling = 'cls' or next_sentence = False."),
             pooling=model.pooling,
         )  # fmt: skip
 
@@ -76,6 +85,13 @@ def _write_readme(experiment: Experiment, folder: Path) -> None:
         lines += [
             f"The training texts were cleaned ({steps}). labkit cleans new texts alike. Other programs do not: give "
             "them texts that went through `labkit.Pipeline` with these steps.",
+            "",
+        ]
+    lines += [line for note in _coarse(experiment, folder, classes) for line in (note, "")]
+    if (threshold := _no_answer_threshold(folder)) is not None:
+        lines += [
+            "A question has no answer where the start and end logits of the first token, added, are greater than those "
+            f"of the best span by more than {threshold:.6g}, the threshold of the greatest F1 on the validation rows.",
             "",
         ]
     for title, code in _ways(experiment, folder):
@@ -109,6 +125,28 @@ def _ways(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
         )
         ways.append(("transformers", code))
     return ways
+
+
+def _coarse(experiment: Experiment, folder: Path, classes: list[str]) -> Iterator[str]:
+    """What to know of numbers whose mean is so large that float32, in which other programs add it, rounds answers."""
+    if experiment.task.problem_type is not ProblemType.NUMBER or not experiment.model.published:
+        return
+    bias = json.loads((folder / FACTS).read_text(encoding="utf-8")).get("offset", [])
+    kernel, _unused = experiment.model.load_classifier(folder)
+    for name, mean, size in zip(classes, bias, np.linalg.norm(kernel, axis=0), strict=False):
+        step = np.spacing(np.float32(abs(mean)))
+        if step > COARSE * size:
+            yield (
+                f"{_shown(name)}: float32 numbers near {mean:.6g} are {step:g} apart. Other programs add the bias of "
+                "the last layer in float32, so their answers move in such steps; labkit adds it in float64."
+            )
+
+
+def _no_answer_threshold(folder: Path) -> float | None:
+    """The threshold of a model that was trained on questions without an answer; None for all others."""
+    if not (config := folder / "config.json").exists():
+        return None
+    return json.loads(config.read_text(encoding="utf-8")).get(THRESHOLD)
 
 
 def _auto(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""A pretrained encoder as it was taught: it tells hidden words, and whether one text follows another."""
+"""Masked-token and next-sentence prediction with a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Filler:
         WeightsError: there are no such weights, or they have no head for hidden words.
 
     Attributes:
-        tells_next: whether it was taught to tell what follows.
+        tells_next: whether it was trained with next-sentence prediction.
         longest: tokens that it reads at most, the special ones too.
     """
 
@@ -91,7 +91,7 @@ class Filler:
         hidden = np.flatnonzero(ids == self.tokenizer.mask_id)
         if not len(hidden):
             raise DataError(
-                _("nothing is hidden in {text!r}: write {hidden} where a word is to be told."),
+                _("{text!r} contains no mask token: write {hidden} in place of each token to predict."),
                 text=text[:40],
                 hidden=HIDDEN,
             )
@@ -106,15 +106,15 @@ class Filler:
         ]
 
     def follows(self, first: str, second: str) -> float:
-        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends. What
-        ``[MASK]`` stands for is hidden from it; such texts are not cut.
+        """The probability, 0 … 1, that ``second`` follows ``first`` in a text; long texts lose their ends. The model
+        does not see the tokens behind ``[MASK]``; such texts are not cut.
 
         Raises:
-            ConfigError: the model was not taught to tell.
+            ConfigError: the model was not trained for it.
             DataError: texts with hidden words are longer than the model reads.
         """
         if not self.tells_next:
-            raise ConfigError(_("this model was pretrained without next sentences (next_sentence = False)."))
+            raise ConfigError(_("this model was pretrained without next-sentence prediction (next_sentence = False)."))
         ids, types = self._row(first, second)
         if self.tokenizer.mask_id not in ids:
             row = self.tokenizer.encode([first], [second], max_length=self.longest)
@@ -140,7 +140,7 @@ class Filler:
 
     def _too_long(self, ids: np.ndarray) -> DataError:
         return DataError(
-            _("a row of {n_ids} tokens is longer than the {longest} that this model reads."),
+            _("a row of {n_ids} tokens exceeds the maximum of {longest} of this model."),
             n_ids=len(ids),
             longest=self.longest,
         )
@@ -163,7 +163,7 @@ def _with_heads(name: str) -> tuple[Pretrained, bool]:
     missing = heads.load(module.head, weights.find(name)).missing
     if any("seq_relationship" not in each for each in missing):
         raise WeightsError(
-            _("weights {name!r} have no head that tells hidden words: {missing} are missing."),
+            _("weights {name!r} have no masked-language-model head: {missing} are missing."),
             name=name,
             missing=", ".join(missing),
         )

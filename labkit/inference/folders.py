@@ -1,7 +1,8 @@
-"""Model folders that a run has written or exported, opened for what their models have learnt."""
+"""Model folders written or exported by a run, opened by task."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,25 @@ from labkit.train.processors import Inputs
 MARK = "labkit.toml"
 
 
+def folder_of(given: Any) -> Path:
+    """The path of a model folder. Raises :class:`WeightsError` for what is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise WeightsError(
+            _("give the path of a model folder, made by run.export(folder), not a {type}."), type=type(given).__name__
+        )
+    return Path(given)
+
+
 def is_folder(source: str | Path) -> bool:
     """Whether ``source`` is a model folder of labkit's."""
-    return (Path(source) / MARK).exists()
+    return (folder_of(source) / MARK).exists()
 
 
 def experiment_in(folder: Path) -> Experiment:
     """The experiment that a model folder comes from. Raises :class:`WeightsError` where it is none of labkit's."""
     if not is_folder(folder):
         raise WeightsError(
-            _("{folder!r} holds no labkit.toml; give a folder made by run.export(folder)."), folder=folder.name
+            _("{folder!r} contains no labkit.toml; give a folder written by run.export(folder)."), folder=folder.name
         )
     use_compilation_cache()
     return loads(Experiment, small_text(folder / MARK, WeightsError))
@@ -40,17 +50,18 @@ def opened(folder: str | Path, task: type[Task], does: str) -> tuple[Experiment,
 
     Args:
         folder: as a run has written or exported it.
-        task: settings of the task that the model must have learnt.
+        task: settings class of the required task.
         does: what such a model does, for the error message.
 
     Raises:
-        WeightsError: the folder is none of labkit's, is damaged, or its model has learnt something else.
+        WeightsError: the folder was not written by labkit, is damaged, or its model was trained for another task.
     """
-    experiment = experiment_in(Path(folder))
+    folder = folder_of(folder)
+    experiment = experiment_in(folder)
     if not isinstance(experiment.task, task):
         learnt = tasks.name_of(experiment.task)
         raise WeightsError(
-            _("{name!r} has learnt {learnt!r}; only {does}."), name=Path(folder).name, learnt=learnt, does=does
+            _("{name!r} has learnt {learnt!r}; only {does}."), name=folder.name, learnt=learnt, does=does
         )
-    module, _unused, inputs = load_model(experiment, Path(folder))
+    module, _unused, inputs = load_model(experiment, folder)
     return experiment, module, inputs

@@ -1,5 +1,4 @@
-"""The HTTP server of an endpoint: bounded connections and times, strict requests, answers in JSON. Standard library
-only.
+"""HTTP server of an endpoint: limited connections and times, strict requests, JSON responses. Standard library only.
 
 One connection carries one request. A request whose length, host or framing is ambiguous is refused, as two programs
 could read it differently. Nothing of a request enters a log or an error answer.
@@ -27,6 +26,9 @@ from typing import Any, Protocol
 HEAD, LINGERING, CLIENTS = 2**16, 256, 4096
 #: Seconds: for a refused client to read its answer; for a request that is arriving when the endpoint closes.
 LINGER, GRACE = 1.0, 2.0
+#: Reads of a request that may bring less than so many bytes before the thread pauses between two of them, and seconds
+#: of these pauses: a client that sends a byte at a time must not take the time of the others.
+DRIPS, DRIP, PAUSES = 4, 1024, (0.05, 0.1, 0.2, 0.4, 0.8)
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r?\n")
 _REQUEST = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9.]+\r?\n")
@@ -245,12 +247,16 @@ class _Arriving(io.RawIOBase):
 
     def __init__(self, connection: socket.socket, handler: Handler):
         self.connection, self.handler = connection, handler
+        self.drips = 0  # reads that brought few bytes
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         handler = self.handler
+        if (late := self.drips - DRIPS) >= 0:
+            pause = PAUSES[min(late, len(PAUSES) - 1)]
+            handler.interrupted.wait(min(pause, max(0.0, handler.until - time.monotonic())))
         left = handler.until - time.monotonic()
         try:
             if left <= 0:
@@ -264,6 +270,7 @@ class _Arriving(io.RawIOBase):
             count = 0
         if not count and handler.cut:
             raise Refused(503, "the request did not arrive before the endpoint needed the connection or closed.")
+        self.drips += count < min(DRIP, len(buffer))
         return count
 
 
@@ -278,7 +285,8 @@ class Handler(BaseHTTPRequestHandler):
         super().setup()
         self.begun = time.monotonic()
         self.until = self.begun + self.server.endpoint.patience
-        self.known = self.cut = self.whole = False
+        self.known = self.whole = False
+        self.interrupted = threading.Event()
         self.reading = True
         self.requestline, self.request_version, self.command = "", self.default_request_version, ""
         self.rfile.close()
@@ -289,9 +297,14 @@ class Handler(BaseHTTPRequestHandler):
         """Seconds since the connection was accepted."""
         return time.monotonic() - self.begun
 
+    @property
+    def cut(self) -> bool:
+        """Whether the reading of this request was ended by another thread."""
+        return self.interrupted.is_set()
+
     def interrupt(self) -> None:
         """End the reading of this request, from another thread."""
-        self.cut = True
+        self.interrupted.set()
         with contextlib.suppress(OSError):  # the client has gone
             self.connection.shutdown(socket.SHUT_RD)
 

@@ -1,8 +1,8 @@
-"""A trained model on disk, ready to answer: the same cleaning, tokens and weights as in training."""
+"""Predictor: a trained model on disk with the cleaning, tokenization and weights of training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from labkit.data.model_input import (
     check_no_file,
     columns_of,
     is_place,
+    is_row,
     paths_in,
     records_of,
     table_of,
@@ -28,7 +29,7 @@ from labkit.data.model_input import (
 from labkit.explain.attribution import Explainer
 from labkit.explain.explanation import Attention, Explanation
 from labkit.i18n import _
-from labkit.inference.folders import experiment_in
+from labkit.inference.folders import experiment_in, folder_of
 from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
 from labkit.tasks.embed import Embed
@@ -91,6 +92,20 @@ class Estimate:
         return "\t".join(f"{visible(name)} {number:.{self.digits}g}" for name, number in self.value.items())
 
 
+class Predictions(list[Prediction | Estimate]):
+    """Predictions, one for each example.
+
+    ``truncated``: examples that were longer than the model reads; ``notes``: sentences such as that there are some.
+    """
+
+    def __init__(self, found: Iterable[Prediction | Estimate] = (), truncated: int = 0, notes: tuple[str, ...] = ()):
+        super().__init__(found)
+        self.truncated, self.notes = truncated, notes
+
+    def __repr__(self) -> str:
+        return "\n".join([super().__repr__(), *self.notes])
+
+
 #: Kind of examples → their name.
 NOUNS = {"image": _("pictures"), "audio": _("sounds"), "features": _("features")}
 #: Task without classes → how its models are used.
@@ -116,12 +131,12 @@ class Predictor:
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+        self.folder = folder_of(folder)
         self.experiment = experiment_in(self.folder)
         if self.experiment.task.problem_type is None:
             learnt = tasks.name_of(self.experiment.task)
             raise WeightsError(
-                _("{folder!r} has learnt {learnt!r} and tells no classes; it cannot predict. Use {used_by}."),
+                _("{folder!r} was trained for {learnt!r}, which has no predict. Use {used_by}."),
                 folder=self.folder.name, learnt=learnt,
                 used_by=USED_BY.get(type(self.experiment.task)) or "run.evaluate()",
             )  # fmt: skip
@@ -152,14 +167,15 @@ class Predictor:
     @known_settings
     def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
         """Predictions for new examples: a list with a :class:`Prediction` each, or an :class:`Estimate`; for a single
-        text its prediction alone.
+        text its prediction alone. The ``notes`` of the list say where examples were longer than the model reads.
 
         Args:
             examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds (files,
                 or arrays [samples] at the model's rate); features (an array [n, f]); or a table with the
-                columns that the model was trained on: a list of dicts, a pandas or polars frame,
-                a data set, an Arrow table, a DuckDB result, or the path of a file that :func:`labkit.load`
-                reads. Pictures and sounds also as the path of a folder of them, or of a table that names them.
+                columns that the model was trained on: a list of dicts, a dict of one row or of columns, a pandas or
+                polars frame, a data set, an Arrow table, a DuckDB result, or the path of a file that
+                :func:`labkit.load` reads. Pictures and sounds also as the path of a folder of them, or of a table that
+                names them.
             pairs: the second texts, for a model of pairs.
 
         Raises:
@@ -168,19 +184,33 @@ class Predictor:
         if isinstance(examples, str) and self.inputs.kind == "text" and not is_place(examples):
             check_no_file(examples)
             pairs = [pairs] if isinstance(pairs, str) else pairs
-            return self.told(self.probabilities([examples], pairs)[0])
-        return [self.told(row) for row in self.probabilities(examples, pairs)]
+            return self.predictions([examples], pairs)[0]
+        return self.predictions(examples, pairs)
+
+    def predictions(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> Predictions:
+        """As :meth:`predict`, always a list; ``clean=False`` for texts that were cleaned before."""
+        found, truncated = self._probabilities(examples, pairs, clean)
+        notes = (self.inputs.truncation_note(truncated, len(found)),) if truncated else ()
+        return Predictions(map(self.told, found), truncated, notes)
 
     def answered(
-        self, source: str | Path, *, column: str | None = None, pair: str | None = None, size: int = 1024, **file: Any
+        self,
+        source: str | Path,
+        *,
+        column: str | None = None,
+        pair: str | None = None,
+        size: int = 1024,
+        note: Callable[[str], None] | None = None,
+        **file: Any,
     ) -> Iterator[tuple[dict[str, Any], Prediction | Estimate]]:
         """Every row of a file or folder with its prediction; read as :func:`labkit.load` reads it.
 
         Args:
             source: a table; of pictures and sounds also a folder, one of them, or a table that names them.
-            column: column of the text or the file names; left out, that of the training rows.
+            column: column of the text or the file names; default: that of the training rows.
             pair: column of the second text.
             size: rows that are predicted at a time.
+            note: called after the last row where there is something to know, such as that texts were truncated.
             file: ``names``, ``delimiter``, ``encoding``, ``quotes`` of a file.
 
         Raises:
@@ -191,6 +221,7 @@ class Predictor:
         chosen = self._chosen(table.column_names, column, pair) if kind == "text" else []
         if kind == "features" and (column or pair):
             raise ConfigError(_("this model reads columns of features by their names; leave --column and --pair out."))
+        truncated = 0
         for start in range(0, len(table), size):
             records = table.slice(start, size).to_pylist()
             if kind == "text":
@@ -199,7 +230,11 @@ class Predictor:
                 given = [records]
             else:
                 given = [paths_in(records, column, kind, folder)]
-            yield from zip(records, self.predict(*given), strict=True)
+            found = self.predictions(*given)
+            truncated += found.truncated
+            yield from zip(records, found, strict=True)
+        if truncated and note is not None:
+            note(self.inputs.truncation_note(truncated, len(table)))
 
     def _chosen(self, names: list[str], column: str | None = None, pair: str | None = None) -> list[str]:
         """The columns of the texts in a table with these names."""
@@ -212,31 +247,35 @@ class Predictor:
         names = ", ".join(map(repr, self.columns))
         if len(self.columns) == 2 and not given:
             raise DataError(
-                _("this model reads two texts ({names}), and only one is given: predict([first], [second]), "
-                  "or --pair."),
+                _(
+                    "this model needs two texts ({names}), but only one is given: use predict([first], "
+                    "[second]), or --pair."),
                 names=names,
             )  # fmt: skip
         if len(self.columns) == 1 and given:
             raise DataError(
-                _("this model reads one text ({names}), and two are given: leave the second out."), names=names
+                _("this model needs one text ({names}), but two are given: remove the second."), names=names
             )
 
     def _given(self, examples: Any, pairs: Any) -> tuple[Any, Any]:
         """Examples and second texts as :attr:`inputs` reads them, before cleaning."""
         kind = self.inputs.kind
+        if is_row(examples):
+            examples = [examples]
         if isinstance(examples, str) and not is_place(examples):
             reads = NOUNS.get(kind, _("texts"))
             raise DataError(
-                _("there is no file or folder {examples!r}; the model reads {reads}."),
+                _("file or folder {examples!r} not found; the model expects {reads}."),
                 examples=examples[:80],
                 reads=reads,
             )
         if not isinstance(examples, Iterable | Path) and not hasattr(examples, "columns"):
             raise DataError(
-                _("predict takes a list of examples, an array or a table, not a {type}."), type=type(examples).__name__
+                _("predict expects a list of examples, an array or a table, not a {type}."),
+                type=type(examples).__name__,
             )
         if kind != "text" and pairs is not None:
-            raise DataError(_("this model reads {noun}; it has no use for second texts."), noun=NOUNS[kind])
+            raise DataError(_("this model expects {noun}; it does not accept second texts."), noun=NOUNS[kind])
         folder = Path()
         if isinstance(examples, str | Path):
             table, folder = table_of(examples, kind)
@@ -248,7 +287,7 @@ class Predictor:
             return self.inputs.examples(examples if records is None else paths_in(records, None, kind, folder)), None
         if records is not None:
             if pairs is not None:
-                raise DataError(_("a table brings its second texts in a column; leave the other list out."))
+                raise DataError(_("a table contains its second texts in a column; remove the other list."))
             chosen = self._chosen(list(records[0]) if records else [])
             found = [texts_in(records, name) for name in chosen]
             return found[0], found[1] if len(found) > 1 else None
@@ -258,7 +297,7 @@ class Predictor:
         if len(examples):
             self._check_pairs(pairs is not None)
         if any(isinstance(each, np.ndarray | list) for each in examples):
-            raise DataError(_("this model reads texts, not arrays."))
+            raise DataError(_("this model expects texts, not arrays."))
         return texts_of(examples, "text"), None if pairs is None else texts_of(pairs, "second text")
 
     def told(self, row: np.ndarray) -> Prediction | Estimate:
@@ -292,7 +331,7 @@ class Predictor:
     def _one(self, example: Any, pair: str | None) -> tuple[Any, str | None]:
         """An example as the model reads it."""
         if isinstance(self.inputs, Texts) and not isinstance(example, str | Mapping):
-            raise DataError(_("this model reads texts; the example is a {type}."), type=type(example).__name__)
+            raise DataError(_("this model expects texts; the example is a {type}."), type=type(example).__name__)
         single = np.asarray(example)[None] if isinstance(example, np.ndarray) else [example]
         examples, pairs = self._given(single, None if pair is None else [pair])
         if isinstance(self.inputs, Texts):
@@ -302,24 +341,29 @@ class Predictor:
     def probabilities(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
         """Probability of every class f32[n, c], or the numbers of a regression f64[n, c]; ``clean=False`` for texts
         that were cleaned before. See :meth:`predict`."""
+        return self._probabilities(examples, pairs, clean)[0]
+
+    def _probabilities(self, examples: Any, pairs: Sequence[str] | None, clean: bool) -> tuple[np.ndarray, int]:
+        """The answers, and how many examples were longer than the model reads."""
         examples, pairs = self._given(examples, pairs)
         kind = np.float64 if self.problem_type is ProblemType.NUMBER else np.float32
         result = np.zeros((len(examples), len(self.classes)), kind)
         if not len(examples):
-            return result
+            return result, 0
         if clean and isinstance(self.inputs, Texts):
             examples = [self.clean(text) for text in examples]
             pairs = None if pairs is None else [self.clean(text) for text in pairs]
-        for batch in self.inputs.to_predict(examples, pairs):
+        batches = self.inputs.to_predict(examples, pairs)
+        for batch in batches:
             answer = jax.device_get(self._answer(self._state, batch))
             real = batch["index"] >= 0
             result[batch["index"][real]] = answer[real]
         if not (there := np.isfinite(result).all(-1)).all():
             place = int(np.argmin(there))
             raise DataError(
-                _("the answer for example {place} is no finite number: is it far from the training rows?"), place=place
+                _("the prediction for example {place} is not finite: is it far from the training rows?"), place=place
             )
-        return result if self._offset is None else result + self._offset
+        return (result if self._offset is None else result + self._offset), batches.truncated
 
     def judge(self, dataset: Any) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""

@@ -1,85 +1,58 @@
-"""A reader on disk, ready to answer questions on paragraphs."""
+"""Question answering with a trained model on disk."""
 
 from __future__ import annotations
 
 import json
-import unicodedata
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
-from flax import nnx
 
 from labkit.core.config import known_settings
-from labkit.core.errors import DataError
-from labkit.data.batching.buckets import choose_buckets
-from labkit.data.batching.qa_windows import WindowBatches, windows
+from labkit.core.errors import DataError, WeightsError
 from labkit.data.model_input import texts_of
 from labkit.i18n import _
-from labkit.inference.folders import opened
-from labkit.tasks.qa import NULLABLE, Answer, best_span, exact, overlap, right_answers
-from labkit.train.processors import BATCH
-
-
-@dataclass(frozen=True)
-class Found:
-    """An answer: its text, the characters ``start`` … ``end`` of the paragraph, its score, a sum of two logits, and its
-    probability, 0 … 1, among all beginnings and ends in its window.
-
-    Where the paragraph holds no answer, ``text`` is empty and ``answered`` False; ``score`` and ``probability`` are
-    then those of "no answer". Only a model trained on such questions (SQuAD 2.0) finds none.
-    """
-
-    text: str
-    start: int
-    end: int
-    score: float
-    probability: float
-
-    @property
-    def answered(self) -> bool:
-        """Whether the paragraph holds an answer."""
-        return bool(self.text)
+from labkit.inference.folders import folder_of, opened
+from labkit.tasks.qa import NULLABLE, THRESHOLD, Answer, Search, exact, overlap, right_answers
 
 
 class Answerer:
     """A model folder that a run of the task "qa" has written or exported.
 
     Raises:
-        WeightsError: the folder is none of labkit's, or its model has learnt something else.
+        WeightsError: the folder was not written by labkit, or its model was trained for another task.
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+        self.folder = folder_of(folder)
         experiment, module, self.inputs = opened(self.folder, Answer, "a model of the task 'qa' answers")
         self.task = experiment.task
-        self.nullable = bool(json.loads((self.folder / "config.json").read_text(encoding="utf-8")).get(NULLABLE))
-        graph, self._state = nnx.split(module)
-
-        @jax.jit
-        def read(state: Any, batch: dict[str, Any]) -> Any:
-            begins, ends = nnx.merge(graph, state)(batch)
-            best, logsumexp = best_span(begins, ends, self.task.longest_answer), jax.nn.logsumexp
-            whole, none = logsumexp(begins, axis=1) + logsumexp(ends, axis=1), begins[:, 0] + ends[:, 0]
-            return best, jax.numpy.exp(best.score - whole), none, jax.numpy.exp(none - whole)
-
-        self._read = read
+        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        self.nullable, self.threshold = bool(config.get(NULLABLE)), config.get(THRESHOLD, 0.0)
+        if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
+            raise WeightsError(
+                _("config.json of {folder!r}: {name} = {value!r} is not a finite number. Export the model again."),
+                folder=self.folder.name, name=THRESHOLD, value=self.threshold,
+            )  # fmt: skip
+        self._search = Search(module, self.task, self.inputs.tokenizer)
 
     def __repr__(self) -> str:
         return f"<answerer: {self.inputs.tokenizer.vocab_size} pieces>"
 
     @known_settings
-    def answer(self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float = 0.0) -> Any:
+    def answer(
+        self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float | None = None
+    ) -> Any:
         """The likeliest piece of every paragraph for its question, a list; for a single question and paragraph the
         :class:`Found` alone. Of a long paragraph it is the best of its windows.
 
         A model trained on questions without an answer finds none where the score of "no answer" (the logits of [CLS]
         as beginning and end, the least of all windows) is greater than that of the best piece by more than
-        ``threshold``: a greater one makes it answer more questions.
+        ``threshold``: a greater one makes it answer more questions. Left out, it is the one of the greatest F1 on the
+        validation rows of the training run.
 
         Raises:
             DataError: a text is missing or blank, or there are not as many paragraphs as questions.
@@ -91,26 +64,10 @@ class Answerer:
         questions, paragraphs = texts_of(questions, "question", False), texts_of(paragraphs, "paragraph", False)
         if not questions and not paragraphs:
             return []
-        made = windows(questions, paragraphs, self.inputs.tokenizer, self.task.max_length, self.task.stride)
-        buckets = choose_buckets(made.lengths, self.task.max_length, batch_size=BATCH)
-        best: dict[int, Found] = {}
-        none: dict[int, Found] = {}
-        for batch in WindowBatches(made, BATCH, buckets, shuffle=False):
-            found, chance, null, null_chance = jax.device_get(self._read(self._state, batch))
-            for place in np.flatnonzero(batch["index"] >= 0):
-                window = int(batch["index"][place])
-                example, base = int(made.example[window]), int(made.tokens.offsets[window])
-                score, against = float(found.score[place]), float(null[place])
-                if example not in none or against < none[example].score:
-                    none[example] = Found("", 0, 0, against, float(null_chance[place]))
-                if example in best and best[example].score >= score:
-                    continue
-                start = int(made.spans[base + found.start[place], 0])
-                end = _whole(paragraphs[example], int(made.spans[base + found.end[place], 1]))
-                best[example] = Found(paragraphs[example][start:end], start, end, score, float(chance[place]))
+        limit = self.threshold if threshold is None else threshold
         return [
-            none[example] if self.nullable and none[example].score - best[example].score > threshold else best[example]
-            for example in range(len(questions))
+            one.none if self.nullable and one.margin > limit else one.best
+            for one in self._search(questions, paragraphs)
         ]
 
     def judge(
@@ -145,10 +102,3 @@ def by_kind(judged: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     for kind, chosen in kinds.items():
         for name in ("exact", "f1"):
             yield f"{kind}{name}", judged[name].to_numpy()[chosen]
-
-
-def _whole(text: str, end: int) -> int:
-    """``end`` behind the accents that belong to the letter before it, which tokenizers drop."""
-    while 0 < end < len(text) and unicodedata.combining(text[end]):
-        end += 1
-    return end

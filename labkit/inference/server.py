@@ -1,11 +1,11 @@
-"""A prediction endpoint: one model behind HTTP, for this machine unless asked otherwise. Standard library only.
+"""Prediction endpoint: one model over HTTP, local by default. Standard library only.
 
 ``POST /predict`` takes JSON, ``{"texts": ["great value"]}`` (with ``"pairs"`` for models of two texts),
 ``{"inputs": [[…]]}`` for pictures and features, or ``{"records": [{"age": 3, …}]}`` with the columns that the model was
 trained on; null is a missing value. It answers ``{"predictions": [{"label": …, "confidence": …, …}]}``, of a regression
 ``{"predictions": [{"value": {…}}]}``. Every request needs ``Authorization: Bearer TOKEN``. What cannot be answered is
 refused with a status and one sentence that holds neither the request nor a traceback; nothing of a request is logged.
-Other sites' pages cannot read answers (no CORS headers) nor reach the endpoint by a name of their own (the Host header
+Other sites' pages cannot read answers (no CORS headers) nor reach the endpoint by another name (the Host header
 is checked: ``hosts`` lists further names). A request has at most 64 examples of 10,000 characters, unless ``examples``
 and ``characters`` say otherwise. :mod:`labkit.inference.http` holds the HTTP server.
 """
@@ -44,11 +44,11 @@ class Endpoint:
         predictor: the model.
         host: the address it listens on; the default can be reached from this machine alone.
         port: 0 takes a free one.
-        token: what clients must show; left out, a new random one.
+        token: what clients must show; default: a new random one.
         rate: requests a second of a client, at most. A client is an address with the token; what comes from the same
             address without the token is counted apart.
         hosts: further names by which clients may call it (the Host header), such as that of a proxy; without a port.
-        examples, characters: of a request, and of a text, at most.
+        examples, characters: maximum examples per request, and characters per text.
         patience: seconds for reading a request in all, for predicting, and for sending the answer.
         connections: at a time, each with a thread; further ones get 503.
 
@@ -64,21 +64,22 @@ class Endpoint:
     ) -> None:  # fmt: skip
         if token and (len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token):
             raise ConfigError(
-                _("a token has 16 characters or more, all ASCII and none a space; leave it out for a new one.")
+                _("the token must have at least 16 ASCII characters without spaces; omit it to generate one.")
             )
         if not rate >= 1:
-            raise ConfigError(_("rate = {rate}; at least one request a second must pass."), rate=rate)
+            raise ConfigError(_("rate = {rate}; must be at least 1 request per second."), rate=rate)
         if examples < 1 or characters < 1:
             raise ConfigError(
-                _("examples = {examples}, characters = {characters}; at least one of each must pass."),
+                _("examples = {examples}, characters = {characters}; each must be at least 1."),
                 examples=examples,
                 characters=characters,
             )
         self.patience = PATIENCE if patience is None else patience
         if not 0 < self.patience < float("inf") or connections < 1:
             raise ConfigError(
-                _("patience = {patience}, connections = {connections}; patience is a positive number of "
-                  "seconds, and at least one connection is needed."),
+                _(
+                    "patience = {patience}, connections = {connections}; patience must be a positive "
+                    "number of seconds and connections at least 1."),
                 patience=patience, connections=connections,
             )  # fmt: skip
         self.connections = connections
@@ -93,7 +94,7 @@ class Endpoint:
             self._server = Server((host, port), self)
         except (OSError, OverflowError) as error:
             raise ConfigError(
-                _("cannot listen on {host}:{port}: {error}. Name another port; 0 takes a free one."),
+                _("cannot listen on {host}:{port}: {error}. Choose another port; 0 selects a free one."),
                 host=host, port=port, error=error,
             ) from None  # fmt: skip
         self.host, self.port = host, int(self._server.server_address[1])
@@ -145,7 +146,10 @@ class Endpoint:
         except Late:
             waiting.cancel()
             raise Refused(503, f"no answer within {self.patience:g} seconds. Try again, with fewer examples.") from None
-        return {"predictions": [dataclasses.asdict(each) for each in found]}
+        answer: dict[str, Any] = {"predictions": [dataclasses.asdict(each) for each in found]}
+        if notes := getattr(found, "notes", ()):
+            answer["notes"] = list(map(str, notes))
+        return answer
 
     def _examples(self, values: Any) -> tuple[Any, list[str] | None]:
         """The examples and second texts of a request. Raises :class:`Refused` for what is none, or too much."""

@@ -1,4 +1,4 @@
-"""A language model on disk, ready to write on."""
+"""Text generation with a language model on disk."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ class Generator:
 
         Raises:
             ConfigError: a setting cannot be used, or prompt and new tokens are more than the model has positions for.
-            DataError: a prompt is no string.
+            DataError: a prompt is not a string.
         """
         how = Generation.from_dict(settings)
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not texts:
             return []
         if wrong := [text for text in texts if not isinstance(text, str)]:
-            raise DataError(_("a prompt is a text; this one is {wrong!r}."), wrong=wrong[0])
+            raise DataError(_("a prompt must be a string, not {wrong!r}."), wrong=wrong[0])
         answers = self._write([self._ids(self._clean(text)) for text in texts], self.tokenizer.end_ids, how)
         return answers[0] if isinstance(prompts, str) else answers
 
@@ -110,7 +110,7 @@ class Generator:
         begin, end = (self.tokenizer.special(name) for name in (TURN, OVER))
         if begin is None or end is None:
             raise ConfigError(
-                _("this model was not taught to talk: its tokenizer has no {turn} and {over}. Use generate."),
+                _("this is not a chat model: its tokenizer has no {turn} and {over}. Use generate."),
                 turn=TURN,
                 over=OVER,
             )
@@ -118,7 +118,7 @@ class Generator:
         for turn in talk:
             if turn.get("role") not in SPEAKERS or not isinstance(turn.get("content"), str):
                 raise DataError(
-                    _("a message has a role ({known}) and a content; this one is {turn!r}."),
+                    _("a message needs a role ({known}) and content; got {turn!r}."),
                     known=", ".join(SPEAKERS),
                     turn=turn,
                 )
@@ -135,8 +135,9 @@ class Generator:
         room = self.model.config.max_length
         if longest + how.max_new_tokens > room:
             raise ConfigError(
-                _("a prompt of {longest} tokens and {max_new_tokens} new ones are more than the {room} "
-                  "positions of this model. Shorten the prompt, or set max_new_tokens."),
+                _(
+                    "a prompt of {longest} tokens plus {max_new_tokens} new tokens exceeds the {room} "
+                    "positions of this model. Shorten the prompt or reduce max_new_tokens."),
                 longest=longest, max_new_tokens=how.max_new_tokens, room=room,
             )  # fmt: skip
         wide = min(-(-longest // STEP) * STEP, room - how.max_new_tokens)

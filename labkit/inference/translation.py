@@ -1,4 +1,4 @@
-"""A Transformer on disk that writes the target text of a source text."""
+"""Sequence-to-sequence generation with a Transformer on disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Translator:
             Pegasus' in the Hugging Face layout, or "org/name@revision".
 
     Raises:
-        WeightsError: there are no such weights, or the model has learnt something else.
+        WeightsError: there are no such weights, or the model was trained for another task.
     """
 
     def __init__(self, source: str | Path):
@@ -67,26 +67,26 @@ class Translator:
 
         Args:
             texts: a text, or several.
-            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens`` (left out, 64 or as many
-                as the model has positions for), ``temperature``, ``beams`` …
+            **settings: those of :class:`~labkit.tasks.decoding.Generation`: ``max_new_tokens`` (default: 64, or the
+                number of positions of the model), ``temperature``, ``beams`` …
 
         Returns:
             A text for one text, a list for several.
 
         Raises:
             ConfigError: a setting cannot be used, or the new tokens are more than the model has positions for.
-            DataError: a text is no string.
+            DataError: a text is not a string.
         """
         how = Generation.from_dict({"max_new_tokens": min(64, self.room), **settings})
         if how.max_new_tokens > self.room:
             raise ConfigError(
-                _("max_new_tokens = {max_new_tokens} is more than the {room} this model can write."),
+                _("max_new_tokens = {max_new_tokens} exceeds the {room} that this model can generate."),
                 max_new_tokens=how.max_new_tokens,
                 room=self.room,
             )
         sources = [texts] if isinstance(texts, str) else list(texts)
         if wrong := [text for text in sources if not isinstance(text, str)]:
-            raise DataError(_("a source is a text; this one is {wrong!r}."), wrong=wrong[0])
+            raise DataError(_("a source must be a string, not {wrong!r}."), wrong=wrong[0])
         answers = self._write([self._clean(text) for text in sources], how) if sources else []
         return answers[0] if isinstance(texts, str) else answers
 

@@ -1,4 +1,4 @@
-"""Architectures, one a file. Importing this package loads no JAX; looking an architecture up does."""
+"""Architectures, one per file. Importing this package does not load JAX; looking up an architecture does."""
 
 from __future__ import annotations
 

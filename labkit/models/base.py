@@ -1,4 +1,4 @@
-"""The base class of model configs: what an architecture must say to be trained, drawn, divided over devices and saved.
+"""Base class of model configs: what an architecture defines for training, drawing, sharding and saving.
 
 An architecture is added by one module with a subclass of :class:`ModelConfig`, and one entry in
 :data:`labkit.models.models`.
@@ -121,7 +121,7 @@ class ModelConfig(Config, ABC):
     preset: str = ""
     weights: str = ""  # pretrained weights
     vocab_size: int | None = None  # None: that of the tokenizer
-    max_length: int = 0  # tokens of a text at most; 0: reads no texts
+    max_length: int = 0  # maximum tokens per text; 0: reads no texts
     input_shape: tuple[int, ...] | None = None  # None: that of the data
     dtype: str = "auto"  # what layers compute in
 
@@ -162,7 +162,7 @@ class ModelConfig(Config, ABC):
 
     @classmethod
     def required(cls) -> list[str]:
-        """None: every field can be left out."""
+        """None: every field is optional."""
         return []
 
     @classmethod
@@ -221,7 +221,7 @@ class ModelConfig(Config, ABC):
         """
         if (folder := folder or self.folder()) is None:
             raise WeightsError(
-                _("this {type} names no weights: set weights=, or give load(model, folder)."), type=type(self).__name__
+                _("this {type} has no weights: set weights=, or call load(model, folder)."), type=type(self).__name__
             )
         return self._load(model, Path(folder))
 

@@ -1,4 +1,4 @@
-"""Parts of models that read pictures: convolution, pooling, a convolutional layer. Pictures are [b, y, x, c].
+"""Layers for image models: convolution and pooling. Images are [b, y, x, c].
 
 Letters of this file: b pictures, y rows and x columns of one (Y and X of the result), c channels in, o channels out,
 i rows and j columns of a kernel. Parameters are float32; what a layer computes in is said when it is made.
@@ -76,8 +76,9 @@ def convolve(
     out = [(side + before + after - size) // stride + 1 for side, size, stride, (before, after) in sides]
     if min(out) < 1:
         raise ConfigError(
-            _("a picture of {height} x {width} pixels is too small for a kernel of {kernel_height} x "
-              "{kernel_width} without padding. Take larger pictures, or fewer stages."),
+            _(
+                "an image of {height} x {width} pixels is too small for a kernel of {kernel_height} x "
+                "{kernel_width} without padding. Use larger images or fewer stages."),
             height=x.shape[1], width=x.shape[2], kernel_height=kernel.shape[0], kernel_width=kernel.shape[1],
         )  # fmt: skip
     if jax.default_backend() == "cpu":
@@ -215,11 +216,12 @@ def _wide(a: Float[Array, "n k"], b: Array, axis: int = 0) -> Float[Array, "n m"
 
 
 def max_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
-    """The greatest value of every ``window`` x ``window`` square, squares side by side; a rest at the edge is left out.
+    """The greatest value of every ``window`` x ``window`` square, squares side by side; incomplete windows at the
+    edge are dropped.
 
     The gradient goes to the first of equal values, row by row, as that of ``lax.reduce_window`` does. That gradient,
-    XLA's select-and-scatter, is slow on a CPU; here the forward pass keeps one byte for every square, which tells
-    where its greatest value stood, and not the picture.
+    XLA's select-and-scatter, is slow on a CPU; here the forward pass keeps one byte for every square, the position of
+    its maximum, instead of the image.
     """
     high, wide = x.shape[1] // window, x.shape[2] // window
     return _pool(x[:, : high * window, : wide * window], window)
@@ -297,7 +299,8 @@ def _shifted(x: Float[Array, "b y x c"], by: int, fill: float, axis: int) -> Flo
 
 
 def mean_pool(x: Float[Array, "b y x c"], window: int = 2) -> Float[Array, "b Y X c"]:
-    """The mean of every ``window`` x ``window`` square, squares side by side; a rest at the edge is left out."""
+    """The mean of every ``window`` x ``window`` square, squares side by side; incomplete windows at the edge are
+    dropped."""
     high, wide = x.shape[1] // window, x.shape[2] // window
     x = x[:, : high * window, : wide * window]
     return x.reshape(x.shape[0], high, window, wide, window, x.shape[3]).mean((2, 4))
@@ -373,7 +376,9 @@ def known_shape(config: Any, axes: int, of: str) -> tuple[int, ...]:
     """
     shape, name = config.input_shape, type(config).__name__
     if shape is None:
-        raise ConfigError(_("{name}.input_shape is not known yet. Give that of one example: {of}."), name=name, of=of)
+        raise ConfigError(
+            _("{name}.input_shape is not set. Set it to the shape of one example: {of}."), name=name, of=of
+        )
     if len(shape) != axes or min(shape) < 1:
         raise ConfigError(
             _("{name}.input_shape = {shape!r} is not the shape of one example: {of}."), name=name, shape=shape, of=of

@@ -1,4 +1,4 @@
-"""Settings of foreign model folders: ``config.json`` read, and its sizes checked before any memory is allocated."""
+"""Reading ``config.json`` of foreign model folders; sizes are checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def table_of(path: Path, unreadable: Message) -> dict[str, Any]:
     """
     value = json_of(path, unreadable)
     if not isinstance(value, dict):
-        raise WeightsError(_("{path} holds a {type}, not a table of settings."), path=path, type=type(value).__name__)
+        raise WeightsError(
+            _("{path} contains a {type}, not a table of settings."), path=path, type=type(value).__name__
+        )
     return value
 
 
@@ -65,7 +67,7 @@ def json_of(path: Path, unreadable: Message) -> Any:
 
 
 def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -> None:
-    """Check the sizes that a ``config.json`` claims: each one alone, then all of them against the weights beside it.
+    """Check the sizes that a ``config.json`` claims: each one alone, then all of them against the weights next to it.
 
     Args:
         path: the config.json.
@@ -92,8 +94,9 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -
         depths = {name: sizes[name] for name in ("depth", "encoder_depth", "decoder_depth") if name in sizes}
         named = ", ".join(f"{keys.get(name, name)} = {sizes[name]:,}" for name in dict.fromkeys([largest, *depths]))
         raise WeightsError(
-            _("{path} claims {claimed:,} parameters or more ({named}), but the weights beside it hold "
-              "{stored:,}. Fetch or copy the folder again."),
+            _(
+                "{path} describes at least {claimed:,} parameters ({named}), but the weights next to it "
+                "contain {stored:,}. Download or copy the folder again."),
             path=path, claimed=claimed, named=named, stored=stored,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Parts that architectures share: layers with our initial values, dropout, attention, a scan over stacked layers.
+"""Shared layers: linear layers, dropout, attention, pooling, and a scan over stacked layers.
 
 Nothing here holds random state. Where chance is wanted a function takes a key; ``key=None`` means none, and then no
 random number is compiled. Parameters are float32; ``dtype`` is what a layer computes in.
@@ -56,7 +56,7 @@ class Rates(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """Where several texts stand in the rows of a packed batch (Krell et al., arXiv 2107.02027).
+    """Positions of several texts in the rows of a packed batch (Krell et al., arXiv 2107.02027).
 
     ``segment`` is 0 at padding and 1 … s at tokens of the row's 1st … s-th text, ``position`` restarts at 0 in every
     text, and ``start`` is the column of each text's first token (0 where the row holds fewer texts).
@@ -121,7 +121,7 @@ def _linear_product(x: Array, kernel: Array, dimensions: Any, **_: Any) -> Array
 class Linear(nnx.Linear):
     """A linear layer, which :func:`~labkit.models.lora.add` may give a low-rank addition: kernel + scale · a b.
 
-    The addition is multiplied factor by factor, so neither it nor a gradient of the kernel is ever laid out.
+    The addition is multiplied factor by factor, so neither it nor a gradient of the kernel is materialised.
     """
 
     lora_a: nnx.Param | None = None  # [n, r]
@@ -144,7 +144,7 @@ ADDED = ("lora_a", "lora_b")
 
 
 def dense(n_in: int, n_out: int, dtype: str, rngs: nnx.Rngs, use_bias: bool = True, width: int | None = None) -> Linear:
-    """A linear layer: kernel [n_in, n_out] truncated normal, as :func:`spread` says for ``width`` (left out,
+    """A linear layer: kernel [n_in, n_out] truncated normal, as :func:`spread` says for ``width`` (default:
     ``n_in``), bias [n_out] zero."""
     dot = _linear_product if dtype == "mixed" else jax.lax.dot_general
     settings: Any = {"dtype": compute_dtype(dtype), "dot_general": dot, "use_bias": use_bias}
@@ -162,7 +162,7 @@ def together(layers: Sequence[Linear], x: Float[Array, "*s n"]) -> list[Float[Ar
 
 
 def embed(count: int, width: int, rngs: nnx.Rngs, deviation: float | None = None) -> nnx.Embed:
-    """A look-up table [count, width], truncated normal (left out, as :func:`spread` says)."""
+    """A look-up table [count, width], truncated normal (by default as in :func:`spread`)."""
     return nnx.Embed(count, width, embedding_init=normal(deviation or spread(width)), rngs=rngs)
 
 
@@ -174,8 +174,8 @@ def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs) -> nnx.LayerNorm:
 def dropout(x: Float[Array, "*s"], rate: float, key: PRNGKeyArray | None) -> Float[Array, "*s"]:
     """Zero each element with probability ``rate`` and scale the others so that the mean stays.
 
-    Sixteen random bits decide an element, two elements to each 32-bit draw: random bits are the dearest part of
-    dropout on a CPU. The rate is therefore rounded to a multiple of 1/65536, and the scale follows the rounded rate.
+    Sixteen random bits decide an element, two elements to each 32-bit draw: random bits are the most expensive part
+    of dropout on a CPU. The rate is therefore rounded to a multiple of 1/65536, and the scale follows the rounded rate.
     """
     cut = round(rate * 65536)
     if key is None or cut == 0:
@@ -305,7 +305,7 @@ def scan(
 ) -> Array:
     """Run stacked layers one after the other: ``x = layer(x, *shared, key=key_of_the_layer)``.
 
-    The layer is compiled once whatever the depth. ``unroll`` layers are laid out one after the other inside the loop:
+    The layer is compiled once whatever the depth. ``unroll`` layers are unrolled inside the loop:
     more compile time for a few per cent of speed. With ``remat`` only what goes from layer to layer is kept for the
     gradient and the rest is computed again (Chen et al., arXiv 1604.06174): memory for a third more arithmetic.
     """

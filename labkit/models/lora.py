@@ -1,4 +1,4 @@
-"""Low-rank additions to linear layers (LoRA, Hu et al. 2021, arXiv 2106.09685): put in, and merged back."""
+"""LoRA adapters for linear layers (Hu et al. 2021, arXiv 2106.09685): adding and merging."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add(module: nnx.Module, rank: int, alpha: float, targets: Sequence[str], rng
     if not chosen:
         known = ", ".join(linear) or "none"
         raise ConfigError(
-            _("lora_targets = {targets!r} match no linear layer. There are: {known}."),
+            _("lora_targets = {targets!r} match no linear layer. Available: {known}."),
             targets=tuple(targets),
             known=known,
         )
@@ -46,7 +46,7 @@ def add(module: nnx.Module, rank: int, alpha: float, targets: Sequence[str], rng
         *lead, n, m = layer.kernel.shape
         if rank > min(n, m):
             raise ConfigError(
-                _("lora_rank = {rank} is more than {name} [{n}, {m}] allows; at most {most}."),
+                _("lora_rank = {rank} is too large for {name} [{n}, {m}]; the maximum is {most}."),
                 rank=rank, name=name, n=n, m=m, most=min(n, m),
             )  # fmt: skip
         bound = n**-0.5

@@ -1,4 +1,4 @@
-"""Multilayer perceptron: dense layers, each followed by a non-linearity. Reads features, or pictures laid out flat."""
+"""Multilayer perceptron for features or flattened images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ USUAL = {"activation": "relu", "dropout": 0.0}
 
 @dataclass(frozen=True, init=False)
 class MlpConfig(ModelConfig):
-    """Which perceptron: a preset, or sizes; what is left out is filled in on creation.
+    """Configuration of a multilayer perceptron: a preset or sizes; missing fields are filled in on creation.
 
     Raises:
         ConfigError: an unknown preset, a value out of range.
@@ -48,12 +48,16 @@ class MlpConfig(ModelConfig):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
 
-    preset: str = option("", _("named size"), choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(help=_("width of every layer, from the input up"), high=1_000_000)
-    activation: str = option(help=_("non-linearity after every layer"), choices=tuple(ACTIVATIONS))
-    dropout: float = option(help=_("share of values dropped after every layer while training"), low=0.0, high=0.9)
-    input_shape: tuple[int, ...] | None = option(None, _("shape of one example; left out, that of the data"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+    preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
+    widths: tuple[int, ...] = option(
+        help=_("Number of units of each hidden layer, from the input upwards."), high=1_000_000
+    )
+    activation: str = option(help=_("Activation function after each layer."), choices=tuple(ACTIVATIONS))
+    dropout: float = option(help=_("Dropout rate after each layer during training."), low=0.0, high=0.9)
+    input_shape: tuple[int, ...] | None = option(None, _("Shape of one example. Default: that of the data."))
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
+    )
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range."""
@@ -102,7 +106,7 @@ class Mlp(nnx.Module):
     ) -> Pooled:
         """One vector float32 [b, d] of every example; ``key`` switches dropout on. Bytes are read as 0 … 1.
 
-        ``real`` marks the examples that are no filler; here each is read alone, so it changes nothing.
+        ``real`` marks the examples that are not padding; here each is read alone, so it changes nothing.
         """
         x = conv.scaled(inputs, self.config.dtype).reshape(len(inputs), -1)
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, max(1, len(self.layers))))
@@ -111,5 +115,5 @@ class Mlp(nnx.Module):
         return Pooled(x.astype(jnp.float32))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
         return int(path[1]) + 1

@@ -1,6 +1,6 @@
-"""Normalisation of pictures: over the batch, or over groups of channels. Pictures are [b, y, x, c].
+"""Batch and group normalisation for images [b, y, x, c].
 
-Statistics are taken in float32 whatever a layer computes in. Letters beside those of pictures: g groups of channels.
+Statistics are taken in float32 whatever a layer computes in. Additional shape letters: g groups of channels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BatchNorm(nnx.Module):
 
     The running statistics are ``nnx.BatchStat``, float32 [c]; a training step reads them back with
     ``nnx.state(module, nnx.BatchStat)`` in the trace in which it merged the module. On several devices the sums go over
-    all of a batch, wherever its examples lie.
+    all of a batch, on any device.
     """
 
     def __init__(self, channels: int, *, momentum: float = 0.9, eps: float = 1e-5, dtype: str = "auto"):

@@ -1,4 +1,4 @@
-"""A convolutional reader of texts: embeddings, then stages of convolution and max-pooling along the text, then a mean.
+"""Text CNN: embeddings, stages of convolution and max pooling along the text, then global pooling.
 
 The classifier of the Keras examples; convolution over word vectors is from Kim 2014 (arXiv 1408.5882). The model holds
 parameters only: a key given to the call is the one source of chance.
@@ -39,9 +39,9 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class TextCnnConfig(ModelConfig):
-    """Which network: a preset, or sizes; what is left out is filled in on creation.
+    """Configuration of the network: a preset or sizes; missing fields are filled in on creation.
 
-    A field that is not given comes from the preset, by default "keras". ``vocab_size`` may stay None: the size of the
+    Missing fields come from the preset, by default "keras". ``vocab_size`` may stay None: the size of the
     tokenizer then, or 20,000.
 
     Raises:
@@ -61,22 +61,20 @@ class TextCnnConfig(ModelConfig):
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["keras"], **USUAL}
     packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
 
-    preset: str = option("", _("named size"), choices=("", *PRESETS))
-    vocab_size: int | None = option(
-        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
+    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
+    embedding: int = option(help=_("Dimension of the token embeddings."), low=1, high=1_000_000)
+    filters: int = option(help=_("Number of convolution filters in each stage."), low=1, high=1_000_000)
+    kernel: int = option(help=_("Kernel size of the convolutions in tokens."), low=1, high=10_000)
+    pool: int = option(help=_("Pool size of the max pooling in each stage."), low=1, high=10_000)
+    depth: int = option(help=_("Number of stages, each a convolution and max pooling."), low=1, high=1_000)
+    dropout: float = option(help=_("Dropout rate of the embeddings during training."), low=0.0, high=0.9)
+    max_length: int = option(help=_("Maximum sequence length in tokens."), low=1, high=10_000_000)
+    activation: str = option(help=_("Activation function after each convolution."), choices=tuple(conv.ACTIVATIONS))
+    pooling: str = option(help=_("Global pooling over the text: mean or max."), choices=("mean", "max"))
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
     )
-    embedding: int = option(help=_("width of the embeddings"), low=1, high=1_000_000)
-    filters: int = option(help=_("width of every stage"), low=1, high=1_000_000)
-    kernel: int = option(help=_("tokens that a window of a convolution reads"), low=1, high=10_000)
-    pool: int = option(help=_("neighbours of which a stage keeps the greatest"), low=1, high=10_000)
-    depth: int = option(help=_("stages, each a convolution and a pool"), low=1, high=1_000)
-    dropout: float = option(help=_("share of the embeddings' values dropped while training"), low=0.0, high=0.9)
-    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
-    activation: str = option(help=_("non-linearity after every convolution"), choices=tuple(conv.ACTIVATIONS))
-    pooling: str = option(
-        help=_("what stands for a text: the mean of the last stage, or the max"), choices=("mean", "max")
-    )
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
 
     @property
     def width(self) -> int:
@@ -139,7 +137,8 @@ class TextCnn(nnx.Module):
         """One vector float32 [b, d] of every text.
 
         As in Keras a convolution has a result where all of its window lies in the text, a pool where all of its
-        neighbours are such results, and the rest at the end is left out. A text too short for one window is read as if
+        neighbours are such results, and the remainder at the end is
+        dropped. A text too short for one window is read as if
         zeros followed it up to one window, and fewer results than a pool takes are one pool. So every text, an empty
         one too, has at least one place in every stage, and what it becomes depends on its own tokens only: not on
         the padding, nor on the batch.
@@ -157,8 +156,8 @@ class TextCnn(nnx.Module):
         if segments is not None:
             raise ConfigError(
                 _(
-                    "a TextCnn cannot read several texts packed in one row: a window would reach from one into "
-                    "the next. Train it with packing = 'never'."
+                    "a TextCnn does not support packed rows: convolutions would mix neighbouring "
+                    "texts. Train it with packing = 'never'."
                 )
             )
         length = jnp.max(jnp.where(mask, jnp.arange(1, mask.shape[1] + 1), 0), axis=1)
@@ -172,7 +171,8 @@ class TextCnn(nnx.Module):
         return Pooled(jnp.where(here, x, -jnp.inf).max(1))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies: 0 for the embeddings, 1 … depth for the stages; ``path`` leads to it
+        """Layer index of a parameter, counted from the
+        input: 0 for the embeddings, 1 … depth for the stages; ``path`` leads to it
         from this module down."""
         return 0 if path[0] == "embedding" else int(path[1]) + 1
 

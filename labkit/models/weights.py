@@ -1,4 +1,4 @@
-"""Stored weights: folders in the Hugging Face layout, read and written by a table of names.
+"""Reading and writing weights in Hugging Face format by a table of parameter names.
 
 An architecture lists its parameters once, in a :class:`Table` of (own path, foreign name, order of axes). Reading and
 writing follow from it. Only safetensors is opened: it cannot carry code. Every mismatch is found before the first
@@ -37,9 +37,9 @@ READABLE = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32"
 LARGEST = 1e15  # squares of larger weights, summed over a layer, overflow float32
 UNITS = float(jnp.finfo(jnp.float32).max)  # of a regression's head
 CURE = _(
-    "Only safetensors is opened, since the other formats can run code. Where you trust the file, rewrite "
-    "it with `AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)` of "
-    "transformers."
+    "Only safetensors is supported, because other formats can execute code. If you trust the file, "
+    "convert it with `AutoModel.from_pretrained(folder).save_pretrained(new_folder, "
+    "safe_serialization=True)` of transformers."
 )
 HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>.*))?")
 
@@ -73,7 +73,7 @@ class Entry:
     ``{i}`` in the foreign name stands for the layer: the own array is then stacked [depth, …]. ``axes`` are the
     foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in, out]. With
     ``cut`` (i, n) ours is the i-th of n equal parts of the foreign array, along our last axis; there is an entry for
-    every part. ``unread`` are the first rows of ours, and of the foreign one, that stand for nothing: they are 0.
+    every part. ``unread`` are the unused first rows of both arrays: they are 0.
     """
 
     own: str
@@ -108,7 +108,7 @@ class Entry:
         return [np.ascontiguousarray(part.transpose(np.argsort(self.axes)) if self.axes else part) for part in parts]
 
     def own_array(self, foreign: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-        """The foreign arrays as our one, float32 [*shape]; one layer is in memory beside it at a time."""
+        """The foreign arrays as our one, float32 [*shape]; one additional layer is in memory at a time."""
         own = np.empty(shape, np.float32)
         for part, array in zip(own if self.stacked else [own], foreign, strict=True):
             array, (number, count) = array.transpose(self.axes) if self.axes else array, self.cut
@@ -127,7 +127,7 @@ class Table:
         entries: one for every parameter.
         optional: beginnings of foreign names that the file, or the model, may lack as a whole ("pooler.").
         ignored: beginnings of foreign names that are left unread and reported (heads of other tasks).
-        prefix: what may stand in front of all foreign names ("bert.").
+        prefix: optional prefix of all foreign names ("bert.").
         renamed: (old ending, ending) pairs of names from older files (".gamma", ".weight").
     """
 
@@ -172,8 +172,9 @@ class LoadReport:
         """Raise :class:`WeightsError` where a parameter was kept at its initial value."""
         if self.missing:
             raise WeightsError(
-                _("the weights in {folder} lack {missing}, which this task reads. Fetch or copy the whole "
-                  "folder, or take weights that have them."),
+                _(
+                    "the weights in {folder} lack {missing}, which this task needs. Download or copy the "
+                    "whole folder, or use weights that contain them."),
                 folder=self.folder, missing=", ".join(self.missing[:SHOWN]),
             )  # fmt: skip
 
@@ -197,7 +198,7 @@ class Tensors(Mapping[str, np.ndarray]):
             names = Counter(name for file in opened for name in file.keys())  # noqa: SIM118
             twice = [name for name, count in names.items() if count > 1]
             raise WeightsError(
-                _("several files in {folder} hold {twice}. Fetch or copy the folder again."),
+                _("several files in {folder} contain {twice}. Download or copy the folder again."),
                 folder=self.folder,
                 twice=", ".join(twice[:SHOWN]),
             )
@@ -237,8 +238,9 @@ def check_values(array: np.ndarray, name: str, folder: Path, largest: float = LA
         for value in (float(array.min()), float(array.max())):  # NaN carries over; nothing is allocated
             if not abs(value) <= largest:
                 raise WeightsError(
-                    _("the weights in {folder} are damaged: {name} holds {value:g}; expected finite values up "
-                      "to {largest:g}. Fetch, copy or train them again."),
+                    _(
+                        "the weights in {folder} are damaged: {name} contains {value:g}; expected finite "
+                        "values up to {largest:g}. Download, copy or train them again."),
                     folder=folder, name=name, value=value, largest=largest,
                 )  # fmt: skip
 
@@ -247,8 +249,9 @@ def check_sealed(folder: Path, only: Collection[str] | None = None) -> None:
     """Raise :class:`WeightsError` where files of a sealed folder (``only``: of these) are not as they were sealed."""
     if problems := manifest.damage(folder, only):
         raise WeightsError(
-            _("the model in {folder} is damaged: {problems}. Copy or export it again; where you changed the "
-              "file yourself, remove {manifest}."),
+            _(
+                "the model in {folder} is damaged: {problems}. Copy or export it again; if you changed "
+                "the file yourself, remove {manifest}."),
             folder=folder, problems=joined(_("; "), problems[:SHOWN]), manifest=manifest.NAME,
         )  # fmt: skip
 
@@ -322,8 +325,8 @@ def _match(tensors: Tensors, wanted: dict[str, tuple[int, ...]], table: Table) -
         {
             _("missing in the file"): [name for name in wanted if name not in found and not name.startswith(lacking)],
             _("unexpected in the file"): unexpected,
-            _("of another shape"): shapes,
-            _("of another dtype"): dtypes,
+            _("different shape"): shapes,
+            _("different dtype"): dtypes,
         },
     )
     return found
@@ -372,7 +375,8 @@ def save_from(
         }
     if twice := sorted(set(tensors) & set(extra or {})):
         raise WeightsError(
-            _("extra tensors have names of the model's own: {twice}. Rename them."), twice=", ".join(twice)
+            _("extra tensors have the same names as tensors of the model: {twice}. Rename them."),
+            twice=", ".join(twice),
         )
     _write(folder, {**tensors, **(extra or {})}, config)
     return folder
@@ -421,7 +425,7 @@ def load_own(module: nnx.Module, folder: Path, largest: float = LARGEST) -> None
     kinds = {
         _("missing in the file"): missing,
         _("unexpected in the file"): more,
-        _("of another shape or dtype"): differ,
+        _("different shape or dtype"): differ,
     }
     _raise_all(folder, kinds)
     limits = {path: largest if path[0] == "head" else LARGEST for path, _ in nnx.to_flat_state(state)}
@@ -447,7 +451,7 @@ def find(name: str) -> Path:
         return path
     if path.suffix.lower() in (*UNSAFE, ".safetensors"):
         raise WeightsError(
-            _("weights {name!r}: give the folder that holds config.json and model.safetensors. {cure}"),
+            _("weights {name!r}: give the folder that contains config.json and model.safetensors. {cure}"),
             name=name,
             cure=CURE,
         )
@@ -459,9 +463,10 @@ def find(name: str) -> Path:
         )  # fmt: skip
     if not re.fullmatch(r"[0-9a-f]{40}", revision := hub["revision"] or ""):
         raise WeightsError(
-            _("weights {name!r}: there is no such folder, and a name on the hub needs a full revision, "
-              "'org/name@' and 40 hexadecimal digits, so that the same weights are used every time. The "
-              "model's page on the hub lists them under 'Files', 'History'."),
+            _(
+                "weights {name!r}: no such folder, and a name on the hub needs a full revision, "
+                "'org/name@' and 40 hexadecimal digits, so that the same weights are used every time. The "
+                "model's page on the hub lists revisions under 'Files', 'History'."),
             name=name,
         )  # fmt: skip
     return _from_hub(hub["repo"], revision)
@@ -478,15 +483,16 @@ def _from_hub(repo: str, revision: str) -> Path:
         )
     except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's errors
         raise WeightsError(
-            _("{repo}@{revision} could not be fetched from the hub ({type}: {error}). Check the name, the "
-              "revision and the connection, or copy the folder here by other means and give its path as "
-              "weights."),
+            _(
+                "{repo}@{revision} could not be downloaded from the hub ({type}: {error}). Check the "
+                "name, the revision and the connection, or copy the folder by other means and give its "
+                "path as weights."),
             repo=repo, revision=revision, type=type(error).__name__, error=error,
         ) from error  # fmt: skip
 
 
 def _files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, checked to lie in it."""
+    """The safetensors files of a folder, checked to be inside it."""
     if (single := folder / "model.safetensors").is_file():
         return [single]
     if (index := folder / "model.safetensors.index.json").is_file():
@@ -498,7 +504,7 @@ def _files(folder: Path) -> list[Path]:
             ) from None
         if bad := [str(name) for name in names if not _lies_in(folder, name)]:
             raise WeightsError(
-                _("{index} names files that are not in the folder: {bad}. Fetch it again."),
+                _("{index} lists files that are not in the folder: {bad}. Download it again."),
                 index=index,
                 bad=", ".join(bad),
             )
@@ -506,11 +512,11 @@ def _files(folder: Path) -> list[Path]:
     there = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
     if refused := [name for name in there if name.lower().endswith(tuple(UNSAFE))]:
         raise WeightsError(
-            _("{folder} holds {refused} and no model.safetensors. {cure}"),
+            _("{folder} contains {refused} and no model.safetensors. {cure}"),
             folder=folder, refused=", ".join(refused), cure=CURE,
         )  # fmt: skip
     raise WeightsError(
-        _("{folder} holds no model.safetensors; it has: {there}."),
+        _("{folder} contains no model.safetensors; it has: {there}."),
         folder=folder,
         there=", ".join(there) or _("nothing"),
     )
@@ -547,7 +553,9 @@ def _raise_all(folder: Path, mismatches: dict[str, list[str]]) -> None:
             parts += [_("{n} {kind}:", n=len(names), kind=kind), *(f"  {name}" for name in names[:SHOWN]), *more]
     if parts:
         raise WeightsError(
-            _("the weights in {folder} do not fit the model:\n{parts}\nNothing was changed. Give the model the sizes "
-              "of these weights (leave the sizes out to take them from the folder's config.json), or other weights."),
+            _(
+                "the weights in {folder} do not match the model:\n{parts}\nNothing was changed. Use the "
+                "sizes of these weights (omit the sizes to read them from the folder's config.json), or "
+                "other weights."),
             folder=folder, parts=joined("\n", parts),
         )  # fmt: skip

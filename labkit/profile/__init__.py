@@ -1,1 +1,1 @@
-"""What a step costs: operations, memory and time, on this machine and on named accelerators."""
+"""Cost of a training step: FLOPs, memory and time, on this machine and on other accelerators."""

@@ -1,4 +1,4 @@
-"""What a training step will cost, before any weight exists; and the largest batch that fits.
+"""Cost estimate of a training step without allocating weights; largest batch size that fits.
 
 Nothing is allocated and nothing compiled: the step is traced once for each batch shape, and its jaxpr is counted.
 """
@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import psutil
 
+from labkit.core import html
 from labkit.core.errors import RunError
-from labkit.core.text import escape
+from labkit.core.units import scaled, sized, timed
 from labkit.i18n import _
 from labkit.profile import hardware
 from labkit.profile.flops import Work, work_of
@@ -61,18 +62,18 @@ class Estimate:
 
     def rows(self) -> list[tuple[str, str]]:
         """The lines of the table: what, and how much."""
-        time = "not measured" if self.step_seconds is None else f"{_seconds(self.step_seconds)} on {self.machine}"
+        time = "not measured" if self.step_seconds is None else f"{timed(self.step_seconds)} on {self.machine}"
         verdict = "fits" if self.fits else "does not fit"
         rows = [
             ("parameters", f"{self.parameters:,} ({self.trainable:,} trained)"),
-            ("FLOPs for an example", _scaled(self.flops_per_example, "FLOP")),
-            ("FLOPs for a step", _scaled(self.flops_per_step, "FLOP")),
-            ("memory for training", f"{_bytes(self.memory_bytes)} of {_bytes(self.limit_bytes)}: {verdict}"),
+            ("FLOPs for an example", scaled(self.flops_per_example, "FLOP")),
+            ("FLOPs for a step", scaled(self.flops_per_step, "FLOP")),
+            ("memory for training", f"{sized(self.memory_bytes)} of {sized(self.limit_bytes)}: {verdict}"),
             ("time for a step", time),
         ]
         for one in self.accelerators:
             price = "" if one.dollars is None else f", ${one.dollars:.2f} for a million examples"
-            rows.append((one.name, f"{_seconds(one.seconds)} a step{price}" if one.fits else "does not fit"))
+            rows.append((one.name, f"{timed(one.seconds)} a step{price}" if one.fits else "does not fit"))
         return rows
 
     def notes(self) -> str:
@@ -88,9 +89,7 @@ class Estimate:
         return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), self.notes()])
 
     def _repr_html_(self) -> str:
-        lines = [(escape(name), escape(value)) for name, value in self.rows()]
-        rows = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in lines)
-        return f"<table><tbody>{rows}</tbody></table><p>{escape(self.notes())}</p>"
+        return html.page("", html.table((), self.rows()), self.notes())
 
 
 def estimate(
@@ -108,10 +107,10 @@ def estimate(
         steps: a :class:`labkit.train.step.Steps`; its module may be abstract.
         batches: a batch, or one of each shape; shapes and data types are enough.
         examples_per_step: examples in a step, on average.
-        machine: this machine as ``calibrate`` measured it; without one no time is told for it.
-        accelerators: named accelerators to tell the time for.
-        limit: memory of the device in bytes; left out, that of this machine.
-        counts: how often each of ``batches`` occurs; left out, all alike.
+        machine: this machine as ``calibrate`` measured it; without one no time is estimated.
+        accelerators: accelerators to estimate the time for.
+        limit: memory of the device in bytes; default: that of this machine.
+        counts: how often each of ``batches`` occurs; default: all equal.
 
     Raises:
         ValueError: ``counts`` are not one for each batch, or their sum is not above 0.
@@ -202,9 +201,9 @@ def largest_batch(
 
     Args:
         make: number of examples → the traced step, or the lowered one.
-        limit_bytes: memory of the device; left out, :func:`device_limit`.
+        limit_bytes: memory of the device; default: :func:`device_limit`.
         guess: where to begin; left out, where :func:`~labkit.profile.memory.plan_of` sees the limit (of a traced step).
-        say: told of every plan.
+        say: called with every plan.
 
     Raises:
         RunError: not even one example fits.
@@ -233,7 +232,7 @@ def largest_batch(
         raise RunError(
             _("not even one example fits into {limit}. Take a smaller model, shorter texts, or a device with "
               "more memory."),
-            limit=_bytes(limit),
+            limit=sized(limit),
         )  # fmt: skip
     return low
 
@@ -249,7 +248,7 @@ def _used(step: Any, size: int, limit: int, say: Callable[[str], None]) -> float
             raise
         say(f"{size} examples: the compiler finds no room.")
         return math.inf
-    say(f"{size} examples: {_bytes(used)} of {_bytes(limit)}.")
+    say(f"{size} examples: {sized(used)} of {sized(limit)}.")
     return used
 
 
@@ -274,22 +273,3 @@ def _whole(size: int) -> int:
 
 def _next(size: int) -> int:
     return size + 1 if size < 8 else (size // 8 + 1) * 8
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
-def _scaled(value: float, unit: str, base: float = 1000.0) -> str:
-    for prefix in ("", "k", "M", "G", "T"):
-        if value < base:
-            return f"{value:.3g} {prefix}{unit}"
-        value /= base
-    return f"{value:.3g} P{unit}"
-
-
-def _bytes(value: float) -> str:
-    return _scaled(value, "B")
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"

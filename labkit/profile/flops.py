@@ -1,9 +1,9 @@
-"""How many floating-point operations a jaxpr asks for, counted as XLA's own cost analysis counts them.
+"""FLOP count of a jaxpr, equal to XLA's cost analysis.
 
 Nothing is compiled. The rules are those of XLA before it fuses: a product of matrices or a convolution counts two
 operations for each term that is not padding, an element-wise operation one for each element (integers and comparisons
-too), a reduction one for each element that disappears, a move of data none. Roots, exponentials and their like are a
-number of their own, ``transcendentals``. One thing XLA does otherwise: it counts the body of a loop once, here it
+too), a reduction one for each element that disappears, a move of data none. Roots, exponentials and similar are
+counted separately, as ``transcendentals``. One thing XLA does otherwise: it counts the body of a loop once, here it
 counts as often as it turns.
 """
 
@@ -100,7 +100,7 @@ def work_of(jaxpr: Any) -> Work:
 
 
 def inner(equation: Any) -> Any | None:
-    """The jaxpr that an equation calls as it stands (``jit``, ``remat``, custom derivatives …), or None."""
+    """The jaxpr that an equation calls directly (``jit``, ``remat``, custom derivatives …), or None."""
     if equation.primitive.name in ("scan", "while", "cond"):
         return None
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):

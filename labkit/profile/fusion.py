@@ -1,4 +1,4 @@
-"""Which values of a jaxpr XLA writes to memory, and in which order it computes them (on a CPU, simplified).
+"""Simplified model of XLA's fusion and scheduling on a CPU.
 
 1. **Fusion.** Element-wise operations, broadcasts, slices, gathers and changes of shape are computed where they are
    read. Products, convolutions, reductions, scatters, sorts and random bits write their result to memory, and what
@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Flat:
-    """A jaxpr with all calls laid out, so that a value has one number wherever it is passed."""
+    """A jaxpr with all calls inlined, so that a value has one number wherever it is passed."""
 
     inputs: list[int]
     steps: list[Step]
@@ -89,7 +89,7 @@ def _lay(jaxpr: Any, named: dict[Any, int | None], steps: list[Step], numbers: I
 
 
 class Turned(NamedTuple):
-    """Stands for an equation: its operand, laid out anew."""
+    """Stands for an equation: its operand, copied to a new layout."""
 
     outvars: list[Any]
     invars: list[Any]

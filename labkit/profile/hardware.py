@@ -1,4 +1,4 @@
-"""What this machine can do, measured in two seconds, and what named accelerators can do, from their data sheets.
+"""Hardware performance: a two-second benchmark of this machine, and data sheets of accelerators.
 
 A step's expected time is a roofline: products of matrices at the rate that is reached, or memory traffic at the
 bandwidth, whichever takes longer, and the time to dispatch a call.
@@ -202,8 +202,8 @@ def calibrate(seconds: float = 2.0, renew: bool = False) -> Machine:
 def mixed_pays() -> bool:
     """Whether products of bfloat16 numbers summed in float32 are worth their trouble here: see ``Machine.mixed_pays``.
 
-    Measured once for each model of processor and version of JAX, in a fraction of a second, and kept for ever, so that
-    a run that is taken up again computes as it began. False on anything but a CPU.
+    Measured once for each model of processor and version of JAX, in a fraction of a second, and cached permanently,
+    so that a resumed run computes as before. False on anything but a CPU.
     """
     device = jax.devices()[0]
     if device.platform != "cpu":
@@ -259,7 +259,7 @@ def _read(place: Path) -> Machine | None:
 
 
 def memory_in_use() -> float:
-    """Bytes of the first device that are in use; of this process, where a device does not tell (CPU)."""
+    """Bytes of the first device that are in use; of this process, for devices that do not report it (CPU)."""
     import psutil
 
     told = jax.local_devices()[0].memory_stats() or {}
@@ -321,7 +321,7 @@ def _attention(x: Any) -> Any:
 
 
 def _fresh(seconds: float, bandwidth: float) -> float | None:
-    """Bytes of new memory a second, from a result that does not lie in the place of its argument; None where that
+    """Bytes of new memory a second, from a result that does not reuse the buffer of its argument; None where that
     takes no longer than the traffic itself."""
     x, call = jnp.ones(2**24, jnp.float32), jax.jit(lambda x: x + 1)
     more = _best(lambda: call(x), seconds) - 2.0 * x.nbytes / bandwidth

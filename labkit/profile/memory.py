@@ -1,4 +1,4 @@
-"""How much memory a compiled step will ask for, from its jaxpr: nothing is compiled, nothing allocated.
+"""Estimate of the peak memory of a compiled step from its jaxpr, without compilation.
 
 A walk over the jaxpr finds which values become arrays in memory and from when to when each of them is needed; the
 plan is the moment with the most bytes. The rules are XLA's, made simple; none knows of a model:
@@ -10,8 +10,8 @@ plan is the moment with the most bytes. The rules are XLA's, made simple; none k
    argument too, XLA saves a copy of it at the start, and uses the argument's own place for passing arrays meanwhile;
    the place of any other output likewise, until it is written.
 4. **Random bits** are two words for each word drawn, until they are read.
-5. **Half precision** is a matter of storage on a CPU: what is computed there in bfloat16 or float16 lies in memory as
-   float32.
+5. **Half precision** is a matter of storage on a CPU: what is computed there in bfloat16 or float16 is stored as
+float32.
 6. **The heap.** Arrays are placed largest first (or longest-lived first, whichever ends lower), each into the tightest
    gap between those that live at the same time. A fused value may take the place of what it reads element by element.
 7. **Devices.** An array of the shape of a donated argument is split as that argument is; any other that has an axis of
@@ -114,7 +114,7 @@ NOTHING: Reads = frozenset()
 
 
 class Walk:
-    """The buffers of a jaxpr in the order of its steps, those of loops laid out inside."""
+    """The buffers of a jaxpr in the order of its steps, with loops inlined."""
 
     def __init__(self, wide: bool = False, shapes: dict[Any, int] | None = None, lengths: dict[int, int] | None = None):
         self.now = 0

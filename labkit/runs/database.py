@@ -1,4 +1,4 @@
-"""The SQLite database below the run store: its tables, the checksums of its rows and its errors as labkit's.
+"""SQLite database of the run store: tables, row checksums and error translation.
 
 SQLite notices a damaged page only where it breaks the structure; a flipped bit in a number is read as another number.
 Every row therefore carries a checksum, and :class:`Tally` counts the records of a run, so that a lost one is noticed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import os
 import sqlite3
 import struct
 import sys
@@ -17,7 +18,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from labkit.core.errors import RunError
 from labkit.i18n import _
@@ -64,13 +65,13 @@ class Damaged(RunError):
         said = f"{why}" if run is None else f"{why}, of run {run!r}"
         super().__init__(
             _(
-                "the run store {file!r} is damaged: {said}. Move this file away, or set LABKIT_FOLDER to "
-                "another folder; the folders of the runs stay as they are.",
+                "the run store {file!r} is damaged: {said}. Move this file away, or set LABKIT_FOLDER "
+                "to another folder; the run folders are not affected.",
                 file=str(file),
                 said=said,
             )
         )
-        self.why, self.run = str(why), run
+        self.why, self.run = why if isinstance(why, str) else str(why), run
 
 
 class _Cursor(sqlite3.Cursor):
@@ -109,11 +110,31 @@ class _Cursor(sqlite3.Cursor):
             raise _explained(file, error) from error
 
 
+class Stamp(NamedTuple):
+    """What distinguishes the files of a database from others that have their names later; None where there is none.
+
+    Besides the database itself, its write-ahead log and the index of that (``-wal`` and ``-shm``).
+    """
+
+    main: tuple[int, int] | None
+    log: tuple[int, int] | None
+    index: tuple[int, int] | None
+
+
 class Connection(sqlite3.Connection):
-    """A connection to a run store; ``stamp`` identifies the file that it has open."""
+    """A connection to a run store; ``stamp`` identifies the files that it has open."""
 
     file = Path()
-    stamp: tuple[int, int] | None = None
+    stamp = Stamp(None, None, None)
+
+    def is_apart(self, now: Stamp) -> bool:
+        """Whether it has another database open than the one whose stamp is ``now``."""
+        return self.stamp.main != now.main
+
+    def has_lost_its_log(self, now: Stamp) -> bool:
+        """Whether the log of the database was removed: what others write goes elsewhere. SQLite itself removes it only
+        when the last connection is closed."""
+        return self.stamp.main == now.main and (self.stamp.log, self.stamp.index) != (now.log, now.index)
 
     def cursor(self, factory: Any = _Cursor) -> Any:
         return super().cursor(factory)
@@ -139,6 +160,8 @@ def _explained(file: Path, error: sqlite3.DatabaseError) -> RunError:
     code = getattr(error, "sqlite_errorcode", None)
     if (code is None and "decode" in str(error)) or (code is not None and code & 0xFF in _DAMAGE):
         return Damaged(file, error)
+    if code == sqlite3.SQLITE_IOERR_SHORT_READ:
+        return Damaged(file, _("its write-ahead log is not whole"))
     if code is not None and code & 0xFF == sqlite3.SQLITE_BUSY and _is_empty(file):
         return Damaged(file, _("it is empty"))  # under those who have it open, whose locks stay
     return unusable(file, error)
@@ -147,8 +170,9 @@ def _explained(file: Path, error: sqlite3.DatabaseError) -> RunError:
 def unusable(file: Path, error: object) -> StoreError:
     """The error of a store that the system does not let be used."""
     return StoreError(
-        _("the run store {file!r} cannot be used: {error}. Check the rights and the free space of its folder, "
-          "or set LABKIT_FOLDER to another."),
+        _(
+            "the run store {file!r} cannot be used: {error}. Check the permissions and free space of its "
+            "folder, or set LABKIT_FOLDER to another."),
         file=str(file), error=error,
     )  # fmt: skip
 
@@ -159,10 +183,14 @@ def _is_empty(path: Path) -> bool:
     return False
 
 
-def stamp_of(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another that has its name later; None where there is no file."""
+def stamp_of(path: Path) -> Stamp:
+    """The stamp of the files that a database has now."""
+    return Stamp(_inode(str(path)), _inode(f"{path}-wal"), _inode(f"{path}-shm"))
+
+
+def _inode(path: str) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -173,17 +201,18 @@ def connect(path: Path) -> Connection:
 
     Raises:
         StoreError: it cannot be opened or written.
-        Damaged: it is no database of runs.
+        Damaged: it is not a database of runs.
     """
     while True:
         db = _connection(path)
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("PRAGMA schema_version").fetchone()  # the file is opened here
-        db.stamp = stamp_of(path)
+        before = stamp_of(path)
         db.execute("PRAGMA journal_mode=WAL")
-        if not _current(db):
+        if not _current(db):  # this opens the log, so that it stays
             _upgrade(db)
-        if db.stamp == stamp_of(path):
+        db.stamp = stamp_of(path)
+        if not db.is_apart(before):
             return db
         abandon(db)  # another process has replaced it meanwhile
 
@@ -198,7 +227,7 @@ def _connection(path: Path) -> Connection:
 
 
 def scanned(path: Path) -> Connection:
-    """A connection that reads as much as there is: text that is no UTF-8 does not stop it."""
+    """A connection that reads as much as there is: invalid UTF-8 is tolerated."""
     db = _connection(path)
     db.text_factory = lambda text: text.decode("utf-8", "replace")
     return db
@@ -303,5 +332,5 @@ def problems(path: Path) -> str:
     except StoreError:
         return ""
     if missing:
-        return f"the table {missing[0]!r} is not there as it was made"
+        return _("the table {table!r} is not there as it was made", table=missing[0])
     return "" if found == ["ok"] else " ".join(found[0].replace("*** in database main ***", "").split())[:200]

@@ -1,4 +1,4 @@
-"""The handle on a run: watch it, steer it, wait for it. It knows the run store and nothing else."""
+"""Run handle: follow, control and wait for a run through the run store."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.core import manifest, safety, source_code
+from labkit.core import file_lock, manifest, safety, source_code
+from labkit.core.cache import writable
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.i18n import _
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 #: The greatest learning rate: the optimizer computes in float32.
 GREATEST_RATE = 3e38
+#: Beginning of the names of folders in a lab folder in which new runs are prepared.
+_PREPARED = ".new-"
 
 
 class Run:
@@ -44,21 +48,22 @@ class Run:
 
     @classmethod
     def create(cls, store: Store, experiment: Experiment, rows: Rows) -> Self:
-        """Enter a new run and keep its rows and its experiment; it does nothing until it is started."""
+        """Enter a new run with its rows and its experiment; it does nothing until it is started.
+
+        The run is listed once its rows are saved, so that every run that is listed can be started. Where that is cut
+        short, by a full disk or a kill, there is no run.
+        """
         from labkit.models import models
         from labkit.tasks.metrics import SINGLE
 
         name = safety.title(experiment.name or models.name_of(experiment.model))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         classes = list(rows.spec.classes[:SINGLE]) if experiment.task.problem_type else []
-        info = store.create(run_id, name, experiment=dumps(experiment), summary={"classes": classes})
-        try:
+        with _beside(store.folder, run_id) as content:
+            rows.save(content / "data")
+            info = store.create(run_id, name, content, experiment=dumps(experiment), summary={"classes": classes})
+        with contextlib.suppress(OSError):  # a copy for readers: the store and the record of the run have it
             (info.folder / "experiment.toml").write_text(dumps(experiment), encoding="utf-8")
-            rows.save(info.folder / "data")
-        except BaseException as error:  # such as a full disk: the run is in the list, and says why it cannot be started
-            with contextlib.suppress(RunError):
-                store.update(run_id, status="failed", error=f"{type(error).__name__}: {error}")
-            raise
         return cls(store, run_id)
 
     # --- watching ---------------------------------------------------------------------------------------------
@@ -107,13 +112,14 @@ class Run:
         return self._command("pause")
 
     def resume(self, callbacks: Sequence[Callback] | None = None) -> Self:
-        """Let a paused run go on; take up a stopped, failed or lost one from its newest checkpoint.
+        """Let a paused run go on; take up a stopped, failed or lost one from its newest checkpoint, and one that was
+        never started from the beginning.
 
         Args:
-            callbacks: for a run that is over: new callbacks, which take up their states from the checkpoint; by
+            callbacks: for a run that is not active: new callbacks, which take up their states from the checkpoint; by
                 default those that the experiment names.
         """
-        if self.info.over:
+        if (info := self.info).over or info.status == "created":
             self.start(callbacks=callbacks)
         elif callbacks is not None:
             raise RunError(_("run {run!r} is {status}: its callbacks cannot be replaced."),
@@ -146,16 +152,16 @@ class Run:
         if keep not in (None, "best", "last"):
             raise ConfigError(_("keep = {keep!r}; it must be 'best' or 'last'."), keep=keep)
         if learning_rate is None and keep is None:
-            raise ConfigError(_("set changes learning_rate or keep; give one of them."))
+            raise ConfigError(_("set accepts learning_rate or keep; give one of them."))
         values = {"learning_rate": None if learning_rate is None else float(learning_rate), "keep": keep}
         return self._command("set", {name: value for name, value in values.items() if value is not None})
 
     def _command(self, name: str, value: Any = None) -> int:
         info = self.info
         if info.over:
-            again = "" if info.status == "finished" else _(" `run.resume()` takes it up again.")
+            again = "" if info.status == "finished" else _(" Use `run.resume()` to continue it.")
             raise RunError(
-                _("run {run!r} is {status}: it takes no {name!r}.{again}"),
+                _("run {run!r} is {status}: it does not accept {name!r}.{again}"),
                 run=info.name, status=_(info.status), name=name, again=again,
             )  # fmt: skip
         return self.store.command(self.id, name, value)
@@ -163,7 +169,7 @@ class Run:
     # --- starting and waiting ---------------------------------------------------------------------------------
 
     def start(self, detach: bool = False, processes: int = 1, callbacks: Sequence[Callback] | None = None) -> Self:
-        """Work on the run, from its newest checkpoint if it has one: in a thread, or in a process of its own.
+        """Work on the run, from its newest checkpoint if it has one: in a thread, or in a separate process.
 
         Several ``processes``, each with its own devices, work on it together on this machine, detached.
 
@@ -255,12 +261,12 @@ class Run:
             )  # fmt: skip
         if info.status == "lost" and info.error:
             raise RunError(
-                _("run {run!r} could not write how it ended: {error} {cure}"),
+                _("run {run!r} could not record its final status: {error} {cure}"),
                 run=info.name, error=info.error, cure=info.cure,
             )  # fmt: skip
         if info.status == "lost":
             raise RunError(
-                _("the process of run {run!r} has ended without a word. {cure}"), run=info.name, cure=info.cure
+                _("the process of run {run!r} ended without reporting a status. {cure}"), run=info.name, cure=info.cure
             )
         return info.over
 
@@ -275,6 +281,27 @@ class Run:
         return code_of(self.experiment)
 
 
+@contextlib.contextmanager
+def _beside(lab: Path, run_id: str) -> Iterator[Path]:
+    """A folder in which the content of a new run is prepared; it is gone afterwards. A lock shows that somebody works
+    in it: folders of processes that were killed meanwhile are removed."""
+    for place in lab.glob(f"{_PREPARED}*/"):
+        with contextlib.suppress(OSError):
+            if file_lock.is_free(lock := place.with_name(f"{place.name}.lock")):
+                shutil.rmtree(place)
+                lock.unlink()
+    place = lab / f"{_PREPARED}{run_id}"
+    lock = place.with_name(f"{place.name}.lock")
+    with writable(_("lab folder"), lab, "LABKIT_FOLDER"), file_lock.exclusive(lock, 0.0):
+        try:
+            place.mkdir()
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        lock.unlink()
+
+
 def model_of(info: RunInfo) -> tuple[Path, int]:
     """The folder of a run's trained model, and the time of that model in nanoseconds.
 
@@ -285,14 +312,15 @@ def model_of(info: RunInfo) -> tuple[Path, int]:
     folder = info.folder / "model"
     if not (folder / "labkit.toml").exists():
         raise RunError(
-            _("run {run!r} is {status} and has no model yet. `run.wait()` waits for it."),
+            _("run {run!r} is {status} and has no model yet. Wait for it with `run.wait()`."),
             run=info.name,
             status=_(info.status),
         )
     if (sealed := (manifest.read(folder) or {}).get("run", info.id)) != info.id:
         raise WeightsError(
-            _("the folder of run {run!r} holds the model of run {sealed!r}. Put its own model back, or train "
-              "it again."),
+            _(
+                "the folder of run {run!r} contains the model of run {sealed!r}. Restore its own model, "
+                "or train it again."),
             run=info.name, sealed=str(sealed)[:100],
         )  # fmt: skip
     stamps = [place.stat().st_mtime_ns for name in (manifest.NAME, "labkit.toml") if (place := folder / name).exists()]

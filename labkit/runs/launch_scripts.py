@@ -1,8 +1,8 @@
-"""What a cluster needs to run several processes at one run: an sbatch file, a line of mpirun, a JobSet.
+"""Cluster scripts for multi-process runs: sbatch file, mpirun command, Kubernetes JobSet.
 
 labkit schedules nothing itself. The files start :mod:`labkit.runs.worker` so many times; ``jax.distributed`` lets the
 processes find each other; whoever starts them again after a failure has the run go on from its newest checkpoint. The
-lab folder must lie where all of them see it, on a file system whose locks SQLite can trust.
+lab folder must be visible to all of them, on a file system whose locks SQLite can trust.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def slurm(store: Store, info: RunInfo, nodes: int, tasks: int = 1, time: str = "
         ConfigError: a time that SLURM would not read.
     """
     if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", time):
-        raise ConfigError(_("time = {time!r} is none of SLURM's forms, such as 04:00:00 or 2-12:00:00."), time=time)
+        raise ConfigError(_("time = {time!r} is not a SLURM time such as 04:00:00 or 2-12:00:00."), time=time)
     options = {"job-name": f"labkit-{_slug(info.name)}", "nodes": nodes, "ntasks-per-node": tasks, "time": time}
     options |= {"gpus-per-node": gpus} if gpus else {}
     options |= {"signal": "TERM@120", "output": f"{info.folder}/slurm-%j.log"}
@@ -74,7 +74,7 @@ def jobset(info: RunInfo, processes: int, image: str, claim: str, lab: str = "/l
     """
     for what, name in (("claim", claim), ("image", image)):
         if not re.fullmatch(r"[A-Za-z0-9][\w./:@-]{0,252}", name):
-            raise ConfigError(_("{what} = {name!r} is no name of Kubernetes."), what=what, name=name)
+            raise ConfigError(_("{what} = {name!r} is not a valid Kubernetes name."), what=what, name=name)
     name = f"labkit-{_slug(info.name)[:20]}-{info.id[-6:]}".strip("-")
     values: dict[str, str | int] = {
         "NUMBER": processes, "COUNT": str(processes), "ADDRESS": f"{name}-worker-0-0.{name}:{PORT}",

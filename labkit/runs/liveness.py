@@ -1,4 +1,4 @@
-"""Whether the process of a run is alive, decided from the process itself: its id and its start time, never a clock.
+"""Liveness check of a run's process by process id and start time.
 
 The start time is counted by the kernel and does not follow the wall clock, so a clock that is set changes nothing,
 and a process id that the system has given to another process is not mistaken for the run's. Only where the process

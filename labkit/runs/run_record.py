@@ -1,4 +1,4 @@
-"""The record that each run folder holds of its own run, from which its rows of the run store can be restored.
+"""Record of a run in its own folder, from which the run store can be restored.
 
 ``run.json`` is replaced as a whole whenever something durable changes; ``records.jsonl`` is appended to at the same
 moments, a line for every few hundred records with a checksum before it. Both are copies of what the database holds:
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from labkit.core import safety
 from labkit.core.cache import fingerprint, write_atomic
-from labkit.i18n import _
+from labkit.i18n import _, ngettext
 
 RUN, RECORDS = "run.json", "records.jsonl"
 #: Records in a line; a damaged line loses no more than these.
@@ -35,12 +35,14 @@ class Kept(NamedTuple):
         commands: rows of the table of commands, each as column → value.
         records: sequence number → the row of the record, its checksum last.
         notes: what of it is damaged, a phrase each.
+        whole: sequence number up to which ``records`` are all that the run had.
     """
 
     row: tuple[str, int, float, dict[str, Any], int] | None
     commands: list[dict[str, Any]]
     records: dict[int, list[Any]]
     notes: list[str]
+    whole: int = 0
 
 
 def durable(before: dict[str, Any], after: dict[str, Any]) -> bool:
@@ -96,12 +98,22 @@ def forget(folder: Path) -> None:
 
 
 def read(folder: Path) -> Kept:
-    """What a run folder holds of its run; what is damaged is left out and noted."""
+    """What a run folder holds of its run; damaged parts are skipped and noted."""
     notes: list[str] = []
     row, commands = _run(folder, notes)
     if row is None and (row := _from_experiment(folder)) is not None:
-        notes.append("its status, times and scores are not known any more")
-    return Kept(row, commands, _records(folder, notes), notes)
+        notes.append(_("its status, times and scores are not known any more"))
+    records, damaged = _records(folder)
+    if damaged:
+        text = ngettext("a line of {file} cannot be read", "{n} lines of {file} cannot be read")
+        notes.append(text.fill(n=damaged, file=RECORDS))
+    return Kept(row, commands, records, notes, 0 if damaged else copied(folder))
+
+
+def revision(folder: Path) -> int:
+    """How often the row of a run had changed when it was last copied; -1 where that is not known."""
+    row, _unused = _run(folder, [])
+    return -1 if row is None else row[4]
 
 
 def is_run(folder: Path) -> bool:
@@ -113,12 +125,13 @@ def _run(folder: Path, notes: list[str]) -> tuple[Any, list[dict[str, Any]]]:
     try:
         content = _content(folder)
         run_id, number, created, info, revision = content["run"]
-        if safety.run_id(run_id) != folder.name or not isinstance(info, dict):
-            raise ValueError("it is of another run")
-        return (run_id, int(number), float(created), info, int(revision)), list(content["commands"])
+        if safety.run_id(run_id) != folder.name:
+            notes.append(_("{file} is that of run {run!r}", file=RUN, run=run_id))
+            return None, []
+        return (run_id, int(number), float(created), dict(info), int(revision)), list(content["commands"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         if not isinstance(error, FileNotFoundError):
-            notes.append(_("{run} is damaged", run=RUN))
+            notes.append(_("{file} is damaged", file=RUN))
         return None, []
 
 
@@ -143,7 +156,8 @@ def _from_experiment(folder: Path) -> tuple[str, int, float, dict[str, Any], int
     return folder.name, 0, created, {"name": str(name), "status": "lost", "experiment": text}, 0
 
 
-def _records(folder: Path, notes: list[str]) -> dict[int, list[Any]]:
+def _records(folder: Path) -> tuple[dict[int, list[Any]], int]:
+    """The records in the folder, and the number of lines that cannot be read."""
     found: dict[int, list[Any]] = {}
     damaged = 0
     with contextlib.suppress(OSError), open(folder / RECORDS, "rb") as file:
@@ -158,6 +172,4 @@ def _records(folder: Path, notes: list[str]) -> dict[int, list[Any]]:
                     found[int(row[0])] = row
             except (ValueError, TypeError, IndexError, RecursionError):
                 damaged += 1
-    if damaged:
-        notes.append(f"{damaged} {'line' if damaged == 1 else 'lines'} of {RECORDS} cannot be read")
-    return found
+    return found, damaged

@@ -1,4 +1,4 @@
-"""The run store: one SQLite database a lab folder, the only place where a run and its watchers meet.
+"""Run store: one SQLite database per lab folder, shared by runs and their observers.
 
 The loop writes records and reads commands; panels, the command line and :class:`~labkit.runs.handle.Run` read records
 and write commands. Several processes may do so at once (WAL mode). Every method is one short transaction.
@@ -9,30 +9,26 @@ Every row has a checksum (:mod:`labkit.runs.database`), and every run folder a c
 
 from __future__ import annotations
 
-import functools
 import json
-import logging
 import os
 import shutil
 import struct
-import threading
 import time
 import tomllib
-import weakref
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from labkit.core import file_lock, safety
 from labkit.core.cache import writable
-from labkit.core.errors import RunError, nearest
+from labkit.core.errors import ConfigError, RunError, nearest
 from labkit.i18n import _, joined, plain, revive
 from labkit.runs import database, liveness, run_record, store_repair
 from labkit.runs.database import SEALED, Damaged, StoreError, seal_of
 from labkit.runs.liveness import SILENCE
+from labkit.runs.store_connection import Connected, guarded
 from labkit.train.logger import Record
 
 __all__ = ["OVER", "SILENCE", "STATUSES", "Command", "Damaged", "RunInfo", "Store", "StoreError"]
@@ -43,15 +39,8 @@ STATUSES = (
     "finished", "stopped", "failed", "lost",
 )  # fmt: skip
 OVER = frozenset(STATUSES[-4:])
-#: Seconds that a repair of the store by another process is waited for.
-REPAIR = 60.0
 #: Bytes free on a disk below which it counts as full.
 FULL = 1 << 20
-
-Found = TypeVar("Found")
-_LOG = logging.getLogger("labkit.store")
-#: Connections that are open in this process.
-_OPEN: weakref.WeakSet[database.Connection] = weakref.WeakSet()
 
 
 class Command(NamedTuple):
@@ -124,21 +113,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def _guarded(method: Callable[..., Found]) -> Callable[..., Found]:
-    """A method of the store that repairs what it finds damaged and tries again."""
-
-    @functools.wraps(method)
-    def call(self: Store, *args: Any, **kwargs: Any) -> Found:
-        try:
-            return method(self, *args, **kwargs)
-        except Damaged as error:
-            self._repair(error)
-            return method(self, *args, **kwargs)
-
-    return call
-
-
-class Store:
+class Store(Connected):
     """The database ``runs.sqlite`` of a lab folder.
 
     Args:
@@ -146,7 +121,6 @@ class Store:
             It is made on first use, with a folder per run below it.
 
     Attributes:
-        notes: what was found damaged, and what became of it, a sentence each.
         trouble: why a run of this process cannot write to it now; empty when it can.
         waited: seconds for which it has waited for room since it last could.
         unwritten: names of commands to a run of this process that could not be written.
@@ -158,115 +132,55 @@ class Store:
     """
 
     def __init__(self, folder: str | Path | None = None):
+        if not isinstance(folder, str | os.PathLike | None):
+            raise ConfigError(
+                _("the lab folder is a path, such as '.labkit', not a {type}. Rows are given to lk.fit(rows, model) or "
+                  "lk.panels.Data(rows)."),
+                type=type(folder).__name__,
+            )  # fmt: skip
         self.folder = Path(folder or os.environ.get("LABKIT_FOLDER") or ".labkit").absolute()
         with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self.path = self.folder / "runs.sqlite"
-        self.notes: list[str] = []
+        super().__init__(self.folder / "runs.sqlite")
         self.trouble, self.waited = "", 0.0
         self.unwritten: list[str] = []
-        self._local = threading.local()
         self._copied: dict[str, int] = {}  # run → sequence number up to which its folder has its records
         self._open()
 
     def __repr__(self) -> str:
         return f"<run store: {len(self.runs())} runs>"
 
-    def _db(self) -> database.Connection:
-        """This thread's connection, opened anew after a fork and where the file is another one now."""
-        local = self._local
-        if getattr(local, "pid", None) != os.getpid() or local.db.stamp != database.stamp_of(self.path):
-            self._connect()
-        return local.db
-
-    @_guarded
+    @guarded
     def _open(self) -> None:
         self._db()
 
-    def _connect(self) -> None:
-        if not self.folder.is_dir():
-            raise database.unusable(self.path, "its folder is gone")
-        now = database.stamp_of(self.path)
-        for db in [db for db in _OPEN if db.file == self.path and db.stamp != now]:
-            database.abandon(db)
-            _OPEN.discard(db)
-        if store_repair.is_removed(self.path):
-            with self._locked():
-                if store_repair.is_removed(self.path):
-                    store_repair.set_aside(self.path)
-        db = database.connect(self.path)
-        _OPEN.add(db)
-        self._local.db, self._local.pid = db, os.getpid()
-        if strangers := store_repair.missing(db, self.folder):
-            alone = not db.execute("SELECT 1 FROM runs").fetchone()
-            entered, lost = store_repair.adopt(db, strangers)
-            if entered and alone:
-                self._note(f"the run store was missing or empty; it was made again with {len(entered)} runs.")
-            elif entered:
-                self._note(f"runs that the run store did not know were taken from their folders: {', '.join(entered)}.")
-            for note in lost:
-                self._note(note)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of those who replace the database."""
-        held = file_lock.exclusive(self.path.with_suffix(".lock"), REPAIR)
-        with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"), held:
-            yield
-
-    def _repair(self, error: Damaged) -> None:
-        """Restore damaged rows, or the whole database, from the run folders."""
-        with (
-            writable(_("lab folder"), self.folder, "LABKIT_FOLDER"),
-            file_lock.exclusive(self.path.with_suffix(".lock"), REPAIR),
-        ):
-            if why := database.problems(self.path):
-                for db in [db for db in _OPEN if db.file == self.path]:
-                    database.abandon(db)
-                    _OPEN.discard(db)
-                notes = store_repair.replace(self.path, why)
-            else:
-                notes = store_repair.mend(self.path, error.run)
-        self._local.pid = None  # a query that has failed holds on to the state before the repair
-        for note in notes:
-            self._note(note)
-
-    def _note(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
-            _LOG.warning("%s: %s", self.folder.name, note)
-
-    @contextmanager
-    def _write(self) -> Iterator[database.Connection]:
-        db = self._db()
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.rollback()
-            raise
+    def _renewed(self, run_id: str) -> None:
+        self._copied.pop(run_id, None)
 
     # --- runs -------------------------------------------------------------------------------------------------
 
-    @_guarded
-    def create(self, run_id: str, name: str, **values: Any) -> RunInfo:
-        """Enter a new run; its folder is ``<lab folder>/<id>``. Raises :class:`RunError` if the id is taken."""
+    @guarded
+    def create(self, run_id: str, name: str, content: Path | None = None, **values: Any) -> RunInfo:
+        """Enter a new run; its folder is ``<lab folder>/<id>``, made of the folder ``content`` where that is given.
+
+        Raises:
+            RunError: the id is taken.
+        """
         now, run_id = time.time(), safety.run_id(run_id)
         with self._write() as db:
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
-                raise RunError(
-                    _("there is a run {run_id!r} already in {folder}."), run_id=run_id, folder=self.folder.name
-                )
+                raise RunError(_("run {run_id!r} already exists in {folder}."), run_id=run_id, folder=self.folder.name)
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
-                (self.folder / run_id).mkdir(exist_ok=True)
+                if content is None:
+                    (self.folder / run_id).mkdir(exist_ok=True)
+                else:  # before its record is copied there: a folder with a record is that of a run
+                    content.rename(self.folder / run_id)
             store_repair.put_run(db, (run_id, number, now, plain({"name": name, "status": "created", **values}), 0))
             self._copy(db, run_id)
         return self.run(run_id)
 
-    @_guarded
+    @guarded
     def run(self, run_id: str) -> RunInfo:
         """The run with this id, or the newest with this name; raises :class:`RunError` if there is none, or if its
         row is damaged and nothing can restore it."""
@@ -274,28 +188,30 @@ class Store:
         row = self._db().execute(query, (run_id,)).fetchone()
         if row and (info := self._read(row)) is not None:
             return info
-        known, hidden = self._all()
-        if run_id in hidden:
+        if reason := self.unreadable().get(run_id):
             raise RunError(
-                _("run {run_id!r} of {folder} cannot be read: its row in the run store is damaged."),
-                run_id=run_id,
-                folder=self.folder.name,
-            )
+                _("run {run_id!r} of {folder} cannot be read: {reason}."),
+                run_id=run_id, folder=self.folder.name, reason=reason,
+            )  # fmt: skip
+        known = self.runs()
         for info in known:
             if run_id in (info.id, info.name):
                 return info
         hint = nearest(run_id, [name for info in known for name in (info.id, info.name)])
         raise RunError(
-            _("no run {run_id!r} in {folder}.{hint} `labkit runs` lists them."),
+            _("no run {run_id!r} in {folder}.{hint} List them with `labkit runs`."),
             run_id=run_id, folder=self.folder.name, hint=hint,
         )  # fmt: skip
 
     def runs(self) -> list[RunInfo]:
-        """All runs that can be read, newest first; ``notes`` names the others."""
-        found, hidden = self._all()
-        for run_id in hidden:
-            self._note(f"run {run_id!r} cannot be read: its row in the run store is damaged.")
-        return found
+        """All runs that can be read, newest first."""
+        return self._all()[0]
+
+    @guarded
+    def unreadable(self) -> dict[str, str]:
+        """The runs that cannot be read, by the names of their folders, each with the reason."""
+        hidden = dict.fromkeys(self._all()[1], _("its row in the run store is damaged"))
+        return hidden | store_repair.unreadable(self._db(), self.folder)
 
     def _all(self) -> tuple[list[RunInfo], list[str]]:
         """The runs that can be read, and the ids of those that cannot, even after a repair."""
@@ -306,7 +222,7 @@ class Store:
             found, hidden = self._listed()
         return found, hidden
 
-    @_guarded
+    @guarded
     def _listed(self) -> tuple[list[RunInfo], list[str]]:
         query = f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs ORDER BY number DESC"
         rows = self._db().execute(query).fetchall()
@@ -315,13 +231,13 @@ class Store:
         read = [(str(row[0]), self._read(row)) for row in rows]
         return [info for _, info in read if info is not None], [run for run, info in read if info is None]
 
-    @_guarded
+    @guarded
     def update(self, run_id: str, **values: Any) -> None:
         """Change fields of :class:`RunInfo`; in ``summary`` the given keys are merged with those there."""
         with self._write() as db:
             self._change(db, run_id, values)
 
-    @_guarded
+    @guarded
     def claim(self, run_id: str, statuses: Collection[str], **values: Any) -> RunInfo:
         """Change fields of a run that is in one of ``statuses``, and on which nobody works; returns it as it was.
 
@@ -338,7 +254,7 @@ class Store:
             with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
                 free = file_lock.is_free(info.folder / "lock")
             if not free:
-                raise RunError(_("run {run!r} is being worked on by a process that holds its lock."), run=info.name)
+                raise RunError(_("run {run!r} is locked by a running process."), run=info.name)
             self._change(db, run_id, values)
         return info
 
@@ -418,7 +334,7 @@ class Store:
 
     # --- records ----------------------------------------------------------------------------------------------
 
-    @_guarded
+    @guarded
     def write(self, run_id: str, records: Iterable[tuple[int, str, str, float]], **values: Any) -> None:
         """Append records ``(step, split, name, value)`` and update fields of the run."""
         now = time.time()
@@ -446,7 +362,7 @@ class Store:
             )
             self._change(db, run_id, {"heartbeat": now, **values})
 
-    @_guarded
+    @guarded
     def records(self, run_id: str, after: int = 0, split: str | None = None) -> list[Record]:
         """The records of a run with ``seq > after``, of one split or of all, in the order they were written."""
         db = self._db()
@@ -489,7 +405,7 @@ class Store:
             raise Damaged(self.path, "a record is of another type", run_id) from None
         return found
 
-    @_guarded
+    @guarded
     def forget_after(self, run_id: str, step: int) -> None:
         """Drop the records of later steps: a run that resumes from ``step`` will write them again."""
         with self._write() as db:
@@ -499,7 +415,7 @@ class Store:
 
     # --- commands ---------------------------------------------------------------------------------------------
 
-    @_guarded
+    @guarded
     def command(self, run_id: str, name: str, value: Any = None) -> int:
         """Leave a command for a run; returns its number. The run takes it before its next step."""
         with self._write() as db:
@@ -511,7 +427,7 @@ class Store:
             store_repair.seal_command(db, seq)
         return seq
 
-    @_guarded
+    @guarded
     def take(self, run_id: str, step: int, but: str = "") -> list[Command]:
         """The commands that wait for a run, oldest first, marked as taken at ``step``; those named ``but`` wait on."""
         found = self._commands("run = ? AND name != ? AND taken IS NULL", run_id, but)
@@ -523,7 +439,7 @@ class Store:
                 self._copy(db, run_id)
         return [Command(command["seq"], command["name"], json.loads(command["value"])) for command in found]
 
-    @_guarded
+    @guarded
     def settings(self, run_id: str, step: int = 0) -> list[tuple[int, Any]]:
         """Step and value of every ``set`` that was taken at ``step`` or later, in the order they were given; which of
         them count, :class:`labkit.train.overrides.Overrides` says."""
@@ -539,7 +455,7 @@ class Store:
             raise Damaged(self.path, "a command has a wrong checksum", run_id)
         return [dict(zip(columns, row, strict=False)) for row in rows]
 
-    @_guarded
+    @guarded
     def taken(self, command: int) -> int | None:
         """The step at which a command was taken; None while it waits."""
         row = self._db().execute("SELECT taken FROM commands WHERE seq = ?", (command,)).fetchone()
@@ -548,7 +464,7 @@ class Store:
 
 def make_room(run_id: str = "") -> str:
     """What to do where the disk of a lab folder takes nothing."""
-    room = _("Make room on the disk of the lab folder, or make it writable; then resume the run.")
+    room = _("Free space on the disk of the lab folder, or make it writable; then resume the run.")
     return joined(" ", [room, resume_hint(run_id)]) if run_id else room
 
 

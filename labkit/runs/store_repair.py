@@ -1,4 +1,4 @@
-"""Bring a damaged run store in order: rows restored from the run folders, or the whole database made again.
+"""Repair of a damaged run store from the run folders.
 
 A damaged database gets another name and stays; what of it still has the right checksums is taken over.
 """
@@ -10,10 +10,11 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from labkit.i18n import _, joined, ngettext
 from labkit.runs import database, run_record
 from labkit.runs.database import SEALED, Connection, seal_of
 
@@ -34,8 +35,52 @@ def missing(db: Connection, folder: Path) -> list[Path]:
     return sorted(path for path in found if run_record.is_run(path))
 
 
+def unreadable(db: Connection, folder: Path) -> dict[str, str]:
+    """The runs whose folders do not say enough for the database to know them, each with the reason."""
+    found = {}
+    for path in missing(db, folder):
+        held = run_record.read(path)
+        if held.row is None:
+            found[path.name] = joined(", ", held.notes) if held.notes else _("its experiment.toml cannot be read")
+    return found
+
+
+def outdated(db: Connection, folder: Path) -> list[Path]:
+    """The folders of runs whose rows are older than the copies in the folders: the last changes of the database were
+    lost, as with its write-ahead log. They are all looked at where it is so of the copy that was written last."""
+    known = dict(db.execute("SELECT id, coalesce(revision, 0) FROM runs NOT INDEXED").fetchall())
+    written: dict[str, int] = {}
+    for run in known:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            written[run] = os.stat(folder / run / run_record.RUN).st_mtime_ns
+    late: list[Path] = []
+    for run in sorted(written, key=written.__getitem__, reverse=True):
+        if run_record.revision(folder / run) > known[run]:
+            late.append(folder / run)
+        elif not late:
+            break
+    return late
+
+
+def renew(db: Connection, folders: Iterable[Path]) -> list[str]:
+    """Bring the rows of runs up to the copies in their folders where those are newer; returns what happened."""
+    notes = []
+    for folder in folders:
+        with _transaction(db):  # a copy is written before the change is committed
+            row = db.execute("SELECT revision FROM runs WHERE id = ?", (folder.name,)).fetchone()
+            held = run_record.read(folder)
+            if held.row is None or (row is not None and held.row[4] <= (row[0] or 0)):
+                continue
+            _enter(db, held.row, held.commands, held.records, held.whole)
+        notes.append(
+            _("run {run!r}: the last changes of the run store were lost and were restored from its folder.",
+              run=folder.name)
+        )  # fmt: skip
+    return notes
+
+
 def adopt(db: Connection, folders: Iterable[Path], salvage: Salvage | None = None) -> tuple[list[str], list[str]]:
-    """Enter the runs of folders, from what each holds; returns their ids, and what could not be recovered."""
+    """Enter the runs of folders, from what each holds; returns their ids, and what of them was lost."""
     salvage = salvage or Salvage({}, {}, {})
     kept = {folder.name: (folder, run_record.read(folder)) for folder in folders}
     kept |= {run: (None, run_record.Kept(None, [], {}, [])) for run in salvage.runs if run not in kept}
@@ -44,26 +89,59 @@ def adopt(db: Connection, folders: Iterable[Path], salvage: Salvage | None = Non
     for run, (folder, held) in sure:
         rows = [row for row in (held.row, salvage.runs.get(run)) if row is not None]
         if not rows:
-            notes.append(
-                f"run {run!r} could not be recovered: {', '.join(held.notes) or 'its folder holds no record'}."
-            )
-            continue
+            continue  # it is listed as unreadable
         row = max(rows, key=lambda row: row[4])
         commands = salvage.commands.get(run, []) if row is not held.row else held.commands
-        records = {**held.records, **salvage.records.get(run, {})}
+        old = salvage.records.get(run, {})
+        if row is held.row:  # what the newer copy lacks was forgotten
+            old = {seq: record for seq, record in old.items() if seq > held.whole}
         with _transaction(db):
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone():
                 continue  # another process was first
-            moved = _enter(db, row, commands, records)
+            moved = _enter(db, row, commands, {**held.records, **old})
         if moved and folder is not None:  # the numbers of its records were taken
             run_record.forget(folder)
         entered.append(run)
-        notes += [f"run {run!r}: {', '.join(held.notes)}."] if held.notes else []
+        notes += [_("run {run!r}: {what}.", run=run, what=joined(", ", held.notes))] if held.notes else []
     return entered, notes
 
 
-def _enter(db: Connection, row: Any, commands: list[dict[str, Any]], records: dict[int, list[Any]]) -> bool:
-    """Insert a run with its commands and records; returns whether the records got other numbers."""
+def bring_over(old: Connection, db: Connection) -> list[str]:
+    """Bring a database up to what a connection to the one before it still sees; returns the runs that were changed.
+
+    The files of ``old`` have lost their names, so that only those who have them open can read what was written last.
+    """
+    found = Salvage({}, {}, {})
+    with contextlib.suppress(database.Damaged, database.StoreError):
+        for table in ("runs", "commands"):
+            for *values, seal in _sound_rows(old, table):
+                _add(found, table, values, seal)
+    changed = []
+    for run, row in found.runs.items():
+        now = db.execute("SELECT revision FROM runs WHERE id = ?", (run,)).fetchone()
+        if now is None:
+            continue  # its folder is gone
+        newer = row[4] > (now[0] or 0)
+        if newer:
+            with contextlib.suppress(database.Damaged, database.StoreError):
+                for *values, seal in _sound_rows(old, "records", "WHERE run = ?", run):
+                    _add(found, "records", values, seal)
+        known = {seq for (seq,) in db.execute("SELECT seq FROM commands WHERE run = ?", (run,))}
+        commands = [command for command in found.commands.get(run, []) if command["seq"] not in known]
+        if newer or commands:
+            with _transaction(db):
+                now = db.execute("SELECT number, created, info, revision FROM runs WHERE id = ?", (run,)).fetchone()
+                kept = row if newer else (run, *now[:2], json.loads(now[2]), now[3])
+                _enter(db, kept, commands, found.records.get(run, {}))
+            changed.append(run)
+    return changed
+
+
+def _enter(
+    db: Connection, row: Any, commands: list[dict[str, Any]], records: dict[int, list[Any]], whole: int = 0
+) -> bool:
+    """Insert a run with its commands and records; returns whether the records got other numbers. Records that are
+    there are forgotten where ``records`` lack them, up to the number ``whole``."""
     run, number, created, info, revision = row
     if not number:
         query = "SELECT coalesce(max(number), 0) FROM runs WHERE created <= ?"
@@ -74,6 +152,8 @@ def _enter(db: Connection, row: Any, commands: list[dict[str, Any]], records: di
         if there is None or there[0] != run:
             put_command(db, command, anew=there is not None)
     has = {row[0] for row in db.execute("SELECT seq FROM records NOT INDEXED WHERE run = ?", (run,))}
+    gone = [(seq,) for seq in has if seq <= whole and seq not in records]
+    db.executemany("DELETE FROM records WHERE seq = ?", gone)
     rows = [sound for seq in sorted(set(records) - has) if (sound := _sound(run, records[seq]))]
     span = (rows[0][0], rows[-1][0]) if rows else (0, 0)
     others = {row[0] for row in db.execute("SELECT seq FROM records WHERE seq BETWEEN ? AND ?", span)}
@@ -113,7 +193,7 @@ def put_records(db: Connection, run: str, rows: Iterable[tuple[Any, ...]]) -> No
 
 
 def put_command(db: Connection, command: dict[str, Any], anew: bool = False) -> None:
-    """Insert a command; ``anew`` with a number of its own."""
+    """Insert a command; ``anew`` with its own number."""
     columns = SEALED["commands"][1:] if anew else SEALED["commands"]
     values = tuple(command.get(column) for column in columns)
     places = ", ".join("?" * len(columns))
@@ -154,11 +234,13 @@ def replace(path: Path, why: str) -> list[str]:
         entered, lost = adopt(db, missing(db, path.parent), salvage)
     finally:
         db.close()
-    said = (
-        f"the run store was damaged ({why}); it was made again from the run folders, with {len(entered)} runs. "
-        f"The damaged file is now {aside.name!r}."
+    told = ngettext(
+        "the run store was damaged ({why}); it was made again from the run folders, with one run. The damaged file "
+        "is now {file!r}.",
+        "the run store was damaged ({why}); it was made again from the run folders, with {n} runs. The damaged file "
+        "is now {file!r}.",
     )
-    return [said, *lost]
+    return [told.fill(why=why, n=len(entered), file=aside.name), *lost]
 
 
 def set_aside(path: Path) -> Path:
@@ -189,13 +271,18 @@ def salvaged(path: Path) -> Salvage:
         return found
     for table in SEALED:
         with contextlib.suppress(database.Damaged, database.StoreError):  # what comes before is kept
-            query = f"SELECT {', '.join(SEALED[table])}, seal FROM {table} NOT INDEXED"
-            for *values, seal in db.execute(query):
-                if seal is not None and seal_of(table, values) == seal:
-                    _add(found, table, values, seal)
+            for *values, seal in _sound_rows(db, table):
+                _add(found, table, values, seal)
     with contextlib.suppress(sqlite3.Error):
         db.close()
     return found
+
+
+def _sound_rows(db: Connection, table: str, where: str = "NOT INDEXED", *values: Any) -> Iterator[Any]:
+    """The rows of a table whose checksums are right, with these."""
+    for row in db.execute(f"SELECT {', '.join(SEALED[table])}, seal FROM {table} {where}", values):
+        if row[-1] is not None and seal_of(table, row[:-1]) == row[-1]:
+            yield row
 
 
 def _add(found: Salvage, table: str, values: list[Any], seal: Any) -> None:
@@ -241,7 +328,9 @@ def _mend_runs(db: Connection, folder: Path) -> list[str]:
         if held is not None and held.row is not None:
             db.execute("DELETE FROM runs WHERE id = ?", (values[0],))
             put_run(db, held.row)
-            notes.append(f"run {run!r}: its row in the run store was damaged and was restored from its folder.")
+            notes.append(
+                _("run {run!r}: its row in the run store was damaged and was restored from its folder.", run=run)
+            )
     return notes
 
 
@@ -257,8 +346,11 @@ def _mend_commands(db: Connection, folder: Path) -> list[str]:
         db.execute("DELETE FROM commands WHERE seq = ?", (seq,))
         if good is not None:
             put_command(db, good)
-        done = "was restored from its folder" if good is not None else "could not be restored and is left out"
-        notes.append(f"run {run!r}: a command in the run store was damaged and {done}.")
+        if good is not None:
+            note = _("run {run!r}: a command in the run store was damaged and was restored from its folder.", run=run)
+        else:
+            note = _("run {run!r}: a command in the run store was damaged and could not be restored.", run=run)
+        notes.append(note)
     return notes
 
 
@@ -268,22 +360,29 @@ def _mend_records(db: Connection, folder: Path, run: str) -> list[str]:
     sound = {seq: found for seq, row in rows.items() if (found := _sound(run, row))}
     held = run_record.read(folder).records if folder.is_dir() else {}
     restored = {seq: found for seq, row in held.items() if seq not in sound and (found := _sound(run, row))}
-    told = db.execute(
+    counted = db.execute(
         "SELECT coalesce(sum(count), 0), coalesce(sum(total), 0) FROM tallies WHERE run = ?", (run,)
     ).fetchone()
     before = (sum(1 for _ in sound), sum(row[6] for seq, row in rows.items() if seq in sound))
     bad = [(seq,) for seq in rows if seq not in sound]
-    if not bad and not restored and told == before:
+    if not bad and not restored and counted == before:
         return []
     db.executemany("DELETE FROM records WHERE seq = ?", bad)
     put_records(db, run, restored.values())
     database.count(db, run)
     db.execute("REINDEX records")
-    lost = max(told[0] - len(sound) - len(restored), len([1 for (seq,) in bad if seq not in restored]), 0)
-    done = f"{len(restored)} records in the run store were damaged and were restored from its folder"
-    gone = f"{lost} records were damaged and could not be restored" if lost else ""
-    return (
-        [f"run {run!r}: {', '.join(part for part in (done if restored else '', gone) if part)}."]
-        if (restored or gone)
-        else [f"run {run!r}: the count of its records was damaged and was set right."]
-    )
+    lost = max(counted[0] - len(sound) - len(restored), len([1 for (seq,) in bad if seq not in restored]), 0)
+    notes: list[str] = []
+    if restored:
+        told = ngettext(
+            "run {run!r}: a record in the run store was damaged and was restored from its folder.",
+            "run {run!r}: {n} records in the run store were damaged and were restored from its folder.",
+        )
+        notes.append(told.fill(run=run, n=len(restored)))
+    if lost:
+        told = ngettext(
+            "run {run!r}: a record was damaged and could not be restored.",
+            "run {run!r}: {n} records were damaged and could not be restored.",
+        )
+        notes.append(told.fill(run=run, n=lost))
+    return notes or [_("run {run!r}: the count of its records was damaged and was set right.", run=run)]

@@ -1,7 +1,7 @@
-"""A process that watches over those that work on a run: it notices death and hanging, and has them begin again.
+"""Supervisor process: detects dead or hanging training processes and restarts them.
 
 ``python -m labkit.runs.supervisor LAB_FOLDER RUN_ID [PROCESSES]``. It knows the run store and its child processes and
-never loads JAX: whatever happens in there, it can still tell. A run begins again from its newest checkpoint, at most
+never loads JAX: it can report whatever happens there. A run begins again from its newest checkpoint, at most
 :data:`MOST` times in a row without a new one.
 """
 
@@ -42,7 +42,7 @@ WATCHED = ("running", "evaluating")
 
 
 class End(NamedTuple):
-    """How the processes of a run ended: "done", "died" or "hung"; and what is told of it."""
+    """How the processes of a run ended: "done", "died" or "hung"; and how it is reported."""
 
     how: str
     code: int
@@ -85,7 +85,7 @@ class Supervisor:
                 self._give_up(end, tries - 1)
                 return 1
             self._record(
-                status="preparing", message=_("{end}: begun again", end=end.text), pid=os.getpid(),
+                status="preparing", message=_("{end}: restarted", end=end.text), pid=os.getpid(),
                 process=process_record(), environment={},
                 summary={"restarts": restarts + 1, "restarted_because": end.text},
             )  # fmt: skip
@@ -105,11 +105,11 @@ class Supervisor:
         return end.how == "hung" or self.count > 1
 
     def _give_up(self, end: End, tries: int) -> None:
-        times = _(" It was begun again {tries} times without getting further.", tries=tries) if tries else ""
+        times = _(" It was restarted {tries} times without progress.", tries=tries) if tries else ""
         cure = _("The run can be resumed from its last checkpoint: lk.open_run({run_id!r}).resume().", run_id=self.id)
         if end.how == "died" and end.code == -signal.SIGKILL:
             cure = _(
-                "The system kills what takes too much memory: try half the batch_size, or accumulate=2. {cure}",
+                "The system probably killed it for lack of memory: try half the batch_size, or accumulate=2. {cure}",
                 cure=cure,
             )
         error = headed(RunError(_("{end}.{times}"), end=end.text, times=times))
@@ -160,7 +160,7 @@ class Supervisor:
             patience = max(watchdog, STEPS / max(info.summary.get("steps_per_second", 1.0), 1e-6))
             if watchdog and time.monotonic() - since > patience:
                 silent, where = time.monotonic() - since, self._dump(started)
-                told = _("no step for {seconds:.0f} s; the stacks are in {file}", seconds=silent, file=where.name)
+                told = _("no step for {seconds:.0f} s; the stack traces are in {file}", seconds=silent, file=where.name)
                 return End("hung", 1, told)
 
     def _watchdog(self) -> float:
@@ -179,17 +179,17 @@ class Supervisor:
         which = _("the process")
         if len(started) > 1:
             which = _("process {index} of {n}", index=index, n=len(started))
-        memory = _(", its memory {size:.1f} GB at most", size=most / 1e9) if index == 0 and most else ""
+        memory = _(", peak memory {size:.1f} GB", size=most / 1e9) if index == 0 and most else ""
         if code < 0:
             told = _("{process} was killed by {signal}{memory}", process=which, signal=_signal(-code), memory=memory)
             return End("died", code, told)
-        told = _("{process} ended with code {code}{memory}", process=which, code=code, memory=memory)
+        told = _("{process} exited with code {code}{memory}", process=which, code=code, memory=memory)
         if code and (last := self._last_line(index)):
             told = _("{told}: {last}", told=told, last=last)
         return End("died", code, told)
 
     def _taken_up(self, started: list[subprocess.Popen[bytes]]) -> bool:
-        """Whether the run, over for these processes, was begun again by others before this one looked."""
+        """True if other processes have already restarted the run."""
         pid = self.store.run(self.id).pid
         return pid is not None and pid not in {os.getpid(), *(process.pid for process in started)}
 

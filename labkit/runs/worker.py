@@ -1,7 +1,7 @@
-"""A process of its own for one run, or one of several for it: it outlives the notebook that started it.
+"""Worker process of a detached run, which outlives the notebook that started it.
 
 ``python -m labkit.runs.worker LAB_FOLDER RUN_ID``, usually started by :mod:`labkit.runs.supervisor`. Everything it
-has to say goes to the run store. Of several processes each is told by its environment which one it is
+has to say goes to the run store. In multi-process runs, the environment identifies each process
 (:mod:`labkit.train.process_group`).
 """
 

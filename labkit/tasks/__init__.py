@@ -1,4 +1,4 @@
-"""What is learned: the head on a model, the loss, the counts from which metrics are made."""
+"""Tasks: head, loss and metrics."""
 
 from labkit.core.registry import Registry
 from labkit.i18n import _

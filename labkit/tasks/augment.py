@@ -1,4 +1,4 @@
-"""Pictures changed by chance while training, inside the compiled step: moved, mirrored, mixed."""
+"""Random image augmentation inside the compiled step: shift, flip, mixup."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ KINDS = ("none", "shift", "flip", "shift-flip")
 
 
 def augment(inputs: Num[Array, "b ..."], kinds: str, key: PRNGKeyArray) -> Num[Array, "b ..."]:
-    """Every picture [b, y, x, c] changed by a chance of its own.
+    """Randomly augment each image [b, y, x, c] independently.
 
     Raises:
-        ConfigError: (while tracing) the examples are no pictures.
+        ConfigError: (while tracing) the examples are not images.
     """
     if inputs.ndim != 4:
         raise ConfigError(
-            _("augment = {kinds!r} is for pictures [b, y, x, c]; these examples have {shape}."),
+            _("augment = {kinds!r} needs images [b, y, x, c]; these examples have shape {shape}."),
             kinds=kinds,
             shape=inputs.shape[1:],
         )
@@ -58,7 +58,7 @@ def mixup(
         key: of the chance.
 
     Returns:
-        The mixed inputs; the partner of every example; and the share of its own that is left of it, 0 … 1.
+        The mixed inputs; the partner of every example; and the weight of the original example, 0 … 1.
     """
     share_key, order_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha)

@@ -1,4 +1,4 @@
-"""The base classes of tasks: settings (:class:`Task`), what the compiled step calls (:class:`Head`), and metric sums
+"""Base classes of tasks: settings (:class:`Task`), head and loss (:class:`Head`), and metric state
 (:class:`MetricState`).
 
 A task is added by one module with a subclass of each, and one entry in :data:`labkit.tasks.tasks`.
@@ -241,6 +241,16 @@ class Head(ABC):
     def finalize(self, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Trained parameters as they are stored; the model of :meth:`Task.restore` reads them."""
         return params
+
+    def fitted(self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None) -> Self:
+        """The head with what is chosen on the validation rows once training has ended, such as a threshold.
+
+        Args:
+            params: flat, name (``trunk/…``, ``head/…``) → array; of the model that is stored.
+            model: config of the trunk.
+            rows: the validation rows. tokenizer: that of texts.
+        """
+        return self
 
     def get_config(self) -> dict[str, Any]:
         """Entries of config.json that describe the task, such as the names of the classes."""

@@ -1,4 +1,4 @@
-"""Classification: one label of a fixed set for each example (or pair of texts)."""
+"""Classification: one of several classes per example (or pair of texts)."""
 
 from __future__ import annotations
 
@@ -40,15 +40,19 @@ class Supervised(Task):
 
     max_length: int | None = option(
         None,
-        _("Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data."),
+        _("Maximum text length in tokens; longer texts are truncated and counted. Default: chosen from the data."),
         low=8,
         high=1_000_000,
     )
-    augment: str = option("none", _("What chance does to pictures while training."), choices=KINDS)
-    mixup: float = option(0.0, _("Mix examples in pairs by a share from Beta(mixup, mixup); 0: never."), low=0.0)
-    head_dropout: float = option(0.1, _("Dropout before the last layer."), low=0.0, high=0.9)
-    vocabulary: int = option(8000, _("Pieces to learn where the model brings no tokenizer."), low=100, high=1_000_000)
-    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
+    augment: str = option("none", _("Random image augmentation during training."), choices=KINDS)
+    mixup: float = option(
+        0.0, _("Mixup: interpolate pairs of examples with a weight drawn from Beta(mixup, mixup). 0: off."), low=0.0
+    )
+    head_dropout: float = option(0.1, _("Dropout rate before the output layer."), low=0.0, high=0.9)
+    vocabulary: int = option(
+        8000, _("Vocabulary size of the tokenizer that is trained when the model has none."), low=100, high=1_000_000
+    )
+    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,13 @@ class Classify(Supervised):
     shown: ClassVar[tuple[str, ...]] = ("max_length", "class_weights", "augment")
 
     class_weights: str = option(
-        "none", _("Weigh the loss of every class alike, however rare it is."), choices=("none", "balanced")
+        "none",
+        _("balanced: weight the loss inversely to class frequency, so that each class counts equally."),
+        choices=("none", "balanced"),
     )
-    label_smoothing: float = option(0.0, _("Share of the aim that is spread over all classes."), low=0.0, high=0.9)
+    label_smoothing: float = option(
+        0.0, _("Label smoothing: probability mass spread uniformly over the classes."), low=0.0, high=0.9
+    )
 
     def build(
         self,
@@ -75,7 +83,7 @@ class Classify(Supervised):
         if np.count_nonzero(counts) < 2:
             found = {name: int(count) for name, count in zip(classes, counts, strict=True)}
             raise DataError(
-                _("a classifier needs training rows of two classes or more; the rows have {found}."), found=found
+                _("classification needs training rows of at least two classes; the rows have {found}."), found=found
             )
         weights = np.ones(len(classes), np.float32)
         if self.class_weights == "balanced":

@@ -1,4 +1,4 @@
-"""Writing on: a decoder with cached keys and values, one compiled loop for all new tokens.
+"""Text generation with a key-value cache: one compiled loop for all new tokens.
 
 The prompt goes through the model once; then a loop on the device draws a token, reads it, draws the next, and ends
 early when every text has ended. Nothing returns to the host before all is written.
@@ -24,23 +24,30 @@ LOWEST = float(jnp.finfo(jnp.float32).min)
 
 @dataclass(frozen=True)
 class Generation(Config):
-    """How to write on. Without chance (``temperature`` 0) it is greedy, or a beam search where ``beams`` is above 1."""
+    """Decoding
+    settings. Without chance (``temperature`` 0) it is greedy, or a beam search where ``beams`` is above 1."""
 
-    max_new_tokens: int = option(64, "Tokens to write at most.", low=1, high=1_000_000)
-    temperature: float = option(0.0, _("Logits are divided by this before drawing; 0: the likeliest, always."), low=0.0)
-    top_k: int = option(0, "Draw from so many of the likeliest tokens only; 0: all.", low=0, high=10_000_000)
-    top_p: float = option(1.0, "Draw from the likeliest tokens that together have this chance.", low=0.0, high=1.0)
-    beams: int = option(1, "Texts that a beam search follows at once.", low=1, high=1_000)
-    length_penalty: float = option(1.0, "A beam is judged by its log chance ÷ its length to this power.")
-    seed: int = option(0, _("Of the chance."), low=0, high=SEEDS)
+    max_new_tokens: int = option(64, "Maximum number of new tokens.", low=1, high=1_000_000)
+    temperature: float = option(0.0, _("Sampling temperature: logits are divided by it. 0: greedy decoding."), low=0.0)
+    top_k: int = option(0, "Sample only from the k most likely tokens. 0: no limit.", low=0, high=10_000_000)
+    top_p: float = option(
+        1.0,
+        "Nucleus sampling: sample from the smallest set of tokens whose probabilities sum to at least "
+        "top_p. 1: no limit.",
+        low=0.0,
+        high=1.0,
+    )
+    beams: int = option(1, "Number of beams of beam search. 1: no beam search.", low=1, high=1_000)
+    length_penalty: float = option(
+        1.0, "Beam search score: log-probability divided by length to this power. Greater than 1 favours longer texts."
+    )
+    seed: int = option(0, _("Random seed of sampling."), low=0, high=SEEDS)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a beam search with chance, which is neither."""
         super().check()
         if self.beams > 1 and self.temperature > 0:
-            raise ConfigError(
-                _("beams = {beams} search for the likeliest text; set temperature = 0 for that."), beams=self.beams
-            )
+            raise ConfigError(_("beams = {beams}: beam search needs temperature = 0."), beams=self.beams)
 
 
 class Written(NamedTuple):
@@ -57,7 +64,7 @@ Step = Callable[[Array, Array, Any], tuple[Array, Any]]
 
 
 def step_of(model: Any) -> Step:
-    """The step of a model that reads on with a cache (``step``) and tells the token after each (``logits``)."""
+    """Interface of a model with cached decoding (``step``) and next-token scores (``logits``)."""
 
     def step(ids: Array, count: Array, cache: Any) -> tuple[Array, Any]:
         hidden, cache = model.step(ids, count, cache)
@@ -76,7 +83,7 @@ def write(
     how: Generation,
     key: PRNGKeyArray,
 ) -> Written:
-    """Write on after prompts; made to be called inside ``jax.jit``.
+    """Generate text after prompts; made to be called inside ``jax.jit``.
 
     Args:
         step: reads tokens (see :data:`Step`).

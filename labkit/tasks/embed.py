@@ -1,4 +1,4 @@
-"""Sentence embedding: texts that belong together come near each other, all others of the batch apart.
+"""Sentence embeddings: contrastive training with in-batch negatives.
 
 The loss is InfoNCE over the batch (van den Oord et al. 2018, arXiv 1807.03748) as sentence encoders are trained with
 it (Reimers & Gurevych 2019, arXiv 1908.10084; Gao et al. 2021, arXiv 2104.08821).
@@ -36,13 +36,19 @@ class Embed(Task):
 
     max_length: int | None = option(
         None,
-        _("Longest text in tokens; what is longer is truncated and counted. Left out: chosen from the data."),
+        _("Maximum text length in tokens; longer texts are truncated and counted. Default: chosen from the data."),
         low=8,
         high=1_000_000,
     )
-    temperature: float = option(0.05, _("Cosines are divided by this before the softmax."), low=0.001)
-    vocabulary: int = option(8000, _("Pieces to learn where the model brings no tokenizer."), low=100, high=1_000_000)
-    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
+    temperature: float = option(
+        0.05,
+        _("Temperature of the contrastive loss: cosine similarities are divided by it before the softmax."),
+        low=0.001,
+    )
+    vocabulary: int = option(
+        8000, _("Vocabulary size of the tokenizer that is trained when the model has none."), low=100, high=1_000_000
+    )
+    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
 
     @property
     def example_format(self) -> ExampleFormat:

@@ -1,4 +1,4 @@
-"""Causal language modelling: every token is told from those before it (Radford et al. 2018)."""
+"""Causal language modelling: predict each token from the preceding ones (Radford et al. 2018)."""
 
 from __future__ import annotations
 
@@ -33,15 +33,17 @@ class LanguageModel(Task):
     whole_length: ClassVar[bool] = True
     fresh_batch: ClassVar[int] = 8  # each example has many tokens to learn from
 
-    max_length: int = option(128, _("Tokens of a window."), low=8, high=1_000_000)
-    label_smoothing: float = option(0.0, _("Share of the aim that is spread over the vocabulary."), low=0.0, high=0.9)
+    max_length: int = option(128, _("Context length: tokens per training window."), low=8, high=1_000_000)
+    label_smoothing: float = option(
+        0.0, _("Label smoothing: probability mass spread uniformly over the vocabulary."), low=0.0, high=0.9
+    )
     vocabulary: int | None = option(
         None,
-        _("Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts."),
+        _("Vocabulary size of the tokenizer that is trained when the model has none. Default: chosen from the texts."),
         low=100,
         high=1_000_000,
     )
-    tokenizer: str = option("bpe", _("How to cut words then."), choices=("bpe", "wordpiece"))
+    tokenizer: str = option("bpe", _("Subword algorithm of that tokenizer."), choices=("bpe", "wordpiece"))
 
     @property
     def example_format(self) -> ExampleFormat:
@@ -64,7 +66,7 @@ class LanguageModel(Task):
 
 
 class Decoder(nnx.Module):
-    """A trunk that tells the next token; its head is its own table."""
+    """Decoder with a next-token head; its head is its own table."""
 
     def __init__(self, trunk: Any):
         self.trunk = trunk

@@ -1,4 +1,4 @@
-"""What a classifier is scored by: sums that merge on the device, numbers on the host.
+"""Classification metrics: sums that merge on the device, values on the host.
 
 Every score is a function of the confusion counts, so batches, steps and devices merge by addition and nothing is
 ever averaged twice (a mean of means is a bug). Definitions are those of scikit-learn with ``zero_division=0``; its
@@ -83,8 +83,8 @@ def count(
 def scores(confusion: Any) -> dict[str, float]:
     """Scores from a confusion matrix [c, c].
 
-    ``accuracy``; ``precision``, ``recall`` and ``f1`` as macro averages, with ``_micro`` and ``_weighted`` beside
-    them. NaN where nothing was counted. Raises DataError when the matrix is not square.
+    ``accuracy``; ``precision``, ``recall`` and ``f1`` as macro averages, and ``_micro`` and ``_weighted``
+    averages. NaN where nothing was counted. Raises DataError when the matrix is not square.
     """
     return {name: float(value) for name, value in summary(*margins(confusion)).items()}
 

@@ -1,4 +1,4 @@
-"""Multi-label classification: each class applies to an example, or not, whatever the others do."""
+"""Multi-label classification: independent binary decisions per class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class MultiLabel(Classify):
     problem_type: ClassVar[ProblemType] = ProblemType.LABELS
     rate_factor: ClassVar[float] = 2.0
 
-    threshold: float = option(0.5, _("Probability from which a class applies."), low=0.0, high=1.0)
+    threshold: float = option(
+        0.5, _("Decision threshold: a label is predicted from this probability on."), low=0.0, high=1.0
+    )
 
     def build(
         self,
@@ -43,7 +45,7 @@ class MultiLabel(Classify):
         if not ((with_it > 0) & (with_it < len(known))).any():
             found = {name: int(count) for name, count in zip(classes, with_it, strict=True)}
             raise DataError(
-                _("no class tells the {n_known} training rows apart; rows that have each: {found}."),
+                _("no class distinguishes the {n_known} training rows; rows with each class: {found}."),
                 n_known=len(known),
                 found=found,
             )
@@ -139,7 +141,7 @@ def tag_scores(hit: Any, support: Any, predicted: Any, exact: Any, examples: Any
     """Scores from counts of every class [..., c] and of examples [...], as scikit-learn has them.
 
     ``accuracy``: examples with all classes right; ``hamming``: share of wrong decisions; ``precision``, ``recall`` and
-    ``f1`` as means over all classes, with ``_micro`` beside them. NaN where nothing was counted.
+    ``f1`` as means over all classes, and ``_micro`` averages. NaN where nothing was counted.
     """
     hit, support, predicted = (np.asarray(part, np.int64) for part in (hit, support, predicted))
     examples = np.asarray(examples, np.int64)

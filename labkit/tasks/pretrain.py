@@ -1,4 +1,4 @@
-"""BERT's pretraining: masked language model and next-sentence prediction (Devlin et al. 2018, 3.1)."""
+"""Pretraining with masked language modelling and next-sentence prediction (Devlin et al. 2018, 3.1)."""
 
 from __future__ import annotations
 
@@ -39,17 +39,19 @@ class Pretrain(Task):
     shown: ClassVar[tuple[str, ...]] = ("max_length", "chosen", "next_sentence")
     reading: ClassVar[tuple[str, ...]] = (*Task.reading, "next_sentence")
 
-    max_length: int = option(128, _("Tokens of an example, a pair of passages."), low=16, high=1_000_000)
-    chosen: float = option(0.15, _("Share of the tokens that are to be told."), low=0.01, high=0.8)
-    whole_words: bool = option(False, _("Choose whole words instead of single pieces."))
-    next_sentence: bool = option(True, _("Tell also whether the second passage follows the first."))
+    max_length: int = option(
+        128, _("Sequence length of an example (a pair of passages) in tokens."), low=16, high=1_000_000
+    )
+    chosen: float = option(0.15, _("Fraction of tokens masked for prediction (MLM probability)."), low=0.01, high=0.8)
+    whole_words: bool = option(False, _("Whole-word masking: mask all subword tokens of a word together."))
+    next_sentence: bool = option(True, _("Also train next-sentence prediction (NSP)."))
     vocabulary: int | None = option(
         None,
-        _("Pieces to learn where the model brings no tokenizer. Left out: chosen from the texts."),
+        _("Vocabulary size of the tokenizer that is trained when the model has none. Default: chosen from the texts."),
         low=100,
         high=1_000_000,
     )
-    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
+    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
 
     @property
     def example_format(self) -> ExampleFormat:
@@ -66,16 +68,16 @@ class Pretrain(Task):
         """The head for a tokenizer, which knows the special pieces and where words go on.
 
         Raises:
-            ConfigError: whole words are asked for of a vocabulary that does not mark how words go on.
+            ConfigError: whole-word masking with a vocabulary that does not mark continuation tokens.
         """
         assert tokenizer is not None
         goes_on = tokenizer.continues
         if self.whole_words and not goes_on.any():
-            raise ConfigError(_("whole_words needs a WordPiece vocabulary, where pieces that go on begin with '##'."))
-        if tokenizer.mask_id is None:
             raise ConfigError(
-                _("pretraining hides words behind a piece of its own, such as [MASK]; the tokenizer has none.")
+                _("whole_words needs a WordPiece vocabulary, in which continuation tokens start with '##'.")
             )
+        if tokenizer.mask_id is None:
+            raise ConfigError(_("masked language modelling needs a mask token such as [MASK]; the tokenizer has none."))
         return Pretraining(self, tokenizer.mask_id, tokenizer.reserved, goes_on)
 
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Pretraining:
@@ -85,7 +87,7 @@ class Pretrain(Task):
 
 class Masked(NamedTuple):
     """A batch with tokens hidden: ``ids`` [b, t] to read; ``place`` [b, m], ``target`` [b, m] and ``weight`` [b, m] of
-    what is to be told (weight 0 in unused places)."""
+    the masked tokens (weight 0 in unused positions)."""
 
     ids: Int[Array, "b t"]
     place: Int[Array, "b m"]
@@ -102,7 +104,7 @@ def hide(
     vocabulary: int,
     key: PRNGKeyArray,
 ) -> Masked:
-    """Choose tokens by chance and hide them: 80 % as [MASK], 10 % as any piece, 10 % as they are.
+    """Mask random tokens: 80 % as [MASK], 10 % as any piece, 10 % as they are.
 
     Args:
         ids: the tokens.

@@ -1,22 +1,25 @@
-"""Extractive question answering: the answer is a piece of the paragraph (Rajpurkar et al. 2016, arXiv 1606.05250)."""
+"""Extractive question answering: the answer is a span of the paragraph (Rajpurkar et al. 2016, arXiv 1606.05250)."""
 
 from __future__ import annotations
 
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from flax import nnx, traverse_util
 
 from labkit.core.config import option
 from labkit.core.shapes import Array, Float, Int
+from labkit.data.answers import answers_of
+from labkit.data.batching.buckets import choose_buckets
+from labkit.data.batching.qa_windows import WindowBatches, windows
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import layers, weights
@@ -26,8 +29,10 @@ from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
 from labkit.tasks.metrics import mean_loss
 
 LOWEST = float(jnp.finfo(jnp.float32).min)
-#: Entry of config.json: the model was trained on questions without an answer too.
-NULLABLE = "labkit_no_answer"
+#: Entries of config.json: the model was trained on questions without an answer too; :attr:`Answering.threshold`.
+NULLABLE, THRESHOLD = "labkit_no_answer", "labkit_no_answer_threshold"
+#: Windows in one batch while answers are searched for.
+BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,16 @@ class Answer(Task):
     reading: ClassVar[tuple[str, ...]] = (*Task.reading, "stride")
 
     max_length: int = option(
-        256, _("Tokens of a window: question and a part of the paragraph."), low=32, high=1_000_000
+        256, _("Window length in tokens: question and part of the context paragraph."), low=32, high=1_000_000
     )
     stride: int = option(
-        64, _("Tokens that a window shares with the next one of a long paragraph."), low=0, high=1_000_000
+        64, _("Overlap in tokens of consecutive windows of a long paragraph (doc stride)."), low=0, high=1_000_000
     )
-    longest_answer: int = option(30, _("Tokens of an answer at most."), low=1, high=1_000_000)
-    vocabulary: int = option(8000, _("Pieces to learn where the model brings no tokenizer."), low=100, high=1_000_000)
-    tokenizer: str = option("wordpiece", _("How to cut words then."), choices=("wordpiece", "bpe"))
+    longest_answer: int = option(30, _("Maximum answer length in tokens."), low=1, high=1_000_000)
+    vocabulary: int = option(
+        8000, _("Vocabulary size of the tokenizer that is trained when the model has none."), low=100, high=1_000_000
+    )
+    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
 
     @property
     def example_format(self) -> ExampleFormat:
@@ -95,7 +102,7 @@ class SpanSums(MetricState):
 
 
 class Reader(nnx.Module):
-    """A trunk, and a linear layer that tells of every token how well an answer begins and ends there."""
+    """An encoder and a linear layer with start and end scores for each token."""
 
     def __init__(self, trunk: Any, width: int, rngs: nnx.Rngs):
         self.trunk = trunk
@@ -135,16 +142,125 @@ def best_span(begins: Float[Array, "b t"], ends: Float[Array, "b t"], longest: i
     return Best((place // wide).astype(jnp.int32), (place % wide).astype(jnp.int32), score)
 
 
+@dataclass(frozen=True)
+class Found:
+    """An answer: its text, the characters ``start`` … ``end`` of the paragraph, its score, a sum of two logits, and its
+    probability, 0 … 1, among all beginnings and ends in its window.
+
+    Where the paragraph holds no answer, ``text`` is empty and ``answered`` False; ``score`` and ``probability`` are
+    then those of "no answer". Only a model trained on such questions (SQuAD 2.0) finds none.
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+    probability: float
+
+    @property
+    def answered(self) -> bool:
+        """Whether the paragraph holds an answer."""
+        return bool(self.text)
+
+
+class Candidates(NamedTuple):
+    """The best piece of a paragraph for a question, and "no answer" with its score."""
+
+    best: Found
+    none: Found
+
+    @property
+    def margin(self) -> float:
+        """The score of "no answer" less that of the best piece."""
+        return self.none.score - self.best.score
+
+
+class Search:
+    """Searches paragraphs for answers by a module.
+
+    Args:
+        module: the reader. config: settings of the task. tokenizer: that of the texts.
+    """
+
+    def __init__(self, module: Reader, config: Answer, tokenizer: Tokenizer):
+        self.config, self.tokenizer = config, tokenizer
+        graph, self._state = nnx.split(module)
+
+        @jax.jit
+        def read(state: Any, batch: dict[str, Any]) -> Any:
+            begins, ends = nnx.merge(graph, state)(batch)
+            best, logsumexp = best_span(begins, ends, config.longest_answer), jax.nn.logsumexp
+            whole, none = logsumexp(begins, axis=1) + logsumexp(ends, axis=1), begins[:, 0] + ends[:, 0]
+            return best, jnp.exp(best.score - whole), none, jnp.exp(none - whole)
+
+        self._read: Callable[..., Any] = read
+
+    def __call__(self, questions: Sequence[str], paragraphs: Sequence[str]) -> list[Candidates]:
+        """The candidates for every question: the best piece of all windows of its paragraph, and "no answer" with its
+        least score in any of them."""
+        made = windows(questions, paragraphs, self.tokenizer, self.config.max_length, self.config.stride)
+        buckets = choose_buckets(made.lengths, self.config.max_length, batch_size=BATCH)
+        best: dict[int, Found] = {}
+        none: dict[int, Found] = {}
+        for batch in WindowBatches(made, BATCH, buckets, shuffle=False):
+            found, chance, null, null_chance = jax.device_get(self._read(self._state, batch))
+            for place in np.flatnonzero(batch["index"] >= 0):
+                window = int(batch["index"][place])
+                example, base = int(made.example[window]), int(made.tokens.offsets[window])
+                score, against = float(found.score[place]), float(null[place])
+                if example not in none or against < none[example].score:
+                    none[example] = Found("", 0, 0, against, float(null_chance[place]))
+                if example in best and best[example].score >= score:
+                    continue
+                start = int(made.spans[base + found.start[place], 0])
+                end = _with_accents(paragraphs[example], int(made.spans[base + found.end[place], 1]))
+                best[example] = Found(paragraphs[example][start:end], start, end, score, float(chance[place]))
+        return [Candidates(best[example], none[example]) for example in range(len(questions))]
+
+
+def _with_accents(text: str, end: int) -> int:
+    """``end`` behind the accents that belong to the letter before it, which tokenizers drop."""
+    while 0 < end < len(text) and unicodedata.combining(text[end]):
+        end += 1
+    return end
+
+
+def best_threshold(margins: Sequence[float], f1: Sequence[float], answerable: Sequence[bool]) -> float:
+    """The threshold of the greatest mean F1, which the evaluation script of SQuAD 2.0 calls ``best_f1_thresh``.
+
+    That script takes the greatest :attr:`Candidates.margin` of a question that is answered. Any value below the next
+    margin gives the same F1; the one half way divides new questions best. Where every question is answered, or none,
+    it is the nearest to 0.
+
+    Args:
+        margins: of each question.
+        f1: of the best piece of its paragraph.
+        answerable: whether it has an answer.
+    """
+    order = np.argsort(margins, kind="stable")
+    sorted_margins = np.asarray(margins, np.float64)[order]
+    gain = np.cumsum(np.where(answerable, f1, -1.0)[order])  # in F1, over "no answer" for every question
+    gain[:-1][sorted_margins[1:] == sorted_margins[:-1]] = -np.inf  # equal margins are answered together
+    best = int(np.argmax(gain))
+    if gain[best] <= 0:
+        return min(0.0, float(sorted_margins[0]) - 1.0)
+    if best == len(gain) - 1:
+        return max(0.0, float(sorted_margins[-1]))
+    return float(sorted_margins[best : best + 2].mean())
+
+
 @dataclass(frozen=True, eq=False)
 class Answering(Head):
     """A linear layer that scores at which tokens an answer begins and ends.
 
     ``nullable``: some training questions have no answer, so the score of [CLS] is that of "no answer"
-    (SQuAD 2.0, Rajpurkar et al. 2018, arXiv 1806.03822).
+    (SQuAD 2.0, Rajpurkar et al. 2018, arXiv 1806.03822); where it is greater than that of the best piece by more than
+    ``threshold``, the answer is none.
     """
 
     config: Answer
     nullable: bool = False
+    threshold: float = 0.0
 
     train_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
@@ -166,8 +282,21 @@ class Answering(Head):
         """Write the model of config ``model`` in the layout of its family."""
         tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
         name = f"{LAYOUTS[model.layout].classes}ForQuestionAnswering"
-        known = {NULLABLE: True} if self.nullable else {}
+        known = {NULLABLE: True, THRESHOLD: self.threshold} if self.nullable else {}
         model.save(weights.trunk(params), folder, tensors, specials, architectures=[name], **known)
+
+    def fitted(self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None) -> Self:
+        """The head with the :attr:`threshold` of the greatest F1 on ``rows``; unchanged where these are not questions
+        of both kinds, with and without an answer."""
+        texts = answers_of(rows)[0] if self.nullable else []
+        answerable = [len(truths) > 0 for truths in texts]
+        if tokenizer is None or all(answerable) or not any(answerable):
+            return self
+        module = nnx.eval_shape(lambda: self.init(model, nnx.Rngs(0)))
+        nnx.update(module, traverse_util.unflatten_dict(params, sep="/"))
+        found = Search(module, self.config, tokenizer)(rows["text"], rows["text_pair"])
+        f1 = [overlap(one.best.text, right_answers(truths)) for one, truths in zip(found, texts, strict=True)]
+        return replace(self, threshold=best_threshold([one.margin for one in found], f1, answerable))
 
     def load(self, module: Reader, folder: Path, model: ModelConfig) -> None:
         """Put the head that :meth:`save` wrote into a module."""

@@ -1,4 +1,4 @@
-"""Regression: one number for each example, or several."""
+"""Regression: one or several numbers per example."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ class Regress(Supervised):
 
     problem_type: ClassVar[ProblemType] = ProblemType.NUMBER
 
-    loss: str = option("squared", _("What is made small; huber: squared up to one deviation."), choices=LOSSES)
+    loss: str = option(
+        "squared",
+        _("Loss function: mean squared error, or Huber (quadratic up to one standard deviation, then linear)."),
+        choices=LOSSES,
+    )
 
     def build(
         self,
@@ -48,7 +52,7 @@ class Regress(Supervised):
         assert target is not None
         known = np.asarray(target[labels >= 0], np.float64)
         if len(known) < 2:
-            raise DataError(_("a regression needs two training rows or more; there are {n_known}."), n_known=len(known))
+            raise DataError(_("regression needs at least two training rows; there are {n_known}."), n_known=len(known))
         mean, scale = moments(known)
         for name, middle, spread in zip(classes, mean, scale, strict=True):
             if spread == 0:
@@ -59,8 +63,9 @@ class Regress(Supervised):
                 )
             if not SPREAD[0] <= spread <= SPREAD[1]:
                 raise DataError(
-                    _("{name!r} has the deviation {spread:g}; float32 can answer with {least:g} to {most:g}: "
-                      "give it in another unit."),
+                    _(
+                        "{name!r} has the standard deviation {spread:g}; float32 supports {least:g} to "
+                        "{most:g}: use another unit."),
                     name=name, spread=spread, least=SPREAD[0], most=SPREAD[1],
                 )  # fmt: skip
         return Regression(self, mean, scale, classes=classes)
@@ -138,8 +143,9 @@ class Regression(PooledHead):
         if not np.isfinite(found).all():
             row, place = np.argwhere(~np.isfinite(found))[0].tolist()
             raise DataError(
-                _("{label!r} is {target:g} in a row, farther from the training rows (deviation {scale:g}) "
-                  "than float32 can hold."),
+                _(
+                    "{label!r} is {target:g} in a row, too far from the training rows (standard deviation "
+                    "{scale:g}) for float32."),
                 label=self.classes[place], target=target[row, place], scale=self.scale[place],
             )  # fmt: skip
         return found

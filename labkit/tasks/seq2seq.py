@@ -1,4 +1,4 @@
-"""Sequence to sequence: a source text is read, its target text told token by token (Sutskever et al. 2014)."""
+"""Sequence to sequence: generate a target text from a source text (Sutskever et al. 2014)."""
 
 from __future__ import annotations
 
@@ -30,16 +30,21 @@ class Seq2Seq(Task):
     fresh_batch: ClassVar[int] = 8  # each example has many tokens to learn from
 
     max_length: int | None = option(
-        None, _("Tokens of a source, and of a target, at most. Left out: chosen from the data."), low=8, high=1_000_000
+        None,
+        _("Maximum length of source and of target in tokens. Default: chosen from the data."),
+        low=8,
+        high=1_000_000,
     )
-    label_smoothing: float = option(0.1, _("Share of the aim that is spread over the vocabulary."), low=0.0, high=0.9)
+    label_smoothing: float = option(
+        0.1, _("Label smoothing: probability mass spread uniformly over the vocabulary."), low=0.0, high=0.9
+    )
     vocabulary: int | None = option(
         None,
-        _("Pieces to learn, of both languages together. Left out: chosen from the texts."),
+        _("Vocabulary size of the tokenizer, shared by source and target. Default: chosen from the texts."),
         low=100,
         high=1_000_000,
     )
-    tokenizer: str = option("bpe", _("How to cut words then."), choices=("bpe", "wordpiece"))
+    tokenizer: str = option("bpe", _("Subword algorithm of that tokenizer."), choices=("bpe", "wordpiece"))
 
     @property
     def example_format(self) -> ExampleFormat:

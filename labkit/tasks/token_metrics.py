@@ -58,9 +58,9 @@ def token_sums(
 
     Args:
         logits_of: a function from hidden states [m, d] to logits float32 [m, v].
-        hidden: of the tokens to be told.
+        hidden: of the target tokens.
         target: their true pieces.
-        weight: their weights; 0 for what is not to be told.
+        weight: their weights; 0 for tokens without target.
         vocabulary: v.
         smoothing: share of the aim that is spread over the vocabulary; not part of the sums.
 

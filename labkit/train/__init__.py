@@ -1,1 +1,1 @@
-"""The compiled step and the training loop around it, with checkpoints and resume."""
+"""Training: the compiled step and the loop around it, with callbacks, checkpoints and resume."""

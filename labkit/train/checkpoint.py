@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the whole state, written by Orbax beside training, sealed, read back, and only then saved.
+"""Checkpoints: the whole state, written asynchronously by Orbax, checksummed and verified.
 
 A checkpoint is written in ``saving/``, sealed there (:mod:`labkit.core.manifest`) with its step and its provenance
 (:mod:`labkit.train.provenance`), verified, and gets its name ``step_N`` in one rename. Before a checkpoint is used,
@@ -79,8 +79,9 @@ class Checkpoints:
         for place in (self.folder, self._unfinished, self._quarantine):
             if place.is_symlink():
                 raise RunError(
-                    _("{place!r} is a link, to {readlink!r}. Put the folder itself in its place; for a larger "
-                      "disk, move the whole lab folder there and set LABKIT_FOLDER."),
+                    _(
+                        "{place!r} is a symbolic link to {readlink!r}. Replace it by the folder itself; "
+                        "to use a larger disk, move the whole lab folder there and set LABKIT_FOLDER."),
                     place=str(place), readlink=os.readlink(place),
                 )  # fmt: skip
 
@@ -105,8 +106,8 @@ class Checkpoints:
         meanwhile: Callable[[], None] = lambda: None,
         files: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep beside the newest,
-        ``files`` are further files of the checkpoint by name.
+        """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep in addition to the
+        newest; ``files`` are further files of the checkpoint by name.
 
         With several processes the save is over when this returns, as they must not talk of two things at once.
 
@@ -180,7 +181,7 @@ class Checkpoints:
             raise
 
     def _lack(self, state: State) -> str:
-        """What stands in the way of a save, if anything does."""
+        """What prevents a save, if anything."""
         needed = ROOM + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         try:
             free = shutil.disk_usage(self.folder).free
@@ -189,7 +190,7 @@ class Checkpoints:
         if free >= needed:
             return ""
         return _(
-            "{needed:,.0f} MB are needed, {free:,.0f} MB are free in {folder}",
+            "{needed:,.0f} MB needed, {free:,.0f} MB free in {folder}",
             needed=needed / 1000000.0, free=free / 1000000.0, folder=self.folder,
         )  # fmt: skip
 
@@ -236,9 +237,9 @@ class Checkpoints:
     def _stranger(self, place: Path) -> str:
         """Why a folder is no checkpoint of the step that it is named for, and of this run; empty where it is one."""
         if place.is_symlink():
-            return _("it is a link, to {readlink!r}", readlink=os.readlink(place))
+            return _("it is a symbolic link to {readlink!r}", readlink=os.readlink(place))
         if not (name := _NAME.fullmatch(place.name)):
-            return _("no step has this name")
+            return _("the name is not a step")
         if (facts := manifest.read(place)) is None:
             return "; ".join(manifest.damage(place))
         if (saved := facts.get("step")) != int(name[1]) or isinstance(saved, bool):
@@ -283,7 +284,7 @@ class Checkpoints:
         if differ := [path for path in {**stored, **asked} if stored.get(path) != asked.get(path)]:
             lines = [
                 _(
-                    "  {path}: saved {saved}, asked {wanted}",
+                    "  {path}: saved {saved}, expected {wanted}",
                     path=path,
                     saved=_told(stored.get(path)),
                     wanted=_told(asked.get(path)),
@@ -292,8 +293,10 @@ class Checkpoints:
             ]
             more = [_("  … and {n_lines} more", n_lines=len(lines) - SHOWN)] if len(lines) > SHOWN else []
             raise RunError(
-                _("the checkpoint of step {step} does not fit this run:\n{lines}\n"
-                  "A checkpoint belongs to the settings it was made with; begin a new run for others."),
+                _(
+                    "the checkpoint of step {step} does not match this run:\n{lines}\nA checkpoint can only "
+                    "be restored with the settings it was created with; start a new run for other "
+                    "settings."),
                 step=step, lines=joined("\n", [*lines[:SHOWN], *more]),
             )  # fmt: skip
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
@@ -312,9 +315,9 @@ class Checkpoints:
 
 
 def unsaved(step: int, reason: str) -> RunError:
-    """The error that tells of a save that failed."""
+    """The error of a failed save."""
     return RunError(
-        _("checkpoint of step {step} not saved: {reason}. The checkpoints before it are whole."),
+        _("checkpoint of step {step} not saved: {reason}. Earlier checkpoints are intact."),
         step=step,
         reason=system_reason(reason),
     )
@@ -353,7 +356,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
             file_lock.acquire(file)
         except OSError:
             raise RunError(
-                _("run {folder!r} is being worked on already{holder}. Watch it with `lk.open_run({folder!r})`."),
+                _("run {folder!r} is already running{holder}. Follow it with `lk.open_run({folder!r})`."),
                 folder=folder.name,
                 holder=_holder(folder),
             ) from None

@@ -1,4 +1,4 @@
-"""Caches of compiled programs: the persistent one on disk, and the limit of those that JAX holds in memory."""
+"""Compilation caches: the persistent cache on disk, and the limit of programs in memory."""
 
 from __future__ import annotations
 

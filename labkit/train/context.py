@@ -1,4 +1,4 @@
-"""From an experiment and its rows to everything the loop needs, and from the parameters to a model on disk."""
+"""Training context: everything the loop needs from an experiment and its rows; saving of the trained model."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ class Plan:
     inputs: Inputs
     batches: Batches
     validation: Batches
+    validation_rows: Any
     steps: Steps
     most: int  # updates in one call of the compiled step
     summary: dict[str, Any]  # what the store is told
@@ -99,9 +100,7 @@ def prepare(
     rows = open_rows(folder / "data")
     for split in ("train", "validation"):
         if not len(rows.splits.get(split, ())):
-            raise DataError(
-                _("there are no rows of {split}; the rows have {rows}."), split=split, rows=dict(rows.counts())
-            )
+            raise DataError(_("no split {split}; the rows have {rows}."), split=split, rows=dict(rows.counts()))
     check_reads(experiment.model, rows, experiment.task)
     say(_("tokenising") if rows.spec.kind == "text" else _("reading"))
     with group.in_turn():
@@ -138,23 +137,25 @@ def plan_of(
     validation, _unused = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
     if placement and (placement := placement.dividing(parts)) is None and train.devices:
         raise ConfigError(
-            _("this run began with batches in {parts} part(s), which {devices} devices cannot share: set "
-              "devices = 0 to take it up on as many as can."),
+            _(
+                "this run was started with batches in {parts} part(s), which cannot be divided over "
+                "{devices} devices: set devices = 0 to resume on as many as possible."),
             parts=parts, devices=train.devices,
         )  # fmt: skip
     if group.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < group.count:
         raise ConfigError(
-            _("{n_devices} devices leave some of the {n_processes} processes without work."),
+            _("{n_devices} devices are too few for {n_processes} processes."),
             n_devices=placement.mesh.size,
             n_processes=group.count,
         )
     if (total := train.epochs * batches.steps_per_epoch) > STEPS:
         raise ConfigError(
-            _("{epochs:,} epochs of {steps_per_epoch:,} steps are {total:,} steps; a run has at most "
-              "{steps:,}. Take fewer epochs or a larger batch_size."),
+            _(
+                "{epochs:,} epochs of {steps_per_epoch:,} steps are {total:,} steps; the maximum is "
+                "{steps:,}. Use fewer epochs or a larger batch_size."),
             epochs=train.epochs, steps_per_epoch=batches.steps_per_epoch, total=total, steps=STEPS,
         )  # fmt: skip
-    say(_("making the model"))
+    say(_("building the model"))
     module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
     steps = steps_of(experiment, head, module, batches, placement)
     most = updates_per_call(steps, batches)
@@ -179,14 +180,16 @@ def plan_of(
         "devices": placement.mesh.size if placement else 1,
         "parts": parts,
     }
-    return Plan(experiment, head, sized, model, inputs, batches, validation, steps, most, summary)
+    return Plan(
+        experiment, head, sized, model, inputs, batches, validation, rows["validation"], steps, most, summary
+    )  # fmt: skip
 
 
 def _fresh(model: ModelConfig, head: Head) -> list[str]:
     """What to warn of where pretrained weights lack a part that the task reads."""
     parts = [part for part in model.fresh_parts() if f"trunk/{part}/" not in head.unused]
     return [
-        _("The pretrained weights have no {part}: it starts from random values, as the head does.", part=part)
+        _("The pretrained weights have no {part}: it is randomly initialised, like the head.", part=part)
         for part in parts
     ]
 
@@ -251,10 +254,11 @@ def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
 
 def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None:
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
-    names. ``labkit.toml`` and ``labkit.json`` beside it say what was done and what the outputs are called. ``origin``,
+    names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the outputs. ``origin``,
     such as run and step, is sealed with it."""
-    optimizer, head = setup.experiment.train.optimizer, setup.head
+    optimizer, tokenizer = setup.experiment.train.optimizer, setup.inputs.tokenizer
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
+    head = setup.head.fitted(merged, setup.model, setup.validation_rows, tokenizer)
     bias = head.output_bias(merged) if "head/bias" in merged else None
     merged = {name: value for name, value in head.finalize(merged).items() if not name.startswith(head.unused)}
     facts = {
@@ -264,12 +268,12 @@ def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None
         **({"offset": bias.tolist()} if bias is not None else {}),  # of which float32 may keep too little
     }
     if setup.model.published:
-        own = setup.inputs.tokenizer
-        assert own is not None
-        head.save(merged, setup.model, folder, weights.Specials(own.pad_id, own.cls_id, own.end_ids, own.start_id))
+        assert tokenizer is not None
+        special = weights.Specials(tokenizer.pad_id, tokenizer.cls_id, tokenizer.end_ids, tokenizer.start_id)
+        head.save(merged, setup.model, folder, special)
     else:
         weights.save_own(merged, folder, head.get_config())
-    if setup.inputs.tokenizer is not None:
+    if tokenizer is not None:
         _export_tokenizer(setup, folder)
     else:
         setup.inputs.save(folder)
@@ -279,8 +283,8 @@ def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None
 
 
 def _export_tokenizer(setup: Plan, folder: Path) -> None:
-    """Write the tokenizer, with which other programs make the tokens that this model reads; once more beside an encoder
-    in a folder of its own."""
+    """Write the tokenizer, with which other programs make the tokens that this model reads; once more next to an
+    encoder in its own folder."""
     task, model, tokenizer = setup.experiment.task, setup.model, setup.inputs.tokenizer
     longest = model.max_length if task.whole_length else task.max_length
     encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
@@ -303,7 +307,7 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WeightsError(
-            _("{facts} of {folder!r} names no classes: {error!r}. Export the model again."),
+            _("{facts} of {folder!r} lists no classes: {error!r}. Export the model again."),
             facts=FACTS, folder=folder.name, error=error,
         ) from None  # fmt: skip
     inputs = opened(experiment, folder, kind, shape)

@@ -1,4 +1,4 @@
-"""What a run would cost, asked again and again while its settings change: what can be kept between is kept."""
+"""Cached cost estimates for interactive use."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Outlook:
         self._read: tuple[Any, Any, dict[str, Any]] | None = None
 
     def close(self) -> None:
-        """Take away what was kept on disk; nothing may be asked then."""
+        """Take away what was kept on disk; no estimate is possible then."""
         self._folder.cleanup()
 
     def __call__(self, rows: Rows, experiment: Experiment, prices: dict[str, float] | None = None) -> Expected:

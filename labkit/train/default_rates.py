@@ -1,4 +1,4 @@
-"""Learning rate and batch size of a run that names none: by architecture, task, what is trained, and update rule."""
+"""Default learning rate and batch size by architecture, task, trained parameters and optimizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An experiment: the data, the model, the task and the training, as one TOML file."""
+"""Experiments: data, model, task and training settings as one TOML file."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ from labkit.train.optimizer import RULES, Optimizer
 class Data(Config):
     """Where the rows come from and what is done to them, in order."""
 
-    source: str = option("", "A file, a folder, a sample or a hub name; empty: rows made in Python, kept with the run.")
+    source: str = option(
+        "", "A file, folder, sample or hub name. Empty: rows created in Python and saved with the run."
+    )
     options: dict[str, Any] = option(help="Further arguments of lk.load.", factory=dict)
-    steps: tuple[dict[str, Any], ...] = option((), 'What is done to them, such as {do = "split", test = 0.2}.')
-    accept_leakage: bool = option(False, "Go on although rows of validation or test also stand in train.")
-    columns: tuple[str, ...] = option((), "Source columns of the texts that were trained on; noted by labkit.")
+    steps: tuple[dict[str, Any], ...] = option((), 'Preprocessing steps, such as {do = "split", test = 0.2}.')
+    accept_leakage: bool = option(False, "Train even if rows of validation or test also occur in train.")
+    columns: tuple[str, ...] = option((), "Source columns of the training texts; set by labkit.")
 
     @classmethod
     def of(cls, rows: Rows, accept_leakage: bool = False) -> Self:
@@ -61,7 +63,7 @@ class Data(Config):
     def load(self, task: Task) -> Rows:
         """The rows, ready for ``task``. Raises :class:`ConfigError` where there is no source to load them from."""
         if not self.source:
-            raise ConfigError(_("data.source is empty: these rows were made in Python and cannot be loaded again."))
+            raise ConfigError(_("data.source is empty: these rows were created in Python and cannot be loaded again."))
         rows = load(self.source, **self.options)
         for step in self.steps:
             try:
@@ -74,23 +76,22 @@ class Data(Config):
 def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
     """``rows`` split as training on ``task`` needs it and free of leakage; what is split already stays so.
 
-    Running text is cut in its order; that a line of it comes again is no leakage.
+    Running text is cut in its order; repeated lines are not leakage.
 
     Raises:
-        DataError: they cannot be trained on, or rows of validation or test stand in train too.
+        DataError: they cannot be used for training, or rows of validation or test also occur in train.
     """
     if (kind := rows.spec.kind) not in task.modalities:
         reads = joined(_(" or "), [_KINDS[each] for each in task.modalities])
         raise DataError(
-            _("these rows hold {kind}; {type} learns from {reads}."),
+            _("the data is {kind}; {type} needs {reads}."),
             kind=_KINDS[kind], type=type(task).__name__, reads=reads,
         )  # fmt: skip
     if task.problem_type is not None:
         rows.spec.check_trainable()
         if rows.spec.aim != task.problem_type:
             raise ConfigError(
-                _("{aim} is known of each of these rows; {task!r} learns {learned}. The task for them is "
-                  "{fitting!r}."),
+                _("the target of each row is {aim}; {task!r} needs {learned}. Use the task {fitting!r}."),
                 aim=_AIMS[rows.spec.aim], task=tasks.name_of(task), learned=_AIMS[task.problem_type],
                 fitting=BY_AIM[rows.spec.aim],
             )  # fmt: skip
@@ -109,7 +110,7 @@ def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
     if task.needs not in model.capabilities:
         able = ", ".join(learners(task))
         raise ConfigError(
-            _("{model} cannot learn {task!r}. Architectures that can: {able}."),
+            _("{model} does not support {task!r}. Architectures that do: {able}."),
             model=models.name_of(model), task=tasks.name_of(task), able=able,
         )  # fmt: skip
     kind = rows.spec.kind
@@ -117,7 +118,7 @@ def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
     if model.modality not in readers:
         fit = ", ".join(name for name in models if models[name].modality in readers)
         raise DataError(
-            _("these rows hold {kind}; {type} reads {reads}. Architectures for {kind}: {fit}."),
+            _("the data is {kind}; {type} expects {reads}. Architectures for {kind}: {fit}."),
             kind=_KINDS[kind], type=type(model).__name__, reads=_KINDS[model.modality], fit=fit or _("none"),
         )  # fmt: skip
 
@@ -149,43 +150,63 @@ _AIMS = {
 class Training(Config):
     """How long, in which portions, and what is kept."""
 
-    epochs: int = option(3, _("Times every training row is seen."), low=1, high=1_000_000)
+    epochs: int = option(3, _("Number of epochs (passes over the training rows)."), low=1, high=1_000_000)
     batch_size: int | None = option(
         None,
-        _("Examples in one step (on average, where texts share rows); left out, that of the task."),
+        _("Examples per optimizer step (on average when packing). Default: that of the task."),
         low=1,
         high=1_000_000,
     )
     packing: str = option(
-        "auto", _("Several short texts in one row; auto: where that saves work."), choices=("auto", "always", "never")
+        "auto",
+        _("Sequence packing: put several short texts into one row. auto: when it saves computation."),
+        choices=("auto", "always", "never"),
     )
-    buckets: int = option(4, _("Otherwise: lengths to pad to at most; each costs one compilation."), low=1, high=16)
+    buckets: int = option(
+        4, _("Without packing: maximum number of padded lengths; each is compiled once."), low=1, high=16
+    )
     accumulate: int = option(
-        1, _("Parts a step is computed in, one after the other, to need less memory."), low=1, high=100_000
+        1, _("Gradient accumulation: micro-batches per step. More need less memory."), low=1, high=100_000
     )
-    devices: int = option(0, _("Devices to train on; 0: all there are."), low=0, high=1_000_000)
-    model_parallel: int = option(1, _("Devices that share the matrices of one copy of the model."), low=1, high=100_000)
-    sharded: bool = option(False, _("Divide parameters and optimizer state over the devices, instead of copying them."))
-    seed: int = option(0, _("Seed of new weights, of dropout and of the order of examples."), low=0, high=SEEDS)
-    evaluate_every: int = option(0, _("Steps between evaluations; 0: once an epoch."), low=0, high=10**9)
+    devices: int = option(0, _("Number of devices. 0: all available."), low=0, high=1_000_000)
+    model_parallel: int = option(1, _("Tensor parallelism: devices per copy of the model."), low=1, high=100_000)
+    sharded: bool = option(
+        False,
+        _(
+            "Fully sharded data parallelism (FSDP): shard parameters and optimizer state over the devices "
+            "instead of replicating them."
+        ),
+    )
+    seed: int = option(0, _("Random seed of initialisation, dropout and shuffling."), low=0, high=SEEDS)
+    evaluate_every: int = option(0, _("Steps between evaluations. 0: once per epoch."), low=0, high=10**9)
     metric: str = option(
         "",
-        _("What makes one checkpoint better than another; empty: what the task is judged by (F1, or the loss)."),
+        _(
+            "Validation metric that selects the best checkpoint. Empty: the default metric of the task "
+            "(F1, or the loss)."
+        ),
         choices=("", "f1", "accuracy", "precision", "recall", "r2", "loss"),
     )
-    keep: str = option("best", _("Which state becomes the model."), choices=("best", "last"))
+    keep: str = option(
+        "best", _("Checkpoint that becomes the model: the best one or the last one."), choices=("best", "last")
+    )
     patience: int = option(
-        0, _("Evaluations without improvement after which the run ends; 0: never."), low=0, high=10**9
+        0, _("Early stopping: evaluations without improvement before the run ends. 0: off."), low=0, high=10**9
     )
     save_minutes: float = option(
-        5.0, _("Longest time between checkpoints (one is saved at every evaluation too)."), low=0, high=1e6
+        5.0, _("Maximum time between checkpoints in minutes; one is also saved at each evaluation."), low=0, high=1e6
     )
     unsaved: str = option(
-        "continue", _("What a run does when a checkpoint cannot be saved (disk full)."), choices=("continue", "pause")
+        "continue",
+        _("What to do when a checkpoint cannot be saved (disk full): continue or pause."),
+        choices=("continue", "pause"),
     )
     watchdog: float = option(
         60.0,
-        _("Seconds without a step (and 20 usual steps) after which a process of its own is begun anew; 0: never."),
+        _(
+            "Seconds without progress (and at least 20 usual steps) after which a detached training "
+            "process is restarted. 0: off."
+        ),
         low=0,
         high=1e6,
     )
@@ -206,10 +227,10 @@ class Experiment(Config):
     """
 
     model: ModelConfig
-    data: Data = option(help="The rows.", factory=Data)
-    task: Task = option(help="What is learned.", factory=Classify)
-    train: Training = option(help="The training.", factory=Training)
-    name: str = option("", "A name for the run.")
+    data: Data = option(help="Data source and preprocessing.", factory=Data)
+    task: Task = option(help="Task.", factory=Classify)
+    train: Training = option(help="Training settings.", factory=Training)
+    name: str = option("", "Name of the run.")
     callbacks: tuple[dict[str, Any], ...] = option((), 'Called while training, such as {class = "module:Class"}.')
 
     def check(self) -> None:
@@ -231,7 +252,7 @@ class Experiment(Config):
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "") -> Self:
         if "model" not in values:
-            raise ConfigError(_('the experiment names no model: add a table [model] with name = "bert".'))
+            raise ConfigError(_('the experiment has no model: add a table [model] with name = "bert".'))
         values = dict(values)
         values["model"] = _named(models, values["model"], "model")
         values["task"] = _named(tasks, values.get("task", {"name": "classify"}), "task")
@@ -257,7 +278,7 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
         homes[Optimizer] = rule.to_dict()
     elif rule is not None:
         raise ConfigError(
-            _("optimizer = {rule!r} must be the name of a rule ({known}) or an Optimizer."),
+            _("optimizer = {rule!r} must be the name of an optimizer ({known}) or an Optimizer."),
             rule=rule,
             known=", ".join(RULES),
         )

@@ -20,11 +20,10 @@ def failure_fields(error: Exception, batch_size: int, shape: str, cure: str = ""
     text = str(error)
     if "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError):
         cure = _(
-            "Out of memory{where}. Try batch_size={batch_size}; or accumulate=2, which computes a batch in two "
-            "parts; or a smaller max_length or model. When other programs have given memory back, the run can be "
-            "resumed as it is.",
+            "Out of memory{where}. Try batch_size={batch_size}; or accumulate=2 (gradient accumulation); or a "
+            "smaller max_length or model. Once other programs have freed memory, the run can be resumed unchanged.",
             where=_(" at a batch of {shape}", shape=shape) if shape else "", batch_size=max(1, batch_size // 2),
         )  # fmt: skip
     elif not cure and not isinstance(error, LabkitError):
-        cure = _("This is not an error labkit knows. The traceback says where it arose; the run can be resumed.")
+        cure = _("Unexpected error. The traceback shows where it occurred; the run can be resumed.")
     return {"error": headed(error), "cure": cure, "traceback": traceback.format_exc()}

@@ -1,7 +1,7 @@
-"""The loop: commands → batch → step → late read → report → evaluate → save, in this order.
+"""Training loop: commands → batch → step → deferred read → report → evaluate → save, in this order.
 
 :func:`work` takes a run from its folder to its end, or onward from its newest checkpoint. Thread, detached worker and
-command line all call it; nothing but the run store tells them what happens inside.
+command line all call it; they are informed only through the run store.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class _Loop:
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
         self.logger.log(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
         self.provenance = Provenance.of(
-            self.folder, self.logger.id, self.experiment, self.setup.summary, self.setup.inputs.tokenizer
+            self.folder, self.logger.id, self.experiment, self.setup.summary, self.setup.inputs.tokenizer, self.group
         )
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.group, self.provenance)
         self.checkpoints.damaged += before.get("quarantined", [])
@@ -178,8 +178,9 @@ class _Loop:
         self._tell_damage()
         if problem:
             raise RunError(
-                _("no checkpoint of this run can be used: {problem}. They are in the folder 'quarantine' of "
-                  "its checkpoints. Put a sound one back, or resume again to train from step 0."),
+                _(
+                    "no checkpoint of this run is usable: {problem}. They were moved to the folder "
+                    "'quarantine'. Restore an intact one, or resume again to train from step 0."),
                 problem=problem,
             )  # fmt: skip
         facts = None if step is None else self.checkpoints.facts(step)
@@ -188,7 +189,7 @@ class _Loop:
         if saved is not None and saved > (step or 0):
             self.setup.summary["warnings"].append(
                 _(
-                    "The checkpoint of step {saved} is not there any more: the run goes on from step {step}.",
+                    "The checkpoint of step {saved} is missing: the run continues from step {step}.",
                     saved=saved,
                     step=step or 0,
                 )
@@ -272,8 +273,7 @@ class _Loop:
         if best[0] not in self.checkpoints.steps:
             self.setup.summary["warnings"].append(
                 _(
-                    "The best evaluation was that of step {best}, whose checkpoint is not there: the model "
-                    "is that of step {step}.",
+                    "The checkpoint of the best evaluation (step {best}) is missing: the model is that of step {step}.",
                     best=best[0],
                     step=self.step,
                 )
@@ -291,20 +291,21 @@ class _Loop:
                 self.state, self.step, self.pending = state, step, []
                 break
             if self.group.lead:
-                self.checkpoints.set_aside(step, _("its numbers are not finite"))
+                self.checkpoints.set_aside(step, _("it contains values that are not finite"))
         self._tell_damage()
         self.logger.note(summary={"saved_step": step})
         examples = {str(step): self._rows_of(step) for step in error.steps}
         back = (
-            _("the run is back at step {step}", step=step)
+            _("the run was restored to step {step}", step=step)
             if step is not None
-            else _("there is no checkpoint to go back to")
+            else _("there is no checkpoint to restore")
         )
         rows = listed(sorted({row for rows in examples.values() for row in rows}))
         self.logger.log(step=self.step, summary={"not_finite": examples, "rolled_back_to": step})
         return RunError(
-            _("{error} They had the rows {rows}; {back}. Lower the learning rate (it was {learning_rate}) and "
-              "begin again, or look at these rows."),
+            _(
+                "{error} The batches contained the rows {rows}; {back}. Lower the learning rate "
+                "(currently {learning_rate}) and restart, or check these rows."),
             error=error, rows=rows, back=back, learning_rate=self.train.optimizer.learning_rate,
         )  # fmt: skip
 
@@ -419,7 +420,8 @@ class _Loop:
         self.clock = self.paced = self.watched = (time.monotonic(), self.step)
 
     def _read(self, ahead: int) -> None:
-        """Turn what the device told into records, but for the newest ``ahead`` calls: the host never waits for them."""
+        """Turn device results into records, except those of the newest ``ahead``
+        calls: the host never waits for them."""
         while len(self.pending) > ahead:
             end, count, told = self.pending.pop(0)
             report = end % self.steps.report_every == 0
@@ -532,7 +534,7 @@ class _Loop:
         with self._told_if_unsaved():
             self.saved = time.monotonic()
             if self.group.broadcast(bool(self.logger.records)):
-                raise unsaved(self.step, _("the run store, whose records come first, cannot be written"))
+                raise unsaved(self.step, _("the run store, which is written first, is not writable"))
             files = {FILE: states} if states else {}
             self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush, files)
         if self.group.count > 1:
@@ -540,7 +542,7 @@ class _Loop:
             self._resume_clock()
 
     def _settle(self) -> None:
-        """Learn whether the last save succeeded: only then it is told as saved."""
+        """Learn whether the last save succeeded: only then it is reported as saved."""
         step = None
         with self._told_if_unsaved():
             if (step := self.checkpoints.settle(self._flush)) is not None:
@@ -552,7 +554,7 @@ class _Loop:
 
     @contextlib.contextmanager
     def _told_if_unsaved(self) -> Iterator[None]:
-        """A save that fails is told and soon tried again; training goes on, or waits, as its settings say."""
+        """A failed save is reported and retried soon; training goes on, or waits, as its settings say."""
         try:
             yield
         except RunError as error:
@@ -569,5 +571,5 @@ class _Loop:
 
     def _warn(self) -> None:
         """Give the run its warnings, those of checkpoints that were set aside included."""
-        aside = [_("Checkpoint set aside, not used: {text}.", text=text) for text in self.checkpoints.damaged]
+        aside = [_("Checkpoint quarantined: {text}.", text=text) for text in self.checkpoints.damaged]
         self.logger.log(summary={"warnings": [*self.setup.summary["warnings"], *aside]})

@@ -1,4 +1,4 @@
-"""Finding a learning rate: train a little while the rate rises, and see where the loss falls fastest."""
+"""Learning rate range test: train while the rate rises, and find where the loss falls fastest."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def find_rate(
     """
     if not 0 < low < high or steps < 10:
         raise ConfigError(
-            _("low = {low} must be above 0 and below high = {high}, and steps = {steps} at least 10."),
+            _("low = {low} must be above 0 and below high = {high}, and steps = {steps} must be at least 10."),
             low=low, high=high, steps=steps,
         )  # fmt: skip
     use_compilation_cache()
@@ -99,7 +99,7 @@ def find_rate(
             losses.append(smooth)
     if not losses:
         raise RunError(
-            _("the loss was not finite at a learning rate of {low} already. Look at the data, or take a lower low."),
+            _("the loss was already not finite at a learning rate of {low}. Check the data, or use a lower low."),
             low=low,
         )
     return RateSearch(rates[: len(losses)], np.asarray(losses))

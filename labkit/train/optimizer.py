@@ -1,4 +1,4 @@
-"""Optimizer and schedule: which parameters move, by how much, when."""
+"""Optimizer, learning rate schedule and trainable parameters."""
 
 from __future__ import annotations
 
@@ -49,42 +49,63 @@ class Optimizer(Config):
     """
 
     learning_rate: float | None = option(
-        None, _("Greatest learning rate, reached after the warm-up; left out, that of the model."), low=0.0
+        None, _("Peak learning rate, reached after the warm-up. Default: that of the model."), low=0.0
     )
-    schedule: str = option("linear", _("How the rate falls after the warm-up."), choices=SCHEDULES)
-    warmup: float = option(0.1, _("Share of all steps in which the rate rises from 0."), low=0.0, high=1.0)
-    decay: float = option(0.2, _("wsd: share of all steps, the last ones, in which the rate falls."), low=0.0, high=1.0)
-    rule: str = option("adamw", _("How gradients become updates."), choices=RULES)
-    weight_decay: float = option(0.01, _("Decoupled weight decay; biases and norms are spared."), low=0.0)
-    clip: float = option(1.0, _("Greatest global norm of a gradient; 0 switches clipping off."), low=0.0)
-    momentum: float = option(0.9, _("SGD: decay of the sum of gradients (Muon has 0.95)."), low=0.0, high=0.9999)
-    beta1: float = option(0.9, _("Decay of the mean of gradients."), low=0.0, high=0.9999)
-    beta2: float = option(0.999, _("Decay of the mean of squared gradients."), low=0.0, high=0.99999)
-    epsilon: float = option(1e-8, _("Added to the root of the squared mean."), low=0.0)
+    schedule: str = option("linear", _("Learning rate schedule after the warm-up."), choices=SCHEDULES)
+    warmup: float = option(0.1, _("Fraction of all steps for linear warm-up from 0."), low=0.0, high=1.0)
+    decay: float = option(0.2, _("wsd: fraction of all steps for the final decay."), low=0.0, high=1.0)
+    rule: str = option("adamw", _("Optimizer (update rule)."), choices=RULES)
+    weight_decay: float = option(
+        0.01, _("Decoupled weight decay; not applied to biases and normalisation parameters."), low=0.0
+    )
+    clip: float = option(1.0, _("Gradient clipping: maximum global norm. 0: off."), low=0.0)
+    momentum: float = option(0.9, _("SGD: momentum (Muon uses 0.95)."), low=0.0, high=0.9999)
+    beta1: float = option(
+        0.9, _("Exponential decay rate of the first moment (mean of the gradients)."), low=0.0, high=0.9999
+    )
+    beta2: float = option(
+        0.999, _("Exponential decay rate of the second moment (mean of the squared gradients)."), low=0.0, high=0.99999
+    )
+    epsilon: float = option(1e-8, _("Added to the denominator of the update for numerical stability."), low=0.0)
     ema: float = option(
         0.0,
-        _("Decay of an average of the parameters, which is then what is judged and kept; 0: none."),
+        _(
+            "Decay of the exponential moving average (EMA) of the parameters; the average is evaluated "
+            "and saved. 0: off."
+        ),
         low=0.0,
         high=0.99999,
     )
-    tune: str = option("full", _("What is trained of a model."), choices=TUNES)
-    lora_rank: int = option(8, _("Rank of the additions."), low=1, high=65_536)
-    lora_alpha: float = option(16.0, _("The additions are multiplied by this ÷ rank."), low=0.0)
+    tune: str = option(
+        "full",
+        _(
+            "Parameters to train. full: all; head: the output head; bitfit: biases and head; lora: LoRA "
+            "adapters and head."
+        ),
+        choices=TUNES,
+    )
+    lora_rank: int = option(8, _("LoRA: rank of the adapters."), low=1, high=65_536)
+    lora_alpha: float = option(16.0, _("LoRA: scaling; adapters are multiplied by alpha / rank."), low=0.0)
     lora_ratio: float = option(
-        1.0, _("Rate of the additions' second factor, which begins at zero, ÷ rate of the first (LoRA+)."), low=1.0
+        1.0, _("LoRA+: learning rate of matrix B (initialised to zero) divided by that of matrix A."), low=1.0
     )
     lora_targets: tuple[str, ...] = option(
-        ("trunk/*layers/*", "trunk/*coder/*"), _("Linear layers that get one, by name pattern.")
+        ("trunk/*layers/*", "trunk/*coder/*"), _("LoRA: linear layers with an adapter, as name patterns.")
     )
-    layer_decay: float = option(1.0, _("Rate of a layer ÷ rate of the layer above it."), low=0.0, high=1.0)
+    layer_decay: float = option(
+        1.0,
+        _("Layer-wise learning rate decay: rate of a layer divided by that of the layer above. 1: off."),
+        low=0.0,
+        high=1.0,
+    )
     unfreeze: float = option(
         0.0,
-        _("Share of the run in which layers are set free one after the other, from the head down; 0: all at once."),
+        _("Gradual unfreezing: fraction of the run over which layers are unfrozen from the head down. 0: off."),
         low=0.0, high=1.0,
     )  # fmt: skip
-    freeze: tuple[str, ...] = option((), _("Parameters that stay as they are, by name pattern, such as trunk/*."))
+    freeze: tuple[str, ...] = option((), _("Parameters to freeze, as name patterns such as trunk/*."))
     freeze_layers: int = option(
-        0, _("Freeze the embeddings and this many of the lowest layers; 0: nothing."), low=0, high=10_000
+        0, _("Freeze the embeddings and this many of the lowest layers. 0: none."), low=0, high=10_000
     )
 
     def shape(self, step: Int[Array, "*s"], total: int) -> Float[Array, "*s"]:
@@ -131,7 +152,7 @@ class Optimizer(Config):
         for pattern in self.freeze:
             if not fnmatch.filter(shapes, pattern):
                 raise ConfigError(
-                    _("Optimizer.freeze: {pattern!r} matches no parameter. They are: {shapes}."),
+                    _("Optimizer.freeze: {pattern!r} matches no parameter. Parameters: {shapes}."),
                     pattern=pattern,
                     shapes=", ".join(shapes),
                 )
@@ -187,7 +208,7 @@ class Optimizer(Config):
 
 
 def _muon() -> optax.GradientTransformation:
-    """Muon for matrices on the last two axes, any others being matrices of their own. Its steps are made as large as
+    """Muon for matrices on the last two axes, other axes are batch axes. Its steps are made as large as
     those of Adam, 0.2 sqrt(greater side) (Liu et al., arXiv 2502.16982), so one learning rate serves both."""
 
     def matrices(params: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Hooks for the tracebacks that Orbax's own threads print when a save fails; the run says the same in a sentence."""
+"""Hooks that silence tracebacks of Orbax's threads when a save fails; the run reports the error itself."""
 
 from __future__ import annotations
 

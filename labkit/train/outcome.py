@@ -1,4 +1,4 @@
-"""What a run's model is worth against a constant answer, and the likely cause where that is nothing."""
+"""Comparison of a trained model with a constant prediction, and the likely cause if it is not better."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def no_better(constant: Constant | None, scores: dict[str, float], split: str) -
     if not fails:
         return ""
     return _(
-        "No better than {constant}: {metric} of {split} {score:.3f}, for a constant answer {value:.3f}.",
+        "No better than {constant}: {metric} of {split} {score:.3f}; a constant prediction gets {value:.3f}.",
         constant=constant.name, metric=name, split=split_name(split), score=score, value=constant.value,
     )  # fmt: skip
 
@@ -190,20 +190,21 @@ def _cause(
     first, last = losses
     if not np.isfinite(last) or last > DIVERGED * first:
         return _(
-            "Likely cause: training diverged, its loss rose from {first:.4g} to {last:.4g}. Lower the "
-            "learning rate (it was {learning_rate:g}).",
+                            "Likely cause: training diverged; the loss rose from {first:.4g} to {last:.4g}. Lower the "
+                "learning rate (currently {learning_rate:g}).",
             first=first, last=last, learning_rate=experiment.train.optimizer.learning_rate,
         )  # fmt: skip
     if far:
         return _("Likely cause: {far}", far=far)
     if constant is not None and constant.share >= IMBALANCED:
         return _(
-            'Likely cause: {share:.0%} of the training rows are of one class. Try class_weights="balanced".',
+            "Likely cause: class imbalance, {share:.0%} of the training rows are of one class. Try "
+            'class_weights="balanced".',
             share=constant.share,
         )
     if steps < FEW_STEPS:
         return _(
-            "Likely cause: there were only {steps} steps. Train for more epochs, or with a smaller batch_size.",
+            "Likely cause: only {steps} training steps. Train for more epochs, or with a smaller batch_size.",
             steps=steps,
         )
     if lost >= LOST:
@@ -216,14 +217,14 @@ def _fit(losses: tuple[float, float], rate: float) -> str:
     first, last = losses
     if last > (1 - MOVED) * first:
         return _(
-            "Likely cause: underfitting, the training loss hardly fell, from {first:.4g} to {last:.4g}. Try "
-            "more epochs or another learning rate (it was {rate:g}); or the labels cannot be predicted from "
-            "what the model reads.",
+                            "Likely cause: underfitting; the training loss hardly fell, from {first:.4g} to "
+                "{last:.4g}. Try more epochs or another learning rate (currently {rate:g}); or the labels "
+                "cannot be predicted from the inputs.",
             first=first, last=last, rate=rate,
         )  # fmt: skip
     return _(
-        "Likely cause: overfitting, the training loss fell from {first:.4g} to {last:.4g} and the validation "
-        "rows gained nothing. Try more training rows, fewer epochs or a smaller model; or the labels cannot "
-        "be predicted from what the model reads.",
+                    "Likely cause: overfitting; the training loss fell from {first:.4g} to {last:.4g} without "
+            "improving validation. Try more training rows, fewer epochs or a smaller model; or the labels "
+            "cannot be predicted from the inputs.",
         first=first, last=last,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Settings changed by command while a run was running."""
+"""Settings changed by commands during a run."""
 
 from __future__ import annotations
 

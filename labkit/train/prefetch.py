@@ -1,4 +1,4 @@
-"""Batches on their way to the device: made and placed by a thread of their own, one call of the step ahead."""
+"""Prefetching: a thread prepares batches and transfers them to the device one step ahead."""
 
 from __future__ import annotations
 

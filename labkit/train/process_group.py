@@ -1,7 +1,7 @@
-"""Several processes at one run: joined by ``jax.distributed``, led by the first, which alone decides and writes.
+"""Multi-process runs with ``jax.distributed``: the first process decides and writes.
 
 The others compute the same steps on their devices. Whatever depends on the clock or on somebody's command is decided
-by the leading process and told to all (:meth:`ProcessGroup.broadcast`), at the same place of the loop in each.
+by the leading process and broadcast (:meth:`ProcessGroup.broadcast`), at the same place of the loop in each.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class ProcessGroup:
             text = json.dumps(value).encode()
             if len(text) > _LETTERS:
                 raise RunError(
-                    _("{n_text} bytes cannot be agreed on at once; at most {most}."), n_text=len(text), most=_LETTERS
+                    _("cannot broadcast {n_text} bytes at once; the maximum is {most}."),
+                    n_text=len(text),
+                    most=_LETTERS,
                 )
             letters[: len(text)] = np.frombuffer(text, np.uint8)
         told = np.asarray(multihost_utils.broadcast_one_to_all(letters))
@@ -70,7 +72,7 @@ SINGLE = ProcessGroup()
 
 
 def join(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
-    """Join the processes that a launcher has started with this one; before anything else is asked of JAX.
+    """Join the processes that a launcher has started with this one; before any other use of JAX.
 
     Raises:
         RunError: a variable is missing or no number; the others do not come.
@@ -87,7 +89,7 @@ def join(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
             **_asked(cluster, address, environment), heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=30
         )
     except (RuntimeError, ValueError) as error:
-        raise RunError(_("the processes of this run do not find each other: {error}"), error=error) from error
+        raise RunError(_("the processes of this run cannot connect to each other: {error}"), error=error) from error
     return ProcessGroup(jax.process_count(), jax.process_index())
 
 
@@ -98,7 +100,7 @@ def _asked(cluster: str | None, address: str | None, environment: Mapping[str, s
         count, index = int(environment[COUNT]), int(environment[INDEX])
     except (KeyError, ValueError) as error:
         raise RunError(
-            _("{coordinator} is set, but not {count} and {index} as numbers ({error})."),
+            _("{coordinator} is set, but {count} and {index} are not numbers ({error})."),
             coordinator=COORDINATOR, count=COUNT, index=INDEX, error=error,
         ) from None  # fmt: skip
     asked = {"coordinator_address": address, "num_processes": count, "process_id": index}

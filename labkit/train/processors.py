@@ -1,4 +1,4 @@
-"""From rows to batches, for each kind of input that an architecture reads: texts, or arrays (pictures, features)."""
+"""Input processors: from rows to batches, for texts and for arrays (images, features)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Inputs(ABC):
         tokenizer: that of texts; None for other modalities.
         max_length: tokens of an example at most; None for other modalities.
         example_format: how rows become examples.
-        labelled: whether examples without a label are left out.
+        labelled: whether unlabelled examples are skipped.
     """
 
     kind: str
@@ -84,11 +84,19 @@ class Inputs(ABC):
     def batches(
         self, examples: Any, train: Training, model: ModelConfig, parts: int, shuffle: bool
     ) -> tuple[Batches, str]:
-        """Batches that can be divided into ``parts``, and why they are laid out as they are."""
+        """Batches that can be divided into ``parts``, and the reason for their layout."""
 
     @abstractmethod
     def to_predict(self, values: Any, pairs: Any = None) -> Batches:
         """Batches of new examples, in their order."""
+
+    def truncation_note(self, truncated: int, of: int) -> str:
+        """What to say where ``truncated`` of ``of`` new examples were longer than the model reads."""
+        return _(
+            "{truncated:,} of {of:,} texts are longer than the {max_length:,} tokens that the model reads: "
+            "their end was left out.",
+            truncated=truncated, of=of, max_length=self.max_length,
+        )  # fmt: skip
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -162,7 +170,7 @@ class Texts(Inputs):
             model = model.replace(vocab_size=self.tokenizer.vocab_size)
         if model.vocab_size < self.tokenizer.vocab_size:
             raise ConfigError(
-                _("the tokenizer has {n_pieces} pieces, the model only {n_rows}."),
+                _("the tokenizer has {n_pieces} tokens, but the model has only {n_rows} embeddings."),
                 n_pieces=self.tokenizer.vocab_size,
                 n_rows=model.vocab_size,
             )
@@ -189,7 +197,7 @@ class Texts(Inputs):
         if not model.packs:
             if packing == "always":
                 raise ConfigError(
-                    _("packing = 'always': {type} cannot read several texts in one row."), type=type(model).__name__
+                    _("packing = 'always': {type} does not support packed rows."), type=type(model).__name__
                 )
             packing = "never"
         layout = choose(
@@ -236,7 +244,7 @@ class Numbers(Inputs):
             self.standard = Standard.fit(arrays).replace(columns=self.columns) if self.kind == "features" else None
         if arrays.shape != self.shape:
             raise DataError(
-                _("examples have the shape {shape}; those of the training rows {wanted}."),
+                _("examples have the shape {shape}; the training rows have {wanted}."),
                 shape=arrays.shape,
                 wanted=self.shape,
             )
@@ -281,7 +289,7 @@ class Numbers(Inputs):
                 inputs = inputs.astype(np.float64)  # None is a missing value
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                _("the examples are no numbers of one shape; the model reads {wanted}."), wanted=self.shape
+                _("the examples are not numeric arrays of one shape; the model expects {wanted}."), wanted=self.shape
             ) from None
         if self.kind == "image" and inputs.ndim == 3:
             inputs = inputs[..., None]
@@ -293,7 +301,7 @@ class Numbers(Inputs):
                 shape=inputs.shape[1:], dtype=inputs.dtype, wanted=self.shape,
             )  # fmt: skip
         if self.kind == "image" and (said := rounded_away(inputs)):
-            raise DataError(_("a picture cannot be read: {said}."), said=said)
+            raise DataError(_("the image cannot be read: {said}."), said=said)
         kind = np.float64 if self.kind == "features" else np.float32
         arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(kind))
         arrays = self.standard(arrays) if self.standard else arrays
@@ -338,7 +346,7 @@ class Pictures(Numbers):
             if isinstance(error, DataError):
                 raise
             raise DataError(
-                _("the pictures have several shapes; the model reads {wanted}."), wanted=self.shape
+                _("the images have different shapes; the model expects {wanted}."), wanted=self.shape
             ) from None
 
     def save(self, folder: Path) -> None:
@@ -366,19 +374,30 @@ class Sounds(Numbers):
     def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
         """Batches of new sounds, in their order: paths of WAV files, or arrays [samples] at the model's rate."""
         assert self.sound is not None
-        rate, waves = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32)
+        rate, waves, truncated = self.sound.rate, np.zeros((len(values), self.sound.samples), np.float32), 0
         for place, value in enumerate(values):
             try:
                 wave = read_wav(Path(value), rate) if isinstance(value, str | Path) else as_wave(value, rate, rate)
             except (DataError, TypeError, ValueError) as error:
                 name = repr(Path(value).name) if isinstance(value, str | Path) else f"sound {place}"
                 raise DataError(
-                    _("{name} cannot be read: {error}; the model reads sounds: files, or arrays."),
+                    _("{name} cannot be read: {error}; the model expects sound files or arrays."),
                     name=name,
                     error=error,
                 ) from None
             waves[place, : len(wave)] = wave[: self.sound.samples]
-        return ArrayBatches(self.sound(Arrays.unlabelled(waves)), BATCH, shuffle=False, labelled_only=False)
+            truncated += len(wave) > self.sound.samples
+        arrays = replace(self.sound(Arrays.unlabelled(waves)), truncated=truncated)
+        return ArrayBatches(arrays, BATCH, shuffle=False, labelled_only=False)
+
+    def truncation_note(self, truncated: int, of: int) -> str:
+        """What to say where ``truncated`` of ``of`` new sounds were longer than the model reads."""
+        assert self.sound is not None
+        return _(
+            "{truncated:,} of {of:,} sounds are longer than the {seconds:.2f} s that the model reads: "
+            "their end was left out.",
+            truncated=truncated, of=of, seconds=self.sound.samples / self.sound.rate,
+        )  # fmt: skip
 
     def save(self, folder: Path) -> None:
         """``sound.toml``."""
@@ -423,7 +442,7 @@ def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
     """The default ``max_length``: no more than one text in 100 is truncated, as far as the model has positions.
 
     It is a multiple of 32, not below :data:`SHORTEST` (new texts may be longer than those of the training; memory and
-    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is dear.
+    time depend on the lengths there are) and not above :data:`LONGEST`, beyond which attention is expensive.
     """
     wanted = int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0
     places = LONGEST if model is None else model.max_length or LONGEST
@@ -431,7 +450,7 @@ def fitting_length(lengths: np.ndarray, model: ModelConfig | None) -> int:
 
 
 def with_length(experiment: Experiment, max_length: int | None) -> Experiment:
-    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are no texts."""
+    """The experiment with ``max_length`` where its task leaves that to the data; None for rows that are not texts."""
     if max_length is None or experiment.task.max_length is not None:
         return experiment
     return experiment.replace(task=experiment.task.replace(max_length=max_length))
@@ -455,7 +474,7 @@ def fitting_vocabulary(texts: Iterable[str]) -> int:
 
 
 def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
-    """What :meth:`Inputs.save` wrote beside a model. ``kind`` and ``shape`` are those of its examples."""
+    """The file that :meth:`Inputs.save` wrote next to a model. ``kind`` and ``shape`` are those of its examples."""
     inputs = _opened(experiment, folder, kind, shape)
     inputs.labelled = experiment.task.problem_type is not None
     return inputs
@@ -484,7 +503,8 @@ def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
 def _divisible(train: Training, parts: int) -> None:
     if train.batch_size % parts:
         raise ConfigError(
-            _("batch_size = {batch_size} cannot be divided into {parts} parts (devices times accumulate); "
-              "{fitting} can."),
+            _(
+                "batch_size = {batch_size} is not divisible by {parts} (devices × accumulate); {fitting} "
+                "is."),
             batch_size=train.batch_size, parts=parts, fitting=-(-train.batch_size // parts) * parts,
         )  # fmt: skip

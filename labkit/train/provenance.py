@@ -1,8 +1,8 @@
-"""Provenance of a checkpoint: run and session, experiment, data, and the conditions its last bits depend on.
+"""Provenance of a checkpoint: run and session, experiment, data, and the conditions of bitwise reproducibility.
 
 A session is one start of a run. Each checkpoint names its session and the sessions before it; ``sessions.json`` in the
-run folder names those whose checkpoints the run accepts. A copied lab folder that is resumed begins sessions of its
-own, which distinguishes its checkpoints although run id, experiment and data are equal.
+run folder names those whose checkpoints the run accepts. A copied lab folder that is resumed starts new sessions,
+which distinguishes its checkpoints although run id, experiment and data are equal.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from labkit.data.io.load import open_rows
 from labkit.i18n import _, joined, plain, revive
 from labkit.profile.hardware import cores, processor
 from labkit.train.experiment import Experiment
+from labkit.train.process_group import ProcessGroup
 
 NAME = "sessions.json"
 #: Facts of a manifest that only checkpoints of this version or later have, and their types.
@@ -101,13 +102,22 @@ class Provenance:
         self.sessions, self.problem = _read(self.folder / NAME)
 
     @classmethod
-    def of(cls, folder: Path, run: str, experiment: Experiment, summary: Mapping[str, Any], tokenizer: Any) -> Self:
-        """The provenance of a prepared run; ``summary`` is that of its plan.
+    def of(
+        cls,
+        folder: Path,
+        run: str,
+        experiment: Experiment,
+        summary: Mapping[str, Any],
+        tokenizer: Any,
+        group: ProcessGroup,
+    ) -> Self:
+        """The provenance of a prepared run; ``summary`` is that of its plan. All processes of ``group`` must call it: the leading
+        process hashes the rows, the others receive the result.
 
         Raises:
             DataError: the rows of the run are damaged.
         """
-        rows = open_rows(folder / "data").fingerprint
+        rows = group.broadcast(open_rows(folder / "data").fingerprint if group.lead else None)
         read = tokenizer.fingerprint if tokenizer is not None else ""
         return cls(folder, run, experiment, summary["parts"], rows, read, conditions(experiment, summary))
 
@@ -127,13 +137,15 @@ class Provenance:
     def mismatch(self, facts: Mapping[str, Any], step: int) -> str:
         """Why a checkpoint of ``step``, sealed with ``facts``, does not belong to the run; empty where it does."""
         if lacking := [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]:
-            return _("its manifest lacks {lacking}: another version of labkit wrote it", lacking=", ".join(lacking))
+            return _(
+                "its manifest lacks {lacking}: it was written by another version of labkit", lacking=", ".join(lacking)
+            )
         try:
             before = [Session.of(values) for values in facts["sessions"]]
         except (TypeError, KeyError):
             before = []
         if not before or before[-1].id != facts["session"]:
-            return _("its manifest names no sessions")
+            return _("its manifest lists no sessions")
         return self._foreign(facts, step) or self._changed(facts)
 
     def _foreign(self, facts: Mapping[str, Any], step: int) -> str:
@@ -142,7 +154,7 @@ class Provenance:
         if facts["session"] not in known:
             if facts["run"] != self.run:
                 return _("it belongs to run {run!r}", run=facts["run"][:100])
-            return _("another copy of this run wrote it") if known else ""
+            return _("it was written by another copy of this run") if known else ""
         place = known.index(facts["session"])
         for later in self.sessions[place + 1 : place + 2]:
             if step > later.start:
@@ -160,9 +172,9 @@ class Provenance:
         if differ := differences(sealed | {"parts": facts["parts"]}, here | {"parts": self.parts}):
             return _("the experiment of the run differs ({listed})", listed=listed(differ, SHOWN))
         if facts["rows"] != self.rows:
-            return _("the rows of the run differ from those it learned from")
+            return _("the rows of the run differ from those it was trained on")
         if facts["tokenizer"] != self.tokenizer:
-            return _("the tokenizer of the run differs from the one it learned with")
+            return _("the tokenizer of the run differs from the one it was trained with")
         return ""
 
     def begin(self, step: int, facts: Mapping[str, Any] | None) -> None:
@@ -173,8 +185,9 @@ class Provenance:
             if differ := differences(facts["conditions"], self.conditions):
                 notes.append(
                     _(
-                        "Not bitwise: resumed at step {step} under other conditions ({listed}). From this "
-                        "step on, numbers can differ from those of an uninterrupted run.",
+                        "Not bitwise reproducible: resumed at step {step} under different conditions "
+                        "({listed}). From this step on, results can differ from those of an "
+                        "uninterrupted run.",
                         step=step,
                         listed=listed(differ, len(differ)),
                     )

@@ -1,4 +1,4 @@
-"""Why something is compiled again, in one sentence."""
+"""Explanation of recompilations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model selection and early stopping: which evaluation is best, and for how many there was no improvement."""
+"""Model selection and early stopping."""
 
 from __future__ import annotations
 

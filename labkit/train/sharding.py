@@ -1,4 +1,4 @@
-"""Where arrays live: a mesh of devices with the axes ``data`` and ``model``, and a rule table for the parameters.
+"""Sharding: a device mesh with the axes ``data`` and ``model``, and sharding rules for parameters.
 
 The batch is divided over ``data``. Parameters are copied to every device, or divided: over ``model`` as the rules say
 (Shoeybi et al., arXiv 1909.08053) and, fully sharded, over ``data`` too (Rajbhandari et al., arXiv 1910.02054). What a
@@ -26,7 +26,7 @@ LEAST = 2**12
 
 @dataclass(frozen=True)
 class Placement:
-    """How the arrays of a run lie on the devices.
+    """Placement of the arrays of a run on the devices.
 
     Args:
         mesh: with the axes ``data`` and ``model``.
@@ -81,7 +81,7 @@ class Placement:
         return self._sharding(PartitionSpec())
 
     def spec(self, name: str, shape: Sequence[int]) -> PartitionSpec:
-        """Which axis of a parameter lies over which axis of the mesh."""
+        """Which axis of a parameter is sharded over which mesh axis."""
         axes: list[str | None] = [None] * len(shape)
         if math.prod(shape) < LEAST:
             return PartitionSpec()
@@ -112,7 +112,7 @@ class Placement:
         return jax.tree.map(_filled, tree, where)
 
     def state(self, shapes: Any) -> Any:
-        """The sharding of every array of a state: what is named like a parameter, and shaped so, lies like it."""
+        """The sharding of every array of a state: arrays named and shaped like a parameter are sharded like it."""
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: self._sharding(self.spec(_name(path), leaf.shape)), shapes
         )

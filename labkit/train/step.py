@@ -46,7 +46,7 @@ class State:
 
     @property
     def params(self) -> Params:
-        """What makes the model as it is judged and kept: averages, where there are any, for what moves."""
+        """Computes the parameters that are evaluated and saved: averages, where there are any, for what moves."""
         return {**self.moving, **self.average, **self.frozen, **self.statistics}
 
 
@@ -269,8 +269,8 @@ class Steps:
         return total / weight, counts, statistics, jax.tree.map(lambda leaf: leaf / weight, gradient)
 
     def _many(self, state: State, batches: dict[str, Array], count: Int[Array, ""]) -> tuple[State, dict[str, Any]]:
-        """The first ``count`` of the batches stacked on a first axis [k, …], one step each; k numbers of each kind are
-        told, the first ``count`` of them of meaning, and the sums after the last step."""
+        """The first ``count`` of the batches stacked on a first axis [k, …], one step each; returns k values per
+        metric, of which the first ``count`` are valid, and the sums after the last step."""
         most = jax.tree.leaves(batches)[0].shape[0]
 
         def one(number: Array, carry: Any) -> Any:
@@ -286,7 +286,7 @@ class Steps:
         return state, {**told, "sums": state.sums}
 
     def _in_place(self, state: State) -> State:
-        """What comes out lies where it came in, so that it can be donated again."""
+        """Outputs have the sharding of the inputs, so that they can be donated again."""
         if self.placement is None:
             return state
         return jax.lax.with_sharding_constraint(state, self.placement.state(state))
@@ -337,7 +337,7 @@ class Steps:
 
 
 def _between(layer: int | np.ndarray, top: int) -> bool:
-    """Whether any of these layers lies between the embeddings and the head."""
+    """Whether any of these layers is between the embeddings and the head."""
     return bool(np.any((np.asarray(layer) > 0) & (np.asarray(layer) < top)))
 
 

@@ -1,4 +1,4 @@
-"""What the numbers of the steps say of a run's health: updates left out, gradients far above the usual."""
+"""Health checks of training steps: skipped updates and gradient spikes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = 12
 
 
 class NotFinite(RunError):
-    """Too many updates in a row were left out; ``steps`` are theirs."""
+    """Too many consecutive updates were skipped; ``steps`` are theirs."""
 
     def __init__(self, steps: list[int]):
         super().__init__(
@@ -50,10 +50,10 @@ class Health:
         self._norms: deque[float] = deque(maxlen=_WINDOW)
 
     def see(self, step: int, norm: float, skipped: int) -> str:
-        """A step's gradient norm, and the updates left out so far; returns an alarm or nothing.
+        """Gradient norm of a step, and the number of skipped updates so far; returns an alarm or nothing.
 
         Raises:
-            NotFinite: the update was left out as were those before it.
+            NotFinite: the update was skipped like those before it.
         """
         self._in_a_row = [*self._in_a_row, step] if skipped > self.skipped else []
         self.skipped = skipped

@@ -1,4 +1,4 @@
-"""Truncation: how many texts are longer than a model reads, and what share of their tokens is lost."""
+"""Truncation statistics: number of truncated texts and fraction of lost tokens."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def _lost(dataset: Any, tokens: Tokens, columns: list[str], inputs: Any) -> tupl
 
 
 def message(found: dict[str, Any], split: str = "train") -> str:
-    """What a person should know of :func:`truncation`; empty where nothing is truncated."""
+    """Messages about :func:`truncation`; empty where nothing is truncated."""
     if not found:
         return ""
     rows, of, lost = found["rows"], found["of"], found["lost"]
     return _(
-        "Truncated to max_length = {max_length}: {rows:,} of {of:,} texts of {split} ({share}) lose their "
-        "end, {lost} of all tokens. A larger max_length reads more.",
+                    "Truncated to max_length = {max_length}: {rows:,} of {of:,} texts of {split} ({share}), "
+            "losing {lost} of all tokens. Increase max_length to keep more.",
         max_length=found["max_length"], rows=rows, of=of, split=split_name(split), share=_percent(rows / of),
         lost=_percent(lost),
     )  # fmt: skip

@@ -1,29 +1,28 @@
-"""Explanations as HTML: marked words, a picture under a veil of colours, features as bars, attention as a map."""
+"""Explanations as HTML: highlighted words, image heatmaps, feature bars, attention maps."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from labkit.core.text import escape
-from labkit.data.report import visible
+from labkit.core import html
+from labkit.core.html import Html
+from labkit.core.text import escape, visible
 from labkit.explain.explanation import AGAINST, FOR, Attention, Explanation
-from labkit.viz import html, media
-from labkit.viz.html import Html
+from labkit.viz import charts, media
+from labkit.viz.svg import inline
 from labkit.viz.words import word
 
 #: Classes whose probability is shown, the likeliest.
 CLASSES = 10
 #: Features that are listed, by how much they count; tokens in a map.
 FEATURES, TOKENS = 20, 48
-_CELL = 13
 
 
 def probabilities(chances: dict[str, float], language: str, what: str = "class") -> Html:
     """The classes (or what else ``what`` is the word of), likeliest first, with a bar each."""
     lines = []
     for name, chance in sorted(chances.items(), key=lambda item: -item[1])[:CLASSES]:
-        bar = f'<div style="width:{100 * chance:.1f}%;height:10px;border-radius:3px;background:var(--lk-fill-1)"></div>'
-        lines.append([name, Html(f'<div style="width:160px;padding-top:4px">{bar}</div>'), f"{100 * chance:.1f} %"])
+        lines.append([name, _bar(chance), f"{100 * chance:.1f} %"])
     return html.table([word(what, language), "", word("probability", language)], lines, numeric=(2,), limit=60)
 
 
@@ -59,26 +58,8 @@ def attention(found: Attention, layer: int, head: int | None, language: str) -> 
     """The weights of one head (None: the mean of all) as a map: rows look at columns."""
     tokens = [visible(token, 12) for token in found.tokens[:TOKENS]]
     weights = found.weights[layer].mean(0) if head is None else found.weights[layer, head]
-    weights, count = weights[: len(tokens), : len(tokens)], len(tokens)
-    left, top, side = 90, 84, count * _CELL
-    pixels = (255 * weights / max(float(weights.max(initial=0.0)), 1e-9)).astype(np.uint8)
-    ink = np.stack([np.full_like(pixels, channel) for channel in (0, 114, 178)] + [pixels], -1)
-    rows = "".join(
-        f'<text x="{left - 5}" y="{top + i * _CELL + 10}" text-anchor="end">{escape(token)}</text>'
-        for i, token in enumerate(tokens)
-    )
-    columns = "".join(
-        f'<text transform="translate({left + i * _CELL + 10} {top - 5}) rotate(-60)">{escape(token)}</text>'
-        for i, token in enumerate(tokens)
-    )
-    said = escape(word("attention_said", language, layer=layer + 1, tokens=count))
-    return Html(
-        f'<svg class="lk-chart" viewBox="0 0 {left + side + 60} {top + side + 4}" role="img" aria-label="{said}" '
-        f'style="max-width:{left + side + 60}px">{rows}{columns}<rect x="{left}" y="{top}" width="{side}" '
-        f'height="{side}" fill="none" stroke="var(--lk-line)"/><image x="{left}" y="{top}" width="{side}" '
-        f'height="{side}" preserveAspectRatio="none" style="image-rendering:pixelated" href="{media.address(ink)}"/>'
-        "</svg>"
-    )
+    said = word("attention_said", language, layer=layer + 1, tokens=len(tokens))
+    return inline(charts.attention(weights[: len(tokens), : len(tokens)], tokens, said))
 
 
 def _features(found: Explanation, language: str) -> Html:
@@ -87,14 +68,15 @@ def _features(found: Explanation, language: str) -> Html:
     lines = []
     for place in order:
         value, given = found.values[place], found.inputs[place] if found.inputs is not None else 0.0
-        colour = "var(--lk-fill-1)" if value > 0 else "var(--lk-fill-2)"
-        wide = 100 * abs(value) / most
-        bar = f'<div style="width:{wide:.0f}%;height:10px;border-radius:3px;background:{colour}"></div>'
-        lines.append(
-            [int(place), f"{given:.3g}", Html(f'<div style="width:140px;padding-top:4px">{bar}</div>'), f"{value:+.3f}"]
-        )
+        bar = _bar(abs(value) / most, 1 if value > 0 else 2)
+        lines.append([int(place), f"{given:.3g}", bar, f"{value:+.3f}"])
     head = [word("feature", language), word("value", language), "", word("effect", language)]
     return html.table(head, lines, numeric=(0, 1, 3))
+
+
+def _bar(share: float, fill: int = 1) -> Html:
+    style = f"width:{100 * share:.1f}%;height:10px;border-radius:3px;background:var(--lk-fill-{fill})"
+    return Html(f'<div style="width:160px;padding-top:4px"><div style="{style}"></div></div>')
 
 
 def _key(language: str) -> Html:

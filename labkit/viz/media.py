@@ -1,4 +1,4 @@
-"""Pictures and sounds as addresses that hold them whole, so that a page fetches nothing."""
+"""Images and sounds as data URLs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import zlib
 
 import numpy as np
 
-from labkit.core.text import escape
-from labkit.data.report import visible
-from labkit.viz.html import Html
+from labkit.core.html import Html
+from labkit.core.text import escape, visible
 
 
 def picture(pixels: np.ndarray, label: str, size: int = 72) -> Html:
@@ -28,7 +27,12 @@ def picture(pixels: np.ndarray, label: str, size: int = 72) -> Html:
 
 def address(pixels: np.ndarray) -> str:
     """The address of a picture that holds it whole; pixels as of :func:`png`."""
-    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
+    return png_address(_spread(pixels))
+
+
+def png_address(pixels: np.ndarray) -> str:
+    """The same of uint8 as they are."""
+    return "data:image/png;base64," + base64.b64encode(_png(pixels)).decode()
 
 
 def gallery(pictures: list[tuple[np.ndarray, str]], size: int = 72) -> Html:
@@ -48,11 +52,19 @@ def sound(samples: np.ndarray, rate: int, label: str) -> Html:
 
 def png(pixels: np.ndarray) -> bytes:
     """A PNG file of grey [h, w], [h, w, 1] or coloured [h, w, 3] pixels, or of those with opacity [h, w, 4]."""
+    return _png(_spread(pixels))
+
+
+def _spread(pixels: np.ndarray) -> np.ndarray:
     values = np.asarray(pixels)
     values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if values.dtype != np.uint8 or high <= 16:
         values = ((values - min(low, 0.0)) * (255.0 / max(high - min(low, 0.0), 1e-9))).astype(np.uint8)
+    return values
+
+
+def _png(values: np.ndarray) -> bytes:
     tall, wide = values.shape[:2]
     lines = np.zeros((tall, 1 + values[0].size), np.uint8)  # every line begins with its filter, none
     lines[:, 1:] = values.reshape(tall, -1)

@@ -1,6 +1,4 @@
-"""Judgements as HTML: scores with intervals, labels and numbers, curves with a threshold, calibration, comparison,
-slices.
-"""
+"""Evaluation reports as HTML: scores with intervals, threshold curves, calibration, comparison, slices."""
 
 from __future__ import annotations
 
@@ -9,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.core import html
+from labkit.core.html import Html
 from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.multilabel import TagReport
@@ -18,14 +18,17 @@ from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
 from labkit.i18n import translate
-from labkit.viz import html, plots
-from labkit.viz.html import Html
+from labkit.viz import charts
+from labkit.viz.figure import Bars, Line, Rule
+from labkit.viz.svg import inline
 from labkit.viz.words import word
 
 #: Rows of a table of disagreements or of slices.
 LINES = 30
 #: Rows that are shown of those that were answered worst.
 WORST = 12
+#: What chance, or perfect calibration, gives.
+DIAGONAL = Rule((0, 1), (0, 1))
 #: Scores of several labels or of numbers, and what is told of each → their words, where these have another name.
 _CALLED = {"accuracy": "exact", "support": "rows"}
 _OWN = ("mae", "rmse", "r2", "mean", "deviation", "f1", "f1_micro", "hamming", "precision", "recall", "loss")
@@ -60,7 +63,8 @@ def by_class(report: Report, language: str) -> Html:
 
 
 def rowwise(report: RowReport, language: str) -> Html:
-    """The judgement of several labels or of numbers: scores in large type, then each label or number, then the rows
+    """Report of multi-label classification or
+    regression: scores in large type, then each label or number, then the rows
     that were answered worst."""
     called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
     cards = []
@@ -86,7 +90,7 @@ def rowwise(report: RowReport, language: str) -> Html:
 
 
 def scores(found: Scores, language: str) -> Html:
-    """The judgement of a task without labels: its scores in large type, what they mean, the worst answers if told."""
+    """Report of a task without labels: its scores in large type, what they mean, the worst predictions if available."""
     cards = []
     for name, value in found.items():
         key = f"right_{found.task}" if name == "accuracy" else name if name == "loss" else f"score_{name}"
@@ -130,18 +134,19 @@ def curves(found: Thresholds, threshold: float, language: str) -> Html:
     at = found.at(threshold)
     alarms = (at["found"] - at["hit"]) / found.negatives if found.negatives else float("nan")
     precision, recall = word("precision", language), word("recall", language)
-    return plots.side_by_side(
-        plots.unit(
-            [plots.Line(found.recall, found.precision)], word("pr_curve", language), recall, precision,
-            f"{word('average_precision', language)} {found.average_precision:.3f}",
-            point=(at["recall"], at["precision"]),
-        ),
-        plots.unit(
-            [plots.Line(np.append(0.0, found.false_alarms), np.append(0.0, found.recall))], "ROC",
-            word("false_alarms", language), recall, f"{word('roc_area', language)} {found.roc_auc:.3f}",
-            point=(alarms, at["recall"]), diagonal=True,
-        ),
-    )  # fmt: skip
+    pr, roc = (
+        [Line(x, y), Line([x_at], [y_at], colour=2, joined=False, marker="ring")]
+        for x, y, x_at, y_at in (
+            (found.recall, found.precision, at["recall"], at["precision"]),
+            (np.append(0.0, found.false_alarms), np.append(0.0, found.recall), alarms, at["recall"]),
+        )
+    )
+    average = f"{word('average_precision', language)} {found.average_precision:.3f}"
+    area = f"{word('roc_area', language)} {found.roc_auc:.3f}"
+    return html.side_by_side(
+        inline(charts.unit(pr, word("pr_curve", language), recall, precision, average)),
+        inline(charts.unit([DIAGONAL, *roc], "ROC", word("false_alarms", language), recall, area)),
+    )
 
 
 def at_threshold(found: Thresholds, threshold: float, language: str) -> Html:
@@ -161,10 +166,13 @@ def calibration(found: Calibration, language: str) -> Html:
     for number, each in enumerate((found, found.scaled)):
         if each is not None:
             kept = each.count > 0
-            lines.append(plots.Line(each.confidence[kept], each.accuracy[kept], 1 + number, bool(number), True))
-    drawn = plots.unit(
-        lines, word("calibration", language), word("confidence", language), word("accuracy", language),
-        f"{word('calibration_error', language)} {found.error:.3f}", diagonal=True, bars=(found.count / most).tolist(),
+            dash = "dash" if number else ""
+            lines.append(Line(each.confidence[kept], each.accuracy[kept], "", 1 + number, dash, marker="circle"))
+    count = len(found.count)
+    amounts = Bars((np.arange(count) + 0.5) / count, 0.3 * found.count / most, "", 7, 1 / count, opacity=0.35)
+    drawn = charts.unit(
+        [amounts, DIAGONAL, *lines], word("calibration", language), word("confidence", language),
+        word("accuracy", language), f"{word('calibration_error', language)} {found.error:.3f}",
     )  # fmt: skip
     cards = [
         (word("calibration_error", language), f"{found.error:.3f}"),
@@ -175,7 +183,7 @@ def calibration(found: Calibration, language: str) -> Html:
         cards.append((word("temperature", language), f"{scaled.temperature:.2f}"))
         cards.append((word("error_scaled", language), f"{scaled.error:.3f}"))
         said.append(html.paragraph(word("temperature_said", language), "quiet"))
-    return html.joined(html.cards(cards), plots.side_by_side(drawn), *said)
+    return html.joined(html.cards(cards), html.side_by_side(inline(drawn)), *said)
 
 
 def comparison(found: Comparison, language: str) -> Html:
@@ -203,7 +211,7 @@ def comparison(found: Comparison, language: str) -> Html:
 
 
 def slices(found: pd.DataFrame, language: str) -> Html:
-    """Scores of parts, weakest first; what lies below the whole is marked."""
+    """Scores of parts, weakest first; slices below the overall score are marked."""
     head = [word(key, language) for key in ("slice", "rows", "accuracy", "interval", "f1")] + [""]
     lines = [
         [name, f"{line.rows:,}", f"{line.accuracy:.3f}", f"{line.accuracy_low:.3f} – {line.accuracy_high:.3f}",

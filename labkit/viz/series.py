@@ -1,4 +1,4 @@
-"""Records as drawable series: gathered by split and name, thinned so that any run fits in a picture."""
+"""Metric series for plotting: grouped by split and name, downsampled."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pick(records: Iterable[Record], wanted: Iterable[tuple[str, str]]) -> Series
 
 
 def second(series: Iterable[str]) -> str:
-    """What the chart beside the loss shows, by the keys of a run's series: F1, R² or accuracy, the first there is."""
+    """Metric of the second chart, by the keys of a run's series: F1, R² or accuracy, the first there is."""
     names = {key.split("/")[-1] for key in series}
     return next((name for name in BESIDE if name in names), "f1")
 
@@ -57,7 +57,7 @@ def thin(steps: Sequence[int], values: Sequence[float], most: int = MOST) -> tup
         if np.isfinite(part).any():
             chosen += [begin + int(np.nanargmin(part)), begin + int(np.nanargmax(part))]
     picked = sorted(set(chosen))
-    return [int(steps[i]) for i in picked], [float(array[i]) for i in picked]
+    return [steps[i] for i in picked], [values[i] for i in picked]
 
 
 def packed(series: Series, most: int = MOST) -> dict[str, list[list[float | None]]]:

@@ -1,253 +1,264 @@
-"""Plotly figures as still pictures: SVG that any page shows, with no script, no kernel and no trust.
-
-A notebook keeps it, so a reader on a page that hosts code sees what the reader in JupyterLab sees. Lines, markers,
-bars, heatmaps, guide lines and subplots are drawn; what a figure has beyond that raises.
-"""
+"""Figures as SVG: documents for an ``<img>`` or a saved notebook, and drawings within a page, in its colours."""
 
 from __future__ import annotations
 
-import base64
 import math
-import re
-import struct
-import zlib
-from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import plotly.graph_objects as go
 
-from labkit.core.errors import ConfigError
-from labkit.core.text import escape
-from labkit.i18n import _
-from labkit.viz.figures import PALETTE
-from labkit.viz.series import thin
-from labkit.viz.svg_axes import Axis, axis_of, known_of, margins, plain, scales, square, written
+from labkit.core.html import Html
+from labkit.core.text import escape, visible
+from labkit.viz.figure import PALETTE, Axis, Bars, Colour, Figure, Heatmap, Line, Mark, Plot, Rule
+from labkit.viz.media import png_address
+from labkit.viz.series import thin, ticks
 
 #: Most points of a line, most cells of a heatmap that have their number written in them.
 MOST, WRITTEN = 240, 150
-_DRAWN = ("scatter", "scattergl", "bar", "heatmap")
-_RIGHT, _TOP = 14, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 26
 _DASHES = {"dash": "6 3", "dot": "2 3", "dashdot": "6 3 2 3", "longdash": "10 4"}
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-class Picture:
-    """A figure as an SVG document (``svg``); as the last line of a cell it shows itself, and stays in the notebook."""
-
-    def __init__(self, svg: str, title: str):
-        self.svg, self.title = svg, title
-
-    def __repr__(self) -> str:
-        return f"<picture: {self.title}>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"image/svg+xml": self.svg, "text/plain": repr(self)}
-
-
-def picture(figure: go.Figure, title: str = "", *, width: int = 720, height: int = 300) -> Picture:
-    """A Plotly figure as a still picture.
-
-    Args:
-        figure: scatter, bar and heatmap traces; subplots stay where the figure has them.
-        title: what is seen, in words, for those who do not see it; left out, the figure's own title.
-        width, height: in pixels.
-
-    Raises:
-        ConfigError: the figure has a trace of another kind.
-    """
-    title = title or plain(figure.layout.title.text) or "figure"
-    parts = [part for place in _places(figure) for part in _plot(figure, *place, width, height)]
-    svg = (
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' height='{height}' "
-        f"role='img' font-family='sans-serif' font-size='11' fill='#333'><title>{escape(title)}</title>"
-        f"<rect width='{width}' height='{height}' fill='#fff'/>{''.join(parts)}{_legend(figure, width)}</svg>"
+def document(figure: Figure) -> str:
+    """A file of its own, with a title for those who do not see it, on white whatever is round it."""
+    wide, high = figure.width, figure.height
+    return (
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {wide} {high}' width='{wide}' height='{high}' role='img'"
+        f" font-family='sans-serif' font-size='11' fill='#333' color='#333'><title>{escape(figure.alt)}</title>"
+        f"<rect width='{wide}' height='{high}' fill='#fff'/>{_drawn(figure, lambda number: PALETTE[number - 1])}</svg>"
     )
-    return Picture(svg, title)
 
 
-def _places(figure: go.Figure) -> list[tuple[str, str]]:
-    """The subplots by the names of their axes, ("x", "y") first, in the order of the traces."""
-    for trace in figure.data:
-        if trace.type not in _DRAWN:
-            raise ConfigError(
-                _("a still picture draws scatter, bar and heatmap traces, not {type!r}."), type=trace.type
-            )
-    return list(dict.fromkeys(_axes(trace) for trace in figure.data))
+def inline(figure: Figure) -> Html:
+    """Part of a page, in the colours of ``theme.css``, so that it follows light and dark."""
+    return Html(
+        f"<svg class='lk-chart' viewBox='0 0 {figure.width} {figure.height}' role='img' "
+        f"aria-label=\"{escape(visible(figure.alt, 2000))}\" style='max-width:{figure.width + 70}px'>"
+        f"{_drawn(figure, lambda number: f'var(--lk-fill-{number})')}</svg>"
+    )
 
 
-def _axes(item: Any) -> tuple[str, str]:
-    return item.xaxis or "x", item.yaxis or "y"
+def _drawn(figure: Figure, palette: Callable[[int], str]) -> str:
+    legends = [bool(plot.legend) for plot in figure.plots]
+    shared = len(legends) > 1 and sum(legends) == 1  # one legend for all plots has a line of its own
+    return "".join(part for plot in figure.plots for part in _Frame(figure, plot, palette, shared).parts())
 
 
-def _traces(figure: go.Figure, place: tuple[str, str]) -> Iterator[tuple[Any, str]]:
-    """The traces of a subplot with their colours."""
-    for number, trace in enumerate(figure.data):
-        if _axes(trace) == place:
-            own = None if trace.type == "heatmap" else (trace.type in _DRAWN[:2] and trace.line.color)
-            chosen = own or (trace.type != "heatmap" and trace.marker.color)
-            yield trace, chosen if isinstance(chosen, str) else PALETTE[number % len(PALETTE)]
+@dataclass(frozen=True)
+class Scale:
+    """Values to pixels along one side; low and high are logarithms where the axis is logarithmic."""
+
+    axis: Axis
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float | None) -> float:
+        number = math.nan if value is None else value
+        if self.axis.log:
+            number = self.low if number <= 0 else math.log10(number)
+        return self.start + (self.end - self.start) * (number - self.low) / ((self.high - self.low) or 1.0)
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Where a number or a name is written, in pixels."""
+        if not self.axis.shown:
+            return []
+        if self.axis.names:
+            return [(self(place), name) for place, name in enumerate(self.axis.names)]
+        if self.axis.log:
+            powers = range(math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9) + 1)
+            return [(self(10.0**power), f"10{str(power).translate(_SUPERSCRIPT)}") for power in powers]
+        slack = 1e-9 * max(abs(self.low), abs(self.high))
+        numbers = self.axis.ticks or ticks(self.low, self.high)
+        return [(self(at), f"{at:,g}") for at in numbers if self.low - slack <= at <= self.high + slack]
 
 
-# --- one subplot ----------------------------------------------------------------------------------------------------
+def _scale(plot: Plot, side: str, start: float, end: float) -> Scale:
+    """The range of an axis: its limits, or what its marks need and a little more."""
+    axis: Axis = getattr(plot, side)
+    if axis.ends is not None:
+        low, high = axis.ends
+    else:
+        found = np.concatenate([np.zeros(0), *(_positions(mark, side) for mark in plot.marks)])
+        found = found[np.isfinite(found) & ((found > 0) | (not axis.log))]
+        low, high = (float(found.min()), float(found.max())) if found.size else (1.0 if axis.log else 0.0, 1.0)
+    low, high = (math.log10(low), math.log10(high)) if axis.log else (low, high)
+    if axis.ends is None and not any(isinstance(mark, Heatmap) for mark in plot.marks):
+        pad = 0.03 * ((high - low) or abs(high) or 1.0)
+        low, high = low - pad * (low != 0 or axis.log), high + pad
+    return Scale(axis, low, high, *((end, start) if axis.flipped else (start, end)))
 
 
-def _plot(figure: go.Figure, xaxis: str, yaxis: str, width: int, height: int) -> Iterator[str]:
-    across, up = (figure.layout[name[0] + "axis" + name[1:]] for name in (xaxis, yaxis))
-    traces = list(_traces(figure, (xaxis, yaxis)))
-    left, right = (share * width for share in across.domain or (0, 1))
-    bottom, top = (height * (1 - share) for share in up.domain or (0, 1))
-    pictures = all(trace.type == "heatmap" for trace, _ in traces)
-    bare = across.showticklabels is False
-    before, after, below = (2, 2, 2) if bare else margins(traces)
-    x = axis_of(across, [trace.x for trace, _ in traces], left + before, right - after, traces, "x")
-    above = _TOP + (10 if figure.layout.annotations and _named(figure) else 0)
-    y = axis_of(up, [trace.y for trace, _ in traces], bottom - below, top + above, traces, "y")
-    if figure.layout[f"yaxis{(up.matches or 'y')[1:]}"].autorange == "reversed" or up.autorange == "reversed":
-        y = replace(y, start=y.end, end=y.start)
-    if pictures and (bare or up.scaleanchor):
-        x, y = square(x, y)
-    if not bare:
-        yield from scales(x, y, plain(across.title.text), plain(up.title.text), grid=not pictures)
-    for shape in figure.layout.shapes:
-        if shape.type == "line" and _own(shape, xaxis, yaxis):
-            yield _guide(shape, x, y)
-    for note in figure.layout.annotations:
-        if note.text and note.xref == "paper" and across.domain and abs(note.x - sum(across.domain) / 2) < 1e-3:
-            middle, above = (x.start + x.end) / 2, min(y.start, y.end) - 6
-            yield f"<text x='{middle:.1f}' y='{above:.1f}' text-anchor='middle'>{written(note.text)}</text>"
-    for trace, colour in traces:
-        draw = {"bar": _bars, "heatmap": partial(_heat, figure)}.get(trace.type, _scatter)
-        yield from draw(trace, colour, x, y)
+def _positions(mark: Mark, side: str) -> np.ndarray:
+    """What a mark needs of one side; bars begin at 0."""
+    if isinstance(mark, Rule):
+        return np.zeros(0)
+    if isinstance(mark, Heatmap):
+        return np.array([-0.5, mark.z.shape[side == "x"] - 0.5])
+    values = np.asarray(getattr(mark, side), float)
+    if isinstance(mark, Line):
+        return values
+    amounts = mark.flat == (side == "x")
+    return np.concatenate([values, [0.0]] if amounts else [values - mark.width / 2, values + mark.width / 2])
 
 
-def _own(shape: Any, xaxis: str, yaxis: str) -> bool:
-    names = {(shape.xref or "x").split()[0], (shape.yref or "y").split()[0]}
-    return names <= {xaxis, yaxis, "paper"}
+class _Frame:
+    """A plot in its place: margins, scales, and the parts of its drawing."""
 
+    def __init__(self, figure: Figure, plot: Plot, palette: Callable[[int], str], shared: bool):
+        self.plot, self.palette = plot, palette
+        left, right = (figure.width * share for share in plot.place[:2])
+        bottom, self.line = (figure.height * (1 - share) for share in plot.place[2:])
+        self.edge, self.top = (figure.width if shared else right) - _RIGHT, self.line + (14 if shared else 0)
+        self.bare = not (plot.x.shown or plot.y.shown)
+        longest, beside = (max(map(len, axis.names), default=0) for axis in (plot.x, plot.y))
+        room = (right - left) / max(len(plot.x.names), 1)
+        aslant = len(plot.x.names) > 6 and longest > 4
+        self.turn = (65 if room < 25 else 35) if aslant else 0
+        self.below = 6.5 * longest * math.sin(math.radians(self.turn)) - 8 if aslant else 0.0
+        edges = left + 2, right - 2, bottom - 2
+        if not self.bare:
+            foot = (_BOTTOM + self.below + (14 if plot.x.label else 0)) if plot.x.shown else 0
+            edges = left + max(_LEFT, 12 + 6 * beside), right - _RIGHT, bottom - foot
+        titled = _TOP if plot.title or plot.y.label or plot.legend else 0
+        self.x, self.y = _scale(plot, "x", *edges[:2]), _scale(plot, "y", edges[2], self.top + titled)
+        if plot.square:
+            size = min(abs((each.end - each.start) / (each.high - each.low)) for each in (self.x, self.y))
+            self.x, self.y = (_resized(each, size) for each in (self.x, self.y))
 
-def _guide(shape: Any, x: Axis, y: Axis) -> str:
-    def at(value: Any, axis: Axis, reference: str) -> float:
-        if "domain" in reference or reference == "paper":
-            return axis.start + (axis.end - axis.start) * float(value)
-        return axis(float(value))
+    def parts(self) -> Iterator[str]:
+        """Axes, then marks in their order, then the legend."""
+        yield from self._axes()
+        draw = {Line: self._line, Bars: self._bars, Heatmap: self._heatmap, Rule: self._rule}
+        for mark in self.plot.marks:
+            yield from draw[type(mark)](mark)
+        yield from self._legend()
 
-    ends = [at(shape.x0, x, shape.xref or "x"), at(shape.y0, y, shape.yref or "y"),
-            at(shape.x1, x, shape.xref or "x"), at(shape.y1, y, shape.yref or "y")]  # fmt: skip
-    return "<path d='M{:.1f} {:.1f}L{:.1f} {:.1f}' stroke='#777' stroke-dasharray='4 3' fill='none'/>".format(*ends)
+    def _paint(self, colour: Colour) -> str:
+        return escape(colour) if isinstance(colour, str) else self.palette(1 + (colour - 1) % len(PALETTE))
 
+    def _axes(self) -> Iterator[str]:
+        x, y, plot = self.x, self.y, self.plot
+        left, right, high, low = min(x.start, x.end), max(x.start, x.end), min(y.start, y.end), max(y.start, y.end)
+        grid = [f"M{left:.1f} {at:.1f}H{right:.1f}" for at, _ in y.marks() if not plot.y.names]
+        grid += [f"M{at:.1f} {high:.1f}V{low:.1f}" for at, _ in x.marks() if plot.square]
+        if grid and not all(isinstance(mark, Heatmap) for mark in plot.marks):
+            yield f"<path class='lk-axis' d='{''.join(grid)}' stroke='#ddd' fill='none'/>"
+        for at, name in x.marks():
+            turn = f" transform='rotate({-self.turn} {at:.1f} {low + 12:.1f})'" if self.turn else ""
+            yield _text(at, low + 14, name, "end" if self.turn else "middle", turn)
+        for at, name in y.marks():
+            yield _text(left - 6, at + 4, name, "end")
+        if plot.x.label:
+            yield _text((left + right) / 2, low + 32 + self.below, plot.x.label, "middle")
+        if plot.title and plot.y.label:
+            at, middle = left - 40, (high + low) / 2
+            yield _text(at, middle, plot.y.label, "middle", f" transform='rotate(-90 {at:.1f} {middle:.1f})'")
+        if title := plot.title or plot.y.label:
+            x, y, anchor = ((left + right) / 2, high - 6, "middle") if self.bare else (left, self.top + 15, "start")
+            yield _text(x, y, title, anchor, "" if self.bare else " font-weight='bold'")
 
-# --- traces ---------------------------------------------------------------------------------------------------------
+    def _legend(self) -> Iterator[str]:
+        """The labels of the marks, from the right end of the first line to the left."""
+        right = self.edge
+        for mark in reversed(self.plot.legend):
+            right -= 36 + sum(7 if ord(char) < 0x2E80 else 12 for char in mark.label)
+            pen = f"stroke='{self._paint(mark.colour)}' stroke-width='2'{_dash(mark)}"
+            yield f"<path d='M{right:.0f} {self.line + 11:.0f}h22' {pen}/>"
+            yield _text(right + 26, self.line + 15, mark.label)
 
+    # --- marks ----------------------------------------------------------------------------------------------------
 
-def _points(trace: Any, x: Axis, y: Axis) -> list[tuple[float, float]]:
-    """A trace in pixels; NaN where a value is not finite."""
-    place = {name: number for number, name in enumerate(x.names)}
-    across = [place[str(v)] if place else float(v) for v in known_of(trace, trace.x, "x")]
-    up = [float(v) if v is not None else math.nan for v in trace.y]
-    if trace.type in _DRAWN[:2] and not place and across == sorted(across):
-        across, up = thin(across, up, MOST) if len(across) > MOST and float(across[0]).is_integer() else (across, up)
-    return [(x(a), y(b) if math.isfinite(b) else math.nan) for a, b in zip(across, up, strict=True)]
-
-
-def _scatter(trace: Any, colour: str, x: Axis, y: Axis) -> Iterator[str]:
-    points, mode = _points(trace, x, y), trace.mode or "lines"
-    if "lines" in mode:
-        commands, pen = [], "M"
-        for a, b in points:
-            if math.isfinite(b):
-                commands.append(f"{pen}{a:.1f} {b:.1f}")
-            pen = "L" if math.isfinite(b) else "M"
-        dash = f" stroke-dasharray='{_DASHES[trace.line.dash]}'" if trace.line.dash in _DASHES else ""
-        yield f"<path d='{''.join(commands)}' stroke='{escape(colour)}' stroke-width='1.6' fill='none'{dash}/>"
-    if "markers" in mode:
-        each = trace.marker.color if not isinstance(trace.marker.color, str | type(None)) else None
+    def _line(self, line: Line) -> Iterator[str]:
+        x, y, colour = line.x, line.y, self._paint(line.colour)
+        if line.joined and not line.texts and len(x) > MOST:
+            x, y = thin(x, y, MOST)
+        points = [(self.x(a), self.y(b)) for a, b in zip(x, y, strict=True)]
+        if line.joined:
+            pen = f"stroke='{colour}' stroke-width='1.6'{_dash(line)}"
+            yield f"<path d='{_path(points)}' {pen} stroke-linejoin='round' fill='none'/>"
         for number, (a, b) in enumerate(points):
-            own = PALETTE[int(each[number]) % len(PALETTE)] if each is not None else colour
-            if math.isfinite(b):
-                yield f"<circle cx='{a:.1f}' cy='{b:.1f}' r='3' fill='{escape(own)}' fill-opacity='.75'/>"
-    if "text" in mode and trace.text is not None:
-        for (a, b), text in zip(points, trace.text, strict=True):
-            yield f"<text x='{a:.1f}' y='{b - 7:.1f}' text-anchor='middle'>{written(str(text))}</text>"
+            if not math.isfinite(a + b):
+                continue
+            own = self._paint(line.colours[number]) if line.colours else colour
+            if line.marker == "square":
+                yield f"<path d='M{a - 3:.1f} {b - 3:.1f}h6v6h-6z' fill='{own}'/>"
+            elif line.marker:
+                ring = f"r='6' stroke='{own}' stroke-width='3' fill='none'"
+                style = ring if line.marker == "ring" else f"r='2.8' fill='{own}'"
+                yield f"<circle cx='{a:.1f}' cy='{b:.1f}' {style}/>"
+            if line.texts:
+                yield _text(a, b - 7, line.texts[number], "middle")
+
+    def _bars(self, bars: Bars) -> Iterator[str]:
+        across, up = (self.y, self.x) if bars.flat else (self.x, self.y)
+        wide = max(abs(across(bars.width) - across(0)) - (not across.axis.names), 0.6)
+        style = f"fill='{self._paint(bars.colour)}' fill-opacity='{bars.opacity:g}'"
+        pairs = zip(bars.y, bars.x, strict=True) if bars.flat else zip(bars.x, bars.y, strict=True)
+        for number, (place, amount) in enumerate(pairs):
+            side, end, zero = across(place) - wide / 2, up(amount), up(0)
+            if not math.isfinite(side + end):
+                continue
+            at, size = (side, min(end, zero)), (wide, abs(end - zero))
+            (x, y), (width, height) = (at[::-1], size[::-1]) if bars.flat else (at, size)
+            yield f"<rect x='{x:.1f}' y='{y:.1f}' width='{width:.1f}' height='{height:.1f}' {style}/>"
+            if bars.texts:
+                yield _text(end + 6, across(place) + 4, bars.texts[number])
+
+    def _heatmap(self, heat: Heatmap) -> Iterator[str]:
+        """One pixel a cell, enlarged; the numbers over it where there are few."""
+        x, y, z, (low, high) = self.x, self.y, np.asarray(heat.z, float), heat.limits
+        share = np.nan_to_num((z - low) / ((high - low) or 1.0)).clip(0, 1)
+        at, colours = [place for place, _ in heat.colours], np.array([colour for _, colour in heat.colours], float)
+        pixels = np.stack([np.interp(share, at, band) for band in colours.T], -1).round().astype(np.uint8)
+        left, right = sorted((x(-0.5), x(z.shape[1] - 0.5)))
+        top, foot = sorted((y(-0.5), y(z.shape[0] - 0.5)))
+        yield (
+            f"<image x='{left:.1f}' y='{top:.1f}' width='{right - left:.1f}' height='{foot - top:.1f}' "
+            "preserveAspectRatio='none' style='image-rendering:pixelated' "
+            f"href='{png_address(pixels if y(1) > y(0) else pixels[::-1])}'/>"
+        )
+        for (row, column), value in np.ndenumerate(z if heat.written and z.size <= WRITTEN else np.zeros((0, 0))):
+            ink = "#fff" if pixels[row, column, :3] @ np.array([0.3, 0.6, 0.1]) < 128 else "#000"
+            yield _text(x(column), y(row) + 4, f"{value:.3g}", "middle", f" fill='{ink}'")
+
+    def _rule(self, rule: Rule) -> Iterator[str]:
+        x, y = (
+            (scale.start, scale.end) if pair is None else (scale(pair[0]), scale(pair[1]))
+            for scale, pair in ((self.x, rule.x), (self.y, rule.y))
+        )
+        path = _path(list(zip(x, y, strict=True)))
+        yield f"<path d='{path}' stroke='currentcolor' stroke-dasharray='4 3' fill='none'/>"
+        if rule.note:
+            late = x[0] > (self.x.start + self.x.end) / 2
+            yield _text(x[0] + (-5 if late else 5), min(y) + 9, rule.note, "end" if late else "start")
 
 
-def _bars(trace: Any, colour: str, x: Axis, y: Axis) -> Iterator[str]:
-    wide = 0.8 * abs(x(1) - x(0))
-    for a, b in _points(trace, x, y):
-        if math.isfinite(b):
-            top, high = min(b, y(0)), abs(b - y(0))
-            yield (
-                f"<rect x='{a - wide / 2:.1f}' y='{top:.1f}' width='{wide:.1f}' height='{high:.1f}' "
-                f"fill='{escape(colour)}' fill-opacity='.8'/>"
-            )
+def _resized(scale: Scale, size: float) -> Scale:
+    """The same about its middle, with ``size`` pixels to a unit."""
+    half, middle = size * (scale.high - scale.low) / 2, (scale.start + scale.end) / 2
+    half = math.copysign(half, scale.end - scale.start)
+    return replace(scale, start=middle - half, end=middle + half)
 
 
-def _heat(figure: go.Figure, trace: Any, colour: str, x: Axis, y: Axis) -> Iterator[str]:
-    """One pixel a cell, enlarged; the numbers over it where there are few."""
-    z = np.asarray(trace.z, float)
-    bar = figure.layout[trace.coloraxis] if trace.coloraxis else trace
-    low, high = (bar.cmin, bar.cmax) if trace.coloraxis else (bar.zmin, bar.zmax)
-    low, high = np.nanmin(z) if low is None else low, np.nanmax(z) if high is None else high
-    share = np.nan_to_num((z - low) / ((high - low) or 1.0)).clip(0, 1)
-    rgb = _coloured(share, bar.colorscale)
-    left, top = min(x(-0.5), x(z.shape[1] - 0.5)), min(y(-0.5), y(z.shape[0] - 0.5))
-    wide, tall = abs(x(z.shape[1] - 0.5) - x(-0.5)), abs(y(z.shape[0] - 0.5) - y(-0.5))
-    yield (
-        f"<image x='{left:.1f}' y='{top:.1f}' width='{wide:.1f}' height='{tall:.1f}' preserveAspectRatio='none' "
-        f"style='image-rendering:pixelated' href='data:image/png;base64,{_png(rgb if y(1) > y(0) else rgb[::-1])}'/>"
-    )
-    if trace.texttemplate and z.size <= WRITTEN:
-        for (row, column), value in np.ndenumerate(z):
-            ink = "#fff" if rgb[row, column] @ np.array([0.3, 0.6, 0.1]) < 128 else "#000"
-            yield f"<text x='{x(column):.1f}' y='{y(row) + 4:.1f}' text-anchor='middle' fill='{ink}'>{value:.3g}</text>"
+def _text(x: float, y: float, text: str, anchor: str = "start", more: str = "") -> str:
+    place = "" if anchor == "start" else f" text-anchor='{anchor}'"
+    return f"<text x='{x:.1f}' y='{y:.1f}'{place}{more}>{escape(text)}</text>"
 
 
-def _coloured(share: np.ndarray, scale: Any) -> np.ndarray:
-    """Values 0 … 1 [h, w] as colours uint8 [h, w, 3], by a Plotly colour scale; without one from white to blue."""
-    stops = scale or ((0, "#ffffff"), (1, PALETTE[0]))
-    at, colours = [float(place) for place, _ in stops], np.array([_rgb(colour) for _, colour in stops])
-    return np.stack([np.interp(share, at, colours[:, band]) for band in range(3)], -1).round().astype(np.uint8)
+def _dash(mark: Mark) -> str:
+    dash = _DASHES.get(mark.dash) if isinstance(mark, Line) else None
+    return f" stroke-dasharray='{dash}'" if dash else ""
 
 
-def _rgb(colour: str) -> list[float]:
-    if colour.startswith("#"):
-        return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
-    return [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
-
-
-def _png(rgb: np.ndarray) -> str:
-    """uint8 [h, w, 3] as a PNG in base64."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    high, wide, _ = rgb.shape
-    lines = b"".join(b"\0" + line.tobytes() for line in np.ascontiguousarray(rgb))
-    header = struct.pack(">IIBBBBB", wide, high, 8, 2, 0, 0, 0)
-    whole = (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b"")
-    )
-    return base64.b64encode(whole).decode()
-
-
-def _named(figure: go.Figure) -> list[tuple[Any, str]]:
-    """The traces that the legend names, with their colours; none where there is no legend."""
-    if figure.layout.showlegend is False:
-        return []
-    named = [(trace, colour) for place in _places(figure) for trace, colour in _traces(figure, place)
-             if trace.name and trace.showlegend is not False and trace.type != "heatmap"]  # fmt: skip
-    return named if len(named) > 1 else []
-
-
-def _legend(figure: go.Figure, width: int) -> str:
-    """The names of the traces, from the right end of the first line to the left."""
-    parts, right = [], width - _RIGHT
-    for trace, colour in reversed(_named(figure)):
-        name = plain(trace.name)
-        right -= 36 + 7 * len(name)
-        dash = trace.type in _DRAWN[:2] and trace.line.dash in _DASHES and _DASHES[trace.line.dash]
-        style = f" stroke-dasharray='{dash}'" if dash else ""
-        parts.append(f"<path d='M{right:.0f} 9h18' stroke='{escape(colour)}' stroke-width='3'{style}/>")
-        parts.append(f"<text x='{right + 22:.0f}' y='13'>{escape(name)}</text>")
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """Line commands; a point that is not finite leaves a gap."""
+    parts, pen = [], "M"
+    for x, y in points:
+        finite = math.isfinite(x + y)
+        parts.append(f"{pen}{x:.1f} {y:.1f}" if finite else "")
+        pen = "L" if finite else "M"
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""The words of panels by key: those of runs here, those of the steps in words_bench.py and words_judge.py."""
+"""Texts of panels by key: runs here, lab steps in words_steps.py and words_evaluate.py."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ RUNS: dict[str, Message] = {
     "took": _("took {time}"),
     "speed": _("{number} examples/s"),
     "compilations": ngettext("{n} compilation", "{n} compilations"),
-    "skipped": ngettext("{n} update left out", "{n} updates left out"),
-    "gradient_alarms": ngettext("{n} gradient alarm", "{n} gradient alarms"),
-    "restarts": ngettext("begun again {n} time", "begun again {n} times"),
-    "quarantined": ngettext("{n} checkpoint set aside", "{n} checkpoints set aside"),
+    "skipped": ngettext("{n} update skipped", "{n} updates skipped"),
+    "gradient_alarms": ngettext("{n} gradient spike", "{n} gradient spikes"),
+    "restarts": ngettext("restarted {n} time", "restarted {n} times"),
+    "quarantined": ngettext("{n} damaged checkpoint quarantined", "{n} damaged checkpoints quarantined"),
     "unsaved": _("the last checkpoint could not be saved"),
     "rate": _("learning rate {number}"),
     "progress": _("progress of the run"),
@@ -56,12 +56,12 @@ RUNS: dict[str, Message] = {
     "save": _("Save now"),
     "learning_rate": _("Learning rate"),
     "set": _("Set"),
-    "pause_help": _("Hold the run before its next step"),
-    "resume_help": _("Let the run go on"),
-    "stop_help": _("End the run before its next step and keep the best model"),
-    "save_help": _("Write a checkpoint before the next step"),
-    "set_help": _("The greatest learning rate from the next step on"),
-    "asked": _("asked to {what}; it takes effect at the next step"),
+    "pause_help": _("Pause the run before the next step"),
+    "resume_help": _("Resume training"),
+    "stop_help": _("Stop the run before the next step; the best model is saved"),
+    "save_help": _("Save a checkpoint before the next step"),
+    "set_help": _("Peak learning rate from the next step on"),
+    "asked": _("{what}: requested; takes effect at the next step"),
     "not_a_number": _("{value} is not a learning rate. Give a number of 0 or more, such as 2e-5."),
     # errors and code
     "cure": _("What to do"),
@@ -72,7 +72,7 @@ RUNS: dict[str, Message] = {
     "toml": _("Experiment file, for `labkit train`"),
     # exercises of the course: labkit.course.lesson
     "exercise_waiting": _("{name}: waiting for your answer"),
-    "exercise_right": _("{name}: right ✓"),
+    "exercise_right": _("{name}: correct ✓"),
     "exercise_wrong": _("{name}: not yet. {what} Hint: {hint}"),
     "placeholder": _("run {name}: `run.show()` shows its panel"),
 }
@@ -88,7 +88,7 @@ def choose(name: str | None = None) -> str:
     Without a name nothing changes. It is :func:`labkit.language`.
 
     Raises:
-        ConfigError: there is no table for this language.
+        ConfigError: the language is not supported.
     """
     global _chosen
     if name is not None:
@@ -101,14 +101,16 @@ def language(name: str | None = None) -> str:
     called NAME.zh.ipynb, else the locale's if there is a table for it.
 
     Raises:
-        ConfigError: a language was named that there is no table for.
+        ConfigError: the language is not supported.
     """
     asked = name or _chosen or os.environ.get("LABKIT_LANGUAGE")
     if asked:
         short = asked.replace("_", "-").lower().split("-")[0]
         if short not in LANGUAGES:
             known = ", ".join(LANGUAGES)
-            raise ConfigError(_("no words in language {language!r}; there are {known}."), language=asked, known=known)
+            raise ConfigError(
+                _("language {language!r} is not supported. Available: {known}."), language=asked, known=known
+            )
         return short
     if os.environ.get("JPY_SESSION_NAME", "").endswith(".zh.ipynb"):  # the notebook's path, as Jupyter tells its kernel
         return "zh"

@@ -214,7 +214,7 @@ def test_the_verdict_on_numbers_is_that_of_the_report(prices):
     report = prices.evaluate(baselines=False)
     chinese = ("平均绝对误差（MAE）", "均方根误差（RMSE）", "R²", "价格（预测）", "最严重的错误")
     for language, wanted in (
-        ("zh", chinese), ("en", ("Mean absolute error (MAE)", "价格, answered", "Worst mistakes")),
+        ("zh", chinese), ("en", ("Mean absolute error (MAE)", "价格 (predicted)", "Worst mistakes")),
     ):  # fmt: skip
         panel = Judge(prices, language=language)
         panel.settle(60)
@@ -231,7 +231,11 @@ def test_the_verdict_on_labels_is_that_of_the_report(shapes):
     report, panel = shapes.evaluate(baselines=False), Judge(shapes, language="zh")
     panel.settle(60)
     page = panel.scores.value
-    for name, score in (("微平均 F1 值", "f1_micro"), ("标签全对的比例", "accuracy"), ("判断错误的比例", "hamming")):
+    for name, score in (
+        ("微平均 F1 值", "f1_micro"),
+        ("子集准确率（标签全对）", "accuracy"),
+        ("汉明损失（判断错误的比例）", "hamming"),
+    ):
         low, high = report.intervals[score]
         assert f"<b>{report.scores[score]:.4g}</b><span>{name} ({low:.4g} – {high:.4g})</span>" in page
     panel.close()

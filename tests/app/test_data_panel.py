@@ -15,10 +15,11 @@ import labkit as lk
 from labkit.app.steps.data import Data
 from labkit.app.steps.prepare import Prepare
 from labkit.app.widgets.tokens import read_as
+from labkit.core import html as pieces
+from labkit.core import units
 from labkit.core.config import dumps
 from labkit.train.experiment import Data as Recipe
 from labkit.viz import charts, media
-from labkit.viz import html as pieces
 
 from .hostile import HOSTILE, executable
 
@@ -91,12 +92,12 @@ def test_a_zip_of_pictures_in_folders_by_class_is_unpacked_and_read(data: Data):
 
 def test_a_zip_that_would_do_harm_is_refused_in_the_panel(data: Data, tmp_path: Path, monkeypatch):
     uploaded(data, "evil.zip", packed({"a/1.png": b"", "../../../../evil.png": b""}))
-    assert "would be written outside of its folder" in data._error.value and data.state.rows is None
+    assert "would be written outside its folder" in data._error.value and data.state.rows is None
     monkeypatch.setattr("labkit.core.archive.MOST_BYTES", 1 << 20)
     uploaded(data, "bomb.zip", packed({"a/1.png": bytes(2 << 20)}))
     assert "at most" in data._error.value and data.state.rows is None
     uploaded(data, "code.zip", packed({"a/model.pkl": b""}))
-    assert "no file that labkit reads" in data._error.value
+    assert "no supported file" in data._error.value
     assert not (tmp_path.parent / "evil.png").exists()
     assert [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.zip")] == []
 
@@ -107,7 +108,7 @@ def test_what_the_rows_hold_is_told(data: Data):
     data.settle()
     assert "260 rows 2 classes" in text_of(data.overview.value)
     assert "negative" in data.overview.value and "130 (50%)" in data.overview.value
-    assert "copies of another row (0.4%)" in text_of(data.problems.value) and " 33 " in text_of(data.problems.value)
+    assert "duplicates of another row (0.4%)" in text_of(data.problems.value) and " 33 " in text_of(data.problems.value)
     page = data.browser
     assert "1 to 6 of 260" in page.where.value and page.back.disabled
     page.on.click()
@@ -146,7 +147,7 @@ def test_bad_rows_stop_or_are_left_out_as_chosen(data: Data, tmp_path: Path):
     data.load.click()
     data.settle()
     assert data.problem is None and len(data.state.rows) == 2
-    assert "left out" in data.problems.value
+    assert "excluded" in data.problems.value
     assert data.state.options == {"on_bad": "skip", "missing": "drop"}
 
 
@@ -191,11 +192,11 @@ def prepare():
 
 
 def test_steps_are_switched_and_seen(prepare: Prepare):
-    assert "stay as they are" in prepare.changes.value
+    assert "texts are unchanged" in prepare.changes.value
     prepare.boxes["html"].value = prepare.boxes["lowercase"].value = True
     prepare.settle()
     shown = prepare.changes.value
-    assert "HTML: 1, Lower case: 253" in text_of(shown)
+    assert "HTML: 1, Lowercase: 253" in text_of(shown)
     assert "S&amp;<mark>amp;</mark>M" in shown and "<mark>S</mark>" not in shown
     prepare.copies.value = "exact"
     prepare.settle()
@@ -229,7 +230,7 @@ def test_leakage_stops_until_it_is_accepted(tmp_path: Path):
     assert "are also in train" in prepare._error.value
     prepare.leak.value = True
     prepare.settle()
-    assert "9 rows of test also stand in train" in prepare.parted.value
+    assert "9 rows of test also occur in train" in prepare.parted.value
     prepare.leak.value = False
     prepare.copies.value = "exact"
     prepare.settle()
@@ -239,7 +240,7 @@ def test_leakage_stops_until_it_is_accepted(tmp_path: Path):
 
 def test_tokens_and_what_is_cut(prepare: Prepare):
     reading = prepare.reading
-    assert "0 cut (0.0%)" in reading.chart.value and "learnt from the training rows" in reading.about.value
+    assert "0 truncated (0.0%)" in reading.chart.value and "trained on the training rows" in reading.about.value
     reading.own.value = "Great film, 太好了!"
     prepare.settle()
     assert '<span class="lk-token lk-token-special"' in reading.shown.value and "[CLS]" in reading.shown.value
@@ -249,7 +250,7 @@ def test_tokens_and_what_is_cut(prepare: Prepare):
     tokenizer = reading._tokenizer[1]
     train = prepare.state.prepared()["train"]
     cut = tokenizer.encode(train["text"], max_length=16).truncated
-    assert f"{cut} cut ({cut / len(train):.1%})" in reading.chart.value
+    assert f"{cut} truncated ({cut / len(train):.1%})" in reading.chart.value
     assert prepare.problem is None
 
 
@@ -278,15 +279,21 @@ def test_pictures_are_not_cleaned():
 
 
 def test_pieces_escape_and_say_themselves():
+    from labkit.app.widgets import drawing
     from labkit.data.prepare.quality import Histogram
+    from labkit.viz.svg import inline
 
     found = Histogram.of(np.arange(100))
     for text in HOSTILE:
         made = pieces.joined(
             pieces.table([text], [[text]], text), pieces.cards([(text, text)]), pieces.chip(text), pieces.note(text),
-            pieces.heading(text), pieces.marked(text, text[1:]), charts.bars([(text, 3)], text), pieces.paragraph(text),
-            charts.histogram(found, text, text, text, 50, text), charts.line([1, 2], text, text, text),
-            charts.stack([(text, text, text, 1)], text), media.gallery([(np.zeros((2, 2)), text)]),
+            pieces.heading(text), pieces.marked(text, text[1:]), pieces.paragraph(text),
+            *map(inline, (
+                charts.bars([(text, 3)], text), charts.histogram(found, text, text, text, 50, text),
+                charts.line([1, 2], text, text, text), charts.attention(np.eye(2), [text, text], text),
+            )),
+            drawing.drawn([drawing.Block("a", 1, False, text, 1, 1)], lambda key: key, (text, text)),
+            media.gallery([(np.zeros((2, 2)), text)]),
             pieces.scrolled(pieces.Html(""), text), text,
         )  # fmt: skip
         assert executable(made) == []
@@ -303,13 +310,34 @@ def test_what_differs_is_marked(text: str, other: str, marked: str):
 
 
 def test_numbers_in_short():
-    assert [pieces.scaled(n) for n in (7, 9999, 22_600_000, 1.3e12)] == ["7", "9,999", "22.6 M", "1.3 T"]
-    assert [pieces.sized(n) for n in (7, 2e3, 3.21e9)] == ["7 B", "2 kB", "3.21 GB"]
-    assert [pieces.timed(n) for n in (2, 0.0123, 1e-5)] == ["2 s", "12.3 ms", "10 µs"]
-    assert [pieces.lasting(n) for n in (0.5, 65, 3900)] == ["500 ms", "1:05", "1:05:00"]
+    assert [units.scaled(n) for n in (7, 9999, 22_600_000, 1.3e12)] == ["7", "9,999", "22.6 M", "1.3 T"]
+    assert [units.sized(n) for n in (7, 2e3, 3.21e9)] == ["7 B", "2 kB", "3.21 GB"]
+    assert [units.timed(n) for n in (2, 0.0123, 1e-5)] == ["2 s", "12.3 ms", "10 µs"]
+    assert [units.lasting(n) for n in (0.5, 65, 3900)] == ["500 ms", "1:05", "1:05:00"]
 
 
 # --- what is to be learned --------------------------------------------------------------------------------------
+
+
+def test_a_decimal_mark_that_is_in_doubt_is_chosen(data: Data, tmp_path: Path):
+    lines = "".join(f'words number {i};"{i % 9 + 1},{100 + i}"\n' for i in range(60))
+    (tmp_path / "doubt.csv").write_text("text;price\n" + lines)
+    data.way.value, data.path.value = "path", "doubt.csv"
+    assert data.decimal.layout.display == "none"
+    data.load.click()
+    data.settle()
+    data.text.value, data.label.value, data.goal.value = "text", "price", "number"
+    assert data.decimal.layout.display == ""
+    data.load.click()
+    data.settle()
+    assert "decimal=','" in str(data.problem)
+    for mark, first in ((",", 1.1), (".", 1100.0)):
+        data.decimal.value = mark
+        data.load.click()
+        data.settle()
+        assert data.problem is None and data.state.rows["train"]["target"][0] == pytest.approx([first])
+        assert data.state.options["decimal"] == mark and f"decimal={mark!r}" in data.code().replace('"', "'")
+    assert data.decimal.value == "."
 
 
 def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Path):

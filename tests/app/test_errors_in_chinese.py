@@ -63,10 +63,10 @@ def small(name: str, **settings: Any) -> Any:
 REAL: dict[str, tuple[Callable[[], Any], str]] = {
     "class": (lambda: lk.load(rows(), text="txt"), "没有列 'txt'。是否指 'text'？可用的有：text, label。"),
     "no text": (lambda: lk.load([{"a": 1, "b": 2}] * 9), "没有含文本的列；现有列为 a, b。请在“文本列”中选择"),
-    "numbers": (lambda: lk.load(rows(label=np.linspace(0, 1, 40))), "请将“学习目标”设为“一个数值”"),
+    "numbers": (lambda: lk.load(rows(label=np.linspace(0, 1, 40))), "请将“目标类型”设为“一个数值”"),
     "no label": (
         lambda: lk.load(rows(label=[None, *"ab" * 19, "a"])),
-        "缺少标签：1 行（共 40 行，属训练集；行号 0）。请将“缺少标签”",
+        "缺少标签：1 行（共 40 行，属训练集；行号 0）。请将“无标签的行”",
     ),
     "a pickle": (lambda: lk.load("table.csv"), "'table.csv' 是 pickle 文件，这种格式打开时可能运行代码"),
     "kind": (lambda: lk.load("table.xlsz"), "的类型 labkit 无法读取"),
@@ -184,7 +184,7 @@ def test_cures_of_runs_are_in_chinese():
 @pytest.mark.parametrize("number", range(0, 40, 8))
 def test_data_in_errors_stay_what_they_are_and_are_escaped(number: int):
     for text in HOSTILE[number : number + 8]:
-        error = DataError(_("there is no batch at step {step} ({examples} examples)."), step=text, examples=text)
+        error = DataError(_("no batch at step {step} ({examples} examples)."), step=text, examples=text)
         assert text in translate(error.message, "zh")
         problem = run_html.Problem(headed(error), text, text)
         assert executable(run_html.error_box(problem, "run", "zh")) == []

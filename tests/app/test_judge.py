@@ -57,7 +57,7 @@ def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Judge, repor
     panel.grid.selected = cell.tolist()
     places = [place for _, place in panel.examples.list.options]
     assert places and all(report.truth[p] == cell[0] and report.predicted[p] == cell[1] for p in places)
-    assert f"Truth {report.classes[cell[0]]}" in panel.examples.title.value
+    assert f"True {report.classes[cell[0]]}" in panel.examples.title.value
     panel.examples.list.value = places[0]
     panel.settle(60)
     why = panel.examples.why
@@ -133,13 +133,13 @@ def test_two_runs_are_compared(panel: Judge, finished, reviews, tiny, settings):
 
 def test_nothing_to_judge_says_what_to_do(tmp_path: Path, finished):
     panel = Judge(state=State(folder=tmp_path, language="en"))
-    assert "Nothing to judge yet" in panel.empty.value and panel.go.disabled and panel.code() == ""
+    assert "Nothing to evaluate yet" in panel.empty.value and panel.go.disabled and panel.code() == ""
     panel.close()
     from .test_train import fake
 
     running = Judge(fake(tmp_path), language="zh")
     running.settle()
-    assert "暂无可评判的内容" in running.empty.value and running.problem is None and not running.go.disabled
+    assert "暂无可评估的内容" in running.empty.value and running.problem is None and not running.go.disabled
     running.close()
 
 

@@ -23,6 +23,7 @@ from labkit.app.ticker import Ticker
 from labkit.app.widgets.controls import tree
 from labkit.runs.handle import Run
 from labkit.runs.store import Store
+from labkit.viz.series import DRAWN
 
 
 class Comm(comm.base_comm.BaseComm):
@@ -137,16 +138,14 @@ def test_a_run_that_went_back_is_sent_whole(run: FakeRun):
 
 
 def test_opening_and_updates_are_small_whatever_the_length(run: FakeRun, sent: list[dict[str, Any]]):
-    run.store.write(run.id, [(s, split, name, 1 / s) for s in range(1, 20_001) for split, name in live.static.DRAWN])
+    run.store.write(run.id, [(s, split, name, 1 / s) for s in range(1, 20_001) for split, name in DRAWN])
     panel = LivePanel.of(run)
     hello(panel)
     panel.refresh()
     assert len(json.dumps([m["data"] for m in sent])) < 200_000
     snapshot = messages(panel)[0]
     assert all(len(x) <= 2000 for x, _ in snapshot["series"].values())
-    run.store.write(
-        run.id, [(s, split, name, 1 / s) for s in range(20_001, 25_001) for split, name in live.static.DRAWN]
-    )
+    run.store.write(run.id, [(s, split, name, 1 / s) for s in range(20_001, 25_001) for split, name in DRAWN])
     panel.refresh()  # half a second of 10,000 updates a second
     news = messages(panel)
     assert len(news) == 1 and len(json.dumps(news)) < 20_000
@@ -211,7 +210,7 @@ def test_what_was_asked_is_told_until_it_is_taken(run: FakeRun):
     panel = LivePanel.of(run)
     panel.stop.click()
     panel.refresh()
-    assert panel.note.value == "asked to Stop; it takes effect at the next step"
+    assert panel.note.value == "Stop: requested; takes effect at the next step"
     run.store.take(run.id, 1)
     panel.refresh()
     assert panel.note.value == ""

@@ -29,9 +29,9 @@ def test_rows_bring_their_source(state: State):
     assert (state.source, state.options) == (REVIEWS, {})
     assert state.cleaned() is state.cleaned()
     assert state.cleaned()["train"]["text"][0] == state.rows["train"]["text"][0].lower()
-    with pytest.raises(lk.LabkitError, match="no rows yet"):
+    with pytest.raises(lk.LabkitError, match="no data yet"):
         State().cleaned()
-    with pytest.raises(lk.LabkitError, match="made in Python"):
+    with pytest.raises(lk.LabkitError, match="created in Python"):
         State(rows=lk.load([{"text": "a b", "label": "x"}, {"text": "c d", "label": "y"}])).load()
 
 
@@ -77,7 +77,7 @@ def test_code_grows_with_the_state():
     state.steps = ({"do": "dedupe"},)
     assert state.code(steps=False) == f"import labkit as lk\n\nrows = lk.load({REVIEWS!r})\n"
     assert state.code().endswith("rows = rows.dedupe()\nrows = rows.split()\n")
-    with pytest.raises(lk.LabkitError, match="no model was chosen"):
+    with pytest.raises(lk.LabkitError, match="no model chosen"):
         state.experiment  # noqa: B018
 
 

@@ -104,7 +104,7 @@ def test_judge_shows_what_evaluate_measures(lab: Lab):
         assert found.intervals["f1"][0] <= found["f1"] <= found.intervals["f1"][1]
         assert all(line in page for line in found.worst["question"].head(3))
     if found.task == "lm":
-        assert "n 元模型的困惑度" in page
+        assert "n 元模型基线的困惑度" in page
 
 
 @pytest.fixture

@@ -86,8 +86,9 @@ def test_a_run_is_begun_from_the_panel_and_steered(reviews, tiny, settings, tmp_
         time.sleep(0.05)
     assert not panel.begin.disabled and panel.live.stop.disabled
     assert panel.code() == state.run.code() and "epochs=1" in panel.code()
-    names = {chart["name"] for chart in panel.live.curves.charts}
-    assert names == {"loss", "f1", "f1_each", "learning_rate", "gradient_norm", "examples_per_second", "memory"}
+    keys = [chart["lines"][0]["key"] for chart in panel.live.curves.charts]
+    assert keys == ["train/loss", "train/f1", "validation/f1/0", "train/learning_rate", "train/gradient_norm",
+                    "machine/examples_per_second", "machine/memory"]  # fmt: skip
     recorded = {(r.split, r.name) for r in state.run.store.records(state.run.id)}
     assert {("validation", "f1/0"), ("validation", "f1/1"), ("train", "gradient_norm")} <= recorded
     again = Train(state.run)

@@ -126,7 +126,7 @@ def test_a_dropped_picture_is_answered_and_explained(pictures):
     panel.settle(60)
     assert executable(shown(panel)) == [] and "run.predict(x[None])" in panel.code()
     panel.drop._handle_custom_msg({"type": "refused", "name": HOSTILE[0], "error": "<b>"}, [])
-    assert "is no picture" in panel._error.value and executable(panel._error.value) == []
+    assert "is not an image" in panel._error.value and executable(panel._error.value) == []
     panel.close()
 
 
@@ -144,7 +144,7 @@ def test_cells_of_a_table_are_answered_by_their_columns(tmp_path: Path):
     run = lk.fit(lk.load(rows, features=("size", "x"), number="y"), "mlp", folder=tmp_path, background=False, epochs=2)
     panel = Use(run, language="en")
     panel.settle(60)
-    assert panel.numbers.placeholder == "values with commas between them: size, x"
+    assert panel.numbers.placeholder == "comma-separated values: size, x"
     panel.numbers.value = "tiny, 3"
     panel.go.click()
     assert "which is none of its categories: huge, large, small" in panel._error.value
@@ -170,7 +170,7 @@ def test_numbers_are_answered_and_refused(tmp_path: Path):
                  batch_size=16, learning_rate=1e-2)  # fmt: skip
     panel = Use(run, language="en")
     panel.settle(60)
-    assert panel.numbers.placeholder == "3 numbers, with commas between them"
+    assert panel.numbers.placeholder == "3 comma-separated numbers"
     for text, said in (("1, 2", "these are 2 numbers"), ("1, x, 3", "could not convert")):
         panel.numbers.value = text
         panel.go.click()

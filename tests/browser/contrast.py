@@ -21,13 +21,13 @@ def themes(page: Page) -> Iterator[str]:
     page.page.evaluate("() => (document.body.classList.remove('vscode-dark'), document.body.removeAttribute('style'))")
 
 
-def hard_to_read(page: Page) -> list[Any]:
-    """Texts in the bench whose contrast with what lies behind them is below 4.5, with both colours."""
-    return page.page.evaluate(_LOW)
+def hard_to_read(page: Page, inside: str = ".labkit-bench") -> list[Any]:
+    """Texts in an element whose contrast with what lies behind them is below 4.5, with both colours."""
+    return page.page.evaluate(_LOW, f"{inside} *")
 
 
 _VS_CODE = "--vscode-editor-foreground: #cccccc; --vscode-editor-background: #1f1f1f"
-_LOW = """() => {
+_LOW = """(inside) => {
   const value = (text) => {
     const found = (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
     return text.startsWith('color(') ? found.map((v, i) => (i < 3 ? v * 255 : v)) : found;
@@ -44,7 +44,7 @@ _LOW = """() => {
   const light = (c) => c.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const low = [];
-  for (const node of document.querySelectorAll('.labkit-bench *')) {
+  for (const node of document.querySelectorAll(inside)) {
     const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
     if (!own || !node.checkVisibility() || node.closest(':disabled') || node.matches('option, style')) continue;
     const style = getComputedStyle(node), back = behind(node);

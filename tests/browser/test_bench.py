@@ -57,13 +57,13 @@ def settled(page: Page) -> str:
 def test_from_a_file_to_a_model_by_clicks(page: Page):
     upload(page.page, REVIEWS)
     see(page.page, "130 (50%)")
-    see(page.page, "copies of another row")
+    see(page.page, "duplicates of another row")
     assert sum(len(data) for _, data in page.received) < MOST
     press(page.page, "Next step")
-    press(page.page, "Usual repairs")
+    press(page.page, "Recommended repairs")
     see(page.page, "Rows changed, of 260")
-    choose(page.page, "Copies", "remove equal texts")
-    see(page.page, "259 rows are left")
+    choose(page.page, "Duplicates", "remove exact duplicates")
+    see(page.page, "259 rows remain")
     page.page.get_by_label("or your own", exact=True).fill("Terrific!")
     page.page.keyboard.press("Enter")
     see(page.page, "[CLS]")
@@ -86,14 +86,14 @@ def test_it_comes_back_after_a_reload_and_a_restart(page: Page):
     upload(page.page, REVIEWS)
     see(page.page, "130 (50%)")
     press(page.page, "2 Prepare ✓")
-    press(page.page, "Usual repairs")
+    press(page.page, "Recommended repairs")
     see(page.page, "Rows changed")
     page.save()
     page.reload()
     see(page.page, "Rows changed")  # the same widgets, from the kernel that went on
-    press(page.page, "Nothing")
-    see(page.page, "The texts stay as they are")
-    press(page.page, "Usual repairs")
+    press(page.page, "None")
+    see(page.page, "The texts are unchanged")
+    press(page.page, "Recommended repairs")
     settled(page)
     page.page.evaluate(
         "async () => await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
@@ -122,7 +122,7 @@ def test_by_the_keyboard_in_chinese_with_a_mistake(page: Page):
     box.get_by_label("路径", exact=True).fill("reviews.csv")
     box.keyboard.press("Tab")
     box.keyboard.press("Enter")
-    see(page.page, "训练前需要注意的问题")
+    see(page.page, "数据质量检查")
     assert page.find('.labkit-bench [role="alert"]').count() == 0
 
 
@@ -217,7 +217,7 @@ def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(pag
             "(id) => document.querySelector('.labkit-bench .labkit-error')?.textContent.includes(id)", f"bad-{number}"
         )
     page.execute("bench.state.run = runs[1]; answer = 1")
-    press(page.page, "5 Judge")
+    press(page.page, "5 Evaluate")
     see(page.page, "Confusion matrix")
     assert settled(page) == ""
     page.find(".lk-matrix td button").first.click()
@@ -225,15 +225,15 @@ def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(pag
         page.execute(f"j = bench.steps['judge']; j._worst(); j.examples.list.index = {number}; answer = 1")
         assert settled(page) == ""
     page.find(".jupyter-widget-Collapse-header").first.click()  # attention
-    for name in ("Thresholds", "Calibration", "Compare", "Parts"):
+    for name in ("Thresholds", "Calibration", "Compare", "Slices"):
         page.page.get_by_role("tab", name=name).locator("visible=true").click()
         if name == "Compare":
             page.execute("j.other.value = runs[0].id; answer = 1")
-        if name == "Parts":
+        if name == "Slices":
             page.execute("j.column.value = HOSTILE[0]; answer = 1")
         assert settled(page) == ""
-    press(page.page, "6 Use")
-    see(page.page, "An example")
+    press(page.page, "6 Predict")
+    see(page.page, "Example from test")
     assert settled(page) == ""
     for number in range(0, 40, 5):
         page.execute(f"u = bench.steps['use']; u.text.value = HOSTILE[{number}]; u.go.click(); answer = 1")

@@ -89,7 +89,7 @@ def test_hover_and_keys_tell_values(watched: Page):
 
 
 def test_another_run_is_laid_over(watched: Page, tmp_path: Path):
-    watched.page.get_by_label("Lay over").select_option(index=0)
+    watched.page.get_by_label("Compare with").select_option(index=0)
     until(lambda: points(watched).get("1:train/loss") == 40, "the other run's curve")
     assert "other · train" in watched.find(".lk-charts figcaption").first.text_content()
     watched.screenshot(tmp_path / "overlaid.png", ".labkit-bench")

@@ -25,7 +25,7 @@ def whole_job(page: Any) -> None:
     upload(page, REVIEWS)
     see(page, "130 (50%)")
     press(page, "Next step")
-    press(page, "Usual repairs")
+    press(page, "Recommended repairs")
     see(page, "Rows changed, of 260")
     press(page, "Next step")
     press(page, "Text CNN")

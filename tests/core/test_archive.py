@@ -50,7 +50,7 @@ def test_what_is_read_is_kept_and_nothing_else(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["../out.png", "a/../../out.png", "/tmp/out.png", "a/../../pets-2/out.png"])
 def test_what_would_lie_outside_is_refused_and_nothing_stays(tmp_path: Path, name: str):
-    with pytest.raises(DataError, match="outside of its folder"):
+    with pytest.raises(DataError, match="outside its folder"):
         unpack(packed({"cat/1.png": b"x", name: b"x"}), tmp_path / "here" / "pets", ENDINGS)
     assert names(tmp_path) == []
 
@@ -59,11 +59,11 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path, monkeypatch:
     bomb = packed({f"cat/{number}.png": bytes(1 << 20) for number in range(3)})
     assert len(bomb) < 5000
     monkeypatch.setattr(archive, "MOST_BYTES", 2 << 20)
-    with pytest.raises(DataError, match="3 files of 3,145,728 bytes; at most"):
+    with pytest.raises(DataError, match="3 files of 3,145,728 bytes in total; the limit is"):
         unpack(bomb, tmp_path / "pets", ENDINGS)
     # a file that says it is smaller than it is: what comes out is what it said, and its sum is wrong
     lie = bomb.replace((1 << 20).to_bytes(4, "little"), (10).to_bytes(4, "little"))
-    with pytest.raises(DataError, match="no zip file that can be unpacked"):
+    with pytest.raises(DataError, match="not a readable zip file"):
         unpack(lie, tmp_path / "pets", ENDINGS)
     monkeypatch.setattr(archive, "MOST_FILES", 2)
     with pytest.raises(DataError, match="3 files of 3 bytes"):
@@ -80,7 +80,7 @@ def test_what_is_no_whole_zip_file_is_told(tmp_path: Path):
     broken[50] ^= 255
     for content, said in (
         (b"text,label\n", "not a zip file"), (good[:-30], "not a zip file"), (bytes(secret), "password"),
-        (bytes(broken), "no zip file that can be unpacked"), (packed({"a.pkl": b""}), "no file that labkit reads"),
+        (bytes(broken), "not a readable zip file"), (packed({"a.pkl": b""}), "no supported file"),
         (packed({f"cat/{'x' * 300}.png": b""}), "cannot be unpacked here"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=said):

@@ -86,8 +86,8 @@ def test_a_whole_number_is_accepted_for_a_float_and_a_list_for_a_tuple() -> None
         ({"epochs": 1.0}, "Outer.epochs = 1.0 is a float; it must be int."),
         ({"epochs": True}, "Outer.epochs = True is a bool; it must be int."),
         ({"flag": 1}, "Outer.flag = 1 is a int; it must be bool."),
-        ({"epochs": 0}, "Outer.epochs = 0 is below its least value, 1."),
-        ({"inner": {"rate": 1.5}}, "Inner.rate = 1.5 is above its greatest value, 1."),
+        ({"epochs": 0}, "Outer.epochs = 0 is below the minimum, 1."),
+        ({"inner": {"rate": 1.5}}, "Inner.rate = 1.5 is above the maximum, 1."),
         ({"inner": {"rate": float("nan")}}, "Inner.rate = nan is below its least value, 0."),
         ({"inner": {"kind": "cosin"}}, "Inner.kind = 'cosin' is not one of linear, cosine. Did you mean 'cosine'?"),
         ({"inner": 3}, "Outer.inner = 3 is a int; it must be Inner."),
@@ -105,7 +105,7 @@ def test_a_wrong_value_is_named_with_its_place(values, text) -> None:
 
 
 def test_a_missing_setting_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"^Needy lacks the setting 'source'\.$"):
+    with pytest.raises(ConfigError, match=r"^Needy: the required setting 'source' is missing\.$"):
         Needy.from_dict({"count": 2})
     assert Needy.from_dict({"source": "x"}) == Needy("x")
 
@@ -152,7 +152,7 @@ def test_a_text_survives_toml_or_is_refused(text) -> None:
 
 
 def test_values_given_in_python_are_checked_too() -> None:
-    with pytest.raises(ConfigError, match="below its least value"):
+    with pytest.raises(ConfigError, match="below the minimum"):
         Outer(epochs=0)
     with pytest.raises(ConfigError, match="is not one of linear, cosine"):
         Inner().replace(kind="square")
@@ -183,7 +183,7 @@ def test_every_error_is_a_labkit_error_and_a_value_error() -> None:
 def test_an_unknown_setting_given_in_python_gets_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"Outer has no setting 'epoch'\. Did you mean 'epochs'\? It has: epo"):
         Outer(epoch=5)  # type: ignore[call-arg]
-    with pytest.raises(ConfigError, match="Needy takes 2 settings at most, not 3"):
+    with pytest.raises(ConfigError, match="Needy has at most 2 settings, got 3"):
         Needy("a", 1, 2)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=r"Outer\.epochs = 'three' is a str; it must be a number"):
         Outer(epochs="three")  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ def test_an_answer_is_moved_to_its_letters(before, after):
     rows = lk.load([row, row | {"answer": "Ada", "answer_start": 6 + len(before)}], **PAIR)
     texts, spans = answers_of(rows["train"])
     assert texts == [["Ada"]] * 2 and spans == [(6 + len(before), 9 + len(before))] * 2
-    moved = rows.report.of("repaired").get("answer moved to its letters", [])
+    moved = rows.report.of("repaired").get("answer start corrected to the nearest match", [])
     assert [(note.row, note.column) for note in moved] == ([(0, "answer")] if before or after else [])
 
 
@@ -42,18 +42,18 @@ def test_a_start_at_the_blank_before_an_answer_is_moved_too():
 @pytest.mark.parametrize(
     ("answers", "refused"),
     [
-        ({"text": ["Ada"], "answer_start": [1]}, "answer not at its place in the paragraph"),
-        ({"text": ["Ada"], "answer_start": [-1]}, "answer not at its place in the paragraph"),
-        ({"text": ["Ada"], "answer_start": [99]}, "answer not at its place in the paragraph"),
-        ({"text": ["ada"], "answer_start": [3]}, "answer not at its place in the paragraph"),
-        ({"text": ["Ada"], "answer_start": []}, "answer without a start"),
-        ({"text": ["Ada"], "answer_start": [None]}, "answer without a start"),
+        ({"text": ["Ada"], "answer_start": [1]}, "answer text does not match its position in the paragraph"),
+        ({"text": ["Ada"], "answer_start": [-1]}, "answer text does not match its position in the paragraph"),
+        ({"text": ["Ada"], "answer_start": [99]}, "answer text does not match its position in the paragraph"),
+        ({"text": ["ada"], "answer_start": [3]}, "answer text does not match its position in the paragraph"),
+        ({"text": ["Ada"], "answer_start": []}, "answer without a start position"),
+        ({"text": ["Ada"], "answer_start": [None]}, "answer without a start position"),
     ],
 )
 def test_a_wrong_answer_is_refused_by_row(answers, refused):
     right = {"question": "who?", "context": "by Ada in", "answers": {"text": ["Ada"], "answer_start": [3]}}
     data = [right, right | {"answers": answers}, right]
-    with pytest.raises(DataError, match=rf"1 of 3 rows cannot be used:\n  {refused} \(1\): row 1"):
+    with pytest.raises(DataError, match=rf"1 of 3 rows are unusable:\n  {refused} \(1\): row 1"):
         lk.load(data, **PAIR)
     assert lk.load(data, **PAIR, on_bad="skip")["train"]["row"][:] == [0, 2]
 
@@ -126,6 +126,6 @@ def test_questions_without_an_answer_are_marked(tokenizer):
 
 def test_an_answer_longer_than_a_window_is_refused(tokenizer):
     text = "the old mill " * 20
-    with pytest.raises(ConfigError, match=r"example 0: its answer has \d+ tokens, but a window only room for 19"):
+    with pytest.raises(ConfigError, match=r"example 0: the answer has \d+ tokens, but a window has room for only 19"):
         windows(["where ?"], [text], tokenizer, 24, 2, [(0, 200)])
     assert np.all(windows(["where ?"], [text], tokenizer, 24, 2).label == 0)

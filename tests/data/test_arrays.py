@@ -84,17 +84,27 @@ def test_features_are_the_numeric_columns_or_one_of_lists():
 @pytest.mark.parametrize(
     ("spec", "types", "columns", "said"),
     [
-        (Spec(), {"x": Value("int32")}, {"x": [1]}, "hold texts, not pictures or features"),
+        (Spec(), {"x": Value("int32")}, {"x": [1]}, "are texts, not images or features"),
         (
             IMAGE,
             {"x": Value("int32")},
             {"x": [1]},
-            r"'image' is one column of nested lists; the columns are x \(int32\)",
+            r"examples of type 'image' need one column of nested lists; the columns are x \(int32\)",
         ),
         (FEATURES, {"x": Value("string")}, {"x": ["1"]}, "numeric columns, or one column of lists"),
-        (IMAGE, {"x": List(Value("string"))}, {"x": [["1"]]}, "'x' holds string, not numbers"),
-        (IMAGE, {"x": List(Value("int32"))}, {"x": [[1], [2]]}, "pictures have two or three axes; those of 'x' have 1"),
-        (IMAGE, {"x": List(List(Value("uint8")))}, {"x": [[[1]], [[1, 2]]]}, "lists of 1 to 2 values; all must be of"),
+        (IMAGE, {"x": List(Value("string"))}, {"x": [["1"]]}, "'x' contains string, not numbers"),
+        (
+            IMAGE,
+            {"x": List(Value("int32"))},
+            {"x": [[1], [2]]},
+            "images must have two or three axes; those of 'x' have 1",
+        ),
+        (
+            IMAGE,
+            {"x": List(List(Value("uint8")))},
+            {"x": [[[1]], [[1, 2]]]},
+            "lists of 1 to 2 values; all must have the",
+        ),
         (IMAGE, {"x": List(List(Value("uint8")))}, {"x": [[[1]], None]}, "1 missing examples"),
         (IMAGE, {"x": List(List(Value("uint8")))}, {"x": [[[1]], [[None]]]}, "1 missing values"),
     ],
@@ -202,5 +212,5 @@ def test_constant_and_missing_features():
     inputs[:, 1] = np.nan
     with pytest.raises(DataError, match="feature 'b' has no finite value in the training rows"):
         Standard.fit(Arrays.unlabelled(inputs, ("a", "b")))
-    with pytest.raises(DataError, match=r"shape \(5,\); these means are of 2 features"):
+    with pytest.raises(DataError, match=r"shape \(5,\), but the means are for 2 features"):
         standard(Arrays.unlabelled(np.zeros((1, 5))))

@@ -191,7 +191,7 @@ def test_what_is_wrong_is_said():
     for buckets in ((), (16, 8), (8, 8), (0, 32)):
         with pytest.raises(ConfigError, match="ascending order"):
             BucketBatches(tokens, 2, buckets)
-    with pytest.raises(ConfigError, match="longest row has 20 tokens, the widest bucket only 16"):
+    with pytest.raises(ConfigError, match="longest row has 20 tokens, but the widest bucket only 16"):
         BucketBatches(tokens, 2, (8, 16))
     with pytest.raises(ConfigError, match="batch_size = 0"):
         BucketBatches(tokens, 0, (32,))

@@ -32,7 +32,7 @@ def test_windows_hold_every_token_once_and_in_order(sizes, length):
     tokens = rows_of(sizes)
     expected = [int(number) for number in tokens.ids if number != CLS]
     if len(expected) < 2:
-        with pytest.raises(DataError, match="needs running text"):
+        with pytest.raises(DataError, match="needs more text"):
             stream(tokens, length)
         return
     found = stream(tokens, length)
@@ -98,9 +98,9 @@ def test_the_same_seed_gives_the_same_pairs_and_another_one_others():
 
 
 def test_what_is_too_little_is_said():
-    with pytest.raises(ConfigError, match="max_length = 7 leaves no room"):
+    with pytest.raises(ConfigError, match="max_length = 7 is too small"):
         sentence_pairs(rows_of([5] * 9), np.zeros(9, int), 7, 0)
-    with pytest.raises(DataError, match="needs four passages of 30 tokens or more; there are 1"):
+    with pytest.raises(DataError, match="needs at least four passages of 30 tokens; there are 1"):
         sentence_pairs(rows_of([2] * 3), np.zeros(3, int), 64, 0)
 
 

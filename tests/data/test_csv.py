@@ -42,7 +42,7 @@ READ: list[Case] = [
     (
         "one damaged byte in UTF-8", "text,label\n很好很好很好很好,a\n太差太差太差,b\nx".encode() + b"\xff,a\n", {},
         [("很好很好很好很好", "a"), ("太差太差太差", "b"), ("x\ufffd", "a")],
-        {"repaired": {"bytes that are not utf-8 became U+FFFD": 1}},
+        {"repaired": {"bytes invalid in UTF-8 replaced by U+FFFD": 1}},
     ),
     ("delimiter in quotes", b'text,label\n"good, very",a\nbad,b\n', {}, [("good, very", "a"), ("bad", "b")], {}),
     ("newline in quotes", b'text,label\n"good\nvery",a\nbad,b\n', {}, [("good\nvery", "a"), ("bad", "b")], {}),
@@ -69,7 +69,7 @@ READ: list[Case] = [
     ("labels sort as numbers", b"text,label\nx,10\ny,9\n", {}, [("x", "10"), ("y", "9")], {}),
     (
         "whole numbers as floats", b"text,label\nx,1.0\ny,0.0\n", {}, [("x", "1"), ("y", "0")],
-        {"repaired": {"label 1.0 became 1": 2}},
+        {"repaired": {"label 1.0 converted to 1": 2}},
     ),
     ("no label", b"text\ngood\nbad\n", {}, [("good", ""), ("bad", "")], {}),
     ("text under a Chinese name", "内容,类别\n很好,a\n很差,b\n".encode(), {}, [("很好", "a"), ("很差", "b")], {}),
@@ -79,7 +79,7 @@ READ: list[Case] = [
     ),
     (
         "odd quote, skipped", b'text,label\ngood,a\n"od"d,a\nbad,b\n', {"on_bad": "skip"}, GOOD,
-        {"refused": {"odd quote": 1}},
+        {"refused": {"unbalanced quote": 1}},
     ),
     ("quotes as text", b'text\tlabel\n"od"d\ta\nbad\tb\n', {"quotes": False}, [('"od"d', "a"), ("bad", "b")], {}),
     (
@@ -120,25 +120,30 @@ REFUSED = [
     # what, bytes, options, what the error says
     ("empty file", b"", {}, "has 0 rows: it is empty"),
     ("blank lines only", b"\n\n", {}, "has 0 rows: it is empty"),
-    ("header only", b"text,label\n", {}, "has 0 rows: there is nothing after its header"),
+    ("header only", b"text,label\n", {}, "has 0 rows: only a header"),
     ("mark only", b"\xef\xbb\xbf", {}, "has 0 rows"),
-    ("wrong delimiter", b"text;label\ngood;a\n", {"delimiter": ","}, "its name holds a semicolon: pass delimiter=';'"),
-    ("whole lines in quotes", b'"text;label"\n"good;a"\n', {}, "its name holds a semicolon"),
+    (
+        "wrong delimiter",
+        b"text;label\ngood;a\n",
+        {"delimiter": ","},
+        "its name contains a semicolon: pass delimiter=';'",
+    ),
+    ("whole lines in quotes", b'"text;label"\n"good;a"\n', {}, "its name contains a semicolon"),
     ("two delimiters fit", b"text;x,label\na;b,c\n", {}, "separated by a comma or a semicolon"),
     ("long delimiter", b"text,label\ngood,a\n", {"delimiter": "||"}, "must be one character"),
-    ("duplicate columns", b"text,label,text\nx,a,y\n", {}, "several columns called 'text'"),
+    ("duplicate columns", b"text,label,text\nx,a,y\n", {}, "several columns named 'text'"),
     ("unclosed quote", b'text,label\ngood,a\n"bad,b\nx,a\n', {}, "line 3 is never closed"),
     ("unknown encoding", b"text,label\ngood,a\n", {"encoding": "utf-99"}, "unknown encoding 'utf-99'"),
     ("missing label", b"text,label\ngood,a\nbad,\n", {}, "1 of 2 in train (rows 1)"),
-    ("label outside classes", b"text,label\ngood,a\nbad,bb\n", {"classes": ("a", "b")}, "'bb' is none of a, b. Did"),
-    ("all texts empty", b"text,label\n,a\n,b\n", {"on_bad": "skip"}, "0 rows are left in train"),
+    ("label outside classes", b"text,label\ngood,a\nbad,bb\n", {"classes": ("a", "b")}, "'bb' is not one of a, b. Did"),
+    ("all texts empty", b"text,label\n,a\n,b\n", {"on_bad": "skip"}, "0 rows remain in train"),
     ("two texts by name", b"review,comment,label\nx,y,a\n", {}, "could be the text: 'review', 'comment'"),
     ("two labels by name", b"text,target,class\nx,a,b\n", {}, "could be the label: 'target', 'class'"),
     ("wrong column", b"text,label\nx,a\n", {"label": "labels"}, "no column 'labels'. Did you mean 'label'?"),
     ("a number to predict", b"text,label\n" + b"".join(b"x,%d.%d\n" % (i, i) for i in range(1, 31)), {}, "few classes"),
-    ("pickle", b"\x80\x04\x95", {}, "can run code"),
-    ("zip", b"PK\x03\x04rest", {}, "is a ZIP archive, not what its name says"),
-    ("parquet", b"PAR1rest", {}, "is a Parquet file, not what its name says"),
+    ("pickle", b"\x80\x04\x95", {}, "can execute code"),
+    ("zip", b"PK\x03\x04rest", {}, "is a ZIP archive, which does not match its file extension"),
+    ("parquet", b"PAR1rest", {}, "is a Parquet file, which does not match its file extension"),
 ]
 
 
@@ -156,10 +161,11 @@ def test_ragged_rows_are_named_by_number_count_and_line(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         lk.load(tmp_path / "x.csv")
     assert str(caught.value).splitlines() == [
-        "10 of 30 rows cannot be used:",
-        "  wrong number of fields (10): row 0 (line 2: 1 fields, not 2); row 3 (line 5: 1 fields, not 2); "
-        "row 6 (line 8: 1 fields, not 2); row 9 (line 11: 1 fields, not 2); row 12 (line 14: 1 fields, not 2)",
-        'Mend them in the source, or pass on_bad="skip" to leave them out; rows.report then lists each.',
+        "10 of 30 rows are unusable:",
+        "  wrong number of fields (10): row 0 (line 2: 1 fields, expected 2); row 3 (line 5: 1 fields, expected 2); "
+        "row 6 (line 8: 1 fields, expected 2); row 9 (line 11: 1 fields, expected 2); "
+        "row 12 (line 14: 1 fields, expected 2)",
+        'Fix them in the source, or pass on_bad="skip" to skip them; rows.report then lists each.',
     ]
     rows = lk.load(tmp_path / "x.csv", on_bad="skip")
     assert rows["train"]["row"][:3] == [1, 2, 4]
@@ -178,7 +184,7 @@ def test_a_cell_of_megabytes_is_read_and_counted(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(f"text,label\n{long},a\nb,b\n")
     rows = lk.load(tmp_path / "x.csv")
     assert rows["train"][0]["text"] == long
-    assert rows.report.counts() == {"counted": {"text above a million characters": 1}}
+    assert rows.report.counts() == {"counted": {"text longer than a million characters": 1}}
     assert rows.spec.lengths["train"].max == 2_000_000
 
 
@@ -212,7 +218,7 @@ def test_reading_again_uses_the_cache_and_a_changed_file_does_not(tmp_path: Path
     monkeypatch.setattr("labkit.data.io.files.READERS", {".csv": None})  # nobody parses again
     second = lk.load(path, on_bad="skip")
     assert (second.fingerprint, second.report) == (first.fingerprint, first.report)
-    with pytest.raises(DataError, match="1 of 3 rows cannot be used"):
+    with pytest.raises(DataError, match="1 of 3 rows are unusable"):
         lk.load(path)
     monkeypatch.undo()
     path.write_text("text,label\ngood,a\nworse,b\n")

@@ -88,7 +88,7 @@ def test_rows_without_texts_are_compared_by_value():
     columns = {"x": [[1.0, 2.0], [1.0, 2.5], [1.0, 2.0]], "label": [0, 0, 1], "row": [0, 1, 2]}
     rows = Rows({"train": Dataset.from_dict(columns)}, Spec(classes=("a", "b"), kind="features"))
     assert exact_duplicates(rows)["row"].tolist() == conflicts(rows)["row"].tolist() == [0, 2]
-    with pytest.raises(DataError, match="found by text"):
+    with pytest.raises(DataError, match="near-duplicate detection needs texts"):
         near_duplicates(rows)
 
 
@@ -182,7 +182,7 @@ def test_labels_that_disagree_are_reported_or_dropped():
     assert note.row == 1 and note.detail == "'pos' here, 'neg' there; kept: row 0 in train"
     dropped = dedupe(make({"train": lines}), conflicts="drop")
     assert dropped["train"]["row"][:] == [3, 4]
-    assert [note.row for note in dropped.report.of("refused")["copies disagree"]] == [0, 1, 2]
+    assert [note.row for note in dropped.report.of("refused")["duplicates with different labels"]] == [0, 1, 2]
 
 
 def test_a_labelled_copy_is_kept_before_an_unlabelled_one():
@@ -211,7 +211,7 @@ def test_bad_choices_say_so():
         dedupe(rows, keep="frist")
     with pytest.raises(ConfigError, match="threshold = 80"):
         near_duplicates(rows, 80)
-    with pytest.raises(DataError, match="no row of 'train' would be left"):
+    with pytest.raises(DataError, match="no row of 'train' would remain"):
         dedupe(rows, conflicts="drop")
 
 

@@ -70,7 +70,7 @@ def test_keys_of_json_that_are_not_read_are_named(tmp_path: Path):
     path = tmp_path / "x.json"
     path.write_text(json.dumps({"data": RECORDS, "version": "v2"}))
     notes = read_table(path).report.notes
-    assert [(note.reason, note.detail) for note in notes] == [("JSON key left out", "version")]
+    assert [(note.reason, note.detail) for note in notes] == [("JSON key dropped", "version")]
 
 
 def test_squads_own_file_becomes_a_row_a_question(tmp_path: Path):
@@ -91,11 +91,11 @@ def test_squads_own_file_becomes_a_row_a_question(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"train": [{"a": 1}], "test": [{"a": 2}]}', "holds several tables: train, test"),
+        ('{"train": [{"a": 1}], "test": [{"a": 2}]}', "contains several tables: train, test"),
         ('{"x": {"p": 1, "q": 2}, "y": {"p": 3}}', 'orient="records"'),
         ('{"text": ["a", "b"], "label": ["x"]}', "columns of different lengths: text 2, label 1"),
-        ('[{"text": "a"},\n', "is no whole JSON"),
-        ('{\n"text": \n', "is no whole JSON"),
+        ('[{"text": "a"},\n', "is not complete JSON"),
+        ('{\n"text": \n', "is not complete JSON"),
         ("[]", "has 0 rows"),
         ("", "has 0 rows"),
     ],
@@ -140,19 +140,19 @@ def test_excel_errors_blank_lines_and_wide_rows(tmp_path: Path):
     found = read_table(tmp_path / "x.xlsx", on_bad="skip")
     assert found.table.to_pylist() == [{"text": "a", "n": 1}, {"text": "b", "n": None}]
     notes = [(note.action, note.reason, note.row, note.detail) for note in found.report.notes]
-    assert ("refused", "wrong number of fields", 2, "line 6: 3 fields, not 2") in notes
+    assert ("refused", "wrong number of fields", 2, "line 6: 3 fields, expected 2") in notes
     assert ("counted", "formula without a value", 1, "#N/A in line 5") in notes
 
 
 def test_excel_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "x.xlsx"
     path.write_bytes(CSV)
-    with pytest.raises(DataError, match="no whole Excel file"):
+    with pytest.raises(DataError, match="not a complete Excel file"):
         lk.load(path)
     FRAME.to_excel(path, index=False)
     cut = path.read_bytes()
     path.write_bytes(cut[: len(cut) // 2])
-    with pytest.raises(DataError, match="no whole Excel file"):
+    with pytest.raises(DataError, match="not a complete Excel file"):
         lk.load(path)
     path.write_bytes(cut)
     real = builtins.__import__
@@ -208,14 +208,14 @@ def test_compressed_splits_of_a_folder(tmp_path: Path):
     ("name", "content", "says"),
     [
         ("x.csv.gz", gzip.compress(CSV * 99)[:60], "'x.csv.gz' is damaged"),
-        ("x.csv.gz", CSV, "'x.csv.gz' is damaged or not what its name says"),
+        ("x.csv.gz", CSV, "'x.csv.gz' is damaged or does not match its file extension"),
         ("x.csv.zst", CSV, "'x.csv.zst' is damaged"),
-        ("x.csv.zip", CSV, "no whole ZIP archive"),
-        ("x.zip", zipped(**{"a.csv": CSV, "b.csv": CSV}), r"holds 2 files \(a.csv, b.csv\); unpack it"),
-        ("x.pkl.gz", gzip.compress(b"\x80\x04\x95"), "can run code"),
-        ("x.csv.gz", gzip.compress(b"\x80\x04\x95"), "can run code"),
-        ("x.csv.gz", gzip.compress(gzip.compress(CSV)), "is a gzip archive, not what its name says"),
-        ("x.gz", gzip.compress(CSV), "of no kind that labkit reads"),
+        ("x.csv.zip", CSV, "not a complete ZIP archive"),
+        ("x.zip", zipped(**{"a.csv": CSV, "b.csv": CSV}), r"contains 2 files \(a.csv, b.csv\); unpack it"),
+        ("x.pkl.gz", gzip.compress(b"\x80\x04\x95"), "can execute code"),
+        ("x.csv.gz", gzip.compress(b"\x80\x04\x95"), "can execute code"),
+        ("x.csv.gz", gzip.compress(gzip.compress(CSV)), "is a gzip archive, which does not match its file extension"),
+        ("x.gz", gzip.compress(CSV), "an unsupported file type; supported:"),
     ],
 )
 def test_packed_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, says: str):
@@ -234,7 +234,7 @@ def test_the_first_line_of_excel_names_the_delimiter(tmp_path: Path, first: str)
     assert rows_of(path) == RECORDS
     assert read_table(path, names=("a", "b")).table.to_pylist()[0] == {"a": "text", "b": "label"}
     path.write_text("sep=;\ntext;label\nx;y;z\n")
-    with pytest.raises(DataError, match="line 3: 3 fields, not 2"):
+    with pytest.raises(DataError, match="line 3: 3 fields, expected 2"):
         lk.load(path)
 
 
@@ -298,9 +298,9 @@ def test_tuples_need_names():
     with pytest.raises(DataError, match=r"row 0 is a tuple of 2 values without names: pass names="):
         lk.load(tuples)
     assert lk.load(tuples, names=("text", "label")).spec.classes == ("neg", "pos")
-    with pytest.raises(DataError, match=r"row 1 is 1 values, not 2 values \(text, label\)"):
+    with pytest.raises(DataError, match=r"row 1 is 1 values; expected 2 values \(text, label\)"):
         lk.load([tuples[0], ("x",)], names=("text", "label"))
-    with pytest.raises(ConfigError, match="no use for names with rows in memory"):
+    with pytest.raises(ConfigError, match="does not accept names for rows in memory"):
         lk.load(RECORDS, names=("text", "label"))
 
 
@@ -314,9 +314,9 @@ def test_a_dict_of_tables_is_read_by_split():
     ("given", "says"),
     [
         ({"text": ["a", "b"], "label": ["x"]}, "different lengths: text 2, label 1"),
-        ({"text": "a", "label": "b"}, "'text' holds str"),
-        ({1: ["a"]}, "column name 1 is no string"),
-        ({}, "a dict must hold columns"),
+        ({"text": "a", "label": "b"}, "'text' is str"),
+        ({1: ["a"]}, "column name 1 is not a string"),
+        ({}, "a dict must contain columns"),
         (pa.table({"text": pa.array([], pa.string())}), "has 0 rows"),
         (3, "cannot read a int"),
     ],
@@ -342,8 +342,8 @@ def test_memory_that_is_no_table(given: Any, says: str):
 )
 def test_options_that_a_kind_of_file_has_no_use_for_are_refused_by_name(tmp_path, name, option, takes):
     (tmp_path / name).write_bytes(b"")
-    said = rf"'{name}', a \{Path(name).suffix} file, has no use for {', '.join(option)}: leave it out"
+    said = rf"'{name}': \{Path(name).suffix} files do not accept the option {', '.join(option)}: remove it"
     for read in (lk.load, lk.data.source.read_table, lk.data.source.peek):
         with pytest.raises(lk.LabkitError, match=said) as caught:
             read(tmp_path / name, **option)
-        assert ("such files take " + takes in str(caught.value)) == bool(takes)
+        assert ("they accept " + takes in str(caught.value)) == bool(takes)

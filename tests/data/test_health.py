@@ -67,7 +67,7 @@ def test_columns_are_shown_before_they_mean_anything(tmp_path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("one,two,three\na b c,d e f,1\ng h i,j k l,2\n")
     assert peek(path, 1) == {"one": ["a b c"], "two": ["d e f"], "three": ["1"]}
-    with pytest.raises(lk.LabkitError, match="no file or folder"):
+    with pytest.raises(lk.LabkitError, match=r"file or folder .* not found"):
         peek(tmp_path / "none.csv")
 
 

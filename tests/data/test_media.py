@@ -47,7 +47,7 @@ def test_pictures_of_a_folder_come_to_one_size_and_their_modes_to_colours(pictur
     assert red > 200 and green < 60 and blue < 60  # ink of magenta and yellow
     assert np.all(seen["dog/clear.png"] == 255)  # what is clear is white
     assert seen["dog/turned.jpg"][2, 6, 2] > 200 > 60 > seen["dog/turned.jpg"][2, 6, 0]  # blue is up
-    assert rows.report.counts()["counted"]["pictures brought to one size"] == 1
+    assert rows.report.counts()["counted"]["images resized"] == 1
     assert type(rows).open(rows.save(pictures.parent / "kept")).fingerprint == rows.fingerprint
     again = lk.load(str(pictures), size=(16, 12))
     assert again.fingerprint == rows.fingerprint and again.source == {"source": str(pictures), "size": [16, 12]}
@@ -84,17 +84,17 @@ def test_what_is_no_whole_picture_is_refused_by_its_row(pictures):
         lk.load(pictures)
     rows = lk.load(pictures, on_bad="skip")
     assert len(rows) == 6 and sum(rows.report.counts()["refused"].values()) == 4
-    with pytest.raises(DataError, match="no whole picture"):
+    with pytest.raises(DataError, match="not a complete image"):
         decode(b"\x89PNG\r\n\x1a\n")
 
 
 def test_arguments_of_folders_are_checked(pictures):
     with pytest.raises(ConfigError, match="size = 0 must be a number of pixels"):
         lk.load(pictures, size=0)
-    with pytest.raises(ConfigError, match="no use for size"):
+    with pytest.raises(ConfigError, match="not accept size"):
         lk.load([{"text": "a", "label": "b"}], size=3)
     (pictures / "dog" / "bark.wav").write_bytes(b"")
-    with pytest.raises(DataError, match="pictures and sounds"):
+    with pytest.raises(DataError, match="both images and sounds"):
         lk.load(pictures)
 
 
@@ -140,7 +140,7 @@ def test_sounds_that_cannot_be_used_are_refused_by_their_row(sounds):
         lk.load(sounds, rate=8000)
     rows = lk.load(sounds, rate=8000, on_bad="skip")
     assert len(rows) == 26 and sum(rows.report.counts()["refused"].values()) == 3
-    with pytest.raises(DataError, match="no whole WAV file"):
+    with pytest.raises(DataError, match="not a complete WAV file"):
         read_wav(sounds / "low" / "cut.wav")
     np.testing.assert_allclose(as_wave(np.array([0, 255, 128], np.uint8), 10, 10), [-1, 127 / 128, 0])
 
@@ -194,17 +194,17 @@ def test_heads_of_wav_files_as_programs_write_them(tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (wav(b"\xff" * 9, 8, 7), "sound in µ-law, not PCM"),
-        (wav(b"\xff" * 9, 8, 6, extensible=True), "sound in A-law, not PCM"),
-        (wav(b"\xff" * 9, 4, 17), "sound in IMA ADPCM, not PCM"),
-        (wav(b"\xff" * 9, 8, 1234), "sound in format 1234, not PCM"),
+        (wav(b"\xff" * 9, 8, 7), "audio encoded as µ-law, not PCM"),
+        (wav(b"\xff" * 9, 8, 6, extensible=True), "audio encoded as A-law, not PCM"),
+        (wav(b"\xff" * 9, 4, 17), "audio encoded as IMA ADPCM, not PCM"),
+        (wav(b"\xff" * 9, 8, 1234), "audio encoded as format 1234, not PCM"),
         (wav(b""), "sound without samples"),
         (wav(b"", after=LIST), "sound without samples"),
-        (wav(SIXTEEN, size=1000), "no whole WAV file"),
-        (wav(SIXTEEN)[:20], "no whole WAV file"),
-        (wav(SIXTEEN, channels=0), "no whole WAV file"),
-        (b"ID3\4" + bytes(99), "no whole WAV file"),
-        (b"", "no whole WAV file"),
+        (wav(SIXTEEN, size=1000), "not a complete WAV file"),
+        (wav(SIXTEEN)[:20], "not a complete WAV file"),
+        (wav(SIXTEEN, channels=0), "not a complete WAV file"),
+        (b"ID3\4" + bytes(99), "not a complete WAV file"),
+        (b"", "not a complete WAV file"),
     ],
 )
 def test_wav_files_that_are_refused(tmp_path, content, says):

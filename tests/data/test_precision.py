@@ -18,7 +18,7 @@ from labkit.data.report import Report
 from labkit.data.schema import Spec
 from labkit.data.targets import targets_of
 
-LOST, ROUNDED = "values that are equal in float32", "whole number beyond 2^53 rounded"
+LOST, ROUNDED = "values that are equal in float32", "integers beyond 2^53 rounded"
 
 
 def table(column, target=None) -> lk.Rows:
@@ -115,7 +115,7 @@ def picture(values) -> Dataset:
     [
         (1e39, r"1e\+39 is a number beyond"),
         (np.nan, "missing or infinite"),
-        (1e9 + 1, "has steps of 64: subtract 1e\\+09"),
+        (1e9 + 1, r"has a resolution of 64: subtract 1e\+09"),
     ],
 )
 def test_pictures_whose_numbers_float32_cannot_hold_are_refused(value, said):
@@ -141,7 +141,9 @@ def test_dictionary_and_arrow_types_of_numbers_are_checked_alike():
 def test_a_new_row_too_far_from_the_training_rows_is_refused():
     standard = Standard(("a", "b"), (0.0, 0.0), (1.0, 1e-10))
     assert standard(Arrays.unlabelled(np.array([[1e30, 1e20]]))).inputs[0, 1] == np.float32(1e30)
-    with pytest.raises(DataError, match=r"'b' is 1e\+30 in row 1, farther from the training rows \(deviation 1e-10\)"):
+    with pytest.raises(
+        DataError, match=r"'b' is 1e\+30 in row 1, too far from the training rows \(standard deviation 1e-10\)"
+    ):
         standard(Arrays.unlabelled(np.array([[0.0, 0.0], [1e30, 1e30]])))
 
 

@@ -87,14 +87,16 @@ def test_decimal_commas_are_read_where_they_are_in_no_doubt_and_else_asked_for(t
     rows = written(tmp_path / "eu.csv", "preis;menge;y", lambda n: f"{n},5;1.{n:03d};{n},25")
     assert rows["train"]["preis"][3] == 3.5 and rows["train"]["menge"][3] == 1003  # the file writes commas
     assert rows["train"]["target"][3] == [3.25]
-    assert noted(rows, "decimal comma read")[0] == ("y", "'0,25'")
+    assert noted(rows, "decimal commas converted")[0] == ("y", "'0,25'")
     assert asked(rows, [{"preis": "1.234,5", "menge": "7"}]) == [[1234.5, 7]]
     doubtful = "a;x;y", lambda n: f"1,{n + 100};{n / 7};{n}"
     rows = written(tmp_path / "doubt.csv", *doubtful)
-    assert names(rows) == ["x"] and "decimal=','" in noted(rows, "column left out")[0][1]
+    assert names(rows) == ["x"] and "decimal=','" in noted(rows, "column excluded")[0][1]
     assert written(tmp_path / "doubt.csv", *doubtful, decimal=",")["train"]["a"][1] == 1.101
     assert written(tmp_path / "doubt.csv", *doubtful, decimal=".")["train"]["a"][1] == 1101
-    with pytest.raises(DataError, match=r"'a' holds numbers such as '1,1\d\d', whose comma may mark decimals or"):
+    with pytest.raises(
+        DataError, match=r"'a' contains numbers such as '1,1\d\d', in which the comma may be a decimal or"
+    ):
         written(tmp_path / "doubt.csv", *doubtful, number="a")
     with pytest.raises(ConfigError, match=r"decimal = ';' is not one of '\.', ','"):
         written(tmp_path / "doubt.csv", *doubtful, decimal=";")
@@ -107,8 +109,8 @@ def test_decimal_commas_are_read_where_they_are_in_no_doubt_and_else_asked_for(t
 def test_units_are_left_out_and_reported_unless_they_differ(tmp_path):
     rows = written(tmp_path / "units.csv", "a;b;c;x;y", lambda n: f"{n}%;${n}.50;{n}{'%' * (n % 2)};{n / 7};{n} €")
     assert names(rows) == ["a", "b", "x"] and rows["train"]["a"][5] == 5 and rows["train"]["b"][5] == 5.5
-    assert {column for column, _ in noted(rows, "unit of numbers left out")} == {"a", "b", "y"}
-    assert noted(rows, "column left out") == [("c", "numbers with several units: %, none")]
+    assert {column for column, _ in noted(rows, "units of numbers removed")} == {"a", "b", "y"}
+    assert noted(rows, "column excluded") == [("c", "numbers with several units: %, none")]
     with pytest.raises(DataError, match=r"column 'c' have several units: %, none"):
         written(tmp_path / "units.csv", "a;b;c;x;y", lambda n: f"{n};{n};{n}{'%' * (n % 2)};{n};{n}", number="c")
     with pytest.raises(DataError, match=r"'a' holds '5' in row 0, which is not a number. Its numbers are written with"):
@@ -121,7 +123,7 @@ def test_infinite_values_are_refused_by_row_at_loading_and_at_prediction():
         lk.load(pd.DataFrame({"x": bad, "y": NUMBERS}), features=True, number="y")
     with pytest.raises(DataError, match=r"not a number \(1\): row 0 of train \(inf\)"):
         lk.load(pd.DataFrame({"x": NUMBERS, "y": bad}), features=True, number="y")
-    with pytest.raises(DataError, match="holds 'inf' in row 1"):
+    with pytest.raises(DataError, match="contains 'inf' in row 1"):
         asked(table(), [{"x": 1}, {"x": np.inf}])
 
 
@@ -146,7 +148,7 @@ def test_dates_of_any_unit_are_the_same_days_and_missing_ones_are_missing(unit):
     expected = [float((day.date() - datetime.date(1970, 1, 1)).days) for day in DAYS]
     found = rows["train"]["when"][:]
     assert np.isnan(found[3]) and found[:3] + found[4:] == expected[:3] + expected[4:]
-    assert noted(rows, "missing value") == [("when", "")] and noted(rows, "dates became days since 1970-01-01")
+    assert noted(rows, "missing value") == [("when", "")] and noted(rows, "dates converted to days since 1970-01-01")
     day = DAYS[40]
     new = {
         "text": lambda: [{"when": "1970-01-10", "x": 0}], "date": lambda: [{"when": day.date(), "x": 0}],
@@ -165,13 +167,13 @@ def test_dates_far_away_durations_and_clocks():
     )
     assert rows["train"]["wait"][2] == 180 and rows["train"]["at"][2] == 2.5 * 3600
     assert asked(rows, [{"wait": "0 days 00:03:00", "at": "02:30", "x": 0}]) == [[180, 9000, 0]]
-    with pytest.raises(DataError, match="'wait' holds '180' in row 0, which is not a duration"):
+    with pytest.raises(DataError, match="'wait' contains '180' in row 0, which is not a duration"):
         asked(rows, [{"wait": 180, "at": "02:30", "x": 0}])
 
 
 def test_dates_of_which_the_day_may_come_first_or_the_month_are_left_out_and_reported():
     rows = table(when=[f"{n % 12 + 1}/{n % 28 + 1}/2020" for n in range(COUNT)])
-    assert names(rows) == ["x"] and noted(rows, "column left out")[0][1].startswith("dates like 1/2/2020, day or month")
+    assert names(rows) == ["x"] and noted(rows, "column excluded")[0][1].startswith("dates like 1/2/2020, day or month")
 
 
 def test_time_zones_are_not_mixed():
@@ -217,7 +219,9 @@ def test_what_is_typed_as_a_category_is_one(tmp_path, kind):
     for value in (given, words[1], f" {words[1]} "):
         assert asked(rows, [{"region": value, "x": 0}]) == [[*place, 0]]
     assert asked(rows, [{"region": None, "x": 0}]) == [[*[0.0] * len(words), 0]]
-    with pytest.raises(DataError, match=f"'region' holds 'moon' in row 0, which is none of its categories: {words[0]}"):
+    with pytest.raises(
+        DataError, match=f"'region' contains 'moon' in row 0, which is not one of its categories: {words[0]}"
+    ):
         asked(rows, [{"region": "moon", "x": 0}])
 
 
@@ -269,7 +273,7 @@ def test_whole_numbers_as_names_and_names_up_to_white_space_and_unicode_form():
 def test_labkits_own_name_of_a_column_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("__row__,text\n1,a\n")
     for source in ([{"__row__": 1}], pd.DataFrame({"__row__": [1]}), pa.table({"__row__": [1]}), tmp_path / "x.csv"):
-        with pytest.raises(DataError, match="a column is called '__row__', a name that labkit uses itself"):
+        with pytest.raises(DataError, match="the column name '__row__' is reserved by labkit"):
             lk.load(source)
 
 
@@ -283,8 +287,8 @@ def test_features_with_one_name_are_kept_apart_and_reported():
 
 def test_look_alike_columns_and_categories_are_reported():
     rows = table(**{"Age": NUMBERS, "age": NUMBERS, "mood": ["gut", "Gut"] * 30})
-    assert noted(rows, "columns with names that look alike") == [(None, "'Age', 'age'")]
-    assert noted(rows, "categories that look alike") == [("mood", "'Gut', 'gut'")]
+    assert noted(rows, "columns with visually identical names") == [(None, "'Age', 'age'")]
+    assert noted(rows, "visually identical categories") == [("mood", "'Gut', 'gut'")]
 
 
 # --- identifiers ----------------------------------------------------------------------------------------------------
@@ -298,11 +302,11 @@ def test_identifiers_are_left_out_and_reported_unless_they_are_named(tmp_path):
     }  # fmt: skip
     rows = table(**given)
     assert names(rows) == ["paid", "no", "step", "x"]
-    assert [column for column, _ in noted(rows, "column left out")] == [*list(given)[:5], "key", "序号"]
-    assert noted(rows, "feature that numbers the rows")[0][0] == "step"
+    assert [column for column, _ in noted(rows, "column excluded")] == [*list(given)[:5], "key", "序号"]
+    assert noted(rows, "feature that is a row number")[0][0] == "step"
     named = lk.load(pd.DataFrame({**given, "y": NUMBERS}), features=("Id", "userId"), number="y")
     assert names(named) == ["Id", "userId"]
-    with pytest.raises(DataError, match=r"no column can be a feature; the columns are Id \(identifier"):
+    with pytest.raises(DataError, match=r"no column is usable as a feature; the columns are Id \(identifier"):
         lk.load(pd.DataFrame({"Id": range(COUNT), "y": NUMBERS}), features=True, number="y")
     frame = pd.DataFrame({"x": NUMBERS, "y": NUMBERS})
     for saved in (frame, frame.sample(frac=1, random_state=0)):
@@ -364,10 +368,10 @@ def test_columns_of_any_type_that_nobody_asked_for_are_kept(tmp_path, kind):
 
 def test_mixed_kinds_are_reported_and_are_no_feature():
     rows = table(more=[{"id": 1}, "x", None, [], 5, "y"] * 10)
-    assert names(rows) == ["x"] and noted(rows, "column left out") == [("more", "lists, dicts or mixed kinds")]
-    assert len(noted(rows, "mixed kinds became JSON text")) == 20
+    assert names(rows) == ["x"] and noted(rows, "column excluded") == [("more", "lists, dicts or mixed types")]
+    assert len(noted(rows, "mixed types converted to JSON text")) == 20
     for settings in ({"label": "more"}, {"number": "more"}):
-        with pytest.raises(DataError, match=r"'more' mixes kinds: row 0 holds a dict"):
+        with pytest.raises(DataError, match=r"'more' has mixed types: row 0 contains a dict"):
             lk.load([{"text": "a", "more": value} for value in ({"id": 1}, "x")], **settings)
 
 

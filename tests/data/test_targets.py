@@ -42,7 +42,7 @@ def test_a_column_of_0_and_1_for_each_label():
 
 
 def test_labels_outside_the_given_classes_are_refused_by_row_and_unseen_ones_counted():
-    with pytest.raises(DataError, match=r"label outside classes \(1\): row 1 of train \('c' is none of a, b"):
+    with pytest.raises(DataError, match=r"label outside classes \(1\): row 1 of train \('c' is not one of a, b"):
         lk.load(rows_of(tags=[["a"], ["c"], ["b"]]), label="tags", classes=("a", "b"))
     tables = {"train": rows_of(tags=[["a"], ["b"], []]), "test": rows_of(tags=[["a", "z"], [], None])}
     from datasets import Dataset, DatasetDict
@@ -94,7 +94,7 @@ def test_a_table_becomes_features_with_a_column_for_each_word(tmp_path):
     assert arrays.inputs[0].tolist() == [1.5, 0, 1, 1] and np.isnan(arrays.inputs[2, 0])
     assert arrays.target[:, 0].tolist() == list(range(1, 13))
     left = rows.report.counts()["counted"]
-    assert left["column left out"] == 1 and left["missing value"] == 1
+    assert left["column excluded"] == 1 and left["missing value"] == 1
     new = pd.DataFrame({"heated": [1], "size": ["2.5"], "town": ["A"]})
     assert features_of(new, rows.spec.features, arrays.names).tolist() == [[2.5, 1, 0, 1]]
     with pytest.raises(DataError, match="no column 'town'; the model reads size, town, heated"):
@@ -105,7 +105,7 @@ def test_columns_that_cannot_be_used_are_said(tmp_path):
     given = [{"a": n, "b": f"words that never come again {n}", "y": n % 2} for n in range(8)]
     with pytest.raises(DataError, match="'b' cannot be a feature: neither numbers nor words that repeat"):
         lk.load(given, features=("a", "b"), label="y")
-    with pytest.raises(ConfigError, match=r"give number = \('a',\) or label = 'y'"):
+    with pytest.raises(ConfigError, match=r"give either number = \('a',\) or label = 'y'"):
         lk.load(given, features=True, label="y", number="a")
     with pytest.raises(DataError, match=r"no column 'c'\. Did you|no column 'c'"):
         lk.load(given, features=("a", "c"), label="y")
@@ -163,10 +163,10 @@ def test_each_column_of_class_names_is_read_by_its_own_order():
     data = Dataset.from_dict({"text": ["p", "q"], "a": [1, 0], "b": [0, 1], "c": [1, 0], "d": [0, 1]}, features=kinds)
     rows = lk.load(data, label=("a", "b", "c"))
     assert targets_of(rows["train"]).tolist() == [[1, 1, 1], [0, 0, 0]]
-    assert noted(rows, "second class counts as 1") == ["'present'"]
-    with pytest.raises(DataError, match="column 'd' holds the classes x, y, z, not 0 and 1"):
+    assert noted(rows, "second class encoded as 1") == ["'present'"]
+    with pytest.raises(DataError, match="column 'd' contains the classes x, y, z, not 0 and 1"):
         lk.load(data, label=("a", "d"))
-    with pytest.raises(DataError, match="column 'a' holds the classes no, yes, not numbers"):
+    with pytest.raises(DataError, match="column 'a' contains the classes no, yes, not numbers"):
         lk.load(data, number="a")
 
 
@@ -182,7 +182,7 @@ def test_lists_of_labels_however_they_are_written(labels):
     rows = labelled(labels)
     assert (rows.spec.aim, rows.spec.classes) == ("labels", ("a", "b"))
     assert targets_of(rows["train"]).tolist() == [[1, 1], [0, 1], [0, 0]]
-    assert isinstance(labels[0], str) == bool(noted(rows, "written list of labels read"))
+    assert isinstance(labels[0], str) == bool(noted(rows, "list of labels parsed from text"))
 
 
 def test_written_lists_without_a_value_are_missing_and_lone_brackets_are_names():
@@ -198,7 +198,7 @@ def test_lists_of_0_and_1_are_a_column_for_each_class(labels):
     rows = labelled(labels)
     assert rows.spec.classes == ("0", "1", "2") and targets_of(rows["train"]).tolist() == [[0, 1, 1], [1, 0, 0]]
     assert labelled(labels, classes=("x", "y", "z")).spec.classes == ("x", "y", "z")
-    with pytest.raises(DataError, match="lists of 3 zeros and ones; there are 2 classes"):
+    with pytest.raises(DataError, match="lists of 3 zeros and ones, but there are 2 classes"):
         labelled(labels, classes=("x", "y"))
 
 
@@ -213,9 +213,9 @@ def test_labels_that_look_alike_or_may_be_several_are_reported_with_a_remedy():
     assert joined.spec.counts["train"] == {"gut": 15, "schlecht": 5}
     assert noted(labelled(["caf\u00e9", "cafe\u0301", "x"] * 5), "labels that differ only in spaces or Unicode form")
     for separator in ";|":
-        (said,) = noted(labelled([f"a{separator}b", "a", "b"] * 5), "labels that may be several labels")
+        (said,) = noted(labelled([f"a{separator}b", "a", "b"] * 5), "labels that may be lists of labels")
         assert f"separator={separator!r}" in said
-    assert not noted(labelled(["pop/rock", "jazz", "folk"] * 5), "labels that may be several labels")
+    assert not noted(labelled(["pop/rock", "jazz", "folk"] * 5), "labels that may be lists of labels")
 
 
 def test_words_for_missing_in_labels():

@@ -253,13 +253,13 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
     with pytest.raises(DataError, match=r"tokenizer.json in .* is not a tokenizer"):
         Tokenizer.load(tmp_path)
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[SEP]\nword\n")
-    with pytest.raises(DataError, match=r"\(4 pieces\) has no \[CLS\] or <s>\."):
+    with pytest.raises(DataError, match=r"\(4 tokens\) has no \[CLS\] or <s>\."):
         Tokenizer.load(tmp_path / "vocab.txt")
 
 
 def test_what_is_wrong_with_the_arguments_is_said(made):
     tokenizer = made["wordpiece"]
-    with pytest.raises(DataError, match=r"a list of texts is needed, not one string: \['abc'\]"):
+    with pytest.raises(DataError, match=r"a list of texts, not one string: \['abc'\]"):
         tokenizer.encode("abc")
     with pytest.raises(DataError, match="text 1 is None, a NoneType"):
         tokenizer.encode(["a", None])
@@ -273,7 +273,7 @@ def test_what_is_wrong_with_the_arguments_is_said(made):
         Tokenizer.train(CORPUS, kind="word-piece")
     with pytest.raises(ConfigError, match="vocab_size = 100 is too small for bpe: at least 261"):
         Tokenizer.train(CORPUS, kind="bpe", vocab_size=100)
-    with pytest.raises(DataError, match="no text to learn"):
+    with pytest.raises(DataError, match="no text to train"):
         Tokenizer.train(["", "  "])
 
 

@@ -96,7 +96,7 @@ def test_more_columns_than_ever_read_before(tmp_path, monkeypatch):
         [rows["train"][name] for name in names[::500]], [[i * r % 97 for r in range(5)] for i in range(0, width, 500)]
     )
     assert csv.COLUMNS == 200_000
-    with pytest.raises(lk.LabkitError, match="200,001 columns; at most 200,000 are read"):
+    with pytest.raises(lk.LabkitError, match="200,001 columns; the maximum is 200,000"):
         lk.load({f"c{i}": [1, 2] for i in range(200_001)})
 
 

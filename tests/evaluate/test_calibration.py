@@ -65,7 +65,7 @@ def test_a_temperature_changes_no_prediction_and_keeps_distributions():
 def test_nothing_to_calibrate():
     empty = Report(["a", "b"], [-1], [[0.5, 0.5]], split="validation")
     assert np.isnan(Calibration.of(empty).error) and np.isnan(Calibration.of(empty).greatest)
-    with pytest.raises(DataError, match="no row of 'validation' counts"):
+    with pytest.raises(DataError, match="no labelled row in 'validation'"):
         fit_temperature(empty)
     with pytest.raises(DataError, match="bins = 0"):
         Calibration.of(empty, 0)

@@ -60,11 +60,11 @@ def test_only_shared_rows_count_and_classes_may_stand_in_another_order():
 def test_what_cannot_be_compared_says_why():
     truth, predicted = noisy(20)
     one = report(predicted, truth)
-    with pytest.raises(DataError, match="on no row in common"):
+    with pytest.raises(DataError, match="on no common row"):
         compare(one, report(predicted, truth, rows=np.arange(100, 120)))
-    with pytest.raises(DataError, match="these are other data"):
+    with pytest.raises(DataError, match="the data differ"):
         compare(one, report(predicted, (truth + 1) % 3))
-    with pytest.raises(DataError, match="tells a, b, c"):
+    with pytest.raises(DataError, match="predicts a, b, c"):
         compare(one, report(predicted, truth, classes=("a", "b", "d")))
 
 

@@ -74,11 +74,11 @@ def test_longer_contexts_help_where_the_text_has_them():
 def test_what_cannot_be_counted_is_said():
     with pytest.raises(ConfigError, match="order and a vocabulary of 1 or more, not 0, 5"):
         NGram(5, 0)
-    with pytest.raises(DataError, match="5-grams need 5 tokens or more; there are 3"):
+    with pytest.raises(DataError, match="5-grams need at least 5 tokens; there are 3"):
         NGram(5).fit([1, 2, 3])
     with pytest.raises(DataError, match="from 0 to 7 are not all in a vocabulary of 5"):
         NGram(5, 2).fit([0, 7])
-    with pytest.raises(ConfigError, match="counted nothing yet"):
+    with pytest.raises(ConfigError, match="not fitted yet"):
         NGram(5).log_chances([1])
 
 

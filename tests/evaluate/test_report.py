@@ -126,7 +126,7 @@ def test_compare_puts_the_model_beside_its_baselines():
     assert table.loc["guess", "f1_gain"] == pytest.approx(model.scores["f1"] - baseline.scores["f1"])
     assert 0 < table.loc["guess", "f1_gain_low"] < table.loc["guess", "f1_gain_high"]
     assert (table.loc["mine", "f1_low"], table.loc["mine", "f1_high"]) == model.intervals["f1"]
-    with pytest.raises(DataError, match="'guess' was judged on other rows"):
+    with pytest.raises(DataError, match="'guess' was evaluated on other rows"):
         model.compare({"guess": Report(["a", "b", "c"], truth[:9], sharp(base[:9], 3))})
 
 
@@ -149,7 +149,7 @@ def test_hostile_text_shows_as_text():
         assert tag not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page and "&lt;svg onload=alert(3)&gt;" in page
     assert "\u202e" not in page and "\\u202egpj.exe␀" in page
-    assert 'class="mathjax_ignore"' in page  # JupyterLab would set what stands between two dollars as mathematics
+    assert 'class="mathjax_ignore ' in page  # JupyterLab would set what stands between two dollars as mathematics
     assert "\u202e" not in str(report) and "onerror" not in str(report)
 
 

@@ -61,7 +61,7 @@ def test_one_model_is_its_own_choice() -> None:
         ({"small": report(1)}, {"small": -1.0}, {}, "the cost of 'small' is -1.0"),
         ({"small": report(1)}, {"small": float("nan")}, {}, "must be a number of 0 or more"),
         ({"small": report(1)}, {"small": 1.0}, {"score": "f2"}, r"score = 'f2' is not one of f1, accuracy\. Did you"),
-        ({"a": report(1), "b": report(1, n=300)}, {"a": 1.0, "b": 2.0}, {}, "was judged on other rows"),
+        ({"a": report(1), "b": report(1, n=300)}, {"a": 1.0, "b": 2.0}, {}, "was evaluated on other rows"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(reports, cost, options, said) -> None:

@@ -213,7 +213,7 @@ def test_hostile_words_are_text(bert: Explainer):
 
 
 @pytest.mark.parametrize(("example", "settings", "error", "said"), [
-    (["x"], {}, DataError, "this model reads texts; the example is a list"),
+    (["x"], {}, DataError, "this model expects texts; the example is a list"),
     ("x", {"target": "positiv"}, ConfigError, "Did you mean 'positive'"),
     ("x", {"method": "integrate"}, ConfigError, "Did you mean 'integrated'"),
     ("x", {"method": "gradient"}, ConfigError, "for pictures and features"),

@@ -109,7 +109,7 @@ def test_what_was_never_promised_is_cleared_away_and_nothing_else(two):
 
 def test_a_step_is_not_saved_before_it_was_read_back(tmp_path, tools, monkeypatch):
     checkpoints = Checkpoints(tmp_path / "c")
-    monkeypatch.setattr(manifest, "damage", lambda place, only=None: ["d/x has another content (SHA-256)"])
+    monkeypatch.setattr(manifest, "damage", lambda place, only=None: ["d/x has a different SHA-256"])
     checkpoints.save(tools.state_of(1), 1, None)
     with pytest.raises(RunError, match="step 1 not saved: what was written is not what the disk gives back"):
         checkpoints.settle()
@@ -147,9 +147,7 @@ def test_enospc_in_the_midst_is_told_and_overcome(small_disk, tools, monkeypatch
     assert checkpoints.settle() == 1
     (place / "ballast").write_bytes(bytes(2_500_000))
     checkpoints.save(big[2], 2, None)
-    with pytest.raises(
-        RunError, match=r"step 2 not saved: No space left on device\. The checkpoints before it are whole"
-    ):
+    with pytest.raises(RunError, match=r"step 2 not saved: No space left on device\. Earlier checkpoints are intact"):
         checkpoints.settle()
     assert checkpoints.newest() == 1 and list((checkpoints.folder / "saving").iterdir()) == []
     assert tools.plain(checkpoints.restore(1, big[2])) == tools.plain(big[1])
@@ -225,7 +223,7 @@ def test_two_writers_the_second_learns_at_once_and_changes_no_byte(two):
     try:
         assert holder.stdout and holder.stdout.readline() == "held\n"
         before, begin = tree(two), time.monotonic()
-        told = rf"being worked on already, by process {holder.pid} on .*lk.open_run"
+        told = rf"already running, by process {holder.pid} on .*lk.open_run"
         with pytest.raises(RunError, match=told), writer_lock(two):
             raise AssertionError("two hold the lock")
         assert time.monotonic() - begin < 1.0 and tree(two) == before

@@ -29,7 +29,7 @@ def test_data_checks_find_every_row_of_the_test_that_stands_in_train():
 
 
 def test_data_checks_name_what_is_missing_or_alone():
-    with pytest.raises(lk.LabkitError, match="two classes or more; these have a"):
+    with pytest.raises(lk.LabkitError, match="at least two classes; these have a"):
         lk.fit(lk.load(rows_of([f"text {n}" for n in range(20)], ["a"] * 20)), "textcnn", background=False)
     with pytest.raises(lk.LabkitError, match=r"labels are missing in column 'label': 1 of 3 in train \(rows 1\)"):
         lk.load(rows_of(["x", "y", "z"], ["a", None, "b"]))

@@ -65,7 +65,7 @@ def of_sqlite(code: int, text: str) -> sqlite3.OperationalError:
 def test_whatever_library_says_it_a_full_disk_is_known_and_the_cure_is_named(error, expected, tmp_path):
     assert no_room(error) is expected
     cure = failure_fields(error, 16, "", RunLogger(Store(tmp_path), "a").cure(error))["cure"]
-    assert ("Make room on the disk" in cure and "labkit train --resume a" in cure) is expected
+    assert ("Free space on the disk" in cure and "labkit train --resume a" in cure) is expected
 
 
 def test_a_write_that_finds_no_room_is_tried_again_for_a_bounded_time(tmp_path, monkeypatch):
@@ -224,10 +224,15 @@ def test_labkit_train_ends_with_an_exit_code_and_what_to_do(how, finished, revie
     assert done.returncode not in (0, -9) and "Traceback" not in done.stderr, done.stderr[-3000:]
     said = " ".join(done.stderr.split())
     if how == "removed":
-        ends = ("its folder is gone", "ended without a word. Resume it", "could not write how it ended", "failed:")
+        ends = (
+            "its folder is gone",
+            "ended without reporting a status. Resume it",
+            "could not record its final status",
+            "failed:",
+        )
         assert any(end in said for end in ends), said[-2000:]  # what is still there when it is looked for
         return
-    assert "Make room on the disk" in said and f"labkit train --resume {run.id}" in said, said[-2000:]
+    assert "Free space on the disk" in said and f"labkit train --resume {run.id}" in said, said[-2000:]
     with contextlib.suppress(FileNotFoundError):
         (place / "ballast").unlink()
     assert run.status in ("failed", "lost") and not (run.info.folder / "model" / "model.safetensors").exists()

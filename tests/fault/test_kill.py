@@ -126,3 +126,64 @@ def test_the_last_learning_rate_given_counts_whichever_life_took_it(way, reviews
     for step, rate in rates.items():
         expected = float.fromhex(plain[step]) * (ratio if step > 10 else 1)
         assert float.fromhex(rate) == pytest.approx(expected, rel=1e-6), step
+
+
+ENTERING = """
+import os, signal, sys
+import labkit.data.dataset as dataset
+from labkit.core.config import loads
+from labkit.data.io.load import open_rows
+from labkit.train.experiment import Experiment
+from labkit.runs.handle import Run
+from labkit.runs.store import Store
+folder, rows, experiment = sys.argv[1], open_rows(sys.argv[2]), loads(Experiment, open(sys.argv[3]).read())
+
+def enter(lab, left):
+    def event(name, values):
+        nonlocal left
+        writes = name == "open" and (values[2] or 0) & (os.O_WRONLY | os.O_RDWR)
+        changed = name in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "arrow") or writes
+        if changed and lab in os.fsdecode(str(values[0])):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    def write(path, *values, before=dataset.write_arrow):
+        sys.audit("arrow", str(path))
+        before(path, *values)
+    dataset.write_arrow = write
+    sys.addaudithook(event)
+    Run.create(Store(lab), experiment, rows)
+
+number, code = 0, 1
+while code:
+    if not (child := os.fork()):
+        enter(f"{folder}/{number}", number)
+        os._exit(0)
+    code, number = os.waitpid(child, 0)[1], number + 1
+    assert code in (0, signal.SIGKILL), code
+print(number)
+"""
+
+
+def test_a_run_that_is_killed_while_it_is_entered_is_not_listed_or_can_be_resumed(finished, reviews, tmp_path, tools):
+    """Killed before each change of a file, from the making of the lab folder to the end of ``Run.create``."""
+    from labkit.data.io.load import open_rows
+
+    (tmp_path / "experiment.toml").write_text(finished.toml())
+    words = [tmp_path / "labs", reviews.save(tmp_path / "rows"), tmp_path / "experiment.toml"]
+    (tmp_path / "labs").mkdir()
+    done = subprocess.run([sys.executable, "-c", ENTERING, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    labs = [tmp_path / "labs" / str(number) for number in range(int(done.stdout))]
+    assert len(labs) > 12
+    entered = []
+    for lab in labs:
+        for run in lk.runs(lab):
+            assert run.status == "created" and open_rows(run.info.folder / "data").fingerprint == reviews.fingerprint
+            entered.append(run)
+    assert entered and entered[0].store.folder != labs[-1]  # one of them was killed
+    entered[0].resume().wait(600)
+    tools.same_run(entered[0], finished)
+    kept = labs[len(labs) // 2]  # what a killed process has left behind is removed with the next run
+    copy_of(finished, Store(kept), reviews)
+    assert not list(kept.glob(".new-*"))

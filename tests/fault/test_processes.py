@@ -155,7 +155,7 @@ def test_what_a_launcher_says_is_passed_on_to_jax():
     assert (local["num_processes"], local["process_id"], local["cluster_detection_method"]) == (2, 1, "deactivate")
     assert "coordinator_bind_address" not in _asked(None, "pod-0.set:8476", {**told, COORDINATOR: "pod-0.set:8476"})
     assert _asked("slurm", None, {})["cluster_detection_method"] == "slurm"
-    with pytest.raises(RunError, match=f"{COORDINATOR} is set, but not {COUNT}"):
+    with pytest.raises(RunError, match=f"{COORDINATOR} is set, but {COUNT}"):
         _asked(None, "127.0.0.1:1", {COORDINATOR: "127.0.0.1:1"})
 
 
@@ -172,7 +172,7 @@ def test_the_file_for_sbatch(entered, tmp_path):
     text = launch_scripts.slurm(store, info, nodes=2, tasks=4, time="1-00:00:00", gpus=4)
     assert text.replace(sys.executable, "PYTHON").replace(str(tmp_path), "LAB") == SBATCH
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
-    with pytest.raises(ConfigError, match=r"time = '4h; rm' is none of SLURM's forms"):
+    with pytest.raises(ConfigError, match=r"time = '4h; rm' is not a SLURM time"):
         launch_scripts.slurm(store, info, 2, time="4h; rm")
 
 
@@ -215,7 +215,7 @@ def test_the_jobset_for_kubernetes(entered):
     assert pod["command"] == ["python", "-m", "labkit.runs.worker", "/lab", "20260101-000000-abc123"]
     told = {item["name"]: item.get("value") for item in pod["env"]}
     assert told == {COORDINATOR: f"{name}-worker-0-0.{name}:8476", COUNT: "3", INDEX: None}
-    with pytest.raises(ConfigError, match="is no name of Kubernetes"):
+    with pytest.raises(ConfigError, match="is not a valid Kubernetes name"):
         launch_scripts.jobset(entered[1], 3, "x: [y]", "claim")
 
 

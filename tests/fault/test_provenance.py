@@ -60,9 +60,10 @@ def run(tmp_path, tools):
     ("name", "why"),
     [
         ("step_36", "it was saved at step 20"), ("step_7", "it was saved at step 20"),
-        ("step_0020", "no step has this name"), ("step_-1", "no step has this name"),
-        ("step_1e3", "no step has this name"), ("step_", "no step has this name"), ("step_²", "no step has this name"),
-        ("step_２０", "no step has this name"), ("step_20.bak", "no step has this name"),
+        ("step_0020", "the name is not a step"), ("step_-1", "the name is not a step"),
+        ("step_1e3", "the name is not a step"), ("step_", "the name is not a step"),
+        ("step_²", "the name is not a step"),
+        ("step_２０", "the name is not a step"), ("step_20.bak", "the name is not a step"),
     ],
 )  # fmt: skip
 def test_a_checkpoint_under_another_name_is_set_aside_and_named(run, name, why, tools):
@@ -78,7 +79,7 @@ def test_a_checkpoint_under_another_name_is_set_aside_and_named(run, name, why, 
     [
         ({"run": "b"}, "it belongs to run 'b'"),
         ({"run": "b", "rows": "other"}, "it belongs to run 'b'"),
-        ({}, "another copy of this run wrote it"),  # the same id in another lab folder
+        ({}, "it was written by another copy of this run"),  # the same id in another lab folder
         ({"experiment": EXPERIMENT.replace(train=EXPERIMENT.train.replace(seed=1))}, "another copy of this run"),
     ],
 )
@@ -93,8 +94,8 @@ def test_a_checkpoint_of_another_run_is_set_aside_and_named(run, tmp_path, tools
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"rows": "s"}, "the rows of the run differ from those it learned from"),
-        ({"tokenizer": "u"}, "the tokenizer of the run differs from the one it learned with"),
+        ({"rows": "s"}, "the rows of the run differ from those it was trained on"),
+        ({"tokenizer": "u"}, "the tokenizer of the run differs from the one it was trained with"),
         ({"parts": 2}, "the experiment of the run differs (parts 1 → 2)"),
         (
             {"experiment": EXPERIMENT.replace(train=EXPERIMENT.train.replace(epochs=9))},
@@ -171,7 +172,7 @@ def test_folders_of_checkpoints_that_are_links_are_refused(run, tmp_path, name):
     if place.exists():
         place.rename(tmp_path / "away")
     place.symlink_to(outside)
-    with pytest.raises(RunError, match=r"is a link, to .*outside'\. Put the folder itself in its place"):
+    with pytest.raises(RunError, match=r"is a symbolic link to .*outside'\. Replace it by the folder itself"):
         opened(run)
     assert (outside / "precious").is_dir()
 
@@ -186,9 +187,12 @@ def resealed(folder: Path, **changes) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"run": None, "conditions": None}, "its manifest lacks run, conditions: another version of labkit wrote it"),
-        ({"sessions": 7}, "its manifest lacks sessions"), ({"sessions": [1]}, "its manifest names no sessions"),
-        ({"sessions": [{"id": "x", "start": "0", "note": ""}]}, "its manifest names no sessions"),
+        (
+            {"run": None, "conditions": None},
+            "its manifest lacks run, conditions: it was written by another version of labkit",
+        ),
+        ({"sessions": 7}, "its manifest lacks sessions"), ({"sessions": [1]}, "its manifest lists no sessions"),
+        ({"sessions": [{"id": "x", "start": "0", "note": ""}]}, "its manifest lists no sessions"),
         ({"step": "20"}, "it was saved at step 20"), ({"step": True}, "it was saved at step True"),
         ({"step": None}, "it was saved at step None"), ({"experiment": "[model"}, "its experiment cannot be read"),
         ({"experiment": "a = 1"}, "its experiment cannot be read"),
@@ -250,7 +254,7 @@ def test_other_conditions_are_named_as_long_as_they_count(run, tools):
     assert notes({"CPU threads": 2}) == []
     said = notes({"CPU threads": 1, "xla_cpu_fast": "true"})
     assert len(said) == 1 and "CPU threads 2 → 1; xla_cpu_fast unset → true" in said[0]
-    assert said[0].startswith("Not bitwise: resumed at step 20 under other conditions")
+    assert said[0].startswith("Not bitwise reproducible: resumed at step 20 under different conditions")
     assert notes({"CPU threads": 2}) == []  # nothing was saved under the others
     session(run, (30,), tools, conditions={"CPU threads": 1})
     said = notes({"CPU threads": 2})
@@ -290,7 +294,7 @@ def killed(finished, reviews, tmp_path):
 
 
 def aside(run) -> list[str]:
-    return [text for text in run.info.summary["warnings"] if text.startswith("Checkpoint set aside")]
+    return [text for text in run.info.summary["warnings"] if text.startswith("Checkpoint quarantined")]
 
 
 def test_strangers_among_the_checkpoints_of_a_run_change_nothing(killed, finished, reviews, tmp_path, tools):
@@ -307,8 +311,8 @@ def test_strangers_among_the_checkpoints_of_a_run_change_nothing(killed, finishe
     killed.wait(300)
     tools.same_run(killed, finished)
     assert aside(killed) == [
-        f"Checkpoint set aside, not used: step_20: it was saved at step {newest}.",
-        f"Checkpoint set aside, not used: step_22: it belongs to run {other.id!r}.",
+        f"Checkpoint quarantined: step_20: it was saved at step {newest}.",
+        f"Checkpoint quarantined: step_22: it belongs to run {other.id!r}.",
     ]
     assert len(killed.info.summary["quarantined"]) == 2
     losses = [step for step, _ in tools.series(killed, "train", "loss")]
@@ -321,11 +325,11 @@ def test_other_rows_in_the_folder_of_a_run_are_an_error_that_says_so(killed, too
     changed = rows.with_splits({**rows.splits, "train": train.select([*range(1, len(train)), 0])})
     changed.save(killed.info.folder / "data")
     killed.resume()
-    with pytest.raises(lk.LabkitError, match=r"no checkpoint of this run can be used: step_.*: the rows of the run"):
+    with pytest.raises(lk.LabkitError, match=r"no checkpoint of this run is usable: step_.*: the rows of the run"):
         killed.wait(300)
     killed.resume()  # again: from the start, with a warning
     killed.wait(300)
-    assert any("is not there any more: the run goes on from step 0" in x for x in killed.info.summary["warnings"])
+    assert any("is missing: the run continues from step 0" in x for x in killed.info.summary["warnings"])
     losses = [step for step, _ in tools.series(killed, "train", "loss")]
     assert losses == list(range(1, killed.info.steps + 1))
 
@@ -364,7 +368,7 @@ def test_the_model_of_another_run_is_refused_by_every_reader(finished, reviews, 
 
     run, folder = copy_of(finished, Store(tmp_path / "lab"), reviews), finished.info.folder / "model"
     shutil.copytree(folder, place := run.info.folder / "model")
-    said = rf"the folder of run '.*' holds the model of run '{finished.id}'\. Put its own model back"
+    said = rf"the folder of run '.*' contains the model of run '{finished.id}'\. Restore its own model"
     for read in (
         lambda: run.predictor, lambda: run.export(tmp_path / "out"), lambda: run_report.tool_of(run),
         lambda: run_report.folder_of(run),

@@ -68,7 +68,7 @@ def test_nan_five_times_rolls_back_and_names_the_rows(finished, reviews, tmp_pat
         run.start().wait(300)
     info = run.info
     assert (info.status, info.step, info.summary["rolled_back_to"]) == ("failed", 12, 12)
-    assert "the run is back at step 12" in info.error
+    assert "the run was restored to step 12" in info.error
     told = info.summary["not_finite"]
     assert list(told) == ["14", "15", "16", "17", "18"] and all(len(rows) == 1 for rows in told.values())
     assert {row for rows in told.values() for row in rows} <= set(reviews["train"]["row"])  # as the user counts them
@@ -114,7 +114,7 @@ def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, too
         assert not run.info.over, run.info.error
         fill(place / "ballast", leave=1_000_000)
         tools.wait_for(lambda: run.info.summary.get("unsaved") or run.info.over)
-        assert "MB are needed" in run.info.summary["unsaved"], run.info.error
+        assert "MB needed" in run.info.summary["unsaved"], run.info.error
         if unsaved == "pause":
             tools.wait_for(lambda: run.status == "paused")
             assert "not saved" in run.info.message
@@ -196,9 +196,9 @@ def test_the_supervisor_begins_again_three_times_and_not_for_ever(entered):
     info = entered.run("a")
     assert info.summary["begun 1"] == 4 and info.summary["restarts"] == 3 and info.status == "failed"
     assert (
-        "ended with code 3: ValueError: what was wrong. It was begun again 3 times"
+        "exited with code 3: ValueError: what was wrong. It was restarted 3 times"
         in info.error.replace("process 1 of 2 ", "")
-        or "process 0 of 2 ended with code 0" in info.error
+        or "process 0 of 2 exited with code 0" in info.error
     )
 
 

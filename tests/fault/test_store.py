@@ -17,6 +17,7 @@ import pytest
 import labkit as lk
 from labkit.app.runs import choices
 from labkit.app.state import State
+from labkit.app.steps.train import Train
 from labkit.core.errors import RunError
 from labkit.runs import run_record
 from labkit.runs.store import RunInfo, Store
@@ -167,11 +168,64 @@ def test_a_row_that_nothing_can_restore_hides_only_itself_and_is_named(lab, text
     with pytest.raises(RunError, match=r"run 'b' of lab cannot be read"):
         lk.open_run("b", lab)
     assert lk.open_run("run a", lab).id == "a"
-    assert [run for _, run in choices(State(folder=lab))] == ["c", "a"]
+    offered = choices(State(folder=lab, language="en"))
+    assert [run for _, run in offered] == ["c", "a", "b"]
+    assert offered[-1][0] == "run 'b' cannot be read: its row in the run store is damaged."
+    assert "无法读取" in choices(State(folder=lab, language="zh"))[-1][0]
     done = subprocess.run(
         [sys.executable, "-m", "labkit", "runs", "--folder", str(lab)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0 and "run 'b' cannot be read" in done.stdout and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"run": 5}', ""])
+def test_a_folder_that_does_not_say_which_run_it_was_is_named(lab, content):
+    (lab / "b" / "run.json").write_text(content)
+    remove(lab / "runs.sqlite")
+    runs = lk.runs(lab)
+    assert [run.id for run in runs] == ["c", "a"]
+    assert "run 'b' cannot be read: run.json is damaged." in runs.notes
+    assert "run 'b' cannot be read: run.json is damaged." in dict((b, a) for a, b in choices(State(folder=lab)))["b"]
+    with pytest.raises(RunError, match=r"run 'b' of lab cannot be read: run.json is damaged"):
+        lk.open_run("b", lab)
+
+
+def test_every_process_names_a_repair_once(lab):
+    garbage(lab / "runs.sqlite")
+    assert len(Store(lab).runs()) == 3  # the repair
+    alter(lab, "UPDATE runs SET number = 99 WHERE id = 'a'")
+    assert len(Store(lab).runs()) == 3  # another
+    said = ("it was made again from the run folders, with 3 runs", "run 'a': its row in the run store was damaged")
+    commands = {
+        "labkit runs": ["-m", "labkit", "runs", "--folder", str(lab)],
+        "Python": ["-c", "import sys, labkit; print(labkit.runs(sys.argv[1]).notes)", str(lab)],
+    }
+    for words in commands.values():
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0 and [done.stdout.count(text) for text in said] == [1, 1], done
+    panel = Train(state=State(folder=lab, language="zh"))
+    assert "run store" not in panel.repairs.value and panel.repairs.value.count("<p") == 2
+    panel.close()
+    assert [lk.runs(lab).notes[0].count(said[0]), len(lk.runs(lab).notes)] == [1, 2]
+
+
+def test_what_cannot_be_read_of_the_repairs_is_left_out(lab):
+    deep = "[" * 9999
+    for line in (
+        "{",
+        "5",
+        "[]",
+        '{"time": 1e999, "note": "x"}',
+        '{"time": "x"}',
+        '{"time": 1, "note": "long ago"}',
+        deep,
+    ):
+        with open(lab / "repairs.jsonl", "a") as file:
+            file.write(line + "\n")
+    assert lk.runs(lab).notes == []
+    alter(lab, "DELETE FROM records")
+    Store(lab).records("a")
+    assert len(lk.runs(lab).notes) == 1
 
 
 def test_flipped_bits_are_noticed(lab):
@@ -269,6 +323,76 @@ def test_a_store_removed_under_those_who_use_it_is_made_again(lab, files):
     garbage(lab / "runs.sqlite")
     other.write("b", [(41, "train", "loss", 0.5)], step=41)
     assert store.run("b").step == 41
+
+
+LOGS = [("-wal",), ("-shm",), ("-wal", "-shm")]
+
+
+@pytest.mark.parametrize("files", LOGS)
+@pytest.mark.parametrize("first", ["write", "read", "other"])
+def test_a_log_that_is_removed_under_those_who_use_the_store_is_noticed(lab, files, first):
+    """Nothing is lost, neither what was not copied to the run folders nor a command, whoever notices it first."""
+    store = Store(lab)
+    store.forget_after("b", 20)
+    store.write("b", [(step, "train", "loss", step / 9) for step in range(40, 50)], step=49, status="running",
+                pid=os.getpid())  # fmt: skip
+    store.write("b", [(step, "train", "loss", step / 9) for step in range(50, 60)], step=59)  # in the log only
+    given = store.command("b", "save")
+    before = {run: store.records(run) for run in "abc"}
+    for suffix in files:
+        (lab / f"runs.sqlite{suffix}").unlink()
+    if first == "other":
+        words = [sys.executable, "-m", "labkit", "runs", "--folder", str(lab)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0 and "run c" in done.stdout, done.stderr
+    elif first == "write":
+        store.update("a", summary={"x": 5})
+    assert {run: store.records(run) for run in "abc"} == before
+    assert store.run("b").step == 59 and store.taken(given) is None
+    assert [command.name for command in store.take("b", 59)] == ["save"]
+    again = Store(lab)
+    assert {run: again.records(run) for run in "abc"} == before and again.run("b").step == 59
+    assert any("write-ahead log" in note or "run store was damaged" in note for note in again.notes)
+
+
+def test_a_log_that_is_removed_when_nobody_uses_the_store_is_noticed(lab):
+    """What was copied to the run folders is restored from there; what was forgotten stays forgotten."""
+    words = [sys.executable, "-c", WITHOUT_END, str(lab)]
+    subprocess.run(words, check=True, timeout=300)
+    (lab / "runs.sqlite-wal").unlink()
+    store = Store(lab)
+    assert (store.run("b").status, store.run("b").summary["validation_f1"]) == ("stopped", 0.75)
+    assert [r.step for r in store.records("b")] == [*range(21), 0, 10, 20, 41]
+    assert "run 'b': the last changes of the run store were lost" in " ".join(store.notes)
+    assert store.run("a").status == "finished" and len(store.records("a")) == 44
+
+
+WITHOUT_END = """
+import os, sys
+from labkit.runs.store import Store
+store = Store(sys.argv[1])
+store.forget_after("b", 20)
+store.write("b", [(41, "train", "loss", 0.5)], status="stopped", summary={"validation_f1": 0.75})
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("files", LOGS)
+def test_a_log_that_is_removed_while_several_processes_write_loses_no_record(lab, files):
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(lab), run], stderr=subprocess.PIPE) for run in "abc"]
+    store = Store(lab)
+    while min(store.run(run).step for run in "abc") < 60:
+        pass
+    for suffix in files:
+        (lab / f"runs.sqlite{suffix}").unlink()
+    for writer in writers:
+        _, problem = writer.communicate(timeout=300)
+        assert writer.returncode == 0, problem.decode()[-2000:]
+    db = sqlite3.connect(lab / "runs.sqlite")
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    for run in "abc":
+        found = [r for r in Store(lab).records(run) if r.step > 40]
+        assert [r.step for r in found] == list(range(41, 300)) and all(r.value == r.step / 7 for r in found)
 
 
 WRITER = """

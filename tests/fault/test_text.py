@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -45,7 +46,7 @@ def go_through(texts: list[str], made) -> None:
     try:
         rows = lk.load(table, text="text", label="label", on_bad="skip")
     except DataError as error:
-        assert "0 rows are left" in str(error) and not any(text.strip() for text in texts)
+        assert "0 rows remain" in str(error) and not any(text.strip() for text in texts)
         return
     train = rows["train"]
     kept = dict(zip(train["row"][:], train["text"][:], strict=True))
@@ -78,3 +79,46 @@ def test_text_of_special_tokens_stays_text(made):
         tokens = tokenizer.encode(["x [CLS] [SEP] <|endoftext|> [MASK]"], max_length=64)
         special = {tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id}
         assert sum(int(number) in special for number in tokens.ids) == 2
+
+
+def _wordpiece(file: dict) -> None:
+    file["model"]["unk_token"] = "gone"
+
+
+def _wordlevel(file: dict) -> None:
+    file["model"] = {"type": "WordLevel", "vocab": file["model"]["vocab"], "unk_token": "gone"}
+
+
+def _bpe(file: dict) -> None:
+    file["model"] = {"type": "BPE", "vocab": file["model"]["vocab"], "merges": [], "unk_token": "gone"}
+
+
+def _unigram(file: dict) -> None:
+    file["model"] = {"type": "Unigram", "vocab": [[name, -1.0] for name in file["model"]["vocab"]], "unk_id": None}
+
+
+@pytest.mark.parametrize("change", [_wordpiece, _wordlevel, _bpe, _unigram])
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_model_without_its_unknown_token_is_refused_at_a_text_that_needs_it(made, tmp_path, change, fast):
+    file = json.loads(made["wordpiece"].save(tmp_path).read_text())
+    change(file)
+    if not fast:
+        file["normalizer"] = None
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file))
+    tokenizer = Tokenizer.load(tmp_path)
+    for call in (lambda: tokenizer.encode(["水 ☃"]), lambda: tokenizer.numbers("水 ☃"), lambda: tokenizer.masked("☃")):
+        with pytest.raises(DataError, match="the tokenizer failed on a text"):
+            call()
+
+
+@pytest.mark.parametrize("form", ["single", "pair"])
+@pytest.mark.parametrize("sequence", [True, False])
+def test_a_template_with_a_token_that_has_no_id_is_refused(made, tmp_path, form, sequence):
+    file = json.loads(made["wordpiece"].save(tmp_path).read_text())
+    template = file["post_processor"]
+    template[form][0]["SpecialToken"]["id"] = "gone"
+    if sequence:
+        file["post_processor"] = {"type": "Sequence", "processors": [template]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file))
+    with pytest.raises(DataError, match=r"has the token 'gone', which its special_tokens lack|not a tokenizer"):
+        Tokenizer.load(tmp_path)

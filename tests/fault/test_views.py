@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import labkit as lk
+from labkit.core import html as pieces
 from labkit.core.text import escape, one_line, visible
 from labkit.evaluate.calibration import calibrate
 from labkit.evaluate.compare import compare
 from labkit.evaluate.report import Report
 from labkit.evaluate.scores import Scores
 from labkit.runs.store import RunInfo, Store
-from labkit.viz import html as pieces
 from labkit.viz import run_html
 
 from ..app.hostile import HOSTILE, executable
@@ -128,7 +128,7 @@ def test_one_place_escapes():
                 return any(alias.name == "escape" for alias in node.names)
         return False
 
-    assert [file for file, source in sources("py") if escapers(source)] == ["base/shown.py"]
+    assert [file for file, source in sources("py") if escapers(source)] == ["core/text.py"]
     assert escapers("def f():\n    from html import escape") and not escapers("from html import unescape")
 
 

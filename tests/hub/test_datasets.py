@@ -143,7 +143,7 @@ def test_fashion_keeps_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert pictures.label.tolist() == [9, 0, 2]
 
     (tmp_path / "test-labels.gz").write_bytes(idx(images))
-    with pytest.raises(DataError, match=r"test-labels\.gz is no IDX file with 1 axes of bytes"):
+    with pytest.raises(DataError, match=r"test-labels\.gz is not an IDX file of bytes with 1 axes"):
         table("fashion-mnist")
 
 

@@ -148,11 +148,11 @@ def test_without_a_source_the_error_says_why_and_what_to_do(tmp_path: Path, monk
     with pytest.raises(SampleError) as error:
         samples.folder("toy")
     lines = str(error.value).splitlines()
-    assert lines[0] == "sample 'toy' (0.0 MB) is not in the cache, and no source gave it:"
+    assert lines[0] == "sample 'toy' (0.0 MB) is not in the cache, and all sources failed:"
     assert lines[1].startswith("  - PyPI toy 1.0: Could not find a version that satisfies the requirement toy==1.0")
     assert lines[2] == "  - npm @toy/toy 1.0: npm is not installed; it comes with Node.js"
     assert lines[3] == "  - installed no_such_package: the package no_such_package is not installed"
-    assert lines[4] == "Where there is a network, this fills the cache: labkit samples fetch toy"
+    assert lines[4] == "With a network connection, download it with: labkit samples fetch toy"
     assert leftovers(tmp_path) == []
 
 
@@ -160,7 +160,7 @@ def test_offline_no_client_starts_and_a_mirror_is_enough(tmp_path: Path, monkeyp
     known(monkeypatch, wheel(tmp_path / "index"))
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
     monkeypatch.setattr(download, "_run", lambda *args: pytest.fail("a client was started"))
-    with pytest.raises(SampleError, match=r"PyPI toy 1\.0: not tried, LABKIT_OFFLINE forbids the network"):
+    with pytest.raises(SampleError, match=r"PyPI toy 1\.0: not tried, LABKIT_OFFLINE is set"):
         samples.folder("toy")
     monkeypatch.setenv("LABKIT_SAMPLES", os.pathsep.join([str(tmp_path), str(tmp_path / "index")]))
     assert set(contents(samples.folder("toy"))) == {*CONTENT, "sample.json"}
@@ -386,7 +386,7 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pyt
         raise PermissionError(13, "Permission denied", "/somewhere")
 
     monkeypatch.setattr(samples, "_lock", refuse)
-    with pytest.raises(SampleError, match=r"the cache cannot be written: .*'/somewhere'\. LABKIT_CACHE names another"):
+    with pytest.raises(SampleError, match=r"the cache is not writable: .*'/somewhere'\. Set LABKIT_CACHE to another"):
         samples.folder("toy")
 
 
@@ -422,7 +422,7 @@ def test_an_archive_gives_no_link_and_nothing_beyond_its_known_size(tmp_path: Pa
         extract(path, {"a.txt": "a.txt"}, MEMBERS, into)
         assert list(into.iterdir()) == []
     bomb = zipped(tmp_path / "bomb.zip", {"a.txt": bytes(50_000_000)})
-    with pytest.raises(SampleError, match=r"a\.txt is larger than the 6 bytes it should have"):
+    with pytest.raises(SampleError, match=r"a\.txt is larger than the expected 6 bytes"):
         extract(bomb, {"a.txt": "a.txt"}, MEMBERS, into)
     assert (into / "a.txt").stat().st_size <= 1 << 20, "it stopped at the first piece"
     with pytest.raises(SampleError, match=r"'\.\./a\.txt' would be written outside"):
@@ -438,7 +438,7 @@ def test_an_archive_in_an_archive_is_bounded_too(tmp_path: Path, monkeypatch: py
     extract(outer, take, MEMBERS, into)
     assert contents(into) == CONTENT
     monkeypatch.setattr(download, "NESTED_LIMIT", 10)
-    with pytest.raises(SampleError, match="larger than the 10 bytes"):
+    with pytest.raises(SampleError, match="larger than the expected 10 bytes"):
         extract(outer, take, MEMBERS, tmp_path / "again")
 
 

@@ -137,7 +137,7 @@ def test_paths_and_hosts_of_any_script(monkeypatch, server):
         ("GET", "/moved", host),
         ("GET", "/donn%C3%A9es.csv", host),
     ]
-    with pytest.raises(DataError, match="only addresses of the form"):
+    with pytest.raises(DataError, match="only URLs of the form"):
         lk.load("https://" + "ü" * 70 + ".example/x.csv")
 
 
@@ -171,7 +171,7 @@ def test_addresses_are_shown_without_their_secrets(address: str, shown: str):
 )  # fmt: skip
 def test_addresses_with_a_login_are_refused_without_repeating_it(monkeypatch, address: str):
     asked = resolves(monkeypatch, "52.85.1.1")
-    with pytest.raises(DataError, match="only addresses of the form https://host/file") as caught:
+    with pytest.raises(DataError, match="only URLs of the form https://host/file") as caught:
         lk.load(address)
     assert "SECRET" not in str(caught.value) and asked == []
 
@@ -203,10 +203,10 @@ def test_no_message_about_an_address_holds_its_query(monkeypatch, server):
     parts = (
         "larger than 3 bytes",
         "the address",
-        "answers 404",
+        "responded with HTTP 404",
         "cannot be fetched",
         "unreachable",
-        "leads to",
+        "resolves to",
         "OFFLINE",
     )
     assert all(part in each for part, each in zip(parts, said, strict=True)), said
@@ -218,7 +218,7 @@ def test_a_host_that_is_not_found_speaks_of_proxies(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", fails)
     with pytest.raises(
-        SampleError, match=r"'example\.org' is not found: .* Where the network has a proxy, set HTTPS_PROXY"
+        SampleError, match=r"'example\.org' not found: .* If the network needs a proxy, set HTTPS_PROXY"
     ):
         lk.load("https://example.org/x.csv")
 
@@ -239,7 +239,7 @@ def test_a_proxy_without_a_scheme_and_hosts_that_need_none(monkeypatch, server):
     assert _Server.seen[0][1] == "example.org:8443"
     monkeypatch.setenv("NO_PROXY", "example.org")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("10.0.0.1", 443))])
-    with pytest.raises(DataError, match=r"leads to 10\.0\.0\.1"):
+    with pytest.raises(DataError, match=r"resolves to 10\.0\.0\.1"):
         lk.load("https://example.org/x.csv")
 
 
@@ -265,7 +265,7 @@ def test_proxies_that_fail_are_named_without_their_password(monkeypatch, server)
     assert "secret" not in str(caught.value)
     for given in ("socks5://me:secret@host:1", "http://", "http://host:99999999"):
         monkeypatch.setenv("HTTPS_PROXY", given)
-        with pytest.raises(ConfigError, match="must be of the form http://host:port") as bad:
+        with pytest.raises(ConfigError, match="must have the form http://host:port") as bad:
             lk.load("https://example.org/x.csv")
         assert "secret" not in str(bad.value)
     with socket.socket() as closed:

@@ -60,7 +60,7 @@ def test_models_that_make_no_vectors_are_refused(tmp_path):
         lk.load(text, label=False), model, task="lm", folder=tmp_path, background=False, epochs=1, max_length=16,
         vocabulary=280,
     )  # fmt: skip
-    with pytest.raises(WeightsError, match="'model' holds a gpt; vectors are BERT's"):
+    with pytest.raises(WeightsError, match="'model' contains a gpt; embeddings need a BERT encoder"):
         run.embed(["the cat"])
     with pytest.raises(WeightsError, match="nor a folder that exists"):
         lk.Embedder("minilm-l7")

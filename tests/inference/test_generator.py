@@ -23,7 +23,7 @@ def teller(tmp_path_factory):
 
 
 def test_a_model_that_was_not_taught_to_talk_says_so(teller):
-    with pytest.raises(ConfigError, match=r"not taught to talk: its tokenizer has no <\|im_start\|> and <\|im_end\|>"):
+    with pytest.raises(ConfigError, match=r"not a chat model: its tokenizer has no <\|im_start\|> and <\|im_end\|>"):
         teller.chat("hello")
 
 

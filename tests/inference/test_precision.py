@@ -54,6 +54,17 @@ def test_an_exported_folder_answers_alike_and_a_changed_head_is_believed(run, tm
         np.testing.assert_allclose(Predictor(out).probabilities(asked), run.predictor.probabilities(asked), rtol=1e-6)
 
 
+def test_the_readme_of_an_export_names_the_steps_of_float32(tmp_path):
+    rows = [{"text": f"{'good' if i % 2 else 'bad'} film {i}", "far": AIM + i % 2, "near": i % 2} for i in range(40)]
+    run = lk.fit(
+        lk.load(rows, text="text", number=("far", "near")),
+        lk.models["bert"](preset="tiny", depth=1, width=16, heads=2),
+        background=False, folder=tmp_path, epochs=1, max_length=16, vocabulary=100, accept_leakage=True,
+    )  # fmt: skip
+    readme = (run.export(tmp_path / "out") / "README.md").read_text()
+    assert "`far`: float32 numbers near 1e+08 are 8 apart" in readme and "`near`: float32" not in readme
+
+
 @pytest.mark.parametrize("value", [1e39, "-1e39", 10**39])
 def test_a_new_number_beyond_float32_is_refused_at_every_door(run, value, tmp_path):
     with pytest.raises(DataError, match=r"column 't' holds .* in row 1, a number beyond ±3\.4e38"):

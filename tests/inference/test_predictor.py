@@ -144,6 +144,34 @@ def test_tables_are_answered_by_the_column_of_the_training(single, tmp_path):
         assert [line["review"] for line in lines] == texts and lines[0]["n"] == "1"
 
 
+def test_truncated_texts_are_said_everywhere(single, tmp_path):
+    texts = ["good film 3", "good film " * 400, "bad film 3 " * 300]
+    found, said = single.predict(texts), "2 of 3 texts are longer than the 16 tokens that the model reads"
+    assert found.truncated == 2 and found.notes[0].startswith(said) and single.predict(texts[:1]).notes == ()
+    assert said in command("predict", single.export(tmp_path / "out"), *texts).stderr
+    (tmp_path / "new.csv").write_text("".join(f"{text}\n" for text in ("review", *texts)))
+    assert said in command("predict", tmp_path / "out", "--file", tmp_path / "new.csv").stderr
+    status, answer = ask(single, {"texts": texts})
+    assert status == 200 and answer["notes"][0].startswith(said)
+    status, answer = ask(single, {"texts": texts[:1]})
+    assert status == 200 and set(answer) == {"predictions"}
+
+
+def test_a_dict_is_one_row_or_columns(single, pairs, table):
+    close(single.predict({"review": "good film 3"}), single.predict([{"review": "good film 3"}]))
+    close(single.predict({"id": 3, "review": "good film 3"}), single.predict(["good film 3"]))
+    close(single.predict({"review": ["good film 3", "bad film 4"]}), single.predict(["good film 3", "bad film 4"]))
+    close(pairs.predict({"premise": "it is 3", "claim": "so 3"}), pairs.predict(["it is 3"], ["so 3"]))
+    assert len(pairs.predict({"premise": "it is 3", "claim": "so 3"})) == 1
+    for row in ({"x": 3, "size": "small"}, {"x": np.float32(3), "size": "small"}, {"x": None, "size": "small"}):
+        assert table.predict(row) == table.predict([row])
+    assert table.predict({"x": [3, 4], "size": ["small", "large"]})[:1] == table.predict({"x": 3, "size": "small"})
+    with pytest.raises(DataError, match="no text in column 'review'"):
+        single.predict({"review": None})
+    with pytest.raises(DataError, match="no column 'x'"):
+        table.predict({"size": "small"})
+
+
 def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
     with pytest.raises(DataError, match=r"text 1 is missing"):
         single.predict(["good", None])
@@ -151,10 +179,10 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
         single.predict([{"review": "good"}, {"review": None}, {"review": "  "}])
     with pytest.raises(DataError, match=r"no column 'review', which the model reads\. Did you mean 'reviews'\? It has"):
         single.predict([{"reviews": "good", "n": 1}])
-    with pytest.raises(DataError, match="text 0 is 3, a int; a text is needed"):
+    with pytest.raises(DataError, match="text 0 is 3, a int; a string is needed"):
         single.predict([3])
     for given, said in (
-        (3, "not a int"), (None, "not a NoneType"), ({"review": "good"}, "a dict must hold columns of values"),
+        (3, "not a int"), (None, "not a NoneType"),
         ([b"good"], "a bytes; a text is needed"), ([np.zeros(3)], "reads texts, not arrays"),
         ([("a", "b", "c")], "a tuple"),
     ):  # fmt: skip
@@ -162,7 +190,7 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
             single.predict(given)
     close(single.predict({"review": ["good film 3"]}), single.predict(["good film 3"]))
     close([single.predict("good film")], single.predict(["good film"]))
-    with pytest.raises(DataError, match=r"no file 'reviws.csv'\. If this is a text, give it in a list"):
+    with pytest.raises(DataError, match=r"file 'reviws.csv' not found\. If this is a text, pass it in a list"):
         single.predict("reviws.csv")
     assert single.predict(["reviws.csv"])[0].label
     with pytest.raises(ConfigError, match=r"predict has no setting 'pair'\. Did you mean 'pairs'\?"):
@@ -170,7 +198,7 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
 
 
 def test_one_text_instead_of_two_is_refused_everywhere(pairs, tmp_path):
-    said = "this model reads two texts ('premise', 'claim'), and only one is given"
+    said = "this model needs two texts ('premise', 'claim'), but only one is given"
     for call in (
         lambda: pairs.predict(["it is 3"]),
         lambda: pairs.explain("it is 3"),
@@ -198,7 +226,7 @@ def test_one_text_instead_of_two_is_refused_everywhere(pairs, tmp_path):
 
 
 def test_two_texts_instead_of_one_are_refused_everywhere(single, tmp_path):
-    said = "this model reads one text ('review'), and two are given"
+    said = "this model needs one text ('review'), but two are given"
     for call in (
         lambda: single.predict(["a"], ["b"]),
         lambda: single.predict([("a", "b")]),
@@ -248,7 +276,7 @@ def test_tables_of_features_are_answered_in_the_unit_of_the_target(table, tmp_pa
     status, answer = ask(table, {"records": [{"size": "small"}]})
     assert status == 422 and "no column 'x'" in answer["error"]
     assert "labkit predict RUN --file" in command("predict", out, "4", code=2).stderr
-    with pytest.raises(DataError, match="this model reads features; it has no use for second texts"):
+    with pytest.raises(DataError, match="this model expects features; it does not accept second texts"):
         table.predict(records, ["a", "b"])
     explained = table.explain(records[0], points=2)
     assert explained.whole == pytest.approx(wanted[0], rel=1e-5)
@@ -309,8 +337,19 @@ def test_sounds_are_answered_as_files_arrays_and_from_the_command_line(lab, tmp_
     assert len(command("predict", out, tmp_path / "tones").stdout.splitlines()) == 24
     lines = command("predict", out, "--file", tmp_path / "list.csv", "--column", "clip").stdout.splitlines()
     assert [line.split(",")[1] for line in lines[1:]] == [one.label for one in wanted]
+    # what is longer than the model reads is said, by every way in
+    assert wanted.notes == () and wanted.truncated == 0
+    long = tmp_path / "long" / "long.wav"
+    long.parent.mkdir()
+    wavfile.write(long, 8000, np.tile(wavfile.read(files[0])[1], 2))
+    found, said = run.predict([files[0], long]), "1 of {} sounds are longer than the 0.20 s that the model reads"
+    close(found, [wanted[0]] * 2)
+    assert found.truncated == 1 and found.notes[0].startswith(said.format(2)) and found.notes[0] in repr(found)
+    assert said.format(1) in command("predict", out, long.parent).stderr
+    (tmp_path / "list.csv").write_text(f"clip\n{files[0]}\n{long}\n{files[1]}\n")
+    assert said.format(3) in command("predict", out, "--file", tmp_path / "list.csv").stderr
     (tmp_path / "x.wav").write_bytes(b"no sound")
-    with pytest.raises(DataError, match=r"'x\.wav' cannot be read: .*; the model reads sounds: files, or arrays"):
+    with pytest.raises(DataError, match=r"'x\.wav' cannot be read: .*; the model expects sound files or arrays"):
         run.predict([tmp_path / "x.wav"])
 
 
@@ -318,18 +357,18 @@ def test_what_is_no_picture_is_refused_by_name(pictures, tmp_path):
     (tmp_path / "x.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"'x\.png' cannot be read: no whole picture"):
         pictures.predict([tmp_path / "x.png"])
-    with pytest.raises(DataError, match="there is no picture 'a text'; the model reads files of pictures"):
+    with pytest.raises(DataError, match="image 'a text' not found; the model expects image files"):
         pictures.predict(["a text"])
-    with pytest.raises(DataError, match="picture 1 is missing"):
+    with pytest.raises(DataError, match="image 1 is missing"):
         pictures.predict([Image.new("RGB", (8, 8)), None])
     with pytest.raises(DataError, match="values from 0 to 1000"):
         pictures.predict(np.linspace(0, 1000, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3))
     with pytest.raises(DataError, match="missing or infinite"):
         pictures.predict(np.full((1, 8, 8, 3), np.nan))
-    with pytest.raises(DataError, match="which column names the files"):
+    with pytest.raises(DataError, match="name the column that contains the file names"):
         pictures.predict([{"a": "x", "b": "y"}])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no file that the model reads"):
+    with pytest.raises(DataError, match="contains no file that the model can read"):
         pictures.predict(tmp_path / "empty")
 
 
@@ -337,7 +376,7 @@ def test_a_request_names_no_file_of_the_server(pictures, pets):
     file = str(pets / "dark" / "0.png")
     for body in ({"texts": [file]}, {"records": [{"file": file}]}, {"inputs": [{"file": file}]}):
         status, answer = ask(pictures, body)
-        assert status == 422 and "this model reads numbers" in answer["error"]
+        assert status == 422 and "this model expects numbers" in answer["error"]
 
 
 @pytest.mark.parametrize(
@@ -389,7 +428,7 @@ def test_models_trained_before_few_grey_levels_were_stretched_read_them_as_then(
 def test_a_model_without_classes_names_the_right_function(lab, tmp_path):
     rows = lk.load([{"text": f"line {i % 5} of many lines that follow ."} for i in range(200)], label=False)
     run = fitted(lab, rows, task="pretrain", accept_leakage=True, next_sentence=False)
-    with pytest.raises(WeightsError, match=r"has learnt 'pretrain' and tells no classes; .* Use run\.fill\(text\)"):
+    with pytest.raises(WeightsError, match=r"was trained for 'pretrain', which has no predict\. Use run\.fill\(text\)"):
         lk.Predictor(run.info.folder / "model")
     assert "Use run.fill(text)" in command("predict", run.export(tmp_path / "out"), "line", code=2).stderr
 
@@ -408,7 +447,7 @@ def test_an_endpoint_knows_further_names_and_limits(single):
             ({"records": [{"other": "x"}]}, "no column 'review'"),
             ({"records": ["x"]}, '"records"[0] must be an object'),
             ({"records": [{"review": ["x"]}]}, "a column has one value"),
-            ({"inputs": [[1.0]]}, "this model reads texts, not arrays"),
+            ({"inputs": [[1.0]]}, "this model expects texts, not arrays"),
         ):
             status, answer = request(endpoint, body)
             assert status == 422 and said in answer["error"], answer

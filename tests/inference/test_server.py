@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -15,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def ask(
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     usual = {"Authorization": f"Bearer {endpoint.token}", "Content-Type": "application/json"}
     given = usual | {name.replace("_", "-"): value for name, value in headers.items()}
-    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", endpoint.port, timeout=60)
     try:
         connection.request(method, path, data, {name: value for name, value in given.items() if value is not None})
         answer = connection.getresponse()
@@ -226,9 +226,9 @@ def test_it_listens_on_this_machine_alone_with_a_token_of_its_own(finished: Any)
 
 
 def test_settings_that_cannot_be_used_are_refused(endpoint: Endpoint) -> None:
-    with pytest.raises(lk.LabkitError, match="16 characters or more"):
+    with pytest.raises(lk.LabkitError, match="16 ASCII characters without spaces"):
         Endpoint(endpoint.predictor, token="short")
-    with pytest.raises(lk.LabkitError, match=r"rate = 0; at least one request"):
+    with pytest.raises(lk.LabkitError, match=r"rate = 0; must be at least 1 request"):
         Endpoint(endpoint.predictor, rate=0)
     with pytest.raises(lk.LabkitError, match=rf"cannot listen on 127\.0\.0\.1:{endpoint.port}: .*Name another port"):
         Endpoint(endpoint.predictor, port=endpoint.port)
@@ -246,7 +246,7 @@ def test_the_command_serves_until_it_is_interrupted(finished: Any, tmp_path: Pat
         lines = [served.stderr.readline() for _ in range(3)]
         found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/predict\n", lines[0])
         assert found and lines[1] == f"token {token}\n", lines
-        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
+        connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         connection.request("POST", "/predict", json.dumps({"texts": TEXTS}), headers)
         labels = [each["label"] for each in json.load(connection.getresponse())["predictions"]]
@@ -377,7 +377,7 @@ def test_errors_repeat_no_value_of_the_request(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        ("text 2 is 'SECRET', a str; a text is needed.", "text 2 is '…', a str; a text is needed."),
+        ("text 2 is 'SECRET', a str; a string is needed.", "text 2 is '…', a str; a string is needed."),
         ("no column 'age', which is read. It has: SECRET.", "no column 'age', which is read. It has: …."),
         ("row 5: SECRET of 'age' is array([nan, 1.5]).", "row 5: … of 'age' is …."),
         ('row 12 has "a SECRET" and -1.5e39, nan, 1700000000.', "row 12 has '…' and …, …, …."),
@@ -498,3 +498,28 @@ def test_a_panic_of_a_library_is_an_answer(caplog: pytest.LogCaptureFixture) -> 
     with Endpoint(Model(fail)) as made:  # type: ignore[arg-type]
         assert ask(made, {"texts": ["x"]})[0] == ask(made, {"texts": ["x"]})[0] == 500
     assert "PanicException at" in caplog.text and "SECRET" not in caplog.text
+
+
+def test_a_client_that_sends_a_byte_at_a_time_wakes_its_thread_rarely(quick: Endpoint, monkeypatch: Any) -> None:
+    reads, read = [], http._Arriving.readinto
+
+    def counted(self: Any, buffer: Any) -> int:
+        reads.append(count := read(self, buffer))
+        return count
+
+    monkeypatch.setattr(http._Arriving, "readinto", counted)
+    body = json.dumps({"texts": ["x"]}).encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {quick.token}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", quick.port), 10) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in head.encode() + body:
+            client.sendall(bytes([byte]))
+            time.sleep(0.005)
+        assert parsed(read_all(client))[0] == 200
+    assert sum(reads) == len(head) + len(body) and len(reads) < 20
+
+
+def test_a_body_in_large_pieces_is_read_without_pauses(quick: Endpoint, monkeypatch: Any) -> None:
+    monkeypatch.setattr(http, "PAUSES", (30.0,))
+    assert ask(quick, b" " * 300_000 + json.dumps({"texts": ["x"]}).encode())[0] == 200

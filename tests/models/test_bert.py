@@ -386,7 +386,7 @@ def test_activations_differ_as_they_should(small: Bert, batch: tuple[jax.Array, 
 
 def test_rows_longer_than_the_positions_are_refused(small: Bert) -> None:
     ids = jnp.ones((1, 25), jnp.int32)
-    with pytest.raises(ConfigError, match=r"rows of 25 tokens are longer than max_length = 24.*Cut the texts to 24"):
+    with pytest.raises(ConfigError, match=r"rows of 25 tokens exceed max_length = 24.*Truncate the texts to 24"):
         jax.jit(small.__call__)(ids, ids > 0)
 
 
@@ -444,7 +444,7 @@ def test_another_preset_brings_its_sizes_and_own_choices_stay() -> None:
         ({"preset": "minilm"}, "BertConfig.preset = 'minilm' is not one of .* Did you mean 'minilm-l6'?"),
         ({"preset": "tiny", "heads": 3}, "width = 128 is not a multiple of heads = 3"),
         ({"preset": "tiny", "pooling": "median"}, "pooling = 'median' is not one of auto, cls, mean, first, max"),
-        ({"preset": "tiny", "dropout": 1.0}, "dropout = 1.0 is above its greatest value, 0.9"),
+        ({"preset": "tiny", "dropout": 1.0}, "dropout = 1.0 is above the maximum, 0.9"),
         ({"preset": "tiny", "depht": 3}, "no setting 'depht'. Did you mean 'depth'?"),
         ({"preset": "tiny", "width": "128"}, "width = '128' is a str; it must be int"),
     ],

@@ -345,7 +345,7 @@ def test_rows_of_positions_that_no_token_reads(tmp_path: Path) -> None:
     slopes = jax.grad(lambda table: (set_positions(model, table)(ids, ids > 0).pooled * jnp.arange(4.0)).sum())
     moved = np.asarray(slopes(model.embeddings.position.embedding[...])).any(axis=1)
     assert moved.tolist() == [False, False, True, True, True]
-    with pytest.raises(ConfigError, match="rows of 4 tokens are longer than max_length = 3"):
+    with pytest.raises(ConfigError, match="rows of 4 tokens exceed max_length = 3"):
         model(jnp.ones((1, 4), jnp.int32), jnp.ones((1, 4), bool))
 
 
@@ -434,9 +434,9 @@ def test_what_config_json_leaves_out_is_what_transformers_takes_it_for(tmp_path:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"layout": "distilbert", "types": 2}, r"types = 2, but layout 'distilbert' always has 0: leave types out"),
+        ({"layout": "distilbert", "types": 2}, r"types = 2, but layout 'distilbert' always has 0: omit types"),
         ({"layout": "distilbert", "norm_eps": 1e-5}, "norm_eps = 1e-05, but layout 'distilbert' always has 1e-12"),
-        ({"types": 0}, "types = 0, but layout 'bert' has at least 1 kind of segments"),
+        ({"types": 0}, "types = 0, but layout 'bert' has at least 1 segment type"),
         (
             {"layout": "robert"},
             "layout = 'robert' is not one of bert, roberta, xlm-roberta, distilbert. Did you mean 'roberta'",
@@ -466,7 +466,7 @@ def test_a_head_that_is_not_there_or_does_not_fit() -> None:
         WeightsError, match=r"no classifier.out_proj.weight and no classifier.out_proj.bias: .*'roberta'"
     ):
         layouts.head_of(config, {"classifier.weight": np.zeros((2, 128))})
-    with pytest.raises(WeightsError, match=r"classifier.weight \[2, 64\] .* no classifier of vectors of width 128"):
+    with pytest.raises(WeightsError, match=r"classifier.weight \[2, 64\] .* not a classifier for vectors of width 128"):
         layouts.head_of(
             config.replace(layout="bert"), {"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)}
         )

@@ -308,7 +308,7 @@ def test_what_is_wrong_is_said():
         CnnConfig(preset="lenet-5", input_shape=(8, 8, 1)).build(nnx.Rngs(0))
     with pytest.raises(ConfigError, match=r"input_shape = \(8, 8\) is not the shape of one example: \(height"):
         CnnConfig(input_shape=(8, 8)).build(nnx.Rngs(0))
-    with pytest.raises(ConfigError, match="input_shape is not known yet"):
+    with pytest.raises(ConfigError, match="input_shape is not set"):
         CnnConfig().count()
     with pytest.raises(ConfigError, match="widths must not be empty"):
         CnnConfig(widths=())

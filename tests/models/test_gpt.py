@@ -280,7 +280,7 @@ def test_a_bias_that_no_norm_can_hold_is_stored_by_its_name(config, model, tmp_p
         ("gpt2", {"activation_function": "relu"}, "activation_function = 'relu'"),
         ("llama", {"rope_scaling": {"factor": 2}}, "rope_scaling = {'factor': 2}"),
         ("llama", {"attention_bias": True}, "attention_bias = True"),
-        ("llama", {"head_dim": 7}, "head_dim = 7 times the heads is not the width"),
+        ("llama", {"head_dim": 7}, "head_dim = 7 times the number of heads must equal the width"),
         ("llama", {"hidden_size": "16"}, "hidden_size = '16'; expected numbers"),
     ],
 )
@@ -301,8 +301,8 @@ def test_sizes_that_do_not_fit_together():
         GptConfig(**SIZES, family="llama", kv_heads=3)
     with pytest.raises(ConfigError, match="are for family = 'llama'"):
         GptConfig(**SIZES, tied=False)
-    with pytest.raises(ConfigError, match="heads of 1 are odd"):
+    with pytest.raises(ConfigError, match="the head dimension 1 is odd"):
         GptConfig(**{**SIZES, "heads": 16}, family="llama")
-    with pytest.raises(ConfigError, match="rows of 13 tokens are longer than max_length = 12"):
+    with pytest.raises(ConfigError, match="rows of 13 tokens exceed max_length = 12"):
         made = CONFIGS["gpt2"].build(nnx.Rngs(0))
         made(jnp.zeros((1, 13), int), jnp.ones((1, 13), bool))

@@ -84,5 +84,5 @@ def test_what_cannot_be_added_is_said():
     model = CONFIG.build(nnx.Rngs(0))
     with pytest.raises(ConfigError, match=r"'lyers/\*'.*match no linear layer.*layers/query"):
         lora.add(model, 2, 4.0, ("lyers/*",), nnx.Rngs(1))
-    with pytest.raises(ConfigError, match=r"lora_rank = 9 is more than layers/query \[8, 8\]"):
+    with pytest.raises(ConfigError, match=r"lora_rank = 9 is too large for layers/query \[8, 8\]"):
         lora.add(model, 9, 4.0, ("layers/query",), nnx.Rngs(1))

@@ -103,7 +103,9 @@ def test_a_config_travels_to_toml_and_back(preset):
 
 
 def test_what_is_wrong_is_said():
-    with pytest.raises(ConfigError, match=r"MlpConfig.input_shape is not known yet. Give that of one example: \(feat"):
+    with pytest.raises(
+        ConfigError, match=r"MlpConfig\.input_shape is not set\. Set it to the shape of one example: \(feat"
+    ):
         MlpConfig().build(nnx.Rngs(0))
     with pytest.raises(ConfigError, match=r"widths = \(3, 0\) must all be at least 1"):
         MlpConfig(widths=(3, 0))

@@ -170,5 +170,5 @@ def test_a_config_travels_to_toml_and_back(preset):
 def test_what_is_wrong_is_said():
     with pytest.raises(ConfigError, match=r"TextCnnConfig.preset = 'kera' is not one of .* 'keras'"):
         TextCnnConfig(preset="kera")
-    with pytest.raises(ConfigError, match=r"TextCnnConfig.pool = 0 is below its least value, 1"):
+    with pytest.raises(ConfigError, match=r"TextCnnConfig.pool = 0 is below the minimum, 1"):
         TextCnnConfig(pool=0)

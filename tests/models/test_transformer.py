@@ -312,7 +312,7 @@ def test_a_row_that_runs_over_its_cache_gives_nan_and_the_others_go_on(
 
 def test_too_long_rows_are_refused(models: dict[bool, Transformer]) -> None:
     model, ids = models[False], jnp.ones((1, 25), jnp.int32)
-    said = r"rows of 25 tokens are longer than max_length = 24.*Cut the texts to 24"
+    said = r"rows of 25 tokens exceed max_length = 24.*Truncate the texts to 24"
     few = ids[:, :3]
     for pair in ((ids, few), (few, ids)):
         with pytest.raises(ConfigError, match=said):

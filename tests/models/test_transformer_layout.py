@@ -87,7 +87,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     np.testing.assert_array_equal(plain.word.embedding[...], before)
     with pytest.raises(WeightsError, match=r"missing in the file:\n  model.encoder.layer_norm.weight"):
         first.config.load(first, tmp_path)
-    with pytest.raises(WeightsError, match="names no weights"):
+    with pytest.raises(WeightsError, match="has no weights"):
         SMALL.load(plain)
 
     tensors = load_file(tmp_path / "model.safetensors")
@@ -178,7 +178,7 @@ def test_sizes_are_those_of_the_paper() -> None:
         ({"preset": "bse"}, "TransformerConfig.preset = 'bse' is not one of .* Did you mean 'base'?"),
         ({"preset": "tiny", "heads": 3}, "width = 128 is not a multiple of heads = 3"),
         ({"preset": "tiny", "activation": "reul"}, "Did you mean 'relu'?"),
-        ({"preset": "tiny", "encoder_depth": 0}, "encoder_depth = 0 is below its least value, 1"),
+        ({"preset": "tiny", "encoder_depth": 0}, "encoder_depth = 0 is below the minimum, 1"),
         ({"preset": "tiny", "decoder_dept": 3}, "no setting 'decoder_dept'. Did you mean 'decoder_depth'?"),
         ({"preset": "tiny", "norm_first": "yes"}, "norm_first = 'yes' is a str; it must be bool"),
     ],

@@ -212,15 +212,15 @@ def test_weights_that_do_not_fit_are_refused(stored, tmp_path):
     config = VggConfig(weights=str(folder), base_width=4, input_shape=(8, 8, 3))
     with pytest.raises(WeightsError, match=r"convs/0/kernel: file \[3, 3, 3, 3\], model \[3, 3, 3, 4\]"):
         config.load(config.build(nnx.Rngs(0)))
-    with pytest.raises(WeightsError, match="names no weights"):
+    with pytest.raises(WeightsError, match="has no weights"):
         VggConfig(input_shape=(32, 32, 3)).load(config.build(nnx.Rngs(0)))
-    with pytest.raises(ConfigError, match="stored convolutions have none"):
+    with pytest.raises(ConfigError, match="the pretrained convolutions have none"):
         VggConfig(weights=str(folder), batch_norm=True)
-    with pytest.raises(ConfigError, match="grey or coloured pictures, not 2 channels"):
+    with pytest.raises(ConfigError, match="grey or RGB images, not 2 channels"):
         VggConfig(pixels="imagenet", input_shape=(32, 32, 2)).build(nnx.Rngs(0))
     said = json.loads((folder / "config.json").read_text())
     for change, message in (
-        ({"model_type": "resnet"}, "type 'resnet'; supported here: 'vgg'"),
+        ({"model_type": "resnet"}, "type 'resnet'; supported: 'vgg'"),
         ({"pixels": {"channels": "RGB"}}, "trained on pixels = {'channels': 'RGB'}"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(said | change))

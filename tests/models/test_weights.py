@@ -209,7 +209,7 @@ def test_all_mismatches_are_listed_at_once(folder: Path) -> None:
 
     rewrite(folder, spoil)
     lines = read_error(folder).splitlines()
-    assert lines[0] == f"the weights in {folder} do not fit the model:"
+    assert lines[0] == f"the weights in {folder} do not match the model:"
     assert lines[1:12] == [
         "12 missing in the file:",
         *(f"  encoder.layer.{layer}.output.dense.bias" for layer in range(10)),
@@ -219,13 +219,13 @@ def test_all_mismatches_are_listed_at_once(folder: Path) -> None:
     assert "  encoder.layer.12.surprise" in lines[14:16]
     assert any(line.endswith("pooler.dense.bias") for line in lines[14:16])  # the same name twice
     assert lines[16:21] == [
-        "2 of another shape:",
+        "2 different shape:",
         "  embeddings.word_embeddings.weight: file [30, 8], model [20, 8]",
         "  encoder.layer.0.output.dense.weight: file [12, 8], model [8, 12]",
-        "1 of another dtype:",
+        "1 different dtype:",
         "  pooler.dense.weight: file F64, model F32",
     ]
-    assert lines[21].startswith("Nothing was changed. Give the model the sizes of these weights")
+    assert lines[21].startswith("Nothing was changed. Use the sizes of these weights")
 
 
 def test_weights_of_more_or_fewer_layers(folder: Path) -> None:
@@ -291,14 +291,14 @@ def test_an_index_that_leaves_the_folder_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     for name in ("../other.safetensors", str(secret), "gone.safetensors", 7):
         (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"pooler.dense.bias": name}}))
-        assert f"names files that are not in the folder: {name}" in read_error(folder)
+        assert f"lists files that are not in the folder: {name}" in read_error(folder)
     (folder / "model.safetensors.index.json").write_text("[]")
     assert "is not an index of weights" in read_error(folder)
 
 
 def test_an_empty_or_absent_folder(tmp_path: Path) -> None:
-    assert read_error(tmp_path).endswith("holds no model.safetensors; it has: nothing.")
-    assert "holds no model.safetensors" in read_error(tmp_path / "nowhere")
+    assert read_error(tmp_path).endswith("contains no model.safetensors; it has: nothing.")
+    assert "contains no model.safetensors" in read_error(tmp_path / "nowhere")
 
 
 def test_a_failed_save_leaves_the_old_file(model: Bert, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +363,7 @@ def test_pooling_is_settled_by_the_task_and_the_folder(folder: Path) -> None:
         assert BertConfig(weights=str(folder)).settled(vectors=False).pooling == "cls"
     for text, said in (('["mean", "max"]', "mean and max"), ('"lasttoken"', "last")):
         (folder / "1_Pooling" / "config.json").write_text(f'{{"pooling_mode": {text}}}')
-        with pytest.raises(WeightsError, match=f"pools by {said}; training pools by one of cls, mean, first, max"):
+        with pytest.raises(WeightsError, match=f"uses the pooling {said}; training supports cls, mean, first, max"):
             vectors()
     assert vectors(pooling="max") == "max"
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "median"}')
@@ -383,7 +383,7 @@ def test_other_weights_bring_their_own_sizes(folder: Path) -> None:
     [
         ({"model_type": "t5"}, "a model of type 't5'; supported here: 'bert', 'roberta', 'xlm-roberta', 'distilbert'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key' positions; supported: 'absolute'"),
-        ({"is_decoder": True}, "holds a decoder"),
+        ({"is_decoder": True}, "contains a decoder"),
         ({"hidden_act": "silu"}, "activation 'silu'; supported: gelu, gelu_new, gelu_pytorch_tanh, relu"),
         ({"hidden_size": "768"}, "hidden_size = '768'; expected numbers"),
     ],
@@ -396,7 +396,7 @@ def test_other_architectures_are_refused(change: dict[str, Any], text: str, fold
 
 
 def test_config_json_that_cannot_be_read(folder: Path) -> None:
-    for content, text in (("{", "cannot be read"), ("[]", "holds a list, not a table of settings")):
+    for content, text in (("{", "cannot be read"), ("[]", "contains a list, not a table of settings")):
         (folder / "config.json").write_text(content)
         with pytest.raises(WeightsError, match=text):
             BertConfig(weights=str(folder))
@@ -410,8 +410,8 @@ def test_config_json_that_cannot_be_read(folder: Path) -> None:
     [
         ("minilm-16", r"neither a sample \(.*\), nor a folder that exists, .*Did you mean 'minilm-l6'\?"),
         ("spam", "neither a sample"),  # a sample, but not a model
-        ("models/pytorch_model.bin", "give the folder that holds config.json and model.safetensors"),
-        ("org/name", "there is no such folder, and a name on the hub needs a full revision"),
+        ("models/pytorch_model.bin", "give the folder that contains config.json and model.safetensors"),
+        ("org/name", "no such folder, and a name on the hub needs a full revision"),
         ("org/name@main", "needs a full revision"),
         (f"org/name@{REVISION[:-1]}", "needs a full revision"),
         ("https://hub/org/name", "neither a sample"),
@@ -439,7 +439,9 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    with pytest.raises(WeightsError, match=r"could not be fetched from the hub \(ConnectionError: no route to host\)"):
+    with pytest.raises(
+        WeightsError, match=r"could not be downloaded from the hub \(ConnectionError: no route to host\)"
+    ):
         weights.find(f"org/name@{REVISION}")
 
 
@@ -447,5 +449,5 @@ def test_a_sample_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, folder: 
     monkeypatch.setattr(samples, "folder", lambda name: folder if name == "bert-tiny" else None)
     assert BertConfig(preset="bert-tiny").folder() == folder
     assert BertConfig(preset="tiny").folder() is None
-    with pytest.raises(WeightsError, match="names no weights"):
+    with pytest.raises(WeightsError, match="has no weights"):
         BertConfig(preset="tiny").load(CONFIG.build(nnx.Rngs(0)))

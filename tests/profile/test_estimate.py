@@ -121,7 +121,7 @@ def test_a_good_start_saves_compilations_and_all_is_told():
 
 
 def test_not_even_one_example():
-    with pytest.raises(RunError, match=r"not even one example fits into 100 B\. Take a smaller model"):
+    with pytest.raises(RunError, match=r"not even one example fits in 100 B\. Use a smaller model"):
         largest_batch(lowered, 100, 4)
 
 

@@ -148,7 +148,7 @@ def test_a_run_whose_lock_is_held_is_not_started(store):
     command = [sys.executable, "-c", HOLDER, str(store.folder / "a" / "lock")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(RunError, match="being worked on by a process that holds its lock"):
+        with pytest.raises(RunError, match="locked by a running process"):
             store.claim("a", STARTABLE, status="preparing")
         assert store.run("a").status == "lost"
         holder.send_signal(signal.SIGKILL)
@@ -167,5 +167,5 @@ def test_a_thread_that_ended_without_a_word_does_not_keep_its_run_alive(store):
     thread.join()
     info = store.run("a")
     assert (info.status, info.cure) == ("lost", "Make room.") and "No space left" in info.error
-    with pytest.raises(RunError, match=r"run 'first' could not write how it ended: OSError.* Make room\."):
+    with pytest.raises(RunError, match=r"run 'first' could not record its final status: OSError.* Make room\."):
         Run(store, "a").wait(10)

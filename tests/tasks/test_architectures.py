@@ -90,5 +90,5 @@ def test_it_packs_or_says_that_it_cannot(name, rows, tmp_path):
         batch = planned(name, rows, tmp_path, packing="always").batches.at(0)
         assert batch["segment"].max() > 1, "several texts share a row"
     else:
-        with pytest.raises(ConfigError, match="cannot read several texts in one row"):
+        with pytest.raises(ConfigError, match="does not support packed rows"):
             planned(name, rows, tmp_path, packing="always")

@@ -121,7 +121,7 @@ def test_a_key_switches_dropout_on(model):
 
 
 def test_one_class_cannot_be_learnt():
-    with pytest.raises(lk.LabkitError, match=r"two classes or more; the rows have \{'a': 2, 'b': 0\}"):
+    with pytest.raises(lk.LabkitError, match=r"two classes; the rows have \{'a': 2, 'b': 0\}"):
         Classify().build(("a", "b"), np.array([0, 0, -1]))
 
 

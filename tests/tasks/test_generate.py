@@ -103,5 +103,5 @@ def test_the_examples_of_a_cache():
 
 
 def test_a_beam_search_has_no_chance():
-    with pytest.raises(ConfigError, match="beams = 3 search for the likeliest text; set temperature = 0"):
+    with pytest.raises(ConfigError, match="beams = 3: beam search needs temperature = 0"):
         Generation(beams=3, temperature=0.7)

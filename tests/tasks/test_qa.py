@@ -19,7 +19,7 @@ from labkit.data.batching.qa_windows import WindowBatches, windows
 from labkit.data.model_input import texts_of
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.inference.question_answering import Answerer
-from labkit.tasks.qa import best_span, exact, normalised, overlap, right_answers
+from labkit.tasks.qa import best_span, best_threshold, exact, normalised, overlap, right_answers
 
 NAMES = ["anna", "berta", "carl", "dora", "emil", "frida", "georg", "hanna"]
 PLACES = ["the old mill", "a small harbour", "rome", "the north gate", "paris", "a red house", "kyoto", "the last inn"]
@@ -183,7 +183,9 @@ def test_answers_that_do_not_stand_there_are_said():
     with pytest.raises(DataError, match="columns 'answer' and 'answer_start', or 'answers' as in SQuAD"):
         answers_of(rows["train"])
     moved = lk.load(data[:2], text=("q", "c"), label=False)["train"].map(lambda row: {"answer_start": 3})
-    with pytest.raises(DataError, match=r"2 of 2 answers cannot be used: row 0 \(answer not at its place .* 3"):
+    with pytest.raises(
+        DataError, match=r"2 of 2 answers are unusable: row 0 \(answer text does not match its position .* 3"
+    ):
         answers_of(moved)
     with pytest.raises(ConfigError, match="max_length = 32 has no room for stride = 13 tokens"):
         windows(["a"], ["b"], Tokenizer.train(["a b"], vocab_size=40, min_frequency=1), 32, 13)
@@ -231,9 +233,50 @@ def test_questions_without_answers_are_read_in_every_form(form):
     rows = lk.load(with_answers(form, 20), text=("question", "context"), label=False)
     texts, spans = answers_of(rows["train"])
     assert [span is None for span in spans] == [not text for text in texts] == [number % 2 == 1 for number in range(20)]
-    reason = "answer of an impossible question left out" if form == "flag" else "question without an answer"
+    reason = "answer of an unanswerable question dropped" if form == "flag" else "question without an answer"
     assert rows.report.counts() == {"counted": {reason: 10}}
     assert [note.row for note in rows.report.of("counted")[reason]] == list(range(1, 20, 2))
+
+
+def squad_best(margins, f1, answerable):
+    """``find_best_thresh`` of the evaluation script of SQuAD 2.0, written anew from its description: the greatest total
+    F1, and how many questions are then answered."""
+    total = greatest = sum(not has_answer for has_answer in answerable)
+    count = 0
+    for place, (_, score, has_answer) in enumerate(sorted(zip(margins, f1, answerable, strict=True)), start=1):
+        total += score if has_answer else -1
+        if total > greatest:
+            greatest, count = total, place
+    return greatest, count
+
+
+questions = st.tuples(st.integers(-9, 9).map(float), st.sampled_from([0.0, 0.5, 1.0]), st.booleans())
+
+
+@given(st.lists(questions, min_size=1, unique_by=lambda row: row[0]))
+def test_the_threshold_of_no_answer_gives_the_f1_that_the_script_of_squad_finds(rows):
+    margins, f1, answerable = zip(*rows, strict=True)
+    threshold = best_threshold(margins, f1, answerable)
+    total = sum(
+        score * has_answer if margin <= threshold else not has_answer
+        for margin, score, has_answer in rows
+    )  # fmt: skip
+    assert (total, sum(margin <= threshold for margin in margins)) == squad_best(margins, f1, answerable)
+
+
+@pytest.mark.parametrize(
+    ("margins", "f1", "answerable", "threshold"),
+    [
+        ([-4.0, 2.0], [1.0, 0.0], [True, False], -1.0),  # half way
+        ([-4.0, -2.0], [1.0, 1.0], [True, True], 0.0),
+        ([-4.0, 2.0], [1.0, 1.0], [True, True], 2.0),
+        ([4.0, 2.0], [0.0, 0.0], [False, False], 0.0),
+        ([-4.0, 2.0], [0.0, 0.0], [False, False], -5.0),
+        ([1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.5], [True, False, False, True], 0.5),  # equal margins: together
+    ],
+)
+def test_where_the_threshold_of_no_answer_lies(margins, f1, answerable, threshold):
+    assert best_threshold(margins, f1, answerable) == threshold
 
 
 def test_a_model_learns_that_there_is_no_answer(tmp_path):
@@ -250,11 +293,28 @@ def test_a_model_learns_that_there_is_no_answer(tmp_path):
     for name, values in groups.items():
         assert (scores[f"{name}exact"], scores[f"{name}f1"]) == pytest.approx(np.mean(values, 0))
     assert scores["NoAns_exact"] > 0.7 and scores["HasAns_exact"] > 0.5 and "NoAns_f1" in scores.intervals
+    # the threshold is that of the greatest F1 on the validation rows, of all that can be chosen
+    validation = run.rows["validation"]
+    asked, known = (validation["text"], validation["text_pair"]), answers_of(validation)[0]
+    some, none = (run.answer(*asked, threshold=limit) for limit in (1e6, -1e6))
+    margins = [nothing.score - best.score for best, nothing in zip(some, none, strict=True)]
+    f1 = [
+        [
+            squad_scores(one.text, truth)[1]
+            for one, truth in zip(run.answer(*asked, threshold=limit), known, strict=True)
+        ]
+        for limit in (*margins, -1e6)
+    ]
+    judged = run.evaluate("validation")
+    assert judged["f1"] == pytest.approx(max(np.mean(f1, 1)))
+    assert judged["no_answer_threshold"] == scores["no_answer_threshold"]
     (none,) = run.answer(["when does anna live ?"], ["anna does live in rome ."])
     assert (none.text, none.answered, none.start, none.end) == ("", False, 0, 0) and none.probability > 0.5
     (some,) = run.answer(["where does anna live ?"], ["anna does live in rome ."])
     assert some.answered and some.text == "rome"
     exported = Answerer(run.export(tmp_path / "out"))
+    assert exported.threshold == scores["no_answer_threshold"]
+    assert f"by more than {exported.threshold:.6g}" in (tmp_path / "out" / "README.md").read_text()
     assert exported.answer(["when does anna live ?"], ["anna does live in rome ."]) == [none]
     assert exported.answer(["when does anna live ?"], ["anna does live in rome ."], threshold=1e4)[0].answered
     # of a long paragraph the least score of "no answer" counts: one window that holds the answer is enough

@@ -61,7 +61,7 @@ def test_pretraining_tells_hidden_words_and_what_follows(text, tmp_path):
     assert again.vocab_size <= 100 and "loss" in repr(scores)
     tuned = lk.fit(text, again, folder=tmp_path, epochs=1, background=False, batch_size=16, max_length=32)
     assert tuned.info.status == "finished"  # and so a classifier begins from what was pretrained
-    with pytest.raises(WeightsError, match="has learnt 'pretrain' and tells no classes"):
+    with pytest.raises(WeightsError, match="was trained for 'pretrain', which has no predict"):
         run.predict(["the dog"])
 
 
@@ -80,7 +80,7 @@ def test_a_language_model_learns_the_grammar_and_writes_it(text, tmp_path):
     written = lk.Generator(run.export(tmp_path / "out")).generate("the", max_new_tokens=8)
     assert written == told[0]
     weights = lk.Generator(str(tmp_path / "out"))
-    with pytest.raises(ConfigError, match="a prompt of 1 tokens and 90 new ones are more than the 64 positions"):
+    with pytest.raises(ConfigError, match="a prompt of 1 tokens plus 90 new tokens exceeds the 64 positions"):
         weights.generate("the", max_new_tokens=90)
 
 
@@ -95,9 +95,9 @@ def test_a_source_becomes_its_target(pairs, tmp_path):
     assert told == [run.translate(line, max_new_tokens=7) for line in lines] == greedy(run, lines, 7)
     assert isinstance(run.translate("", beams=2), str) and run.translate([]) == []
     assert run.translate(lines[0], temperature=2.0, seed=1) != run.translate(lines[0], temperature=2.0, seed=2)
-    with pytest.raises(ConfigError, match="max_new_tokens = 32 is more than the 31 this model can write"):
+    with pytest.raises(ConfigError, match="max_new_tokens = 32 exceeds the 31 that this model can generate"):
         run.translate("the dog", max_new_tokens=32)
-    with pytest.raises(DataError, match="a source is a text; this one is 3"):
+    with pytest.raises(DataError, match="a source must be a string, not 3"):
         run.translate(["the dog", 3])
     with pytest.raises(WeightsError, match=r"has learnt 'seq2seq'; only a language model"):
         run.generate("the dog")
@@ -127,7 +127,7 @@ def test_texts_that_belong_together_come_near_each_other(pairs, tmp_path):
 
 
 def test_what_does_not_fit_together_is_said(text, pairs, tmp_path):
-    with pytest.raises(ConfigError, match=r"mlp cannot learn 'pretrain'. Architectures that can: bert"):
+    with pytest.raises(ConfigError, match=r"mlp does not support 'pretrain'. Architectures that do: bert"):
         lk.fit(text, "mlp", task="pretrain", folder=tmp_path)
     with pytest.raises(ConfigError, match="unknown task 'pretrian'"):
         lk.fit(text, "bert", task="pretrian", folder=tmp_path)

@@ -54,7 +54,7 @@ def test_what_is_no_literal_is_refused(value):
 
 @pytest.mark.parametrize("name", ["a b", "a=1, b", "", "import", "ﬁ", "x\n", "1"])
 def test_what_is_no_name_of_an_argument_is_refused(name):
-    with pytest.raises(ConfigError, match="is not the name of an argument"):
+    with pytest.raises(ConfigError, match="is not a valid argument name"):
         source_code.call("lk.load", **{name: 1})
 
 
@@ -111,18 +111,18 @@ def test_a_setting_that_a_step_does_not_have_is_refused(do, tmp_path):
     ids=str,
 )  # fmt: skip
 def test_a_folder_of_rows_with_a_damaged_source_is_refused(source, tmp_path):
-    with pytest.raises(DataError, match="holds no whole saved rows"):
+    with pytest.raises(DataError, match="does not contain complete saved rows"):
         lk.load(saved(tmp_path, source=source))
 
 
 @pytest.mark.parametrize("file", ["../other/0.arrow", "/etc/passwd", "", ".", 5, None, ["0.arrow"], "a\0", "x" * 5000])
 def test_a_split_is_a_file_of_its_folder(file, tmp_path):
     lk.load([{"text": "a", "label": 1}, {"text": "b", "label": 0}]).save(tmp_path / "other")
-    with pytest.raises(DataError, match="holds no whole saved rows"):
+    with pytest.raises(DataError, match="does not contain complete saved rows"):
         lk.load(saved(tmp_path, splits={"train": file}))
     link = saved(tmp_path) / "1.arrow"
     link.symlink_to(tmp_path / "other" / "0.arrow")
-    with pytest.raises(DataError, match=r"'1\.arrow' is outside of its folder"):
+    with pytest.raises(DataError, match=r"'1\.arrow' points outside its folder"):
         lk.load(saved(tmp_path, splits={"train": "1.arrow"}))
 
 
@@ -130,7 +130,7 @@ def test_a_split_is_a_file_of_its_folder(file, tmp_path):
 def test_a_damaged_list_of_the_splits_is_refused(text, tmp_path):
     folder = saved(tmp_path)
     (folder / "rows.json").write_text(text, encoding="latin-1")
-    with pytest.raises(DataError, match="holds no whole saved rows"):
+    with pytest.raises(DataError, match="does not contain complete saved rows"):
         lk.load(folder)
 
 

@@ -128,7 +128,7 @@ def test_a_table_is_answered_alike_from_the_run_the_folder_and_any_form_of_its_r
     batch = lk.load(frame, features=True, number="y")["train"].select(range(6))
     np.testing.assert_allclose(again.judge(batch)[:, 0], told, rtol=1e-6)
     assert again.explain(cells[0]).values.shape == (6,)
-    with pytest.raises(lk.LabkitError, match="have no column 'row'; the model reads row, when, size=cm, member"):
+    with pytest.raises(lk.LabkitError, match="have no column 'row'; the model needs row, when, size=cm, member"):
         again.predict(asked.drop(columns="row"))
     with pytest.raises(lk.LabkitError, match="feature 'when' is infinite in row 1"):
         again.predict(np.where([[False], [True]], [[0, np.inf, 0, 0, 0, 0]], 0))

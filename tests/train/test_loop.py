@@ -131,7 +131,7 @@ def test_save_writes_a_checkpoint_at_once(running):
 def test_a_run_in_use_takes_no_second_writer(running):
     from labkit.train.loop import work
 
-    with pytest.raises(lk.LabkitError, match="being worked on"):
+    with pytest.raises(lk.LabkitError, match=r"already running|locked"):
         work(RunLogger(running.store, running.id))
 
 

@@ -61,7 +61,7 @@ def test_a_model_no_better_than_a_constant_answer(constant, score, says):
         ({}, (0.3, 0.5), 0, [*[0.7] * 150, *[9.0] * 150], "diverged"),
         ({}, (0.3, 0.5), 0, [*[0.7] * 150, *[float("nan")] * 150], "diverged"),
         ({}, (0.47, 0.9), 0, [*[0.7] * 150, *[0.3] * 150], "90% of the training rows are of one class"),
-        ({}, (0.3, 0.5), 0, [0.7] * 20, "only 20 steps"),
+        ({}, (0.3, 0.5), 0, [0.7] * 20, "only 20 training steps"),
         ({}, (0.3, 0.5), 0.6, [0.7] * 300, "truncation lost 60%"),
         ({}, (0.3, 0.5), 0, [0.7] * 300, "underfitting"),
         ({}, (0.3, 0.5), 0, [*[0.7] * 150, *[0.01] * 150], "overfitting"),
@@ -136,5 +136,5 @@ def test_truncation_is_told_when_a_run_starts_and_in_its_report(tmp_path, capsys
     assert shown.index("Truncated to max_length = 10") < shown.index("validation loss")
     report = run.evaluate()
     assert report.warnings[0].startswith("Truncated to max_length = 10") and " of test " in report.warnings[0]
-    assert "baselines read more than the model" in report.warnings[1]
+    assert "baselines use more of each text than the model" in report.warnings[1]
     assert not any("baselines" in text for text in run.evaluate(baselines=False).warnings)

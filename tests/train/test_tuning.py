@@ -173,7 +173,7 @@ def test_an_optimizer_is_named_or_given_whole():
     assert settings(optimizer="lion")[1].optimizer.rule == "lion"
     given = settings(optimizer=Optimizer(rule="sgd", clip=0.0), learning_rate=0.1)[1].optimizer
     assert (given.rule, given.clip, given.learning_rate) == ("sgd", 0.0, 0.1)
-    with pytest.raises(lk.LabkitError, match="optimizer = 3 must be the name of a rule"):
+    with pytest.raises(lk.LabkitError, match="optimizer = 3 must be the name of an optimizer"):
         settings(optimizer=3)
 
 

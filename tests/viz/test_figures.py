@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import plotly.graph_objects as go
-
-from labkit.viz.figures import curves
+from labkit.viz.curves import of_runs
+from labkit.viz.plotly import to_plotly
 
 SERIES = {
     "train/loss": ([1, 2, 3], [0.7, 0.6, 0.5]), "validation/loss": ([3], [0.6]),
@@ -13,7 +12,7 @@ SERIES = {
 
 
 def test_one_run_has_a_line_a_split_in_each_plot():
-    figure = go.Figure(curves({"a": SERIES}))
+    figure = to_plotly(of_runs({"a": SERIES}))
     assert [(line.name, line.xaxis, line.showlegend, line.line.dash) for line in figure.data] == [
         ("train", "x", True, "solid"), ("validation", "x", True, "dash"),
         ("train", "x2", False, "solid"), ("validation", "x2", False, "dash"),
@@ -23,14 +22,16 @@ def test_one_run_has_a_line_a_split_in_each_plot():
 
 
 def test_several_runs_have_a_colour_each_and_names_stay_text():
-    figure = go.Figure(curves({"<b>$x$": SERIES, "b": SERIES}, "zh"))
+    figure = to_plotly(of_runs({"<b>$x$": SERIES, "b": SERIES}, "zh"))
     assert len(figure.data) == 8
-    assert len({line.line.color for line in figure.data[:4]}) == 1
-    assert figure.data[0].line.color != figure.data[4].line.color
+    colours = {
+        name: {line.line.color for line in figure.data if line.name.startswith(name)} for name in ("&lt;b", "b ")
+    }
+    assert len(colours["&lt;b"]) == len(colours["b "]) == 1 and colours["&lt;b"] != colours["b "]
     assert figure.data[0].name == "&lt;b&gt;&#36;x&#36; 训练"
 
 
 def test_a_long_run_is_thinned():
     steps = list(range(50_000))
-    figure = go.Figure(curves({"a": {"train/loss": (steps, [0.5] * 50_000)}}))
+    figure = to_plotly(of_runs({"a": {"train/loss": (steps, [0.5] * 50_000)}}))
     assert len(figure.data[0].x) <= 2000

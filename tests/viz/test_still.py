@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import pytest
 
 import labkit as lk
-from labkit.viz.svg import picture
+from labkit.viz.plotly import picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -122,5 +122,5 @@ def test_a_picture_shows_itself() -> None:
 
 
 def test_another_kind_of_trace_is_refused() -> None:
-    with pytest.raises(lk.LabkitError, match=r"draws scatter, bar and heatmap traces, not 'pie'"):
+    with pytest.raises(lk.LabkitError, match=r"supports scatter, bar and heatmap traces, not 'pie'"):
         picture(go.Figure(go.Pie(values=[1, 2])))

@@ -1,4 +1,4 @@
-"""The step Data: rows from a sample, a file or a path; what they hold, and what is wrong with them."""
+"""The step Data: load a sample, file or path; show its statistics and quality problems."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.browse import Browser
+from labkit.core import html
 from labkit.core.archive import left_out, of_system, unpack
 from labkit.core.cache import fingerprint, write_atomic
 from labkit.core.errors import DataError
@@ -26,7 +27,8 @@ from labkit.data.report import ACTIONS, Note
 from labkit.data.rows import Rows
 from labkit.hub.samples import SAMPLES, is_cached
 from labkit.i18n import _, translate
-from labkit.viz import charts, html
+from labkit.viz import charts
+from labkit.viz.svg import inline
 from labkit.viz.words import message
 
 #: Kinds of files that can be uploaded; a zip file holds others of them, or what READ names beside.
@@ -34,6 +36,7 @@ FILES = (*READERS, *OPENERS)
 READ = (*FILES, *PICTURES, *SOUNDS)
 LONGEST = 150  # bytes of the name that an uploaded file is kept under
 WAYS = ("sample", "upload", "path")
+DECIMAL_MARKS = {"auto": "", "point": ".", "comma": ","}
 
 
 class Data(Panel):
@@ -75,10 +78,17 @@ class Data(Panel):
         self.separator = widgets.Text(
             ";", description=self.word("separator"), tooltip=self.word("separator_help"), layout={"display": "none"}
         )
+        self.decimal = widgets.Dropdown(
+            options=[(self.word(f"decimal_{name}"), mark) for name, mark in DECIMAL_MARKS.items()],
+            description=self.word("decimal"), tooltip=self.word("decimal_help"),
+        )  # fmt: skip
         self.features = widgets.Checkbox(False, description=self.word("features"), indent=False)
         self.columns = widgets.HBox(
-            [self.text, self.pair, self.label, self.goal, self.separator, self.features, self.bad, self.missing]
-        )
+            [
+                self.text, self.pair, self.label, self.goal, self.separator, self.features, self.decimal, self.bad,
+                self.missing,
+            ]
+        )  # fmt: skip
         self.load = self.button("load_rows", self._load, primary=True)
         self.source = widgets.HBox([self.sample, self.upload, self.path, self.load])
         self.overview, self.problems = self.html(), self.html()
@@ -123,6 +133,7 @@ class Data(Panel):
                 self.way.value, self.path.value = "path", source
             for control, name in ((self.bad, "on_bad"), (self.missing, "missing")):
                 control.value = self.state.options.get(name, "error")
+            self.decimal.value = self.state.options.get("decimal", "")
         self._show_way()
 
     def _samples(self) -> list[tuple[str, str]]:
@@ -193,6 +204,8 @@ class Data(Panel):
             given["number" if number else "label"] = self.label.value
         if self._peeked and self.goal.value == "labels" and self.separator.value.strip():
             given["separator"] = self.separator.value
+        if self._peeked and self.decimal.value:
+            given["decimal"] = self.decimal.value
         for name, control in (("on_bad", self.bad), ("missing", self.missing)):
             if control.value != "error":
                 given[name] = control.value
@@ -234,7 +247,7 @@ class Data(Panel):
 
     def _show_columns(self) -> None:
         """Controls for columns, where there are columns to choose from."""
-        for control in (self.label, self.goal, self.features):
+        for control in (self.label, self.goal, self.features, self.decimal):
             control.layout.display = "" if self._peeked else "none"
         for control in (self.text, self.pair):
             control.layout.display = "" if self._peeked and not self.features.value else "none"
@@ -273,17 +286,17 @@ class Data(Panel):
             most = sorted(health.classes.items(), key=lambda item: -item[1])[:20]
             shown = [f"{count:,} ({count / total:.0%})" for _, count in most]
             title = html.heading(self.word("class_balance"), 4)
-            drawn.append(html.joined(title, charts.bars(most, self.word("class_balance"), shown)))
+            drawn.append(html.joined(title, inline(charts.bars(most, self.word("class_balance"), shown))))
         for name, found in health.numbers.items():
             said = self.word("numbers_of", name=name)
             chart = charts.histogram(found, said, name, self.word("rows"))
-            drawn.append(html.joined(html.heading(said, 4), chart))
+            drawn.append(html.joined(html.heading(said, 4), inline(chart)))
         if health.lengths is not None:
             title = html.heading(self.word("text_lengths"), 4)
             chart = charts.histogram(
                 health.lengths, self.word("text_lengths"), self.word("characters"), self.word("rows")
             )
-            drawn.append(html.joined(title, chart))
+            drawn.append(html.joined(title, inline(chart)))
         return html.side_by_side(*drawn)
 
     def _problem_list(self, health: Health) -> html.Html:
@@ -322,7 +335,7 @@ def _kept(content: bytes, place: Path, packed: bool) -> list[Note]:
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(place, content)
-    reason = {True: _("file of the system passed over"), False: _("file not read")}
+    reason = {True: _("system file skipped"), False: _("file not read")}
     names = left_out(content, READ) if packed else []
     return [Note(None, None, "counted", reason[of_system(name)], name) for name in names]
 

@@ -1,4 +1,4 @@
-"""The step Judge: what a run is worth, where it errs and why, how sure it is, and whether another is better."""
+"""The step Evaluate: scores, errors with explanations, calibration and comparison of runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from labkit.app.runs import choices, opened, state_of
 from labkit.app.state import State
 from labkit.app.widgets.confusion import Grid
 from labkit.app.widgets.examples import Examples
-from labkit.core import source_code
+from labkit.core import html, source_code
 from labkit.core.errors import RunError
+from labkit.core.text import visible
 from labkit.data.groups import parting
-from labkit.data.report import visible
 from labkit.evaluate import run_report
 from labkit.evaluate.calibration import Calibration, calibrate
 from labkit.evaluate.report import Report
@@ -25,7 +25,7 @@ from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
 from labkit.inference.predictor import Predictor
 from labkit.runs.handle import Run
-from labkit.viz import html, report_html
+from labkit.viz import report_html
 
 #: Mistakes that are offered.
 MISTAKES = 60
@@ -46,7 +46,7 @@ class Judged:
 
 
 def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
-    """Judge a run on a split of its rows; None while it has no model, only a report or scores where it does not
+    """Evaluate a run on a split of its rows; None while it has no model, only a report or scores where it does not
     classify. Raises :class:`DataError` where there are no such rows."""
     try:
         run_report.folder_of(run)
@@ -62,7 +62,7 @@ def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
 
 
 class Judge(Panel):
-    """Judges a run on its test or validation rows, one of a classifier in all detail.
+    """Evaluates a run on its test or validation rows; classifiers in full detail.
 
     Args:
         run: the run.

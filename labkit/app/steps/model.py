@@ -1,4 +1,4 @@
-"""The step Model: a task, an architecture and its sizes, how it is trained, and what that would cost."""
+"""The step Model: task, architecture and sizes, training settings, and estimated cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from labkit.app.state import State, state_with
 from labkit.app.widgets import drawing
 from labkit.app.widgets.costs import Costs
 from labkit.app.widgets.forms import LEFT_OUT, Form
+from labkit.core import html, units
 from labkit.core.config import Config
 from labkit.core.errors import LabkitError
 from labkit.data.answers import has_answers
@@ -23,7 +24,8 @@ from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
 from labkit.train.cost_preview import Expected, Outlook
 from labkit.train.experiment import check_reads
-from labkit.viz import charts, html
+from labkit.viz import charts
+from labkit.viz.svg import inline
 from labkit.viz.words import label_of, title_of
 
 #: Fields at the front; the others are folded away.
@@ -133,11 +135,8 @@ class Model(Panel):
             for name, why in reasons.items()
             if why
         ]
-        table = html.table([], others)
-        self.unfit.value = html.Html(
-            f'<details class="lk-quiet"><summary>{html.safe(self.word("do_not_fit"))}: '
-            f"{html.safe(', '.join(name for name, _ in others))}</summary>{table}</details>"
-        ) if others else ""  # fmt: skip
+        title = f"{self.word('do_not_fit')}: {', '.join(name for name, _ in others)}"
+        self.unfit.value = html.details(title, html.table([], others)) if others else ""
         if mine not in fit and fit:
             self._choose(fit[0])
         else:
@@ -251,7 +250,7 @@ class Model(Panel):
         rates = found.plan.steps.optimizer.rates(found.steps).tolist()
         title = html.heading(self.word("schedule_title"), 4)
         chart = charts.line(rates, self.word("schedule_title"), self.word("step"), self.word("learning_rate"))
-        self.schedule.value = html.joined(title, chart)
+        self.schedule.value = html.joined(title, inline(chart))
 
     def _mark_presets(self, sizes: dict[str, int | None]) -> None:
         """Say of each preset how large it is, and of one that is too large that it will not fit."""
@@ -259,7 +258,7 @@ class Model(Panel):
         for preset, count in sizes.items():
             name = preset or self.word("own_sizes")
             if count is not None:
-                name += f" — {self.word('parameters_short', count=html.scaled(count))}"
+                name += f" — {self.word('parameters_short', count=units.scaled(count))}"
                 name += f" ✗ {self.word('too_large')}" if count * EACH > limit else ""
             options.append((name, preset))
         with self.filling():

@@ -1,6 +1,6 @@
-"""The step Use: give a text, a picture or numbers; see what the model answers and why; take the model away.
+"""The step Predict: predictions with explanations for a text, an image or numbers; export of the model.
 
-Models that tell no classes are asked by :mod:`labkit.app.widgets.answers`.
+Tasks other than classification use :mod:`labkit.app.widgets.answers`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from labkit.app.state import State
 from labkit.app.widgets.answers import KINDS, LONGEST, Asking
 from labkit.app.widgets.controls import hear_while_busy
 from labkit.app.widgets.examples import Why
-from labkit.core import source_code
+from labkit.core import html, source_code
 from labkit.core.errors import DataError, RunError
+from labkit.core.text import visible
 from labkit.data.io.pixels import Pixels
-from labkit.data.report import visible
 from labkit.evaluate import run_report
-from labkit.i18n import _
+from labkit.i18n import _, translate
 from labkit.inference.export import export
-from labkit.inference.predictor import Estimate, Prediction, Predictor
+from labkit.inference.predictor import Estimate, Predictions, Predictor
 from labkit.runs.handle import Run
 from labkit.tasks.base import ProblemType
-from labkit.viz import explanation_html, html, media
+from labkit.viz import explanation_html, media
 from labkit.viz.words import message
 
 _HERE = Path(__file__).parent
@@ -173,7 +173,7 @@ class Use(Panel):
             self._ask(_features(self.numbers.value, predictor.inputs), None)
 
     def _say(self, asking: Asking) -> None:
-        """Ask a model that tells no classes."""
+        """Predict with a model that is not a classifier."""
         asked = self.asked = asking.asked()
         self._changed()
 
@@ -186,7 +186,7 @@ class Use(Panel):
     def _dropped(self, widget: Any, content: dict[str, Any], buffers: Any = None) -> None:
         if content.get("type") == "refused":
             raise DataError(
-                _("{name!r} is no picture that this page can read: {error}."),
+                _("{name!r} is not an image that this page can read: {error}."),
                 name=content.get("name"),
                 error=content.get("error"),
             )
@@ -198,7 +198,7 @@ class Use(Panel):
         self._ask(as_read(pixels, predictor.inputs.shape[2], predictor.inputs.pixels), None)
 
     def _draw(self) -> None:
-        """A row of the test split, by chance."""
+        """A random row of the test split."""
         run = self.state.run
         assert run is not None
         rows = run_report.rows_of(run)
@@ -227,15 +227,16 @@ class Use(Panel):
         self.example = (example, pair)
         self._changed()
 
-        def work() -> Prediction | Estimate:
+        def work() -> Predictions:
             given = [example] if isinstance(example, str) else np.asarray(example)[None]
-            return predictor.told(predictor.probabilities(given, None if pair is None else [pair], clean=False)[0])
+            return predictor.predictions(given, None if pair is None else [pair], clean=False)
 
         self.later("predict", work, self._answered)
 
-    def _answered(self, found: Prediction | Estimate) -> None:
+    def _answered(self, predictions: Predictions) -> None:
         assert self.example is not None and self.predictor is not None
         (example, pair), language = self.example, self.state.language
+        (found,) = predictions
         if isinstance(found, Estimate):
             parts, target = (
                 [html.cards((visible(name, 60), f"{value:.5g}") for name, value in found.value.items())],
@@ -249,6 +250,7 @@ class Use(Panel):
             target = None if self.predictor.problem_type is ProblemType.LABELS else found.label
         if not isinstance(example, str) and np.ndim(example) == 3:
             parts.insert(1, media.picture(example, self.word("answer"), 168))
+        parts += [html.note(translate(note, language), "warn") for note in predictions.notes]
         self.answer.value = html.joined(*parts)
         self.why.ask(self.predictor, example, pair, target)
 
@@ -321,9 +323,9 @@ def _numbers(text: str, count: int) -> np.ndarray:
             values.append(float(part))
         except ValueError:
             raise DataError(
-                _("could not convert string to float: {part!r}: give {count} numbers with commas between them."),
+                _("could not convert string to float: {part!r}. Give {count} comma-separated numbers."),
                 part=part, count=count,
             ) from None  # fmt: skip
     if len(values) != count:
-        raise DataError(_("these are {n_values} numbers; the model reads {count}."), n_values=len(values), count=count)
+        raise DataError(_("got {n_values} numbers; the model expects {count}."), n_values=len(values), count=count)
     return np.asarray(values, np.float32)

@@ -1,4 +1,4 @@
-"""The step Prepare: cleaning with before and after, copies, the split, and what a model will read of a text."""
+"""The step Prepare: cleaning with preview, duplicates, splits and tokenization."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import ipywidgets as widgets
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
 from labkit.app.widgets.tokens import Reading
+from labkit.core import html
 from labkit.core.config import SEEDS
 from labkit.data.prepare.clean import DEFAULT, STEPS, Pipeline
 from labkit.data.prepare.split import leakage
 from labkit.data.rows import Rows
-from labkit.viz import html
 
 #: Rows that previews and counts look at, at most.
 LOOKED_AT = 20_000
@@ -134,7 +134,7 @@ class Prepare(Panel):
             self.leak.value = self.state.accept_leakage
 
     def _decide(self) -> None:
-        """The state as the controls have it; settings that are the usual ones are left out."""
+        """The state as the controls have it; settings with default values are omitted."""
         steps = [step for step in self.state.steps if step["do"] == "sample"]
         if chosen := [name for name, box in self.boxes.items() if box.value]:
             steps.append({"do": "clean", "steps": chosen})

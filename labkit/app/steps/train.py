@@ -1,4 +1,4 @@
-"""The step Train: start a run, watch it, steer it, lay others over it."""
+"""The step Train: start, follow and control a run, and compare it with others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from labkit.app.runs import choices, state_of
 from labkit.app.state import State
 from labkit.app.ticker import TICKER
 from labkit.core.errors import ConfigError
+from labkit.core.text import escape
+from labkit.i18n import translate
 from labkit.runs.handle import Run
 from labkit.viz.words import message
 
@@ -59,12 +61,12 @@ class Train(Panel):
         self.shown.layout.width = self.over.layout.width = "360px"
         self.on_change(self.shown, self._choose)
         self.on_change(self.over, self._overlay)
-        self.empty, self.place = self.html(), widgets.VBox()
+        self.repairs, self.empty, self.place = self.html(), self.html(), widgets.VBox()
         first = widgets.HBox([self.begin, self.name, self.epochs, self.batch, self.rate])
         second = widgets.HBox([self.shown, self.over])
         for row in (first, second):
             row.layout.flex_flow, row.layout.grid_gap = "row wrap", "2px 12px"
-        self.body.children = (first, second, self.empty, self.place)
+        self.body.children = (first, second, self.repairs, self.empty, self.place)
         self.watch(["name", "train", "model", "task", "rows", "source"], self._fill)
         self.watch(["run"], self._show)
         self._fill()
@@ -162,9 +164,13 @@ class Train(Panel):
         self._enable()
 
     def _list(self) -> None:
-        """The runs there are, newest first."""
+        """The runs there are, newest first, and what of the run store was repaired."""
         run = self.state.run
         named = choices(self.state)
+        if run is not None and run.id not in dict((key, name) for name, key in named):  # older than those offered
+            named.append((f"{run.name} · {run.id}", run.id))
+        notes = [escape(translate(note, self.state.language)) for note in self.state.store.notes]
+        self.repairs.value = "".join(f'<p class="lk-quiet">{note}</p>' for note in notes)
         with self.filling():
             self.shown.options = named or [(self.word("run_none"), "")]
             self.shown.value = run.id if run is not None else self.shown.options[0][1] if named else ""

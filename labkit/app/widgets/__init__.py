@@ -1,1 +1,1 @@
-"""Widgets that the steps are made of."""
+"""Widgets used by the lab steps."""

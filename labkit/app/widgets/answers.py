@@ -1,6 +1,6 @@
-"""What models without classes are asked in the step Use, and how their answers are shown: a class for each kind.
+"""Forms and results of the step Predict for generation, fill-mask, question answering and embeddings.
 
-They write on, write target texts, tell hidden pieces, answer questions, compare texts.
+Text generation, sequence to sequence, fill-mask, question answering, text comparison.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import ipywidgets as widgets
 import numpy as np
 
 from labkit.app.widgets.controls import hear_while_busy
-from labkit.core import source_code
+from labkit.core import html, source_code
 from labkit.core.errors import DataError
+from labkit.core.html import Html
 from labkit.core.registry import ByClass
 from labkit.data.answers import answers_of
 from labkit.i18n import _
 from labkit.inference.embedder import Embedder
 from labkit.inference.fill_mask import HIDDEN, Filler, Guess
-from labkit.inference.question_answering import Answerer, Found
+from labkit.inference.question_answering import Answerer
 from labkit.inference.text_generation import Generator
 from labkit.inference.translation import Translator
+from labkit.tasks.qa import Found
 from labkit.viz import explanation_html, html
 from labkit.viz.html import Html
 
@@ -33,9 +35,9 @@ LONGEST, COMPARED, TOP = 100_000, 30, 8
 
 
 class Asking:
-    """Base: controls for what is asked in ``root``; ``truth`` is the right answer of a row that was taken.
+    """Base: input controls in ``root``; ``truth`` is the right answer of a row that was taken.
 
-    What is asked is a tuple, read from the controls before a thread answers it.
+    The input is a tuple, read from the controls before a thread processes it.
     """
 
     #: The word of the button.
@@ -88,7 +90,7 @@ class Asking:
         return widgets.Textarea(description=self.word(key), rows=rows, layout={"width": "98%"})
 
     def true(self, asked: tuple[Any, ...]) -> Html:
-        """The right answer, while what is asked is the row that was taken."""
+        """The true answer, while the input is a row of the data."""
         if self.truth is None or self.truth[0] != asked[0]:
             return Html("")
         return html.paragraph(f"{self.word('truth')}: {self.truth[1]}", "quiet")
@@ -102,7 +104,7 @@ class Writing(NamedTuple):
 
 
 class Writes(Asking):
-    """A language model writes on."""
+    """Text generation with a language model."""
 
     verb, method = "write_on", "generate"
     tool: Generator | Translator
@@ -158,7 +160,7 @@ class Translates(Writes):
 
 
 class Fills(Asking):
-    """A pretrained encoder tells hidden pieces, and whether a second text follows the first."""
+    """Masked-token and next-sentence prediction with a pretrained encoder."""
 
     verb = "tell_hidden"
     tool: Filler
@@ -181,7 +183,7 @@ class Fills(Asking):
         self.text.value, self.pair.value = text, self._cut(part[place + 1]["text"], room)[0] if pair else ""
 
     def _cut(self, text: str, room: int) -> tuple[str, list[tuple[int, int]]]:
-        """The beginning of a text of ``room`` pieces, and where these stand."""
+        """The first ``room`` tokens of a text, with their positions."""
         places = [where for _, _, where in self.tool.tokenizer.pieces(text)]
         return (text[: places[room - 1][1]] if len(places) > room else text), places[:room]
 
@@ -189,7 +191,7 @@ class Fills(Asking):
         return self.text.value[:LONGEST], self.pair.value[:LONGEST] if self.tool.tells_next else ""
 
     def _parts(self, asked: tuple[Any, ...]) -> tuple[bool, bool]:
-        """Whether hidden pieces are asked for, and whether the second text follows."""
+        """Whether masked tokens are to be predicted, and next-sentence probability."""
         text, pair = asked
         return any(name in text + pair for name in self.tool.masks) or not pair, bool(pair)
 
@@ -237,7 +239,7 @@ class Answers(Asking):
     def asked(self) -> tuple[str, str]:
         question, paragraph = self.question.value[:LONGEST], self.paragraph.value[:LONGEST]
         if not (question.strip() and paragraph.strip()):
-            raise DataError(_("give a question and a paragraph that holds its answer."))
+            raise DataError(_("give a question and a paragraph that contains the answer."))
         return question, paragraph
 
     def answer(self, asked: tuple[Any, ...]) -> Found:
@@ -278,7 +280,7 @@ class Compares(Asking):
         texts = tuple(filter(None, map(str.strip, self.texts.value[:LONGEST].split("\n"))))
         if not 2 <= len(texts) <= COMPARED:
             raise DataError(
-                _("these are {n_texts} texts: give 2 to {compared}, each on a line of its own."),
+                _("got {n_texts} texts; give 2 to {compared}, one per line."),
                 n_texts=len(texts),
                 compared=COMPARED,
             )

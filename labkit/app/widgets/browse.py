@@ -1,4 +1,4 @@
-"""Rows to leaf through: texts as a table, pictures and sounds as such, features as numbers."""
+"""Row browser: texts and features as a table, images and sounds rendered."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import numpy as np
 
+from labkit.core import html
 from labkit.data.arrow import numbers, text_columns
 from labkit.data.rows import Rows
-from labkit.viz import html, media
+from labkit.viz import media
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel

@@ -1,4 +1,4 @@
-"""A confusion matrix whose cells can be chosen."""
+"""Interactive confusion matrix with selectable cells."""
 
 from __future__ import annotations
 

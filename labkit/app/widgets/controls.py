@@ -1,4 +1,4 @@
-"""What all widgets of labkit need: to be heard while a cell runs, and to be given back."""
+"""Helpers for widgets: callbacks while a cell runs, and cleanup."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def hear_while_busy(widget: widgets.Widget) -> None:
 
 
 def tree(roots: Sequence[widgets.Widget]) -> Iterator[widgets.Widget]:
-    """The widgets and all that stand in them."""
+    """The widgets and all widgets inside them."""
     for root in roots:
         yield root
         yield from tree(getattr(root, "children", ()))
 
 
 def close_all(roots: Sequence[widgets.Widget]) -> None:
-    """Close widgets and all that stand in them, with their layouts and styles."""
+    """Close widgets and all widgets inside them, with their layouts and styles."""
     for widget in list(tree(roots)):
         for part in (widget, getattr(widget, "layout", None), getattr(widget, "style", None)):
             if part is not None:

@@ -1,4 +1,4 @@
-"""What a run would cost: parameters, operations, memory, time here and on named accelerators, money."""
+"""Cost estimate of a run: parameters, FLOPs, memory, time here and on other accelerators, price."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
+from labkit.core import html, units
 from labkit.profile.hardware import ACCELERATORS
 from labkit.train.cost_preview import Expected
-from labkit.viz import html
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
 
 
 class Costs:
-    """A part of the step Model. ``root`` is its widget, ``prices`` what a person gave: accelerator → price an hour."""
+    """A part of the step Model. ``root`` is its widget, ``prices`` user input: accelerator → price an hour."""
 
     def __init__(self, panel: Panel):
         self.panel, self.prices, self._last = panel, dict[str, float](), None
@@ -37,13 +37,13 @@ class Costs:
         fits = word("fits") if one.fits else word("does_not_fit")
         seconds = found.seconds()
         facts = [
-            (word("parameters"), html.scaled(one.parameters)),
+            (word("parameters"), units.scaled(one.parameters)),
             (word("trained"), f"{one.trainable / max(one.parameters, 1):.0%}"),
-            (word("flops_example"), html.scaled(one.flops_per_example)),
-            (word("memory_of", limit=html.sized(one.limit_bytes)), html.sized(one.memory_bytes)),
-            (word("step_time"), "–" if one.step_seconds is None else html.timed(one.step_seconds)),
+            (word("flops_example"), units.scaled(one.flops_per_example)),
+            (word("memory_of", limit=units.sized(one.limit_bytes)), units.sized(one.memory_bytes)),
+            (word("step_time"), "–" if one.step_seconds is None else units.timed(one.step_seconds)),
             (word("steps_in_all"), f"{found.steps:,}"),
-            (word("run_time"), "–" if seconds is None else html.lasting(seconds)),
+            (word("run_time"), "–" if seconds is None else units.lasting(seconds)),
         ]
         verdict = html.note(word("memory_verdict", verdict=fits), "good" if one.fits else "bad")
         padding = html.paragraph(
@@ -62,13 +62,10 @@ class Costs:
             price = self.prices.get(one.name)
             cost = "" if price is None else f"{price * seconds / 3600:,.2f}"
             fits = html.chip(word("fits"), "good") if one.fits else html.chip(word("does_not_fit"), "bad")
-            lines.append((one.name, fits, html.timed(one.seconds), html.lasting(seconds), cost))
+            lines.append((one.name, fits, units.timed(one.seconds), units.lasting(seconds), cost))
         head = [word(key) for key in ("accelerator", "memory", "step_time", "run_time", "cost")]
         table = html.scrolled(html.table(head, lines, numeric=(2, 3, 4)), word("costs"))
-        self.table.value = html.joined(
-            html.Html(f"<details><summary>{html.safe(word('elsewhere'))}</summary>{table}"),
-            html.paragraph(word("assumed"), "quiet"), html.Html("</details>"),
-        )  # fmt: skip
+        self.table.value = html.details(word("elsewhere"), table, html.paragraph(word("assumed"), "quiet"))
 
     def _which(self, name: str) -> None:
         with self.panel.filling():

@@ -1,4 +1,4 @@
-"""The actual stack of a model, from the shapes of its parameters: nothing is allocated."""
+"""Drawing of a model's layers from the shapes of its parameters, without allocating them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from labkit.core.html import Html, safe
+from labkit.core.text import escape, one_line
 from labkit.models.base import Part
-from labkit.viz import charts
-from labkit.viz.html import Html
 
 _HEAD = Part("head", 9, "block_head", 2)
 _OTHER = Part("", 6, "block_other", 7)
@@ -57,7 +57,7 @@ def blocks(shapes: dict[str, tuple[int, ...]], parts: Sequence[Part]) -> list[Bl
 def drawn(found: list[Block], word: Callable[..., str], ends: tuple[str, str]) -> Html:
     """The stack as a picture; ``ends`` are what goes in and what comes out."""
     several = {block.key for block in found if block.number > 1 and not block.stacked}
-    lines = [(ends[0], "", "", 7)]
+    lines = [(ends[0], "", "", _OTHER.colour)]
     for block in found:
         name = word(block.key)
         if block.stacked:
@@ -65,8 +65,15 @@ def drawn(found: list[Block], word: Callable[..., str], ends: tuple[str, str]) -
         elif block.key in several:
             name += f" {block.number}"
         lines.append((name, block.shape, f"{block.parameters:,}", block.colour))
-    lines.append((ends[1], "", "", 7))
-    return charts.stack(lines, word("drawing"))
+    lines.append((ends[1], "", "", _OTHER.colour))
+    each = "".join(
+        f'<div class="lk-block" style="border-color:var(--lk-fill-{colour})"><b>{safe(one_line(name, 46))}</b>'
+        f"<span>{count}</span><small>{safe(one_line(shape, 44))}</small></div>"
+        for name, shape, count, colour in reversed(lines)
+    )
+    said = "; ".join(" ".join(filter(None, line[:3])) for line in lines)
+    label = escape(f"{word('drawing')}. {said}")
+    return Html(f'<div class="lk-stack" role="img" aria-label="{label}">{each}</div>')
 
 
 def _group(name: str, known: Sequence[Part]) -> tuple[int, str, int, int]:

@@ -1,4 +1,4 @@
-"""Examples of a report to choose from, and why the model answers as it does for the chosen one."""
+"""List of examples of a report, with an explanation of the selected one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import numpy as np
 
-from labkit.data.report import visible
+from labkit.core import html
+from labkit.core.text import visible
 from labkit.evaluate.report import Report
 from labkit.explain.explanation import Attention, Explanation
-from labkit.viz import explanation_html, html, media
+from labkit.viz import explanation_html, media
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel

@@ -1,4 +1,4 @@
-"""Forms made from configs: a control for every field, with its help, its choices and its range."""
+"""Forms generated from configs: a control per field with help text, choices and range."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Form:
         panel: whose callbacks these are.
         config: the values to begin with.
         changed: called with ``{field: value}`` when a person changes one.
-        names: the fields, in this order; left out, all but :data:`LEFT_OUT`.
+        names: the fields, in this order; default: all but :data:`LEFT_OUT`.
 
     Attributes:
         root: the widget.

@@ -1,4 +1,4 @@
-"""What a model reads of a text: its pieces, their ids and places, and how many rows are longer than it reads."""
+"""Token view: tokens, ids and positions of a text, and how many rows are truncated."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import numpy as np
 
+from labkit.core import html
+from labkit.core.text import visible
 from labkit.data.arrow import text_columns
 from labkit.data.prepare.quality import Histogram
-from labkit.data.report import visible
 from labkit.data.rows import Rows
 from labkit.data.text.encode import encode
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.models import models
 from labkit.models.base import Modality
 from labkit.train.processors import fitting_length, tokenizer_of
-from labkit.viz import charts, html
+from labkit.viz import charts
+from labkit.viz.svg import inline
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
@@ -116,7 +118,7 @@ class Reading:
             Histogram.of(self._lengths), word("token_lengths"), word("tokens"), word("rows"), limit + 0.5, note
         )
         tone = "good" if not cut else "warn" if cut / len(self._lengths) > 0.05 else "info"
-        self.chart.value = html.joined(chart, html.note(word("cut_told", note=note, length=limit), tone))
+        self.chart.value = html.joined(inline(chart), html.note(word("cut_told", note=note, length=limit), tone))
 
     def _text(self) -> None:
         """The pieces of one text, in a thread: the tokenizer may still be learning."""
@@ -147,16 +149,15 @@ class Reading:
         table = html.scrolled(html.table(head, rows, numeric=(0, 2)), word("tokens_title"))
         told = word("tokens_told", count=len(lines), kept=min(len(lines), limit))
         text = html.joined(*(html.paragraph(visible(text, 2000)) for text in texts))
-        detail = f"<details><summary>{html.safe(word('as_table'))}</summary>{table}</details>"
-        self.shown.value = html.Html(
-            f'{text}<div class="lk-tokens">{chips}</div>{html.paragraph(told, "quiet")}{detail}'
-        )
+        tokens = html.Html(f'<div class="lk-tokens">{chips}</div>')
+        folded = html.details(word("as_table"), table)
+        self.shown.value = html.joined(text, tokens, html.paragraph(told, "quiet"), folded)
 
 
 def read_as(tokenizer: Tokenizer, texts: list[str], limit: int) -> list[tuple[str, int, str, str]]:
     """The tokens of a text (or of two) as (piece, id, characters from – to, kind).
 
-    The kind is "special", "unknown", "first" or "second" (text), or "cut" for what lies beyond ``limit`` tokens.
+    The kind is "special", "unknown", "first" or "second" (text), or "cut" for what is beyond ``limit`` tokens.
     """
     form = tokenizer.single if len(texts) < 2 else tokenizer.pair
 

@@ -1,10 +1,10 @@
-"""Pictures and tables of numbers: stacked arrays straight from Arrow, and batches of them."""
+"""Images and numeric tables: stacked arrays from Arrow, and their batches."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ class Arrays:
         row: i64[n], row numbers in the source.
         names: of the features, in their order; empty for pictures.
         target: f32[n, k], several labels or numbers; None where each example has one class.
+        truncated: examples that were longer than the model reads and lost their end.
     """
 
     inputs: np.ndarray
@@ -44,7 +45,7 @@ class Arrays:
     row: np.ndarray
     names: tuple[str, ...] = ()
     target: np.ndarray | None = None
-    truncated: ClassVar[int] = 0
+    truncated: int = 0
 
     @classmethod
     def unlabelled(cls, inputs: np.ndarray, names: tuple[str, ...] = ()) -> Arrays:
@@ -72,11 +73,11 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
     10,000 rows; bytes stay bytes.
 
     Raises:
-        DataError: there is no such column or more than one, values that are no numbers, or examples of several shapes.
+        DataError: there is no such column or more than one, values that are not numbers, or examples of several shapes.
     """
     if spec.kind == "text":
         raise DataError(
-            _("these rows hold texts, not pictures or features: encode them (labkit.data.text.encode.encode).")
+            _("these rows are texts, not images or features: encode them first (labkit.data.text.encode.encode).")
         )
     types = {
         name: _storage(kind) for name, kind in zip(*_schema(dataset), strict=True) if name not in (*_OWN, "target")
@@ -91,7 +92,7 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
             else "numeric columns, or one column of lists"
         )
         raise DataError(
-            _("an example of kind {kind!r} is {wanted}; the columns are {shown}."),
+            _("examples of type {kind!r} need {wanted}; the columns are {shown}."),
             kind=spec.kind, wanted=wanted, shown=shown,
         )  # fmt: skip
     label, row = (np.asarray(column(dataset, name)) for name in _OWN)
@@ -103,7 +104,7 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
         inputs = inputs.reshape(len(inputs), -1) / np.float32(32767)
     elif inputs.ndim not in (3, 4):
         raise DataError(
-            _("pictures have two or three axes; those of {nested!r} have {n_axes}."),
+            _("images must have two or three axes; those of {nested!r} have {n_axes}."),
             nested=nested[0],
             n_axes=inputs.ndim - 1,
         )
@@ -119,10 +120,10 @@ class Standard(Config):
     A feature that never changes is only centred; a missing value (NaN) becomes the mean, which is 0.
     """
 
-    names: tuple[str, ...] = option((), "Names of the features, where they have any.")
-    mean: tuple[float, ...] = option((), "Mean of every feature.")
-    scale: tuple[float, ...] = option((), "Standard deviation of every feature; 1 where it never changes.")
-    columns: tuple[Column, ...] = option((), "Source columns of the features and how they are read.")
+    names: tuple[str, ...] = option((), "Feature names, if any.")
+    mean: tuple[float, ...] = option((), "Mean of each feature.")
+    scale: tuple[float, ...] = option((), "Standard deviation of each feature; 1 for constant features.")
+    columns: tuple[Column, ...] = option((), "Source columns of the features and their encoding.")
 
     @classmethod
     def fit(cls, train: Arrays) -> Self:
@@ -142,7 +143,7 @@ class Standard(Config):
         raises :class:`DataError`."""
         if arrays.shape != (len(self.mean),):
             raise DataError(
-                _("examples have the shape {shape}; these means are of {n_mean} features."),
+                _("examples have the shape {shape}, but the means are for {n_mean} features."),
                 shape=arrays.shape,
                 n_mean=len(self.mean),
             )
@@ -166,8 +167,8 @@ class Standard(Config):
                 column=name, value=value, row=row, beyond=precision.BEYOND,
             )  # fmt: skip
         return _(
-            "feature {column} is {value:g} in row {row}, farther from the training rows (deviation {scale:g}) "
-            "than float32 can hold.",
+                            "feature {column} is {value:g} in row {row}, too far from the training rows (standard "
+                "deviation {scale:g}) for float32.",
             column=name, value=value, row=row, scale=self.scale[place],
         )  # fmt: skip
 
@@ -278,7 +279,7 @@ def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) 
     while _is_list(kind := kind.value_type):
         axes += 1
     if not _is_number(kind):
-        raise DataError(_("column {column!r} holds {kind}, not numbers."), column=name, kind=kind)
+        raise DataError(_("column {column!r} contains {kind}, not numbers."), column=name, kind=kind)
     dtype: Any = np.uint8 if kind == pa.uint8() else np.float64 if wide and _is_wide(kind) else np.float32
     inputs, start = np.empty((len(dataset),), dtype), 0
     for table in batches(dataset, [name]):
@@ -288,7 +289,7 @@ def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) 
                 inputs = np.empty((len(dataset), *shape), dtype)
             if shape != inputs.shape[1:]:
                 raise DataError(
-                    _("column {column!r} holds examples of several shapes: {shape} and {other_shape}."),
+                    _("column {column!r} contains examples of different shapes: {shape} and {other_shape}."),
                     column=name, shape=inputs.shape[1:], other_shape=shape,
                 )  # fmt: skip
             values = values.reshape(-1, *shape)
@@ -308,14 +309,16 @@ def _values(chunk: Any, axes: int, name: str) -> tuple[np.ndarray, tuple[int, ..
     for _unused in range(axes):
         if values.null_count:
             raise DataError(
-                _("column {column!r} has {null_count} missing examples or lines. Drop these rows."),
+                _("column {column!r} has {null_count} missing examples or image lines. Drop these rows."),
                 column=name,
                 null_count=values.null_count,
             )
         least, most = pc.min_max(pc.list_value_length(values)).values()
         if least.as_py() != most.as_py():
             raise DataError(
-                _("column {column!r} holds lists of {least} to {most} values; all must be of one shape."),
+                _(
+                    "column {column!r} contains lists of {least} to {most} values; all must have the same "
+                    "shape."),
                 column=name, least=least, most=most,
             )  # fmt: skip
         shape.append(most.as_py())

@@ -1,4 +1,4 @@
-"""The base class of batches, and the order of their examples: a pure function of seed and step."""
+"""Base class of batches; the order of examples is a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -79,6 +79,11 @@ class Batches(ABC):
         """The batch at a place of an epoch's plan."""
 
     @property
+    def truncated(self) -> int:
+        """Examples that were longer than the model reads and lost their end."""
+        return self._source.truncated
+
+    @property
     def examples_per_step(self) -> float:
         """Real examples in a batch, on average."""
         return self.examples / max(1, self.steps_per_epoch)
@@ -91,9 +96,7 @@ class Batches(ABC):
         """
         count = self.steps_per_epoch
         if step < 0 or not count:
-            raise DataError(
-                _("there is no batch at step {step} ({examples} examples)."), step=step, examples=self.examples
-            )
+            raise DataError(_("no batch at step {step} ({examples} examples)."), step=step, examples=self.examples)
         epoch, place = divmod(int(step), count)
         return self._batch(self._plan(epoch if self.shuffle else 0), place)
 

@@ -1,4 +1,4 @@
-"""Tokens to batches: a few fixed shapes, little padding, and an order that is a pure function of seed and step."""
+"""Bucketed batches of tokens: few fixed shapes, little padding, order a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _grouped(rows: np.ndarray, lengths: np.ndarray, buckets: tuple[int, ...]) ->
     longest = max((int(lengths[rows[part]].max()) for part in portions(len(rows))), default=0)
     if longest > buckets[-1]:
         raise ConfigError(
-            _("the longest row has {longest} tokens, the widest bucket only {bucket}."),
+            _("the longest row has {longest} tokens, but the widest bucket only {bucket}."),
             longest=longest,
             bucket=buckets[-1],
         )

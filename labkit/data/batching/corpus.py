@@ -1,4 +1,4 @@
-"""Running text as examples: windows of a stream of tokens, and pairs of neighbouring passages."""
+"""Examples from running text: token windows (language modelling) and pairs of neighbouring passages (NSP)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from labkit.i18n import _
 
 
 def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
-    """Rows laid end to end and cut into windows of ``length`` tokens, as decoders are trained (Radford et al. 2019).
+    """Concatenated rows cut into windows of ``length`` tokens, as decoders are trained (Radford et al. 2019).
 
     Args:
-        tokens: whole rows ``[CLS] … [SEP]``; ``[CLS]`` is left out, ``[SEP]`` ends a row.
+        tokens: whole rows ``[CLS] … [SEP]``; without ``[CLS]``; ``[SEP]`` ends a row.
         length: tokens of a window. The last window may be shorter, but has two tokens at least.
         skip: tokens at the beginning of every row that are left out.
 
@@ -33,7 +33,7 @@ def stream(tokens: Tokens, length: int, skip: int = 1) -> Tokens:
     ids = np.asarray(tokens.ids)[keep]
     if len(ids) < 2:
         raise DataError(
-            _("a language model needs running text; {n_rows} rows hold {n} tokens."), n_rows=len(tokens), n=len(ids)
+            _("language modelling needs more text: {n_rows} rows have only {n} tokens."), n_rows=len(tokens), n=len(ids)
         )
     starts = np.arange(0, len(ids), length)
     starts = starts[len(ids) - starts >= 2]
@@ -50,7 +50,7 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
 
     Neighbouring rows of a document are put together to passages of about half of ``length``; a row that is longer than
     that, a paragraph, is taken in even pieces of a quarter. Of two passages that follow each other the second is kept
-    in every other pair (label 0, "is next"); in the others a passage from another place stands for it (label 1, "is
+    in every other pair (label 0, "is next"); in the others it is replaced by a random passage (label 1, "is
     not"), as in the layout of Hugging Face.
 
     Args:
@@ -68,7 +68,7 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
         DataError: fewer than four passages.
     """
     if length < 8:
-        raise ConfigError(_("max_length = {length} leaves no room for two passages; at least 8."), length=length)
+        raise ConfigError(_("max_length = {length} is too small for two passages; the minimum is 8."), length=length)
     half = (length - 3) // 2
     whole = np.diff(tokens.offsets) - 2  # without the special tokens
     pieces = np.where(whole > half, -(-whole // max(half // 2, 1)), 1)
@@ -89,7 +89,7 @@ def sentence_pairs(tokens: Tokens, documents: np.ndarray, length: int, seed: int
     count, document = np.minimum(full, half), documents[rows]
     if len(rows) < 4:
         raise DataError(
-            _("next-sentence prediction needs four passages of {half} tokens or more; there are {n_rows}."),
+            _("next-sentence prediction needs at least four passages of {half} tokens; there are {n_rows}."),
             half=half,
             n_rows=len(rows),
         )

@@ -1,4 +1,4 @@
-"""Several examples in a row: how to fill rows of one width almost without padding, and when that is worth it.
+"""Sequence packing: several examples per row of fixed width, and when it pays off.
 
 Best fit, the longest first, on the histogram of lengths (Krell et al., arXiv 2107.02027): what is planned is how many
 rows hold which lengths, so that a million examples cost no more than a thousand, and every epoch can seat other
@@ -87,7 +87,7 @@ def plan_rows(lengths: Sequence[int] | np.ndarray, width: int, most: int | None 
     Args:
         lengths: tokens of every example, each at least 1.
         width: tokens of a row.
-        most: examples in a row at most (any number, if not given).
+        most: maximum examples per row (default: no limit).
 
     Raises:
         ConfigError: an example is longer than ``width`` or empty, or ``most`` is below 1.
@@ -160,7 +160,7 @@ class Layout:
     Attributes:
         packed: whether rows are shared.
         widths: tokens of a row: one width if packed, else the buckets.
-        most: examples in a row at most.
+        most: maximum examples per row.
         padding_share: share of an epoch's token slots without a token, 0 to 1.
         reason: why, in a sentence.
     """

@@ -1,4 +1,4 @@
-"""Pairs of texts that are read one by one: a source and its target, or two texts that mean the same."""
+"""Batches of text pairs encoded separately: source and target, or two texts of the same meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions on paragraphs whose answers are pieces of them: windows over long paragraphs, and where the answer lies."""
+"""Windows over long paragraphs for extractive question answering, with answer positions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Windows:
             there whole.
         example: i64[n], the row of the data set.
         first: i32[n], the column where the paragraph's tokens begin.
-        spans: i32[total, 2], characters of the paragraph that each token stands for; of no meaning elsewhere.
+        spans: i32[total, 2], character span of each token in the paragraph; of no meaning elsewhere.
     """
 
     tokens: Tokens
@@ -59,7 +59,7 @@ class Windows:
 
 
 class WindowBatches(BucketBatches):
-    """As ``BucketBatches``, with ``start``, ``end`` and ``first`` i32[b] beside the windows."""
+    """As ``BucketBatches``, with ``start``, ``end`` and ``first`` i32[b] for each window."""
 
     def __init__(self, windows: Windows, *args: Any, **settings: Any):
         super().__init__(windows.tokens, *args, **settings)
@@ -107,8 +107,9 @@ def windows(
     longest, form = max_length // 2, tokenizer.pair  # of a question; what is longer is cut
     if max_length - longest - form.size <= stride or stride < 0:
         raise ConfigError(
-            _("max_length = {max_length} has no room for stride = {stride} tokens that windows share: it must "
-              "be below {limit}."),
+            _(
+                "stride = {stride} is too large for max_length = {max_length}: the overlap of windows "
+                "must be below {limit}."),
             max_length=max_length, stride=stride, limit=max_length - longest - form.size,
         )  # fmt: skip
     asked, read = ([_pieces(tokenizer, text) for text in texts] for texts in (questions, paragraphs))
@@ -125,8 +126,9 @@ def windows(
         if span is not None and not any(begin <= start and end < begin + room for begin in begins):
             if end - start >= room:
                 raise ConfigError(
-                    _("example {example}: its answer has {n_tokens} tokens, but a window only room for "
-                      "{room}. Raise max_length, or leave the row out."),
+                    _(
+                        "example {example}: the answer has {n_tokens} tokens, but a window has room for "
+                        "only {room}. Increase max_length, or drop the row."),
                     example=example, n_tokens=end - start + 1, room=room,
                 )  # fmt: skip
             begins.append(min(max(0, start - (room - (end - start + 1)) // 2), len(paragraph) - room))
@@ -152,7 +154,7 @@ def windows(
 
 
 def _pieces(tokenizer: Tokenizer, text: str) -> tuple[list[int], np.ndarray]:
-    """Numbers of a text's pieces, and the characters that each stands for, i32[k, 2]."""
+    """Token ids of a text, and their character spans, i32[k, 2]."""
     found = tokenizer.pieces(text)
     return [number for _, number, _ in found], np.array([place for _, _, place in found], np.int32).reshape(-1, 2)
 
@@ -164,7 +166,7 @@ def _tokens(places: np.ndarray, span: tuple[int, int], example: int, paragraph: 
     inside = np.flatnonzero((places[:, 1] > start) & (places[:, 0] < end))
     if not len(inside):
         raise DataError(
-            _("example {example}: the tokenizer makes no token of its answer, {answer!r}."),
+            _("example {example}: the tokenizer produces no token for the answer {answer!r}."),
             example=example,
             answer=paragraph[start:end],
         )

@@ -1,1 +1,1 @@
-"""Readers of files, folders, tables in memory and addresses."""
+"""Readers of files, folders, tables in memory and URLs."""

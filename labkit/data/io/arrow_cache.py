@@ -1,4 +1,4 @@
-"""From records to Arrow files in the cache, a portion at a time, so that no file need fit into memory."""
+"""Arrow cache: records are written in chunks, so that no file needs to fit in memory."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from labkit.i18n import _
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
-FORMAT = 4  # raise it when what the readers write changes: older cache files are then left alone
-MIXED = _("mixed kinds became JSON text")
-LONE = _("lone surrogate became U+FFFD")
+FORMAT = 5  # raise it when what the readers write changes: older cache files are then left alone
+MIXED = _("mixed types converted to JSON text")
+LONE = _("lone surrogates replaced by U+FFFD")
 SURROGATE = {code: "\ufffd" for code in range(0xD800, 0xE000)}
 
 
@@ -112,7 +112,7 @@ def _from_cache(data: Path, about: Path) -> Part | None:
 
 
 def _fail(data: Path) -> Part:
-    raise DataError(_("the cache file {file} cannot be read back. Is the disk full?"), file=data.name)
+    raise DataError(_("the cache file {file} is incomplete. Is the disk full?"), file=data.name)
 
 
 def in_memory(tables: Iterable[pa.Table], reading: Reading) -> Part:
@@ -197,13 +197,13 @@ def fit(table: pa.Table, schema: pa.Schema, report: Report) -> pa.Table:
             if pa.types.is_nested(column.type):
                 report.add("repaired", MIXED, rows, column=item.name, detail=_python_name(column.type))
             else:
-                report.add("repaired", _("number among texts became text"), rows, column=item.name)
+                report.add("repaired", _("numbers in a text column converted to text"), rows, column=item.name)
             column = as_text(column.to_pylist())
         try:
             columns.append(column.cast(item.type))
         except pa.ArrowInvalid:  # a whole number beyond 2^53 among fractions
             columns.append(column.cast(item.type, safe=False))
-            report.add("repaired", _("whole number beyond 2^53 rounded"), column=item.name)
+            report.add("repaired", _("integers beyond 2^53 rounded"), column=item.name)
     return pa.table(columns, schema=schema)
 
 
@@ -231,11 +231,12 @@ def check_column_names(names: Iterable[Any], where: str = "the records") -> None
     """Raise :class:`DataError` for a column that is called like :data:`ROW`, or with a NUL, where Arrow ends names."""
     names = list(names)
     if ROW in names:
-        raise DataError(_("a column is called {row!r}, a name that labkit uses itself: rename it."), row=ROW)
+        raise DataError(_("the column name {row!r} is reserved by labkit: rename the column."), row=ROW)
     if odd := next((name for name in names if isinstance(name, str) and "\0" in name), None):
         raise DataError(
-            _("{where}: the name of column {number}, {odd!r}, holds a NUL character. Remove it; a file of "
-              "UTF-16 is read with encoding='utf-16'."),
+            _(
+                "{where}: the name of column {number}, {odd!r}, contains a NUL character. Remove it; for "
+                "UTF-16 files pass encoding='utf-16'."),
             where=where, number=names.index(odd) + 1, odd=visible(odd, 60),
         )  # fmt: skip
 
@@ -250,7 +251,7 @@ def table_of(records: Sequence[dict[str, Any]], numbers: Sequence[int], report: 
         called = [known.get(name, name) for name in names]
         if len(names := dict.fromkeys(called)) < len(called):
             raise DataError(
-                _("several columns are called {name!r} once their names are valid Unicode: rename them."),
+                _("several columns have the name {name!r} after conversion to valid Unicode: rename them."),
                 name=known[odd[0]],
             )
     check_column_names(names)
@@ -305,7 +306,7 @@ def _mixed(values: list[Any], name: str, numbers: Sequence[int], report: Report)
         for number, value, other in zip(numbers, values, odd, strict=True)
         if value is not None and not isinstance(value, str) and not other
     ]
-    report.add("repaired", _("number among texts became text"), changed, column=name)
+    report.add("repaired", _("numbers in a text column converted to text"), changed, column=name)
     return as_text(values)
 
 
@@ -388,7 +389,7 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """``column`` as ``kind``; categories that are no texts by their names."""
+    """``column`` as ``kind``; non-text categories by their names."""
     if pa.types.is_dictionary(column.type) and not pa.types.is_string(column.type.value_type):
         names = [None if value is None else category_name(value) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(names, pa.string())])

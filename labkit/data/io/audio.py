@@ -1,4 +1,4 @@
-"""Sounds as numbers: WAV files read, brought to one rate, and seen as log-mel spectra."""
+"""WAV files: reading, resampling, and log-mel spectrograms."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
     know its length.
 
     Raises:
-        DataError: it is no whole WAV file, is compressed, has no samples, or holds numbers that are not finite.
+        DataError: it is not a complete WAV file, is compressed, has no samples, or contains non-finite values.
     """
     try:
         with open(path, "rb") as file:
@@ -44,10 +44,10 @@ def read_wav(path: Path, rate: int = RATE) -> np.ndarray:
     except DataError:
         raise
     except (OSError, ValueError, struct.error) as error:
-        raise DataError(_("no whole WAV file ({type})"), type=type(error).__name__) from error
+        raise DataError(_("not a complete WAV file ({type})"), type=type(error).__name__) from error
     if not RATES[0] <= given <= RATES[1]:
         raise DataError(
-            _("its header says {given:,} samples a second; read are {low:,} to {high:,}"),
+            _("the header states a sampling rate of {given:,} Hz; supported: {low:,} to {high:,} Hz"),
             given=given, low=RATES[0], high=RATES[1],
         )  # fmt: skip
     return as_wave(values, given, rate)
@@ -99,7 +99,7 @@ def _decoded(file: BinaryIO, form: bytes, length: int, order: str) -> tuple[int,
         kind = struct.unpack(f"{order}H", form[24:26])[0]
     if kind not in (_PCM, _FLOAT):
         raise DataError(
-            _("sound in {format}, not PCM: save it as PCM, 16 bits"), format=_FORMATS.get(kind, f"format {kind}")
+            _("audio encoded as {format}, not PCM: save it as 16-bit PCM"), format=_FORMATS.get(kind, f"format {kind}")
         )
     width = frame // max(1, channels) or -(-bits // 8)
     known = (4, 8) if kind == _FLOAT else (1, 2, 3, 4)
@@ -132,14 +132,12 @@ def as_wave(values: np.ndarray, given: int, rate: int = RATE) -> np.ndarray:
     elif values.dtype.kind == "i" and values.dtype.itemsize < 8:
         wave /= -float(np.iinfo(values.dtype).min)
     elif values.dtype.kind != "f":
-        raise DataError(
-            _("sound with samples of the type {dtype}: give int16, or numbers from -1 to 1"), dtype=values.dtype
-        )
+        raise DataError(_("samples of dtype {dtype}: give int16, or floats from -1 to 1"), dtype=values.dtype)
     wave = wave.mean(-1) if wave.ndim == 2 else wave
     if not np.isfinite(wave).all():
-        raise DataError(_("sound with samples that are not finite"))
+        raise DataError(_("samples that are not finite"))
     if (peak := np.abs(wave).max()) > LOUDEST:
-        raise DataError(_("sound with samples up to {peak:g}; numbers with a fraction lie between -1 and 1"), peak=peak)
+        raise DataError(_("samples up to {peak:g}; floats must be between -1 and 1"), peak=peak)
     if given != rate:
         shared = math.gcd(given, rate)
         wave = resample_poly(wave, rate // shared, given // shared)
@@ -188,13 +186,13 @@ def log_mel(
 class Sound(Config):
     """How sounds become pictures, fitted on the training rows and kept with the model."""
 
-    rate: int = option(RATE, "Samples a second.", low=1)
+    rate: int = option(RATE, "Sampling rate in Hz.", low=1)
     samples: int = option(
-        RATE, "Samples of every sound; what is longer is cut, what is shorter ends in silence.", low=1
+        RATE, "Length of each sound in samples; longer sounds are cut, shorter ones padded with silence.", low=1
     )
-    bands: int = option(64, "Mel bands.", low=1)
-    mean: float = option(0.0, "Mean of the log-mel values of the training rows.")
-    scale: float = option(1.0, "Their deviation.")
+    bands: int = option(64, "Number of mel bands.", low=1)
+    mean: float = option(0.0, "Mean of the log-mel values over the training rows.")
+    scale: float = option(1.0, "Standard deviation of the log-mel values over the training rows.")
 
     @classmethod
     def fit(cls, train: Arrays, rate: int) -> Self:

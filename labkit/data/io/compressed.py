@@ -1,4 +1,4 @@
-"""Tables in compressed files: which table is inside, and its bytes unpacked for as long as they are read."""
+"""Reading of compressed tables, unpacked temporarily."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def _member(path: Path) -> str:
                 if not info.is_dir() and not any(map(system_file, PurePosixPath(info.filename).parts))
             ]
     except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(_("{file!r} is no whole ZIP archive: {error}."), file=path.name, error=error) from None
+        raise DataError(_("{file!r} is not a complete ZIP archive: {error}."), file=path.name, error=error) from None
     if len(names) != 1:
         listed = ", ".join(names[:8]) or "nothing"
         raise DataError(
-            _("{file!r} holds {n_names} files ({listed}); unpack it and give the folder's path."),
+            _("{file!r} contains {n_names} files ({listed}); unpack it and give the path of the folder."),
             file=path.name, n_names=len(names), listed=listed,
         )  # fmt: skip
     return names[0]
@@ -89,14 +89,12 @@ def unpacked(path: Path) -> Iterator[Path]:
             with OPENERS[packing](path) as source, open(place, "xb") as file:
                 while block := source.read(_PORTION):
                     if shutil.disk_usage(folder).free < _SPARE:
-                        raise DataError(
-                            _("{file!r} cannot be unpacked: the disk has too little room for it."), file=path.name
-                        )
+                        raise DataError(_("{file!r} cannot be unpacked: not enough disk space."), file=path.name)
                     file.write(block)
         except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(
-                _("{file!r} is damaged or not what its name says: {error}."), file=path.name, error=error
+                _("{file!r} is damaged or does not match its file extension: {error}."), file=path.name, error=error
             ) from error
         yield place

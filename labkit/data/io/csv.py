@@ -1,6 +1,6 @@
-"""A CSV reader that changes nothing in silence: it refuses, or repairs and counts, by record and line number.
+"""CSV reader that reports every rejected or repaired record by record and line number.
 
-Records are numbered from 0 after the header, blank lines left out; lines from 1, as an editor shows them.
+Records are numbered from 0 after the header, without blank lines; lines from 1, as an editor shows them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def dialect(**given: Any) -> Dialect:
         if name not in known:
             near = nearest(name, known)
             raise ConfigError(
-                _("reading a file has no option {name!r}.{near} There are: {known}."),
+                _("unknown reading option {name!r}.{near} Available: {known}."),
                 name=name, near=near, known=", ".join(known),
             )  # fmt: skip
     return Dialect(**{**given, "names": given.get("names") and tuple(given["names"])})
@@ -84,14 +84,14 @@ def read_csv(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Tabl
         for number, fields in _records(path, reader, lines, len(names), reading):
             if not encoding.sure and any(LOST in value for value in fields):
                 reading.report.add(
-                    "repaired", _("bytes that are not {encoding} became U+FFFD", encoding=encoding.name), [number]
+                    "repaired", _("bytes invalid in {encoding} replaced by U+FFFD", encoding=encoding.name), [number]
                 )
             portion.add(number, fields)
             if portion.full:
                 yield portion.take()
         yield portion.take()
     if not reading.records:
-        raise DataError(_("{file!r} has 0 rows: there is nothing after its header."), file=path.name)
+        raise DataError(_("{file!r} has 0 rows: only a header."), file=path.name)
 
 
 def _declared(path: Path, encoding: Encoding) -> str | None:
@@ -140,7 +140,7 @@ def note_encoding(encoding: Encoding, report: Report) -> None:
             detail=_('pass encoding="…" if texts look wrong'),
         )
     if encoding.doubt:
-        report.add("counted", _("encoding in doubt"), detail=encoding.doubt)
+        report.add("counted", _("encoding uncertain"), detail=encoding.doubt)
 
 
 def sniff(path: Path, encoding: Encoding, dialect: Dialect) -> str:
@@ -206,7 +206,9 @@ def _header(path: Path, reader: Any, delimiter: str, dialect: Dialect, report: R
         found = next((fields for fields in reader if fields), None)
     except csv.Error as error:
         raise DataError(
-            _("the header of {file!r} cannot be read ({error}). Has it an odd quote?"), file=path.name, error=error
+            _("the header of {file!r} cannot be read ({error}). Is there an unbalanced quote?"),
+            file=path.name,
+            error=error,
         ) from None
     if found is None:
         raise DataError(_("{file!r} has 0 rows: it is empty."), file=path.name)
@@ -219,8 +221,9 @@ def _check_single(path: Path, name: str, delimiter: str) -> None:
     for other, called in DELIMITERS.items():
         if other in name and other != delimiter:
             raise DataError(
-                _("{file!r} has one column, {name!r}, and its name holds {called}: pass delimiter={other!r}, "
-                  "or take the quotes around whole lines away."),
+                _(
+                    "{file!r} has only one column, {name!r}, and its name contains {called}: pass "
+                    "delimiter={other!r}, or remove the quotes around whole lines."),
                 file=path.name, name=visible(name, 60), called=called, other=other,
             )  # fmt: skip
 
@@ -238,24 +241,27 @@ def named(found: Sequence[str], where: str, report: Report) -> tuple[str, ...]:
                 "repaired",
                 _("column without a name"),
                 column=after,
-                detail=_("it is called {after!r} now", after=after),
+                detail=_("now {after!r}", after=after),
             )
         elif before != after:
             report.add("repaired", _("white space around a column name"), column=after)
         elif _is_number(after):
             report.add(
-                "counted", _("column name is a number"), column=after, detail=_("has the file no header? pass names=")
+                "counted",
+                _("column name is a number"),
+                column=after,
+                detail=_("if the file has no header, pass names="),
             )
     names = [name.translate(SURROGATE) for name in names]  # only of data in memory
     check_column_names(names, repr(where))
     if len(names) > COLUMNS:
         raise DataError(
-            _("{where!r} has {n_names:,} columns; at most {columns:,} are read. Leave columns out."),
+            _("{where!r} has {n_names:,} columns; the maximum is {columns:,}. Remove columns."),
             where=where, n_names=len(names), columns=COLUMNS,
         )  # fmt: skip
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(
-            _("{where!r} has several columns called {twice!r}: rename them."),
+            _("{where!r} has several columns named {twice!r}: rename them."),
             where=where,
             twice=visible(", ".join(twice)),
         )
@@ -282,7 +288,7 @@ def _records(path: Path, reader: Any, lines: _Lines, width: int, reading: Readin
         except csv.Error as error:
             _check_closed(path, line, error, lines.hint)
             detail = _("{lines}: {error}{hint}", lines=_lines(line, reader.line_num), error=error, hint=lines.hint)
-            refuse("refused", _("odd quote"), [reading.records], detail=detail)
+            refuse("refused", _("unbalanced quote"), [reading.records], detail=detail)
             reading.records += 1
             continue
         if not fields:
@@ -290,7 +296,7 @@ def _records(path: Path, reader: Any, lines: _Lines, width: int, reading: Readin
             continue
         if len(fields) != width:
             detail = _(
-"{lines}: {n} fields, not {wanted}{hint}",
+"{lines}: {n} fields, expected {wanted}{hint}",
 lines=_lines(line, reader.line_num), n=len(fields), wanted=width, hint=lines.hint,
 )  # fmt: skip
             refuse("refused", _("wrong number of fields"), [reading.records], detail=detail)
@@ -302,9 +308,10 @@ lines=_lines(line, reader.line_num), n=len(fields), wanted=width, hint=lines.hin
 def _check_closed(path: Path, line: int, error: csv.Error, hint: str) -> None:
     if "unexpected end of data" in str(error):
         raise DataError(
-            _("{file!r}: a quote opened in the record of line {line} is never closed, so that all after it "
-              "would be one field{hint}. Mend that line, or pass quotes=False if quotes are plain text in "
-              "this file."),
+            _(
+                "{file!r}: a quote opened in the record at line {line} is never closed, so everything "
+                "after it would be one field{hint}. Fix that line, or pass quotes=False if quotes are "
+                "plain text in this file."),
             file=path.name, line=line, hint=hint,
         )  # fmt: skip
 

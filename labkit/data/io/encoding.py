@@ -1,4 +1,4 @@
-"""Which encoding a text file is in: by its mark, by decoding all of it, or guessed from its letters and reported."""
+"""Detection of the encoding of text files: by byte order mark, by decoding, or by letter statistics."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _unmarked_utf16(head: bytes) -> str | None:
 
 
 def _first_bad(path: Path) -> int | None:
-    """Roughly where the first byte stands that is not UTF-8 (up to a block early)."""
+    """Approximate position of the first byte that is not UTF-8 (up to a block early)."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     place = 0
     try:
@@ -139,7 +139,7 @@ def _doubt(found: encoding_latin.Guess) -> str:
         return ""
     one, two = (visible(word, 40) for word in found.words)
     return _(
-        "{encoding} reads {one!r}, {other} reads {two!r}; pass encoding=\"…\" to settle it",
+        '{one!r} in {encoding}, {two!r} in {other}; pass encoding="…" to choose',
         encoding=found.name, one=one, other=found.other, two=two,
     )  # fmt: skip
 

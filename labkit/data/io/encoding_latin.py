@@ -1,4 +1,4 @@
-"""Which 8-bit encoding of the Latin script a text is in, by its letters, the letters next to them and common words.
+"""Detection of 8-bit Latin encodings by letters, letter pairs and common words.
 
 Every encoding is tried with every language. A language says how likely its accented letters are and which words are
 common; a letter where none can be (within digits, a capital within small letters) and a sign within a word speak

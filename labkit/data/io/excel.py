@@ -1,4 +1,4 @@
-"""Excel workbooks: the first sheet with rows, or the one that is named."""
+"""Excel workbooks: the first non-empty sheet, or a named one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_excel(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
         raise
     except Exception as error:  # the reader raises whatever its parts raise
         raise DataError(
-            _("{file!r} is no whole Excel file ({type})."), file=path.name, type=type(error).__name__
+            _("{file!r} is not a complete Excel file ({type})."), file=path.name, type=type(error).__name__
         ) from error
 
 
@@ -67,7 +67,7 @@ def _rows(book: Any, where: str, dialect: Dialect, reading: Reading) -> Iterator
     for place, values in lines:
         cells = _trimmed(values)
         if len(cells) > len(names):
-            detail = _("line {line}: {n} fields, not {wanted}", line=place, n=len(cells), wanted=len(names))
+            detail = _("line {line}: {n} fields, expected {wanted}", line=place, n=len(cells), wanted=len(names))
             reading.report.add("refused", _("wrong number of fields"), [reading.records], detail=detail)
         else:
             records.append(dict(itertools.zip_longest(names, _values(cells, names, place, reading))))
@@ -77,7 +77,7 @@ def _rows(book: Any, where: str, dialect: Dialect, reading: Reading) -> Iterator
             yield table_of(records, numbers, reading.report)
             records, numbers, full = [], [], full + 1
     if not reading.records:
-        raise DataError(_("{where!r} has 0 rows: there is nothing after its header."), where=where)
+        raise DataError(_("{where!r} has 0 rows: only a header."), where=where)
     if records or not full:
         yield table_of(records, numbers, reading.report)
 
@@ -106,7 +106,10 @@ def _sheet(book: Any, where: str, name: str | None, reading: Reading) -> Iterato
         if first is None:
             continue
         others = [other for other in sheets if other != title]
-        detail = [_("{other}; {title} is read (sheet=… reads another)", other=other, title=title) for other in others]
+        detail = [
+            _("{other}; sheet {title} was read (choose another with sheet=…)", other=other, title=title)
+            for other in others
+        ]
         reading.report.add("counted", _("sheet not read"), [None] * len(others), detail=detail)
         return itertools.chain([first], lines)
     raise DataError(_("{where!r} has 0 rows: it is empty."), where=where)

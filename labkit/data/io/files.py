@@ -70,7 +70,7 @@ def _reader(path: Path, kind: str) -> Reader:
     if kind not in READERS:
         known = ", ".join(READERS)
         raise DataError(
-            _("{file!r} is of no kind that labkit reads ({known}).{hint}"),
+            _("{file!r} has an unsupported file type; supported: {known}.{hint}"),
             file=path.name, known=known, hint=nearest(kind, READERS),
         )  # fmt: skip
     return READERS[kind]
@@ -80,9 +80,9 @@ def _check_options(path: Path, kind: str, dialect: Dialect) -> None:
     """Raise :class:`ConfigError` for an option that files of this kind have no use for."""
     used, usual = OPTIONS.get(READERS[kind], ()), vars(Dialect())
     if odd := [name for name, value in vars(dialect).items() if value != usual[name] and name not in used]:
-        known = _("; such files take {used}", used=", ".join(used)) if used else ""
+        known = _("; they accept {used}", used=", ".join(used)) if used else ""
         raise ConfigError(
-            _("{file!r}, a {kind} file, has no use for {odd}: leave it out{known}."),
+            _("{file!r}: {kind} files do not accept the option {odd}: remove it{known}."),
             file=path.name, kind=kind, odd=", ".join(odd), known=known,
         )  # fmt: skip
 
@@ -94,7 +94,7 @@ def _check_content(path: Path, kind: str) -> None:
         raise _unsafe(path, _("a pickle"))
     if found and found != _CONTENT.get(kind):
         raise DataError(
-            _("{file!r} is {found}, not what its name says; unpack it, or give it the right name."),
+            _("{file!r} is {found}, which does not match its file extension; unpack it or rename it."),
             file=path.name,
             found=found,
         )
@@ -102,14 +102,15 @@ def _check_content(path: Path, kind: str) -> None:
 
 def _unsafe(path: Path, found: str) -> DataError:
     return DataError(
-        _("{file!r} is {found}, a format that can run code when it is opened or is no table; labkit never "
-          "opens it. Save the table as Parquet or CSV where it was made."),
+        _(
+            "{file!r} is {found}, a format that can execute code when opened or is not a table; labkit "
+            "does not open it. Save the table as Parquet or CSV with the program that created it."),
         file=path.name, found=found,
     )  # fmt: skip
 
 
 def read_lines(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
-    """Plain text, column ``text``: one text a line; blank lines are left out and counted."""
+    """Plain text, column ``text``: one text a line; blank lines are skipped and counted."""
     encoding = detect(path, dialect.encoding)
     note_encoding(encoding, reading.report)
     name = (dialect.names or ("text",))[0]
@@ -123,7 +124,7 @@ def read_lines(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
             if not encoding.sure and LOST in line:
                 reading.report.add(
                     "repaired",
-                    _("bytes that are not {encoding} became U+FFFD", encoding=encoding.name),
+                    _("bytes invalid in {encoding} replaced by U+FFFD", encoding=encoding.name),
                     [reading.records],
                 )
             texts.append(line.rstrip("\r\n"))
@@ -155,7 +156,7 @@ def read_parquet(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.
                 reading.records += len(table)
                 yield table.append_column(ROW, numbers).cast(schema)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(_("{file!r} is no whole Parquet file: {error}."), file=path.name, error=error) from error
+        raise DataError(_("{file!r} is not a complete Parquet file: {error}."), file=path.name, error=error) from error
     if not reading.records:
         raise DataError(_("{file!r} has 0 rows."), file=path.name)
 
@@ -225,7 +226,7 @@ def _common(files: Sequence[Path], features: Sequence[Features]) -> Features:
         lacking = [path for path, found in zip(files, features, strict=True) if name not in found]
         if lacking and not all(ending(path) in (".jsonl", ".ndjson", ".json") for path in files):
             raise DataError(
-                _("{file!r} has no column {column!r}, which {other_file!r} has."),
+                _("{file!r} lacks the column {column!r} of {other_file!r}."),
                 file=lacking[0].name, column=name, other_file=having[0][0].name,
             )  # fmt: skip
         common[name] = having[0][1]
@@ -235,8 +236,9 @@ def _common(files: Sequence[Path], features: Sequence[Features]) -> Features:
             except (DataError, TypeError):
                 before, here = having[0], (path, feature)
                 raise DataError(
-                    _("column {column!r} is {kind} in {file!r} and {other_kind} in {other_file!r}, which do "
-                      "not go together."),
+                    _(
+                        "column {column!r} has type {kind} in {file!r} but {other_kind} in "
+                        "{other_file!r}."),
                     column=name, kind=_kind(before[1]), file=before[0].name, other_kind=_kind(here[1]),
                     other_file=here[0].name,
                 ) from None  # fmt: skip

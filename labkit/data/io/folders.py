@@ -1,4 +1,4 @@
-"""Folders: a table for each split, a folder for each class, or a table that names pictures or sounds.
+"""Folders: one table per split, one subfolder per class, or a table of image or sound files.
 
 Every file that is not read is named in the report, and so are files that systems add.
 """
@@ -121,9 +121,10 @@ def read_folder(folder: Path, dialect: Dialect, shape: Shape, tables: bool = Fal
         return Found(_shards(named, dialect), notes=_left(folder, _flat(named)))
     listed = ", ".join(sorted(child.name for child in folder.iterdir() if not system_file(child.name))[:12])
     raise DataError(
-        _("the folder {folder!r} holds {listed}. Give it a file for each split (train.csv, validation.csv, "
-          "test.csv; or .tsv, .jsonl, .parquet, .xlsx) or a folder of files for each class (pos/, neg/): "
-          "texts (.txt), pictures (.png, .jpg …) or sounds (.wav)."),
+        _(
+            "the folder {folder!r} contains {listed}. Expected one file per split (train.csv, "
+            "validation.csv, test.csv; or .tsv, .jsonl, .parquet, .xlsx) or one subfolder per class "
+            "(pos/, neg/) with texts (.txt), images (.png, .jpg …) or sounds (.wav)."),
         folder=folder.name, listed=listed or _("nothing"),
     )  # fmt: skip
 
@@ -177,7 +178,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 
 def _twice(one: Path, two: Path, split: str) -> DataError:
     return DataError(
-        _("{file!r} and {other_file!r} are both the split {split!r}: move one away."),
+        _("{file!r} and {other_file!r} both define the split {split!r}: remove one."),
         file=one.name, other_file=two.name, split=split,
     )  # fmt: skip
 
@@ -190,7 +191,7 @@ def _left(folder: Path, used: Iterable[Path]) -> tuple[Note, ...]:
     for path in itertools.islice(unread, CAP):
         name = path.relative_to(folder).as_posix() + "/" * path.is_dir()
         if system_file(path.name):
-            report.add("counted", _("file of the system passed over"), detail=name)
+            report.add("counted", _("system file skipped"), detail=name)
         else:
             report.add("counted", _("file not read"), detail=name)
     return tuple(report.notes)
@@ -242,7 +243,7 @@ def _tables(folder: Path, kinds: Iterable[str]) -> list[Path]:
 
 
 def _kind(path: Path) -> str:
-    """The ending of a table, that of its packing left out."""
+    """The file extension of a table, without that of its compression."""
     return Path(path.stem if path.suffix.lower() in OPENERS else path.name).suffix.lower()
 
 
@@ -305,7 +306,7 @@ def _of_classes(folder: Path, found: Classes, read: Callable[[list[Path], pa.Tab
     for root, files in found.values():
         deep = [path for path in files if len(path.relative_to(root).parts) > 2]
         names = [path.relative_to(folder).as_posix() for path in deep]
-        report.add("counted", _("file in a folder within its class"), [None] * len(deep), detail=names)
+        report.add("counted", _("file in a subfolder of its class"), [None] * len(deep), detail=names)
     used = {path for _, files in found.values() for path in files}
     return parts, [*report.notes, *_left(folder, used)]
 
@@ -409,7 +410,7 @@ def _read_named(part: Part, column: str, files: list[Path | None], kind: str, sh
     if taken in table.column_names:
         new = "file" if taken == column and "file" not in table.column_names else f"source_{taken}"
         table = table.rename_columns([new if name == taken else name for name in table.column_names])
-        report.add("repaired", _("column renamed"), column=taken, detail=_("it is called {new!r} now", new=new))
+        report.add("repaired", _("column renamed"), column=taken, detail=_("now {new!r}", new=new))
     paths, names = [files[at] for at in there], [str(values[int(at)].as_py()) for at in there]
     found = read_texts(paths, table, names) if kind == "text" else read_media(paths, shape, table, names)
     return Part(found.table, report.merge(found.report), part.records)
@@ -442,9 +443,9 @@ def _texts(
             if encoding.guessed:
                 reading.report.add("counted", _("encoding guessed"), [row], detail=f"{name}: {encoding.name}")
             if encoding.doubt:
-                reading.report.add("counted", _("encoding in doubt"), [row], detail=f"{name}: {encoding.doubt}")
+                reading.report.add("counted", _("encoding uncertain"), [row], detail=f"{name}: {encoding.doubt}")
             if not encoding.sure and LOST in texts[-1]:
-                lost = _("bytes that are not {encoding} became U+FFFD", encoding=encoding.name)
+                lost = _("bytes invalid in {encoding} replaced by U+FFFD", encoding=encoding.name)
                 reading.report.add("repaired", lost, [row], detail=name)
         reading.records = start + len(texts)
         yield about.slice(start, len(texts)).add_column(0, "text", pa.array(texts, pa.string()))

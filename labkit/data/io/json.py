@@ -1,4 +1,4 @@
-"""JSON: an object on each line, or one document that holds a table."""
+"""JSON: one object per line, or one document with a table."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _lines(path: Path, encoding: Encoding, reading: Reading) -> Iterator[Numbere
             number, reading.records = reading.records, reading.records + 1
             if not encoding.sure and LOST in line:
                 reading.report.add(
-                    "repaired", _("bytes that are not {encoding} became U+FFFD", encoding=encoding.name), [number]
+                    "repaired", _("bytes invalid in {encoding} replaced by U+FFFD", encoding=encoding.name), [number]
                 )
             try:
                 yield number, _object(line)
@@ -106,7 +106,7 @@ def _document(path: Path, encoding: Encoding) -> Any:
         with encoding.open(path) as file:
             return json.loads(file.read().lstrip("\ufeff"), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise DataError(_("{file!r} is no whole JSON: {error}."), file=path.name, error=error) from None
+        raise DataError(_("{file!r} is not complete JSON: {error}."), file=path.name, error=error) from None
 
 
 def _records(value: Any, where: str, names: Sequence[str] | None, reading: Reading) -> Iterator[Numbered]:
@@ -119,7 +119,9 @@ def _records(value: Any, where: str, names: Sequence[str] | None, reading: Readi
             if len(item) == len(names):
                 yield number, dict(zip(names, item, strict=True))
             else:
-                detail = _("item {item}: {n} values, not {wanted}", item=number + 1, n=len(item), wanted=len(names))
+                detail = _(
+                    "item {item}: {n} values, expected {wanted}", item=number + 1, n=len(item), wanted=len(names)
+                )
                 reading.report.add("refused", _("wrong number of fields"), [number], detail=detail)
         elif isinstance(item, dict):
             yield number, item
@@ -142,12 +144,12 @@ def _within(
     if len(lists) == 1 and all(name in lists or not isinstance(value, list) for name, value in found.items()):
         rows, others = next(iter(lists.values())), [name for name in found if name not in lists]
         report.add(
-            "counted", _("JSON key left out"), [None] * len(others), detail=[visible(name, 60) for name in others]
+            "counted", _("JSON key dropped"), [None] * len(others), detail=[visible(name, 60) for name in others]
         )
         return _squad(rows), names
     if len(lists) > 1:
         raise DataError(
-            _("{where!r} holds several tables: {lists}. Save each to a file of its own."),
+            _("{where!r} contains several tables: {lists}. Save each to a separate file."),
             where=where,
             lists=", ".join(lists),
         )
@@ -156,7 +158,7 @@ def _within(
     if found and all(isinstance(value, list) for value in found.values()):
         if len({len(value) for value in found.values()}) > 1:
             sizes = ", ".join(f"{name} {len(value)}" for name, value in found.items())
-            raise DataError(_("{where!r} holds columns of different lengths: {sizes}."), where=where, sizes=sizes)
+            raise DataError(_("{where!r} contains columns of different lengths: {sizes}."), where=where, sizes=sizes)
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)], names
     return [found], names
 

@@ -1,4 +1,4 @@
-"""One way in: whatever holds the rows, ``load`` makes :class:`labkit.data.rows.Rows` of it."""
+"""``load``: read files, folders, tables in memory, samples and hub data sets into :class:`labkit.data.rows.Rows`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def load(
     rate: int | None = None,
     **options: Any,
 ) -> Rows:
-    """Read labelled texts. Nothing is changed or left out in silence: ``rows.report`` lists it by row number.
+    """Load labelled examples. Nothing is changed or dropped silently: ``rows.report`` lists all changes by row number.
 
     Args:
         x: rows in memory: a list of dicts, of tuples (with ``names``), a dict of columns, a frame (pandas, polars), an
@@ -89,38 +89,39 @@ def load(
             class (pos/, neg/; also inside train/, test/), with a table that names pictures, sounds or texts in it; or
             written by :meth:`Rows.save`. Or the address of such a file (https://…); the name of a sample (``labkit
             samples``); or a hub name, "organisation/name". A path wins over a sample.
-        text: column of the text, or two columns for pairs. Left out: the one with a usual name, else the longest.
-        label: column of the label; False for none. Left out: the one with a usual name, else one with few values. A
-            column of lists gives a row several labels; so do several columns of 0 and 1, one for each label.
-        classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``). Left out:
-            those that the column brings (``ClassLabel``), else the labels of train, sorted (numbers as numbers).
-        number: instead of ``label``: the column of the number to predict, or several.
-        separator: what stands between the labels of a row in one column of texts: "comedy;drama".
-        features: instead of ``text``: the columns of numbers, dates and categories that an example is made of; True for
-            all that can be used, without identifiers. A category becomes a column of 0 and 1 for each of its words.
-        decimal: mark before the fraction, "." or ",", of written numbers that may be read either way, like "1,234".
-        split: read only this split or these; for a single table, what to call it (else "train").
-        on_bad: rows that cannot be used (ragged, not JSON, empty text, label outside ``classes``, answer that is not at
-            its place in the paragraph): "error" raises with their numbers, "skip" leaves them out.
-        missing: rows without a label: "error" raises with their numbers, "drop" leaves them out, "keep" makes them
+        text: text column, or two columns for pairs. Default: detected by common names, otherwise the column with the
+            longest texts.
+        label: label column; False for none. Default: detected by common names, otherwise a column with few distinct
+            values. A column of lists, or several columns of 0 and 1 (one per label), gives several labels per row.
+        classes: class names in the order of their ids, or label → name (``{"0": "bad", "1": "good"}``). Default:
+            those of a ``ClassLabel`` column, otherwise the sorted labels of train (numerically if numbers).
+        number: regression target column(s), instead of ``label``.
+        separator: separator between several labels in one text column, such as "comedy;drama".
+        features: input columns (numbers, dates, categories), instead of ``text``; True for all usable columns except
+            identifiers. Categories are one-hot encoded.
+        decimal: decimal mark, "." or ",", of ambiguous numbers such as "1,234".
+        split: load only this split or these; for a single table, its name (default: "train").
+        on_bad: unusable rows (ragged, not JSON, empty text, label outside ``classes``, answer that does not match the
+            paragraph): "error" raises and lists their numbers, "skip" skips them.
+        missing: rows without a label: "error" raises and lists their numbers, "drop" drops them, "keep" keeps them as
             unlabelled (-1).
         revision: the version of a hub data set; required for one, best a commit.
         subset: the configuration of a hub data set that has several.
         names: column names of a CSV or Excel file without a header line, or of rows that are tuples.
-        delimiter, encoding: of a CSV file; found out when left out (encoding also for JSON and .txt).
+        delimiter, encoding: of a CSV file; detected by default (encoding also for JSON and .txt).
         quotes: False where ``"`` is plain text in a CSV file.
         escapechar: "\\\\" for a CSV file that writes quotes as ``\\"``, and NULL as ``\\N``, as MySQL does.
         sheet: of an Excel file; left out: the first that has rows.
-        size: of a folder of pictures: the side in pixels, or (height, width), that all are brought to. Left out: their
-            own where they have one, else the usual shorter side, at most 128.
-        seconds, rate: of a folder of sounds: the length that all are brought to (left out: what 95 % do not exceed, at
-            most 10) and the samples a second (16,000).
+        size: image folders: side in pixels, or (height, width), to resize to. Default: the common size if there is
+            one, otherwise the most common shorter side, at most 128.
+        seconds, rate: sound folders: length in seconds (default: the 95th percentile, at most 10) and sampling rate
+            in Hz (16,000).
         options: of a sample, such as ``min_score`` of movie-reviews.
 
     Raises:
-        DataError: the rows cannot be used as they are; the message says which and how to go on.
+        DataError: some rows are unusable; the message lists them and the options.
         SampleError: a sample or a hub data set cannot be fetched.
-        ConfigError: an argument does not go with this source.
+        ConfigError: an argument does not apply to this source.
     """
     text = text if text is None or isinstance(text, str) else tuple(text)
     file = {
@@ -155,7 +156,7 @@ def load(
 
 @dataclass(frozen=True)
 class Read:
-    """A table as read, before it is known what its columns mean.
+    """A table as read, before columns are assigned roles.
 
     Attributes:
         table: the columns by their own names; of a CSV file all are texts.
@@ -187,9 +188,9 @@ def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **fil
     found = _table_parts(x, dialect(**file))
     parts = found.parts
     if found.kind != "text":
-        raise DataError(_("{path!r} is a folder of pictures or sounds, not a table."), path=os.fspath(x))
+        raise DataError(_("{path!r} is a folder of images or sounds, not a table."), path=os.fspath(x))
     if split is None and len(parts) > 1:
-        raise DataError(_("there are several splits: {parts}. Pass split=… with one of them."), parts=", ".join(parts))
+        raise DataError(_("there are several splits: {parts}. Choose one with split=…."), parts=", ".join(parts))
     part = next(iter(_read(parts, split).values()))
     raise_refused(part.report, on_bad, part.records)
     rows = np.array(numbers(part.table, ROW, np.int64))
@@ -213,14 +214,13 @@ def _table_parts(x: Any, how: Dialect) -> Found:
     if not path.exists():
         folder = path.parent if path.parent.is_dir() else Path()
         near = nearest(path.name, (child.name for child in folder.iterdir()))
-        raise DataError(_("there is no file or folder {name!r}.{near}"), name=name, near=near)
+        raise DataError(_("file or folder {name!r} not found.{near}"), name=name, near=near)
     return _found(path, how)
 
 
 @_readable()
 def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, list[Any]]:
-    """The columns of a file or folder with their first ``n`` values, before it is known what they mean; none for a
-    folder of pictures or sounds by class.
+    """The columns of a file or folder with their first ``n`` values; empty for a folder of images or sounds by class.
 
     Args:
         path: of what :func:`load` reads.
@@ -253,7 +253,7 @@ def _no_use(options: Mapping[str, Any], where: str) -> None:
     check_names("load", options, [name for name in inspect.signature(load).parameters if name not in ("x", "options")])
     if options:
         raise ConfigError(
-            _("load has no use for {options} with {where}; leave it out."), options=", ".join(options), where=where
+            _("load does not accept {options} for {where}; remove it."), options=", ".join(options), where=where
         )
 
 
@@ -282,7 +282,7 @@ def _from_name(
         choice = replace(choice, kind=kind, rate=found.shape.rate if kind == "audio" else 0)
         return _checked(make_rows(_read(found.parts, wanted), choice, source, found.notes))
     _no_use(media, f"{name!r}, which is no folder of pictures or sounds")
-    _no_use(file, _("{name!r}, which is no file here", name=name))
+    _no_use(file, _("{name!r}, which is not a local file", name=name))
     if name in SAMPLES:
         _no_use(hub, _("the sample {name!r}", name=name))
         return _sample(name, choice, wanted, options, source)
@@ -316,7 +316,7 @@ def open_rows(folder: str | Path) -> Rows:
             raise ValueError(f"its texts and labels are not those that {MARK} describes")
     except (*DAMAGED, LabkitError) as error:
         raise DataError(
-            _("{folder!r} holds no whole saved rows: {error}. Save them again."),
+            _("{folder!r} does not contain complete saved rows: {error}. Save them again."),
             folder=str(folder),
             error=str(error).rstrip("."),
         ) from error
@@ -329,7 +329,8 @@ def _unknown(path: Path, name: str, samples: Mapping[str, Any]) -> str:
     folder = path.parent if path.parent.is_dir() else Path()
     near = nearest(path.name, [*(child.name for child in folder.iterdir()), *data])
     return _(
-        "{name!r} is no file or folder here, no sample ({data}) and no hub name (organisation/name).{near}",
+                    "{name!r} is neither a local file or folder, nor a sample ({data}), nor a hub name "
+            "(organisation/name).{near}",
         name=name, data=", ".join(data), near=near,
     )  # fmt: skip
 
@@ -353,8 +354,9 @@ def _checked(rows: Rows) -> Rows:
     first = next(iter(rows.splits.values()))
     if name and "text" not in rows.source and looks_like_files(first["text"][:100]):
         raise DataError(
-            _("column {name!r} holds names of files, and no other column holds texts. Load the folder that "
-              "has the files and the table in it, or name the column with text=…."),
+            _(
+                "column {name!r} contains file names, and no other column contains texts. Load the folder "
+                "that contains both the files and the table, or name the text column with text=…."),
             name=name,
         )  # fmt: skip
     return rows
@@ -365,14 +367,15 @@ def _read(parts: Parts, wanted: str | tuple[str, ...] | None) -> dict[str, Part]
     if list(parts) == [""]:
         if wanted is not None and not isinstance(wanted, str):
             raise DataError(
-                _("there is one table, not the splits {wanted}: split= can give it one name."), wanted=", ".join(wanted)
+                _("the data is a single table, not the splits {wanted}: split= accepts one name for it."),
+                wanted=", ".join(wanted),
             )
         return {canonical(wanted or "train"): parts[""]()}
     names = [canonical(name) for name in ([wanted] if isinstance(wanted, str) else wanted or parts)]
     for name in names:
         if name not in parts:
             raise DataError(
-                _("there is no split {name!r}.{hint} There are: {parts}."),
+                _("no split {name!r}.{hint} Available: {parts}."),
                 name=name, hint=nearest(name, parts), parts=", ".join(parts),
             )  # fmt: skip
     return {name: parts[name]() for name in in_order(dict.fromkeys(names))}
@@ -382,7 +385,7 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
     from labkit.hub import datasets
 
     raw = datasets.table(name, **options)
-    notes = [Note(row, None, "refused", reason, _("by the sample {name}", name=name)) for row, reason in raw.notes]
+    notes = [Note(row, None, "refused", reason, _("set by the sample {name}", name=name)) for row, reason in raw.notes]
     parts: Parts = {
         split: lambda table=table: Part(table.rename_column("row", ROW), Report(), len(table) + len(notes))
         for split, table in raw.splits.items()
@@ -398,16 +401,15 @@ def _sample(name: str, choice: Choice, wanted: Any, options: dict[str, Any], sou
 def _hub_parts(name: str, revision: str | None, subset: str | None) -> Parts:
     if revision is None:
         raise DataError(
-            _("{name!r} on the hub can change: pin it, lk.load({name!r}, revision=\"…\") with the commit "
-              "shown there under Files. (It is no file or folder here, and no sample.)"),
+            _(
+                '{name!r} on the hub can change: pin a revision with lk.load({name!r}, revision="…"), the '
+                "commit shown under Files. ({name!r} is neither a local file or folder nor a sample.)"),
             name=name,
         )  # fmt: skip
     from datasets import load_dataset
 
     if offline():
-        raise SampleError(
-            _("LABKIT_OFFLINE forbids the network, so {name!r} cannot be fetched from the hub."), name=name
-        )
+        raise SampleError(_("LABKIT_OFFLINE is set, so {name!r} cannot be fetched from the hub."), name=name)
     try:
         found = load_dataset(name, subset, revision=revision)
     except Exception as error:  # the client raises whatever its layers raise

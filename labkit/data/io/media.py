@@ -1,4 +1,4 @@
-"""Pictures and sounds from files, brought to one shape; what is damaged is refused by row."""
+"""Images and sounds from files, resized to one shape; damaged files are rejected by row."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def shape_of(size: int | Sequence[int] | None = None, seconds: float | None = No
     if seconds is not None and not 0 < seconds <= 600:
         raise ConfigError(_("seconds = {seconds!r} must be above 0 and at most 600."), seconds=seconds)
     if rate is not None and not 1000 <= rate <= 192_000:
-        raise ConfigError(_("rate = {rate!r} must be from 1,000 to 192,000 samples a second."), rate=rate)
+        raise ConfigError(_("rate = {rate!r} must be from 1,000 to 192,000 Hz."), rate=rate)
     return Shape(both, None, seconds, rate or RATE)
 
 
@@ -61,7 +61,7 @@ def medium_of(files: Sequence[Path]) -> str:
     """ "image" or "audio", by the endings. Raises :class:`DataError` where there are both."""
     kinds = {"image" if path.suffix.lower() in PICTURES else "audio" for path in files}
     if len(kinds) > 1:
-        raise DataError(_("the folder holds pictures and sounds; give each kind a folder of its own."))
+        raise DataError(_("the folder contains both images and sounds; use a separate folder for each."))
     return kinds.pop()
 
 
@@ -174,12 +174,12 @@ def _pictures(files: _Files, shape: Shape) -> Iterator[pa.Table]:
     yield from files.tables("image", (*size, 1 if grey else 3), values)
     if resized:
         detail = _(
-            "{resized:,} of other sizes, now {height} x {width} (size=… says another)",
+            "{resized:,} resized to {height} x {width} (change with size=…)",
             resized=resized,
             height=size[0],
             width=size[1],
         )
-        files.reading.report.add("counted", _("pictures brought to one size"), detail=detail)
+        files.reading.report.add("counted", _("images resized"), detail=detail)
 
 
 def _looked_at(path: Path) -> tuple[tuple[int, int], bool] | None:
@@ -210,7 +210,7 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
     It is scaled so that it covers ``size`` and then cut to it from the middle; 16 bits become 8.
 
     Raises:
-        DataError: it is no whole picture, or has more than 50 million pixels.
+        DataError: it is not a complete image, or has more than 50 million pixels.
     """
     import io
 
@@ -232,9 +232,9 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
                     upright = ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.BILINEAR)
                 pixels = np.asarray(upright, np.uint8)
     except Image.DecompressionBombError:  # Pillow's own limit is higher
-        raise DataError(_("picture above {most} million pixels"), most=MOST_PIXELS // 1000000) from None
+        raise DataError(_("image larger than {most} million pixels"), most=MOST_PIXELS // 1000000) from None
     except Exception as error:  # decoders raise whatever their formats bring
-        raise DataError(_("no whole picture ({type})"), type=type(error).__name__) from error
+        raise DataError(_("not a complete image ({type})"), type=type(error).__name__) from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -275,7 +275,7 @@ def _sounds(files: _Files, shape: Shape) -> Iterator[pa.Table]:
             return None
         if len(wave) > samples:
             detail = _(
-                "{n_wave:.2f} s; {seconds:.2f} s are kept (seconds=… says how many)",
+                "{n_wave:.2f} s, cut to {seconds:.2f} s (change with seconds=…)",
                 n_wave=len(wave) / shape.rate,
                 seconds=samples / shape.rate,
             )

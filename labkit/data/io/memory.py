@@ -30,12 +30,12 @@ def memory_parts(x: Any, names: Sequence[str] | None = None) -> Parts:
         DataError: it is nothing that holds rows.
     """
     if isinstance(x, IterableDataset | IterableDatasetDict):
-        raise DataError(_("a streamed data set has no end that labkit knows: load it without streaming=True."))
+        raise DataError(_("streamed data sets are not supported: load it without streaming=True."))
     if isinstance(x, Mapping):
         if isinstance(x, DatasetDict) or _is_splits(x):
             found = in_order({canonical(str(name)): table for name, table in x.items()})
             if len(found) < len(x):
-                raise DataError(_("two splits of {names} go by one name."), names=", ".join(map(str, x)))
+                raise DataError(_("two splits of {names} have the same name."), names=", ".join(map(str, x)))
             return {name: _reader(table, names) for name, table in found.items()}
         return {"": lambda: _columns_part(x)}
     return {"": _reader(x, names)}
@@ -65,8 +65,10 @@ def _reader(x: Any, names: Sequence[str] | None) -> Callable[[], Part]:
         return lambda: _list_part(x, names)
     lazy = " Call .collect() first." if hasattr(x, "collect") else ""
     raise DataError(
-        _("load cannot read a {type}: give a list of dicts, a dict of columns, a frame (pandas, polars), an "
-          "Arrow table, a datasets.Dataset, or the name of a file, a folder, a sample or a hub data set.{lazy}"),
+        _(
+            "load cannot read a {type}: give a list of dicts, a dict of columns, a DataFrame (pandas, "
+            "polars), an Arrow table, a datasets.Dataset, or the name of a file, folder, sample or hub "
+            "data set.{lazy}"),
         type=type(x).__name__, lazy=lazy,
     )  # fmt: skip
 
@@ -111,7 +113,7 @@ def _named(records: Sequence[Any], names: Sequence[str] | None) -> list[dict[str
         if not isinstance(record, list | tuple) or len(record) != len(names):
             size = f"{len(record)} values" if isinstance(record, list | tuple) else f"a {type(record).__name__}"
             raise DataError(
-                _("row {number} is {size}, not {n_names} values ({names})."),
+                _("row {number} is {size}; expected {n_names} values ({names})."),
                 number=number, size=size, n_names=len(names), names=", ".join(names),
             )  # fmt: skip
     return [dict(zip(names, record, strict=True)) for record in records]
@@ -120,12 +122,13 @@ def _named(records: Sequence[Any], names: Sequence[str] | None) -> list[dict[str
 def _columns_part(columns: Mapping[Any, Any]) -> Part:
     """A dict of columns of one length."""
     if odd := [name for name in columns if not isinstance(name, str)]:
-        raise DataError(_("the column name {odd!r} is no string; column names must be strings."), odd=odd[0])
+        raise DataError(_("the column name {odd!r} is not a string; column names must be strings."), odd=odd[0])
     single = [name for name, value in columns.items() if not _is_column(value)]
     if single or not columns:
         raise DataError(
-            _("a dict must hold columns of values, like {{'text': [...], 'label': [...]}}, or a table for "
-              "each split; {name!r} holds {type}."),
+            _(
+                "a dict must contain columns of values, like {{'text': [...], 'label': [...]}}, or one "
+                "table per split; {name!r} is {type}."),
             name=single[0] if single else "it",
             type=type(columns[single[0]]).__name__ if single else _("nothing"),
         )  # fmt: skip
@@ -199,7 +202,7 @@ def _frame_part(frame: Any) -> Part:
     names = named([str(name) for name in frame.columns], "the frame", reading.report)
     if frame.index.name is not None or not frame.index.equals(pd.RangeIndex(len(frame))):
         reading.report.add(
-            "counted", _("index left out"), detail=_("rows are numbered by position; reset_index() keeps it")
+            "counted", _("index dropped"), detail=_("rows are numbered by position; call reset_index() to keep it")
         )
     numbers = range(len(frame))
     columns = {

@@ -1,4 +1,4 @@
-"""The unit of pixels: files and arrays of pictures brought to that of the training pictures."""
+"""Pixel scaling: image files and arrays converted to the range of the training images."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ FEW = 16
 class Pixels(Config):
     """How the pixels of the training pictures are given; kept with the model."""
 
-    whole: bool = option(True, "Whether they are bytes rather than numbers with a fraction.")
-    peak: float = option(255.0, "White: 255 of bytes, 1 of numbers, or another greatest value.")
-    stretched: bool = option(False, "Whether the model reads few grey levels as bytes from 0 to 255.")
+    whole: bool = option(True, "Pixels are bytes (uint8), not floats.")
+    peak: float = option(255.0, "Maximum pixel value (white): 255 for bytes, 1 for floats, or another.")
+    stretched: bool = option(False, "Stretch a small number of grey levels to the range 0 to 255.")
 
     @classmethod
     def fit(cls, pictures: np.ndarray) -> Self:
@@ -62,10 +62,10 @@ class Pixels(Config):
             return given
         low, high = float(given.min()), float(given.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise DataError(_("a picture holds values that are missing or infinite."))
+            raise DataError(_("the image contains missing or infinite values."))
         if not self.whole:
             if said := rounded_away(given):
-                raise DataError(_("a picture cannot be read: {said}."), said=said)
+                raise DataError(_("the image cannot be read: {said}."), said=said)
             shares = self.peak <= 1 and given.dtype.kind in "ui" and low >= 0 and (given.dtype == np.uint8 or high > 1)
             return given.astype(np.uint8 if shares and high <= 255 else np.float32)
         counts = given.dtype.kind in "ui" or (high > 1 and np.array_equal(given, np.rint(given)))
@@ -74,8 +74,9 @@ class Pixels(Config):
         if low >= 0 and high <= 1:  # shares of white
             return np.float32(self.peak / 255) * given.astype(np.float32)
         raise DataError(
-            _("a picture holds values from {low:g} to {high:g}; the model was trained on bytes: give whole "
-              "numbers from 0 to 255, or numbers from 0 to 1."),
+            _(
+                "the image has values from {low:g} to {high:g}; the model was trained on bytes: give "
+                "integers from 0 to 255, or floats from 0 to 1."),
             low=low, high=high,
         )  # fmt: skip
 
@@ -87,7 +88,7 @@ class Pixels(Config):
         """
         if shape[-1] not in (1, 3):
             raise DataError(
-                _("the model reads pictures of {channels} channels; give arrays of the shape {shape}."),
+                _("the model expects images with {channels} channels; give arrays of shape {shape}."),
                 channels=shape[-1],
                 shape=shape,
             )
@@ -96,12 +97,12 @@ class Pixels(Config):
 
     def _read(self, number: int, picture: Any, shape: tuple[int, ...]) -> np.ndarray:
         if picture is None or picture != picture:
-            raise DataError(_("picture {number} is missing."), number=number)
+            raise DataError(_("image {number} is missing."), number=number)
         if isinstance(picture, str | Path):
             path = Path(picture).expanduser()
             if not path.is_file():
                 raise DataError(
-                    _("there is no picture {picture!r}; the model reads files of pictures, or arrays."),
+                    _("image {picture!r} not found; the model expects image files or arrays."),
                     picture=str(picture),
                 )
             name, data = repr(path.name), path.read_bytes()

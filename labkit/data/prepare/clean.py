@@ -1,4 +1,4 @@
-"""Cleaning: named steps from text to text, in a pipeline that is saved with the model and runs again at prediction.
+"""Text cleaning: a pipeline of named steps, saved with the model and applied at prediction.
 
 Every step is idempotent for every ``str``, lone surrogates included. A :class:`Pipeline` is a config: it goes to
 TOML and back, cleans one text when called, and a whole ``Rows`` with :meth:`Pipeline.apply`.
@@ -250,28 +250,28 @@ _MASK = re.compile(r"[\[<({]?[^\W\d]+[\]>)}]?")
 
 @dataclass(frozen=True)
 class Pipeline(Config):
-    """Steps in the order given; ``pipeline(text)`` cleans one text.
+    """Text cleaning pipeline: named steps in the given order; ``pipeline(text)`` cleans one text.
 
     Args:
         steps: names from :data:`STEPS`.
-        url, email, number: the words that the mask steps put in; letters, in brackets or not ("URL", "<url>").
-        empty: what :meth:`apply` does with a row of which cleaning leaves nothing: refuse it or keep it.
+        url, email, number: replacement words of the masking steps: letters, optionally in brackets ("URL", "<url>").
+        empty: what :meth:`apply` does with rows that are empty after cleaning: refuse or keep.
 
     Raises:
         ConfigError: an unknown step (with the nearest name), a step named twice, a mask that a step would change.
     """
 
-    steps: tuple[str, ...] = option(DEFAULT, "names of steps, in the order in which they run")
-    url: str = option("URL", "word in place of a web address")
-    email: str = option("EMAIL", "word in place of an e-mail address")
-    number: str = option("NUMBER", "word in place of a number")
-    empty: str = option("refuse", "a row that cleaning leaves empty", choices=("refuse", "keep"))
+    steps: tuple[str, ...] = option(DEFAULT, "Names of the cleaning steps, in the order in which they run.")
+    url: str = option("URL", "Replacement for URLs.")
+    email: str = option("EMAIL", "Replacement for e-mail addresses.")
+    number: str = option("NUMBER", "Replacement for numbers.")
+    empty: str = option("refuse", "What to do with rows that are empty after cleaning.", choices=("refuse", "keep"))
 
     def check(self) -> None:
         super().check()
         if isinstance(self.steps, str):
             raise ConfigError(
-                _("Pipeline.steps = {steps!r} is a text; give a tuple of names: ({steps!r},)."), steps=self.steps
+                _("Pipeline.steps = {steps!r} is a string; give a tuple of names: ({steps!r},)."), steps=self.steps
             )
         object.__setattr__(self, "steps", tuple(self.steps))  # a list is welcome
         for position, name in enumerate(self.steps):
@@ -285,7 +285,7 @@ class Pipeline(Config):
         for field in ("url", "email", "number"):
             if not _MASK.fullmatch(given := getattr(self, field)):
                 raise ConfigError(
-                    _("Pipeline.{field} = {given!r} must be letters: 'URL', '<url>' or '[URL]'."),
+                    _("Pipeline.{field} = {given!r} must be a word such as 'URL', '<url>' or '[URL]'."),
                     field=field,
                     given=given,
                 )
@@ -429,7 +429,7 @@ def _need_texts(rows: SplitDataset) -> None:
 def _texts(rows: SplitDataset | Iterable[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """(row number, its texts), split after split; plain texts are numbered from 0."""
     if isinstance(rows, str):
-        raise DataError(_("texts must come in a list: [{rows!r}]."), rows=rows[:40])
+        raise DataError(_("pass texts in a list: [{rows!r}]."), rows=rows[:40])
     if not isinstance(rows, SplitDataset):
         yield from ((number, (text,)) for number, text in enumerate(rows))
         return
@@ -455,9 +455,7 @@ def _without(split: Dataset, emptied: np.ndarray, name: str, report: Report) -> 
     if not emptied.any():
         return split
     if emptied.all():
-        raise DataError(
-            _("cleaning leaves no text in any row of {name!r}; look at `pipeline.preview(rows)`."), name=name
-        )
+        raise DataError(_("cleaning leaves all rows of {name!r} empty; check `pipeline.preview(rows)`."), name=name)
     numbers = np.asarray(column(split, "row"))
     for position, part in enumerate(text_columns(split)):
         gone = numbers[emptied == position + 1]

@@ -1,4 +1,4 @@
-"""Rows that say the same: exact copies, near copies, and copies whose labels disagree.
+"""Duplicates: exact, near (MinHash), and with conflicting labels.
 
 Two texts are exact copies when they are equal after NFKC, case folding and collapsing of white space. They are near
 copies when the Jaccard similarity of their sets of three-character shingles reaches a threshold: MinHash (Broder 1997)
@@ -76,7 +76,7 @@ def near_duplicates(rows: SplitDataset, threshold: float = 0.8) -> pd.DataFrame:
 def dedupe(
     rows: Table, near: bool = False, threshold: float = 0.8, keep: str = "first", conflicts: str = "keep-first"
 ) -> Table:
-    """Keep one copy of every text in the whole data set.
+    """Remove duplicates: keep one copy of each text in the whole data set.
 
     A copy in test is kept before one in validation, that before one in train, so that what is evaluated on is never
     trained on and stays whole; within a split a labelled copy comes before an unlabelled one, and then the first one.
@@ -200,7 +200,7 @@ def _normal_texts(texts: pa.ChunkedArray) -> list[bytes]:
     for array in texts.cast(pa.large_string()).chunks:
         if array.null_count:
             raise DataError(
-                _("text {number} of a portion is missing; fill it in."), number=array.is_null().index(True).as_py()
+                _("text {number} of a chunk is missing; fill it in."), number=array.is_null().index(True).as_py()
             )
         ends = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
         raw = bytes(memoryview(array.buffers()[2] or b"")[ends[0] : ends[-1]])
@@ -265,14 +265,15 @@ def _chosen(split: Dataset, name: str, kept: pd.DataFrame) -> Dataset:
         return split
     if not len(positions):
         raise DataError(
-            _("no row of {name!r} would be left: each repeats another row, or its copies disagree."), name=name
+            _("no row of {name!r} would remain: each is a duplicate, or its duplicates have different labels."),
+            name=name,
         )
     return memmap.chosen(split, positions)
 
 
 def _noisy(line: Any, classes: tuple[str, ...]) -> Note:
     detail = _("{label!r} here, another label elsewhere", label=classes[line.label])
-    return Note(line.row, "text", "refused", _("copies disagree"), detail, line.split)
+    return Note(line.row, "text", "refused", _("duplicates with different labels"), detail, line.split)
 
 
 def _copied(line: Any, classes: tuple[str, ...]) -> Note:
@@ -314,7 +315,7 @@ def _with_leaders(copies: pd.DataFrame, rows: SplitDataset, threshold: float) ->
     first_lines = copies[~copies.duplicated("key")]  # in the order of their keys
     texts = _taken(first_lines, rows, lambda split: list(norms(split))).tolist()
     if not any(texts):
-        raise DataError(_("near duplicates are found by text, and these rows have no texts."))
+        raise DataError(_("near-duplicate detection needs texts, and these rows have none."))
     first, second, similarity = near_pairs(texts, threshold)
     leader, close = np.arange(len(texts)), np.ones(len(texts))
     # In the order of `second`, the closest first: whether `first` leads is settled before it is asked.

@@ -1,4 +1,4 @@
-"""What is wrong with rows, by row number: what loading found, copies, labels that disagree, leakage, rare classes."""
+"""Data quality report by row number: loading notes, duplicates, label conflicts, leakage, rare classes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Problem:
     Attributes:
         kind: "refused", "repaired", "counted" (from the report of loading), "copies", "conflicts", "leakage",
             "unlabelled", "rare", "far".
-        level: "bad" spoils training or its judgement, "warn" may, "info" is good to know.
+        level: "bad" harms training or evaluation, "warn" may, "info" is informative.
         count: rows (or, where no rows are named, times) it concerns.
         rows: their numbers, the first :data:`SHOWN`.
         what: which reason, class or split, as text from the data or the report.

@@ -1,4 +1,4 @@
-"""Train, validation and test: carved by content, stratified or by groups, and checked for leakage.
+"""Splits: train, validation and test, by content, stratified or grouped, with a leakage check.
 
 Which split a row goes to depends on its content and the seed only, not on the order of the table. Rows with equal texts
 always go the same way, so that splitting does not leak.
@@ -76,7 +76,7 @@ class SplitLeakage(Config):
 class Leakage(Config):
     """Exact leakage from the training split into each other split."""
 
-    splits: tuple[SplitLeakage, ...] = option((), "one entry for each split that is not train")
+    splits: tuple[SplitLeakage, ...] = option((), "Overlap with train of each other split.")
 
     @property
     def share(self) -> float:
@@ -132,8 +132,9 @@ def _checked(found: Leakage, limit: float, accept: bool) -> Leakage:
     if found.share > limit and not accept:
         bad = joined(_("; "), [str(part) for part in found.splits if part.share > limit])
         raise DataError(
-            _("{bad}. Up to {limit:g} % may pass. Remove the copies from train with `rows.dedupe()`, or go "
-              "on with accept_leakage=True and read the scores with that in mind."),
+            _(
+                "{bad}. The limit is {limit:g} %. Remove the duplicates from train with `rows.dedupe()`, "
+                "or pass accept_leakage=True, which makes scores too optimistic."),
             bad=bad, limit=100 * limit,
         )  # fmt: skip
     return found
@@ -167,7 +168,7 @@ def split(
         validation: a fraction of the labelled rows of train (0.1), or a number of rows (500); 0 carves none.
         test: the same.
         stratify: keep the shares of the classes in every split.
-        group: a column; rows with the same value go to the same split (None stands alone). Without it the rows with
+        group: a column; rows with the same value go to the same split (None is its own group). Without it the rows with
             equal normalised texts are the groups. Sizes are met as nearly as whole groups allow.
         seed: another seed, another split; the order of the table plays no part.
         accept_leakage: go on when more than 1 % of a split is also in train.
@@ -194,7 +195,7 @@ def split(
             None,
             None,
             "counted",
-            _("kept {name} as it came", name=name),
+            _("{name} unchanged", name=name),
             _("{n_split:,} rows", n_split=len(rows.splits[name])),
             name,
         )
@@ -227,7 +228,7 @@ def _cut(rows: Table, wanted: dict[str, float]) -> Table:
         end -= sizes[name]
     if end < 1 or not all(map(len, carved.values())):
         raise DataError(
-            _("{n_rows} rows are too few to be cut into train, {sizes}."),
+            _("{n_rows} rows are too few to split into train, {sizes}."),
             n_rows=len(train),
             sizes=joined(", ", map(split_name, sizes)),
         )
@@ -235,7 +236,7 @@ def _cut(rows: Table, wanted: dict[str, float]) -> Table:
     splits = {name: splits[name] for name in sorted(splits, key=_place)}
     shown = ", ".join(f"{name} {len(part):,}" for name, part in splits.items())
     return rows.with_splits(
-        splits, [Note(None, None, "counted", _("split"), _("{shown} rows; in their order", shown=shown))]
+        splits, [Note(None, None, "counted", _("split"), _("{shown} rows; in their original order", shown=shown))]
     )
 
 
@@ -269,7 +270,7 @@ def _carved(
             else _("train has {n_units} different texts", n_units=units.count)
         )
         raise DataError(
-            _("no rows are left for {missing}: {what}, too few or too uneven for these sizes."),
+            _("no rows remain for {missing}: {what}, too few or too uneven for these sizes."),
             missing=split_name(missing[0]),
             what=what,
         )
@@ -344,7 +345,7 @@ def _sizes(wanted: dict[str, float], total: int) -> dict[str, int]:
             _(" and "), [_("{split} = {size}", split=split_name(name), size=size) for name, size in wanted.items()]
         )
         raise ConfigError(
-            _("{asked} would take {size:,} of the {total:,} rows of train: ask for less."),
+            _("{asked} needs {size:,} of the {total:,} rows of train: choose smaller sizes."),
             asked=asked, size=sum(sizes.values()), total=total,
         )  # fmt: skip
     return sizes

@@ -1,4 +1,4 @@
-"""Tokenised rows: flat arrays, made once and then mapped from the disk."""
+"""Tokenised rows as flat arrays, cached and memory-mapped."""
 
 from __future__ import annotations
 
@@ -35,16 +35,15 @@ _DAY = 86_400.0  # seconds after which a half-written entry is surely left over
 
 
 def encode(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int, cache: bool = True) -> Tokens:
-    """Tokenise a data set, or find it done before.
+    """Tokenise a data set, or load the tokens from the cache.
 
     Args:
         dataset: with the column ``text``, and if there are any ``text_pair``, ``label`` (else -1) and ``row`` (else
             counted from 0).
         tokenizer: as in :meth:`Tokenizer.encode`.
-        max_length: tokens of a row at most.
-        cache: keep the arrays in the cache folder, under a name made from the tokenizer, ``max_length`` and every
-            text, label and row number. They are then mapped, not loaded, and memory stays flat. An entry that is
-            damaged (sizes and checksums are compared) is made again.
+        max_length: maximum tokens per row.
+        cache: save the arrays in the cache folder, keyed by a hash of the tokenizer, ``max_length`` and all texts,
+            labels and row numbers, and memory-map them. Damaged entries (by size and checksum) are recomputed.
 
     Raises:
         DataError: there is no column ``text``, or a text is missing.
@@ -166,7 +165,7 @@ def _made(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> Tokens:
         shutil.rmtree(work, ignore_errors=True)
     if tokens is None:
         raise DataError(
-            _("the tokens cannot be kept in {folder!r}: set LABKIT_CACHE to another folder."), folder=str(folder.parent)
+            _("tokens cannot be cached in {folder!r}: set LABKIT_CACHE to another folder."), folder=str(folder.parent)
         )
     return tokens
 
@@ -213,7 +212,7 @@ class _Column:
 
 
 def _checksum(path: Path) -> list[int]:
-    """Size in bytes and CRC-32 of a file: a flipped bit would be a wrong word, and nothing else would tell."""
+    """Size in bytes and CRC-32 of a file: a flipped bit would silently be a wrong word."""
     size = code = 0
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

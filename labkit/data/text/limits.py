@@ -1,4 +1,4 @@
-"""Limits on what the pipeline of a foreign ``tokenizer.json`` may make of a text: its length, its time, its ids.
+"""Limits for foreign ``tokenizer.json`` files: output length, time and ids.
 
 A normalizer that doubles a letter twenty-eight times turns a sentence into gigabytes, and the Rust library then aborts
 the process. So growth is computed from the file, before any text is read.
@@ -43,13 +43,14 @@ def check(rust: tokenizers.Tokenizer) -> None:
     for steps in (stages, _steps(rust.decoder)):
         if len(steps) > STEPS:
             raise DataError(
-                _("the tokenizer has {n_steps:,} steps; at most {steps} are run."), n_steps=len(steps), steps=STEPS
+                _("the tokenizer has {n_steps:,} steps; the maximum is {steps}."), n_steps=len(steps), steps=STEPS
             )
         if (growth := math.prod(map(_growth, steps))) > GROWTH:
             worst = max(steps, key=_growth)
             raise DataError(
-                _("the tokenizer may make a text {growth} times as long ({type} by {own_growth}); at most "
-                  "{most} times is allowed. Take the tokenizer from its publisher."),
+                _(
+                    "the tokenizer may lengthen a text by a factor of {growth} ({type}: {own_growth}); "
+                    "the maximum is {most}. Use the tokenizer of the original publisher."),
                 growth=_shown(growth), type=worst["type"], own_growth=_shown(_growth(worst)), most=GROWTH,
             )  # fmt: skip
     if (size := sum(len(step.get("prepend", "")) for step in stages)) > PREPENDED:
@@ -74,24 +75,31 @@ def check_ids(highest: int, entries: int) -> None:
     """Raise :class:`DataError` for an id that would make an embedding table far larger than the vocabulary."""
     if highest >= max(FREE_IDS, SPARSE * entries):
         raise DataError(
-            _("the tokenizer's vocabulary has {entries:,} pieces, but the id {highest:,}; a table with a row "
-              "for every id would be far larger than the vocabulary. Fetch or copy the tokenizer again."),
+            _(
+                "the tokenizer's vocabulary has {entries:,} tokens but the id {highest:,}; an embedding "
+                "table with a row per id would be far larger than the vocabulary. Download or copy the "
+                "tokenizer again."),
             entries=entries, highest=highest,
         )  # fmt: skip
 
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Raise :class:`DataError` where the Rust library panics, which Python sees as a BaseException of its own."""
+    """Raise :class:`DataError` where the Rust library fails on a text."""
     try:
         yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_rust(error):
             raise
         raise DataError(
-            _("the tokenizer failed on a text ({error}). Take another one, or shorten the text."),
+            _("the tokenizer failed on a text ({error}). Use another tokenizer, or shorten the text."),
             error=str(error)[:200],
         ) from None
+
+
+def is_rust(error: BaseException) -> bool:
+    """Whether the Rust library raised an error: a bare Exception, or a panic, which is a BaseException of its own."""
+    return type(error) is Exception or type(error).__name__ == "PanicException"
 
 
 def _steps(part: Any) -> list[dict[str, Any]]:
@@ -143,8 +151,9 @@ def _probe(rust: tokenizers.Tokenizer, patterns: list[str]) -> None:
                     rust.pre_tokenizer.pre_tokenize_str(letter * size)
             if time.perf_counter() - begin > SECONDS:
                 raise DataError(
-                    _("the tokenizer's regular expressions take more than {seconds:g} s for texts of {size} "
-                      "characters. Take the tokenizer from its publisher."),
+                    _(
+                        "the tokenizer's regular expressions take more than {seconds:g} s for texts of "
+                        "{size} characters. Use the tokenizer of the original publisher."),
                     seconds=SECONDS, size=size,
                 )  # fmt: skip
 

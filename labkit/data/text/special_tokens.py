@@ -1,4 +1,4 @@
-"""Which tokens of a vocabulary begin, end, pad, mask: by the files of a folder, else by their usual names."""
+"""Special tokens of a vocabulary: from the files of a folder, or by common names."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def json_of(path: Path) -> dict[str, Any]:
     """A JSON file's table, empty where there is no such file.
 
     Raises:
-        DataError: the file is no JSON object.
+        DataError: the file is not a JSON object.
     """
     if not path.is_file():
         return {}
@@ -116,7 +116,7 @@ def json_of(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(value, dict):
         raise DataError(
-            _("{file} in {folder!r} holds a {type}, not a table of settings."),
+            _("{file} in {folder!r} contains a {type}, not a table of settings."),
             file=path.name, folder=str(path.parent), type=type(value).__name__,
         )  # fmt: skip
     return value

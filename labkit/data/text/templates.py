@@ -1,4 +1,4 @@
-"""Special tokens around a text or a pair of texts: read from a post-processor, and written as one."""
+"""Templates of special tokens around a text or a pair, read from and written to post-processors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tokenizers
 from tokenizers import models
 
 from labkit.core.errors import DataError
+from labkit.data.text import limits
 from labkit.i18n import _
 
 #: A special token and its type id.
@@ -61,15 +62,18 @@ def of(rust: tokenizers.Tokenizer) -> Forms | None:
     """The forms of a tokenizer's post-processor; None where it adds nothing to a text.
 
     Raises:
-        DataError: the post-processor leaves a text out, repeats it or changes the order of a pair.
+        DataError: the post-processor names a token that it gives no id, leaves a text out, repeats it or changes the
+            order of a pair.
     """
     if rust.post_processor is None:
         return None
+    _check_names(json.loads(rust.post_processor.__getstate__()))
     word = tokenizers.Tokenizer(models.WordLevel({"x": 0}, unk_token="x"))
     made = []
     for count in (1, 2):
         texts = [word.encode("x", add_special_tokens=False) for _ in range(count)]
-        row = rust.post_processor.process(*texts, add_special_tokens=True)
+        with limits.running():
+            row = rust.post_processor.process(*texts, add_special_tokens=True)
         where = row.sequence_ids  # None at special tokens, and at all but the last of a text that is repeated
         texts_only = [number for number, added in zip(where, row.special_tokens_mask, strict=True) if not added]
         if texts_only != list(range(count)):
@@ -85,6 +89,19 @@ def of(rust: tokenizers.Tokenizer) -> Forms | None:
         special = [tuple(zip(row.ids[a + 1 : b], row.type_ids[a + 1 : b], strict=True)) for a, b in pairwise(bounds)]
         made.append(Form(tuple(special), tuple(row.type_ids[place] for place in ends)))
     return (made[0], made[1]) if made[0].size else None
+
+
+def _check_names(about: dict[str, Any]) -> None:
+    """Raise :class:`DataError` for a template with a token that has no ids, on which the Rust library panics."""
+    for part in about.get("processors", [about]):
+        pieces = [piece for form in ("single", "pair") for piece in part.get(form) or () if isinstance(piece, dict)]
+        named = [piece["SpecialToken"]["id"] for piece in pieces if "SpecialToken" in piece]
+        if lacking := [name for name in named if name not in (part.get("special_tokens") or {})]:
+            raise DataError(
+                _("the template of the tokenizer's post-processor has the token {token!r}, which its special_tokens "
+                  "lack. Fetch or copy the tokenizer again."),
+                token=lacking[0],
+            )  # fmt: skip
 
 
 def processor(rust: tokenizers.Tokenizer, forms: Forms) -> Any:

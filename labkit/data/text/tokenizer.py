@@ -1,4 +1,4 @@
-"""Text to tokens: a Rust tokenizer that takes any text and is made from files or learnt.
+"""Tokenizer: converts text to token ids; loaded from files or trained. Wraps the Rust ``tokenizers`` library.
 
 The special tokens around a text are those of the file's post-processor. A file that adds none, and a vocabulary learnt
 here, gets BERT's form: ``[CLS] text [SEP]``, or ``[CLS] text [SEP] other [SEP]`` with types 0 and 1, and a saved file
@@ -49,13 +49,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Tokenizer:
-    """Cuts texts into numbered pieces. Make one with :meth:`load` or :meth:`train`.
+    """Converts texts to token ids. Create one with :meth:`load` or :meth:`train`.
 
     Attributes:
-        vocab_size: rows that an embedding table needs, the greatest id + 1.
-        pad_id: fills rows up. Without a padding token it is the end token: padding is masked, so any id will do.
-        unk_id: stands for what the vocabulary lacks; ``pad_id`` where there is no such token.
-        cls_id, mask_id: ids of the tokens that begin a row and that hide a word; None where there is none.
+        vocab_size: rows of the embedding table: the largest id + 1.
+        pad_id: padding id. Without a padding token it is the end token; padding is masked, so any id works.
+        unk_id: unknown-token id; ``pad_id`` if there is no such token.
+        cls_id, mask_id: ids of the start token and of the mask token; None if missing.
         sep_id: id of the token that ends a text.
         end_id: the token with which a model that writes text ends it …
         end_ids: … and all that end it; the file of a model may name several.
@@ -86,8 +86,9 @@ class Tokenizer:
         if roles.sep is None or not roles.ends:
             known = " or ".join(ROLES["sep"])
             raise DataError(
-                _("the tokenizer's vocabulary ({n_vocab} pieces) has no end token: no {known}. Name it as "
-                  "eos_token in tokenizer_config.json."),
+                _(
+                    "the tokenizer's vocabulary ({n_vocab} tokens) has no end token: no {known}. Set "
+                    "eos_token in tokenizer_config.json."),
                 n_vocab=len(vocab), known=known,
             )  # fmt: skip
         self._declare(roles)
@@ -147,22 +148,23 @@ class Tokenizer:
         min_frequency: int = 2,
         special_tokens: Sequence[str] = SPECIAL,
     ) -> Tokenizer:
-        """Learn a vocabulary from texts in any language; the same texts always give the same ids.
+        """Train a tokenizer on texts in any language; deterministic.
 
         Args:
             texts: strings, an Arrow column of them, or a data set, of which the column ``text`` is taken. They are
                 gone through three times and not held in memory; of an iterator, which ends, a list is made first.
             kind: ``"wordpiece"`` (BERT's; every Chinese character is a word) or ``"bpe"`` (on bytes, so it knows all).
-            vocab_size: pieces at most, special tokens included.
+            vocab_size: vocabulary size, special tokens included.
             lowercase: fold case (WordPiece then also drops accents, as BERT does).
-            min_frequency: pieces, and with WordPiece characters, that are rarer are not learnt.
+            min_frequency: minimum frequency of a token (with WordPiece also of a character).
             special_tokens: names for padding, unknown pieces, begin, end and mask, in the order of their ids from 0.
 
-        Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or what is no text.
+        Raises: ConfigError, DataError: an unknown kind, a vocabulary too small for it; no text, or values that are
+            not strings.
         """
         if kind not in _KINDS:
             raise ConfigError(
-                _("unknown kind of tokenizer {kind!r}.{hint} Known: {known}."),
+                _("unknown tokenizer type {kind!r}.{hint} Known: {known}."),
                 kind=kind, hint=nearest(kind, _KINDS), known=", ".join(_KINDS),
             )  # fmt: skip
         if vocab_size < _KINDS[kind]:
@@ -175,12 +177,12 @@ class Tokenizer:
         for part in _portions(texts):
             count, filled = count + len(part), filled or any(text.strip() for text in part)
         if not filled:
-            raise DataError(_("there is no text to learn a vocabulary from ({count} rows, all empty)."), count=count)
+            raise DataError(_("there is no text to train a tokenizer on ({count} rows, all empty)."), count=count)
         learn = learn_wordpiece if kind == "wordpiece" else learn_bpe
         return cls(learn(lambda: _portions(texts), vocab_size, lowercase, min_frequency, special_tokens))
 
     def save(self, folder: str | Path) -> Path:
-        """Write what :meth:`load` reads as this tokenizer into a folder, made if need be; returns ``tokenizer.json``.
+        """Save to a folder that :meth:`load` reads; returns the path of ``tokenizer.json``.
 
         Names of special tokens that the vocabulary does not show go to ``tokenizer_config.json``, lists of end tokens
         to ``generation_config.json``.
@@ -204,7 +206,7 @@ class Tokenizer:
             folder: where; made if it is not there.
             model_max_length: tokens that the model reads.
             types: whether the model reads type ids (BERT); other models get none.
-            prompts: for a model that writes on: texts get only what :meth:`prompt` puts in front of them, and rows
+            prompts: for a language model: texts get only what :meth:`prompt` puts in front of them, and rows
                 are padded at their beginning.
             read_special: whether special tokens are recognised where a text spells them, as in a prompt, or ``[MASK]``
                 of a masked language model. By default they are text there as here.
@@ -240,7 +242,7 @@ class Tokenizer:
             ConfigError: the vocabulary has no mask.
         """
         if self.mask_id is None:
-            raise ConfigError(_("masked words need a token such as [MASK]; the tokenizer has none."))
+            raise ConfigError(_("masked language modelling needs a token such as [MASK]; the tokenizer has none."))
         name, usual = self.names([self.mask_id])[0], ROLES["mask"][0]
         text = _well_formed(_checked([text])[0][:READ])
         with limits.running():
@@ -284,9 +286,7 @@ class Tokenizer:
             ConfigError: the vocabulary has no token that begins a row.
         """
         if self.cls_id is None:
-            raise ConfigError(
-                _("next_sentence needs a token that begins a row, such as [CLS]; the tokenizer has none.")
-            )
+            raise ConfigError(_("next_sentence needs a start token such as [CLS]; the tokenizer has none."))
         return self._with(templates.bert(self.cls_id, self.sep_id)[0])
 
     def _with(self, single: Form) -> Tokenizer:
@@ -309,7 +309,7 @@ class Tokenizer:
 
     @property
     def reserved(self) -> np.ndarray:
-        """Which pieces are special and never stand for text, bool[vocab_size]."""
+        """Which tokens are special and never represent text, bool[vocab_size]."""
         return self._reserved.copy()
 
     @property
@@ -325,13 +325,13 @@ class Tokenizer:
         return fingerprint("labkit tokenizer 1", self._rust.to_str(), READ)
 
     def encode(self, texts: Texts, pairs: Texts | None = None, max_length: int = 512) -> Tokens:
-        """Number the pieces of many texts, in parallel, with the special tokens of the form added.
+        """Encode texts to token ids, in parallel, with special tokens.
 
         Args:
             texts: n texts, or an Arrow array of them. Lone surrogates become U+FFFD; nothing that is a string raises.
             pairs: n second texts, or None.
-            max_length: tokens of a row at most, special ones included. A row that is longer loses its end; of a
-                pair the longer text is cut first ("longest_first" of transformers).
+            max_length: maximum tokens per row, special tokens included. Longer rows are truncated at the end; in
+                pairs the longer text first ("longest_first" of transformers).
 
         Returns:
             n rows with ``label`` -1 and ``row`` 0 … n-1; ``truncated`` counts the rows that were cut. Only as much
@@ -346,7 +346,8 @@ class Tokenizer:
         room = max_length - form.size
         if room < (1 if pairs is None else 2):
             raise ConfigError(
-                _("max_length = {max_length} leaves no room for text beside the special tokens."), max_length=max_length
+                _("max_length = {max_length} leaves no room for text besides the special tokens."),
+                max_length=max_length,
             )
         first, length, cut = self._numbers(texts, room)
         if pairs is None:
@@ -387,7 +388,7 @@ class Tokenizer:
         return number if number is not None and self._reserved[number] else None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids, special tokens left out."""
+        """Decode ids to text, skipping special tokens."""
         with limits.running():
             return self._rust.decode([int(number) for number in ids], skip_special_tokens=True)
 
@@ -521,7 +522,7 @@ def _checked(texts: Texts | Iterable[str], first: int = 0) -> list[str] | pa.Arr
         array = texts.cast(pa.large_string())
         return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
     if isinstance(texts, str):
-        raise DataError(_("a list of texts is needed, not one string: [{texts!r}]."), texts=texts[:40])
+        raise DataError(_("pass a list of texts, not one string: [{texts!r}]."), texts=texts[:40])
     texts = list(texts)
     for i, text in enumerate(texts, first):
         if not isinstance(text, str):

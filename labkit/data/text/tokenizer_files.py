@@ -1,4 +1,4 @@
-"""Tokenizers on disk: the files of a folder in the Hugging Face layout, read together and written together."""
+"""Tokenizer files in Hugging Face format: reading and writing."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
         if file.name in _MERGES:
             rust = _merged(file, options, said)
         elif file.suffix == ".json":
-            with limits.running():
-                rust = tokenizers.Tokenizer.from_file(str(file))
+            rust = tokenizers.Tokenizer.from_file(str(file))
             _normalise(rust, options)
             limits.check(rust)
         else:
@@ -54,7 +53,9 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, Said]:
         _add(rust, folder, options)
     except DataError:
         raise
-    except Exception as error:  # the Rust library raises bare Exception
+    except BaseException as error:
+        if not isinstance(error, Exception) and not limits.is_rust(error):
+            raise
         raise DataError(
             _("{file} in {folder!r} is not a tokenizer: {error}"), file=file.name, folder=str(folder), error=error
         ) from None
@@ -68,7 +69,7 @@ def _missing(folder: Path, path: Path) -> str:
     there = ", ".join(sorted(item.name for item in path.iterdir())[:20]) if path.is_dir() else _("no such path")
     if lacking := [merges for name, merges in _MERGES.items() if (folder / name).is_file()]:
         return _(
-            "{folder!r} has a vocabulary without {lacking}. Fetch or copy the folder again.",
+            "{folder!r} has a vocabulary without {lacking}. Download or copy the folder again.",
             folder=str(folder),
             lacking=lacking[0],
         )

@@ -1,4 +1,4 @@
-"""Token ids of rows, laid end to end."""
+"""Token ids of rows in flat arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DTYPES = {"ids": np.int32, "types": np.uint8, "offsets": np.int64, "label": np.i
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """n tokenised rows laid end to end; row i is ``ids[offsets[i]:offsets[i + 1]]``.
+    """n tokenised rows, concatenated; row i is ``ids[offsets[i]:offsets[i + 1]]``.
 
     Attributes:
         ids: i32[total], special tokens included.
@@ -61,5 +61,5 @@ class Tokens:
 
     @property
     def truncated_share(self) -> float:
-        """Share of the rows that were cut, 0 to 1."""
+        """Fraction of truncated rows, 0 to 1."""
         return self.truncated / len(self) if len(self) else 0.0

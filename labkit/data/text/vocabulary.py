@@ -1,4 +1,4 @@
-"""Vocabularies of tokenizers: read from a list of pieces, or learnt from texts."""
+"""Vocabularies of tokenizers: read from files, or trained on texts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def from_list(file: Path, options: dict[str, Any]) -> tokenizers.Tokenizer:
     missing = [" or ".join(ROLES[role][:2]) for role in ("unk", "cls", "sep") if not set(ROLES[role]) & set(vocab)]
     if missing:
         raise DataError(
-            _("the tokenizer's vocabulary ({n_vocab} pieces) has no {missing}."),
+            _("the tokenizer's vocabulary ({n_vocab} tokens) has no {missing}."),
             n_vocab=len(vocab),
             missing=", no ".join(missing),
         )

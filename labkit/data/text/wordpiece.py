@@ -1,6 +1,6 @@
-"""WordPiece in bulk: NumPy cuts texts into words, Arrow tells which are equal, Rust sees each distinct word once.
+"""Fast WordPiece: NumPy splits texts into words, Arrow deduplicates them, Rust tokenises each distinct word once.
 
-BERT's normaliser and pre-tokenizer look at one character at a time. What they do with a character is asked of them
+BERT's normaliser and pre-tokenizer look at one character at a time. Their result per character is computed
 once; from then on cutting a text is a look-up for each character, and finds the words that Rust would find.
 """
 
@@ -13,6 +13,8 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 import tokenizers
+
+from labkit.data.text import limits
 
 _REMEMBERED = 500_000  # characters of the words whose pieces are kept; beyond, all are learnt anew: some 20 MB
 # What a character is: white space, part of a word, a word of its own, nothing, unclear, or not met before.
@@ -48,7 +50,8 @@ class Words:
             texts: n strings of type ``large_string``, none missing.
 
         Returns:
-            Flat ids i32; pieces of every text i64[n]; and which texts must be asked of Rust instead, i64[k]: they have
+            Flat ids i32; pieces of every text i64[n]; and the texts that must be tokenised by Rust instead,
+            i64[k]: they have
             no pieces here.
         """
         chars, bounds = _characters(texts)
@@ -103,7 +106,8 @@ class Words:
             self._forget()
         known = self._known
         new = [word for word in distinct if word not in known]
-        found = self._model.encode_batch_fast(new, add_special_tokens=False)
+        with limits.running():
+            found = self._model.encode_batch_fast(new, add_special_tokens=False)
         count = np.fromiter(map(len, found), np.int64, len(found))
         ids = np.fromiter(chain.from_iterable(one.ids for one in found), np.int32, int(count.sum()))
         self._ids = np.concatenate([self._ids, ids])

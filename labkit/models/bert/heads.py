@@ -1,6 +1,6 @@
 """The heads that BERT is pretrained with: masked language model and next sentence (Devlin et al. 2018, 3.1).
 
-RoBERTa and DistilBERT have the first one too, under names of their own, and not the second.
+RoBERTa and DistilBERT have only the first one, under other names.
 """
 
 from __future__ import annotations
@@ -105,8 +105,9 @@ class PretrainingHeads(nnx.Module):
         """
         if self.layout != "bert":
             raise ConfigError(
-                _("layout {layout!r} has no head for the next sentence: RoBERTa and DistilBERT were trained "
-                  "without. Set next_sentence = False, or take layout 'bert'."),
+                _(
+                    "layout {layout!r} has no next-sentence head: RoBERTa and DistilBERT were trained "
+                    "without it. Set next_sentence = False, or use layout 'bert'."),
                 layout=self.layout,
             )  # fmt: skip
         return self.follows(pooled).astype(jnp.float32)
@@ -158,8 +159,9 @@ def load(heads: PretrainingHeads, source: weights.Tensors | str | Path) -> weigh
     word = next((name for name in (LAYOUTS[heads.layout].prefix + words, words) if name in names), None)
     if word and own in names and not np.array_equal(tensors[own], tensors[word]):
         raise WeightsError(
-            _("{own} in {folder} differs from {word}: this head has a table of words of its own. Supported: "
-              "heads that share the encoder's (tie_word_embeddings)."),
+            _(
+                "{own} in {folder} differs from {word}: the output embeddings of this head are not tied. "
+                "Supported: heads tied to the encoder's embeddings (tie_word_embeddings)."),
             own=own, folder=tensors.folder, word=word,
         )  # fmt: skip
     return weights.load_into(heads, tensors.folder, TABLES[heads.layout])

@@ -1,4 +1,4 @@
-"""Layouts of stored BERTs: what their ``config.json`` calls the sizes and what their files call the parameters.
+"""File layouts of the BERT family: keys of ``config.json`` and names of parameters.
 
 =========== ============================================================= ==================================
 layout      checkpoints                                                   what differs
@@ -11,7 +11,7 @@ distilbert  DistilBERT (Sanh et al. 2019, arXiv 1910.01108)               no kin
                                                                           classifier begins with a ReLU layer
 =========== ============================================================= ==================================
 
-The layers compute alike in all four. A config is read here by its fields alone, so that this file stands below
+The layers compute alike in all four. A config is read here by its fields alone, so that this file does not import
 :mod:`labkit.models.bert.model`.
 """
 
@@ -123,7 +123,7 @@ class Layout:
     Args:
         kind: the ``model_type`` of its config.json.
         classes: what its classes are called ("BertModel", "BertForSequenceClassification"), without the ending.
-        prefix: in front of the encoder's names where a head stands beside them.
+        prefix: prefix of the encoder's names in files with a head.
         encoder: entries of the encoder.
         other_heads: beginnings of names of heads that are not read.
         says: further entries of ``config.json``.
@@ -254,7 +254,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     config = foreign.settings_of(path)
     if not isinstance(kind := config.get("model_type"), str) or kind not in LAYOUTS:
         raise WeightsError(
-            _("{folder} holds a model of type {kind!r}; supported here: {known}."),
+            _("{folder} contains a model of type {kind!r}; supported: {known}."),
             folder=folder, kind=kind, known=", ".join(map(repr, LAYOUTS)),
         )  # fmt: skip
     layout = LAYOUTS[kind]
@@ -264,7 +264,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
         )
     if config.get("is_decoder") or config.get("add_cross_attention"):
         raise WeightsError(
-            _("{folder} holds a decoder (is_decoder or add_cross_attention); supported: encoders."), folder=folder
+            _("{folder} contains a decoder (is_decoder or add_cross_attention); supported: encoders."), folder=folder
         )
     act = config.get(layout.foreign["activation"], "gelu")
     if not isinstance(act, str) or act not in HIDDEN_ACTS:
@@ -299,7 +299,7 @@ def first_position(layout: Layout, config: Mapping[str, Any]) -> int:
     """Row of the table of positions that the first token reads: RoBERTa counts from the id of padding.
 
     Raises:
-        WeightsError: that id is no number.
+        WeightsError: that id is not a number.
     """
     if not layout.unused:
         return 0
@@ -362,8 +362,9 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
     name = LAYOUTS[config.layout].output
     if lacking := [each for each in (f"{name}.weight", f"{name}.bias") if each not in tensors]:
         raise WeightsError(
-            _("the file has no {lacking}: it holds no classifier of layout {layout!r}. Train a head, or give "
-              "the layout that it was saved with."),
+            _(
+                "the file has no {lacking}: it contains no classifier of layout {layout!r}. Train a head, "
+                "or set the layout it was saved with."),
             lacking=" and no ".join(lacking), layout=config.layout,
         )  # fmt: skip
     kernel, bias = (np.asarray(tensors[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
@@ -371,8 +372,9 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
         weights.check_values(array, f"{name}.{part}", getattr(tensors, "folder", Path("the file")), weights.UNITS)
     if bias.ndim != 1 or kernel.shape != (len(bias), config.width):
         raise WeightsError(
-            _("{name}.weight {kernel} and {name}.bias {bias} are no classifier of vectors of width {width}: "
-              "expected [c, {width}] and [c]."),
+            _(
+                "{name}.weight {kernel} and {name}.bias {bias} are not a classifier for vectors of width "
+                "{width}: expected [c, {width}] and [c]."),
             name=name, kernel=list(kernel.shape), bias=list(bias.shape), width=config.width,
         )  # fmt: skip
     return kernel.T, bias

@@ -1,4 +1,4 @@
-"""BERT: a Transformer that reads a text from both sides (Devlin et al. 2018, arXiv 1810.04805).
+"""BERT: a bidirectional Transformer encoder (Devlin et al. 2018, arXiv 1810.04805).
 
 Post-norm layers, learned positions, erf GELU. The layers are stacked on one first axis and run by a scan, so compile
 time does not grow with depth. The model holds parameters only: a key given to the call is the one source of chance.
@@ -73,19 +73,20 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class BertConfig(PublishedConfig):
-    """Which BERT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of a BERT encoder: a preset, pretrained weights, or sizes; missing fields are filled in on
+    creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` asks for a preset's sizes with
-    fresh parameters. ``vocab_size`` may stay None: the size of the tokenizer then, or of the published English one.
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` uses the sizes of a preset with random
+    initialisation. ``vocab_size`` may stay None: the size of the tokenizer then, or of the published English one.
 
-    A size without weights of its own ("base", "roberta-base", "distilbert-base", …) starts fresh; ``weights=`` with a
-    folder or "org/name@revision" loads published ones and takes sizes and layout from them: BERT, RoBERTa, XLM-R,
-    DistilBERT. DistilBERT has no pooler; with pooling "cls" a fresh one, with ReLU, begins its classifier.
+    Presets without pretrained weights ("base", "roberta-base", "distilbert-base", …) are randomly initialised;
+    ``weights=`` with a folder or "org/name@revision" loads published weights and uses their sizes and layout: BERT,
+    RoBERTa, XLM-R, DistilBERT. DistilBERT has no pooler; with pooling "cls" a new one with ReLU is added.
 
     Raises:
-        ConfigError: an unknown preset, a value out of range, a width that the heads do not divide, a value that files
-            of the layout cannot hold.
+        ConfigError: an unknown preset, a value out of range, a width not divisible by the heads, a value that the
+            layout does not support.
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
@@ -109,34 +110,53 @@ class BertConfig(PublishedConfig):
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = tuple(FOREIGN)
     BROUGHT: ClassVar[tuple[str, ...]] = ("pooling", "layout")
 
-    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
-    weights: str = option(help=_("pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones"))
-    vocab_size: int | None = option(
-        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
+    weights: str = option(
+        help=_("Pretrained weights: a sample name, a folder or org/name@revision. Empty: random initialisation.")
     )
-    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
-    depth: int = option(help=_("number of layers"), low=1, high=10_000)
-    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
-    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
-    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
-    types: int = option(help=_("kinds of segments (first and second text); distilbert has 0"), low=0, high=10_000)
-    dropout: float = option(help=_("share of hidden values dropped while training"), low=0.0, high=0.9)
-    attention_dropout: float = option(help=_("share of attention dropped while training"), low=0.0, high=0.9)
-    norm_eps: float = option(help=_("added to the variance in layer normalisation"), low=0.0, high=0.1)
-    activation: str = option(help=_("non-linearity of the feed-forward part"), choices=tuple(parts.ACTIVATIONS))
+    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
+    width: int = option(help=_("Dimension of the hidden states."), low=1, high=1_000_000)
+    depth: int = option(help=_("Number of Transformer layers."), low=1, high=10_000)
+    heads: int = option(help=_("Number of attention heads per layer."), low=1, high=10_000)
+    mlp_width: int = option(help=_("Hidden dimension of the feed-forward network."), low=1, high=10_000_000)
+    max_length: int = option(help=_("Maximum sequence length in tokens."), low=1, high=10_000_000)
+    types: int = option(
+        help=_("Number of segment (token type) embeddings; 2 for pairs of texts, 0 for DistilBERT."), low=0, high=10_000
+    )
+    dropout: float = option(help=_("Dropout rate of the hidden states during training."), low=0.0, high=0.9)
+    attention_dropout: float = option(
+        help=_("Dropout rate of the attention probabilities during training."), low=0.0, high=0.9
+    )
+    norm_eps: float = option(help=_("Epsilon of layer normalisation, added to the variance."), low=0.0, high=0.1)
+    activation: str = option(
+        help=_("Activation function of the feed-forward network."), choices=tuple(parts.ACTIVATIONS)
+    )
     pooling: str = option(
         help=_(
-            "vector of a text: cls, the pooler on its first token; or a pooling of its tokens' hidden states; "
-            "auto: cls below a head, else what the weights' folder says"
+            "How token states become one vector per text. cls: the pooler on the first token. auto: "
+            "cls for classification, otherwise the pooling saved with the weights."
         ),
         choices=("auto", *layouts.POOLINGS),
     )
-    layout: str = option(help=_("family whose files it is read from and saved as"), choices=tuple(LAYOUTS))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
-    unroll: int = option(
-        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
+    layout: str = option(
+        help=_("Model family whose file format is used for loading and saving."), choices=tuple(LAYOUTS)
     )
-    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=parts.DTYPES
+    )
+    unroll: int = option(
+        1,
+        _("Layers unrolled per iteration of the scan over layers: faster steps, slower compilation."),
+        low=1,
+        high=10_000,
+    )
+    remat: bool = option(
+        False,
+        _(
+            "Recompute activations in the backward pass (gradient checkpointing): less memory, about a third "
+            "more computation."
+        ),
+    )
 
     @classmethod
     def usual(cls, known: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -161,13 +181,14 @@ class BertConfig(PublishedConfig):
         for name, value in LAYOUTS[self.layout].fixed.items():
             if (own := getattr(self, name)) != value:
                 raise ConfigError(
-                    _("BertConfig.{name} = {own!r}, but layout {layout!r} always has {value!r}: leave {name} "
-                      "out, or take another layout."),
+                    _(
+                        "BertConfig.{name} = {own!r}, but layout {layout!r} always has {value!r}: omit "
+                        "{name}, or use another layout."),
                     name=name, own=own, layout=self.layout, value=value,
                 )  # fmt: skip
         if not self.types and "types" not in LAYOUTS[self.layout].fixed:
             raise ConfigError(
-                _("BertConfig.types = 0, but layout {layout!r} has at least 1 kind of segments."), layout=self.layout
+                _("BertConfig.types = 0, but layout {layout!r} has at least 1 segment type."), layout=self.layout
             )
 
     @property
@@ -196,8 +217,9 @@ class BertConfig(PublishedConfig):
         modules = sentence.read(self.folder()) if vectors and self.weights else None
         if modules is not None and modules.pooling not in [(how,) for how in layouts.POOLINGS]:
             raise WeightsError(
-                _("{weights} pools by {pooling}; training pools by one of {known}: set pooling to one of "
-                  "them. lk.Embedder reads such a folder."),
+                _(
+                    "{weights} uses the pooling {pooling}; training supports {known}: set pooling to one "
+                    "of them. lk.Embedder supports such a folder."),
                 weights=self.weights, pooling=" and ".join(modules.pooling),
                 known=", ".join(layouts.POOLINGS),
             )  # fmt: skip
@@ -291,7 +313,7 @@ class BertConfig(PublishedConfig):
             folder: where; made if it is not there.
             kernel: f32 [d, c]. bias: f32 [c].
             specials: ids of the tokenizer's special tokens.
-            max_length: tokens of a text at most.
+            max_length: maximum tokens per text.
             more: further keys of config.json.
         """
         if self.pooled_by == "cls":
@@ -314,7 +336,7 @@ class BertConfig(PublishedConfig):
         heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
         if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
             raise WeightsError(
-                _("{folder} holds no head on vectors of width {width} (2_Dense)."), folder=folder, width=self.width
+                _("{folder} contains no head for vectors of width {width} (2_Dense)."), folder=folder, width=self.width
             )
         return heads[0].kernel, heads[0].bias
 
@@ -336,7 +358,7 @@ class BertConfig(PublishedConfig):
 
 
 class Encoded(NamedTuple):
-    """What the encoder returns: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
+    """Output of the encoder: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
 
     hidden: Float[Array, "b t d"]
     pooled: Float[Array, "b d"] | Float[Array, "b s d"]
@@ -399,7 +421,7 @@ class Layer(nnx.Module):
         return self.mlp_norm(x + parts.dropout(self.mlp_out(inner), self.dropout, keys[2]))
 
     def looks(self, x: Float[Array, "b t d"], bias: Float[Array, "b 1 #t t"]) -> Float[Array, "b h t t"]:
-        """What the layer's attention of ``x`` would be, to be looked at."""
+        """Attention probabilities of this layer for ``x`` (for visualisation)."""
         query, key = (layer(x).reshape(*x.shape[:2], self.heads, -1) for layer in (self.query, self.key))
         scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
         return jax.nn.softmax(scores + bias, axis=-1)
@@ -430,7 +452,7 @@ class Bert(nnx.Module):
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens. Padding changes no result at a real token.
             types: 0 in the first text, 1 in the second; None for all 0. Not read where there are less than two kinds.
-            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            segments: positions of the texts in packed rows; each text is then processed independently.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
@@ -444,8 +466,9 @@ class Bert(nnx.Module):
         longest = self.config.max_length
         if segments is None and (length := ids.shape[1]) > longest:
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest}, the positions this BERT "
-                  "has. Cut the texts to {longest} tokens when encoding them."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest}, the number of positions of "
+                    "this BERT. Truncate the texts to {longest} tokens when encoding them."),
                 length=length, longest=longest,
             )  # fmt: skip
         types = jnp.zeros_like(ids) if types is None else types
@@ -464,8 +487,7 @@ class Bert(nnx.Module):
     def attention(
         self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]
     ) -> Float[Array, "b L h t t"]:
-        """The attention of every layer and head: how much each token looks at each, rows summing to 1 over what is no
-        padding."""
+        """Attention probabilities of every layer and head; rows sum to 1 over the tokens that are not padding."""
         graph, params = nnx.split(self.layers)
         bias = parts.padding_bias(mask)
 
@@ -476,7 +498,7 @@ class Bert(nnx.Module):
         return jnp.moveaxis(jax.lax.scan(step, self.embeddings(ids, types, None), params)[1], 0, 1)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates.
+        """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates.
 
         Args:
             path: of a parameter, from this module down.

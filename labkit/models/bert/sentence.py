@@ -1,6 +1,6 @@
-"""Folders of sentence-transformers: an encoder, and the modules that make one vector of its hidden states.
+"""sentence-transformers folders: an encoder and the modules that pool its hidden states.
 
-``modules.json`` lists the modules in their order, each with a folder of its own: Transformer, Pooling, Dense,
+``modules.json`` lists the modules in order, each with its folder: Transformer, Pooling, Dense,
 Normalize (Reimers & Gurevych 2019, arXiv 1908.10084). A folder without that file, but with ``1_Pooling``, is an encoder
 with that pooling.
 """
@@ -86,7 +86,7 @@ class SentenceFolder:
         encoder: the folder with the encoder's config.json and weights.
         pooling: one or more poolings, by labkit's names; several are concatenated.
         layers: what follows the pooled vector, in its order.
-        max_length: tokens of a text at most; None where the folder does not say.
+        max_length: maximum tokens per text; None where the folder does not say.
         prompts: name → text to put in front; ``prompt`` is the name of the usual one, or "".
         include_prompt: whether the tokens of a prompt are pooled too.
         lowercase: whether texts are lower-cased first.
@@ -103,7 +103,7 @@ class SentenceFolder:
 
 
 def read(folder: str | Path) -> SentenceFolder | None:
-    """What a folder says, or None where it is no folder of sentence-transformers.
+    """Description of a folder, or None if it is not a sentence-transformers folder.
 
     Raises:
         WeightsError: a file cannot be read, or the folder has a module, a pooling or an activation that labkit has not.
@@ -165,7 +165,8 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
             )
     if len(found) < 2:
         raise WeightsError(
-            _("{file} lists no Transformer followed by Pooling; these make the vectors."), file=folder / MODULES
+            _("{file} lists no Transformer followed by Pooling, which are needed to compute embeddings."),
+            file=folder / MODULES,
         )
     return found
 
@@ -180,7 +181,7 @@ def write(
         pooling: labkit's name of it.
         width: of the hidden states.
         layers: what follows the pooled vector.
-        max_length: tokens of a text at most.
+        max_length: maximum tokens per text.
     """
     theirs = next(name for name, own in POOLING.items() if own == pooling)
     parts = [("Transformer", encoder), ("Pooling", "1_Pooling")]
@@ -222,7 +223,7 @@ def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
         raise WeightsError(
-            _("{path}: pooling_mode = {named}; expected a text, or a list of them."), path=path, named=shown(named)
+            _("{path}: pooling_mode = {named}; expected a string or a list of strings."), path=path, named=shown(named)
         )
     if unknown := [name for name in named if name not in POOLING]:
         raise WeightsError(
@@ -260,7 +261,7 @@ def _dense(folder: Path) -> Dense:
     shape = (config.get("in_features", kernel.shape[0]), config.get("out_features", kernel.shape[1]))
     if kernel.shape != shape or (bias is not None and bias.shape != shape[1:]):
         raise WeightsError(
-            _("{folder}: linear.weight has the shape {shape}; config.json says {wanted}."),
+            _("{folder}: linear.weight has the shape {shape}; config.json states {wanted}."),
             folder=folder, shape=kernel.T.shape, wanted=shape[::-1],
         )  # fmt: skip
     return Dense(kernel, bias, name)
@@ -270,7 +271,7 @@ def _inside(folder: Path, name: str) -> Path:
     place = folder / name
     if not place.resolve().is_relative_to(folder.resolve()) or not place.is_dir():
         raise WeightsError(
-            _("{file} names {name!r}, which is no folder in it. Fetch or copy it again."),
+            _("{file} lists {name!r}, which is not a folder next to it. Download or copy it again."),
             file=folder / MODULES,
             name=name,
         )

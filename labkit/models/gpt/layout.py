@@ -8,6 +8,7 @@ from typing import Any
 from labkit.core.errors import WeightsError
 from labkit.i18n import _
 from labkit.models import foreign, weights
+from labkit.models.layers import spread
 
 # Family → field → key of config.json.
 FOREIGN: dict[str, dict[str, str]] = {
@@ -63,7 +64,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     config = foreign.settings_of(path)
     if not isinstance(kind := config.get("model_type"), str) or kind not in FOREIGN:
         raise WeightsError(
-            _("{folder} holds a model of type {kind!r}; supported here: {known}."),
+            _("{folder} contains a model of type {kind!r}; supported: {known}."),
             folder=folder, kind=kind, known=", ".join(map(repr, FOREIGN)),
         )  # fmt: skip
     for key, (absent, allowed) in REQUIRED[kind].items():
@@ -90,7 +91,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     size = config.get("head_dim")
     if size is not None and (type(size) is not int or size * sizes.get("heads", 1) != sizes.get("width")):
         raise WeightsError(
-            _("{path}: head_dim = {head_dim} times the heads is not the width; labkit needs it to be."),
+            _("{path}: head_dim = {head_dim} times the number of heads must equal the width."),
             path=path,
             head_dim=foreign.shown(size),
         )
@@ -104,7 +105,7 @@ def settings(config: Any, vocab_size: int, specials: weights.Specials | None = N
     values = config.values()
     own = {key: values[name] for name, key in FOREIGN[config.family].items()}
     ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")) if specials is None else specials.settings()
-    common = {"vocab_size": vocab_size, "initializer_range": 0.02, "model_type": config.family, **ids}
+    common = {"vocab_size": vocab_size, "initializer_range": spread(config.width), "model_type": config.family, **ids}
     if config.family == "gpt2":
         more = {"n_inner": config.mlp_width, "activation_function": "gelu_new", "embd_pdrop": config.dropout,
                 "attn_pdrop": config.dropout, "tie_word_embeddings": True,

@@ -1,4 +1,4 @@
-"""GPT: a decoder that tells every token from those before it; as GPT-2 has it, and as open models have it today.
+"""GPT: a causal Transformer decoder, in the variants of GPT-2 and Llama.
 
 Both families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer normalisation,
 learned positions, GELU. "llama" (Touvron et al. 2023, arXiv 2302.13971): RMS normalisation (arXiv 1910.07467), rotary
@@ -66,10 +66,10 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class GptConfig(PublishedConfig):
-    """Which GPT: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of a GPT decoder: a preset, pretrained weights, or sizes; missing fields are filled in on creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
     the tokenizer then, or 50,257.
 
     Raises:
@@ -100,29 +100,40 @@ class GptConfig(PublishedConfig):
     DERIVED_FROM: ClassVar[tuple[str, ...]] = ("width", "heads")
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = layout.FIELDS
 
-    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
-    weights: str = option(help=_("pretrained weights: a sample, a folder or org/name@revision; empty for fresh ones"))
-    family: str = option(help=_("GPT-2's layers, or those of today's open models"), choices=("gpt2", "llama"))
-    vocab_size: int | None = option(
-        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
+    weights: str = option(
+        help=_("Pretrained weights: a sample name, a folder or org/name@revision. Empty: random initialisation.")
     )
-    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
-    depth: int = option(help=_("number of layers"), low=1, high=10_000)
-    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
-    kv_heads: int = option(
-        help=_("llama: heads of keys and values, each shared by a group of heads"), low=1, high=10_000
+    family: str = option(
+        help=_("Layer design: gpt2, or llama (RMSNorm, SwiGLU, rotary positions)."), choices=("gpt2", "llama")
     )
-    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
-    max_length: int = option(help=_("longest text, in tokens"), low=1, high=10_000_000)
-    dropout: float = option(help=_("share of values dropped while training"), low=0.0, high=0.9)
-    norm_eps: float = option(help=_("added to the variance in normalisation"), low=0.0, high=0.1)
-    rope_base: float = option(help=_("llama: base of the wavelengths of rotary positions"), low=1.0)
-    tied: bool = option(help=_("the output's table is that of the input"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
+    width: int = option(help=_("Dimension of the hidden states."), low=1, high=1_000_000)
+    depth: int = option(help=_("Number of Transformer layers."), low=1, high=10_000)
+    heads: int = option(help=_("Number of attention heads per layer."), low=1, high=10_000)
+    kv_heads: int = option(help=_("llama: number of key-value heads (grouped-query attention)."), low=1, high=10_000)
+    mlp_width: int = option(help=_("Hidden dimension of the feed-forward network."), low=1, high=10_000_000)
+    max_length: int = option(help=_("Maximum sequence length in tokens."), low=1, high=10_000_000)
+    dropout: float = option(help=_("Dropout rate during training."), low=0.0, high=0.9)
+    norm_eps: float = option(help=_("Epsilon of the normalisation, added to the variance."), low=0.0, high=0.1)
+    rope_base: float = option(help=_("llama: base frequency of the rotary position embeddings (rope_theta)."), low=1.0)
+    tied: bool = option(help=_("Tie the input and output embeddings."))
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
+    )
     unroll: int = option(
-        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
+        1,
+        _("Layers unrolled per iteration of the scan over layers: faster steps, slower compilation."),
+        low=1,
+        high=10_000,
     )
-    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
+    remat: bool = option(
+        False,
+        _(
+            "Recompute activations in the backward pass (gradient checkpointing): less memory, about a third "
+            "more computation."
+        ),
+    )
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
@@ -146,7 +157,8 @@ class GptConfig(PublishedConfig):
             raise ConfigError(_("GptConfig: kv_heads below heads, and tied = false, are for family = 'llama'."))
         if self.family == "llama" and (self.width // self.heads) % 2:
             raise ConfigError(
-                _("GptConfig: heads of {width} are odd; rotary positions turn pairs."), width=self.width // self.heads
+                _("GptConfig: the head dimension {width} is odd; rotary positions need an even one."),
+                width=self.width // self.heads,
             )
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
@@ -211,7 +223,9 @@ class GptConfig(PublishedConfig):
         """
         tensors = weights.Tensors(folder)
         if "score.weight" not in tensors:
-            raise WeightsError(_("{folder} has no score.weight: it holds no classifier. Train a head."), folder=folder)
+            raise WeightsError(
+                _("{folder} has no score.weight: it contains no classifier. Train a head."), folder=folder
+            )
         kernel = np.asarray(tensors.checked("score.weight", weights.UNITS), np.float32).T
         if "score.bias" not in tensors:
             return kernel, None
@@ -241,7 +255,7 @@ class GptConfig(PublishedConfig):
 
 
 class Encoded(NamedTuple):
-    """What a call returns: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
+    """Output: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
     hidden state of each text's last token."""
 
     hidden: Float[Array, "b t d"]
@@ -286,7 +300,7 @@ class Gpt(nnx.Module):
             ids: token numbers, 0 … vocab_size - 1; larger ones give NaN.
             mask: True at real tokens, which come first in a row. Padding changes no result at a real token.
             types: of no meaning here.
-            segments: where the texts stand when a row holds several; each is then read as if it stood alone.
+            segments: positions of the texts in packed rows; each text is then processed independently.
             key: switches dropout on; the same key drops the same values.
 
         Returns:
@@ -374,7 +388,8 @@ class Gpt(nnx.Module):
         return self.norm(x).astype(jnp.float32), Cache(keys, values, cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates: 0 for the embeddings;
+        """Layer index of a parameter, counted from the
+        input, for freezing and layer-wise learning rates: 0 for the embeddings;
         int32 [L] = 1 … L for stacked arrays; L + 1 for what follows. ``path`` leads to it from this module down."""
         if path[0] == "layers":
             return np.arange(1, self.config.depth + 1, dtype=np.int32)
@@ -389,7 +404,8 @@ class Gpt(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest}, the positions this GPT "
-                  "has. Cut the texts to {longest} tokens when encoding them."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest}, the number of positions of "
+                    "this GPT. Truncate the texts to {longest} tokens when encoding them."),
                 length=length, longest=longest,
             )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 from labkit.core.errors import WeightsError
 from labkit.i18n import _
 from labkit.models import foreign, weights
+from labkit.models.layers import spread
 
 # Field → key of config.json. What the encoder and the decoder could have apart is TWINS: equal here.
 FOREIGN = {
@@ -57,7 +58,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     config = foreign.settings_of(path)
     if not isinstance(kind := config.get("model_type"), str) or kind not in KINDS:
         raise WeightsError(
-            _("{folder} holds a model of type {kind!r}; supported here: {known}."),
+            _("{folder} contains a model of type {kind!r}; supported: {known}."),
             folder=folder, kind=kind, known=", ".join(map(repr, KINDS)),
         )  # fmt: skip
     if lacking := [key for key in FOREIGN.values() if key not in config]:
@@ -109,7 +110,7 @@ def settings(config: Any, vocab_size: int, specials: weights.Specials | None = N
         "tie_word_embeddings": True,
         "normalize_before": first,
         "add_final_layer_norm": first,
-        "init_std": 0.02,
+        "init_std": spread(config.width),
         **ids,
         "decoder_start_token_id": ids["bos_token_id"] if start is None else start,
         "forced_eos_token_id": None,

@@ -1,4 +1,4 @@
-"""The Transformer: an encoder reads a text, a decoder writes another (Vaswani et al. 2017, arXiv 1706.03762).
+"""Encoder-decoder Transformer (Vaswani et al. 2017, arXiv 1706.03762).
 
 One table of embeddings serves the source, the target and the output; positions are sinusoids and no parameters. Each
 stack is run by a scan. The model holds parameters only: a key given to a call is the one source of chance.
@@ -46,10 +46,11 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class TransformerConfig(PublishedConfig):
-    """Which Transformer: a preset, or stored weights, or sizes; what is left out is filled in on creation.
+    """Configuration of an encoder-decoder Transformer: a preset, pretrained weights, or sizes; missing fields are
+    filled in on creation.
 
-    A field that is not given comes from the preset; without a preset from ``config.json`` of the weights; without
-    either from the size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
+    Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
+    size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
     tokenizer that source and target share then, or 37,000.
 
     Raises:
@@ -76,27 +77,45 @@ class TransformerConfig(PublishedConfig):
     # A packed row of sources would need a row of just their targets beside it, and what fills one overflows the other.
     packs: ClassVar[bool] = False
 
-    preset: str = option("", _("named size"), choices=("", *PRESETS))
-    weights: str = option(help=_("pretrained weights: a folder or org/name@revision; empty for fresh ones"))
-    vocab_size: int | None = option(
-        None, _("entries of the vocabulary; left out, those of the tokenizer"), low=1, high=10_000_000
+    preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
+    weights: str = option(help=_("Pretrained weights: a folder or org/name@revision. Empty: random initialisation."))
+    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
+    width: int = option(help=_("Dimension of the hidden states."), low=1, high=1_000_000)
+    encoder_depth: int = option(help=_("Number of encoder layers."), low=1, high=10_000)
+    decoder_depth: int = option(help=_("Number of decoder layers."), low=1, high=10_000)
+    heads: int = option(help=_("Number of attention heads per layer."), low=1, high=10_000)
+    mlp_width: int = option(help=_("Hidden dimension of the feed-forward network."), low=1, high=10_000_000)
+    max_length: int = option(help=_("Maximum length of source and target in tokens."), low=1, high=10_000_000)
+    dropout: float = option(help=_("Dropout rate of the hidden states during training."), low=0.0, high=0.9)
+    attention_dropout: float = option(
+        help=_("Dropout rate of the attention probabilities during training."), low=0.0, high=0.9
     )
-    width: int = option(help=_("width of the hidden states"), low=1, high=1_000_000)
-    encoder_depth: int = option(help=_("number of layers that read the source"), low=1, high=10_000)
-    decoder_depth: int = option(help=_("number of layers that write the target"), low=1, high=10_000)
-    heads: int = option(help=_("attention heads in each layer"), low=1, high=10_000)
-    mlp_width: int = option(help=_("width of the feed-forward part"), low=1, high=10_000_000)
-    max_length: int = option(help=_("longest source and longest target, in tokens"), low=1, high=10_000_000)
-    dropout: float = option(help=_("share of hidden values dropped while training"), low=0.0, high=0.9)
-    attention_dropout: float = option(help=_("share of attention dropped while training"), low=0.0, high=0.9)
-    activation: str = option(help=_("non-linearity of the feed-forward part"), choices=tuple(ACTIVATIONS))
-    norm_first: bool = option(help=_("normalise before each part, and not after it as published: steadier when deep"))
-    output_bias: bool = option(help=_("a bias for every piece of the output, as Marian has it; not published"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+    activation: str = option(help=_("Activation function of the feed-forward network."), choices=tuple(ACTIVATIONS))
+    norm_first: bool = option(
+        help=_(
+            "Pre-norm: layer normalisation before each block instead of after it (post-norm, as published). "
+            "More stable for deep models."
+        )
+    )
+    output_bias: bool = option(
+        help=_("Bias of the output projection over the vocabulary, as in Marian (absent in the original Transformer).")
+    )
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
+    )
     unroll: int = option(
-        1, _("layers laid out in one turn of the loop: faster steps, slower compilation"), low=1, high=10_000
+        1,
+        _("Layers unrolled per iteration of the scan over layers: faster steps, slower compilation."),
+        low=1,
+        high=10_000,
     )
-    remat: bool = option(False, _("compute hidden values again for the gradient: less memory, a third more arithmetic"))
+    remat: bool = option(
+        False,
+        _(
+            "Recompute activations in the backward pass (gradient checkpointing): less memory, about a third "
+            "more computation."
+        ),
+    )
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
@@ -133,7 +152,7 @@ class TransformerConfig(PublishedConfig):
         stored = weights.Tensors(folder)
         if not model.config.output_bias and layout.BIAS in stored and stored[layout.BIAS].any():
             raise WeightsError(
-                _("{folder} has a {bias} and this model no place for it: set output_bias=True."),
+                _("{folder} has a {bias}, but this model has no output bias: set output_bias=True."),
                 folder=folder,
                 bias=layout.BIAS,
             )
@@ -168,7 +187,7 @@ class TransformerConfig(PublishedConfig):
 
 
 class Decoded(NamedTuple):
-    """What a call returns: ``hidden`` f32 [b, t, d] of the decoder's last layer; ``memory`` f32 [b, s, d]."""
+    """Output: ``hidden`` f32 [b, t, d] of the decoder's last layer; ``memory`` f32 [b, s, d]."""
 
     hidden: Float[Array, "b t d"]
     memory: Float[Array, "b s d"]
@@ -213,7 +232,7 @@ class Transformer(nnx.Module):
         *,
         key: PRNGKeyArray | None = None,
     ) -> Decoded:
-        """Read the sources and, beside the true targets, what the decoder makes of them (teacher forcing).
+        """Encode the sources and decode the true targets (teacher forcing).
 
         Args:
             source: token numbers, 0 … vocab_size - 1; larger ones give NaN. Texts begin in the first column.
@@ -313,7 +332,7 @@ class Transformer(nnx.Module):
         return self._last(x, "decoder_norm"), cache._replace(keys=keys, values=values, used=cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
-        """How far from the input a parameter lies, for freezing and layer-wise learning rates.
+        """Layer index of a parameter, counted from the input, for freezing and layer-wise learning rates.
 
         Args:
             path: of a parameter, from this module down.
@@ -345,8 +364,9 @@ class Transformer(nnx.Module):
     def _check(self, length: int) -> None:
         if length > (longest := self.config.max_length):
             raise ConfigError(
-                _("rows of {length} tokens are longer than max_length = {longest} of this Transformer. Cut "
-                  "the texts to {longest} tokens when encoding them, or give it a greater max_length: it "
-                  "costs no parameter."),
+                _(
+                    "rows of {length} tokens exceed max_length = {longest} of this Transformer. Truncate "
+                    "the texts to {longest} tokens when encoding them, or increase max_length, which adds "
+                    "no parameters."),
                 length=length, longest=longest,
             )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Models of pictures: CNN, ResNet and VGG."""
+"""Image models: CNN, ResNet and VGG."""

@@ -1,5 +1,5 @@
-"""Convolutional networks: plain stages of convolution, non-linearity and pooling, or stages of residual blocks; then a
-mean or dense layers."""
+"""Convolutional networks: stages of convolution and pooling, or residual blocks; then global pooling or dense
+layers."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ USUAL = {
 
 @dataclass(frozen=True, init=False)
 class CnnConfig(ModelConfig):
-    """Which network: a preset, or sizes; what is left out is filled in on creation.
+    """Configuration of the network: a preset or sizes; missing fields are filled in on creation.
 
-    With ``blocks`` it is a residual network: a stem as wide as the first stage, then in every stage so many blocks of
-    two convolutions; every stage but the first halves the picture. Without, a stage is a convolution and a halving
-    pool. ``norm`` left out is "batch" with blocks and "none" without.
+    With ``blocks`` it is a residual network: a stem as wide as the first stage, then per stage the given number of
+    blocks of two convolutions; every stage but the first downsamples by 2. Without, a stage is a convolution and 2 ×
+    2 pooling. ``norm`` defaults to "batch" with blocks and "none" without.
 
     Raises:
         ConfigError: an unknown preset, a value out of range, blocks that do not fit the widths.
@@ -85,33 +85,40 @@ class CnnConfig(ModelConfig):
         "norm": lambda known: "batch" if known["blocks"] else "none",
     }
 
-    preset: str = option("", _("named size"), choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(help=_("channels of every stage"), high=1_000_000)
+    preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
+    widths: tuple[int, ...] = option(help=_("Number of channels in each stage."), high=1_000_000)
     blocks: tuple[int, ...] = option(
-        help=_("residual blocks in every stage; none: one convolution and a pool a stage"), high=10_000
+        help=_("Number of residual blocks in each stage. Empty: one convolution and one pooling layer per stage."),
+        high=10_000,
     )
     dense: tuple[int, ...] = option(
-        help=_("width of the dense layers that follow; none: the mean over the pixels"), high=1_000_000
+        help=_("Units of the dense layers after the convolutions. Empty: global average pooling."), high=1_000_000
     )
-    kernel: int = option(help=_("side of the convolutions' kernels, in pixels"), low=1, high=1_000)
-    padding: str = option(help=_("SAME keeps the size of a picture, VALID cuts its edge"), choices=("SAME", "VALID"))
-    norm: str = option(help=_("normalise after every convolution: by the batch, or in groups"), choices=norms.KINDS)
-    activation: str = option(help=_("non-linearity after every layer"), choices=tuple(ACTIVATIONS))
-    pooling: str = option(help=_("what a pool keeps of four pixels"), choices=tuple(conv.POOLS))
+    kernel: int = option(help=_("Kernel size of the convolutions in pixels."), low=1, high=1_000)
+    padding: str = option(
+        help=_("Padding of the convolutions: SAME keeps the image size, VALID shrinks it."), choices=("SAME", "VALID")
+    )
+    norm: str = option(help=_("Normalisation after each convolution: batch norm or group norm."), choices=norms.KINDS)
+    activation: str = option(help=_("Activation function after each layer."), choices=tuple(ACTIVATIONS))
+    pooling: str = option(help=_("Pooling over 2 × 2 pixels: max or mean."), choices=tuple(conv.POOLS))
     stem: str = option(
-        help=_("start of a residual network: large is 7 x 7 and a pool, each halving the picture"),
+        help=_("First layers of a residual network. large: a 7 × 7 convolution and max pooling, each with stride 2."),
         choices=residual.STEMS,
     )
     halving: str = option(
         help=_(
-            "what halves a picture between residual stages: a block of stride 2 whose shortcut is padded with zeros "
-            "or projected, or a convolution and a pool"
+            "Downsampling between residual stages. pad, project: a block of stride 2 with a "
+            "zero-padded or projected shortcut. pool: a convolution and max pooling."
         ),
         choices=residual.HALVINGS,
     )
-    dropout: float = option(help=_("share of the dense layers' values dropped while training"), low=0.0, high=0.9)
-    input_shape: tuple[int, ...] | None = option(None, _("(height, width, channels); left out, that of the data"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=layers.DTYPES)
+    dropout: float = option(help=_("Dropout rate of the dense layers during training."), low=0.0, high=0.9)
+    input_shape: tuple[int, ...] | None = option(
+        None, _("Image shape: (height, width, channels). Default: that of the data.")
+    )
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
+    )
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range, and for blocks that do not fit the widths."""
@@ -135,14 +142,16 @@ class CnnConfig(ModelConfig):
             )  # fmt: skip
         if self.kernel % 2 == 0 or self.padding != "SAME":
             raise ConfigError(
-                _("CnnConfig.kernel = {kernel} with padding = {padding!r} changes the size of a picture, but "
-                  "a residual block adds what goes in to what comes out. Take an odd kernel and padding SAME."),
+                _(
+                    "CnnConfig.kernel = {kernel} with padding = {padding!r} changes the image size, but a "
+                    "residual block adds its input to its output. Use an odd kernel and padding SAME."),
                 kernel=self.kernel, padding=self.padding,
             )  # fmt: skip
         if self.halving == "pad" and list(self.widths) != sorted(self.widths):
             raise ConfigError(
-                _("CnnConfig.widths = {widths!r} become narrower, but halving = 'pad' can only add channels. "
-                  "Take 'project'."),
+                _(
+                    "CnnConfig.widths = {widths!r} decrease, but halving = 'pad' can only add channels. "
+                    "Use 'project'."),
                 widths=self.widths,
             )  # fmt: skip
 
@@ -177,8 +186,9 @@ class CnnConfig(ModelConfig):
             high, wide = residual.sides(self, high, wide)
         if min(high, wide) < 1:
             raise ConfigError(
-                _("pictures of {height} x {width} pixels are too small for {n_widths} stages with kernels of "
-                  "{kernel} and padding {padding}. Enlarge them, or take fewer stages."),
+                _(
+                    "images of {height} x {width} pixels are too small for {n_widths} stages with kernels "
+                    "of {kernel} and padding {padding}. Enlarge them, or use fewer stages."),
                 height=shape[0], width=shape[1], n_widths=len(self.widths), kernel=self.kernel,
                 padding=self.padding,
             )  # fmt: skip
@@ -211,7 +221,7 @@ class Cnn(nnx.Module):
             inputs: the pictures.
             key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
                 remember (:class:`labkit.models.norms.BatchNorm`).
-            real: the examples that are no filler; None for all. Only they enter the statistics.
+            real: the examples that are not padding; None for all. Only they enter the statistics.
         """
         activate = ACTIVATIONS[self.config.activation]
         x = self._map(conv.scaled(inputs, self.config.dtype), key is not None, real)
@@ -234,7 +244,7 @@ class Cnn(nnx.Module):
         return x
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
         if path[0] == "residual":
             return self.residual.layer_ids(path[1:])
         return int(path[1]) + 1 + (self.config.depth - len(self.dense) if path[0] == "dense" else 0)

@@ -78,7 +78,7 @@ class Residual(nnx.Module):
     """The network up to its last map. Parameters under ``stem`` and ``blocks/0``, …
 
     The blocks are not scanned. XLA leaves its fast convolution inside a loop on a CPU: a training step of a ResNet-20
-    took 4,000 ms scanned and 154 laid out, its compilation 3.2 s and 1.7 s.
+    took 4,000 ms scanned and 154 unrolled, its compilation 3.2 s and 1.7 s.
     """
 
     def __init__(self, config: Any, rngs: nnx.Rngs):
@@ -97,7 +97,8 @@ class Residual(nnx.Module):
         return x
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies, from 1; ``path`` leads to it from this module down. A shortcut
+        """Layer index of a parameter, counted from the
+        input, from 1; ``path`` leads to it from this module down. A shortcut
         counts as the first layer of its block."""
         if path[0] == "stem":
             return 1

@@ -1,6 +1,6 @@
 """VGG: stages of 3 x 3 convolutions and max-pooling (Simonyan & Zisserman 2014, arXiv 1409.1556).
 
-With batch normalisation, which came later, where it is asked for; the convolutions keep their biases then, as in the
+Optionally with batch normalisation, which was introduced later; the convolutions keep their biases then, as in the
 published weights, though a norm takes them away again. Stored convolutions are read from a folder with labkit's own
 names (``convs/0/kernel``), such as the sample "vgg16-trunk".
 """
@@ -46,13 +46,12 @@ MEAN = (104.007, 116.669, 122.679)  # blue, green and red of ImageNet, of 255
 
 @dataclass(frozen=True, init=False)
 class VggConfig(ModelConfig):
-    """Which VGG: a preset, or stored weights, or the number of convolutions in each stage; what is left out is filled
-    in on creation.
+    """Configuration of a VGG: a preset, pretrained weights, or the number of convolutions per stage; missing fields
+    are filled in on creation.
 
     With ``head_width`` two dense layers of that width follow the convolutions, as published (4096); 512 suits pictures
-    of 32 x 32. With 0 there are none, and the mean over the pixels stands for a picture. Of stored weights the first
-    stages may be taken alone (``stages=(2, 2, 3)``), for pictures that are too small for five; dense layers start
-    fresh.
+    of 32 x 32. With 0, global average pooling is used instead. The first stages of pretrained weights can be used
+    alone (``stages=(2, 2, 3)``), for images too small for five; dense layers are randomly initialised.
 
     Raises:
         ConfigError: an unknown preset, a value out of range, batch norm with weights that have none.
@@ -71,27 +70,31 @@ class VggConfig(ModelConfig):
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["vgg-11"], **USUAL}
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ("stages", *USUAL)
 
-    preset: str = option("", _("named size, or named pretrained weights"), choices=("", *PRESETS))
-    weights: str = option(help=_("pretrained convolutions: a sample or a folder; empty for fresh ones"))
+    preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
+    weights: str = option(help=_("Pretrained convolutions: a sample name or a folder. Empty: random initialisation."))
     stages: tuple[int, ...] = option(
-        help=_("convolutions in each stage; a stage ends by halving the picture"), high=10_000
+        help=_("Number of convolutions in each stage; max pooling halves the image after each stage."), high=10_000
     )
     base_width: int = option(
-        help=_("channels of the first stage; the later ones have 2, 4, 8 and 8 times as many"), low=1, high=100_000
+        help=_("Channels of the first stage; later stages have 2, 4, 8 and 8 times as many."), low=1, high=100_000
     )
     head_width: int = option(
-        help=_("width of the two dense layers; 0: none, the mean over the pixels"), low=0, high=1_000_000
+        help=_("Units of the two dense layers. 0: none, global average pooling instead."), low=0, high=1_000_000
     )
-    batch_norm: bool = option(help=_("normalise by the batch after every convolution: quicker and steadier to train"))
-    dropout: float = option(help=_("share of the dense layers' values dropped while training"), low=0.0, high=0.9)
+    batch_norm: bool = option(help=_("Batch normalisation after each convolution: faster and more stable training."))
+    dropout: float = option(help=_("Dropout rate of the dense layers during training."), low=0.0, high=0.9)
     pixels: str = option(
         help=_(
-            "what the first layer sees: colours of 0 … 1, or blue, green, red of 0 … 255 less their means on ImageNet"
+            "Pixel scaling of the input. unit: RGB from 0 to 1. imagenet: BGR from 0 to 255 minus the ImageNet means."
         ),
         choices=("unit", "imagenet"),
     )
-    input_shape: tuple[int, ...] | None = option(None, _("(height, width, channels); left out, that of the data"))
-    dtype: str = option("auto", _("what layers compute in; auto: bfloat16 on GPU and TPU"), choices=parts.DTYPES)
+    input_shape: tuple[int, ...] | None = option(
+        None, _("Image shape: (height, width, channels). Default: that of the data.")
+    )
+    dtype: str = option(
+        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=parts.DTYPES
+    )
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
@@ -107,7 +110,7 @@ class VggConfig(ModelConfig):
             )
         if self.weights and self.batch_norm:
             raise ConfigError(
-                _("VggConfig.batch_norm: stored convolutions have none; leave batch_norm out, or weights.")
+                _("VggConfig.batch_norm: the pretrained convolutions have none; omit batch_norm or weights.")
             )
 
     @property
@@ -158,14 +161,14 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     kind, pixels = said.get("model_type"), said.get("pixels")
     if kind != "vgg" or "stages" not in said:
         raise WeightsError(
-            _("{folder} holds a model of type {kind!r}; supported here: 'vgg', with its stages."),
+            _("{folder} contains a model of type {kind!r}; supported: 'vgg', with its stages."),
             folder=folder,
             kind=kind,
         )
     published = {"range": [0, 255], "channels": "BGR", "mean": list(MEAN), "scale": 1.0}
     if pixels not in (None, published):
         raise WeightsError(
-            _("{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or none said."),
+            _("{folder} was trained on pixels = {pixels!r}; supported: {published!r}, or unspecified."),
             folder=folder, pixels=pixels, published=published,
         )  # fmt: skip
     stages, sizes = said["stages"], {name: said[name] for name in ("base_width", "head_width") if name in said}
@@ -186,8 +189,9 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     claimed = sum(9 * width * width * (many - 1) for many, width in zip(stages, widths, strict=False))
     if (stored := stored_in(folder)) is not None and claimed > max(SLACK * stored, FREE):
         raise WeightsError(
-            _("{path} claims {claimed:,} parameters or more (stages = {stages}), but the weights beside it "
-              "hold {stored:,}. Fetch or copy the folder again."),
+            _(
+                "{path} describes at least {claimed:,} parameters (stages = {stages}), but the weights "
+                "next to it contain {stored:,}. Download or copy the folder again."),
             path=path, claimed=claimed, stages=stages, stored=stored,
         )  # fmt: skip
     return {**sizes, "stages": tuple(stages), "pixels": "imagenet" if pixels else "unit"}
@@ -202,14 +206,15 @@ class Vgg(nnx.Module):
         high, wide, channels = conv.known_shape(config, 3, "(height, width, channels)")
         if config.pixels == "imagenet" and channels not in (1, 3):
             raise ConfigError(
-                _("VggConfig.pixels = 'imagenet' is for grey or coloured pictures, not {channels} channels."),
+                _("VggConfig.pixels = 'imagenet' is for grey or RGB images, not {channels} channels."),
                 channels=channels,
             )
         shrink = 2 ** len(config.stages)
         if min(high, wide) < shrink:
             raise ConfigError(
-                _("pictures of {high} x {wide} pixels cannot be halved {n_stages} times: this VGG needs "
-                  "{shrink} x {shrink}. Enlarge them, or take fewer stages."),
+                _(
+                    "images of {high} x {wide} pixels cannot be halved {n_stages} times: this VGG needs "
+                    "{shrink} x {shrink}. Enlarge them, or use fewer stages."),
                 high=high, wide=wide, n_stages=len(config.stages), shrink=shrink,
             )  # fmt: skip
         sizes = [width for width, times in zip(config.channels, config.stages, strict=True) for _ in range(times)]
@@ -230,7 +235,7 @@ class Vgg(nnx.Module):
             inputs: the pictures.
             key: for training: switches dropout on, and batch norms to the statistics of this batch, which they
                 remember (:class:`labkit.models.norms.BatchNorm`).
-            real: the examples that are no filler; None for all. Only they enter the statistics.
+            real: the examples that are not padding; None for all. Only they enter the statistics.
         """
         x = conv.scaled(inputs, self.config.dtype)
         if self.config.pixels == "imagenet":
@@ -250,7 +255,7 @@ class Vgg(nnx.Module):
         return Pooled(x.astype(jnp.float32))
 
     def layer_ids(self, path: tuple[str, ...]) -> int:
-        """How far from the input a parameter lies, 1 … depth; ``path`` leads to it from this module down."""
+        """Layer index of a parameter, counted from the input, 1 … depth; ``path`` leads to it from this module down."""
         return int(path[1]) + 1 + (len(self.convs) if path[0] == "dense" else 0)
 
 

@@ -1,0 +1,94 @@
+"""Training throughput of labkit, alone and compared with a peer."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from labkit.core.errors import ConfigError
+
+from . import arithmetic, cases
+from .driver import Worker, compare, paired
+
+#: Steps in a turn: enough that the first, after idling, when a virtual machine gives memory back slowly, weighs little;
+#: what is counted; the peers there are.
+TURN = {"bert": 12, "mlp": 512, "cnn": 16, "vgg11": 4}
+UNIT = {"bert": "tokens", "mlp": "steps", "cnn": "steps", "vgg11": "steps"}
+PEERS = {"hf": ("bert",), "keras": ("bert",), "torch": ("mlp", "cnn", "vgg11")}
+#: Widths of the matrices whose product tells what the machine can do.
+WIDTHS = (512, 1024, 2048)
+
+
+def beside(peer: str, case: str, pairs: int = 20, python: str | None = None) -> dict[str, Any]:
+    """labkit ÷ a peer on one case: real tokens (or steps) a second, the median of paired ratios.
+
+    Raises:
+        LabkitError: the peer's packages are missing, or a worker died.
+        ConfigError: the peer has no such case.
+    """
+    if case not in PEERS.get(peer, ()):
+        known = "; ".join(f"{name}: {', '.join(has)}" for name, has in PEERS.items())
+        raise ConfigError(f"unknown case {case!r} for {peer!r}. Available: {known}.")
+    with tempfile.TemporaryDirectory(prefix="labkit-bench-") as folder:
+        with cases.prepared(case) as setup:
+            settings = {"case": case, **cases.hand_over(case, setup, Path(folder))}
+        interpreter = {} if python is None else {"python": python}
+        with (
+            Worker(f"{peer}_worker", settings, **interpreter) as theirs,
+            Worker("labkit_worker", {"case": case}) as ours,
+        ):
+            turns = paired(ours, theirs, pairs, TURN[case])
+            return {**compare(turns, UNIT[case]), "labkit": ours.about, peer: theirs.about}
+
+
+def alone(case: str = "bert", turns: int = 8) -> dict[str, Any]:
+    """labkit by itself: real tokens and examples a second, and its arithmetic ÷ the machine's best matrix product.
+
+    The products are timed between the turns, so that both see the same machine. Only the model's own arithmetic counts
+    (:func:`arithmetic.of_bert`): padding and bookkeeping do not count.
+    """
+    with cases.prepared(case) as setup:
+        own = tokens = 0.0
+        for batch in setup.batches:
+            lengths = arithmetic.lengths_of(batch)
+            own += arithmetic.of_bert(setup.experiment.model, len(setup.head.classes), lengths)
+            tokens += lengths.sum()
+    products = [_product(width) for width in WIDTHS]
+    peaks, made = [], []
+    with Worker("labkit_worker", {"case": case}) as ours:
+        for _ in range(turns + 1):
+            peaks.append(max(product() for product in products))
+            made.append(ours.turn(TURN[case]))
+        about = ours.about
+    rate = statistics.median(turn["tokens"] / turn["seconds"] for turn in made[1:])
+    shares = [turn["tokens"] / turn["seconds"] * own / tokens / peak for turn, peak in zip(made, peaks, strict=True)]
+    return {
+        "value": statistics.median(shares[1:]),
+        "tokens_per_second": rate,
+        "examples_per_second": statistics.median(turn["examples"] / turn["seconds"] for turn in made[1:]),
+        "flops_per_second": rate * own / tokens,
+        "peak_flops_per_second": statistics.median(peaks),
+        "labkit": about,
+    }
+
+
+def _product(width: int) -> Any:
+    """A function that multiplies two matrices and returns operations a second."""
+    multiply = jax.jit(lambda a, b: a @ b)
+    matrix = jnp.ones((width, width), jnp.float32)
+    multiply(matrix, matrix).block_until_ready()
+
+    def timed() -> float:
+        begin, count = time.perf_counter(), 0
+        while time.perf_counter() - begin < 0.05 or not count:
+            multiply(matrix, matrix).block_until_ready()
+            count += 1
+        return 2.0 * width**3 * count / (time.perf_counter() - begin)
+
+    return timed

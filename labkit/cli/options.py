@@ -1,0 +1,21 @@
+"""Output and arguments shared by the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labkit.core.text import printed
+
+Folder = Annotated[
+    Path | None, typer.Option(help="Lab folder (default: .labkit in the current folder, or LABKIT_FOLDER).")
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id or name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def say(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print text for a terminal. All output goes through here: data may hold characters that a terminal obeys."""
+    typer.echo(printed(text), err=err, nl=nl)
