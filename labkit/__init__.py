@@ -28,25 +28,28 @@ if TYPE_CHECKING:
     from labkit.data.batching.base import Batches
     from labkit.data.batching.buckets import BucketBatches, choose_buckets
     from labkit.data.io.load import load
-    from labkit.data.prepare.clean import Pipeline
+    from labkit.data.prepare.clean import TextCleaner
     from labkit.data.prepare.split import leakage
     from labkit.data.rows import Rows
     from labkit.data.text.encode import encode
     from labkit.data.text.tokenizer import Tokenizer
-    from labkit.evaluate.report import Report
+    from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.run_report import compare
     from labkit.evaluate.select import right_size
     from labkit.evaluate.thresholds import Thresholds
     from labkit.hub.samples import SAMPLES as samples
-    from labkit.inference.embedder import Embedder
-    from labkit.inference.fill_mask import Filler
+    from labkit.inference.embedding import EmbeddingPipeline
+    from labkit.inference.fill_mask import FillMaskPipeline
+    from labkit.inference.pipeline import Pipeline
     from labkit.inference.predictor import Predictor
-    from labkit.inference.text_generation import Generator
+    from labkit.inference.question_answering import QuestionAnsweringPipeline
+    from labkit.inference.text_generation import TextGenerationPipeline
+    from labkit.inference.translation import TranslationPipeline
     from labkit.models import models
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
     from labkit.tasks import tasks
     from labkit.train.callbacks import Callback
-    from labkit.train.optimizer import Optimizer
+    from labkit.train.optimizer import Optimizer, optimizers
     from labkit.viz.plotly import picture
     from labkit.viz.words import choose as language
 
@@ -56,7 +59,7 @@ _HOMES = {
     "load": "labkit.data.io.load:load",
     "Rows": "labkit.data.rows:Rows",
     "samples": "labkit.hub.samples:SAMPLES",
-    "Pipeline": "labkit.data.prepare.clean:Pipeline",
+    "TextCleaner": "labkit.data.prepare.clean:TextCleaner",
     "leakage": "labkit.data.prepare.split:leakage",
     "Tokenizer": "labkit.data.text.tokenizer:Tokenizer",
     "encode": "labkit.data.text.encode:encode",
@@ -68,18 +71,23 @@ _HOMES = {
     "find_rate": "labkit.planning:find_rate",
     "plot_schedule": "labkit.planning:plot_schedule",
     "fit": "labkit.api:fit",
+    "runs": "labkit.api:runs",
     "open_run": "labkit.api:open_run",
     "serve": "labkit.api:serve",
     "compare": "labkit.evaluate.run_report:compare",
-    "Report": "labkit.evaluate.report:Report",
+    "ClassificationReport": "labkit.evaluate.report:ClassificationReport",
     "right_size": "labkit.evaluate.select:right_size",
     "Thresholds": "labkit.evaluate.thresholds:Thresholds",
-    "Generator": "labkit.inference.text_generation:Generator",
-    "Embedder": "labkit.inference.embedder:Embedder",
-    "Filler": "labkit.inference.fill_mask:Filler",
+    "Pipeline": "labkit.inference.pipeline:Pipeline",
+    "TextGenerationPipeline": "labkit.inference.text_generation:TextGenerationPipeline",
+    "TranslationPipeline": "labkit.inference.translation:TranslationPipeline",
+    "QuestionAnsweringPipeline": "labkit.inference.question_answering:QuestionAnsweringPipeline",
+    "EmbeddingPipeline": "labkit.inference.embedding:EmbeddingPipeline",
+    "FillMaskPipeline": "labkit.inference.fill_mask:FillMaskPipeline",
     "Predictor": "labkit.inference.predictor:Predictor",
     "Optimizer": "labkit.train.optimizer:Optimizer",
     "Callback": "labkit.train.callbacks:Callback",
+    "optimizers": "labkit.train.optimizer:optimizers",
     "language": "labkit.viz.words:choose",
     "panels": "labkit.app:",
     "Lab": "labkit.app.lab:Lab",
@@ -90,10 +98,11 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 (in the order of use)
-    "load", "Rows", "samples", "Pipeline", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
-    "choose_buckets", "models", "tasks",
+    "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
+    "choose_buckets", "models", "tasks", "optimizers",
     "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "Callback", "fit", "runs", "open_run",
-    "compare", "right_size", "Report", "Thresholds", "Predictor", "serve", "Generator", "Embedder", "Filler", "Lab",
+    "compare", "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor", "TextGenerationPipeline",
+    "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline", "FillMaskPipeline", "serve", "Lab",
     "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
@@ -124,8 +133,8 @@ class _Registered(ModuleType):
     def keys(self) -> list[str]:
         return list(self._registry)
 
-    def register(self, name: str, entry: type | str) -> None:
-        """Register your own class under a name; see :meth:`labkit.core.registry.Registry.register`."""
+    def register(self, name: str, entry: Any) -> None:
+        """Add a class of one's own under a name; see :meth:`labkit.core.registry.Registry.register`."""
         self._registry.register(name, entry)
 
     def __repr__(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import signal
 import threading
 import time
@@ -12,8 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labkit.core.config import Config, known_settings, load_file
-from labkit.core.errors import ConfigError, DataError, RunError
+from labkit.core import plugins
+from labkit.core.config import known_settings, load_file
+from labkit.core.errors import ConfigError, RunError
 from labkit.core.text import escape, printed
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from labkit.evaluate.calibration import Calibration
     from labkit.evaluate.compare import Comparison
     from labkit.evaluate.evaluate import Verdict
-    from labkit.evaluate.report import Report
-    from labkit.explain.explanation import Attention, Explanation
-    from labkit.inference.fill_mask import Guess
+    from labkit.evaluate.report import ClassificationReport
+    from labkit.explain.explanation import AttentionWeights, Explanation
+    from labkit.inference.fill_mask import TokenPrediction
+    from labkit.inference.pipeline import Pipeline
     from labkit.inference.predictor import Predictor
     from labkit.inference.server import Endpoint
 
-Tool = TypeVar("Tool")
+Opened = TypeVar("Opened", bound="Pipeline")
 #: Seconds for which a run in the foreground goes on while its store cannot be read.
 UNREADABLE = 300.0
 
@@ -55,19 +56,13 @@ class Run(BaseRun):
         """The trained model. Raises :class:`RunError` while there is none."""
         from labkit.inference.predictor import Predictor
 
-        return self._opened(Predictor)
+        return self._pipeline(Predictor)
 
-    @functools.cached_property
-    def _tools(self) -> dict[type, tuple[int, Any]]:
-        """What the model was opened as, each with the time of the model."""
-        return {}
+    def _pipeline(self, kind: type[Opened]) -> Opened:
+        """The trained model opened as ``kind``."""
+        from labkit.inference.registry import pipeline_of
 
-    def _opened(self, kind: type[Tool]) -> Tool:
-        """The trained model opened as ``kind``; kept, with what was compiled for it, until there is a newer model."""
-        folder, stamp = model_of(self.info)
-        if kind not in self._tools or self._tools[kind][0] != stamp:
-            self._tools[kind] = (stamp, kind(folder))  # type: ignore[call-arg]
-        return self._tools[kind][1]
+        return pipeline_of(self, kind)
 
     @property
     def rows(self) -> Rows:
@@ -81,48 +76,48 @@ class Run(BaseRun):
         return self.predictor.predict(examples, pairs)
 
     def generate(self, prompts: str | Sequence[str], **settings: Any) -> Any:
-        """Continue prompts with the language model; see :meth:`labkit.Generator.generate`."""
-        from labkit.inference.text_generation import Generator
+        """Continue prompts with the language model; see :meth:`labkit.TextGenerationPipeline.generate`."""
+        from labkit.inference.text_generation import TextGenerationPipeline
 
-        return self._opened(Generator).generate(prompts, **settings)
+        return self._pipeline(TextGenerationPipeline).generate(prompts, **settings)
 
     @known_settings
-    def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[Guess]]:
-        """Predict the tokens at each ``[MASK]``; see :meth:`labkit.Filler.fill`."""
-        from labkit.inference.fill_mask import Filler
+    def fill(self, text: str, pair: str | None = None, *, top: int = 5) -> list[list[TokenPrediction]]:
+        """Predict the tokens at each ``[MASK]``; see :meth:`labkit.FillMaskPipeline.fill`."""
+        from labkit.inference.fill_mask import FillMaskPipeline
 
-        return self._opened(Filler).fill(text, pair, top=top)
+        return self._pipeline(FillMaskPipeline).fill(text, pair, top=top)
 
     @known_settings
     def follows(self, first: str, second: str) -> float:
         """Probability that the second text follows the first (next-sentence prediction);
-        see :meth:`~labkit.Filler.follows`."""
-        from labkit.inference.fill_mask import Filler
+        see :meth:`~labkit.FillMaskPipeline.follows`."""
+        from labkit.inference.fill_mask import FillMaskPipeline
 
-        return self._opened(Filler).follows(first, second)
+        return self._pipeline(FillMaskPipeline).follows(first, second)
 
     @known_settings
     def embed(self, texts: str | Sequence[str]) -> Any:
-        """Embed texts, float32 [n, d], or one text, float32 [d]; see :meth:`labkit.Embedder.embed`."""
-        from labkit.inference.embedder import Embedder
+        """Embed texts, float32 [n, d], or one text, float32 [d]; see :meth:`labkit.EmbeddingPipeline.embed`."""
+        from labkit.inference.embedding import EmbeddingPipeline
 
-        return self._opened(Embedder).embed(texts)
+        return self._pipeline(EmbeddingPipeline).embed(texts)
 
     def translate(self, texts: str | Sequence[str], **settings: Any) -> Any:
-        """Generate target texts from source texts; see :meth:`labkit.inference.translation.Translator.translate`."""
-        from labkit.inference.translation import Translator
+        """Generate target texts from source texts; see :meth:`labkit.TranslationPipeline.translate`."""
+        from labkit.inference.translation import TranslationPipeline
 
-        return self._opened(Translator).translate(texts, **settings)
+        return self._pipeline(TranslationPipeline).translate(texts, **settings)
 
     @known_settings
     def answer(
         self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float | None = None
     ) -> Any:
         """Answers to questions, each a piece of its paragraph, or none; see
-        :meth:`labkit.inference.question_answering.Answerer.answer`."""
-        from labkit.inference.question_answering import Answerer
+        :meth:`labkit.QuestionAnsweringPipeline.answer`."""
+        from labkit.inference.question_answering import QuestionAnsweringPipeline
 
-        return self._opened(Answerer).answer(questions, paragraphs, threshold=threshold)
+        return self._pipeline(QuestionAnsweringPipeline).answer(questions, paragraphs, threshold=threshold)
 
     @known_settings
     def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
@@ -132,26 +127,13 @@ class Run(BaseRun):
         model of the training rows (:mod:`labkit.evaluate.ngram`).
         """
         from labkit.evaluate import run_report
-        from labkit.evaluate.caveats import with_warnings
-        from labkit.evaluate.evaluate import judged
 
-        rows, task = self.rows, self.experiment.task
-        if task.problem_type is None:
-            scores = run_report.scores_of(self, split, baselines)
-            self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
-            return scores
-        predictor = self.predictor
-        if not len(rows.splits.get(split, ())):
-            raise DataError(
-                _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
-            )
-        answers = predictor.judge(rows[split])
-        report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
-        with_warnings(report, self, rows, split, predictor.inputs)
-        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
+        report = run_report.verdict_of(self, split, baselines)
+        scores = report if isinstance(report, Scores) else report.scores
+        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
         return report
 
-    def compare(self, other: Run | Report, split: str = "test") -> Comparison:
+    def compare(self, other: Run | ClassificationReport, split: str = "test") -> Comparison:
         """Compare with another run on the same rows: scores, difference with confidence interval, McNemar's exact
         test."""
         from labkit.evaluate import run_report
@@ -174,7 +156,7 @@ class Run(BaseRun):
         """Explain a prediction: attributions for and against a class; see ``Explainer.explain``."""
         return self.predictor.explain(example, pair, **settings)
 
-    def attention(self, text: str, pair: str | None = None) -> Attention:
+    def attention(self, text: str, pair: str | None = None) -> AttentionWeights:
         """Attention weights of a BERT for one text, [layers, heads, tokens, tokens]."""
         return self.predictor.attention(text, pair)
 
@@ -261,7 +243,7 @@ class Runs(Sequence[Run]):
 
 def fit(
     rows: Any,
-    model: Config | str = "bert",
+    model: Any = "bert",
     *,
     name: str = "",
     folder: str | Path | None = None,
@@ -277,7 +259,8 @@ def fit(
     Args:
         rows: rows from :func:`~labkit.load`, or anything it accepts. A missing validation or test split is created
             (10 % each, stratified by class).
-        model: model config, such as ``lk.models["bert"](preset="minilm-l6")``, or the name of an architecture.
+        model: model config, such as ``lk.models["bert"](preset="minilm-l6")``, or the name of an architecture; or a
+            class of ``nnx.Module``, or a function that returns one (:func:`labkit.models.module.config_class`).
         name: a name for the run.
         folder: the lab folder; by default ``.labkit`` in the working directory.
         detach: train in a separate process that outlives this one.
@@ -305,6 +288,8 @@ def fit(
     if detach:
         check_importable(callbacks)
     rows, experiment = experiment_of(rows, model, accept_leakage, options, name)
+    if detach:
+        plugins.check_elsewhere(experiment.plugins)
     run = Run.create(Store(folder), experiment.replace(callbacks=specs_of(callbacks)), rows)
     return _go(run, detach, background, processes, list(callbacks) or None)
 

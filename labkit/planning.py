@@ -12,9 +12,9 @@ from labkit.core.config import Config
 from labkit.data.io.load import load
 from labkit.data.rows import Rows
 from labkit.models import models
-from labkit.tasks import BY_AIM
-from labkit.train.experiment import Data, Experiment, check_reads, ready, settings
-from labkit.train.lr_finder import RateSearch as BaseSearch
+from labkit.tasks import BY_PROBLEM_TYPE
+from labkit.train.experiment import DataConfig, Experiment, check_reads, ready, settings
+from labkit.train.lr_finder import RateSearchResult
 from labkit.train.lr_finder import find_rate as search
 from labkit.train.optimizer import Optimizer
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def experiment_of(
-    rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any], name: str = ""
+    rows: Any, model: Any, accept_leakage: bool, options: dict[str, Any], name: str = ""
 ) -> tuple[Rows, Experiment]:
     """Prepare the rows and the experiment of a ``fit`` call.
 
@@ -32,16 +32,16 @@ def experiment_of(
     """
     options = dict(options)
     rows = rows if isinstance(rows, Rows) else load(rows)
-    if isinstance(model, str):
-        model = models[model]()
-    task, train = settings(options.pop("task", None) or BY_AIM[rows.basis.aim], **options)
+    if not isinstance(model, Config):
+        model = models[model if isinstance(model, str) else models.added(model)]()
+    task, train = settings(options.pop("task", None) or BY_PROBLEM_TYPE[rows.basis.problem_type], **options)
     check_reads(model, rows, task)
     rows = ready(rows, task, accept_leakage)
-    return rows, Experiment(model=model, data=Data.of(rows, accept_leakage), task=task, train=train, name=name)
+    return rows, Experiment(model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name)
 
 
 def estimate(
-    rows: Any, model: Config | str = "bert", *, accept_leakage: bool = False, measure: bool = True, **options: Any
+    rows: Any, model: Any = "bert", *, accept_leakage: bool = False, measure: bool = True, **options: Any
 ) -> Estimate:
     """Estimate the training cost without allocating weights: parameters, FLOPs, memory, time here and on other
     hardware.
@@ -59,7 +59,7 @@ def estimate(
         return of_steps(plan.steps, shapes, each, calibrate() if measure else None)
 
 
-class RateSearch(BaseSearch):
+class RateSearch(RateSearchResult):
     """Result of :func:`find_rate`."""
 
     def figure(self) -> Any:
@@ -71,7 +71,7 @@ class RateSearch(BaseSearch):
 
 def find_rate(
     rows: Any,
-    model: Config | str = "bert",
+    model: Any = "bert",
     *,
     low: float = 1e-7,
     high: float = 1.0,
@@ -109,7 +109,7 @@ def plot_schedule(steps: int, *optimizers: Optimizer, **options: Any) -> Any:
 
 
 def largest_batch(
-    rows: Any, model: Config | str = "bert", *, limit: int | None = None, accept_leakage: bool = False, **options: Any
+    rows: Any, model: Any = "bert", *, limit: int | None = None, accept_leakage: bool = False, **options: Any
 ) -> int:
     """Find the largest ``batch_size`` that fits in memory, from the memory plan of the compiler; nothing is executed.
 
@@ -137,7 +137,7 @@ def largest_batch(
 
 
 @contextlib.contextmanager
-def _planned(rows: Any, model: Config | str, accept_leakage: bool, options: dict[str, Any]) -> Iterator[Plan]:
+def _planned(rows: Any, model: Any, accept_leakage: bool, options: dict[str, Any]) -> Iterator[Plan]:
     """A plan of a run that is not made, in a folder that goes away."""
     from labkit.train.context import prepare
 

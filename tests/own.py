@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from labkit.core.config import option
-from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.base import Modality, ModelConfig, DrawingPart
 from labkit.models.layers import Rates
 
 
@@ -26,7 +26,7 @@ class WaveConfig(ModelConfig):
     depth: ClassVar[int] = 1
     first_preset: ClassVar[str] = "little"
     shown: ClassVar[tuple[str, ...]] = ("width", "frequency")
-    drawing: ClassVar[tuple[Part, ...]] = (Part("waves", 4, "block_dense", 4),)
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (DrawingPart("waves", 4, "block_dense", 4),)
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"little": {"width": 16}, "wide": {"width": 64}}
     DEFAULTS: ClassVar[dict[str, Any]] = PRESETS["little"]
 
@@ -114,7 +114,7 @@ class MarginHead(Head):
     train_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def init(self, model, rngs):
-        return Scores(model.build(rngs), model.width, len(self.classes), rngs)
+        return Scores(model.build(rngs), model.output_width, len(self.classes), rngs)
 
     def empty(self):
         return MarginSums(*jnp.zeros((3,), jnp.float32))
@@ -175,7 +175,7 @@ class Autoencoder(nnx.Module):
 @dataclass(frozen=True, eq=False)
 class RebuildHead(Head):
     def init(self, model, rngs):
-        return Autoencoder(model.build(rngs), model.width, model.input_shape[0], rngs)
+        return Autoencoder(model.build(rngs), model.output_width, model.input_shape[0], rngs)
 
     def empty(self):
         return Squares(*jnp.zeros((2,), jnp.float32))

@@ -30,7 +30,7 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tiny, settings, lab):
     """A run on rows that were loaded from a file, cleaned, deduplicated and split."""
-    rows = lk.load(str(REVIEWS)).clean(lk.Pipeline(STEPS)).dedupe().split(validation=0.15, test=0.15, seed=3)
+    rows = lk.load(str(REVIEWS)).clean(lk.TextCleaner(STEPS)).dedupe().split(validation=0.15, test=0.15, seed=3)
     return lk.fit(rows, tiny, folder=lab, background=False, name="first", **{**settings, "epochs": 1})
 
 
@@ -195,16 +195,16 @@ def test_an_interrupt_ends_the_run_and_fit_returns_with_the_model(tiny, settings
 
 def test_a_run_keeps_its_opened_model_until_there_is_a_newer_one(finished, monkeypatch):
     from labkit.core import manifest
-    from labkit.inference.embedder import Embedder
+    from labkit.inference.embedding import EmbeddingPipeline
 
     run, opened = lk.open_run(finished.id, finished.store.folder), []
 
-    class Counted(Embedder):
+    class Counted(EmbeddingPipeline):
         def __init__(self, folder):
             opened.append(folder)
             super().__init__(folder)
 
-    monkeypatch.setattr("labkit.inference.embedder.Embedder", Counted)
+    monkeypatch.setattr("labkit.inference.embedding.EmbeddingPipeline", Counted)
     first = run.embed(["a fine film"])
     np.testing.assert_array_equal(run.embed(["a fine film"]), first)
     assert opened == [run.info.folder / "model"] and run.predictor is run.predictor
@@ -218,5 +218,5 @@ def test_a_run_keeps_its_opened_model_until_there_is_a_newer_one(finished, monke
         os.utime(mark, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(ConfigError, match=r"answer has no setting 'treshold'\. Did you mean 'threshold'\?"):
         run.answer(["a"], ["b"], treshold=1.0)
-    with pytest.raises(WeightsError, match="has learnt 'classify'; only a model of the task 'qa' answers"):
+    with pytest.raises(WeightsError, match="the task 'classify'; QuestionAnsweringPipeline opens"):
         run.answer(["a"], ["b"])

@@ -24,7 +24,7 @@ from labkit.cli import doctor, lab, main, predict
 from labkit.cli.doctor import Finding
 from labkit.cli.main import app
 from labkit.core.errors import RunError
-from labkit.inference.predictor import Estimate, Prediction, Predictor
+from labkit.inference.predictor import NumericPrediction, Prediction, Predictor
 from labkit.runs.store import Store
 
 
@@ -226,7 +226,7 @@ def harmless(text: str) -> bool:
 
 
 def test_answers_reach_the_terminal_escaped_and_files_as_they_are(front, tmp_path) -> None:
-    answers = [Prediction(HOSTILE, 0.75, {HOSTILE: 0.75, "neg": 0.25}), Estimate({HOSTILE: 1.5})]
+    answers = [Prediction(HOSTILE, 0.75, {HOSTILE: 0.75, "neg": 0.25}), NumericPrediction({HOSTILE: 1.5})]
     front.model.predict = lambda examples, pairs=None: [answers[len(str(examples[0])) % 2]] * len(examples)
     assert command("predict", "first", "good", HOSTILE + "\n").stdout.splitlines() == [
         f"{SHOWN}\t0.7500\tgood", f"{SHOWN}\t0.7500\t{SHOWN.replace('␍', ' ')} "

@@ -40,8 +40,8 @@ SMALLER = {
     'preset="minilm-l6"': _TINY,
     'lk.models["bert"](preset="tiny")': f'lk.models["bert"]({_TINY})',
     'lk.models["transformer"](preset="tiny")': 'lk.models["transformer"](preset="tiny", width=16, heads=2)',
-    'lk.Embedder("minilm-l6")': 'lk.Embedder("encoder")',
-    'lk.Generator("smollm2-135m")': 'lk.Generator("novelist")',
+    'lk.EmbeddingPipeline("minilm-l6")': 'lk.EmbeddingPipeline("encoder")',
+    'lk.TextGenerationPipeline("smollm2-135m")': 'lk.TextGenerationPipeline("novelist")',
     "epochs=200": "epochs=40",
 }
 
@@ -92,7 +92,7 @@ def registries() -> Any:
 @pytest.mark.parametrize("name", [name for name in WRITTEN if blocks(name, "python")])
 def test_the_code_of_a_page_runs(name: str, work: Path, registries: None, finished: Any) -> None:
     code = blocks(name, "python")
-    if any("lk.Embedder(" in block for block in code):
+    if any("lk.EmbeddingPipeline(" in block for block in code):
         finished.export(work / "encoder")
     module = types.ModuleType(f"page_{name.replace('/', '_').replace('-', '_')}")
     sys.modules[module.__name__] = module  # where dataclasses look up the names of annotations

@@ -12,7 +12,7 @@ import labkit as lk
 PACKAGE = Path(__file__).parent.parent / "labkit"
 #: What variables and attributes are called that hold a task, a model, batches or a class of them.
 JOINTS = {
-    "task", "tasks", "model", "models", "head", "batches", "validation", "inputs", "config", "trunk",
+    "task", "tasks", "model", "models", "head", "batches", "validation", "processor", "predictor", "config", "trunk",
     "experiment", "computed",
 }  # fmt: skip
 NAMES = {*lk.models.models, *lk.tasks.tasks}
@@ -64,7 +64,9 @@ def test_these_tests_would_see_them() -> None:
     def expression(text: str) -> ast.AST:
         return ast.parse(text, mode="eval").body
 
-    assert looked_up(expression('hasattr(setup.model, "save")')) and looked_up(expression('getattr(type(task), "aim")'))
+    assert looked_up(expression('hasattr(setup.model, "save")')) and looked_up(
+        expression('getattr(type(task), "problem_type")')
+    )
     assert not looked_up(expression("getattr(leaf, name)"))
     assert compared(expression('name in ("seq2seq", "qa")')) and compared(expression('"bert" == name'))
     assert not compared(expression('name == "other"'))

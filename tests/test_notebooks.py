@@ -131,7 +131,7 @@ def found(notebook: dict[str, Any]) -> str:
         ("from labkit.data.prepare.split import leakage; assert x", "imports from labkit.data.prepare.split"),
         ("import labkit.data; assert x", "imports labkit.data"),
         ("import labkit as lk; lk.Store; assert x", "uses lk.Store, which is not public"),
-        ("import labkit as lk; lk.Pipeline.cleen; assert x", "uses lk.Pipeline.cleen, which does not exist"),
+        ("import labkit as lk; lk.TextCleaner.cleen; assert x", "uses lk.TextCleaner.cleen, which does not exist"),
         ("run._model(); assert x", "uses the private name _model"),
         ("assert 1 < 2", "claims what cannot fail: assert 1 < 2"),
         ("x = 1", "no claim is stated as an assert"),

@@ -136,6 +136,15 @@ def test_every_folder_is_a_room_and_none_is_a_drawer() -> None:
     assert [file for file in FILES if drawers & set(re.split(r"[/.]", file))] == []
 
 
+def test_no_two_public_classes_have_one_name() -> None:
+    found: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.parse((PACKAGE / file).read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(file)
+    assert {name: files for name, files in found.items() if len(files) > 1} == {"Run": ["api.py", "train/run.py"]}
+
+
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     """The groups of files that import each other, directly or not (Tarjan's strongly connected components)."""
     order: dict[str, int] = {}

@@ -20,10 +20,10 @@ from labkit.i18n import _
 from labkit.models import models
 from labkit.runs.handle import Run, code_of, data_code
 from labkit.runs.store import Store
-from labkit.tasks import BY_AIM, tasks
+from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import BATCH
-from labkit.train.experiment import Data, Experiment, Training, ready
+from labkit.train.experiment import DataConfig, Experiment, Training, ready
 from labkit.train.optimizer import Optimizer
 from labkit.viz.words import language as language_of
 
@@ -133,17 +133,17 @@ class State(traitlets.HasTraits):
     def ready(self) -> tuple[Rows, Experiment]:
         """:meth:`prepared`, and the experiment; for a thread. Raises as its parts do."""
         rows = self.prepared()
-        return rows, self.experiment.replace(data=Data.of(rows, self.accept_leakage))
+        return rows, self.experiment.replace(data=DataConfig.of(rows, self.accept_leakage))
 
     # --- experiment -------------------------------------------------------------------------------------------
 
     @property
-    def data(self) -> Data:
+    def data(self) -> DataConfig:
         """Where the rows come from and what is done to them; the split that training makes is among it."""
         before = tuple(self.rows.source.get("steps", ())) if self.rows is not None else ()
         steps = (*before, *self.steps)
         columns = self.rows.basis.text if self.rows is not None else ()
-        return Data(self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage, columns)
+        return DataConfig(self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage, columns)
 
     def _split(self, steps: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         """The split that :func:`labkit.train.experiment.ready` adds to rows that have none."""
@@ -201,7 +201,7 @@ class State(traitlets.HasTraits):
 
     def _restore(self, values: dict[str, Any], spoken: bool) -> None:
         def data() -> None:
-            found = Data.from_dict(values["data"], "data")
+            found = DataConfig.from_dict(values["data"], "data")
             self.source, self.options, self.steps = found.source, dict(found.options), found.steps
             self.accept_leakage = found.accept_leakage
 
@@ -223,7 +223,7 @@ class State(traitlets.HasTraits):
                 setattr(self, trait, values.get(trait, getattr(self, trait)))
 
     def _write(self) -> None:
-        data = Data(self.source, dict(self.options), tuple(self.steps), self.accept_leakage)
+        data = DataConfig(self.source, dict(self.options), tuple(self.steps), self.accept_leakage)
         task = {"name": tasks.name_of(self.task), **self.task.to_dict()}
         model = {} if self.model is None else {"name": models.name_of(self.model), **self.model.to_dict()}
         run = self.run.id if self.run is not None else ""
@@ -263,8 +263,8 @@ class _Kept(Config):
 def usual_task(rows: Rows) -> str:
     """The task that fits the labels of the rows; of texts of which nothing is known, what comes next."""
     basis = rows.basis
-    if basis.classes or basis.kind != "text":
-        return BY_AIM[basis.aim]
+    if basis.classes or basis.modality != "text":
+        return BY_PROBLEM_TYPE[basis.problem_type]
     return "lm"
 
 

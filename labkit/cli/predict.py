@@ -90,7 +90,7 @@ def _examples(predictor: Predictor, given: list[str], pair: str | None) -> tuple
     """What the arguments of ``predict`` name: texts, or the files of pictures and sounds."""
     from labkit.data.model_input import ENDINGS, files_in, is_place
 
-    kind = predictor.inputs.kind
+    kind = predictor.processor.modality
     if kind in ENDINGS:
         return [path for place in given for path in files_in(Path(place).expanduser(), kind)], None
     if kind != "text":

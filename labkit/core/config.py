@@ -35,7 +35,7 @@ def option(
     default: Any = dataclasses.MISSING,
     help: str = "",
     *,
-    choices: tuple[Any, ...] | None = None,
+    choices: Collection[Any] | None = None,
     low: float | None = None,
     high: float | None = None,
     factory: Any = dataclasses.MISSING,

@@ -64,7 +64,11 @@ class SplitDataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over split names, class names, texts and labels, in order, as 64 hexadecimal digits."""
-        about = [self.basis.kind, self.basis.classes, *([self.basis.aim] if self.basis.aim != "class" else [])]
+        about = [
+            self.basis.modality,
+            self.basis.classes,
+            *([self.basis.problem_type] if self.basis.problem_type != "class" else []),
+        ]
         digest = hashlib.sha256(json.dumps(about).encode())
         for name, dataset in self.splits.items():
             digest.update(json.dumps([name, len(dataset)]).encode())
@@ -72,7 +76,7 @@ class SplitDataset:
             for part in text_columns(dataset):
                 digest.update(_digest_text(dataset, part))
             rest = [name for name in dataset.column_names if name not in ("label", "row")]
-            if self.basis.kind == "text":
+            if self.basis.modality == "text":
                 rest = [name for name in rest if name == "target"]
             digest.update(_digest_values(dataset, rest) if rest else b"")
         return digest.hexdigest()
@@ -119,9 +123,9 @@ class SplitDataset:
 
     def _target(self, label: int, target: Any) -> Any:
         """The label of a row as text: the name of its class, its labels, its number; None where nothing is."""
-        if label < 0 or self.basis.aim == "class":
+        if label < 0 or self.basis.problem_type == "class":
             return self.basis.classes[int(label)] if label >= 0 else None
-        if self.basis.aim == "labels":
+        if self.basis.problem_type == "labels":
             return ", ".join(name for name, there in zip(self.basis.classes, target, strict=True) if there)
         return target[0] if len(target) == 1 else list(target)
 

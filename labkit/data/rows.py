@@ -12,7 +12,7 @@ from labkit.data import memmap, recipe
 from labkit.data.dataset import SplitDataset
 from labkit.data.prepare import dedupe as duplicates
 from labkit.data.prepare import split
-from labkit.data.prepare.clean import Pipeline
+from labkit.data.prepare.clean import TextCleaner
 from labkit.data.report import Note
 from labkit.i18n import _
 
@@ -20,14 +20,14 @@ from labkit.i18n import _
 class Rows(SplitDataset):
     """Examples in named splits (see :class:`~labkit.data.dataset.SplitDataset`); immutable."""
 
-    def clean(self, pipeline: Pipeline | tuple[str, ...] | None = None, **settings: Any) -> Rows:
+    def clean(self, pipeline: TextCleaner | tuple[str, ...] | None = None, **settings: Any) -> Rows:
         """Apply a cleaning ``pipeline`` (or named steps) to all texts; the report lists the changes.
 
-        ``settings`` are those of ``Pipeline``.
+        ``settings`` are those of ``TextCleaner``.
         """
-        if not isinstance(pipeline, Pipeline):
-            pipeline = Pipeline.from_dict({**({} if pipeline is None else {"steps": tuple(pipeline)}), **settings})
-        usual = Pipeline().to_dict()
+        if not isinstance(pipeline, TextCleaner):
+            pipeline = TextCleaner.from_dict({**({} if pipeline is None else {"steps": tuple(pipeline)}), **settings})
+        usual = TextCleaner().to_dict()
         given = {key: value for key, value in pipeline.to_dict().items() if key == "steps" or value != usual[key]}
         return pipeline.apply(self)._did("clean", given)
 

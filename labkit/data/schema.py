@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 #: What an example can be, and what can be known of it.
-KINDS = ("text", "image", "features", "audio")
-AIMS = ("class", "labels", "number")
+MODALITIES = ("text", "image", "features", "audio")
+PROBLEM_TYPES = ("class", "labels", "number")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Spec(Config):
     text: tuple[str, ...] = option((), "Source columns of the text; two for pairs of texts.")
     label: str | None = option(None, "Source column of the label.")
     classes: tuple[str, ...] = option((), "Class names in the order of their ids, or names of the numeric targets.")
-    aim: str = option("class", "Problem type: one class, several labels, or numbers.", choices=AIMS)
-    kind: str = option("text", "Modality of the examples.", choices=KINDS)
+    problem_type: str = option("class", "Problem type: one class, several labels, or numbers.", choices=PROBLEM_TYPES)
+    modality: str = option("text", "Modality of the examples.", choices=MODALITIES)
     rate: int = option(0, "Sampling rate of sounds in Hz.", low=0)
     features: tuple[Column, ...] = option((), "Source columns of the features and their encoding.")
     sizes: dict[str, int] = option(help="Split → number of rows.", factory=dict)
@@ -74,7 +74,7 @@ class Spec(Config):
             raise DataError(_('the rows have no labels: name the label column with lk.load(..., label="...").'))
         if not shown:
             raise DataError(_("no training row has a target in {label}."), label=self.label)
-        if self.aim == "class" and len(shown) < 2:
+        if self.problem_type == "class" and len(shown) < 2:
             raise DataError(
                 _("classification needs training rows of at least two classes; these have {shown}: {counts}."),
                 shown=", ".join(shown) or _("none"),
@@ -103,11 +103,11 @@ def with_counts(spec: Spec, splits: Mapping[str, Dataset]) -> Spec:
 def check_splits(spec: Spec, splits: Mapping[str, Dataset]) -> None:
     """Raise :class:`DataError` where a split lacks a normalised column, or a label is not the id of a class."""
     needed = ["label", "row", *("text", "text_pair")[: len(spec.text)]]
-    needed += ["target"] if spec.aim != "class" else []
+    needed += ["target"] if spec.problem_type != "class" else []
     for name, dataset in splits.items():
         if missing := [wanted for wanted in needed if wanted not in dataset.column_names]:
             raise DataError(_("split {name!r} lacks the columns {missing}."), name=name, missing=", ".join(missing))
-        top = int(numbers(dataset, "label").max()) if len(dataset) and spec.aim == "class" else -1
+        top = int(numbers(dataset, "label").max()) if len(dataset) and spec.problem_type == "class" else -1
         if top >= len(spec.classes):
             raise DataError(
                 _("split {name!r} has the label {top}; there are {n_classes} classes."),
@@ -117,10 +117,10 @@ def check_splits(spec: Spec, splits: Mapping[str, Dataset]) -> None:
 
 def _counted(dataset: Dataset, ids: np.ndarray, spec: Spec, known: int) -> list[int]:
     """Rows of every class; rows that have the number, where there are numbers."""
-    if spec.aim == "number":
+    if spec.problem_type == "number":
         return [known] * len(spec.classes)
     found = np.zeros(len(spec.classes), np.int64)
-    if spec.aim == "labels":
+    if spec.problem_type == "labels":
         for part in batches(dataset, ["target"]):
             values = np.asarray(part.column(0).combine_chunks().flatten()).reshape(len(part), -1)
             found += values.sum(0).astype(np.int64)

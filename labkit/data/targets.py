@@ -26,7 +26,7 @@ from labkit.data.report import Report, visible
 from labkit.i18n import _
 
 #: What a column of targets must hold.
-AIMS = {"number": _("numbers"), "labels": _("0 and 1")}
+TARGET_VALUES = {"number": _("numbers"), "labels": _("0 and 1")}
 #: Rows of other columns whose decimal mark is looked at.
 LOOKED_AT = 1000
 NOT_NUMBER, NOT_YES_NO, OUTSIDE = _("not a number"), _("neither 0 nor 1"), _("label outside classes")
@@ -37,14 +37,14 @@ class Targets:
     """The targets of all splits.
 
     Attributes:
-        aim: "labels" (each class applies or not) or "number".
+        problem_type: "labels" (each class applies or not) or "number".
         names: of the classes, or of the numbers.
         columns: source columns they were read from.
         values: split → [n, k], 0 where missing: labels float32, numbers float64, since they are standardised.
         known: split → i32[n], 0 where a row has its targets, -1 where it has none.
     """
 
-    aim: str
+    problem_type: str
     names: tuple[str, ...]
     columns: tuple[str, ...]
     values: dict[str, np.ndarray]
@@ -79,15 +79,15 @@ def read_targets(
 
 
 def _of_columns(
-    parts: Mapping[str, Part], names: tuple[str, ...], aim: str, choice: Choice, rows: Mapping[str, np.ndarray],
-    report: Report, bad: Mapping[str, np.ndarray],
+    parts: Mapping[str, Part], names: tuple[str, ...], problem_type: str, choice: Choice,
+    rows: Mapping[str, np.ndarray], report: Report, bad: Mapping[str, np.ndarray],
 ) -> Targets:  # fmt: skip
     """A column for each number, or for each label."""
     values, known = {}, {}
     first = parts["train"].table if "train" in parts else next(iter(parts.values())).table
     check_columns(first, names, next(iter(parts)))
-    how = {name: _how(first, name, aim, choice, report) for name in names}
-    reason, kind = (NOT_NUMBER, np.float64) if aim == "number" else (NOT_YES_NO, np.float32)
+    how = {name: _how(first, name, problem_type, choice, report) for name in names}
+    reason, kind = (NOT_NUMBER, np.float64) if problem_type == "number" else (NOT_YES_NO, np.float32)
     fitted: dict[str, tuple[float, float]] = {}  # by the first split, which is train where there is one
     for split, part in parts.items():
         count = len(part.table)
@@ -101,17 +101,17 @@ def _of_columns(
             found, wrong = read(cells, how[name])
             for row in np.flatnonzero(wrong & ~bad[split])[:1000]:
                 detail = visible(str(part.table[int(row)][name]), 60)
-                if aim == "number" and "," in detail:
+                if problem_type == "number" and "," in detail:
                     detail = _("{value}; decimal=',' reads a decimal comma", value=detail)
                 report.add("refused", reason, rows[split][row : row + 1], column=name, detail=detail, split=split)
             bad[split][wrong] = True
-            if aim == "number":
+            if problem_type == "number":
                 bad[split] |= precision.settle(cells, found, rows[split], name, split, report)
                 fitted[name] = precision.note_lost(found, name, split, report, fitted.get(name))
             missing |= np.isnan(found)
             values[split][:, place] = np.nan_to_num(found)
         known[split][~missing] = 0
-    return Targets(aim, names, names, values, known)
+    return Targets(problem_type, names, names, values, known)
 
 
 def shown_mark(table: Dataset, without: Collection[str] = ()) -> str | None:
@@ -127,7 +127,7 @@ def shown_mark(table: Dataset, without: Collection[str] = ()) -> str | None:
     return marks.pop() if len(marks := marks - {None}) == 1 else None
 
 
-def _how(table: Dataset, name: str, aim: str, choice: Choice, report: Report) -> Column:
+def _how(table: Dataset, name: str, problem_type: str, choice: Choice, report: Report) -> Column:
     """How a column of targets is read.
 
     Raises:
@@ -137,7 +137,7 @@ def _how(table: Dataset, name: str, aim: str, choice: Choice, report: Report) ->
     if nested(values.type):
         raise DataError(_("column {column!r} contains {type}, not numbers."), column=name, type=values.type)
     names = class_names(table.features[name])
-    if aim == "labels":
+    if problem_type == "labels":
         if not names or {each.casefold() for each in names} <= BOOLEANS.keys():
             return Column(name, "boolean")
         if len(names) == 2:
@@ -145,8 +145,8 @@ def _how(table: Dataset, name: str, aim: str, choice: Choice, report: Report) ->
             return Column(name, "category", words=names)
     if names:
         raise DataError(
-            _("column {column!r} contains the classes {names}, not {aim}."),
-            column=name, names=visible(", ".join(names), 200), aim=AIMS[aim],
+            _("column {column!r} contains the classes {names}, not {problem_type}."),
+            column=name, names=visible(", ".join(names), 200), problem_type=TARGET_VALUES[problem_type],
         )  # fmt: skip
     if (how := quantity(values, name, choice.decimal, shown_mark(table), report)) is not None:
         return how

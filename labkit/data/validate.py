@@ -70,10 +70,16 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
         texts[name], bad[name] = _read_texts(part.table, text, rows[name], name, report)
         strict = label is None and not choice.number and not isinstance(choice.label, tuple)
         check_answers(part.table, text, texts[name], rows[name], name, report, bad[name], strict)
-    aim, values = "class", dict.fromkeys(parts)
+    problem_type, values = "class", dict.fromkeys(parts)
     if wants_targets(parts, choice, label):
         found = read_targets(parts, choice, label, rows, report, bad)
-        aim, classes, used, ids, values = found.aim, found.names, found.columns, found.known, found.values
+        problem_type, classes, used, ids, values = (
+            found.problem_type,
+            found.names,
+            found.columns,
+            found.known,
+            found.values,
+        )
     else:
         ids, classes = _class_ids(parts, label, rows, choice, report, bad)
         used = (label,) if label else ()
@@ -87,8 +93,16 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
         name: _finished(part.table, text, used, texts[name], ids[name], values[name], rows[name], bad[name], report)
         for name, part in parts.items()
     }
-    _check_left(splits, classes if aim == "class" else (), report)
-    spec = Spec(text=text, label=told, classes=classes, aim=aim, kind=choice.kind, rate=choice.rate, features=columns)
+    _check_left(splits, classes if problem_type == "class" else (), report)
+    spec = Spec(
+        text=text,
+        label=told,
+        classes=classes,
+        problem_type=problem_type,
+        modality=choice.kind,
+        rate=choice.rate,
+        features=columns,
+    )
     return Rows(splits, spec, report.merge(settled), source)
 
 

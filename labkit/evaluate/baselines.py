@@ -25,7 +25,7 @@ from labkit.core.errors import DataError
 from labkit.data.batching.arrays import stack
 from labkit.data.io.audio import frames_of, log_mel
 from labkit.data.schema import Spec
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
 
 # Thai to Lao, Burmese, Khmer, kana, Han: scripts that put no space between words
@@ -39,7 +39,7 @@ _SEARCHED = 600_000  # feature values times (classes - 1) at most in the search 
 
 def baselines(
     train: Any, test: Any, classes: Sequence[str], spec: Spec | None = None, *, split: str = "test", seed: int = 0
-) -> dict[str, Report]:
+) -> dict[str, ClassificationReport]:
     """Reports of both baselines, fitted on ``train`` and evaluated on ``test``.
 
     ``train`` and ``test`` are ``datasets.Dataset`` splits (or mappings of columns) with ``text``, ``label`` (int,
@@ -48,7 +48,7 @@ def baselines(
     """
     label, truth = (np.asarray(_column(part, "label"), np.int64) for part in (train, test))
     judged = None
-    if spec is None or spec.kind == "text":
+    if spec is None or spec.modality == "text":
         texts, judged = texts_of(train), texts_of(test)
         linear = {_("TF-IDF + logistic regression"): tfidf_logistic(texts, label, judged, classes, seed)}
     else:
@@ -56,7 +56,7 @@ def baselines(
         linear = {_("logistic regression"): logistic(known, label, asked, classes)}
     seen, rows = np.unique(label[label >= 0]).tolist(), _column(test, "row")
     return {
-        name: Report(classes, truth, probability, judged, rows, split=split, seed=seed, seen=seen)
+        name: ClassificationReport(classes, truth, probability, judged, rows, split=split, seed=seed, seen=seen)
         for name, probability in {"majority class": majority(label, len(truth), classes), **linear}.items()
     }
 
@@ -65,7 +65,7 @@ def plain_inputs(dataset: Any, spec: Spec) -> np.ndarray:
     """What a linear model reads of pictures, features or sounds [n, …]; of sounds the mean and deviation of each band
     of frequencies."""
     inputs = stack(dataset, spec).inputs
-    if spec.kind != "audio":
+    if spec.modality != "audio":
         return inputs
     seen = log_mel(inputs, spec.rate, **frames_of(spec.rate))
     return np.concatenate([seen.mean(1), seen.std(1)], axis=1)

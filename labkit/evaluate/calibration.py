@@ -16,7 +16,7 @@ from scipy.optimize import minimize_scalar
 
 from labkit.core.errors import DataError
 from labkit.core.text import escape
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
 
 _COLDEST, _HOTTEST = 0.02, 50.0
@@ -42,7 +42,9 @@ class Calibration:
     scaled: Calibration | None = field(default=None)
 
     @classmethod
-    def of(cls, report: Report, bins: int = 15, temperature: float = 1.0, scaled: Calibration | None = None) -> Self:
+    def of(
+        cls, report: ClassificationReport, bins: int = 15, temperature: float = 1.0, scaled: Calibration | None = None
+    ) -> Self:
         """The calibration of a report's counted rows.
 
         Raises:
@@ -91,13 +93,13 @@ class Calibration:
         return f"{escape(repr(self)[1:-1])}{self.table().to_html(index=False, float_format='{:.3f}'.format)}"
 
 
-def calibrate(validation: Report, judged: Report, bins: int = 15) -> Calibration:
+def calibrate(validation: ClassificationReport, judged: ClassificationReport, bins: int = 15) -> Calibration:
     """The calibration of ``judged`` as it is and, in ``scaled``, at the temperature fitted on ``validation``."""
     temperature = fit_temperature(validation)
     return Calibration.of(judged, bins, scaled=Calibration.of(judged, bins, temperature))
 
 
-def fit_temperature(report: Report) -> float:
+def fit_temperature(report: ClassificationReport) -> float:
     """The temperature at which the truth of a report's rows is likeliest, between 0.02 and 50.
 
     Fit it on validation: on test rows, selection and evaluation would use the same

@@ -10,21 +10,22 @@ from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
 from labkit.evaluate.baselines import LONGEST
 from labkit.evaluate.regression import NumberReport
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.i18n.labels import split_name
 from labkit.runs.handle import Run
 from labkit.tasks.base import Task
-from labkit.train.outcome import Constant, frequent_labels, majority, no_better, score_name
+from labkit.train.outcome import ConstantBaseline, frequent_labels, majority, no_better, score_name
+from labkit.train.processors import Processor
 from labkit.train.truncation import message, truncation
 
 #: Baselines that always give the same answer.
 CONSTANT = ("majority class", "share of each label", "mean")
 
 
-def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) -> Any:
+def with_warnings(report: Any, run: Run, rows: Rows, split: str, processor: Processor) -> Any:
     """``report`` with its ``warnings``.
 
     Args:
@@ -32,11 +33,11 @@ def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) ->
         run: says the likely cause of a failure.
         rows: what the run was given.
         split: which of them were evaluated.
-        inputs: what the model reads rows with.
+        processor: of the model.
     """
     found = []
-    if inputs.truncates:
-        cut = truncation(inputs, rows[split], inputs.encode(rows[split]))
+    if processor.truncates:
+        cut = truncation(processor, rows[split], processor.encode(rows[split]))
         found += [message(cut, split)] if cut else []
         if cut and getattr(report, "baselines", None):
             found.append(
@@ -56,18 +57,18 @@ def with_warnings(report: Any, run: Run, rows: Rows, split: str, inputs: Any) ->
     return report
 
 
-def _constant(report: Report | RowReport, rows: Rows, task: Task) -> Constant | None:
+def _constant(report: ClassificationReport | RowReport, rows: Rows, task: Task) -> ConstantBaseline | None:
     """The best constant answer by the training rows, and its score on the rows of a report."""
     label = np.asarray(rows["train"]["label"])
-    if isinstance(report, Report):
+    if isinstance(report, ClassificationReport):
         return majority(len(report.classes), label, report.truth[report.counted])
     if isinstance(report, NumberReport):
-        return Constant(_("the mean"), "r2", 0.0)
+        return ConstantBaseline(_("the mean"), "r2", 0.0)
     known = targets_of(rows["train"])
     return frequent_labels(known[label >= 0] > 0.5, report.truth[report.counted] > 0.5, task.threshold)
 
 
-def _worse(report: Report | RowReport, split: str) -> str:
+def _worse(report: ClassificationReport | RowReport, split: str) -> str:
     """What to say of a linear baseline that is better than the model; empty where none is."""
     metric = "r2" if "r2" in report.scores else "f1"
     for name, other in report.baselines.items():

@@ -19,7 +19,7 @@ from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
 from labkit.core.text import escape
 from labkit.evaluate.intervals import Interval, difference
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.slices import part_of
 from labkit.i18n import _
 
@@ -39,8 +39,8 @@ class Comparison:
     """
 
     names: tuple[str, str]
-    first: Report
-    second: Report
+    first: ClassificationReport
+    second: ClassificationReport
     gains: dict[str, Interval]
     only_first: int
     only_second: int
@@ -107,7 +107,12 @@ class Comparison:
         return f"{self.table().to_html(float_format='{:.3f}'.format)}<div>{escape(self._said())}</div>"
 
 
-def compare(first: Report, second: Report, names: tuple[str, str] = ("first", "second"), seed: int = 0) -> Comparison:
+def compare(
+    first: ClassificationReport,
+    second: ClassificationReport,
+    names: tuple[str, str] = ("first", "second"),
+    seed: int = 0,
+) -> Comparison:
     """Compare two reports on the rows that both have, by row number.
 
     Raises:
@@ -134,7 +139,9 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, total, 0.5).pvalue) if total else 1.0
 
 
-def _shared(first: Report, second: Report, names: tuple[str, str]) -> tuple[Report, Report]:
+def _shared(
+    first: ClassificationReport, second: ClassificationReport, names: tuple[str, str]
+) -> tuple[ClassificationReport, ClassificationReport]:
     """Both reports on the rows they share, in one order of rows and of classes."""
     rows, mine, theirs = np.intersect1d(first.rows, second.rows, return_indices=True)
     if not len(rows):
@@ -155,14 +162,14 @@ def _shared(first: Report, second: Report, names: tuple[str, str]) -> tuple[Repo
     return part_of(a, kept), part_of(b, kept)
 
 
-def _in_order(report: Report, classes: tuple[str, ...]) -> Report:
+def _in_order(report: ClassificationReport, classes: tuple[str, ...]) -> ClassificationReport:
     """The report with its classes numbered as in ``classes``."""
     if report.classes == classes:
         return report
     order = [report.classes.index(name) for name in classes]
     number, none = np.append(np.argsort(order), -1), len(classes)
     truth = number[np.where((report.truth >= 0) & (report.truth < none), report.truth, none)]
-    return Report(
+    return ClassificationReport(
         classes, truth, report.probability[:, order], report.texts, report.rows,
         split=report.split, seed=report.seed, seen=np.unique(truth[report.counted]).tolist(),
     )  # fmt: skip

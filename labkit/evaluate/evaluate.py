@@ -13,11 +13,11 @@ from labkit.evaluate import target_baselines
 from labkit.evaluate.baselines import baselines as class_baselines
 from labkit.evaluate.multilabel import TagReport
 from labkit.evaluate.regression import NumberReport
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.models.base import Modality
 from labkit.tasks.base import ProblemType, Task
 
-Verdict = Report | TagReport | NumberReport
+Verdict = ClassificationReport | TagReport | NumberReport
 
 
 def judged(
@@ -34,10 +34,10 @@ def judged(
         baselines: fit baselines on the training rows and include them.
     """
     part, train = rows[split], rows["train"]
-    texts = part["text"] if rows.spec.kind == Modality.TEXT else None
+    texts = part["text"] if rows.spec.modality == Modality.TEXT else None
     if task.problem_type is ProblemType.CLASS:
         seen = sorted(set(train["label"]) - {-1})
-        report = Report(classes, part["label"], answers, texts, part["row"], split=split, seen=seen)
+        report = ClassificationReport(classes, part["label"], answers, texts, part["row"], split=split, seen=seen)
         return report.beside(class_baselines(train, part, classes, rows.spec, split=split)) if baselines else report
     tags = task.problem_type is ProblemType.LABELS
     kind, more = (TagReport, {"threshold": task.threshold}) if tags else (NumberReport, {})

@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError, DataError
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.train.experiment import Experiment
-from labkit.train.processors import opened
+from labkit.train.processors import load_processor
 
 #: Tokens of an n-gram; beyond five little is gained (Chen & Goodman 1999, figure 11).
 ORDER = 5
@@ -136,9 +136,9 @@ def beside(folder: Path, rows: Rows, split: str, order: int = ORDER) -> dict[str
     window. Its contexts reach back over the beginning of a window.
     """
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
-    inputs = opened(experiment, folder, "text", ())
-    train, asked = inputs.encode(rows["train"]), inputs.encode(rows[split])
-    vocabulary = max(inputs.tokenizer.vocab_size, experiment.model.vocab_size or 0)
+    processor = load_processor(experiment, folder, "text", ())
+    train, asked = processor.encode(rows["train"]), processor.encode(rows[split])
+    vocabulary = max(processor.tokenizer.vocab_size, experiment.model.vocab_size or 0)
     chances = NGram(vocabulary, order).fit(train.ids).log_chances(asked.ids)
     scored = np.ones(len(chances), bool)
     scored[np.asarray(asked.offsets[:-1])] = False

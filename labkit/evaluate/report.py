@@ -21,7 +21,7 @@ _WIDEST = 20  # classes whose table and confusion matrix are shown; beyond, look
 _HEADLINES = ("f1", "accuracy", "precision", "recall", "loss")
 
 
-class Report(Shown):
+class ClassificationReport(Shown):
     """Predictions beside the truth, and everything that follows from them (computed when asked for).
 
     ``truth``: int [n], class ids, -1 = unlabelled; ``probability``: float [n, c], rows sum to 1; ``texts``: [n], shown
@@ -55,7 +55,7 @@ class Report(Shown):
         self.unlabelled = int((self.truth < 0).sum())
         self.unseen = n - int(self.counted.sum()) - self.unlabelled
         self.predicted = self.probability.argmax(-1)  # int [n]; the first class where several are equal
-        self.baselines: dict[str, Report] = {}  # shown beside this report; see `beside`
+        self.baselines: dict[str, ClassificationReport] = {}  # shown beside this report; see `beside`
 
     def _check(self, n: int, c: int) -> None:
         if self.probability.shape != (n, c):
@@ -126,7 +126,7 @@ class Report(Shown):
             }
         )
 
-    def compare(self, baselines: Mapping[str, Report], name: str = "model") -> pd.DataFrame:
+    def compare(self, baselines: Mapping[str, ClassificationReport], name: str = "model") -> pd.DataFrame:
         """This report and each baseline in a row: F1 and accuracy with intervals, and what the model gains on it.
 
         ``f1_gain`` is F1 of the model minus F1 of the baseline, with a paired interval: both are resampled on the same
@@ -146,7 +146,7 @@ class Report(Shown):
                 table[other] |= {f"{score}_gain": value, f"{score}_gain_low": low, f"{score}_gain_high": high}
         return pd.DataFrame.from_dict(table, orient="index")
 
-    def beside(self, baselines: Mapping[str, Report]) -> Report:
+    def beside(self, baselines: Mapping[str, ClassificationReport]) -> ClassificationReport:
         """This report, including the baselines from now on. Raises as :meth:`compare`."""
         for name, report in baselines.items():
             self._check_pair(name, report)
@@ -170,7 +170,7 @@ class Report(Shown):
             line |= {score: self.scores[score], f"{score}_low": low, f"{score}_high": high}
         return line
 
-    def _check_pair(self, name: str, other: Report) -> None:
+    def _check_pair(self, name: str, other: ClassificationReport) -> None:
         same = self.classes == other.classes and all(
             np.array_equal(getattr(self, field), getattr(other, field)) for field in ("rows", "truth", "counted")
         )
@@ -222,7 +222,7 @@ class Report(Shown):
         return lines if more <= 0 else [*lines, [f"… {more:,} more: .per_class", "", "", "", ""]]
 
     def __repr__(self) -> str:
-        return f"Report({self._heading()}, f1 {self.scores['f1']:.3f})"
+        return f"ClassificationReport({self._heading()}, f1 {self.scores['f1']:.3f})"
 
     def _tables(self) -> list[Table]:
         tables: list[Table] = [(SCORED, self._headlines())]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,29 +21,18 @@ from labkit.evaluate.compare import Comparison
 from labkit.evaluate.compare import compare as of_reports
 from labkit.evaluate.evaluate import Verdict, judged
 from labkit.evaluate.intervals import of_means
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.scores import Scores, assess
 from labkit.evaluate.slices import by_length, by_size
 from labkit.evaluate.slices import slices as of_groups
 from labkit.i18n import _
-from labkit.inference.embedder import Embedder
-from labkit.inference.fill_mask import Filler
 from labkit.inference.predictor import Predictor
-from labkit.inference.question_answering import Answerer, by_kind
-from labkit.inference.text_generation import Generator
-from labkit.inference.translation import Translator
+from labkit.inference.question_answering import by_kind
+from labkit.inference.registry import pipeline_of
 from labkit.runs.handle import Run, model_of
-from labkit.tasks.embed import Embed
 from labkit.tasks.lm import LanguageModel
-from labkit.tasks.pretrain import Pretrain
-from labkit.tasks.qa import Answer
-from labkit.tasks.seq2seq import Seq2Seq
-from labkit.train.processors import opened
-
-#: Task without labels → what its models are used by.
-TOOLS: ByClass[type] = ByClass(
-    {LanguageModel: Generator, Pretrain: Filler, Answer: Answerer, Embed: Embedder, Seq2Seq: Translator}
-)
+from labkit.tasks.qa import QuestionAnswering
+from labkit.train.processors import load_processor
 
 
 def folder_of(run: Run) -> Path:
@@ -59,20 +47,7 @@ def predictor_of(run: Run) -> Predictor:
         RunError: there is no model yet.
         WeightsError: it was trained on a task without labels.
     """
-    found = tool_of(run)
-    return found if isinstance(found, Predictor) else Predictor(folder_of(run))
-
-
-def tool_of(run: Run) -> Any:
-    """What the trained model of a run is used by, of :data:`TOOLS` or a predictor; kept until there is a newer one.
-    Raises :class:`RunError` while there is none."""
-    folder, stamp = model_of(run.info)
-    return _opened(TOOLS.get(type(run.experiment.task)) or Predictor, str(folder), stamp)
-
-
-@functools.lru_cache(maxsize=3)
-def _opened(kind: type, folder: str, stamp: int) -> Any:
-    return kind(folder)
+    return pipeline_of(run, Predictor)
 
 
 def rows_of(run: Run) -> Rows:
@@ -95,12 +70,12 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     scores = assess(folder, rows, split)
     if (more := MORE_SCORES.get(type(run.experiment.task))) is not None:
         more(run, rows, split, scores, baselines)
-    return with_warnings(scores, run, rows, split, opened(run.experiment, folder, rows.spec.kind, None))
+    return with_warnings(scores, run, rows, split, load_processor(run.experiment, folder, rows.spec.modality, None))
 
 
 def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
     """Add the scores of answers by the rules of SQuAD 2.0, and the threshold of "no answer" that was used."""
-    part, answerer = rows[split], tool_of(run)
+    part, answerer = rows[split], pipeline_of(run)
     each = answerer.judged(part["text"], part["text_pair"], answers_of(part)[0])
     for name, values in by_kind(each):
         scores[name] = float(values.mean())
@@ -118,13 +93,12 @@ def _ngrams(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -
 
 #: Task → what adds scores to those of its metric state.
 MORE_SCORES: ByClass[Callable[[Run, Rows, str, Scores, bool], None]] = ByClass(
-    {Answer: _compared_answers, LanguageModel: _ngrams}
+    {QuestionAnswering: _compared_answers, LanguageModel: _ngrams}
 )
 
 
-def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
-    """The report of a run on a split of its rows, without baselines, whatever kind it is of; for tasks without labels
-    their scores.
+def verdict_of(run: Run, split: str = "test", baselines: bool = True) -> Verdict | Scores:
+    """The report of a run on a split of its rows, whatever kind it is of; for tasks without labels their scores.
 
     Raises:
         RunError: there is no model yet.
@@ -132,26 +106,26 @@ def verdict_of(run: Run, split: str = "test") -> Verdict | Scores:
     """
     folder_of(run)
     if run.experiment.task.problem_type is None:
-        return scores_of(run, split)
+        return scores_of(run, split, baselines)
     rows, predictor = rows_of(run), predictor_of(run)
     if not len(rows.splits.get(split, ())):
         raise DataError(
             _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
         )
     answers, task = predictor.judge(rows[split]), predictor.experiment.task
-    report = judged(rows, split, predictor.classes, answers, task, baselines=False)
-    return with_warnings(report, run, rows, split, predictor.inputs)
+    report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
+    return with_warnings(report, run, rows, split, predictor.processor)
 
 
-def report_of(run: Run, split: str = "test") -> Report:
+def report_of(run: Run, split: str = "test") -> ClassificationReport:
     """The same of a run that classifies. Raises :class:`DataError` for one that is not a single-label classifier."""
-    report = verdict_of(run, split)
-    if not isinstance(report, Report):
+    report = verdict_of(run, split, baselines=False)
+    if not isinstance(report, ClassificationReport):
         raise DataError(_("run {run!r} is not a single-label classifier; use run.evaluate() instead."), run=run.name)
     return report
 
 
-def compare(first: Run | Report, second: Run | Report, split: str = "test") -> Comparison:
+def compare(first: Run | ClassificationReport, second: Run | ClassificationReport, split: str = "test") -> Comparison:
     """Compare two runs (or reports) of classifiers on the rows of ``split`` on which both were evaluated.
 
     Both scores, what the first gains with a paired 95 % bootstrap interval, and McNemar's exact test; the runs may
@@ -161,15 +135,18 @@ def compare(first: Run | Report, second: Run | Report, split: str = "test") -> C
         DataError: the runs share no rows, have other classes, or are not classifiers.
     """
     names = [
-        f"{each.split} {n}" if isinstance(each, Report) else each.name for n, each in enumerate((first, second), 1)
+        f"{each.split} {n}" if isinstance(each, ClassificationReport) else each.name
+        for n, each in enumerate((first, second), 1)
     ]
-    sources = [rows_of(each).source.get("source", "") for each in (first, second) if not isinstance(each, Report)]
+    sources = [
+        rows_of(each).source.get("source", "") for each in (first, second) if not isinstance(each, ClassificationReport)
+    ]
     if len(sources) == 2 and all(sources) and sources[0] != sources[1]:
         raise DataError(
             _("{name!r} was trained on {source!r} and {other!r} on {other_source!r}: the data differ."),
             name=names[0], source=sources[0], other=names[1], other_source=sources[1],
         )  # fmt: skip
-    reports = [each if isinstance(each, Report) else report_of(each, split) for each in (first, second)]
+    reports = [each if isinstance(each, ClassificationReport) else report_of(each, split) for each in (first, second)]
     return of_reports(*reports, names=(names[0], names[1]))
 
 
@@ -193,7 +170,7 @@ def slices(run: Run, by: Any = "length", split: str = "test") -> pd.DataFrame:
     return sliced(report_of(run, split), rows_of(run)[split], by)
 
 
-def sliced(report: Report, part: Any, by: Any) -> pd.DataFrame:
+def sliced(report: ClassificationReport, part: Any, by: Any) -> pd.DataFrame:
     """The same for a report and the split that it is of."""
     if not isinstance(by, str):
         groups = list(by)

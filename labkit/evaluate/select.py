@@ -16,7 +16,7 @@ import pandas as pd
 
 from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.core.text import escape
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
 
 SCORES = ("f1", "accuracy")
@@ -59,7 +59,7 @@ class Sizing:
 
 
 def right_size(
-    reports: Mapping[str, Report], cost: Mapping[str, float], *, score: str = "f1", slack: float = 0.0
+    reports: Mapping[str, ClassificationReport], cost: Mapping[str, float], *, score: str = "f1", slack: float = 0.0
 ) -> Sizing:
     """The cheapest of several models that is good enough.
 

@@ -10,23 +10,23 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from labkit.core.errors import DataError
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
 
 _MOST = 50  # groups that get a row
 
 
-def part_of(report: Report, kept: Any) -> Report:
+def part_of(report: ClassificationReport, kept: Any) -> ClassificationReport:
     """The report of some of its rows: ``kept`` is bool [n], or numbers of rows in their order."""
     seen = np.unique(report.truth[report.counted]).tolist()
     texts = np.asarray(report.texts, object)[kept].tolist()
-    return Report(
+    return ClassificationReport(
         report.classes, report.truth[kept], report.probability[kept], texts, report.rows[kept],
         split=report.split, seed=report.seed, seen=seen,
     )  # fmt: skip
 
 
-def slices(report: Report, groups: Sequence[Any]) -> pd.DataFrame:
+def slices(report: ClassificationReport, groups: Sequence[Any]) -> pd.DataFrame:
     """F1 and accuracy of every group of rows, with 95 % intervals; the weakest group first.
 
     ``f1`` is the macro average over the classes that occur in the group, so a group of one class is scored by that

@@ -38,23 +38,23 @@ def answers(train: Any, test: Any, spec: Spec) -> dict[str, np.ndarray]:
     target = target[kept].astype(np.float64)
     known, asked = _features(train, test, spec, kept)
     constant = np.tile(target.mean(0), (len(test), 1))
-    if spec.aim == "labels":
+    if spec.problem_type == "labels":
         learnt = constant.copy()
         if known is not None:
             for place in np.flatnonzero((target.min(0) < 0.5) & (target.max(0) > 0.5)):
                 learnt[:, place] = _logistic(known, target[:, place] > 0.5, asked)
-        linear = _("TF-IDF + logistic regression") if spec.kind == "text" else _("logistic regression")
+        linear = _("TF-IDF + logistic regression") if spec.modality == "text" else _("logistic regression")
         found = {"share of each label": constant, linear: learnt}
     else:
         learnt = constant if known is None else _ridge(known, target, asked)
-        linear = _("TF-IDF + ridge regression") if spec.kind == "text" else _("ridge regression")
+        linear = _("TF-IDF + ridge regression") if spec.modality == "text" else _("ridge regression")
         found = {"mean": constant, linear: learnt}
-    return found if spec.aim == "number" else {name: value.astype(np.float32) for name, value in found.items()}
+    return found if spec.problem_type == "number" else {name: value.astype(np.float32) for name, value in found.items()}
 
 
 def _features(train: Any, test: Any, spec: Spec, kept: np.ndarray) -> tuple[Any, Any]:
     """What both linear models read, of the kept training rows and of the rows asked for; None without any word."""
-    if spec.kind != "text":
+    if spec.modality != "text":
         flat = [plain_inputs(part, spec).reshape(len(part), -1).astype(np.float64) for part in (train, test)]
         ready = make_pipeline(StandardScaler(), SimpleImputer(keep_empty_features=True)).fit(flat[0][kept])
         return ready.transform(flat[0][kept]), ready.transform(flat[1])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.core.errors import DataError, nearest
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
 
 _SCORES = ("precision", "recall", "f1")
@@ -60,7 +60,7 @@ class Thresholds:
         self.negatives = len(score) - self.positives
 
     @classmethod
-    def of(cls, report: Report, name: str) -> Self:
+    def of(cls, report: ClassificationReport, name: str) -> Self:
         """The thresholds on the probability of class ``name``, over the rows that count in ``report``."""
         if name not in report.classes:
             raise DataError(_("unknown class {name!r}.{hint}"), name=name, hint=nearest(name, report.classes))

@@ -21,10 +21,10 @@ from flax import nnx
 
 from labkit.core.config import known_settings
 from labkit.core.errors import ConfigError, DataError, nearest
-from labkit.explain.explanation import Attention, Explanation, Word
+from labkit.explain.explanation import AttentionWeights, Explanation, Word
 from labkit.i18n import _
 from labkit.tasks.base import ProblemType
-from labkit.train.processors import Inputs, Texts
+from labkit.train.processors import Processor, TextProcessor
 
 METHODS = ("integrated", "occlusion", "gradient")
 #: Points of the path at which gradients are taken, by Gauss and Legendre's rule; points computed at once.
@@ -41,7 +41,7 @@ class Explainer:
     Args:
         module: the model with its head; it is not changed.
         classes: names of the classes.
-        inputs: what examples are read with, :class:`labkit.train.processors.Texts` or ``Numbers``.
+        processor: of the model.
         problem_type: what the model predicts: one "class", several "labels" (F is then a label's own log-odds, its
             logit), or a "number" (F is the number itself, less ``offset``).
         offset: f64[k], what is added to the numbers, outside the module.
@@ -51,12 +51,12 @@ class Explainer:
         self,
         module: Any,
         classes: tuple[str, ...],
-        inputs: Inputs,
+        processor: Processor,
         problem_type: str = "class",
         offset: np.ndarray | None = None,
     ):
         self._offset = 0.0 if offset is None else offset
-        self.classes, self.inputs, self.problem_type = classes, inputs, ProblemType(problem_type)
+        self.classes, self.processor, self.problem_type = classes, processor, ProblemType(problem_type)
         self._score = log_odds if self.problem_type is ProblemType.CLASS else _logit
         self._graph, self._state = nnx.split(module)
         self._answer = jax.jit(lambda state, batch: self._merged(state)(batch))
@@ -122,7 +122,7 @@ class Explainer:
         """Whether the model has attention to show."""
         return self._merged(self._state).trunk.config.attends
 
-    def attention(self, text: str, pair: str | None = None) -> Attention:
+    def attention(self, text: str, pair: str | None = None) -> AttentionWeights:
         """The attention of every layer and head over the tokens of one text.
 
         Raises:
@@ -131,9 +131,9 @@ class Explainer:
         if not self.attends:
             raise ConfigError(_("this model has no attention maps; BERT, RoBERTa and DistilBERT have."))
         batch = self._one(text, pair)
-        tokens = self.inputs.tokenizer.names(batch["ids"][0][np.asarray(batch["mask"][0])])
+        tokens = self.processor.tokenizer.names(batch["ids"][0][np.asarray(batch["mask"][0])])
         weights = np.asarray(self._attend(self._state, batch))[:, :, : len(tokens), : len(tokens)]
-        return Attention(tuple(tokens), weights)
+        return AttentionWeights(tuple(tokens), weights)
 
     # --- the example --------------------------------------------------------------------------------------------
 
@@ -153,12 +153,12 @@ class Explainer:
 
     def _one(self, example: Any, pair: str | None) -> Batch:
         """A batch of this example alone."""
-        if isinstance(self.inputs, Texts):
+        if isinstance(self.processor, TextProcessor):
             if not isinstance(example, str):
                 raise DataError(_("this model expects texts; the example is a {type}."), type=type(example).__name__)
-            batch = self.inputs.to_predict([example], None if pair is None else [pair]).at(0)
+            batch = self.processor.to_predict([example], None if pair is None else [pair]).at(0)
         else:
-            batch = self.inputs.to_predict(np.asarray(example)[None]).at(0)
+            batch = self.processor.to_predict(np.asarray(example)[None]).at(0)
         row = {name: value[:1] for name, value in batch.items()}
         if "inputs" in row and row["inputs"].dtype == np.uint8:
             row["inputs"] = row["inputs"].astype(np.float32) / 255  # as the models read bytes; gradients need floats
@@ -166,14 +166,14 @@ class Explainer:
 
     def _parts(self, text: str, pair: str | None) -> list[tuple[str, int, int]]:
         """Each text with its first place in the row and the number of its pieces that the model reads."""
-        places = self.inputs.tokenizer.places(text, pair, self.inputs.max_length)
+        places = self.processor.tokenizer.places(text, pair, self.processor.max_length)
         texts = [text] if pair is None else [text, pair]
         return [(whole, begin, count) for whole, (begin, count) in zip(texts, places, strict=True)]
 
     def _words(self, text: str, pair: str | None) -> tuple[Word, ...]:
         found = []
         for number, (whole, begin, count) in enumerate(self._parts(text, pair)):
-            for start, end, pieces in words_of(self.inputs.tokenizer, whole, count):
+            for start, end, pieces in words_of(self.processor.tokenizer, whole, count):
                 found.append(Word(whole[start:end], number, start, end, begin + pieces))
         return tuple(found)
 
@@ -181,7 +181,7 @@ class Explainer:
         """The example without content: padding in place of its words (special tokens stay), black, or the mean."""
         if "inputs" in batch:
             return np.zeros_like(batch["inputs"])
-        tokenizer = self.inputs.tokenizer
+        tokenizer = self.processor.tokenizer
         return np.where(tokenizer.reserved[batch["ids"]], batch["ids"], tokenizer.pad_id).astype(np.int32)
 
     # --- what is computed ---------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Explanation:
 
 
 @dataclass(frozen=True, eq=False)
-class Attention:
+class AttentionWeights:
     """Attention over one text.
 
     Attributes:

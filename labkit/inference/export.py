@@ -84,7 +84,7 @@ def _write_readme(experiment: Experiment, folder: Path) -> None:
     if steps := "; ".join(", ".join(pipeline.steps) for pipeline in experiment.data.cleaning):
         lines += [
             f"The training texts were cleaned ({steps}). labkit cleans new texts alike. Other programs do not: give "
-            "them texts that went through `labkit.Pipeline` with these steps.",
+            "them texts that went through `labkit.TextCleaner` with these steps.",
             "",
         ]
     lines += [line for note in _coarse(experiment, folder, classes) for line in (note, "")]

@@ -27,18 +27,17 @@ from labkit.data.model_input import (
     texts_of,
 )
 from labkit.explain.attribution import Explainer
-from labkit.explain.explanation import Attention, Explanation
+from labkit.explain.explanation import AttentionWeights, Explanation
 from labkit.i18n import _
-from labkit.inference.folders import experiment_in, folder_of
+from labkit.inference.pipeline import Pipeline
 from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
 from labkit.tasks.embed import Embed
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
-from labkit.tasks.qa import Answer
+from labkit.tasks.qa import QuestionAnswering
 from labkit.tasks.seq2seq import Seq2Seq
-from labkit.train.context import load_model
-from labkit.train.processors import Texts
+from labkit.train.processors import TextProcessor
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class NumericPrediction:
     """The answer of a regression for one example: each number under its name, and how many of its digits are known."""
 
     value: dict[str, float]
@@ -92,13 +91,15 @@ class Estimate:
         return "\t".join(f"{visible(name)} {number:.{self.digits}g}" for name, number in self.value.items())
 
 
-class Predictions(list[Prediction | Estimate]):
+class Predictions(list[Prediction | NumericPrediction]):
     """Predictions, one for each example.
 
     ``truncated``: examples that were longer than the model reads; ``notes``: sentences such as that there are some.
     """
 
-    def __init__(self, found: Iterable[Prediction | Estimate] = (), truncated: int = 0, notes: tuple[str, ...] = ()):
+    def __init__(
+        self, found: Iterable[Prediction | NumericPrediction] = (), truncated: int = 0, notes: tuple[str, ...] = ()
+    ):
         super().__init__(found)
         self.truncated, self.notes = truncated, notes
 
@@ -111,63 +112,55 @@ NOUNS = {"image": _("pictures"), "audio": _("sounds"), "features": _("features")
 #: Task without classes → how its models are used.
 USED_BY: ByClass[str] = ByClass(
     {
-        LanguageModel: "run.generate(prompts), or lk.Generator(folder)",
-        Pretrain: "run.fill(text), or lk.Filler(folder)",
-        Answer: "run.answer(questions, paragraphs), or labkit.inference.question_answering.Answerer(folder)",
-        Embed: "run.embed(texts), or lk.Embedder(folder)",
-        Seq2Seq: "run.translate(texts), or labkit.inference.translation.Translator(folder)",
+        LanguageModel: "run.generate(prompts), or lk.TextGenerationPipeline(folder)",
+        Pretrain: "run.fill(text), or lk.FillMaskPipeline(folder)",
+        QuestionAnswering: "run.answer(questions, paragraphs), or lk.QuestionAnsweringPipeline(folder)",
+        Embed: "run.embed(texts), or lk.EmbeddingPipeline(folder)",
+        Seq2Seq: "run.translate(texts), or lk.TranslationPipeline(folder)",
     }
 )
 
 
-class Predictor:
-    """A model folder that a run has written or exported.
+class Predictor(Pipeline):
+    """A model of classes, labels or numbers that a run has written or exported."""
 
-    Args:
-        folder: holds ``labkit.toml``, ``config.json``, ``model.safetensors`` and, for texts, ``tokenizer.json``.
-
-    Raises:
-        WeightsError: the folder is not one of labkit's model folders, or its weights do not fit.
-    """
-
-    def __init__(self, folder: str | Path):
-        self.folder = folder_of(folder)
-        self.experiment = experiment_in(self.folder)
-        if self.experiment.task.problem_type is None:
-            learnt = tasks.name_of(self.experiment.task)
-            raise WeightsError(
-                _("{folder!r} was trained for {learnt!r}, which has no predict. Use {used_by}."),
-                folder=self.folder.name, learnt=learnt,
-                used_by=USED_BY.get(type(self.experiment.task)) or "run.evaluate()",
-            )  # fmt: skip
+    def __init__(self, source: str | Path, device: jax.Device | None = None):
+        super().__init__(source, device)
+        self.folder, self.classes = Path(source), self.head.classes
         self.problem_type = self.experiment.task.problem_type
-        module, head, self.inputs = load_model(self.experiment, self.folder)
-        self.classes = head.classes
         marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again
         self._separator = next((mark for mark in marks if not any(mark.strip() in name for name in self.classes)), "\n")
-        self._offset = head.bias
-        if self._offset is not None:  # added in float64, as float32 would round the sum
-            module.head.bias = nnx.Param(jax.numpy.zeros_like(module.head.bias[...]))
-        self.explainer = Explainer(module, head.classes, self.inputs, self.problem_type, self._offset)
-        graph, self._state = nnx.split(module)
-        self._answer = jax.jit(lambda state, batch: head.predict(nnx.merge(graph, state), batch))
+        self.explainer = Explainer(self.model, self.classes, self.processor, self.problem_type, self._offset)
+        self._answer = self._compile(self.head.predict)
 
     def __repr__(self) -> str:
         return f"<predictor: {visible(', '.join(self.classes))}>"
 
+    def _check(self, folder: str) -> None:
+        if self.experiment.task.problem_type is None:
+            learnt = tasks.name_of(self.experiment.task)
+            raise WeightsError(
+                _("{folder!r} was trained for {learnt!r}, which has no predict. Use {used_by}."),
+                folder=folder, learnt=learnt,
+                used_by=USED_BY.get(type(self.experiment.task)) or "run.evaluate()",
+            )  # fmt: skip
+
+    def _used(self, module: Any) -> Any:
+        self._offset = self.head.bias
+        if self._offset is not None:  # added in float64, as float32 would round the sum
+            module.head.bias = nnx.Param(jax.numpy.zeros_like(module.head.bias[...]))
+        return module
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Source columns of the texts that the model was trained on: one, or two of pairs; none if not known."""
-        return self.experiment.data.columns if self.inputs.kind == "text" else ()
-
-    def clean(self, text: str) -> str:
-        """A new text, cleaned as the training texts were."""
-        return self.experiment.data.clean(text)
+        return self.experiment.data.columns if self.processor.modality == "text" else ()
 
     @known_settings
     def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
-        """Predictions for new examples: a list with a :class:`Prediction` each, or an :class:`Estimate`; for a single
-        text its prediction alone. The ``notes`` of the list say where examples were longer than the model reads.
+        """Predictions for new examples: a list with a :class:`Prediction` or :class:`NumericPrediction`
+        each; for a single text its prediction alone. The ``notes`` of the list say where examples were longer than the
+        model reads.
 
         Args:
             examples: texts, or one; pictures (files, or an array [n, height, width (, channels)]); sounds (files,
@@ -181,16 +174,18 @@ class Predictor:
         Raises:
             DataError: they are not what the model reads: one text instead of two, a missing value, another shape.
         """
-        if isinstance(examples, str) and self.inputs.kind == "text" and not is_place(examples):
+        if isinstance(examples, str) and self.processor.modality == "text" and not is_place(examples):
             check_no_file(examples)
             pairs = [pairs] if isinstance(pairs, str) else pairs
             return self.predictions([examples], pairs)[0]
         return self.predictions(examples, pairs)
 
+    __call__ = predict
+
     def predictions(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> Predictions:
         """As :meth:`predict`, always a list; ``clean=False`` for texts that were cleaned before."""
         found, truncated = self._probabilities(examples, pairs, clean)
-        notes = (self.inputs.truncation_note(truncated, len(found)),) if truncated else ()
+        notes = (self.processor.truncation_note(truncated, len(found)),) if truncated else ()
         return Predictions(map(self.told, found), truncated, notes)
 
     def answered(
@@ -202,7 +197,7 @@ class Predictor:
         size: int = 1024,
         note: Callable[[str], None] | None = None,
         **file: Any,
-    ) -> Iterator[tuple[dict[str, Any], Prediction | Estimate]]:
+    ) -> Iterator[tuple[dict[str, Any], Prediction | NumericPrediction]]:
         """Every row of a file or folder with its prediction; read as :func:`labkit.load` reads it.
 
         Args:
@@ -216,7 +211,7 @@ class Predictor:
         Raises:
             DataError: the file cannot be read, or a row is not what the model reads.
         """
-        kind = self.inputs.kind
+        kind = self.processor.modality
         table, folder = table_of(source, kind, **file)
         chosen = self._chosen(table.column_names, column, pair) if kind == "text" else []
         if kind == "features" and (column or pair):
@@ -234,7 +229,7 @@ class Predictor:
             truncated += found.truncated
             yield from zip(records, found, strict=True)
         if truncated and note is not None:
-            note(self.inputs.truncation_note(truncated, len(table)))
+            note(self.processor.truncation_note(truncated, len(table)))
 
     def _chosen(self, names: list[str], column: str | None = None, pair: str | None = None) -> list[str]:
         """The columns of the texts in a table with these names."""
@@ -258,8 +253,8 @@ class Predictor:
             )
 
     def _given(self, examples: Any, pairs: Any) -> tuple[Any, Any]:
-        """Examples and second texts as :attr:`inputs` reads them, before cleaning."""
-        kind = self.inputs.kind
+        """Examples and second texts as :attr:`processor` reads them, before cleaning."""
+        kind = self.processor.modality
         if is_row(examples):
             examples = [examples]
         if isinstance(examples, str) and not is_place(examples):
@@ -281,10 +276,10 @@ class Predictor:
             table, folder = table_of(examples, kind)
             examples = table.to_pylist()
         if kind == "features":
-            return self.inputs.examples(examples), None
+            return self.processor.examples(examples), None
         records = records_of(examples)
         if kind != "text":
-            return self.inputs.examples(examples if records is None else paths_in(records, None, kind, folder)), None
+            return self.processor.examples(examples if records is None else paths_in(records, None, kind, folder)), None
         if records is not None:
             if pairs is not None:
                 raise DataError(_("a table contains its second texts in a column; remove the other list."))
@@ -300,11 +295,11 @@ class Predictor:
             raise DataError(_("this model expects texts, not arrays."))
         return texts_of(examples, "text"), None if pairs is None else texts_of(pairs, "second text")
 
-    def told(self, row: np.ndarray) -> Prediction | Estimate:
+    def told(self, row: np.ndarray) -> Prediction | NumericPrediction:
         """What a row of :meth:`probabilities` says, f32[c]."""
         named = {name: float(value) for name, value in zip(self.classes, row, strict=True)}
         if self.problem_type is ProblemType.NUMBER:
-            return Estimate(named, self._digits(row))
+            return NumericPrediction(named, self._digits(row))
         if self.problem_type is ProblemType.CLASS:
             best = int(row.argmax())
             return Prediction(self.classes[best], float(row[best]), named)
@@ -324,17 +319,17 @@ class Predictor:
         """What speaks for and against a class in a new example; see ``Explainer.explain``."""
         return self.explainer.explain(*self._one(example, pair), **settings)
 
-    def attention(self, text: str, pair: str | None = None) -> Attention:
+    def attention(self, text: str, pair: str | None = None) -> AttentionWeights:
         """The attention over the tokens of a new text; see :meth:`~labkit.explain.attribution.Explainer.attention`."""
         return self.explainer.attention(*self._one(text, pair))
 
     def _one(self, example: Any, pair: str | None) -> tuple[Any, str | None]:
         """An example as the model reads it."""
-        if isinstance(self.inputs, Texts) and not isinstance(example, str | Mapping):
+        if isinstance(self.processor, TextProcessor) and not isinstance(example, str | Mapping):
             raise DataError(_("this model expects texts; the example is a {type}."), type=type(example).__name__)
         single = np.asarray(example)[None] if isinstance(example, np.ndarray) else [example]
         examples, pairs = self._given(single, None if pair is None else [pair])
-        if isinstance(self.inputs, Texts):
+        if isinstance(self.processor, TextProcessor):
             return self.clean(examples[0]), None if pairs is None else self.clean(pairs[0])
         return examples[0], None
 
@@ -350,14 +345,12 @@ class Predictor:
         result = np.zeros((len(examples), len(self.classes)), kind)
         if not len(examples):
             return result, 0
-        if clean and isinstance(self.inputs, Texts):
+        if clean and isinstance(self.processor, TextProcessor):
             examples = [self.clean(text) for text in examples]
             pairs = None if pairs is None else [self.clean(text) for text in pairs]
-        batches = self.inputs.to_predict(examples, pairs)
-        for batch in batches:
-            answer = jax.device_get(self._answer(self._state, batch))
-            real = batch["index"] >= 0
-            result[batch["index"][real]] = answer[real]
+        batches = self.processor.to_predict(examples, pairs)
+        for index, answers in self._results(self._answer, batches):
+            result[index] = answers
         if not (there := np.isfinite(result).all(-1)).all():
             place = int(np.argmin(there))
             raise DataError(
@@ -367,7 +360,7 @@ class Predictor:
 
     def judge(self, dataset: Any) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""
-        if not isinstance(self.inputs, Texts):
-            return self.probabilities(self.inputs.raw(dataset).inputs)
+        if not isinstance(self.processor, TextProcessor):
+            return self.probabilities(self.processor.raw(dataset).inputs)
         pairs = dataset["text_pair"] if "text_pair" in dataset.column_names else None
         return self.probabilities(dataset["text"], pairs, clean=False)

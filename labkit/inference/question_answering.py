@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -15,39 +16,38 @@ from labkit.core.config import known_settings
 from labkit.core.errors import DataError, WeightsError
 from labkit.data.model_input import texts_of
 from labkit.i18n import _
-from labkit.inference.folders import folder_of, opened
-from labkit.tasks.qa import NULLABLE, THRESHOLD, Answer, Search, exact, overlap, right_answers
+from labkit.inference.pipeline import Pipeline
+from labkit.tasks.qa import NULLABLE, THRESHOLD, QuestionAnswering, Search, exact, overlap, right_answers
 
 
-class Answerer:
-    """A model folder that a run of the task "qa" has written or exported.
+class QuestionAnsweringPipeline(Pipeline):
+    """A model of the task "qa" that a run has written or exported: it finds the answer to a question in a paragraph."""
 
-    Raises:
-        WeightsError: the folder was not written by labkit, or its model was trained for another task.
-    """
+    task = QuestionAnswering
 
-    def __init__(self, folder: str | Path):
-        self.folder = folder_of(folder)
-        experiment, module, self.inputs = opened(self.folder, Answer, "a model of the task 'qa' answers")
-        self.task = experiment.task
-        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+    def __init__(self, source: str | Path, device: jax.Device | None = None):
+        super().__init__(source, device)
+        config = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))
         self.nullable, self.threshold = bool(config.get(NULLABLE)), config.get(THRESHOLD, 0.0)
         if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
             raise WeightsError(
                 _("config.json of {folder!r}: {name} = {value!r} is not a finite number. Export the model again."),
-                folder=self.folder.name, name=THRESHOLD, value=self.threshold,
+                folder=Path(source).name, name=THRESHOLD, value=self.threshold,
             )  # fmt: skip
-        self._search = Search(module, self.task, self.inputs.tokenizer)
+        self._search = Search(self.model, self.experiment.task, self.tokenizer)
 
     def __repr__(self) -> str:
-        return f"<answerer: {self.inputs.tokenizer.vocab_size} pieces>"
+        return f"<{type(self).__name__}: {self.tokenizer.vocab_size} tokens>"
+
+    def _used(self, module: Any) -> Any:
+        return module
 
     @known_settings
     def answer(
         self, questions: str | Sequence[str], paragraphs: str | Sequence[str], *, threshold: float | None = None
     ) -> Any:
         """The likeliest piece of every paragraph for its question, a list; for a single question and paragraph the
-        :class:`Found` alone. Of a long paragraph it is the best of its windows.
+        :class:`~labkit.tasks.qa.AnswerSpan` alone. Of a long paragraph it is the best of its windows.
 
         A model trained on questions without an answer finds none where the score of "no answer" (the logits of [CLS]
         as beginning and end, the least of all windows) is greater than that of the best piece by more than
@@ -69,6 +69,8 @@ class Answerer:
             one.none if self.nullable and one.margin > limit else one.best
             for one in self._search(questions, paragraphs)
         ]
+
+    __call__ = answer
 
     def judge(
         self, questions: Sequence[str], paragraphs: Sequence[str], truths: Sequence[Sequence[str]]
@@ -93,8 +95,8 @@ class Answerer:
 
 
 def by_kind(judged: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and values of the scores that SQuAD 2.0 reports, from :meth:`Answerer.judged`: of all questions, and of
-    those with and without an answer where there are both."""
+    """Names and values of the scores that SQuAD 2.0 reports, from :meth:`QuestionAnsweringPipeline.judged`: of all
+    questions, and of those with and without an answer where there are both."""
     answerable = judged["answerable"].to_numpy()
     kinds = {"": np.full(len(judged), True)}
     if 0 < answerable.sum() < len(answerable):

@@ -29,6 +29,7 @@ from labkit.data.model_input import ENDINGS
 from labkit.i18n import _
 from labkit.inference.http import Quotas, Refused, Server
 from labkit.inference.predictor import Predictor
+from labkit.train.processors import FeatureProcessor
 
 #: What one request may hold, unless an endpoint says otherwise: bytes, examples, characters of a text.
 BYTES, EXAMPLES, CHARACTERS = 2**20, 64, 10_000
@@ -201,8 +202,9 @@ class Endpoint:
             )
 
     def _predict(self, examples: Any, pairs: Any) -> Any:
-        kind = getattr(getattr(self.predictor, "inputs", None), "kind", "text")
-        if kind in ENDINGS and not isinstance(examples, np.ndarray):  # else texts would name files of this machine
+        if self.predictor.processor.modality in ENDINGS and not isinstance(
+            examples, np.ndarray
+        ):  # else texts would name files of this machine
             raise Refused(422, 'this model reads numbers: {"inputs": [...]}.')
         try:
             return self.predictor.predict(examples, pairs)
@@ -227,9 +229,10 @@ def _numbers(given: list[Any]) -> np.ndarray:
 
 def _names(predictor: Predictor) -> set[str]:
     """Names that the model has of its training, which errors may repeat: classes, columns and features."""
-    standard = getattr(getattr(predictor, "inputs", None), "standard", None)
+    processor = predictor.processor
+    standard = processor.standard if isinstance(processor, FeatureProcessor) else None
     features = {*standard.names, *(column.name for column in standard.columns)} if standard is not None else set()
-    return {"inputs", "text", "text_pair", *predictor.classes, *getattr(predictor, "columns", ()), *features}
+    return {"inputs", "text", "text_pair", *predictor.classes, *predictor.columns, *features}
 
 
 #: Values in a sentence: arrays, strings in quotes, and numbers that are no row number.

@@ -16,4 +16,6 @@ models = Registry(
         "cnn": "labkit.models.vision.cnn:CnnConfig",
         "vgg": "labkit.models.vision.vgg:VggConfig",
     },
+    kind="models",
+    adapt="labkit.models.module:config_class",
 )

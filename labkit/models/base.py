@@ -43,7 +43,7 @@ class Capability(StrEnum):
     SEQ2SEQ = "seq2seq"  # a target text from a source text
 
 
-class Part(NamedTuple):
+class DrawingPart(NamedTuple):
     """How the parameters of one part of a model are drawn.
 
     Attributes:
@@ -76,6 +76,7 @@ class ModelConfig(Config, ABC):
         published: whether :meth:`save` and :meth:`load` use a format that other libraries read.
         sharding: parameter pattern → axis, counted from the end, that model parallelism divides; the first pattern that
             matches holds, and what none matches is copied.
+        lora_targets: linear layers that get low-rank additions, by name pattern, from the model down.
         default_for: modalities of rows for which it is the architecture offered first.
         first_preset: the preset offered first.
         shown: fields at the front of a form, in their order; the others are folded away.
@@ -96,6 +97,7 @@ class ModelConfig(Config, ABC):
     word_table: ClassVar[tuple[str, ...]] = ()
     published: ClassVar[bool] = False
     sharding: ClassVar[tuple[tuple[str, int], ...]] = ()
+    lora_targets: ClassVar[tuple[str, ...]] = ("*",)
     default_for: ClassVar[tuple[Modality, ...]] = ()
     first_preset: ClassVar[str] = ""
     shown: ClassVar[tuple[str, ...]] = ("width", "depth", "dropout")
@@ -108,7 +110,7 @@ class ModelConfig(Config, ABC):
         "unroll",
         "remat",
     )
-    drawing: ClassVar[tuple[Part, ...]] = ()
+    drawing: ClassVar[tuple[DrawingPart, ...]] = ()
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     DEFAULTS: ClassVar[Mapping[str, Any]] = {}
     DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {}
@@ -175,6 +177,16 @@ class ModelConfig(Config, ABC):
     @abstractmethod
     def build(self, rngs: nnx.Rngs) -> Any:
         """A model with fresh parameters. It has ``config`` and ``layer_ids(path)``, the layer of a parameter."""
+
+    @property
+    def output_width(self) -> int:
+        """Width of the pooled vector, or of the hidden states, that a head reads."""
+        return self.width
+
+    @property
+    def layers(self) -> int:
+        """Layers without a head: the ``layer_ids`` of parameters go up to this."""
+        return self.depth
 
     def count(self) -> int:
         """Number of parameters (running statistics are none); nothing is allocated."""

@@ -95,11 +95,11 @@ class Place(NamedTuple):
 
     i: int
     j: int
-    given: tuple[Part, Part]
-    fed: tuple[Part, Part]
+    given: tuple[AxisSlice, AxisSlice]
+    fed: tuple[AxisSlice, AxisSlice]
 
 
-class Part(NamedTuple):
+class AxisSlice(NamedTuple):
     """Pixels of an axis: the first, every how many, how many there are, and how many lie after the last."""
 
     first: int
@@ -122,7 +122,7 @@ def _places(
             yield Place(i, j, (rows[0], columns[0]), (rows[1], columns[1]))
 
 
-def _met(place: int, side: int, stride: int, pads: tuple[int, int], out: int) -> tuple[Part, Part] | None:
+def _met(place: int, side: int, stride: int, pads: tuple[int, int], out: int) -> tuple[AxisSlice, AxisSlice] | None:
     """On one axis: from which pixels of the picture a place of the kernel takes, and which of the result it feeds.
 
     Pixel Y of the result has this place on pixel Y stride + place - padding of the picture.
@@ -133,16 +133,16 @@ def _met(place: int, side: int, stride: int, pads: tuple[int, int], out: int) ->
         return None
     start, count = first * stride + shift, last - first + 1
     end = start + (count - 1) * stride
-    return Part(start, stride, count, side - 1 - end), Part(first, 1, count, out - 1 - last)
+    return AxisSlice(start, stride, count, side - 1 - end), AxisSlice(first, 1, count, out - 1 - last)
 
 
-def _cut(x: Array, where: tuple[Part, Part], before: int = 1) -> Array:
+def _cut(x: Array, where: tuple[AxisSlice, AxisSlice], before: int = 1) -> Array:
     """The pixels at ``where`` on two axes, which ``before`` others precede."""
     cuts = (slice(part.first, part.first + (part.count - 1) * part.stride + 1, part.stride) for part in where)
     return x[(slice(None),) * before + tuple(cuts)]
 
 
-def _laid(x: Float[Array, "b v w c"], where: tuple[Part, Part]) -> Float[Array, "b y x c"]:
+def _laid(x: Float[Array, "b v w c"], where: tuple[AxisSlice, AxisSlice]) -> Float[Array, "b y x c"]:
     """What :func:`_cut` cut, back at its pixels of the whole; the others are zero."""
     around = [(part.first, part.rest, part.stride - 1) for part in where]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])

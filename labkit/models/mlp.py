@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import conv, layers
-from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
 
 ACTIVATIONS = {**layers.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
@@ -44,7 +44,7 @@ class MlpConfig(ModelConfig):
     default_for: ClassVar[tuple[Modality, ...]] = (Modality.FEATURES,)
     first_preset: ClassVar[str] = "small"
     shown: ClassVar[tuple[str, ...]] = ("widths", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (Part("layers", 4, "block_dense", 4),)
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (DrawingPart("layers", 4, "block_dense", 4),)
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
 

@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import conv, layers
-from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -53,9 +53,9 @@ class TextCnnConfig(ModelConfig):
     first_preset: ClassVar[str] = "tiny"
     word_table: ClassVar[tuple[str, ...]] = ("embedding",)
     shown: ClassVar[tuple[str, ...]] = ("depth", "embedding", "filters", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("stages", 4, "block_conv", 3),
-        Part("embedding", 1, "block_embedding", 5),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("stages", 4, "block_conv", 3),
+        DrawingPart("embedding", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["keras"], **USUAL}

@@ -21,7 +21,7 @@ from labkit.i18n import _
 from labkit.profile import hardware
 from labkit.profile.flops import Work, work_of
 from labkit.profile.hardware import ACCELERATORS, Accelerator, Machine, roofline
-from labkit.profile.memory import Plan, plan_of, planned, shares_of
+from labkit.profile.memory import MemoryPlan, plan_of, planned, shares_of
 
 #: Batches above this are not looked for.
 LARGEST = 2**16
@@ -53,7 +53,7 @@ class Estimate:
     flops_per_example: float
     flops_per_step: float
     memory_bytes: int
-    memory: Plan
+    memory: MemoryPlan
     limit_bytes: int
     fits: bool
     step_seconds: float | None
@@ -151,10 +151,10 @@ def estimate(
     )
 
 
-_known: OrderedDict[Any, tuple[Work, Plan]] = OrderedDict()
+_known: OrderedDict[Any, tuple[Work, MemoryPlan]] = OrderedDict()
 
 
-def _measured(steps: Any, state: Any, batch: Mapping[str, Any]) -> tuple[Work, Plan]:
+def _measured(steps: Any, state: Any, batch: Mapping[str, Any]) -> tuple[Work, MemoryPlan]:
     """Work and memory of one step, remembered by all that the traced program depends on."""
     arrays = [(name, x.shape, str(x.dtype), getattr(x, "sharding", None)) for name, x in sorted(batch.items())]
     leaves = [(x.shape, str(x.dtype), getattr(x, "sharding", None)) for x in jax.tree.leaves(state)]
@@ -175,7 +175,7 @@ def _content(task: Any) -> Any:
     return type(task), repr(task)
 
 
-def _measure(steps: Any, state: Any, batch: Mapping[str, Any]) -> tuple[Work, Plan]:
+def _measure(steps: Any, state: Any, batch: Mapping[str, Any]) -> tuple[Work, MemoryPlan]:
     leaves = jax.tree.leaves((state, batch))
     jaxpr = jax.make_jaxpr(steps.function("train"))(state, dict(batch)).jaxpr
     donated = [place < len(jax.tree.leaves(state)) for place in range(len(leaves))]

@@ -41,7 +41,7 @@ SMALL = 1000
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """Bytes of a compiled function on one device, in the terms of XLA's ``memory_analysis()``; and the ``traffic``: all
     that it reads from memory and writes to it, if each array is written once and read once."""
 
@@ -57,7 +57,9 @@ class Plan:
         return self.arguments + self.outputs - self.aliased + self.temporaries
 
 
-def plan(function: Callable[..., Any], *args: Any, donate: tuple[int, ...] = (), platform: str | None = None) -> Plan:
+def plan(
+    function: Callable[..., Any], *args: Any, donate: tuple[int, ...] = (), platform: str | None = None
+) -> MemoryPlan:
     """The memory of one call of ``function``.
 
     Args:
@@ -71,9 +73,9 @@ def plan(function: Callable[..., Any], *args: Any, donate: tuple[int, ...] = (),
     return plan_of(closed.jaxpr, donated, shares_of(jax.tree.leaves(args)), platform or jax.default_backend())
 
 
-def planned(memory: Any) -> Plan:
+def planned(memory: Any) -> MemoryPlan:
     """XLA's own plan, ``compiled.memory_analysis()``, in the same terms."""
-    return Plan(
+    return MemoryPlan(
         memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.alias_size_in_bytes,
         memory.temp_size_in_bytes,
     )  # fmt: skip
@@ -276,7 +278,7 @@ class Walk:
         return self.lent.get(number, self.buffers[number].size)
 
 
-def plan_of(jaxpr: Any, donated: list[bool], shares: list[int] | None = None, platform: str = "cpu") -> Plan:
+def plan_of(jaxpr: Any, donated: list[bool], shares: list[int] | None = None, platform: str = "cpu") -> MemoryPlan:
     """The memory of a jaxpr whose inputs are donated or not, each split over so many devices."""
     shares = shares or [1] * len(donated)
     shapes, lengths = {}, {}
@@ -305,7 +307,7 @@ def plan_of(jaxpr: Any, donated: list[bool], shares: list[int] | None = None, pl
     whole = {place: sizes[taken] for place, taken in pairs.items()}
     arguments = sum(size for size, number in zip(sizes, laid.inputs, strict=True) if number in used)
     outputs = sum(whole.get(place, size_of(atom.aval)) for place, atom in enumerate(jaxpr.outvars))
-    return Plan(
+    return MemoryPlan(
         arguments=arguments,
         outputs=outputs,
         aliased=sum(whole.values()),

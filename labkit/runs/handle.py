@@ -13,14 +13,14 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from labkit.core import file_lock, manifest, safety, source_code
+from labkit.core import file_lock, manifest, plugins, safety, source_code
 from labkit.core.cache import writable
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.i18n import _
 from labkit.runs import liveness
 from labkit.runs.store import RunInfo, Store, make_room
-from labkit.train.experiment import Data, Experiment
+from labkit.train.experiment import DataConfig, Experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,14 +174,16 @@ class Run:
         Several ``processes``, each with its own devices, work on it together on this machine, detached.
 
         Args:
-            detach: work in a process of its own.
-            processes: how many.
+            detach: train in a separate process.
+            processes: number of processes.
             callbacks: called by the training loop; None: those of the experiment.
 
         Raises:
             ConfigError: a callback that no other process can create, for a detached run.
             RunError: it is being worked on, or has finished; or it had callbacks that the experiment does not name.
         """
+        if detach or processes > 1:
+            plugins.check_elsewhere(self.experiment.plugins)
         self._check_callbacks(callbacks, detach or processes > 1)
         info = self.store.claim(
             self.id, ("created", "stopped", "failed", "lost"), status="preparing", message="", heartbeat=time.time(),
@@ -359,7 +361,7 @@ def code_of(experiment: Experiment) -> str:
         rest["callbacks"] = [_callback(spec) for spec in experiment.callbacks]
     modules = dict.fromkeys(spec["class"].partition(":")[0] for spec in experiment.callbacks)
     run = source_code.call("lk.fit", *map(source_code.variable, ("rows", "model")), **rest)
-    lines = [*map(source_code.import_of, modules), *_data_lines(data)]
+    lines = [*_plugin_lines(experiment), *map(source_code.import_of, modules), *_data_lines(data)]
     return source_code.program([*lines, source_code.assign("model", model), source_code.assign("run", run)])
 
 
@@ -370,12 +372,26 @@ def _callback(spec: dict[str, Any]) -> ast.expr:
     return source_code.call(name, *([source_code.call(f"{name}.Settings", **values)] if values else []))
 
 
-def data_code(data: Data) -> str:
+def _plugin_lines(experiment: Experiment) -> list[str]:
+    """Lines that import and register what an experiment has of one's own."""
+    found: dict[str, None] = {}
+    for entry in experiment.plugins:
+        kind, name, target = plugins.parts(entry)
+        if not kind:
+            found[f"import {target}"] = None
+        elif target.startswith("__main__:"):
+            found[f"# {name}: {target.partition(':')[2]} of the notebook or script"] = None
+        else:
+            found[source_code.line(source_code.call(f"lk.{kind}.register", name, target))] = None
+    return list(found)
+
+
+def data_code(data: DataConfig) -> str:
     """Python that loads rows and does with them what an experiment does."""
     return source_code.program(_data_lines(data))
 
 
-def _data_lines(data: Data) -> list[str]:
+def _data_lines(data: DataConfig) -> list[str]:
     data.check()
     first = source_code.call("lk.load", data.source or source_code.variable("table"), **data.options)
     lines = [source_code.assign("rows", first) + ("" if data.source else "  # table: the rows made in Python")]

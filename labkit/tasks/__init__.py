@@ -11,13 +11,14 @@ tasks = Registry(
         "regress": "labkit.tasks.regress:Regress",
         "lm": "labkit.tasks.lm:LanguageModel",
         "seq2seq": "labkit.tasks.seq2seq:Seq2Seq",
-        "qa": "labkit.tasks.qa:Answer",
+        "qa": "labkit.tasks.qa:QuestionAnswering",
         "embed": "labkit.tasks.embed:Embed",
         "pretrain": "labkit.tasks.pretrain:Pretrain",
     },
+    kind="tasks",
 )
 
 #: The task of an experiment that names none.
 DEFAULT = "classify"
-#: The task that learns what is known of rows, by :attr:`labkit.data.schema.Spec.aim`.
-BY_AIM = {"class": "classify", "labels": "multilabel", "number": "regress"}
+#: The task that learns what is known of rows, by :attr:`labkit.data.schema.Spec.problem_type`.
+BY_PROBLEM_TYPE = {"class": "classify", "labels": "multilabel", "number": "regress"}

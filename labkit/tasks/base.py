@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from labkit.core.config import Config
+from labkit.core.config import Config, option
 from labkit.core.shapes import Array, Float
 from labkit.data.text.tokenizer import Tokenizer
+from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, Modality, ModelConfig
 
@@ -29,8 +30,24 @@ Batch = dict[str, Any]
 OF_TEXTS = dict.fromkeys(("max_length", "vocabulary", "tokenizer", "stride"), (Modality.TEXT,))
 
 
+def vocabulary_option(default: int | None = 8000, help: str | None = None) -> Any:
+    """The field ``vocabulary`` of tasks of texts. ``help``: another text than the usual one."""
+    usual = _("Vocabulary size of the tokenizer that is trained when the model has none.")
+    if default is None:
+        usual = _(
+            "Vocabulary size of the tokenizer that is trained when the model has none. Default: chosen from the texts."
+        )
+    return option(default, help or usual, low=100, high=1_000_000)
+
+
+def tokenizer_option(kind: str = "wordpiece") -> Any:
+    """The field ``tokenizer`` of tasks of texts; ``kind`` is the default."""
+    choices = (kind, *(each for each in ("wordpiece", "bpe") if each != kind))
+    return option(kind, _("Subword algorithm of that tokenizer."), choices=choices)
+
+
 class ProblemType(StrEnum):
-    """What the labels of rows are; the values are those of :attr:`labkit.data.schema.Spec.aim`."""
+    """What the labels of rows are; the values are those of :attr:`labkit.data.schema.Spec.problem_type`."""
 
     CLASS = "class"  # one of several classes
     LABELS = "labels"  # any number of several labels
@@ -131,7 +148,6 @@ class Task(Config, ABC):
         """How rows become examples."""
         return ExampleFormat.ROW
 
-    @abstractmethod
     def build(
         self,
         classes: tuple[str, ...],
@@ -139,7 +155,7 @@ class Task(Config, ABC):
         tokenizer: Tokenizer | None = None,
         target: np.ndarray | None = None,
     ) -> Head:
-        """The head for these data.
+        """The head for these data; by default it depends on none of them.
 
         Args:
             classes: names of the classes, or of the numbers, in the order of the head's outputs; empty without labels.
@@ -152,6 +168,7 @@ class Task(Config, ABC):
         Raises:
             DataError: nothing can be learned from these data.
         """
+        return self.restore(classes, tokenizer)
 
     @abstractmethod
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Head:

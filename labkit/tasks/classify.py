@@ -22,7 +22,7 @@ from labkit.models.base import Modality, ModelConfig
 from labkit.models.layers import Segments, dropout
 from labkit.tasks import metrics
 from labkit.tasks.augment import KINDS, augment, mixup
-from labkit.tasks.base import OF_TEXTS, Batch, Head, ProblemType, Task
+from labkit.tasks.base import OF_TEXTS, Batch, Head, ProblemType, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import SINGLE
 
 
@@ -49,10 +49,8 @@ class Supervised(Task):
         0.0, _("Mixup: interpolate pairs of examples with a weight drawn from Beta(mixup, mixup). 0: off."), low=0.0
     )
     head_dropout: float = option(0.1, _("Dropout rate before the output layer."), low=0.0, high=0.9)
-    vocabulary: int = option(
-        8000, _("Vocabulary size of the tokenizer that is trained when the model has none."), low=100, high=1_000_000
-    )
-    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
+    vocabulary: int = vocabulary_option()
+    tokenizer: str = tokenizer_option()
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class PooledHead(Head):
     def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Classifier:
         """The model of config ``model`` with a new head for these classes."""
         outputs = len(self.classes)
-        how = (model.width, outputs, self.config.head_dropout, model.head_bias(outputs))
+        how = (model.output_width, outputs, self.config.head_dropout, model.head_bias(outputs))
         return Classifier(model.build(rngs), *how, rngs=rngs)
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:

@@ -21,7 +21,7 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
-from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
+from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import mean_loss
 
 
@@ -45,28 +45,16 @@ class Embed(Task):
         _("Temperature of the contrastive loss: cosine similarities are divided by it before the softmax."),
         low=0.001,
     )
-    vocabulary: int = option(
-        8000, _("Vocabulary size of the tokenizer that is trained when the model has none."), low=100, high=1_000_000
-    )
-    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
+    vocabulary: int = vocabulary_option()
+    tokenizer: str = tokenizer_option()
 
     @property
     def example_format(self) -> ExampleFormat:
         """How rows become examples."""
         return ExampleFormat.TWO_TEXTS
 
-    def build(
-        self,
-        classes: tuple[str, ...],
-        labels: np.ndarray,
-        tokenizer: Tokenizer | None = None,
-        target: np.ndarray | None = None,
-    ) -> Embedding:
-        """The head; it depends on no data."""
-        return Embedding(self)
-
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Embedding:
-        """The head of a model that is trained already."""
+        """The head; it depends on no data."""
         return Embedding(self)
 
 

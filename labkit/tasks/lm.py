@@ -18,7 +18,7 @@ from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.layers import Segments
-from labkit.tasks.base import Batch, ExampleFormat, Head, Task
+from labkit.tasks.base import Batch, ExampleFormat, Head, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.decoding import Generation
 from labkit.tasks.token_metrics import TokenSums, token_sums
 
@@ -37,31 +37,16 @@ class LanguageModel(Task):
     label_smoothing: float = option(
         0.0, _("Label smoothing: probability mass spread uniformly over the vocabulary."), low=0.0, high=0.9
     )
-    vocabulary: int | None = option(
-        None,
-        _("Vocabulary size of the tokenizer that is trained when the model has none. Default: chosen from the texts."),
-        low=100,
-        high=1_000_000,
-    )
-    tokenizer: str = option("bpe", _("Subword algorithm of that tokenizer."), choices=("bpe", "wordpiece"))
+    vocabulary: int | None = vocabulary_option(None)
+    tokenizer: str = tokenizer_option("bpe")
 
     @property
     def example_format(self) -> ExampleFormat:
         """How rows become examples."""
         return ExampleFormat.STREAM
 
-    def build(
-        self,
-        classes: tuple[str, ...],
-        labels: np.ndarray,
-        tokenizer: Tokenizer | None = None,
-        target: np.ndarray | None = None,
-    ) -> LanguageModelling:
-        """The head; it depends on no data."""
-        return LanguageModelling(self)
-
     def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> LanguageModelling:
-        """The head of a model that is trained already."""
+        """The head; it depends on no data."""
         return LanguageModelling(self)
 
 

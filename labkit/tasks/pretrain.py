@@ -21,7 +21,7 @@ from labkit.models.base import Capability, ModelConfig
 from labkit.models.bert import heads
 from labkit.models.layers import Segments
 from labkit.tasks import metrics
-from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
+from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.token_metrics import TokenSums, token_sums
 
 #: Of the chosen tokens so many become [MASK], and so many any other piece; the rest stay as they are.
@@ -45,13 +45,8 @@ class Pretrain(Task):
     chosen: float = option(0.15, _("Fraction of tokens masked for prediction (MLM probability)."), low=0.01, high=0.8)
     whole_words: bool = option(False, _("Whole-word masking: mask all subword tokens of a word together."))
     next_sentence: bool = option(True, _("Also train next-sentence prediction (NSP)."))
-    vocabulary: int | None = option(
-        None,
-        _("Vocabulary size of the tokenizer that is trained when the model has none. Default: chosen from the texts."),
-        low=100,
-        high=1_000_000,
-    )
-    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
+    vocabulary: int | None = vocabulary_option(None)
+    tokenizer: str = tokenizer_option()
 
     @property
     def example_format(self) -> ExampleFormat:

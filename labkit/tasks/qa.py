@@ -25,7 +25,7 @@ from labkit.i18n import _
 from labkit.models import layers, weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.bert.layouts import LAYOUTS
-from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task
+from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import mean_loss
 
 LOWEST = float(jnp.finfo(jnp.float32).min)
@@ -36,7 +36,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True)
-class Answer(Task):
+class QuestionAnswering(Task):
     """Settings of question answering. The rows are pairs, question and paragraph, with their answers."""
 
     needs: ClassVar[Capability] = Capability.BIDIRECTIONAL
@@ -53,10 +53,8 @@ class Answer(Task):
         64, _("Overlap in tokens of consecutive windows of a long paragraph (doc stride)."), low=0, high=1_000_000
     )
     longest_answer: int = option(30, _("Maximum answer length in tokens."), low=1, high=1_000_000)
-    vocabulary: int = option(
-        8000, _("Vocabulary size of the tokenizer that is trained when the model has none."), low=100, high=1_000_000
-    )
-    tokenizer: str = option("wordpiece", _("Subword algorithm of that tokenizer."), choices=("wordpiece", "bpe"))
+    vocabulary: int = vocabulary_option()
+    tokenizer: str = tokenizer_option()
 
     @property
     def example_format(self) -> ExampleFormat:
@@ -143,7 +141,7 @@ def best_span(begins: Float[Array, "b t"], ends: Float[Array, "b t"], longest: i
 
 
 @dataclass(frozen=True)
-class Found:
+class AnswerSpan:
     """An answer: its text, the characters ``start`` … ``end`` of the paragraph, its score, a sum of two logits, and its
     probability, 0 … 1, among all beginnings and ends in its window.
 
@@ -166,8 +164,8 @@ class Found:
 class Candidates(NamedTuple):
     """The best piece of a paragraph for a question, and "no answer" with its score."""
 
-    best: Found
-    none: Found
+    best: AnswerSpan
+    none: AnswerSpan
 
     @property
     def margin(self) -> float:
@@ -182,7 +180,7 @@ class Search:
         module: the reader. config: settings of the task. tokenizer: that of the texts.
     """
 
-    def __init__(self, module: Reader, config: Answer, tokenizer: Tokenizer):
+    def __init__(self, module: Reader, config: QuestionAnswering, tokenizer: Tokenizer):
         self.config, self.tokenizer = config, tokenizer
         graph, self._state = nnx.split(module)
 
@@ -200,8 +198,8 @@ class Search:
         least score in any of them."""
         made = windows(questions, paragraphs, self.tokenizer, self.config.max_length, self.config.stride)
         buckets = choose_buckets(made.lengths, self.config.max_length, batch_size=BATCH)
-        best: dict[int, Found] = {}
-        none: dict[int, Found] = {}
+        best: dict[int, AnswerSpan] = {}
+        none: dict[int, AnswerSpan] = {}
         for batch in WindowBatches(made, BATCH, buckets, shuffle=False):
             found, chance, null, null_chance = jax.device_get(self._read(self._state, batch))
             for place in np.flatnonzero(batch["index"] >= 0):
@@ -209,12 +207,12 @@ class Search:
                 example, base = int(made.example[window]), int(made.tokens.offsets[window])
                 score, against = float(found.score[place]), float(null[place])
                 if example not in none or against < none[example].score:
-                    none[example] = Found("", 0, 0, against, float(null_chance[place]))
+                    none[example] = AnswerSpan("", 0, 0, against, float(null_chance[place]))
                 if example in best and best[example].score >= score:
                     continue
                 start = int(made.spans[base + found.start[place], 0])
                 end = _with_accents(paragraphs[example], int(made.spans[base + found.end[place], 1]))
-                best[example] = Found(paragraphs[example][start:end], start, end, score, float(chance[place]))
+                best[example] = AnswerSpan(paragraphs[example][start:end], start, end, score, float(chance[place]))
         return [Candidates(best[example], none[example]) for example in range(len(questions))]
 
 
@@ -258,7 +256,7 @@ class Answering(Head):
     ``threshold``, the answer is none.
     """
 
-    config: Answer
+    config: QuestionAnswering
     nullable: bool = False
     threshold: float = 0.0
 
@@ -276,7 +274,7 @@ class Answering(Head):
 
     def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Reader:
         """The model of config ``model`` with a new head."""
-        return Reader(model.build(rngs), model.width, rngs)
+        return Reader(model.build(rngs), model.output_width, rngs)
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""

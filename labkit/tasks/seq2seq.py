@@ -16,7 +16,7 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
-from labkit.tasks.base import Batch, ExampleFormat, Head, Task
+from labkit.tasks.base import Batch, ExampleFormat, Head, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.decoding import Generation
 from labkit.tasks.token_metrics import TokenSums, token_sums
 
@@ -38,35 +38,22 @@ class Seq2Seq(Task):
     label_smoothing: float = option(
         0.1, _("Label smoothing: probability mass spread uniformly over the vocabulary."), low=0.0, high=0.9
     )
-    vocabulary: int | None = option(
-        None,
-        _("Vocabulary size of the tokenizer, shared by source and target. Default: chosen from the texts."),
-        low=100,
-        high=1_000_000,
+    vocabulary: int | None = vocabulary_option(
+        None, _("Vocabulary size of the tokenizer, shared by source and target. Default: chosen from the texts.")
     )
-    tokenizer: str = option("bpe", _("Subword algorithm of that tokenizer."), choices=("bpe", "wordpiece"))
+    tokenizer: str = tokenizer_option("bpe")
 
     @property
     def example_format(self) -> ExampleFormat:
         """How rows become examples."""
         return ExampleFormat.TRANSLATION
 
-    def build(
-        self,
-        classes: tuple[str, ...],
-        labels: np.ndarray,
-        tokenizer: Tokenizer | None = None,
-        target: np.ndarray | None = None,
-    ) -> Translation:
+    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Translation:
         """The head; it depends on no data."""
         return Translation(self)
 
-    def restore(self, classes: tuple[str, ...], tokenizer: Tokenizer | None = None) -> Translation:
-        """The head of a model that is trained already."""
-        return Translation(self)
 
-
-class Translator(nnx.Module):
+class EncoderDecoder(nnx.Module):
     """An encoder and a decoder; the head is their own table."""
 
     def __init__(self, trunk: Any):
@@ -86,9 +73,9 @@ class Translation(Head):
         """Metrics recorded of an evaluation."""
         return ("loss", "perplexity", "accuracy")
 
-    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Translator:
+    def init(self, model: ModelConfig, rngs: nnx.Rngs) -> EncoderDecoder:
         """The model of config ``model``; it has all that is needed."""
-        return Translator(model.build(rngs))
+        return EncoderDecoder(model.build(rngs))
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""
@@ -102,7 +89,7 @@ class Translation(Head):
         return TokenSums.empty()
 
     def loss(
-        self, module: Translator, batch: Batch, key: jax.Array | None
+        self, module: EncoderDecoder, batch: Batch, key: jax.Array | None
     ) -> tuple[Float[Array, ""], Float[Array, ""], TokenSums]:
         """Cross-entropy of every token of the targets ``[CLS] … [SEP]`` but the first: its sum, the sum of weights, and
         the sums to report. A token weighs as much as its example. Label smoothing is for training, with a ``key``.

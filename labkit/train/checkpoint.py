@@ -31,7 +31,7 @@ from labkit.i18n import _, joined
 from labkit.train.orbax_errors import silence_orbax
 from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.provenance import Provenance
-from labkit.train.step import State
+from labkit.train.step import TrainState
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file, and failures that it raises as well
 # Of several writes that fail, Orbax awaits the first alone; asyncio would log the others with their tracebacks.
@@ -100,7 +100,7 @@ class Checkpoints:
 
     def save(
         self,
-        state: State,
+        state: TrainState,
         step: int,
         best: int | None,
         meanwhile: Callable[[], None] = lambda: None,
@@ -159,7 +159,7 @@ class Checkpoints:
             return False
         return step in self._verified or self.sound(step)
 
-    def _write(self, state: State, step: int, files: Mapping[str, bytes]) -> None:
+    def _write(self, state: TrainState, step: int, files: Mapping[str, bytes]) -> None:
         place = self._unfinished / str(step)
         try:
             self._orbax.save(place, args=ocp.args.StandardSave(state), force=True)
@@ -180,7 +180,7 @@ class Checkpoints:
                     shutil.rmtree(left, ignore_errors=True)
             raise
 
-    def _lack(self, state: State) -> str:
+    def _lack(self, state: TrainState) -> str:
         """What prevents a save, if anything."""
         needed = ROOM + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         try:
@@ -269,7 +269,7 @@ class Checkpoints:
         """What a checkpoint was sealed with."""
         return manifest.read(self._place(step)) or {}
 
-    def restore(self, step: int, like: State) -> State:
+    def restore(self, step: int, like: TrainState) -> TrainState:
         """The state saved at ``step``, with the shapes, data types and places of ``like`` (arrays or their shapes).
 
         Raises:

@@ -24,7 +24,7 @@ from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import lora, weights
-from labkit.models.base import ModelConfig
+from labkit.models.base import Modality, ModelConfig
 from labkit.models.bert import sentence
 from labkit.models.layers import compute_dtype
 from labkit.profile.flops import work_of
@@ -34,7 +34,7 @@ from labkit.train.experiment import Experiment, check_reads
 from labkit.train.optimizer import Optimizer
 from labkit.train.outcome import constant_of
 from labkit.train.process_group import SINGLE, ProcessGroup
-from labkit.train.processors import Inputs, inputs_of, opened, with_length
+from labkit.train.processors import Processor, load_processor, processor_of, with_length
 from labkit.train.sharding import Placement
 from labkit.train.step import Params, Steps, flatten
 from labkit.train.truncation import message, truncation
@@ -59,7 +59,7 @@ class Plan:
     head: Head
     model: ModelConfig  # with the sizes that come from the data
     computed: ModelConfig  # the same with the precision that training computes in
-    inputs: Inputs
+    processor: Processor
     batches: Batches
     validation: Batches
     validation_rows: Any
@@ -102,17 +102,17 @@ def prepare(
         if not len(rows.splits.get(split, ())):
             raise DataError(_("no split {split}; the rows have {rows}."), split=split, rows=dict(rows.counts()))
     check_reads(experiment.model, rows, experiment.task)
-    say(_("tokenising") if rows.spec.kind == "text" else _("reading"))
+    say(_("tokenising") if rows.spec.modality == "text" else _("reading"))
     with group.in_turn():
-        inputs = inputs_of(experiment, folder, rows)
-        examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
-    return plan_of(experiment, rows, inputs, examples, say, parts, group)
+        processor = processor_of(experiment, folder, rows)
+        examples = {name: processor.encode(rows[name]) for name in ("train", "validation")}
+    return plan_of(experiment, rows, processor, examples, say, parts, group)
 
 
 def plan_of(
     experiment: Experiment,
     rows: Rows,
-    inputs: Inputs,
+    processor: Processor,
     examples: dict[str, Any],
     say: Callable[[str], None] = lambda text: None,
     parts: int | None = None,
@@ -120,21 +120,21 @@ def plan_of(
 ) -> Plan:
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
-    experiment, train = with_length(experiment, inputs.max_length), experiment.train
+    experiment, train = with_length(experiment, processor.max_length), experiment.train
     placement = Placement.of(train.devices, train.model_parallel, train.sharded, experiment.model.sharding)
-    sized = inputs.sized(experiment.model)
+    sized = processor.sized(experiment.model)
     precise = with_precision(sized)
     model = sized.replace(dtype=group.broadcast(precise.dtype)) if group.count > 1 else precise
     parts = parts or (placement.data if placement else 1)
     known = examples["train"]
     target = known.target if experiment.task.problem_type else None
-    head = experiment.task.build(rows.spec.classes, known.label, inputs.tokenizer, target)
+    head = experiment.task.build(rows.spec.classes, known.label, processor.tokenizer, target)
     if target is not None:
         examples = {
             name: replace(part, target=head.batch_target(part.target, part.label)) for name, part in examples.items()
         }
-    batches, layout = inputs.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
-    validation, _unused = inputs.batches(examples["validation"], train, model, parts, shuffle=False)
+    batches, layout = processor.batches(examples["train"], train, model, parts * train.accumulate, shuffle=True)
+    validation, _unused = processor.batches(examples["validation"], train, model, parts, shuffle=False)
     if placement and (placement := placement.dividing(parts)) is None and train.devices:
         raise ConfigError(
             _(
@@ -171,7 +171,7 @@ def plan_of(
         "layout": layout,
         "updates_per_call": most,
         "truncated": examples["train"].truncated,
-        "truncation": (cut := truncation(inputs, rows["train"], examples["train"])),
+        "truncation": (cut := truncation(processor, rows["train"], examples["train"])),
         "constant": constant_of(head, examples["train"], examples["validation"]),
         "warnings": [*([message(cut)] if cut else []), *_fresh(experiment.model, head)],
         "train_rows": len(examples["train"]),
@@ -181,7 +181,7 @@ def plan_of(
         "parts": parts,
     }
     return Plan(
-        experiment, head, sized, model, inputs, batches, validation, rows["validation"], steps, most, summary
+        experiment, head, sized, model, processor, batches, validation, rows["validation"], steps, most, summary
     )  # fmt: skip
 
 
@@ -197,7 +197,10 @@ def _fresh(model: ModelConfig, head: Head) -> list[str]:
 def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
     """The module with what the way of fine-tuning adds to it."""
     if optimizer.tune == "lora":
-        lora.add(module, optimizer.lora_rank, optimizer.lora_alpha, optimizer.lora_targets, rngs)
+        targets = optimizer.lora_targets
+        if targets is None:
+            targets = tuple(f"trunk/{pattern}" for pattern in module.trunk.config.lora_targets)
+        lora.add(module, optimizer.lora_rank, optimizer.lora_alpha, targets, rngs)
     return module
 
 
@@ -205,7 +208,7 @@ def steps_of(
     experiment: Experiment, head: Head, module: Any, batches: Batches, placement: Placement | None = None
 ) -> Steps:
     """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists."""
-    train, top = experiment.train, experiment.model.depth + 1
+    train, top = experiment.train, experiment.model.layers + 1
     return Steps(
         head, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
         total=train.epochs * batches.steps_per_epoch, report_every=max(1, batches.steps_per_epoch // REPORTS),
@@ -244,25 +247,17 @@ def shapes_of(batches: Batches, steps: Steps, stacked: int = 1) -> list[dict[str
     return found
 
 
-def empty_batch(shape: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and data types of a batch ``(examples, tokens)``, to compile for."""
-    rows, wide = (shape[0],), tuple(shape)
-    kinds = {"ids": (wide, "int32"), "types": (wide, "int32"), "mask": (wide, "bool"), "label": (rows, "int32"),
-             "weight": (rows, "float32"), "index": (rows, "int32")}  # fmt: skip
-    return {name: jax.ShapeDtypeStruct(size, np.dtype(kind)) for name, (size, kind) in kinds.items()}
-
-
 def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None:
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
     names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the outputs. ``origin``,
     such as run and step, is sealed with it."""
-    optimizer, tokenizer = setup.experiment.train.optimizer, setup.inputs.tokenizer
+    optimizer, tokenizer = setup.experiment.train.optimizer, setup.processor.tokenizer
     merged = lora.merge(params, optimizer.lora_alpha / optimizer.lora_rank)
     head = setup.head.fitted(merged, setup.model, setup.validation_rows, tokenizer)
     bias = head.output_bias(merged) if "head/bias" in merged else None
     merged = {name: value for name, value in head.finalize(merged).items() if not name.startswith(head.unused)}
     facts = {
-        "reads": setup.inputs.kind,
+        "reads": setup.processor.modality,
         "shape": list(setup.model.input_shape or ()),
         "classes": head.classes,
         **({"offset": bias.tolist()} if bias is not None else {}),  # of which float32 may keep too little
@@ -276,7 +271,7 @@ def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None
     if tokenizer is not None:
         _export_tokenizer(setup, folder)
     else:
-        setup.inputs.save(folder)
+        setup.processor.save(folder)
     write_atomic(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
     manifest.seal(folder, **origin)
@@ -285,14 +280,14 @@ def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None
 def _export_tokenizer(setup: Plan, folder: Path) -> None:
     """Write the tokenizer, with which other programs make the tokens that this model reads; once more next to an
     encoder in its own folder."""
-    task, model, tokenizer = setup.experiment.task, setup.model, setup.inputs.tokenizer
+    task, model, tokenizer = setup.experiment.task, setup.model, setup.processor.tokenizer
     longest = model.max_length if task.whole_length else task.max_length
     encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
     for place in {folder, encoder}:
         tokenizer.export(place, longest, types=model.reads_types, prompts=task.writes, read_special=task.reads_special)
 
 
-def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]:
+def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Processor]:
     """The model that :func:`save_model` wrote, with its head; that head; and what it reads with.
 
     Raises:
@@ -302,7 +297,11 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]
         weights.check_sealed(folder)
     try:
         facts = json.loads(small_text(folder / FACTS, WeightsError))
-        classes, kind, shape = tuple(map(str, facts["classes"])), str(facts["reads"]), tuple(map(int, facts["shape"]))
+        classes, modality, shape = (
+            tuple(map(str, facts["classes"])),
+            Modality(facts["reads"]),
+            tuple(map(int, facts["shape"])),
+        )
     except WeightsError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -310,9 +309,9 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]
             _("{facts} of {folder!r} lists no classes: {error!r}. Export the model again."),
             facts=FACTS, folder=folder.name, error=error,
         ) from None  # fmt: skip
-    inputs = opened(experiment, folder, kind, shape)
-    model = inputs.sized(experiment.model)
-    head = experiment.task.restore(classes, inputs.tokenizer)
+    processor = load_processor(experiment, folder, modality, shape)
+    model = processor.sized(experiment.model)
+    head = experiment.task.restore(classes, processor.tokenizer)
     module = nnx.eval_shape(lambda: head.init(model, nnx.Rngs(0)))
     if model.published:
         model.load(module.trunk, folder)
@@ -325,7 +324,7 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Inputs]
         weights.load_own(module, folder, head.largest)
     if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
         head = replace(head, bias=bias)
-    return module, head, inputs
+    return module, head, processor
 
 
 def _offset(told: Any, module: Any) -> np.ndarray | None:

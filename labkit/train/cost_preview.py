@@ -13,11 +13,11 @@ from labkit.profile.cost import Estimate, estimate
 from labkit.profile.hardware import ACCELERATORS, calibrate
 from labkit.train.context import Plan, plan_of, shapes_of
 from labkit.train.experiment import Experiment, check_reads
-from labkit.train.processors import inputs_of
+from labkit.train.processors import processor_of
 
 
 @dataclass(frozen=True)
-class Expected:
+class CostPreview:
     """A run as it would be.
 
     Attributes:
@@ -48,7 +48,7 @@ class Outlook:
         """Take away what was kept on disk; no estimate is possible then."""
         self._folder.cleanup()
 
-    def __call__(self, rows: Rows, experiment: Experiment, prices: dict[str, float] | None = None) -> Expected:
+    def __call__(self, rows: Rows, experiment: Experiment, prices: dict[str, float] | None = None) -> CostPreview:
         """Ask what ``experiment`` would cost with these ``rows``, which are split.
 
         Args:
@@ -58,12 +58,12 @@ class Outlook:
             DataError, ConfigError, WeightsError: it could not run; as the start of a run would raise.
         """
         check_reads(experiment.model, rows, experiment.task)
-        inputs, examples = self._inputs(rows, experiment)
-        plan = plan_of(experiment, rows, inputs, examples)
+        processor, examples = self._inputs(rows, experiment)
+        plan = plan_of(experiment, rows, processor, examples)
         named = [replace(one, dollars=(prices or {}).get(one.name)) for one in ACCELERATORS.values()]
         each = plan.batches.examples_per_step
         found = estimate(plan.steps, shapes_of(plan.batches, plan.steps), each, calibrate(), named)
-        return Expected(found, plan.steps.total, plan)
+        return CostPreview(found, plan.steps.total, plan)
 
     def _inputs(self, rows: Rows, experiment: Experiment) -> tuple[Any, dict[str, Any]]:
         """What reads the rows, and its examples: those of before where nothing changed that they depend on."""
@@ -73,7 +73,7 @@ class Outlook:
                experiment.train.seed)  # fmt: skip
         if self._read is None or self._read[0] != key:
             folder = Path(self._folder.name) / fingerprint([str(part) for part in key])[:16]
-            inputs = inputs_of(experiment, folder, rows)
-            examples = {name: inputs.encode(rows[name]) for name in ("train", "validation")}
-            self._read = (key, inputs, examples)
+            processor = processor_of(experiment, folder, rows)
+            examples = {name: processor.encode(rows[name]) for name in ("train", "validation")}
+            self._read = (key, processor, examples)
         return self._read[1], self._read[2]

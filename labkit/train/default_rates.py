@@ -10,7 +10,7 @@ from labkit.train.optimizer import Optimizer
 
 #: Learning rate of an update rule ÷ that of AdamW. Lion's updates are all of size 1 (3 to 10 times smaller rates, Chen
 #: et al., arXiv 2302.06675); Adafactor's are relative to the size of a parameter; those of SGD are as small as the
-#: gradients; Muon's are scaled to the size of AdamW's.
+#: gradients; Muon's are scaled to the size of AdamW's. Those of a rule of one's own are taken to be of that size too.
 BY_RULE = {"adamw": 1.0, "lion": 0.2, "adafactor": 10.0, "sgd": 30.0, "muon": 1.0}
 
 
@@ -34,14 +34,14 @@ def default_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> float:
     """The default learning rate for ``model`` on ``task``, to two digits; what ``optimizer`` trains and its rule
     decide, its own rate does not."""
     rates = model.rates
-    if _head_alone(optimizer, model.depth):
+    if _head_alone(optimizer, model.layers):
         rate = rates.head
     elif optimizer.tune in ("lora", "bitfit"):
         rate = rates.added
     else:
         rate = rates.pretrained if model.weights else rates.fresh
-        rate *= rates.width / model.width if rates.width else 1.0
-    return float(f"{rate * task.rate_factor * BY_RULE[optimizer.rule]:.2g}")
+        rate *= rates.width / model.output_width if rates.width else 1.0
+    return float(f"{rate * task.rate_factor * BY_RULE.get(optimizer.rule, 1.0):.2g}")
 
 
 def _head_alone(optimizer: Optimizer, depth: int) -> bool:

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from typing import Any, Self
 
+from labkit.core import plugins
 from labkit.core.config import SEEDS, Config, check_names, option, short
 from labkit.core.errors import ConfigError, DataError
 from labkit.core.registry import Registry
 from labkit.data.io.load import load
-from labkit.data.prepare.clean import Pipeline
+from labkit.data.prepare.clean import TextCleaner
 from labkit.data.prepare.split import check_leakage
 from labkit.data.recipe import check_options, check_steps
 from labkit.data.rows import Rows
 from labkit.i18n import _, joined
 from labkit.models import models
 from labkit.models.base import Modality, ModelConfig
-from labkit.tasks import BY_AIM, tasks
+from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
 from labkit.train.callback_specs import check_spec
 from labkit.train.default_rates import default_batch, with_rate
-from labkit.train.optimizer import RULES, Optimizer
+from labkit.train.optimizer import Optimizer, optimizers
 
 
 @dataclass(frozen=True)
-class Data(Config):
+class DataConfig(Config):
     """Where the rows come from and what is done to them, in order."""
 
     source: str = option(
@@ -50,9 +52,9 @@ class Data(Config):
         check_steps(self.steps)
 
     @property
-    def cleaning(self) -> tuple[Pipeline, ...]:
+    def cleaning(self) -> tuple[TextCleaner, ...]:
         """The cleaning that new texts need before the model reads them."""
-        return tuple(Pipeline.from_dict(_rest(step), "data.steps") for step in self.steps if step["do"] == "clean")
+        return tuple(TextCleaner.from_dict(_rest(step), "data.steps") for step in self.steps if step["do"] == "clean")
 
     def clean(self, text: str) -> str:
         """A new text, cleaned as the training texts were."""
@@ -81,7 +83,7 @@ def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
     Raises:
         DataError: they cannot be used for training, or rows of validation or test also occur in train.
     """
-    if (kind := rows.spec.kind) not in task.modalities:
+    if (kind := rows.spec.modality) not in task.modalities:
         reads = joined(_(" or "), [_KINDS[each] for each in task.modalities])
         raise DataError(
             _("the data is {kind}; {type} needs {reads}."),
@@ -89,11 +91,11 @@ def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
         )  # fmt: skip
     if task.problem_type is not None:
         rows.spec.check_trainable()
-        if rows.spec.aim != task.problem_type:
+        if rows.spec.problem_type != task.problem_type:
             raise ConfigError(
-                _("the target of each row is {aim}; {task!r} needs {learned}. Use the task {fitting!r}."),
-                aim=_AIMS[rows.spec.aim], task=tasks.name_of(task), learned=_AIMS[task.problem_type],
-                fitting=BY_AIM[rows.spec.aim],
+                _("the target of each row is {problem_type}; {task!r} needs {learned}. Use the task {fitting!r}."),
+                problem_type=_AIMS[rows.spec.problem_type], task=tasks.name_of(task), learned=_AIMS[task.problem_type],
+                fitting=BY_PROBLEM_TYPE[rows.spec.problem_type],
             )  # fmt: skip
     if task.example_format.running:
         whole = {"validation", "test"} <= set(rows.splits)
@@ -113,7 +115,7 @@ def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
             _("{model} does not support {task!r}. Architectures that do: {able}."),
             model=models.name_of(model), task=tasks.name_of(task), able=able,
         )  # fmt: skip
-    kind = rows.spec.kind
+    kind = rows.spec.modality
     readers = _READERS[kind]
     if model.modality not in readers:
         fit = ", ".join(name for name in models if models[name].modality in readers)
@@ -227,10 +229,11 @@ class Experiment(Config):
     """
 
     model: ModelConfig
-    data: Data = option(help="Data source and preprocessing.", factory=Data)
+    data: DataConfig = option(help="Data source and preprocessing.", factory=DataConfig)
     task: Task = option(help="Task.", factory=Classify)
     train: Training = option(help="Training settings.", factory=Training)
     name: str = option("", "Name of the run.")
+    plugins: tuple[str, ...] = option((), _("Modules that define the model, the task or the optimizer."))
     callbacks: tuple[dict[str, Any], ...] = option((), 'Called while training, such as {class = "module:Class"}.')
 
     def check(self) -> None:
@@ -240,6 +243,9 @@ class Experiment(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        names = (("models", models.name_of(self.model)), ("tasks", tasks.name_of(self.task)),
+                 ("optimizers", self.train.optimizer.rule))  # fmt: skip
+        object.__setattr__(self, "plugins", plugins.used(names, self.plugins))
         object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
         object.__setattr__(self, "train", self.train.settled(self.model, self.task))
 
@@ -247,6 +253,8 @@ class Experiment(Config):
         values = super().to_dict()
         values["model"] = {"name": models.name_of(self.model), **values["model"]}
         values["task"] = {"name": tasks.name_of(self.task), **values["task"]}
+        if not self.plugins:
+            del values["plugins"]
         return values
 
     @classmethod
@@ -254,6 +262,12 @@ class Experiment(Config):
         if "model" not in values:
             raise ConfigError(_('the experiment has no model: add a table [model] with name = "bert".'))
         values = dict(values)
+        listed = values.get("plugins", [])
+        if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
+            raise ConfigError(
+                _('plugins = {plugins} must be a list of modules: plugins = ["my_module"].'), plugins=short(listed)
+            )
+        plugins.load(listed)
         values["model"] = _named(models, values["model"], "model")
         values["task"] = _named(tasks, values.get("task", {"name": "classify"}), "task")
         return super().from_dict(values, where or "experiment")
@@ -262,8 +276,8 @@ class Experiment(Config):
 def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Training]:
     """Task and training from one flat set of keyword arguments, each going where its name belongs.
 
-    ``task`` is the name of a task or its settings, ``optimizer`` that of a rule or an :class:`Optimizer`; the other
-    arguments then change them.
+    ``task`` is the name of a task or its settings, ``optimizer`` that of a rule, a function that makes one, or an
+    :class:`Optimizer`; the other arguments then change them.
 
     Raises:
         ConfigError: an unknown name, with the nearest one.
@@ -274,13 +288,18 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
         homes[kind] = task.to_dict()
     if isinstance(rule := values.pop("optimizer", None), str):
         values["rule"] = rule
+    elif inspect.isfunction(rule):
+        values["rule"] = optimizers.added(rule)
     elif isinstance(rule, Optimizer):
         homes[Optimizer] = rule.to_dict()
     elif rule is not None:
         raise ConfigError(
-            _("optimizer = {rule!r} must be the name of an optimizer ({known}) or an Optimizer."),
-            rule=rule,
-            known=", ".join(RULES),
+            _(
+                "optimizer = {rule} must be the name of an optimizer ({known}), an Optimizer, or a function that "
+                "returns an optax.GradientTransformation."
+            ),
+            rule=short(rule),
+            known=", ".join(optimizers),
         )
     fields = {field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"}  # type: ignore[arg-type]
     check_names("fit", values, fields)

@@ -36,7 +36,7 @@ from labkit.train.prefetch import Feed, Portion
 from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.provenance import Provenance
 from labkit.train.selection import best_of
-from labkit.train.step import State
+from labkit.train.step import TrainState
 from labkit.train.step_health import Health, NotFinite, blamed, is_finite, listed
 
 #: Seconds between two looks at the clock's business: flushing records, heartbeat.
@@ -129,7 +129,7 @@ class _Loop:
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
         self.logger.log(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
         self.provenance = Provenance.of(
-            self.folder, self.logger.id, self.experiment, self.setup.summary, self.setup.inputs.tokenizer, self.group
+            self.folder, self.logger.id, self.experiment, self.setup.summary, self.setup.processor.tokenizer, self.group
         )
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.group, self.provenance)
         self.checkpoints.damaged += before.get("quarantined", [])
@@ -340,7 +340,7 @@ class _Loop:
                 elif self.checkpoints.written:
                     self._settle()
 
-    def _call(self, portion: Portion) -> tuple[State, dict[str, Any]]:
+    def _call(self, portion: Portion) -> tuple[TrainState, dict[str, Any]]:
         self.shape = " × ".join(map(str, max((x.shape for x in portion.batch.values()), key=np.prod)))
         if self.setup.most == 1:
             return self.steps.train(self.state, portion.batch)

@@ -25,7 +25,7 @@ SMOOTH = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class RateSearch:
+class RateSearchResult:
     """What :func:`find_rate` saw. ``rates`` and the smoothed ``losses`` are f64[n], one a step made."""
 
     rates: np.ndarray
@@ -63,7 +63,7 @@ def find_rate(
     high: float = 1.0,
     steps: int = 100,
     say: Callable[[str], None] = lambda message: None,
-) -> RateSearch:
+) -> RateSearchResult:
     """Train from the beginning with a rate that grows from ``low`` to ``high`` by a constant factor.
 
     The experiment's own schedule is left aside; its optimizer, batches and weights are used. Nothing is kept.
@@ -102,4 +102,4 @@ def find_rate(
             _("the loss was already not finite at a learning rate of {low}. Check the data, or use a lower low."),
             low=low,
         )
-    return RateSearch(rates[: len(losses)], np.asarray(losses))
+    return RateSearchResult(rates[: len(losses)], np.asarray(losses))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from optax import contrib
 
 from labkit.core.config import Config, option
 from labkit.core.errors import ConfigError
+from labkit.core.registry import Registry
 from labkit.core.shapes import Array, Float, Int
 from labkit.i18n import _
 from labkit.models.layers import ADDED
@@ -23,7 +25,20 @@ from labkit.models.layers import ADDED
 LayerOf = Callable[[str], "int | np.ndarray"]
 
 
-RULES = ("adamw", "lion", "adafactor", "sgd", "muon")
+#: Update rules. An entry is a function that returns an ``optax.GradientTransformation`` from gradients to directions,
+#: not yet multiplied by the learning rate, as ``optax.scale_by_adam`` does; schedule, weight decay and clipping are
+#: labkit's. Its parameters are settings of :class:`Optimizer` (``beta1``, ``momentum`` …) or have defaults.
+optimizers = Registry(
+    _("optimizer"),
+    {
+        "adamw": "labkit.train.optimizer:adamw",
+        "lion": "labkit.train.optimizer:lion",
+        "adafactor": "labkit.train.optimizer:adafactor",
+        "sgd": "labkit.train.optimizer:sgd",
+        "muon": "labkit.train.optimizer:muon",
+    },
+    kind="optimizers",
+)
 #: How much of a model moves: everything, the head alone, biases and the head, or low-rank additions and the head.
 TUNES = ("full", "head", "bitfit", "lora")
 SCHEDULES = ("linear", "cosine", "constant", "one-cycle", "wsd", "inverse-sqrt")
@@ -54,7 +69,7 @@ class Optimizer(Config):
     schedule: str = option("linear", _("Learning rate schedule after the warm-up."), choices=SCHEDULES)
     warmup: float = option(0.1, _("Fraction of all steps for linear warm-up from 0."), low=0.0, high=1.0)
     decay: float = option(0.2, _("wsd: fraction of all steps for the final decay."), low=0.0, high=1.0)
-    rule: str = option("adamw", _("Optimizer (update rule)."), choices=RULES)
+    rule: str = option("adamw", _("Optimizer (update rule)."), choices=optimizers)
     weight_decay: float = option(
         0.01, _("Decoupled weight decay; not applied to biases and normalisation parameters."), low=0.0
     )
@@ -89,8 +104,8 @@ class Optimizer(Config):
     lora_ratio: float = option(
         1.0, _("LoRA+: learning rate of matrix B (initialised to zero) divided by that of matrix A."), low=1.0
     )
-    lora_targets: tuple[str, ...] = option(
-        ("trunk/*layers/*", "trunk/*coder/*"), _("LoRA: linear layers with an adapter, as name patterns.")
+    lora_targets: tuple[str, ...] | None = option(
+        None, _("LoRA: linear layers with an adapter, as name patterns. Default: those of the model.")
     )
     layer_decay: float = option(
         1.0,
@@ -185,39 +200,80 @@ class Optimizer(Config):
             orthogonal: for Muon: the names of the matrices [..., n, m] that it is for.
         """
         parts = [optax.clip_by_global_norm(self.clip)] if self.clip else []
-        parts.append(self._rule(decayed, orthogonal))
+        parts.append(self._direction(decayed, orthogonal))
         if self.weight_decay:
             parts.append(optax.add_decayed_weights(self.weight_decay, mask=dict(decayed)))
         return optax.chain(*parts)
 
-    def _rule(self, names: Iterable[str], orthogonal: Collection[str]) -> optax.GradientTransformation:
-        adam = optax.scale_by_adam(self.beta1, self.beta2, self.epsilon)
-        if self.rule == "lion":
-            return optax.scale_by_lion(self.beta1, self.beta2)
-        if self.rule == "adafactor":
-            # As optax.adafactor has it, but for the rate, which the step knows.
-            return optax.chain(
-                optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms()
-            )
-        if self.rule == "sgd":
-            return optax.trace(self.momentum, nesterov=True) if self.momentum else optax.identity()
-        if self.rule == "muon":
-            kinds = {name: "muon" if name in orthogonal else "adam" for name in names}
-            return optax.partition({"muon": _muon(), "adam": adam}, kinds)
-        return adam
+    def _direction(self, names: Iterable[str], orthogonal: Collection[str]) -> optax.GradientTransformation:
+        """The transformation of the update rule. Raises :class:`ConfigError` for one that is none."""
+        factory = optimizers[self.rule]
+        values = {**self.values(), "names": tuple(names), "orthogonal": orthogonal}
+        wanted = inspect.signature(factory).parameters.values()
+        if unknown := [each.name for each in wanted if each.name not in values and each.default is each.empty]:
+            raise ConfigError(
+                _("optimizer {rule!r}: {parameter!r} is no setting of Optimizer; give it a default value."),
+                rule=self.rule, parameter=unknown[0],
+            )  # fmt: skip
+        made = factory(**{each.name: values[each.name] for each in wanted if each.name in values})
+        if optimizers.target(self.rule):
+            self._check_direction(made)
+        return made
+
+    def _check_direction(self, made: Any) -> None:
+        """Raise :class:`ConfigError` where a rule of one's own gives no directions along the gradient."""
+        if not isinstance(made, optax.GradientTransformation):
+            raise ConfigError(
+                _("optimizer {rule!r} returns a {type}; it must be an optax.GradientTransformation."),
+                rule=self.rule, type=type(made).__name__,
+            )  # fmt: skip
+        params = {"probe/kernel": jnp.ones((2, 2), jnp.float32)}
+        update, _state = made.update(params, made.init(params), params)
+        if float(update["probe/kernel"].sum()) < 0:
+            raise ConfigError(
+                _("optimizer {rule!r} gives updates against the gradient, as optax.adam(learning_rate) does. labkit "
+                  "subtracts learning_rate times the direction itself: return optax.scale_by_adam() or the like."),
+                rule=self.rule,
+            )  # fmt: skip
 
 
-def _muon() -> optax.GradientTransformation:
-    """Muon for matrices on the last two axes, other axes are batch axes. Its steps are made as large as
-    those of Adam, 0.2 sqrt(greater side) (Liu et al., arXiv 2502.16982), so one learning rate serves both."""
+def adamw(beta1: float, beta2: float, epsilon: float) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba, arXiv 1412.6980); with the decoupled weight decay of labkit it is AdamW."""
+    return optax.scale_by_adam(beta1, beta2, epsilon)
+
+
+def lion(beta1: float, beta2: float) -> optax.GradientTransformation:
+    """The sign of a mean of gradients."""
+    return optax.scale_by_lion(beta1, beta2)
+
+
+def adafactor() -> optax.GradientTransformation:
+    """As ``optax.adafactor`` has it, but for the rate, which the step knows."""
+    return optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms())
+
+
+def sgd(momentum: float) -> optax.GradientTransformation:
+    """The gradient, with Nesterov's momentum."""
+    return optax.trace(momentum, nesterov=True) if momentum else optax.identity()
+
+
+def muon(
+    names: Iterable[str], orthogonal: Collection[str], beta1: float, beta2: float, epsilon: float
+) -> optax.GradientTransformation:
+    """Muon for matrices on the last two axes, any others being matrices of their own; Adam for the rest.
+
+    Its steps are made as large as those of Adam, 0.2 sqrt(greater side) (Liu et al., arXiv 2502.16982), so one learning
+    rate serves both.
+    """
 
     def matrices(params: Any) -> Any:
         two = lambda leaf: contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)  # noqa: E731
         return jax.tree.map(two, params)
 
-    muon = contrib.scale_by_muon(weight_dimension_numbers=matrices)
+    scaled = contrib.scale_by_muon(weight_dimension_numbers=matrices)
     resize = optax.stateless(lambda updates, _: jax.tree.map(lambda u: u * (0.2 * max(u.shape[-2:]) ** 0.5), updates))
-    return optax.chain(muon, resize)
+    kinds = {name: "muon" if name in orthogonal else "adam" for name in names}
+    return optax.partition({"muon": optax.chain(scaled, resize), "adam": adamw(beta1, beta2, epsilon)}, kinds)
 
 
 def decays(name: str) -> bool:

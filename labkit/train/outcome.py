@@ -31,7 +31,7 @@ FAR = 3.0
 FEW_STEPS, IMBALANCED, LOST = 100, 0.8, 0.25
 
 
-class Constant(NamedTuple):
+class ConstantBaseline(NamedTuple):
     """The best constant answer and its score on the validation rows."""
 
     name: str
@@ -40,7 +40,7 @@ class Constant(NamedTuple):
     share: float = 0.0  # of the training rows that are of the most frequent class
 
 
-def constant_of(head: Head, train: Any, validation: Any) -> Constant | None:
+def constant_of(head: Head, train: Any, validation: Any) -> ConstantBaseline | None:
     """What a constant prediction would score on ``validation``; None for tasks that have none to compare with.
 
     Args:
@@ -53,28 +53,28 @@ def constant_of(head: Head, train: Any, validation: Any) -> Constant | None:
     return of(head, train, validation) if of else None
 
 
-def _of_classes(head: Head, train: Any, validation: Any) -> Constant | None:
+def _of_classes(head: Head, train: Any, validation: Any) -> ConstantBaseline | None:
     return majority(len(head.classes), np.asarray(train.label), np.asarray(validation.label))
 
 
-def _of_labels(head: Head, train: Any, validation: Any) -> Constant | None:
+def _of_labels(head: Head, train: Any, validation: Any) -> ConstantBaseline | None:
     known = [np.asarray(part.target)[np.asarray(part.label) >= 0] > 0.5 for part in (train, validation)]
     return frequent_labels(*known, head.config.threshold)
 
 
-def _of_numbers(head: Head, train: Any, validation: Any) -> Constant:
-    return Constant(_("the mean"), "r2", 0.0)
+def _of_numbers(head: Head, train: Any, validation: Any) -> ConstantBaseline:
+    return ConstantBaseline(_("the mean"), "r2", 0.0)
 
 
-def _of_tokens(head: Head, train: Tokens, validation: Tokens) -> Constant:
-    return Constant(_("the token frequencies"), "loss", _unigram(train, validation))
+def _of_tokens(head: Head, train: Tokens, validation: Tokens) -> ConstantBaseline:
+    return ConstantBaseline(_("the token frequencies"), "loss", _unigram(train, validation))
 
 
-def _of_targets(head: Head, train: TextPairs, validation: TextPairs) -> Constant:
+def _of_targets(head: Head, train: TextPairs, validation: TextPairs) -> ConstantBaseline:
     return _of_tokens(head, train.target, validation.target)
 
 
-_Of = Callable[[Head, Any, Any], Constant | None]
+_Of = Callable[[Head, Any, Any], ConstantBaseline | None]
 _BY_PROBLEM: dict[ProblemType, _Of] = {
     ProblemType.CLASS: _of_classes,
     ProblemType.LABELS: _of_labels,
@@ -84,7 +84,7 @@ _BY_PROBLEM: dict[ProblemType, _Of] = {
 CONSTANTS: ByClass[_Of] = ByClass({LanguageModel: _of_tokens, Seq2Seq: _of_targets})
 
 
-def majority(classes: int, train: np.ndarray, labels: np.ndarray) -> Constant | None:
+def majority(classes: int, train: np.ndarray, labels: np.ndarray) -> ConstantBaseline | None:
     """The most frequent class of the training labels, and its macro-F1 on ``labels``; -1 marks an unlabelled row."""
     counts = np.bincount(train[train >= 0], minlength=classes)
     support = np.bincount(labels[labels >= 0], minlength=classes)
@@ -92,17 +92,17 @@ def majority(classes: int, train: np.ndarray, labels: np.ndarray) -> Constant | 
         return None
     given = np.arange(classes) == counts.argmax()
     scores = metrics.summary(support * given, support, support.sum() * given)
-    return Constant(_("the most frequent class"), "f1", float(scores["f1"]), float(counts.max() / counts.sum()))
+    return ConstantBaseline(_("the most frequent class"), "f1", float(scores["f1"]), float(counts.max() / counts.sum()))
 
 
-def frequent_labels(train: np.ndarray, labels: np.ndarray, threshold: float) -> Constant | None:
+def frequent_labels(train: np.ndarray, labels: np.ndarray, threshold: float) -> ConstantBaseline | None:
     """The labels that apply to a share of ``threshold`` of the training rows, and their macro-F1 on ``labels``, both
     bool [n, c]."""
     if not len(train) or not len(labels):
         return None
     given, support = train.mean(0) >= threshold, labels.sum(0)
     f1 = metrics.rates(support * given, support, len(labels) * given)["f1"].mean()
-    return Constant(_("the most frequent labels"), "f1", float(f1))
+    return ConstantBaseline(_("the most frequent labels"), "f1", float(f1))
 
 
 def _unigram(train: Any, validation: Any) -> float:
@@ -130,7 +130,7 @@ def outcome_of(experiment: Any, summary: dict[str, Any], losses: Sequence[float]
     """
     if not losses:
         return Outcome([], "")
-    constant = Constant(*summary["constant"]) if summary.get("constant") else None
+    constant = ConstantBaseline(*summary["constant"]) if summary.get("constant") else None
     few = max(3, len(losses) // 20)
     first, last = float(np.mean(losses[:few])), float(np.mean(losses[-few:]))
     problem, far = no_better(constant, scores, "validation"), _far_from_default(experiment)
@@ -146,7 +146,7 @@ def outcome_of(experiment: Any, summary: dict[str, Any], losses: Sequence[float]
     return Outcome([], cause)
 
 
-def no_better(constant: Constant | None, scores: dict[str, float], split: str) -> str:
+def no_better(constant: ConstantBaseline | None, scores: dict[str, float], split: str) -> str:
     """What to say of a model that scores no better than a constant answer on a split; empty for one that does."""
     if constant is None or np.isnan(score := scores.get(constant.metric, np.nan)):
         return ""
@@ -184,7 +184,7 @@ def _far_from_default(experiment: Any) -> str:
 
 
 def _cause(
-    experiment: Any, lost: float, constant: Constant | None, steps: int, losses: tuple[float, float], far: str
+    experiment: Any, lost: float, constant: ConstantBaseline | None, steps: int, losses: tuple[float, float], far: str
 ) -> str:
     """The likely cause of a poor score, as a sentence with what to do; empty where none is apparent."""
     first, last = losses

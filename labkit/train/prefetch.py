@@ -10,7 +10,7 @@ import numpy as np
 from labkit.train.step import Steps
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """What a feed needs of a sequence of batches."""
 
     def at(self, step: int) -> dict[str, np.ndarray]:
@@ -35,7 +35,7 @@ class Feed:
         most: updates in one call; above 1 that many batches are stacked on a first axis.
     """
 
-    def __init__(self, batches: Source, steps: Steps, most: int = 1):
+    def __init__(self, batches: BatchSource, steps: Steps, most: int = 1):
         self.batches, self.steps, self.most = batches, steps, most
         self._maker = ThreadPoolExecutor(1, "labkit-feed")
         self._ahead: dict[tuple[int, int], Future[Portion]] = {}

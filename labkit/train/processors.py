@@ -1,4 +1,4 @@
-"""Input processors: from rows to batches, for texts and for arrays (images, features)."""
+"""Processors: from rows to batches, one class for each modality; made once a run, and kept with the model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -50,22 +50,42 @@ CHARACTERS, FEWEST, MOST = 80, 1000, 8000
 _STANDARD, _SOUND, _PIXELS = "standard.toml", "sound.toml", "pixels.toml"
 
 
-class Inputs(ABC):
-    """From the rows of one modality to batches: made once a run, kept with the model.
+class Processor(ABC):
+    """Base class of processors: rows of one modality to examples, and examples to batches.
+
+    A subclass is registered for its modality in :data:`PROCESSORS`.
 
     Attributes:
-        kind: the modality.
+        modality: what an example is.
         tokenizer: that of texts; None for other modalities.
         max_length: tokens of an example at most; None for other modalities.
+        shape: of one array; None for texts, and before the training rows are read.
         example_format: how rows become examples.
         labelled: whether unlabelled examples are skipped.
     """
 
-    kind: str
+    modality: ClassVar[Modality]
     tokenizer: Tokenizer | None = None
     max_length: int | None = None
+    shape: tuple[int, ...] | None = None
     example_format: ExampleFormat = ExampleFormat.ROW
     labelled: bool = True
+
+    @classmethod
+    @abstractmethod
+    def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
+        """The processor of a new run. :meth:`encode` of the training rows comes next, and fits what must be fitted.
+
+        Args:
+            experiment: its settings.
+            folder: of the run.
+            rows: its rows.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, experiment: Experiment, folder: Path, shape: tuple[int, ...] | None) -> Self:
+        """The processor that :meth:`save` wrote beside a model whose examples have this shape."""
 
     @property
     def truncates(self) -> bool:
@@ -100,16 +120,16 @@ class Inputs(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write what :func:`opened` reads."""
+        """Write what :meth:`load` reads."""
 
 
-class Texts(Inputs):
+class TextProcessor(Processor):
     """Texts through a tokenizer, to packed rows or buckets of lengths.
 
     Passages are drawn by ``seed``; windows over a paragraph share ``stride`` tokens.
     """
 
-    kind = Modality.TEXT
+    modality = Modality.TEXT
     tokenizer: Tokenizer
     max_length: int
 
@@ -118,6 +138,30 @@ class Texts(Inputs):
     ):
         self.tokenizer, self.max_length, self.example_format = tokenizer, max_length, ExampleFormat(example_format)
         self.seed, self.stride = seed, stride
+
+    @classmethod
+    def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
+        """With the tokenizer in the run's folder, else that of the pretrained model, else one learnt from the rows."""
+        kept = folder / "tokenizer"
+        known = (kept / "tokenizer.json").exists()
+        tokenizer = Tokenizer.load(kept) if known else tokenizer_of(experiment.model, experiment.task, rows)
+        tokenizer.save(kept)
+        if experiment.task.max_length is None:
+            lengths = lengths_of(rows["train"], tokenizer, experiment.task.example_format)
+            experiment = with_length(experiment, fitting_length(lengths, experiment.model))
+        return cls._of(tokenizer, experiment)
+
+    @classmethod
+    def load(cls, experiment: Experiment, folder: Path, shape: tuple[int, ...] | None) -> Self:
+        """The processor with the tokenizer of a model's folder."""
+        shortest = fitting_length(np.zeros(0), experiment.model)
+        return cls._of(Tokenizer.load(folder), with_length(experiment, shortest))
+
+    @classmethod
+    def _of(cls, tokenizer: Tokenizer, experiment: Experiment) -> Self:
+        task = experiment.task
+        tokenizer = tokenizer.open_ended() if task.problem_type and experiment.model.pools_last else tokenizer
+        return cls(tokenizer, task.max_length, task.example_format, experiment.train.seed, task.stride)
 
     def encode(self, dataset: Any) -> Tokens | TextPairs | Windows:
         """Token numbers of every example; those of rows come from the cache where they were made before."""
@@ -223,32 +267,15 @@ class Texts(Inputs):
         self.tokenizer.save(folder)
 
 
-class Numbers(Inputs):
-    """Pictures as they are, features standardised by the training rows."""
+class ArrayProcessor(Processor):
+    """Base class of processors whose examples are arrays of one shape."""
 
-    def __init__(
-        self, kind: str, standard: Standard | None = None, shape: tuple[int, ...] | None = None,
-        columns: tuple[Column, ...] = (),
-    ):  # fmt: skip
-        self.kind, self.standard, self.shape, self.columns = kind, standard, shape, columns
+    def __init__(self, shape: tuple[int, ...] | None = None):
+        self.shape = shape
 
     def raw(self, dataset: Any) -> Arrays:
         """The rows as stacked arrays, as they are."""
-        return stack(dataset, Spec(kind=self.kind))
-
-    def encode(self, dataset: Any) -> Arrays:
-        """The same, features standardised; the first call, with the training rows, fits."""
-        arrays = self.raw(dataset)
-        if self.shape is None:
-            self.shape = arrays.shape
-            self.standard = Standard.fit(arrays).replace(columns=self.columns) if self.kind == "features" else None
-        if arrays.shape != self.shape:
-            raise DataError(
-                _("examples have the shape {shape}; the training rows have {wanted}."),
-                shape=arrays.shape,
-                wanted=self.shape,
-            )
-        return self.standard(arrays) if self.standard else arrays
+        return stack(dataset, Spec(modality=self.modality))
 
     def sized(self, model: ModelConfig) -> ModelConfig:
         """The shape of an example. Raises :class:`ConfigError` where the model was made for another."""
@@ -269,12 +296,8 @@ class Numbers(Inputs):
         return made, "all examples have one shape"
 
     def examples(self, values: Any) -> Any:
-        """New rows of a table as an array of features f64[n, f]; arrays, and lists of them, as they are."""
-        listed = isinstance(values, list | tuple)
-        array = isinstance(values, np.ndarray) or (listed and not (values and isinstance(values[0], dict)))
-        if array or self.standard is None or not self.standard.names:
-            return values
-        return features_of(values, self.standard.columns, self.standard.names)
+        """New examples as an array [n, …]; arrays, and lists of them, as they are."""
+        return values
 
     def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
         """Batches of new examples [n, …], in their order; see :meth:`examples`.
@@ -282,30 +305,88 @@ class Numbers(Inputs):
         Raises:
             DataError: they have another shape, or a column is missing.
         """
-        values = self.examples(values)
         try:
-            inputs = np.asarray(values)
-            if inputs.dtype == object and self.kind == "features":
-                inputs = inputs.astype(np.float64)  # None is a missing value
+            arrays = self._array(self.examples(values))
+        except DataError:
+            raise
         except (TypeError, ValueError, OverflowError):
             raise DataError(
                 _("the examples are not numeric arrays of one shape; the model expects {wanted}."), wanted=self.shape
             ) from None
-        if self.kind == "image" and inputs.ndim == 3:
-            inputs = inputs[..., None]
-        if self.kind == "features":
-            inputs = inputs.reshape(len(inputs), -1)
-        if inputs.dtype.kind not in "uif" or inputs.shape[1:] != self.shape:
+        if arrays.dtype.kind not in "uif" or arrays.shape[1:] != self.shape:
             raise DataError(
                 _("examples of the shape {shape}, {dtype}; the model reads {wanted}."),
-                shape=inputs.shape[1:], dtype=inputs.dtype, wanted=self.shape,
+                shape=arrays.shape[1:], dtype=arrays.dtype, wanted=self.shape,
             )  # fmt: skip
-        if self.kind == "image" and (said := rounded_away(inputs)):
-            raise DataError(_("the image cannot be read: {said}."), said=said)
-        kind = np.float64 if self.kind == "features" else np.float32
-        arrays = Arrays.unlabelled(inputs if inputs.dtype == np.uint8 else inputs.astype(kind))
-        arrays = self.standard(arrays) if self.standard else arrays
-        return ArrayBatches(arrays, BATCH, shuffle=False, labelled_only=False)
+        return ArrayBatches(self._to_model(arrays), BATCH, shuffle=False, labelled_only=False)
+
+    def _array(self, values: Any) -> np.ndarray:
+        """Examples as one array; errors of NumPy pass."""
+        return np.asarray(values)
+
+    @abstractmethod
+    def _to_model(self, values: np.ndarray) -> Arrays:
+        """Examples of the right shape as the model reads them."""
+
+    def _same_shape(self, arrays: Arrays) -> Arrays:
+        """``arrays``; raises :class:`DataError` where their shape is not that of the training rows."""
+        if arrays.shape != self.shape:
+            raise DataError(
+                _("examples have the shape {shape}; the training rows have {wanted}."),
+                shape=arrays.shape,
+                wanted=self.shape,
+            )
+        return arrays
+
+
+class FeatureProcessor(ArrayProcessor):
+    """Features, standardised by the training rows."""
+
+    modality = Modality.FEATURES
+
+    def __init__(
+        self, shape: tuple[int, ...] | None = None, standard: Standard | None = None, columns: tuple[Column, ...] = ()
+    ):
+        super().__init__(shape)
+        self.standard, self.columns = standard, columns
+
+    @classmethod
+    def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
+        """Not fitted yet."""
+        return cls(columns=rows.basis.features)
+
+    @classmethod
+    def load(cls, experiment: Experiment, folder: Path, shape: tuple[int, ...] | None) -> Self:
+        """With the scale in ``standard.toml``."""
+        place = folder / _STANDARD
+        return cls(shape, load_file(Standard, place) if place.exists() else None)
+
+    def encode(self, dataset: Any) -> Arrays:
+        """The rows as standardised arrays; the first call, with the training rows, fits."""
+        arrays = self.raw(dataset)
+        if self.shape is None:
+            self.shape, self.standard = arrays.shape, Standard.fit(arrays).replace(columns=self.columns)
+        return self._standardised(self._same_shape(arrays))
+
+    def _standardised(self, arrays: Arrays) -> Arrays:
+        return self.standard(arrays) if self.standard else arrays
+
+    def examples(self, values: Any) -> Any:
+        """New rows of a table as an array of features f64[n, f]; arrays, and lists of them, as they are."""
+        listed = isinstance(values, list | tuple)
+        array = isinstance(values, np.ndarray) or (listed and not (values and isinstance(values[0], dict)))
+        if array or self.standard is None or not self.standard.names:
+            return values
+        return features_of(values, self.standard.columns, self.standard.names)
+
+    def _array(self, values: Any) -> np.ndarray:
+        array = np.asarray(values)
+        array = array.astype(np.float64) if array.dtype == object else array  # None is a missing value
+        return array.reshape(len(array), -1)
+
+    def _to_model(self, values: np.ndarray) -> Arrays:
+        values = values if values.dtype == np.uint8 else values.astype(np.float64)
+        return self._standardised(Arrays.unlabelled(values))
 
     def save(self, folder: Path) -> None:
         """``standard.toml``, where there is something to standardise."""
@@ -313,25 +394,45 @@ class Numbers(Inputs):
             write_atomic(folder / _STANDARD, dumps(self.standard))
 
 
-class Pictures(Numbers):
+class ImageProcessor(ArrayProcessor):
     """Pictures as they are; new ones are brought to the unit of the training pictures."""
 
+    modality = Modality.IMAGE
+
     def __init__(self, shape: tuple[int, ...] | None = None, pixels: Pixels | None = None):
-        super().__init__("image", None, shape)
+        super().__init__(shape)
         self.pixels = pixels
+
+    @classmethod
+    def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
+        """Not fitted yet."""
+        return cls()
+
+    @classmethod
+    def load(cls, experiment: Experiment, folder: Path, shape: tuple[int, ...] | None) -> Self:
+        """With the unit in ``pixels.toml``."""
+        place = folder / _PIXELS
+        return cls(shape, load_file(Pixels, place) if place.exists() else None)
 
     def encode(self, dataset: Any) -> Arrays:
         """The rows as stacked arrays; the first call, with the training rows, fits."""
-        arrays = super().encode(dataset)
+        arrays = self.raw(dataset)
+        self.shape = self.shape or arrays.shape
+        arrays = self._same_shape(arrays)
         self.pixels = self.pixels or Pixels.fit(arrays.inputs)
-        return replace(arrays, inputs=self.pixels.to_model(arrays.inputs))
+        return self._scaled(arrays)
 
-    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
-        """Batches of new pictures, in their order; see :meth:`examples`."""
-        made = super().to_predict(values)
-        if self.pixels is not None:
-            made.arrays = replace(made.arrays, inputs=self.pixels.to_model(made.arrays.inputs))
-        return made
+    def _scaled(self, arrays: Arrays) -> Arrays:
+        return arrays if self.pixels is None else replace(arrays, inputs=self.pixels.to_model(arrays.inputs))
+
+    def _array(self, values: Any) -> np.ndarray:
+        array = np.asarray(values)
+        return array[..., None] if array.ndim == 3 else array
+
+    def _to_model(self, values: np.ndarray) -> Arrays:
+        if said := rounded_away(values):
+            raise DataError(_("the image cannot be read: {said}."), said=said)
+        return self._scaled(Arrays.unlabelled(values if values.dtype == np.uint8 else values.astype(np.float32)))
 
     def examples(self, values: Any) -> Any:
         """New pictures as an array [n, height, width (, channels)]: files, Pillow images or arrays."""
@@ -355,12 +456,25 @@ class Pictures(Numbers):
             write_atomic(folder / _PIXELS, dumps(self.pixels))
 
 
-class Sounds(Numbers):
+class AudioProcessor(ArrayProcessor):
     """Sounds as pictures of their frequencies (:mod:`labkit.data.io.audio`), ``rate`` samples a second."""
 
+    modality = Modality.AUDIO
+
     def __init__(self, rate: int = 0, sound: Sound | None = None, shape: tuple[int, ...] | None = None):
-        super().__init__("audio", None, shape)
+        super().__init__(shape)
         self.rate, self.sound = rate, sound
+
+    @classmethod
+    def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
+        """Not fitted yet."""
+        return cls(rows.spec.rate)
+
+    @classmethod
+    def load(cls, experiment: Experiment, folder: Path, shape: tuple[int, ...] | None) -> Self:
+        """With the spectra of ``sound.toml``."""
+        sound = load_file(Sound, folder / _SOUND)
+        return cls(sound.rate, sound, shape)
 
     def encode(self, dataset: Any) -> Arrays:
         """The sounds as pictures; the first call, with the training rows, fits."""
@@ -387,7 +501,7 @@ class Sounds(Numbers):
                 ) from None
             waves[place, : len(wave)] = wave[: self.sound.samples]
             truncated += len(wave) > self.sound.samples
-        arrays = replace(self.sound(Arrays.unlabelled(waves)), truncated=truncated)
+        arrays = replace(self._to_model(waves), truncated=truncated)
         return ArrayBatches(arrays, BATCH, shuffle=False, labelled_only=False)
 
     def truncation_note(self, truncated: int, of: int) -> str:
@@ -399,34 +513,35 @@ class Sounds(Numbers):
             truncated=truncated, of=of, seconds=self.sound.samples / self.sound.rate,
         )  # fmt: skip
 
+    def _to_model(self, values: np.ndarray) -> Arrays:
+        assert self.sound is not None
+        return self.sound(Arrays.unlabelled(values))
+
     def save(self, folder: Path) -> None:
         """``sound.toml``."""
         assert self.sound is not None
         write_atomic(folder / _SOUND, dumps(self.sound))
 
 
-def inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Inputs:
-    """What a run reads its rows with; a tokenizer is that kept from before, or of the pretrained model, or learnt."""
-    inputs = _inputs_of(experiment, folder, rows)
-    inputs.labelled = experiment.task.problem_type is not None
-    return inputs
+#: Modality → its processor.
+PROCESSORS: dict[str, type[Processor]] = {
+    each.modality: each for each in (TextProcessor, ImageProcessor, AudioProcessor, FeatureProcessor)
+}
 
 
-def _inputs_of(experiment: Experiment, folder: Path, rows: Rows) -> Inputs:
-    if rows.spec.kind == "audio":
-        return Sounds(rows.spec.rate)
-    if rows.spec.kind == "image":
-        return Pictures()
-    if rows.spec.kind != "text":
-        return Numbers(rows.spec.kind, columns=rows.basis.features)
-    kept = folder / "tokenizer"
-    known = (kept / "tokenizer.json").exists()
-    tokenizer = Tokenizer.load(kept) if known else tokenizer_of(experiment.model, experiment.task, rows)
-    tokenizer.save(kept)
-    if experiment.task.max_length is not None:
-        return _texts(tokenizer, experiment)
-    lengths = lengths_of(rows["train"], tokenizer, experiment.task.example_format)
-    return _texts(tokenizer, with_length(experiment, fitting_length(lengths, experiment.model)))
+def processor_of(experiment: Experiment, folder: Path, rows: Rows) -> Processor:
+    """The processor of a run in ``folder``, for its rows."""
+    made = PROCESSORS[rows.spec.modality].create(experiment, folder, rows)
+    made.labelled = experiment.task.problem_type is not None
+    return made
+
+
+def load_processor(experiment: Experiment, folder: Path, modality: str, shape: tuple[int, ...] | None) -> Processor:
+    """The processor that :meth:`Processor.save` wrote beside a model. ``modality`` and ``shape`` are those of its
+    examples."""
+    made = PROCESSORS[modality].load(experiment, folder, shape)
+    made.labelled = experiment.task.problem_type is not None
+    return made
 
 
 def lengths_of(dataset: Any, tokenizer: Tokenizer, example_format: ExampleFormat) -> np.ndarray:
@@ -471,33 +586,6 @@ def fitting_vocabulary(texts: Iterable[str]) -> int:
     """The default ``vocabulary`` of tasks that predict pieces: one for every :data:`CHARACTERS` of the training texts,
     so that most are seen often enough to be learnt as outputs (Gowda & May 2020, arXiv 2004.02334)."""
     return min(max(sum(map(len, texts)) // CHARACTERS, FEWEST), MOST)
-
-
-def opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
-    """The file that :meth:`Inputs.save` wrote next to a model. ``kind`` and ``shape`` are those of its examples."""
-    inputs = _opened(experiment, folder, kind, shape)
-    inputs.labelled = experiment.task.problem_type is not None
-    return inputs
-
-
-def _opened(experiment: Experiment, folder: Path, kind: str, shape: tuple[int, ...] | None) -> Inputs:
-    if kind == "text":
-        return _texts(Tokenizer.load(folder), with_length(experiment, fitting_length(np.zeros(0), experiment.model)))
-    if kind == "audio":
-        sound = load_file(Sound, folder / _SOUND)
-        return Sounds(sound.rate, sound, shape)
-    if kind == "image":
-        place = folder / _PIXELS
-        return Pictures(shape, load_file(Pixels, place) if place.exists() else None)
-    place = folder / _STANDARD
-    standard = load_file(Standard, place) if place.exists() else None
-    return Numbers(kind, standard, shape)
-
-
-def _texts(tokenizer: Tokenizer, experiment: Experiment) -> Texts:
-    task = experiment.task
-    tokenizer = tokenizer.open_ended() if task.problem_type and experiment.model.pools_last else tokenizer
-    return Texts(tokenizer, task.max_length, task.example_format, experiment.train.seed, task.stride)
 
 
 def _divisible(train: Training, parts: int) -> None:

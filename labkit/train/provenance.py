@@ -8,6 +8,7 @@ which distinguishes its checkpoints although run id, experiment and data are equ
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from typing import Any, Self
 
 import jax
 
+from labkit.core import plugins
 from labkit.core.cache import fingerprint, write_atomic
 from labkit.core.config import dumps, loads
 from labkit.core.errors import LabkitError
@@ -111,8 +113,8 @@ class Provenance:
         tokenizer: Any,
         group: ProcessGroup,
     ) -> Self:
-        """The provenance of a prepared run; ``summary`` is that of its plan. All processes of ``group`` must call it: the leading
-        process hashes the rows, the others receive the result.
+        """The provenance of a prepared run; ``summary`` is that of its plan. All processes of ``group``
+        must call it: the leading process hashes the rows, the others receive the result.
 
         Raises:
             DataError: the rows of the run are damaged.
@@ -270,6 +272,8 @@ def conditions(experiment: Experiment, summary: Mapping[str, Any]) -> dict[str, 
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     found |= {name: str(jax.config.values[name]) for name in _OPTIONS if name in jax.config.values}
+    for module, file in plugins.files_of(experiment.plugins).items():
+        found[f"plugin {module}"] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     for flag in os.environ.get("XLA_FLAGS", "").split():
         name, _, value = flag.lstrip("-").partition("=")
         if not _HARMLESS.fullmatch(name):

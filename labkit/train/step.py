@@ -30,7 +30,7 @@ LEAST_WEIGHT = 1e-6
 
 @jax.tree_util.register_dataclass
 @dataclass
-class State:
+class TrainState:
     """Everything that a step changes, and all that a checkpoint holds. The loader's position is ``step`` itself."""
 
     step: Int[Array, ""]  # updates made
@@ -113,7 +113,7 @@ class Steps:
 
     # --- state ------------------------------------------------------------------------------------------------
 
-    def state(self, params: Params, seed: int) -> State:
+    def state(self, params: Params, seed: int) -> TrainState:
         """The state before the first step; ``params`` become its own (they are donated by the first step)."""
         if self.placement is None:
             return self._state(params, seed)
@@ -124,7 +124,7 @@ class Steps:
         where = self.placement.state(jax.eval_shape(lambda params: self._state(params, seed), host))
         return jax.jit(lambda params: self._state(params, seed), out_shardings=where)(host)
 
-    def abstract_state(self) -> State:
+    def abstract_state(self) -> TrainState:
         """Shapes, data types and, on several devices, shardings of the state; nothing is allocated."""
         state = jax.eval_shape(lambda params: self._state(params, 0), self._shapes)
         if self.placement is None:
@@ -134,9 +134,9 @@ class Steps:
             state, self.placement.state(state),
         )  # fmt: skip
 
-    def _state(self, params: Params, seed: int) -> State:
+    def _state(self, params: Params, seed: int) -> TrainState:
         moving = {name: jnp.asarray(params[name]) for name in self.moving}
-        return State(
+        return TrainState(
             step=jnp.zeros((), jnp.int32),
             moving=moving,
             frozen={name: jnp.asarray(params[name]) for name in self.shapes if name not in moving},
@@ -189,7 +189,7 @@ class Steps:
         ``evaluate`` (params, sums, batch)."""
         return {"train": self._train, "many": self._many, "evaluate": self._evaluate}[kind]
 
-    def _train(self, state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Any]]:
+    def _train(self, state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(state.key, state.step)
         loss, counts, statistics, gradient = self._gradient(state, batch, key)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
@@ -204,7 +204,7 @@ class Steps:
         fresh = state.step % self.report_every == 0
         sums = jax.tree.map(lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.sums)
         sums = _choose(finite, sums.merge(counts), sums)
-        new = State(
+        new = TrainState(
             step=state.step + 1,
             moving=moved,
             frozen=state.frozen,
@@ -232,7 +232,7 @@ class Steps:
         return {name: leaf + (1 - slow) * (moved[name] - leaf) for name, leaf in average.items()}
 
     def _gradient(
-        self, state: State, batch: dict[str, Array], key: PRNGKeyArray
+        self, state: TrainState, batch: dict[str, Array], key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Any, Params, Params]:
         """Loss, counts, the layers' statistics after it, and gradient of a whole batch, in ``accumulate`` parts."""
 
@@ -268,7 +268,9 @@ class Steps:
         weight = jnp.maximum(weight, LEAST_WEIGHT)
         return total / weight, counts, statistics, jax.tree.map(lambda leaf: leaf / weight, gradient)
 
-    def _many(self, state: State, batches: dict[str, Array], count: Int[Array, ""]) -> tuple[State, dict[str, Any]]:
+    def _many(
+        self, state: TrainState, batches: dict[str, Array], count: Int[Array, ""]
+    ) -> tuple[TrainState, dict[str, Any]]:
         """The first ``count`` of the batches stacked on a first axis [k, …], one step each; returns k values per
         metric, of which the first ``count`` are valid, and the sums after the last step."""
         most = jax.tree.leaves(batches)[0].shape[0]
@@ -285,7 +287,7 @@ class Steps:
         state = self._in_place(state)
         return state, {**told, "sums": state.sums}
 
-    def _in_place(self, state: State) -> State:
+    def _in_place(self, state: TrainState) -> TrainState:
         """Outputs have the sharding of the inputs, so that they can be donated again."""
         if self.placement is None:
             return state
@@ -323,11 +325,13 @@ class Steps:
             self.compile_seconds += time.monotonic() - begin
         return known[key]
 
-    def train(self, state: State, batch: dict[str, Array]) -> tuple[State, dict[str, Any]]:
+    def train(self, state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, dict[str, Any]]:
         """One update. ``state`` is donated: use the one returned."""
         return self.compile("train", state, batch)(state, batch)
 
-    def many(self, state: State, batches: dict[str, Array], count: Int[Array, ""]) -> tuple[State, dict[str, Any]]:
+    def many(
+        self, state: TrainState, batches: dict[str, Array], count: Int[Array, ""]
+    ) -> tuple[TrainState, dict[str, Any]]:
         """``count`` updates in one call (see :meth:`_many`). ``state`` is donated."""
         return self.compile("many", state, batches, count)(state, batches, count)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from labkit.core.errors import RunError
 from labkit.i18n import _
-from labkit.train.step import State
+from labkit.train.step import TrainState
 
 #: Updates in a row that may be left out for a gradient that is not finite.
 MOST_SKIPPED = 5
@@ -76,7 +76,7 @@ def _finite(tree: Any) -> Any:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
 
 
-def is_finite(state: State) -> bool:
+def is_finite(state: TrainState) -> bool:
     """Whether every parameter, average and statistic is a finite number, and the optimizer's numbers are."""
     return bool(_finite((state.moving, state.average, state.statistics, state.optimizer)))
 

@@ -14,7 +14,7 @@ from labkit.viz.words import language as language_of
 from labkit.viz.words import word
 
 if TYPE_CHECKING:
-    from labkit.train.lr_finder import RateSearch
+    from labkit.train.lr_finder import RateSearchResult
     from labkit.train.optimizer import Optimizer
 
 SPLITS = ("train", "validation")
@@ -89,7 +89,7 @@ def schedule(optimizers: Mapping[str, Optimizer], steps: int, language: str | No
     return Figure([Plot(lines, x=Axis(step), y=Axis(rate))], rate)
 
 
-def rate_search(found: RateSearch, language: str | None = None) -> Figure:
+def rate_search(found: RateSearchResult, language: str | None = None) -> Figure:
     """Loss over the learning rate, the suggested one marked."""
     language, at = language_of(language), found.suggestion
     marks = [Rule((at, at), note=f"{at:g}"), Line(found.rates, found.losses)]

@@ -7,7 +7,7 @@ import numpy as np
 from labkit.core import html
 from labkit.core.html import Html
 from labkit.core.text import escape, visible
-from labkit.explain.explanation import AGAINST, FOR, Attention, Explanation
+from labkit.explain.explanation import AGAINST, FOR, AttentionWeights, Explanation
 from labkit.viz import charts, media
 from labkit.viz.svg import inline
 from labkit.viz.words import word
@@ -54,7 +54,7 @@ def veiled(found: Explanation) -> np.ndarray:
     return np.clip((1 - veil) * (60 + 0.6 * grey[..., None]) + veil * colour, 0, 255).astype(np.uint8)
 
 
-def attention(found: Attention, layer: int, head: int | None, language: str) -> Html:
+def attention(found: AttentionWeights, layer: int, head: int | None, language: str) -> Html:
     """The weights of one head (None: the mean of all) as a map: rows look at columns."""
     tokens = [visible(token, 12) for token in found.tokens[:TOKENS]]
     weights = found.weights[layer].mean(0) if head is None else found.weights[layer, head]

@@ -13,7 +13,7 @@ from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.multilabel import TagReport
 from labkit.evaluate.regression import NumberReport
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
@@ -34,7 +34,7 @@ _CALLED = {"accuracy": "exact", "support": "rows"}
 _OWN = ("mae", "rmse", "r2", "mean", "deviation", "f1", "f1_micro", "hamming", "precision", "recall", "loss")
 
 
-def headline(report: Report, error: float, language: str) -> Html:
+def headline(report: ClassificationReport, error: float, language: str) -> Html:
     """Scores in large type, each with its interval."""
     cards = []
     for score in ("f1", "accuracy", "precision", "recall"):
@@ -47,12 +47,12 @@ def headline(report: Report, error: float, language: str) -> Html:
     return html.joined(warned(report, language), html.cards(cards), told)
 
 
-def warned(report: Report | RowReport | Scores, language: str) -> Html:
+def warned(report: ClassificationReport | RowReport | Scores, language: str) -> Html:
     """What a reader of the scores should know first."""
     return html.joined(*(html.note(translate(text, language), "warn") for text in report.warnings))
 
 
-def by_class(report: Report, language: str) -> Html:
+def by_class(report: ClassificationReport, language: str) -> Html:
     """Precision, recall and F1 of every class."""
     head = [word(key, language) for key in ("class", "precision", "recall", "f1", "rows")]
     lines = [

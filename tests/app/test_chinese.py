@@ -117,7 +117,7 @@ def test_every_task_and_architecture_has_a_form_without_english(comments):
     image = Features({"image": Array2D((16, 16), "uint8"), "label": Value("int32"), "row": Value("int64")})
     pixels = {"image": [np.zeros((16, 16), np.uint8)] * 40, "label": [0, 1] * 20, "row": list(range(40))}
     pictures = Rows(
-        {"train": Dataset.from_dict(pixels, image)}, Spec(kind="image", label="label", classes=("好", "坏"))
+        {"train": Dataset.from_dict(pixels, image)}, Spec(modality="image", label="label", classes=("好", "坏"))
     )
     number = lk.load(numbers(价=lambda x: x["长度"]), number="价", features=True)
     labels = lk.load(numbers(长=lambda x: x["长度"] > 0, 宽=lambda x: x["宽度"] > 0), label=("长", "宽"), features=True)

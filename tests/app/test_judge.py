@@ -19,10 +19,10 @@ from labkit.data.groups import parting
 from labkit.evaluate import run_report
 from labkit.evaluate.calibration import calibrate
 from labkit.evaluate.compare import compare
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.slices import slices
 from labkit.evaluate.thresholds import Thresholds
-from labkit.explain.explanation import Attention, Explanation, Word
+from labkit.explain.explanation import AttentionWeights, Explanation, Word
 from labkit.viz import explanation_html, report_html
 
 from .hostile import HOSTILE, executable
@@ -43,7 +43,7 @@ def report(finished):
     return run_report.report_of(finished, "test")
 
 
-def test_the_scores_are_those_of_the_report(panel: Judge, report: Report, finished):
+def test_the_scores_are_those_of_the_report(panel: Judge, report: ClassificationReport, finished):
     assert panel.now is not None
     np.testing.assert_array_equal(panel.now.report.confusion, report.confusion)
     assert f"<b>{report.scores['f1']:.3f}</b>" in panel.scores.value
@@ -52,7 +52,7 @@ def test_the_scores_are_those_of_the_report(panel: Judge, report: Report, finish
     assert finished.evaluate(baselines=False).scores["f1"] == pytest.approx(want) == pytest.approx(report.scores["f1"])
 
 
-def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Judge, report: Report):
+def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Judge, report: ClassificationReport):
     cell = np.argwhere(report.confusion.to_numpy())[0]
     panel.grid.selected = cell.tolist()
     places = [place for _, place in panel.examples.list.options]
@@ -80,7 +80,7 @@ def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Judge, repor
     assert len(panel.examples.list.options) == len(report.mistakes(100))
 
 
-def test_the_threshold_is_live_and_the_best_is_that_of_validation(panel: Judge, report: Report, finished):
+def test_the_threshold_is_live_and_the_best_is_that_of_validation(panel: Judge, report: ClassificationReport, finished):
     panel.which.value = "positive"
     panel.threshold.value = 0.6
     called = report.probability[:, 1] >= 0.6
@@ -97,7 +97,7 @@ def test_the_threshold_is_live_and_the_best_is_that_of_validation(panel: Judge, 
 
 
 def test_calibration_slices_and_another_split(panel: Judge, finished):
-    found = lk.Report and calibrate(
+    found = lk.ClassificationReport and calibrate(
         run_report.report_of(finished, "validation"), run_report.report_of(finished, "test")
     )
     assert f"<b>{found.error:.3f}</b>" in panel.drawn.value and f"{found.scaled.temperature:.2f}" in panel.drawn.value
@@ -158,10 +158,10 @@ def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Judge):
 # --- the pieces, with what nobody wants to read -------------------------------------------------------------------
 
 
-def strange(n: int = 40, seed: int = 0) -> Report:
+def strange(n: int = 40, seed: int = 0) -> ClassificationReport:
     random = np.random.default_rng(seed)
     chance = random.dirichlet(np.ones(40), n).astype(np.float32)
-    return Report(HOSTILE, np.arange(n) % 40, chance, [HOSTILE[i % 40] for i in range(n)])
+    return ClassificationReport(HOSTILE, np.arange(n) % 40, chance, [HOSTILE[i % 40] for i in range(n)])
 
 
 def test_hostile_texts_and_classes_are_text_in_every_view():
@@ -175,7 +175,7 @@ def test_hostile_texts_and_classes_are_text_in_every_view():
         cut = Thresholds.of(one, text)
         words = tuple(Word(part, 0, 2 * n, 2 * n + 1, np.asarray([n])) for n, part in enumerate((text, "plain")))
         found = Explanation("integrated", text, {text: 0.7, "x": 0.3}, np.asarray([1.0, -1.0]), 1.0, 0.5, 0.0, words)
-        tokens = Attention((text, "a"), np.full((1, 1, 2, 2), 0.5, np.float32))
+        tokens = AttentionWeights((text, "a"), np.full((1, 1, 2, 2), 0.5, np.float32))
         views += [
             report_html.at_threshold(cut, 0.5, "en"), report_html.curves(cut, 0.5, "en"),
             explanation_html.explanation(found, "en"), explanation_html.probabilities(found.probability, "en"),

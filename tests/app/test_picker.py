@@ -20,7 +20,7 @@ from labkit.app.widgets import drawing
 from labkit.app.widgets.forms import LEFT_OUT, Form
 from labkit.core.cache import fingerprint
 from labkit.core.config import Config, dumps, loads
-from labkit.data.schema import KINDS
+from labkit.data.schema import MODALITIES
 from labkit.i18n.labels import LABELS
 from labkit.models import models
 from labkit.runs.handle import Run
@@ -76,7 +76,7 @@ def test_every_setting_has_a_name_and_help_in_both_languages(config: Config):
 def test_no_name_is_left_over():
     used = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
     assert set(LABELS) - used == set()
-    assert {f"into_{kind}" for kind in KINDS} <= set(TABLE)
+    assert {f"into_{modality}" for modality in MODALITIES} <= set(TABLE)
     assert {f"model_{name}" for name in models} | {f"task_{name}" for name in tasks} <= set(TABLE)
 
 

@@ -106,7 +106,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory):
     images[::2] += 190
     columns = {"image": list(images), "label": [n % 2 for n in range(120)], "row": list(range(120))}
     kinds = Features({"image": Array2D((8, 8), "uint8"), "label": Value("int32"), "row": Value("int64")})
-    spec = Spec(kind="image", label="label", classes=("bright", "dark"))
+    spec = Spec(modality="image", label="label", classes=("bright", "dark"))
     rows = Rows({"train": Dataset.from_dict(columns, kinds)}, spec)
     folder = tmp_path_factory.mktemp("pictures")
     model = lk.models["cnn"](preset="small", widths=(4,))
@@ -165,7 +165,7 @@ def test_numbers_are_answered_and_refused(tmp_path: Path):
     columns = {name: table[:, place] for place, name in enumerate("abc")}
     kinds = Features({**{name: Value("float32") for name in "abc"}, "label": Value("int32"), "row": Value("int64")})
     whole = Dataset.from_dict({**columns, "label": (table[:, 0] > 0).astype(int), "row": range(150)}, kinds)
-    rows = Rows({"train": whole}, Spec(kind="features", label="label", classes=("down", "up")))
+    rows = Rows({"train": whole}, Spec(modality="features", label="label", classes=("down", "up")))
     run = lk.fit(rows, lk.models["mlp"](preset="small", widths=(8,)), folder=tmp_path, background=False, epochs=20,
                  batch_size=16, learning_rate=1e-2)  # fmt: skip
     panel = Use(run, language="en")

@@ -16,7 +16,7 @@ from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.data.schema import Spec
 
-IMAGE, FEATURES = Spec(kind="image"), Spec(kind="features")
+IMAGE, FEATURES = Spec(modality="image"), Spec(modality="features")
 KINDS = {"inputs": np.uint8, "label": np.int32, "weight": np.float32, "index": np.int32}
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, DataError
 from labkit.data.io.load import open_rows
-from labkit.data.prepare.clean import DEFAULT, STEPS, Pipeline
+from labkit.data.prepare.clean import DEFAULT, STEPS, TextCleaner
 from labkit.data.rows import Rows
 from labkit.data.schema import Spec
 
@@ -118,15 +118,15 @@ def test_hostile_texts_take_linear_time(unit):
 
 def test_the_pipeline_runs_its_steps_in_order():
     text = f"<p>ＧＲＥＡＴ{ZWSP}&nbsp;&nbsp;deal:  http://x.org</p>"
-    assert Pipeline()(text) == "ＧＲＥＡＴ deal: http://x.org"
-    assert Pipeline((*DEFAULT, "width", "lowercase", "urls"), url="<url>")(text) == "great deal: <url>"
-    assert Pipeline(("urls", "lowercase"))("WWW.X.ORG") == "url"
-    assert Pipeline(())(text) == text
+    assert TextCleaner()(text) == "ＧＲＥＡＴ deal: http://x.org"
+    assert TextCleaner((*DEFAULT, "width", "lowercase", "urls"), url="<url>")(text) == "great deal: <url>"
+    assert TextCleaner(("urls", "lowercase"))("WWW.X.ORG") == "url"
+    assert TextCleaner(())(text) == text
 
 
 def test_the_pipeline_survives_toml():
-    pipeline = Pipeline(("html", "numbers"), number="[数]", empty="keep")
-    again = loads(Pipeline, dumps(pipeline))
+    pipeline = TextCleaner(("html", "numbers"), number="[数]", empty="keep")
+    again = loads(TextCleaner, dumps(pipeline))
     assert again == pipeline and again("<b>7</b>") == "[数]"
 
 
@@ -136,23 +136,23 @@ def test_the_pipeline_survives_toml():
         ({"steps": ("htlm",)}, "no cleaning step 'htlm'. Did you mean 'html'?"),
         ({"steps": ("html", "html")}, "named twice"),
         ({"steps": "html"}, "give a tuple"),
-        ({"number": "0"}, "Pipeline.number = '0' must be a word such as"),
-        ({"url": "a.b"}, "Pipeline.url"),
-        ({"email": ""}, "Pipeline.email"),
+        ({"number": "0"}, "TextCleaner.number = '0' must be a word such as"),
+        ({"url": "a.b"}, "TextCleaner.url"),
+        ({"email": ""}, "TextCleaner.email"),
         ({"empty": "drop"}, "is not one of refuse, keep"),
     ],
 )
 def test_bad_settings_say_so(settings, message):
     with pytest.raises(ConfigError) as error:
-        Pipeline(**settings)
+        TextCleaner(**settings)
     assert message in str(error.value)
 
 
 def test_what_is_not_a_text_is_refused():
     with pytest.raises(DataError, match="must be a str, not float nan"):
-        Pipeline()(float("nan"))
+        TextCleaner()(float("nan"))
     with pytest.raises(DataError, match="in a list"):
-        Pipeline().preview("a text")
+        TextCleaner().preview("a text")
 
 
 def make(texts: dict[str, list[str]], **columns: list) -> Rows:
@@ -168,7 +168,7 @@ def make(texts: dict[str, list[str]], **columns: list) -> Rows:
 
 def test_rows_are_cleaned_counted_and_refused_by_number():
     rows = make({"train": ["<b>x</b>", "plain", " \u200b ", "a  b"], "test": ["y&amp;z", "ok"]})
-    cleaned = rows.clean(Pipeline())
+    cleaned = rows.clean(TextCleaner())
     assert cleaned["train"]["text"][:] == ["x", "plain", "a b"] and cleaned["train"]["row"][:] == [100, 101, 103]
     assert cleaned["test"]["text"][:] == ["y&z", "ok"]
     assert cleaned["train"].column_names == rows["train"].column_names
@@ -184,27 +184,27 @@ def test_rows_are_cleaned_counted_and_refused_by_number():
 
 def test_counts_are_those_of_apply():
     rows = make({"train": ["<b>x</b>", "plain", "a  b", "<i>c  d</i>"]})
-    counts = Pipeline().counts(rows)
+    counts = TextCleaner().counts(rows)
     assert counts == dict.fromkeys(DEFAULT, 0) | {"html": 2, "whitespace": 2}
-    reported = Pipeline().apply(rows).report.counts()["counted"]
+    reported = TextCleaner().apply(rows).report.counts()["counted"]
     assert reported == {f"changed by {step}": count for step, count in counts.items() if count}
 
 
 def test_empty_texts_can_be_kept_and_a_split_never_vanishes():
     rows = make({"train": ["", "<b></b>", "x"]})
-    assert Pipeline(("html",), empty="keep").apply(rows)["train"]["text"][:] == ["", "", "x"]
-    assert Pipeline(("html",)).apply(rows)["train"]["text"][:] == [
+    assert TextCleaner(("html",), empty="keep").apply(rows)["train"]["text"][:] == ["", "", "x"]
+    assert TextCleaner(("html",)).apply(rows)["train"]["text"][:] == [
         "",
         "x",
     ]  # what came empty is not cleaning's to refuse
     with pytest.raises(DataError, match="all rows of 'train'"):
-        Pipeline(("html",)).apply(make({"train": ["<b></b>"]}))
+        TextCleaner(("html",)).apply(make({"train": ["<b></b>"]}))
 
 
 def test_a_split_without_rows_stays_one():
     rows = make({"train": ["<b>x</b>"], "test": ["y"]})
     rows = rows.with_splits({**rows.splits, "test": rows["test"].select([])})
-    assert Pipeline(["html"]).apply(rows).counts() == {"train": 1, "test": 0}
+    assert TextCleaner(["html"]).apply(rows).counts() == {"train": 1, "test": 0}
 
 
 def test_both_texts_of_a_pair_are_cleaned():
@@ -212,14 +212,14 @@ def test_both_texts_of_a_pair_are_cleaned():
     cleaned = rows.clean(("html", "whitespace"))
     assert cleaned["train"]["text"][:] == ["x", "z"] and cleaned["train"]["text_pair"][:] == ["p q", "r"]
     assert cleaned.report.of("refused")["empty after cleaning"][0].column == "text_pair"
-    assert Pipeline(("html",)).counts(rows) == {"html": 2}
+    assert TextCleaner(("html",)).counts(rows) == {"html": 2}
 
 
 def test_mapped_rows_are_cleaned_into_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     saved = make({"train": ["<b>x</b>", "<i></i>"], "test": ["<b>y</b>"]}).save(tmp_path / "rows")
     before = sorted(saved.iterdir())
-    cleaned = open_rows(saved).clean(Pipeline())
+    cleaned = open_rows(saved).clean(TextCleaner())
     assert cleaned["train"]["text"][:] == ["x"] and cleaned["test"]["text"][:] == ["y"]
     assert sorted(saved.iterdir()) == before
     assert len(list((tmp_path / "cache" / "clean").glob("*.arrow"))) == 2
@@ -227,16 +227,16 @@ def test_mapped_rows_are_cleaned_into_the_cache(tmp_path, monkeypatch):
 
 def test_rows_without_texts_are_refused():
     rows = Rows(
-        {"train": Dataset.from_dict({"x": [1.0], "label": [0], "row": [0]})}, Spec(classes=("a",), kind="features")
+        {"train": Dataset.from_dict({"x": [1.0], "label": [0], "row": [0]})}, Spec(classes=("a",), modality="features")
     )
-    for method in (Pipeline().apply, Pipeline().counts, Pipeline().preview):
+    for method in (TextCleaner().apply, TextCleaner().counts, TextCleaner().preview):
         with pytest.raises(DataError, match="cleaning needs texts"):
             method(rows)
 
 
 def test_the_preview_shows_real_changes_of_each_step():
     rows = make({"train": ["<b>x  y</b>", "plain", "a\xa0b", "c  d"], "test": ["<i>z</i>"]})
-    frame = Pipeline().preview(rows)
+    frame = TextCleaner().preview(rows)
     assert frame.values.tolist() == [
         [100, "html", "<b>x  y</b>", "x  y"],
         [104, "html", "<i>z</i>", "z"],
@@ -246,15 +246,15 @@ def test_the_preview_shows_real_changes_of_each_step():
     ]
     assert list(frame.columns) == ["row", "step", "before", "after"]
     assert "&lt;b&gt;" in frame._repr_html_() and "<b>x" not in frame._repr_html_()
-    assert len(Pipeline().preview(rows, n=1)) == 2
-    assert Pipeline().preview(rows, step="html")["row"].tolist() == [100, 104]
-    assert Pipeline().preview(["a\xa0b"], escape=False)["before"].tolist() == ["a\xa0b"]
+    assert len(TextCleaner().preview(rows, n=1)) == 2
+    assert TextCleaner().preview(rows, step="html")["row"].tolist() == [100, 104]
+    assert TextCleaner().preview(["a\xa0b"], escape=False)["before"].tolist() == ["a\xa0b"]
     with pytest.raises(ConfigError, match=r"no step 'urls'. It has: html"):
-        Pipeline().preview(rows, step="urls")
+        TextCleaner().preview(rows, step="urls")
 
 
 def test_the_preview_of_a_long_text_shows_the_change():
     text = "a" * 5000 + "<br>" + "b" * 5000
-    (line,) = Pipeline(("html",)).preview([text], width=40).itertuples()
+    (line,) = TextCleaner(("html",)).preview([text], width=40).itertuples()
     assert line.before == "…aaaaaaaaaa<br>bbbbbbbbbbbbbbbbbbbbbbbbbb…" and len(line.after) < 50
-    assert Pipeline(("html",)).preview([text], width=0)["before"][0] == text
+    assert TextCleaner(("html",)).preview([text], width=0)["before"][0] == text

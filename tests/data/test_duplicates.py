@@ -86,7 +86,7 @@ def test_pairs_are_copies_only_when_both_texts_are():
 
 def test_rows_without_texts_are_compared_by_value():
     columns = {"x": [[1.0, 2.0], [1.0, 2.5], [1.0, 2.0]], "label": [0, 0, 1], "row": [0, 1, 2]}
-    rows = Rows({"train": Dataset.from_dict(columns)}, Spec(classes=("a", "b"), kind="features"))
+    rows = Rows({"train": Dataset.from_dict(columns)}, Spec(classes=("a", "b"), modality="features"))
     assert exact_duplicates(rows)["row"].tolist() == conflicts(rows)["row"].tolist() == [0, 2]
     with pytest.raises(DataError, match="near-duplicate detection needs texts"):
         near_duplicates(rows)

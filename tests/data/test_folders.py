@@ -253,10 +253,10 @@ def test_a_table_that_names_pictures_is_a_set_of_pictures(tmp_path: Path, column
         picture(tmp_path / place.format(f"p{number}"), 40 * number, "PNG")
     listed(tmp_path, column, [said.format(f"p{number}") for number in range(6)], width=range(6))
     rows = lk.load(tmp_path)
-    assert rows.spec.kind == "image" and rows.spec.classes == ("a", "b") and len(rows.report) <= 1
+    assert rows.spec.modality == "image" and rows.spec.classes == ("a", "b") and len(rows.report) <= 1
     arrays = stack(rows["train"], rows.spec)
     assert arrays.inputs[:, 0, 0, 0].tolist() == [0, 40, 80, 120, 160, 200] and arrays.label.tolist() == [0, 1] * 3
-    assert lk.load(tmp_path, number="width").spec.aim == "number"
+    assert lk.load(tmp_path, number="width").spec.problem_type == "number"
     assert lk.load(tmp_path, size=4)["train"].features["image"].shape == (4, 4, 3)
 
 
@@ -265,10 +265,10 @@ def test_the_path_of_such_a_table_is_the_same(tmp_path: Path):
         picture(tmp_path / f"{number}.png", number)
     listed(tmp_path, "file", [f"{number}.png" for number in range(4)])
     rows = lk.load(tmp_path / "labels.csv")
-    assert rows.spec.kind == "image" and len(rows.report) == 0
+    assert rows.spec.modality == "image" and len(rows.report) == 0
     with pytest.raises(ConfigError, match="not accept size"):  # the caller may still read the names themselves
         lk.load(tmp_path / "labels.csv", size=4, text="file")
-    assert lk.load(tmp_path / "labels.csv", text="file").spec.kind == "text"
+    assert lk.load(tmp_path / "labels.csv", text="file").spec.modality == "text"
     assert read_table(tmp_path / "labels.csv").table.column_names == ["file", "label"]
     assert list(peek(tmp_path)) == ["file", "label"]
 
@@ -280,7 +280,7 @@ def test_tables_of_splits_that_name_sounds(tmp_path: Path):
             sound(tmp_path / split / name)
         listed(tmp_path, "audio", names, f"{split}/metadata.csv")
     rows = lk.load(tmp_path)
-    assert rows.spec.kind == "audio" and rows.counts() == {"train": 4, "test": 2} and rows.spec.rate == 16_000
+    assert rows.spec.modality == "audio" and rows.counts() == {"train": 4, "test": 2} and rows.spec.rate == 16_000
     assert len(rows.report) == 0
 
 
@@ -320,7 +320,7 @@ def test_texts_beside_pictures_stay_texts(tmp_path: Path):
     picture(tmp_path / "figures" / "1.png")
     table(tmp_path / "train.csv")
     rows = lk.load(tmp_path)
-    assert rows.spec.kind == "text" and details(rows, "file not read") == ["figures/1.png"]
+    assert rows.spec.modality == "text" and details(rows, "file not read") == ["figures/1.png"]
 
 
 def test_classes_by_folder_win_over_a_table_without_labels(tmp_path: Path):

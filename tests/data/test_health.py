@@ -7,10 +7,10 @@ import pytest
 
 import labkit as lk
 from labkit.data.io.load import peek
-from labkit.data.prepare.quality import Health, Histogram, Problem, check
+from labkit.data.prepare.quality import DataQuality, Histogram, QualityProblem, check
 
 
-def found(rows: lk.Rows) -> dict[str, Problem]:
+def found(rows: lk.Rows) -> dict[str, QualityProblem]:
     return {problem.kind: problem for problem in check(rows).problems}
 
 
@@ -31,11 +31,11 @@ def test_each_problem_is_found_by_row() -> None:
     table[17]["label"] = "rare"
     rows = lk.load(table, on_bad="skip", missing="keep")
     problems = found(rows)
-    assert problems["copies"] == Problem("copies", "warn", 2, (7, 9))
-    assert problems["conflicts"] == Problem("conflicts", "bad", 2, (2, 7))
+    assert problems["copies"] == QualityProblem("copies", "warn", 2, (7, 9))
+    assert problems["conflicts"] == QualityProblem("conflicts", "bad", 2, (2, 7))
     assert problems["unlabelled"].rows == (11,) and problems["far"].rows == (13,)
     assert problems["refused"].rows == (15,) and problems["refused"].count == 1
-    assert problems["rare"] == Problem("rare", "bad", 1, (), "rare")
+    assert problems["rare"] == QualityProblem("rare", "bad", 1, (), "rare")
     levels = [problem.level for problem in check(rows).problems]
     assert levels == sorted(levels, key=["bad", "warn", "info"].index)
 
@@ -72,4 +72,4 @@ def test_columns_are_shown_before_they_mean_anything(tmp_path) -> None:
 
 
 def test_health_is_plain() -> None:
-    assert Health(0).problems == ()
+    assert DataQuality(0).problems == ()

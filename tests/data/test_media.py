@@ -37,7 +37,7 @@ def pictures(tmp_path):
 
 def test_pictures_of_a_folder_come_to_one_size_and_their_modes_to_colours(pictures):
     rows = lk.load(pictures, size=(16, 12))
-    assert rows.spec.kind == "image" and rows.spec.classes == ("cat", "dog")
+    assert rows.spec.modality == "image" and rows.spec.classes == ("cat", "dog")
     arrays = stack(rows["train"], rows.spec)
     assert arrays.inputs.shape == (6, 16, 12, 3) and arrays.inputs.dtype == np.uint8
     seen = dict(zip(rows["train"]["file"], arrays.inputs, strict=True))
@@ -121,7 +121,7 @@ def sounds(tmp_path):
 
 def test_sounds_come_to_one_rate_and_length(sounds):
     rows = lk.load(sounds, rate=8000, seconds=0.25)
-    assert rows.spec.kind == "audio" and rows.spec.rate == 8000
+    assert rows.spec.modality == "audio" and rows.spec.rate == 8000
     arrays = stack(rows["train"], rows.spec)
     assert arrays.inputs.shape == (26, 2000)
     for name in ("low/float.wav", "low/3.wav", "high/eight.wav"):

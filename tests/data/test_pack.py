@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.core.errors import ConfigError, DataError
-from labkit.data.batching.packing import Layout, PackedBatches, choose, plan_rows
+from labkit.data.batching.packing import BatchLayout, PackedBatches, choose, plan_rows
 from labkit.data.text.tokens import Tokens
 
 KINDS = {"ids": np.int32, "types": np.int32, "segment": np.int32, "position": np.int32, "start": np.int32,
@@ -242,7 +242,7 @@ def test_batches_say_what_they_cannot_use():
     with pytest.raises(ConfigError, match="do not fit rows of 4"):
         PackedBatches(tokens, 1, 4)
     with pytest.raises(ConfigError, match=r"this layout is not packed \(so it is\): use BucketBatches with its widths"):
-        PackedBatches(tokens, 1, Layout(False, (8, 16), 1, 0.1, "so it is"))
+        PackedBatches(tokens, 1, BatchLayout(False, (8, 16), 1, 0.1, "so it is"))
     with pytest.raises(DataError, match="weights have the shape"):
         PackedBatches(tokens, 1, 8, weights=np.ones(3))
     with pytest.raises(DataError, match="none of the 2 rows has a label"):

@@ -48,7 +48,7 @@ def test_integers_of_32_bits_and_lists_of_64_are_not_rounded_either():
     lists = Dataset.from_dict({"t": [[start + i, 1.0] for i in range(50)]}, features=Features(t=List(Value("float64"))))
     for data in (short, lists):
         data = data.add_column("label", [0] * 50).add_column("row", list(range(50)))
-        inputs = stack(data, Spec(kind="features")).inputs
+        inputs = stack(data, Spec(modality="features")).inputs
         assert inputs.dtype == np.float64 and len(np.unique(inputs[:, 0])) == 50
 
 
@@ -121,8 +121,8 @@ def picture(values) -> Dataset:
 def test_pictures_whose_numbers_float32_cannot_hold_are_refused(value, said):
     base = 0.5 if value != 1e9 + 1 else 1e9
     with pytest.raises(DataError, match=said):
-        stack(picture([[[base, base], [base, value]]]), Spec(kind="image"))
-    assert stack(picture([[[0.0, 0.5], [1e5, 1.0]]]), Spec(kind="image")).inputs.dtype == np.float32
+        stack(picture([[[base, base], [base, value]]]), Spec(modality="image"))
+    assert stack(picture([[[0.0, 0.5], [1e5, 1.0]]]), Spec(modality="image")).inputs.dtype == np.float32
 
 
 def test_dictionary_and_arrow_types_of_numbers_are_checked_alike():

@@ -232,7 +232,7 @@ def test_what_cannot_be_split_says_why():
 
 def test_rows_without_texts_can_be_split():
     columns = {"x": [[float(i // 2), 1.0] for i in range(100)], "label": [0, 1] * 50, "row": list(range(100))}
-    rows = Rows({"train": Dataset.from_dict(columns)}, Spec(classes=("a", "b"), kind="features"))
+    rows = Rows({"train": Dataset.from_dict(columns)}, Spec(classes=("a", "b"), modality="features"))
     assert sizes(split(rows)) == {"train": 80, "validation": 10, "test": 10} and leakage(split(rows)).share == 0
 
 

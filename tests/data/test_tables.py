@@ -451,5 +451,5 @@ def test_a_query_that_fails_and_what_is_no_table_are_said():
 
 def test_a_schema_survives_its_file():
     column = Column("a=b", "category", ("a=b=1", "a=b=2"), ("1", "2"), ids=True)
-    spec = Spec(kind="features", features=(column, Column("größe", decimal=",", percent=True)))
+    spec = Spec(modality="features", features=(column, Column("größe", decimal=",", percent=True)))
     assert loads(Spec, dumps(spec)) == spec

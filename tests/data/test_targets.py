@@ -9,6 +9,7 @@ import pytest
 import labkit as lk
 from labkit.core.errors import ConfigError, DataError
 from labkit.data.batching.arrays import stack
+from labkit.data.io.load import open_rows
 from labkit.data.new_rows import features_of
 from labkit.data.targets import targets_of
 
@@ -19,7 +20,7 @@ def rows_of(texts=("one", "two", "three"), **columns):
 
 def test_a_column_of_lists_gives_a_row_any_number_of_labels():
     rows = lk.load(rows_of(tags=[["b", "a"], [], ["b"]]), label="tags")
-    assert (rows.spec.aim, rows.spec.classes) == ("labels", ("a", "b"))
+    assert (rows.spec.problem_type, rows.spec.classes) == ("labels", ("a", "b"))
     assert targets_of(rows["train"]).tolist() == [[1, 1], [0, 0], [0, 1]]
     assert rows.spec.counts == {"train": {"a": 1, "b": 2}} and rows.spec.rows == {"train": 3}
     assert list(rows.head()["label"]) == ["a, b", "", "b"]
@@ -56,7 +57,7 @@ def test_labels_outside_the_given_classes_are_refused_by_row_and_unseen_ones_cou
 
 def test_numbers_are_read_and_what_is_no_number_is_refused_by_row(tmp_path):
     rows = lk.load(rows_of(price=[1.5, 2, -3]), number="price")
-    assert (rows.spec.aim, rows.spec.classes) == ("number", ("price",))
+    assert (rows.spec.problem_type, rows.spec.classes) == ("number", ("price",))
     assert targets_of(rows["train"])[:, 0].tolist() == [1.5, 2, -3] and list(rows.head()["label"]) == [1.5, 2, -3]
     path = tmp_path / "prices.csv"
     path.write_text("text,price,size\na,1e3,2\nb,,3\nc,cheap,4\n")
@@ -71,7 +72,7 @@ def test_numbers_are_read_and_what_is_no_number_is_refused_by_row(tmp_path):
 def test_rows_with_targets_are_saved_split_and_told_apart(tmp_path):
     given = rows_of([f"text {n}" for n in range(40)], price=np.arange(40.0))
     rows = lk.load(given, number="price")
-    again = type(rows).open(rows.save(tmp_path / "rows"))
+    again = open_rows(rows.save(tmp_path / "rows"))
     assert again.spec == rows.spec and again.fingerprint == rows.fingerprint
     assert np.array_equal(targets_of(again["train"]), targets_of(rows["train"]))
     parts = rows.split(seed=1)
@@ -88,7 +89,7 @@ def test_a_table_becomes_features_with_a_column_for_each_word(tmp_path):
     lines += [f"house no. {n} of the long list,{'' if n == 3 else n}.5,{'AB'[n % 2]},{n % 2},{n}" for n in range(1, 13)]
     path.write_text("\n".join(lines).replace(",.5,", ",,"))
     rows = lk.load(path, features=True, number="price")
-    assert rows.spec.kind == "features"
+    assert rows.spec.modality == "features"
     arrays = stack(rows["train"], rows.spec)
     assert arrays.names == ("size", "town=A", "town=B", "heated")
     assert arrays.inputs[0].tolist() == [1.5, 0, 1, 1] and np.isnan(arrays.inputs[2, 0])
@@ -180,7 +181,7 @@ def test_each_column_of_class_names_is_read_by_its_own_order():
 )  # fmt: skip
 def test_lists_of_labels_however_they_are_written(labels):
     rows = labelled(labels)
-    assert (rows.spec.aim, rows.spec.classes) == ("labels", ("a", "b"))
+    assert (rows.spec.problem_type, rows.spec.classes) == ("labels", ("a", "b"))
     assert targets_of(rows["train"]).tolist() == [[1, 1], [0, 1], [0, 0]]
     assert isinstance(labels[0], str) == bool(noted(rows, "list of labels parsed from text"))
 

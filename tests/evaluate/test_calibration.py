@@ -9,16 +9,18 @@ from scipy.optimize import minimize
 
 from labkit.core.errors import DataError
 from labkit.evaluate.calibration import Calibration, calibrate, fit_temperature, with_temperature
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 
 
-def drawn(temperature: float, n: int = 4000, classes: int = 3, seed: int = 0) -> Report:
+def drawn(temperature: float, n: int = 4000, classes: int = 3, seed: int = 0) -> ClassificationReport:
     """Rows whose truth is drawn from softmax(logits), while the model claims softmax(logits * temperature)."""
     random = np.random.default_rng(seed)
     logits = random.normal(0, 1.5, (n, classes))
     chance = scipy.special.softmax(logits, -1)
     truth = (chance.cumsum(-1) > random.random((n, 1))).argmax(-1)
-    return Report(list("abcdefg")[:classes], truth, scipy.special.softmax(logits * temperature, -1), split="made")
+    return ClassificationReport(
+        list("abcdefg")[:classes], truth, scipy.special.softmax(logits * temperature, -1), split="made"
+    )
 
 
 def test_the_error_is_the_sum_of_guo_and_others():
@@ -63,7 +65,7 @@ def test_a_temperature_changes_no_prediction_and_keeps_distributions():
 
 
 def test_nothing_to_calibrate():
-    empty = Report(["a", "b"], [-1], [[0.5, 0.5]], split="validation")
+    empty = ClassificationReport(["a", "b"], [-1], [[0.5, 0.5]], split="validation")
     assert np.isnan(Calibration.of(empty).error) and np.isnan(Calibration.of(empty).greatest)
     with pytest.raises(DataError, match="no labelled row in 'validation'"):
         fit_temperature(empty)

@@ -11,7 +11,7 @@ import pytest
 
 from labkit.core.errors import DataError
 from labkit.evaluate.compare import compare, mcnemar
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.slices import by_length, by_size, slices
 
 from .test_report import noisy, sharp
@@ -19,7 +19,7 @@ from .test_report import noisy, sharp
 
 def report(predicted, truth, rows=None, classes=("a", "b", "c"), **more):
     texts = [f"text {row}" for row in (range(len(truth)) if rows is None else rows)]
-    return Report(classes, truth, sharp(predicted, len(classes)), texts, rows, **more)
+    return ClassificationReport(classes, truth, sharp(predicted, len(classes)), texts, rows, **more)
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (10, 2), (7, 7), (0, 12), (130, 97)])

@@ -10,7 +10,7 @@ import sklearn.metrics as sk
 
 from labkit.core.errors import DataError
 from labkit.evaluate.intervals import bootstrap, difference, of_means
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 
 
 def sharp(predicted, classes, confidence=0.9):
@@ -30,7 +30,7 @@ def test_scores_agree_with_scikit_learn():
     truth, predicted = noisy()
     probability = np.random.default_rng(1).dirichlet(np.ones(3), len(truth)).astype(np.float32)
     probability = 0.2 * probability + 0.8 * sharp(predicted, 3)
-    report = Report(["a", "b", "c"], truth, probability)
+    report = ClassificationReport(["a", "b", "c"], truth, probability)
     assert report.scores["loss"] == pytest.approx(sk.log_loss(truth, probability), abs=1e-6)
     assert report.scores["f1"] == pytest.approx(sk.f1_score(truth, predicted, average="macro"), abs=1e-12)
     np.testing.assert_array_equal(report.confusion, sk.confusion_matrix(truth, predicted))
@@ -41,7 +41,7 @@ def test_scores_agree_with_scikit_learn():
 
 def test_unlabelled_and_unseen_rows_are_counted_and_left_out():
     truth = [0, 1, 1, -1, 2, 2, 7]
-    report = Report(["a", "b", "c"], truth, sharp([0, 1, 0, 0, 0, 2, 0], 3), seen=[0, 1])
+    report = ClassificationReport(["a", "b", "c"], truth, sharp([0, 1, 0, 0, 0, 2, 0], 3), seen=[0, 1])
     assert (report.unlabelled, report.unseen, int(report.confusion.to_numpy().sum())) == (1, 3, 3)
     assert report.scores["accuracy"] == pytest.approx(2 / 3)
     assert "1 unlabelled left out, 3 of a class never trained left out" in str(report)
@@ -50,8 +50,8 @@ def test_unlabelled_and_unseen_rows_are_counted_and_left_out():
 
 @pytest.mark.parametrize("truth", [[], [-1, -1], [0], [1, 1, 1]], ids=["empty", "unlabelled", "one row", "one class"])
 def test_small_splits_do_not_fail(truth):
-    baseline = Report(["a", "b"], truth, np.full((len(truth), 2), 0.5))
-    report = Report(["a", "b"], truth, sharp(np.zeros(len(truth), int), 2))
+    baseline = ClassificationReport(["a", "b"], truth, np.full((len(truth), 2), 0.5))
+    report = ClassificationReport(["a", "b"], truth, sharp(np.zeros(len(truth), int), 2))
     assert set(report.intervals) == set(report.scores) - {"loss"}
     assert len(report.compare({"other": baseline})) == 2
     assert report._repr_mimebundle_()["text/plain"].startswith(f"test: {len(truth)} rows")
@@ -120,19 +120,19 @@ def test_a_paired_difference_is_narrower_than_two_separate_intervals():
 def test_compare_puts_the_model_beside_its_baselines():
     truth, base = noisy(right=0.5)
     _, good = noisy(right=0.9)
-    model, baseline = (Report(["a", "b", "c"], truth, sharp(p, 3)) for p in (good, base))
+    model, baseline = (ClassificationReport(["a", "b", "c"], truth, sharp(p, 3)) for p in (good, base))
     table = model.compare({"guess": baseline}, name="mine")
     assert table.index.tolist() == ["mine", "guess"]
     assert table.loc["guess", "f1_gain"] == pytest.approx(model.scores["f1"] - baseline.scores["f1"])
     assert 0 < table.loc["guess", "f1_gain_low"] < table.loc["guess", "f1_gain_high"]
     assert (table.loc["mine", "f1_low"], table.loc["mine", "f1_high"]) == model.intervals["f1"]
     with pytest.raises(DataError, match="'guess' was evaluated on other rows"):
-        model.compare({"guess": Report(["a", "b", "c"], truth[:9], sharp(base[:9], 3))})
+        model.compare({"guess": ClassificationReport(["a", "b", "c"], truth[:9], sharp(base[:9], 3))})
 
 
 def test_the_worst_mistakes_come_first_with_their_source_rows():
     probability = np.array([[0.9, 0.1], [0.4, 0.6], [0.01, 0.99], [0.2, 0.8]])
-    report = Report(["no", "yes"], [0, 0, 0, 0], probability, texts=list("wxyz"), rows=[70, 5, 31, 8])
+    report = ClassificationReport(["no", "yes"], [0, 0, 0, 0], probability, texts=list("wxyz"), rows=[70, 5, 31, 8])
     found = report.mistakes(2)
     assert found["row"].tolist() == [31, 8]
     assert found.iloc[0].to_dict() == pytest.approx(
@@ -143,7 +143,7 @@ def test_the_worst_mistakes_come_first_with_their_source_rows():
 def test_hostile_text_shows_as_text():
     nasty = ["<img src=x onerror=alert(1)>", "</td><script>alert(2)</script>", "costs $5 or $6 \u202egpj.exe\x00"]
     classes = ["<b>a</b>", '"><svg onload=alert(3)>']
-    report = Report(classes, [0, 0, 0], sharp([1, 1, 1], 2), texts=nasty, split="<i>x</i>")
+    report = ClassificationReport(classes, [0, 0, 0], sharp([1, 1, 1], 2), texts=nasty, split="<i>x</i>")
     page = report._repr_mimebundle_()["text/html"]
     for tag in ("<img", "<script", "<svg", "<i>", "<b>a"):
         assert tag not in page
@@ -154,7 +154,7 @@ def test_hostile_text_shows_as_text():
 
 
 def test_text_of_a_report_is_fixed():
-    report = Report(["neg", "pos"], [0, 0, 0, 0, 1, 1, 1, -1], sharp([0, 0, 0, 1, 1, 1, 0, 0], 2))
+    report = ClassificationReport(["neg", "pos"], [0, 0, 0, 0, 1, 1, 1, -1], sharp([0, 0, 0, 1, 1, 1, 0, 0], 2))
     assert report._repr_mimebundle_()["text/plain"].splitlines() == [
         "test: 8 rows, 2 classes, 1 unlabelled left out",
         "score              95 % interval",
@@ -168,11 +168,13 @@ def test_text_of_a_report_is_fixed():
         "neg        0.750   0.750  0.750        4",
         "pos        0.667   0.667  0.667        3",
     ]
-    assert repr(report) == "Report(test: 8 rows, 2 classes, 1 unlabelled left out, f1 0.708)"
+    assert repr(report) == "ClassificationReport(test: 8 rows, 2 classes, 1 unlabelled left out, f1 0.708)"
 
 
 def test_a_dict_for_the_store_holds_numbers_and_no_texts():
-    report = Report(["a", "b"], [0, 1, 1], sharp([0, 0, 1], 2), texts=["secret one", "secret two", "secret three"])
+    report = ClassificationReport(
+        ["a", "b"], [0, 1, 1], sharp([0, 0, 1], 2), texts=["secret one", "secret two", "secret three"]
+    )
     stored = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert stored["scores"]["accuracy"] == pytest.approx(2 / 3)
     assert stored["confusion"] == [[1, 0], [1, 1]]
@@ -191,4 +193,4 @@ def test_a_dict_for_the_store_holds_numbers_and_no_texts():
 )
 def test_what_cannot_be_judged_is_named(probability, texts, message):
     with pytest.raises(DataError, match=message):
-        Report(["a", "b"], [0, 1], probability, texts)
+        ClassificationReport(["a", "b"], [0, 1], probability, texts)

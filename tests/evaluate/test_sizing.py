@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.select import right_size
 
 N = 400
 
 
-def report(wrong: int, seed: int = 0, n: int = N) -> Report:
+def report(wrong: int, seed: int = 0, n: int = N) -> ClassificationReport:
     """Two classes; the first ``wrong`` of rows in a seeded order are predicted wrongly."""
     truth = np.arange(n) % 2
     predicted = truth.copy()
     places = np.random.default_rng(seed).permutation(n)[:wrong]
     predicted[places] = 1 - truth[places]
-    return Report(("a", "b"), truth, np.eye(2)[predicted] * 0.8 + 0.1)
+    return ClassificationReport(("a", "b"), truth, np.eye(2)[predicted] * 0.8 + 0.1)
 
 
 def test_the_cheapest_within_a_standard_error_is_taken() -> None:

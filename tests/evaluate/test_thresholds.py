@@ -7,7 +7,7 @@ import pytest
 import sklearn.metrics as sk
 
 from labkit.core.errors import DataError
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.thresholds import Thresholds
 
 
@@ -54,10 +54,10 @@ def test_the_best_threshold_is_the_best_of_all(scored):
 
 def test_thresholds_of_a_report_leave_out_what_does_not_count():
     probability = np.asarray([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], np.float32)
-    found = Thresholds.of(Report(["a", "b"], [0, 1, -1], probability), "b")
+    found = Thresholds.of(ClassificationReport(["a", "b"], [0, 1, -1], probability), "b")
     assert (found.positives, found.negatives, found.roc_auc) == (1, 1, 1.0)
     with pytest.raises(DataError, match="Did you mean 'a'"):
-        Thresholds.of(Report(["a", "b"], [0], probability[:1]), "aa")
+        Thresholds.of(ClassificationReport(["a", "b"], [0], probability[:1]), "aa")
 
 
 def test_one_kind_of_rows_and_none():

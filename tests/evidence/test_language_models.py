@@ -27,7 +27,7 @@ def test_a_gpt_tells_the_next_token_better_than_five_grams(lab, full, tell):
 
 
 def test_real_weights_talk(tell):
-    model = lk.Generator("smollm2-135m")
+    model = lk.TextGenerationPipeline("smollm2-135m")
     asked = {
         "What is the capital of France?": "Paris",
         "What colour is the sky on a clear day?": "blue",

@@ -15,7 +15,7 @@ from labkit.core.errors import ConfigError, DataError
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.explain.attribution import Explainer, log_odds, words_of
 from labkit.tasks.classify import Classifier
-from labkit.train.processors import Numbers, Texts
+from labkit.train.processors import FeatureProcessor, ImageProcessor, TextProcessor
 
 TEXTS = ["a good film, truly good", "a bad film", "so very bad and dull", "the good and the bad"]
 CLASSES = ("negative", "positive")
@@ -38,7 +38,7 @@ def classifier(name: str, seed: int = 0, scale: float = 8.0, **sizes: Any) -> Cl
 def bert(tokenizer: Tokenizer) -> Explainer:
     sizes = {"preset": "tiny", "width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 32}
     module = classifier("bert", vocab_size=tokenizer.vocab_size, scale=30.0, **sizes)
-    return Explainer(module, CLASSES, Texts(tokenizer, 32))
+    return Explainer(module, CLASSES, TextProcessor(tokenizer, 32))
 
 
 def test_words_add_up_to_what_the_text_adds(bert: Explainer):
@@ -120,7 +120,7 @@ def test_attention_is_what_the_layers_use(bert: Explainer):
 
 
 def test_other_readers_of_texts_are_explained_too_but_have_no_attention(tokenizer: Tokenizer):
-    inputs = Texts(tokenizer, 32)
+    inputs = TextProcessor(tokenizer, 32)
     for name, sizes in (
         ("textcnn", {"embedding": 8, "filters": 8, "depth": 1, "kernel": 2, "pool": 2}),
         ("gpt", {"preset": "mini", "width": 16, "depth": 1, "heads": 2, "mlp_width": 32, "max_length": 32}),
@@ -149,7 +149,7 @@ class Linear(nnx.Module):
 def test_a_linear_model_is_explained_exactly():
     random = np.random.default_rng(0)
     weights, features = random.normal(size=(4, 2)), random.normal(size=4).astype(np.float32)
-    explainer = Explainer(Linear(weights), CLASSES, Numbers("features", shape=(4,)))
+    explainer = Explainer(Linear(weights), CLASSES, FeatureProcessor(shape=(4,)))
     slope = weights[:, 1] - weights[:, 0]
     for method in ("integrated", "occlusion"):
         found = explainer.explain(features, target="positive", method=method)
@@ -161,19 +161,21 @@ def test_a_linear_model_is_explained_exactly():
 def test_labels_and_numbers_are_explained_by_their_own_output():
     random = np.random.default_rng(1)
     weights, features = random.normal(size=(4, 3)), random.normal(size=4).astype(np.float32)
-    for aim in ("labels", "number"):
-        explainer = Explainer(Linear(weights), ("a", "b", "c"), Numbers("features", shape=(4,)), aim)
+    for problem_type in ("labels", "number"):
+        explainer = Explainer(Linear(weights), ("a", "b", "c"), FeatureProcessor(shape=(4,)), problem_type)
         found = explainer.explain(features, target="b")
         np.testing.assert_allclose(found.values, weights[:, 1] * features, atol=1e-5)
         value = float(features @ weights[:, 1])
-        assert found.probability["b"] == pytest.approx(1 / (1 + np.exp(-value)) if aim == "labels" else value, abs=1e-5)
+        assert found.probability["b"] == pytest.approx(
+            1 / (1 + np.exp(-value)) if problem_type == "labels" else value, abs=1e-5
+        )
 
 
 def test_a_picture_shows_where_it_looks():
     weights = np.zeros((8, 8, 1, 2), np.float32)
     weights[2:4, 4:6, :, 1] = 5.0
     picture = np.full((8, 8), 255, np.uint8)
-    explainer = Explainer(Linear(weights.reshape(64, 2)), CLASSES, Numbers("image", shape=(8, 8, 1)))
+    explainer = Explainer(Linear(weights.reshape(64, 2)), CLASSES, ImageProcessor(shape=(8, 8, 1)))
     for method in ("integrated", "occlusion", "gradient"):
         found = explainer.explain(picture, method=method, patch=2)
         assert found.target == "positive" and found.map.shape == (8, 8)
@@ -188,7 +190,7 @@ def test_a_convolutional_network_adds_up():
     config = lk.models["cnn"](preset="lenet-5").replace(input_shape=(28, 28, 1))
     module = Classifier(config.build(nnx.Rngs(0)), config.width, 2, 0.0, rngs=nnx.Rngs(0))
     picture = np.random.default_rng(0).integers(0, 255, (28, 28)).astype(np.uint8)
-    found = Explainer(module, CLASSES, Numbers("image", shape=(28, 28, 1))).explain(picture, points=64)
+    found = Explainer(module, CLASSES, ImageProcessor(shape=(28, 28, 1))).explain(picture, points=64)
     assert abs(found.gap) < 0.05 * abs(found.whole - found.empty) + 1e-3
 
 

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from labkit.train.step import State
+from labkit.train.step import TrainState
 
 
-def state_of(step: int, width: int = 64, kind: str = "float32") -> State:
+def state_of(step: int, width: int = 64, kind: str = "float32") -> TrainState:
     """A state of every kind of array, its numbers a function of ``step``."""
     drawn = np.random.default_rng(step)
     weights = {f"trunk/{name}/kernel": jnp.asarray(drawn.normal(size=(width, width)), kind) for name in "ab"}
-    return State(
+    return TrainState(
         step=jnp.int32(step), moving=weights, frozen={"trunk/c/scale": jnp.asarray(drawn.normal(size=3), jnp.bfloat16)},
         average={}, statistics={"trunk/n/mean": jnp.ones(2)},
         optimizer=({"mu": jax.tree.map(jnp.square, weights)}, jnp.int32(step)),
@@ -29,7 +29,7 @@ def state_of(step: int, width: int = 64, kind: str = "float32") -> State:
     )  # fmt: skip
 
 
-def plain(state: State) -> list[tuple[str, tuple[int, ...], bytes]]:
+def plain(state: TrainState) -> list[tuple[str, tuple[int, ...], bytes]]:
     """Data type, shape and bytes of every array."""
     leaves = [
         jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in jax.tree.leaves(state)

@@ -38,7 +38,7 @@ from labkit.models.weights import Tensors
 from labkit.runs.handle import code_of, data_code
 from labkit.runs.store import Store
 from labkit.tasks.classify import Classify
-from labkit.train.experiment import Data, Experiment
+from labkit.train.experiment import DataConfig, Experiment
 
 #: Bytes that the inputs may take beyond what the process has after its imports.
 MEMORY = 1_400_000_000
@@ -61,7 +61,7 @@ def rows_json(data: bytes) -> None:
     for name, split in rows.splits.items():
         assert len(rows.known_of(split)) == len(split) and len(rows.head(3, name)) <= 3
     assert repr(rows) and rows._repr_mimebundle_() and rows.report.to_pandas() is not None
-    compile(data_code(Data.of(rows)), "code", "exec")
+    compile(data_code(DataConfig.of(rows)), "code", "exec")
     again = lk.load(str(rows.sample(5).save(FOLDER / "tried" / "saved")))
     assert len(again) <= len(rows)
 

@@ -317,7 +317,8 @@ def test_a_panic_on_a_text_is_an_error_of_labkit(tmp_path):
 # --- saved rows -----------------------------------------------------------------------------------------------------
 
 SPECS = [
-    {"aim": "number"}, {"aim": "labels"}, {"text": ["text", "more"]}, {"text": ["a", "b", "c"]}, {"classes": ["a"]},
+    {"problem_type": "number"}, {"problem_type": "labels"}, {"text": ["text", "more"]}, {"text": ["a", "b", "c"]},
+    {"classes": ["a"]},
     {"classes": ["a", "a"]}, {"classes": ["a", "b", "c"]}, {"counts": {}}, {"unlabelled": {}},
     {"counts": {"train": {"a": 1, "b": 5}}}, {"counts": {"train": {"a": 3, "b": -3}}}, {"sizes": {"train": 7}},
 ]  # fmt: skip

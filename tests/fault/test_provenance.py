@@ -365,12 +365,13 @@ def test_another_number_of_threads_is_named_in_the_run_its_panel_and_the_console
 
 def test_the_model_of_another_run_is_refused_by_every_reader(finished, reviews, tmp_path):
     from labkit.evaluate import run_report
+    from labkit.inference.registry import pipeline_of
 
     run, folder = copy_of(finished, Store(tmp_path / "lab"), reviews), finished.info.folder / "model"
     shutil.copytree(folder, place := run.info.folder / "model")
     said = rf"the folder of run '.*' contains the model of run '{finished.id}'\. Restore its own model"
     for read in (
-        lambda: run.predictor, lambda: run.export(tmp_path / "out"), lambda: run_report.tool_of(run),
+        lambda: run.predictor, lambda: run.export(tmp_path / "out"), lambda: pipeline_of(run),
         lambda: run_report.folder_of(run),
     ):  # fmt: skip
         with pytest.raises(lk.LabkitError, match=said):

@@ -17,7 +17,7 @@ def test_vectors_are_those_of_cleaned_texts(tmp_path):
     raw, clean = run.embed(["<b>The CAT</b> saw dog 3", "the cat saw dog 3"])
     np.testing.assert_array_equal(raw, clean)
     told = (run.export(tmp_path / "out") / "README.md").read_text()
-    assert "cleaned (html, lowercase)" in told and "labkit.Pipeline" in told
+    assert "cleaned (html, lowercase)" in told and "labkit.TextCleaner" in told
 
 
 def test_prompts_are_cleaned(tmp_path):

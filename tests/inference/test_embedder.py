@@ -17,7 +17,7 @@ TEXTS = ["a fine film", "dull and far too long, with nothing to say", "good"]
 
 def test_vectors_of_a_run_are_what_its_encoder_pools(finished, tmp_path):
     folder = finished.export(tmp_path / "out")
-    found = lk.Embedder(folder).embed(TEXTS)
+    found = lk.EmbeddingPipeline(folder).embed(TEXTS)
     config = lk.models["bert"](weights=str(folder))
     model = config.build(nnx.Rngs(0))
     config.load(model)
@@ -26,13 +26,14 @@ def test_vectors_of_a_run_are_what_its_encoder_pools(finished, tmp_path):
         pooled = np.asarray(jax.jit(lambda ids: model(ids, ids >= 0).pooled)(ids)[0])
         np.testing.assert_allclose(vector, pooled / np.linalg.norm(pooled), atol=1e-5)
     np.testing.assert_array_equal(finished.embed(TEXTS), found)
-    seen, tokenizer = lk.Embedder(folder).attention(TEXTS[0], "dull"), lk.Tokenizer.load(folder)
+    seen, tokenizer = lk.EmbeddingPipeline(folder).attention(TEXTS[0], "dull"), lk.Tokenizer.load(folder)
     asked = tokenizer.encode(TEXTS[:1], ["dull"])
     assert list(seen.tokens) == tokenizer.names(asked.ids) and seen.tokens[0] == "[CLS]"
     assert seen.weights.shape == (2, 2, len(seen.tokens), len(seen.tokens))
     np.testing.assert_allclose(seen.weights.sum(-1), 1, atol=1e-5)
-    assert repr(lk.Embedder(folder)) == "<embedder: vectors of 16>" and lk.Embedder(folder).embed([]).shape == (0, 16)
-    np.testing.assert_allclose(lk.Embedder(folder).embed(TEXTS[0]), found[0], atol=1e-6)
+    again = lk.EmbeddingPipeline(folder, device=jax.devices()[-1])
+    assert repr(again) == "<EmbeddingPipeline: vectors of 16>" and again.embed([]).shape == (0, 16)
+    np.testing.assert_allclose(again(TEXTS[0]), found[0], atol=1e-6)
 
 
 def test_weights_without_a_pooler_give_the_mean(finished, tmp_path):
@@ -42,7 +43,7 @@ def test_weights_without_a_pooler_give_the_mean(finished, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     left = {name: value for name, value in tensors.items() if "pooler" not in name}
     save_file(left, folder / "model.safetensors")
-    model = lk.Embedder(str(folder))
+    model = lk.EmbeddingPipeline(str(folder))
     config = lk.models["bert"](weights=str(folder), pooling="mean")
     same = config.build(nnx.Rngs(0))
     config.load(same)
@@ -60,10 +61,10 @@ def test_models_that_make_no_vectors_are_refused(tmp_path):
         lk.load(text, label=False), model, task="lm", folder=tmp_path, background=False, epochs=1, max_length=16,
         vocabulary=280,
     )  # fmt: skip
-    with pytest.raises(WeightsError, match="'model' contains a gpt; embeddings need a BERT encoder"):
+    with pytest.raises(WeightsError, match="'model' contains a gpt; embeddings need an encoder: bert"):
         run.embed(["the cat"])
     with pytest.raises(WeightsError, match="nor a folder that exists"):
-        lk.Embedder("minilm-l7")
+        lk.EmbeddingPipeline("minilm-l7")
 
 
 @pytest.mark.samples
@@ -84,7 +85,7 @@ def test_models_that_make_no_vectors_are_refused(tmp_path):
     ],
 )  # fmt: skip
 def test_real_weights_have_the_published_angles(name, texts, near, far):
-    cosines = lk.Embedder(name).similarity(texts)
+    cosines = lk.EmbeddingPipeline(name).similarity(texts)
     for one, other, cosine in (near, far):
         assert cosines[one, other] == pytest.approx(cosine, abs=0.003)
 

@@ -41,7 +41,7 @@ def written(folder: Path, prompt: str, count: int = 8, **files: Any) -> str:
         path = folder / f"{name}.json"
         before = json.loads(path.read_text()) if path.exists() else {}
         path.write_text(json.dumps({**before, **content}))
-    return lk.Generator(str(folder)).generate(prompt, max_new_tokens=count)
+    return lk.TextGenerationPipeline(str(folder)).generate(prompt, max_new_tokens=count)
 
 
 def test_a_text_ends_at_each_token_that_the_files_name(decoder: tuple[Path, Any]) -> None:
@@ -67,7 +67,7 @@ def test_a_start_token_of_the_file_comes_before_prompts(decoder: tuple[Path, Any
         single="<|im_start|> $A", pair="<|im_start|> $A $B", special_tokens=[("<|im_start|>", 1)]
     )
     rust.save(str(folder / "tokenizer.json"))
-    generator = lk.Generator(str(folder))
+    generator = lk.TextGenerationPipeline(str(folder))
     assert generator._ids("the film").tolist() == rust.encode("the film").ids
     assert generator.generate("the film", max_new_tokens=8) != plain
 
@@ -81,11 +81,11 @@ def test_weights_that_are_missing_are_named(decoder: tuple[Path, Any], tmp_path:
     tensors.pop("lm_head.weight")
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match=r"lm_head|output"):
-        lk.Generator(str(tmp_path))
+        lk.TextGenerationPipeline(str(tmp_path))
 
 
 def test_a_translator_of_others_begins_and_ends_as_its_files_say(tmp_path: Path) -> None:
-    from labkit.inference.translation import Translator
+    from labkit.inference.translation import TranslationPipeline
 
     rust = unigram("$A </s>", "$A $B </s>")  # <s> 0, <pad> 1, </s> 2
     rust.save(str(tmp_path / "tokenizer.json"))
@@ -115,7 +115,7 @@ def test_a_translator_of_others_begins_and_ends_as_its_files_say(tmp_path: Path)
     ):
         config.save(module, tmp_path, **said)
         expected = rust.decode(greedy(source, begin, ends, 6))
-        assert Translator(str(tmp_path)).translate("the film was dull", max_new_tokens=6) == expected
+        assert TranslationPipeline(str(tmp_path)).translate("the film was dull", max_new_tokens=6) == expected
     # the last place is the end token's, whatever the model would write there
     config.save(module, tmp_path, decoder_start_token_id=1, eos_token_id=2, forced_eos_token_id=2)
-    assert Translator(tmp_path).translate("the film was dull", max_new_tokens=6) == rust.decode(free[:5])
+    assert TranslationPipeline(tmp_path).translate("the film was dull", max_new_tokens=6) == rust.decode(free[:5])

@@ -31,7 +31,7 @@ def run(tmp_path_factory):
 
 def test_a_hidden_word_is_told(run):
     (guesses,) = run.fill("the cat sees the [MASK] near the tree")
-    assert guesses[0].piece == "dog" and guesses[0].probability > 0.1 and len(guesses) == 5
+    assert guesses[0].token == "dog" and guesses[0].probability > 0.1 and len(guesses) == 5
     assert [guess.probability for guess in guesses] == sorted((g.probability for g in guesses), reverse=True)
     two = run.fill("the [MASK] sees", "near the [MASK]", top=2)
     assert [len(each) for each in two] == [2, 2]
@@ -52,10 +52,10 @@ def test_the_numbers_are_those_of_the_model(run, tmp_path):
         return jax.nn.softmax(words[0, 5]), jax.nn.softmax(module.head.nsp_logits(seen.pooled)[0])
 
     words, follows = asked(ids, types)
-    filler = lk.Filler(folder)
+    filler = lk.FillMaskPipeline(folder)
     (guesses,) = filler.fill("the cat sees the [MASK]", "near the tree")
     for guess in guesses:
-        number = tokenizer.names(range(tokenizer.vocab_size)).index(guess.piece)
+        number = tokenizer.names(range(tokenizer.vocab_size)).index(guess.token)
         assert guess.probability == pytest.approx(float(words[number]), abs=1e-5)
     hidden = filler.follows("the cat sees the [MASK]", "near the tree")
     assert hidden == pytest.approx(float(follows[0]), abs=1e-5)
@@ -66,7 +66,7 @@ def test_the_numbers_are_those_of_the_model(run, tmp_path):
         "the cat sees the dog", "near the tree"
     )
     (folder / "labkit.toml").unlink()  # then it is a folder as others write it
-    again = lk.Filler(str(folder))
+    again = lk.FillMaskPipeline(str(folder))
     assert again.fill("the cat sees the [MASK]", "near the tree") == [guesses]
     assert again.follows("the cat", "the dog") == pytest.approx(filler.follows("the cat", "the dog"), abs=1e-6)
 
@@ -76,18 +76,18 @@ def test_what_cannot_be_told_is_said(run, finished, tmp_path):
         run.fill("the cat")
     with pytest.raises(DataError, match="a row of 44 tokens exceeds the maximum of 40"):
         run.fill("[MASK] " + "the " * 41)
-    with pytest.raises(WeightsError, match="'model' has learnt 'classify'; only the task 'pretrain' tells"):
+    with pytest.raises(WeightsError, match="'model' is a model of the task 'classify'; FillMaskPipeline opens"):
         finished.fill("a [MASK] film")
     with pytest.raises(WeightsError, match="have no masked-language-model head"):
         folder = finished.export(tmp_path / "out")
         (folder / "labkit.toml").unlink()
-        lk.Filler(str(folder))
+        lk.FillMaskPipeline(str(folder))
 
 
 @pytest.mark.samples
 def test_real_weights_with_one_head_of_two():
-    model = lk.Filler("bert-tiny")
+    model = lk.FillMaskPipeline("bert-tiny")
     (guesses,) = model.fill("The capital of [MASK] is Paris.", top=20)  # tuned to find texts: its guesses are of a kind
-    assert len({guess.piece for guess in guesses}) == 20 and 0 < sum(guess.probability for guess in guesses) < 1
+    assert len({guess.token for guess in guesses}) == 20 and 0 < sum(guess.probability for guess in guesses) < 1
     with pytest.raises(ConfigError, match="without next-sentence prediction"):
         model.follows("Hello.", "Goodbye.")

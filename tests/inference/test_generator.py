@@ -19,7 +19,7 @@ def teller(tmp_path_factory):
     rows = lk.load([{"text": f"the cat saw the dog {number} times"} for number in range(40)], label=False)
     model = lk.models["gpt"](depth=1, width=16, heads=2, max_length=32)
     run = lk.fit(rows, model, task="lm", folder=folder, background=False, epochs=1, max_length=16, vocabulary=280)
-    return lk.Generator(run.export(folder / "out"))
+    return lk.TextGenerationPipeline(run.export(folder / "out"))
 
 
 def test_a_model_that_was_not_taught_to_talk_says_so(teller):
@@ -30,7 +30,7 @@ def test_a_model_that_was_not_taught_to_talk_says_so(teller):
 @pytest.mark.samples
 @pytest.mark.slow
 def test_a_talk_has_the_tokens_of_its_form_and_gets_an_answer():
-    model = lk.Generator("smollm2-135m")
+    model = lk.TextGenerationPipeline("smollm2-135m")
     talk = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Say <|im_end|>, please."},

@@ -56,7 +56,7 @@ def written(folder: Path, name: str, content: dict[str, Any]) -> None:
 
 
 def cosine(folder: Path, expected: Any, hidden: dict[str, np.ndarray], **more: Any) -> list[float]:
-    vectors = lk.Embedder(str(folder)).embed(TEXTS, **more)
+    vectors = lk.EmbeddingPipeline(str(folder)).embed(TEXTS, **more)
     right = [np.asarray(expected(hidden[text])) for text in TEXTS]
     return [float(one @ two / np.linalg.norm(two)) for one, two in zip(vectors, right, strict=True)]
 
@@ -88,7 +88,7 @@ def test_several_poolings_are_concatenated_and_a_folder_with_pooling_alone_is_re
     place = copy(folder, tmp_path / "two", [("Pooling", "1_Pooling")])
     written(place, "1_Pooling/config.json", {"pooling_mode_max_tokens": True, "pooling_mode_cls_token": True})
     both = lambda h: np.concatenate([h[0], h.max(0)])  # noqa: E731
-    assert lk.Embedder(str(place)).width == 2 * WIDTH
+    assert lk.EmbeddingPipeline(str(place)).width == 2 * WIDTH
     assert cosine(place, both, hidden) == pytest.approx([1, 1], abs=1e-5)
     (place / "modules.json").unlink()
     assert cosine(place, both, hidden) == pytest.approx([1, 1], abs=1e-5)
@@ -107,17 +107,17 @@ def test_layers_behind_the_pooling_are_applied_in_their_order(start: Any, tmp_pa
     written(place, "3_Dense/config.json", said)
     save_file({"linear.weight": kernel, "linear.bias": bias}, place / "3_Dense" / "model.safetensors")
     unit = lambda v: v / np.linalg.norm(v)  # noqa: E731
-    assert lk.Embedder(str(place)).width == 8
+    assert lk.EmbeddingPipeline(str(place)).width == 8
     tanh = lambda h: np.tanh(kernel @ unit(h.mean(0)) + bias)  # noqa: E731 (the usual activation)
     assert cosine(place, tanh, hidden) == pytest.approx([1, 1], abs=1e-5)
     written(place, "3_Dense/config.json", said | {"activation_function": "torch.nn.modules.linear.Identity"})
     assert cosine(place, lambda h: kernel @ unit(h.mean(0)) + bias, hidden) == pytest.approx([1, 1], abs=1e-5)
     written(place, "3_Dense/config.json", said | {"activation_function": "my.Swish"})
     with pytest.raises(WeightsError, match=r"activation_function = 'my.Swish'; supported: Identity, Tanh"):
-        lk.Embedder(str(place))
+        lk.EmbeddingPipeline(str(place))
     written(place, "3_Dense/config.json", said | {"out_features": 9})
     with pytest.raises(WeightsError, match=r"linear\.weight has the shape \(8, 32\); config\.json states \(9, 32\)"):
-        lk.Embedder(str(place))
+        lk.EmbeddingPipeline(str(place))
 
 
 def test_prompts_length_and_case_are_those_of_the_folder(start: Any, tmp_path: Path) -> None:
@@ -130,16 +130,16 @@ def test_prompts_length_and_case_are_those_of_the_folder(start: Any, tmp_path: P
     assert cosine(place, POOLED["mean"], asked) == pytest.approx([1, 1], abs=1e-5)
     assert cosine(place, POOLED["mean"], hidden, prompt="document") == pytest.approx([1, 1], abs=1e-5)
     assert cosine(place, POOLED["mean"], hidden, prompt="") == pytest.approx([1, 1], abs=1e-5)
-    model = lk.Embedder(str(place))
+    model = lk.EmbeddingPipeline(str(place))
     assert dict(model.prompts) == settings["prompts"]
     with pytest.raises(ConfigError, match=r"no prompt 'querry'. Did you mean 'query'\?.*has: query, document"):
         model.embed(TEXTS, prompt="querry")
     written(place, "1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False})
     with pytest.raises(ConfigError, match=r"include_prompt = false.*without the prompt 'query'"):
-        lk.Embedder(str(place)).embed(TEXTS)
+        lk.EmbeddingPipeline(str(place)).embed(TEXTS)
     written(place, "config_sentence_transformers.json", {})
     written(place, "sentence_bert_config.json", {"max_seq_length": 4})
-    short = lk.Embedder(str(place)).embed(["a good", "a good film and more"])
+    short = lk.EmbeddingPipeline(str(place)).embed(["a good", "a good film and more"])
     assert short[0] @ short[1] == pytest.approx(1, abs=1e-6)
 
 
@@ -155,6 +155,6 @@ def test_prompts_length_and_case_are_those_of_the_folder(start: Any, tmp_path: P
 def test_modules_that_labkit_has_not_are_refused(parts: list, said: str, start: Any, tmp_path: Path) -> None:
     place = copy(start[0], tmp_path / "st", parts)
     with pytest.raises(WeightsError, match=said):
-        lk.Embedder(str(place))
+        lk.EmbeddingPipeline(str(place))
     with pytest.raises(WeightsError, match=said):
         lk.models["bert"](weights=str(place))

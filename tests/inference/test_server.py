@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_two_hundred_at_once_are_all_answered(endpoint: Endpoint, record_propert
 class Model:
     """Answers as told."""
 
-    classes = ("a", "b")
+    classes, columns, processor = ("a", "b"), (), SimpleNamespace(modality="text")
 
     def __init__(self, work: Any):
         self.work = work

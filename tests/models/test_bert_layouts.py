@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.models.bert import layouts
-from labkit.models.bert.model import Bert, BertConfig, Encoded
+from labkit.models.bert.model import Bert, BertConfig, BertOutput
 from labkit.models.layers import Segments
 from labkit.models.weights import Specials
 
@@ -134,11 +134,11 @@ def reference(kind: str, stored: dict[str, np.ndarray], ids: list[int]) -> tuple
 
 
 @partial(jax.jit, static_argnums=0)
-def compiled(graph: nnx.GraphDef, params: nnx.State, *batch: Any) -> Encoded:
+def compiled(graph: nnx.GraphDef, params: nnx.State, *batch: Any) -> BertOutput:
     return nnx.merge(graph, params)(*batch)
 
 
-def run(model: Bert, *batch: Any) -> Encoded:
+def run(model: Bert, *batch: Any) -> BertOutput:
     return compiled(*nnx.split(model), *batch)
 
 

@@ -152,7 +152,9 @@ def test_real_weights_give_the_logits_of_the_reference_and_write_sense():
 
     found = logits(state, jnp.asarray(ids)[None])[0]
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    told = lk.Generator("smollm2-135m").generate(["The capital of France is", "Two plus two equals"], max_new_tokens=12)
+    told = lk.TextGenerationPipeline("smollm2-135m").generate(
+        ["The capital of France is", "Two plus two equals"], max_new_tokens=12
+    )
     # Of two plus two it is unsure: "five" is a hair before "four", in both programs.
     assert told[0].startswith(" Paris.") and told[1].startswith(tokenizer.decode([int(other[-1].argmax())])), told
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from labkit.core.errors import ConfigError
 from labkit.models.seq2seq import layers
-from labkit.models.seq2seq.model import Cache, Decoded, Transformer, TransformerConfig
+from labkit.models.seq2seq.model import Decoded, DecoderCache, Transformer, TransformerConfig
 
 # More layers in one stack than in the other, so that mixing them up is seen.
 SMALL = TransformerConfig(
@@ -103,14 +103,14 @@ def run(model: Transformer, *batch: jax.Array, key: jax.Array | None = None) -> 
 
 
 @partial(jax.jit, static_argnums=0)
-def started(graph: nnx.GraphDef, params: nnx.State, memory: jax.Array, mask: jax.Array) -> Cache:
+def started(graph: nnx.GraphDef, params: nnx.State, memory: jax.Array, mask: jax.Array) -> DecoderCache:
     return nnx.merge(graph, params).start(memory, mask, 9)
 
 
 @partial(jax.jit, static_argnums=0)
 def stepped(
-    graph: nnx.GraphDef, params: nnx.State, ids: jax.Array, count: jax.Array, cache: Cache
-) -> tuple[jax.Array, Cache]:
+    graph: nnx.GraphDef, params: nnx.State, ids: jax.Array, count: jax.Array, cache: DecoderCache
+) -> tuple[jax.Array, DecoderCache]:
     return nnx.merge(graph, params).step(ids, count, cache)
 
 

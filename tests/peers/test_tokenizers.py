@@ -120,7 +120,7 @@ def test_texts_end_where_theirs_end(ends: Any, theirs: Any, tmp_path: Path) -> N
         (tmp_path / "generation_config.json").write_text(json.dumps({**said, "eos_token_id": ends}))
     peer = theirs.AutoModelForCausalLM.from_pretrained(tmp_path)
     spell = theirs.AutoTokenizer.from_pretrained(tmp_path)
-    generator = lk.Generator(str(tmp_path))
+    generator = lk.TextGenerationPipeline(str(tmp_path))
     lengths = set()
     for prompt in (spell.decode([40]), "the film", "电影", "a"):
         ids = spell(prompt, return_tensors="pt").input_ids
@@ -138,7 +138,7 @@ def test_texts_end_where_theirs_end(ends: Any, theirs: Any, tmp_path: Path) -> N
 ))  # fmt: skip
 @pytest.mark.parametrize("form", ("marian", "pegasus"))
 def test_target_texts_there(form: str, said: dict[str, Any], theirs: Any, tmp_path: Path) -> None:
-    from labkit.inference.translation import Translator
+    from labkit.inference.translation import TranslationPipeline
 
     tokenizer = MADE["Marian"]()
     sizes = {"width": 32, "encoder_depth": 1, "decoder_depth": 1, "heads": 2, "mlp_width": 64, "max_length": 32}
@@ -147,7 +147,7 @@ def test_target_texts_there(form: str, said: dict[str, Any], theirs: Any, tmp_pa
     tokenizer.export(tmp_path, 32, types=False)
     spell = theirs.AutoTokenizer.from_pretrained(tmp_path)
     peer = theirs.AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
-    own = Translator(str(tmp_path))
+    own = TranslationPipeline(str(tmp_path))
     for text in ("the film was dull", "电影不好看", "a"):
         made = peer.generate(**spell(text, return_tensors="pt"), max_new_tokens=7, do_sample=False, num_beams=1)[0]
         expected = spell.decode(made[1:], skip_special_tokens=True)
@@ -161,7 +161,7 @@ def test_prompts_with_a_start_token_there(theirs: Any, tmp_path: Path) -> None:
     config.save(loud(config.build(nnx.Rngs(0))), tmp_path, eos_token_id=[1, 2], bos_token_id=0, pad_token_id=1)
     tokenizer.export(tmp_path, 48, types=False, prompts=True)
     spell = theirs.AutoTokenizer.from_pretrained(tmp_path)
-    peer, own = theirs.AutoModelForCausalLM.from_pretrained(tmp_path), lk.Generator(str(tmp_path))
+    peer, own = theirs.AutoModelForCausalLM.from_pretrained(tmp_path), lk.TextGenerationPipeline(str(tmp_path))
     texts = ["the film was", "电影", "a"]
     batch = spell(texts, return_tensors="pt", padding=True)
     made = peer.generate(**batch, max_new_tokens=8, do_sample=False)[:, batch.input_ids.shape[1] :]

@@ -231,5 +231,5 @@ def test_the_real_decoder_writes_the_same_there(torch: Any, theirs: Any) -> None
     prompt = "Gravity is"
     given = cut(prompt, return_tensors="pt")
     made = peer.generate(**given, max_new_tokens=24, do_sample=False, pad_token_id=0, eos_token_id=0)
-    told = lk.Generator("smollm2-135m").generate(prompt, max_new_tokens=24)
+    told = lk.TextGenerationPipeline("smollm2-135m").generate(prompt, max_new_tokens=24)
     assert told == cut.decode(made[0, given["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -17,9 +17,9 @@ from labkit.profile.cost import device_limit, estimate, largest_batch
 from labkit.profile.hardware import ACCELERATORS, Machine
 from labkit.profile.memory import planned
 from labkit.tasks.classify import Classification, Classify
-from labkit.train.context import empty_batch
 from labkit.train.optimizer import Optimizer
 from labkit.train.step import Steps
+from tests.batches import empty_batch
 
 MINE = Machine("<mine>", "cpu", 1e11, 5e10, 1e10, 1e9, 1e-5, 0.0)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from labkit.models.bert.model import BertConfig
 from labkit.profile.flops import count
 from labkit.tasks.classify import Classification, Classify
-from labkit.train.context import empty_batch
 from labkit.train.optimizer import Optimizer
 from labkit.train.step import Steps
+from tests.batches import empty_batch
 
 
 def shaped(*shape, kind="float32"):

@@ -12,9 +12,9 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 from labkit.models.bert.model import BertConfig
 from labkit.profile.memory import Buffer, highest, plan, planned
 from labkit.tasks.classify import Classification, Classify
-from labkit.train.context import empty_batch
 from labkit.train.optimizer import Optimizer
 from labkit.train.step import Steps
+from tests.batches import empty_batch
 
 QUICK = {"xla_backend_optimization_level": 0}  # the plan is made before the machine code
 

@@ -18,7 +18,7 @@ from labkit.data.answers import answers_of
 from labkit.data.batching.qa_windows import WindowBatches, windows
 from labkit.data.model_input import texts_of
 from labkit.data.text.tokenizer import Tokenizer
-from labkit.inference.question_answering import Answerer
+from labkit.inference.question_answering import QuestionAnsweringPipeline
 from labkit.tasks.qa import best_span, best_threshold, exact, normalised, overlap, right_answers
 
 NAMES = ["anna", "berta", "carl", "dora", "emil", "frida", "georg", "hanna"]
@@ -312,7 +312,7 @@ def test_a_model_learns_that_there_is_no_answer(tmp_path):
     assert (none.text, none.answered, none.start, none.end) == ("", False, 0, 0) and none.probability > 0.5
     (some,) = run.answer(["where does anna live ?"], ["anna does live in rome ."])
     assert some.answered and some.text == "rome"
-    exported = Answerer(run.export(tmp_path / "out"))
+    exported = QuestionAnsweringPipeline(run.export(tmp_path / "out"))
     assert exported.threshold == scores["no_answer_threshold"]
     assert f"by more than {exported.threshold:.6g}" in (tmp_path / "out" / "README.md").read_text()
     assert exported.answer(["when does anna live ?"], ["anna does live in rome ."]) == [none]
@@ -328,7 +328,7 @@ def test_a_model_learns_that_there_is_no_answer(tmp_path):
 
 
 def window_texts(answerer, question, text):
-    made = windows([question], [text], answerer.inputs.tokenizer, answerer.task.max_length, answerer.task.stride)
+    made = windows([question], [text], answerer.tokenizer, answerer.max_length, answerer.experiment.task.stride)
     for begin, end, first in zip(made.tokens.offsets, made.tokens.offsets[1:], made.first, strict=False):
         yield text[made.spans[begin + first, 0] : made.spans[end - 2, 1]]
 

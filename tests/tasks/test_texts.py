@@ -77,9 +77,9 @@ def test_a_language_model_learns_the_grammar_and_writes_it(text, tmp_path):
     free = [run.generate("the", max_new_tokens=8, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
     assert free[0] == free[1] != free[2]
     assert isinstance(run.generate("", max_new_tokens=4, beams=3), str) and run.generate([]) == []
-    written = lk.Generator(run.export(tmp_path / "out")).generate("the", max_new_tokens=8)
+    written = lk.TextGenerationPipeline(run.export(tmp_path / "out")).generate("the", max_new_tokens=8)
     assert written == told[0]
-    weights = lk.Generator(str(tmp_path / "out"))
+    weights = lk.TextGenerationPipeline(str(tmp_path / "out"))
     with pytest.raises(ConfigError, match="a prompt of 1 tokens plus 90 new tokens exceeds the 64 positions"):
         weights.generate("the", max_new_tokens=90)
 

@@ -17,7 +17,7 @@ from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, DataError
 from labkit.models import models
 from labkit.runs.handle import code_of, data_code
-from labkit.train.experiment import Data, Experiment
+from labkit.train.experiment import DataConfig, Experiment
 
 PAYLOADS = [
     "x', label='y')\nimport os\nos.system('id')\nrows = dict(a='", '"""', "'''", "\\", "\\'", "a\r\nb", "{x}", "%s",
@@ -64,7 +64,7 @@ def test_what_is_no_name_of_an_argument_is_refused(name):
 def test_code_of_an_experiment_makes_the_same_calls_and_no_other(source, column, names, classes, group):
     options = {"text": column, "names": names, "classes": classes}
     steps = ({"do": "split", "group": group, "seed": 3}, {"do": "dedupe", "near": True}, {"do": "sample", "n": 5})
-    data = Data(source, options, steps)
+    data = DataConfig(source, options, steps)
     whole = Experiment(models["mlp"](widths=(4,)), data, name=group)
     load, split, dedupe, sample, model, fit = calls(code_of(whole))
     assert load == ("lk.load", [source or "table"], options)
@@ -83,9 +83,9 @@ def test_code_of_an_experiment_makes_the_same_calls_and_no_other(source, column,
 def test_a_setting_that_load_does_not_have_is_refused_wherever_it_is_read(key, tmp_path):
     refused = "load has no setting"
     with pytest.raises(ConfigError, match=refused):
-        Data("x.csv", {key: 1})
+        DataConfig("x.csv", {key: 1})
     with pytest.raises(ConfigError, match=refused):
-        Data.from_dict({"source": "x.csv", "options": {key: 1}}, "data")
+        DataConfig.from_dict({"source": "x.csv", "options": {key: 1}}, "data")
     with pytest.raises(DataError, match=refused):
         lk.load(saved(tmp_path, source={"source": "x.csv", key: 1}))
 
@@ -94,7 +94,7 @@ def test_a_setting_that_load_does_not_have_is_refused_wherever_it_is_read(key, t
 def test_a_setting_that_a_step_does_not_have_is_refused(do, tmp_path):
     for key in ("seed=1)\nimport os\nrows.split(seed", "self", "rows", "pipeline", "settings"):
         with pytest.raises(ConfigError, match=f"{do} has no setting"):
-            Data("x.csv", steps=({"do": do, key: 1},))
+            DataConfig("x.csv", steps=({"do": do, key: 1},))
         with pytest.raises(DataError, match=f"{do} has no setting"):
             lk.load(saved(tmp_path, source={"source": "x.csv", "steps": [{"do": do, key: 1}]}))
 

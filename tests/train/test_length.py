@@ -37,7 +37,7 @@ def test_a_run_names_the_length_it_chose(words, expected, tmp_path):
     assert length == (expected or -(-int(whole.max()) // 32) * 32)
     assert f"max_length = {length}" in run.toml() and f"max_length={length}" in run.code()
     assert loads(Experiment, (run.info.folder / "experiment.toml").read_text()).task.max_length == length
-    assert run.predictor.inputs.max_length == length and run.info.summary["truncation"] == {}
+    assert run.predictor.processor.max_length == length and run.info.summary["truncation"] == {}
     assert not [text for text in run.evaluate().warnings if "Truncated" in text]
     given = lk.fit(data, BERT, max_length=16, **usual)
     assert given.experiment.task.max_length == 16

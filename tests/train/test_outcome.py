@@ -8,8 +8,8 @@ from sklearn.metrics import f1_score
 
 import labkit as lk
 from labkit.i18n import _, translate
-from labkit.train.outcome import Constant, frequent_labels, majority, no_better, outcome_of
-from labkit.train.processors import Texts
+from labkit.train.outcome import ConstantBaseline, frequent_labels, majority, no_better, outcome_of
+from labkit.train.processors import TextProcessor
 from labkit.train.truncation import message, truncation
 from labkit.viz import run_html
 
@@ -40,12 +40,12 @@ def test_constant_answers_are_scored_as_scikit_learn_does():
 @pytest.mark.parametrize(
     ("constant", "score", "says"),
     [
-        (Constant("the most frequent class", "f1", 0.3), 0.3, True),
-        (Constant("the most frequent class", "f1", 0.3), 0.31, True),
-        (Constant("the most frequent class", "f1", 0.3), 0.4, False),
-        (Constant("the mean", "r2", 0.0), -2.0, True),
-        (Constant("the token frequencies", "loss", 5.0), 4.95, True),
-        (Constant("the token frequencies", "loss", 5.0), 4.0, False),
+        (ConstantBaseline("the most frequent class", "f1", 0.3), 0.3, True),
+        (ConstantBaseline("the most frequent class", "f1", 0.3), 0.31, True),
+        (ConstantBaseline("the most frequent class", "f1", 0.3), 0.4, False),
+        (ConstantBaseline("the mean", "r2", 0.0), -2.0, True),
+        (ConstantBaseline("the token frequencies", "loss", 5.0), 4.95, True),
+        (ConstantBaseline("the token frequencies", "loss", 5.0), 4.0, False),
     ],
 )
 def test_a_model_no_better_than_a_constant_answer(constant, score, says):
@@ -105,21 +105,24 @@ def long_rows(count: int = 120) -> list[dict[str, str]]:
 def test_truncation_is_counted_in_rows_and_tokens():
     rows = lk.load(long_rows()).split(accept_leakage=True)
     tokenizer = lk.Tokenizer.train(rows["train"]["text"], vocab_size=60)
-    whole = Texts(tokenizer, 64).encode(rows["train"]).lengths
-    inputs = Texts(tokenizer, 10)
+    whole = TextProcessor(tokenizer, 64).encode(rows["train"]).lengths
+    inputs = TextProcessor(tokenizer, 10)
     found = truncation(inputs, rows["train"], inputs.encode(rows["train"]))
     assert found["rows"] == (whole > 10).sum() and found["of"] == len(whole)
     assert found["lost"] == pytest.approx(np.maximum(whole - 10, 0).sum() / whole.sum(), abs=1e-4)
-    assert truncation(Texts(tokenizer, 64), rows["train"], Texts(tokenizer, 64).encode(rows["train"])) == {}
+    assert (
+        truncation(TextProcessor(tokenizer, 64), rows["train"], TextProcessor(tokenizer, 64).encode(rows["train"]))
+        == {}
+    )
     chinese = translate(message(found), "zh")
     assert "截断" in chinese and "训练集" in chinese and "text" not in chinese
     pairs = lk.load(
         [{"text": row["text"], "other": "good " * 20} for row in long_rows(40)], text=("text", "other"), label=False
     )
-    two = Texts(tokenizer, 10, "two texts")
+    two = TextProcessor(tokenizer, 10, "two texts")
     part = pairs["train"]
     alone = [lk.load([{"text": text} for text in part[name]], label=False)["train"] for name in ("text", "text_pair")]
-    first, second = (Texts(tokenizer, 64).encode(dataset).lengths for dataset in alone)
+    first, second = (TextProcessor(tokenizer, 64).encode(dataset).lengths for dataset in alone)
     found = truncation(two, part, two.encode(part))
     assert found["rows"] == (first > 10).sum() + (second > 10).sum() and found["of"] == 80
     lost = np.maximum(first - 10, 0).sum() + np.maximum(second - 10, 0).sum()

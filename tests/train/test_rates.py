@@ -17,7 +17,7 @@ from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import BY_RULE, default_batch, default_rate
 from labkit.train.experiment import Experiment, Training
-from labkit.train.optimizer import RULES, TUNES, Optimizer
+from labkit.train.optimizer import TUNES, Optimizer, optimizers
 
 FRESH = {"bert": "tiny", "gpt": "nano", "transformer": "tiny", "textcnn": "tiny", "mlp": "small", "cnn": "small",
          "vgg": "vgg-11"}  # fmt: skip
@@ -28,11 +28,11 @@ def rate(model: str, preset: str = "", task: str = "classify", **options) -> flo
 
 
 def test_every_architecture_task_rule_and_way_of_fine_tuning_has_a_rate():
-    assert set(FRESH) == set(models) and set(BY_RULE) == set(RULES)
+    assert set(FRESH) == set(models) and set(BY_RULE) == set(optimizers)
     for name, preset in FRESH.items():
         for task in (task for task in tasks if tasks[task].needs in models[name].capabilities):
             for tune in TUNES:
-                for rule in RULES:
+                for rule in optimizers:
                     assert 1e-6 < rate(name, preset, task, tune=tune, rule=rule) < 1
 
 

@@ -16,9 +16,9 @@ from flax import nnx
 
 import labkit as lk
 from labkit.tasks.classify import Classify
-from labkit.train.context import empty_batch
 from labkit.train.optimizer import Optimizer
 from labkit.train.step import Steps, flatten
+from tests.batches import empty_batch
 
 SIZES = {"width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 16, "vocab_size": 50}
 

@@ -22,7 +22,7 @@ from labkit.data.io.compressed import OPENERS
 from labkit.data.io.files import READERS
 from labkit.data.io.load import load, peek
 from labkit.data.io.media import PICTURES, SOUNDS
-from labkit.data.prepare.quality import Health, check
+from labkit.data.prepare.quality import DataQuality, check
 from labkit.data.report import ACTIONS, Note
 from labkit.data.rows import Rows
 from labkit.hub.samples import SAMPLES, is_cached
@@ -263,7 +263,7 @@ class Data(Panel):
         self.browser.look_at(rows)
         self.later("health", lambda: (rows, check(rows)), self._show_health)
 
-    def _show_health(self, found: tuple[Rows, Health]) -> None:
+    def _show_health(self, found: tuple[Rows, DataQuality]) -> None:
         rows, health = found
         facts = [(self.word("rows"), f"{health.rows:,}")]
         facts += [
@@ -279,7 +279,7 @@ class Data(Panel):
         self.overview.value = html.joined(html.cards(facts), self._charts(health))
         self.problems.value = self._problem_list(health)
 
-    def _charts(self, health: Health) -> html.Html:
+    def _charts(self, health: DataQuality) -> html.Html:
         drawn = []
         if health.classes:
             total = max(sum(health.classes.values()), 1)
@@ -299,7 +299,7 @@ class Data(Panel):
             drawn.append(html.joined(title, inline(chart)))
         return html.side_by_side(*drawn)
 
-    def _problem_list(self, health: Health) -> html.Html:
+    def _problem_list(self, health: DataQuality) -> html.Html:
         title = html.heading(self.word("problems"), 4)
         if not health.problems:
             return html.joined(title, html.note(self.word("no_problems"), "good"))

@@ -19,7 +19,7 @@ from labkit.core.text import visible
 from labkit.data.groups import parting
 from labkit.evaluate import run_report
 from labkit.evaluate.calibration import Calibration, calibrate
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
@@ -37,8 +37,8 @@ class Judged:
     """What the panel shows of a run: made in a thread, and then looked at."""
 
     run: Run
-    report: Report
-    validation: Report
+    report: ClassificationReport
+    validation: ClassificationReport
     calibration: Calibration
     predictor: Predictor
     part: Any  # the split of the rows
@@ -52,8 +52,8 @@ def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
         run_report.folder_of(run)
     except RunError:
         return None
-    report = run_report.verdict_of(run, split)
-    if not isinstance(report, Report):
+    report = run_report.verdict_of(run, split, baselines=run.experiment.task.problem_type is None)
+    if not isinstance(report, ClassificationReport):
         return report
     predictor = run_report.predictor_of(run)
     validation = report if split == "validation" else run_report.report_of(run, "validation")

@@ -29,7 +29,8 @@ from labkit.data.io.pixels import Pixels
 from labkit.evaluate import run_report
 from labkit.i18n import _, translate
 from labkit.inference.export import export
-from labkit.inference.predictor import Estimate, Predictions, Predictor
+from labkit.inference.predictor import NumericPrediction, Predictions, Predictor
+from labkit.inference.registry import pipeline_of
 from labkit.runs.handle import Run
 from labkit.tasks.base import ProblemType
 from labkit.viz import explanation_html, media
@@ -134,7 +135,7 @@ class Use(Panel):
         self.put(self.place, [] if self.asking is None else [self.asking.root])
         verb = "predict" if self.asking is None else self.asking.verb
         self.go.description, self.go.tooltip = self.word(verb), self.word(f"{verb}_help")
-        kind = "" if predictor is None else predictor.inputs.kind
+        kind = "" if predictor is None else predictor.processor.modality
         pairs = predictor is not None and self._pairs()
         for widget, shown in ((self.text, kind == "text"), (self.pair, pairs), (self.numbers, kind == "features"),
                               (self.drop, kind == "image")):  # fmt: skip
@@ -146,13 +147,13 @@ class Use(Panel):
         self.answer.value, self.link.file, self.example = "", "", None
         self.why.clear()
         if kind == "image":
-            self.drop.size = list(predictor.inputs.shape[:2])
+            self.drop.size = list(predictor.processor.shape[:2])
         elif kind == "features":
-            columns = _columns(predictor.inputs)
+            columns = _columns(predictor.processor)
             self.numbers.placeholder = (
                 self.word("columns_hint", names=", ".join(columns))
                 if columns
-                else self.word("features_hint", count=predictor.inputs.shape[0])
+                else self.word("features_hint", count=predictor.processor.shape[0])
             )
 
     def _pairs(self) -> bool:
@@ -165,12 +166,12 @@ class Use(Panel):
         if self.asking is not None:
             return self._say(self.asking)
         predictor = self._ready()
-        if predictor.inputs.kind == "text":
+        if predictor.processor.modality == "text":
             text = predictor.clean(self.text.value[:LONGEST])
             shown = self.pair.layout.display != "none"
             self._ask(text, predictor.clean(self.pair.value[:LONGEST]) if shown else None)
         else:
-            self._ask(_features(self.numbers.value, predictor.inputs), None)
+            self._ask(_features(self.numbers.value, predictor.processor), None)
 
     def _say(self, asking: Asking) -> None:
         """Predict with a model that is not a classifier."""
@@ -193,9 +194,9 @@ class Use(Panel):
         if content.get("type") != "picture" or not buffers:
             return
         predictor = self._ready()
-        tall, wide = predictor.inputs.shape[:2]
+        tall, wide = predictor.processor.shape[:2]
         pixels = np.frombuffer(buffers[0], np.uint8).reshape(tall, wide, 4)
-        self._ask(as_read(pixels, predictor.inputs.shape[2], predictor.inputs.pixels), None)
+        self._ask(as_read(pixels, predictor.processor.shape[2], predictor.processor.pixels), None)
 
     def _draw(self) -> None:
         """A random row of the test split."""
@@ -208,11 +209,11 @@ class Use(Panel):
             self.asking.take(part, place)
             return self._predict()
         row, predictor = part[place], self._ready()
-        if predictor.inputs.kind == "text":
+        if predictor.processor.modality == "text":
             self.text.value, self.pair.value = row["text"], row.get("text_pair") or ""
             return self._predict()
-        values = predictor.inputs.raw(part.select([place])).inputs[0]
-        if predictor.inputs.kind == "features":
+        values = predictor.processor.raw(part.select([place])).inputs[0]
+        if predictor.processor.modality == "features":
             self.numbers.value = ", ".join(f"{value:.6g}" for value in values)
         return self._ask(values, None)
 
@@ -237,7 +238,7 @@ class Use(Panel):
         assert self.example is not None and self.predictor is not None
         (example, pair), language = self.example, self.state.language
         (found,) = predictions
-        if isinstance(found, Estimate):
+        if isinstance(found, NumericPrediction):
             parts, target = (
                 [html.cards((visible(name, 60), f"{value:.5g}") for name, value in found.value.items())],
                 None,
@@ -268,7 +269,7 @@ class Use(Panel):
 
 def archive(run: Run) -> Path:
     """The model of a run as a zip file in the working directory, named after the run."""
-    run_report.tool_of(run)  # says so where there is none, or it is damaged
+    pipeline_of(run)  # says so where there is none, or it is damaged
     name = re.sub(r"[^\w-]+", "-", run.name).strip("-")[:60] or run.id
     with tempfile.TemporaryDirectory() as folder:
         model = export(run.experiment, run.info.folder / "model", Path(folder) / "model")
@@ -288,32 +289,32 @@ def as_read(pixels: np.ndarray, channels: int, unit: Pixels | None = None) -> np
 def _model(run: Run) -> Any:
     """What the model is used by; None while there is none."""
     try:
-        return run_report.tool_of(run)
+        return pipeline_of(run)
     except RunError:
         return None
 
 
-def _columns(inputs: Any) -> tuple[str, ...]:
+def _columns(processor: Any) -> tuple[str, ...]:
     """Source columns of features of which some are more than a number: categories, dates, yes and no."""
-    columns = inputs.standard.columns if inputs.standard else ()
+    columns = processor.standard.columns if processor.standard else ()
     return tuple(visible(each.name, 40) for each in columns) if any(each.kind != "number" for each in columns) else ()
 
 
-def _features(text: str, inputs: Any) -> np.ndarray:
+def _features(text: str, processor: Any) -> np.ndarray:
     """The features that a text holds: the cells of the source columns in their order, or the numbers of the features.
 
     Raises:
         DataError: a cell is not what its column holds, or there are too few or too many.
     """
     cells = [cell.strip() for cell in re.split("[,;]", text)]
-    if (columns := _columns(inputs)) and len(cells) == len(columns):
-        record = {each.name: cell or None for each, cell in zip(inputs.standard.columns, cells, strict=True)}
+    if (columns := _columns(processor)) and len(cells) == len(columns):
+        record = {each.name: cell or None for each, cell in zip(processor.standard.columns, cells, strict=True)}
         try:
-            return np.asarray(inputs.examples([record]))[0]
+            return np.asarray(processor.examples([record]))[0]
         except DataError:
-            if len(cells) != inputs.shape[0]:  # else they may be the numbers of a row that was drawn
+            if len(cells) != processor.shape[0]:  # else they may be the numbers of a row that was drawn
                 raise
-    return _numbers(text, inputs.shape[0])
+    return _numbers(text, processor.shape[0])
 
 
 def _numbers(text: str, count: int) -> np.ndarray:

@@ -8,10 +8,10 @@ import ipywidgets as widgets
 
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
-from labkit.app.widgets.tokens import Reading
+from labkit.app.widgets.tokens import TokensPreview
 from labkit.core import html
 from labkit.core.config import SEEDS
-from labkit.data.prepare.clean import DEFAULT, STEPS, Pipeline
+from labkit.data.prepare.clean import DEFAULT, STEPS, TextCleaner
 from labkit.data.prepare.split import leakage
 from labkit.data.rows import Rows
 
@@ -42,7 +42,7 @@ class Prepare(Panel):
         self._build_cleaning()
         self._build_copies()
         self._build_split()
-        self.reading = Reading(self)
+        self.reading = TokensPreview(self)
         self.parts = widgets.VBox([self.cleaning, self.copying, self.splitting, self.reading.root])
         self.body.children = (self.none, self.parts)
         self.watch(("rows", "steps", "task", "accept_leakage"), self._preview)
@@ -113,7 +113,7 @@ class Prepare(Panel):
         self.parts.layout.display = "none" if rows is None else ""
         if rows is None:
             return
-        texts = rows.basis.kind == "text"
+        texts = rows.basis.modality == "text"
         whole = {"validation", "test"} <= set(rows.splits)
         self.cleaning.layout.display = "" if texts else "none"
         self.split_form.layout.display = "none" if whole else ""
@@ -160,7 +160,7 @@ class Prepare(Panel):
         for step in self.state.steps:
             if step["do"] == "clean":
                 chosen = tuple(step["steps"])
-        if rows.basis.kind == "text":
+        if rows.basis.modality == "text":
             self.later("clean", lambda: _cleaned(rows, chosen), self._show_changes, CALM)
         self.later("split", self._prepared, self._show_split, CALM)
         self.reading.renew()
@@ -189,7 +189,7 @@ class Prepare(Panel):
         before, left = len(self.state.rows or ()), len(cleaned)
         gone = self.word("rows_left", left=f"{left:,}", gone=f"{before - left:,}")
         self.copied.value = html.paragraph(gone, "quiet") if before != left else ""
-        spec, classes = rows.spec, rows.basis.classes[:24] if rows.basis.aim != "number" else ()
+        spec, classes = rows.spec, rows.basis.classes[:24] if rows.basis.problem_type != "number" else ()
         lines = []
         for name, part in rows.splits.items():
             counts = [f"{spec.counts[name].get(each, 0):,}" for each in classes]
@@ -207,7 +207,7 @@ class Prepare(Panel):
 def _cleaned(rows: Rows, steps: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], dict[str, int], int]:
     """Some changes as (row, step, before, after), how many rows each step changes, and of how many."""
     part = first_rows(rows, LOOKED_AT)
-    pipeline = Pipeline(steps=steps)
+    pipeline = TextCleaner(steps=steps)
     lines = list(pipeline.preview(part, 2, width=120).itertuples(index=False, name=None)) if steps else []
     return lines, pipeline.counts(part), len(part)
 

@@ -18,14 +18,13 @@ from labkit.core.html import Html
 from labkit.core.registry import ByClass
 from labkit.data.answers import answers_of
 from labkit.i18n import _
-from labkit.inference.embedder import Embedder
-from labkit.inference.fill_mask import HIDDEN, Filler, Guess
-from labkit.inference.question_answering import Answerer
-from labkit.inference.text_generation import Generator
-from labkit.inference.translation import Translator
-from labkit.tasks.qa import Found
-from labkit.viz import explanation_html, html
-from labkit.viz.html import Html
+from labkit.inference.embedding import EmbeddingPipeline
+from labkit.inference.fill_mask import HIDDEN, FillMaskPipeline, TokenPrediction
+from labkit.inference.question_answering import QuestionAnsweringPipeline
+from labkit.inference.text_generation import TextGenerationPipeline
+from labkit.inference.translation import TranslationPipeline
+from labkit.tasks.qa import AnswerSpan
+from labkit.viz import explanation_html
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
@@ -96,7 +95,7 @@ class Asking:
         return html.paragraph(f"{self.word('truth')}: {self.truth[1]}", "quiet")
 
 
-class Writing(NamedTuple):
+class Prompt(NamedTuple):
     """A text, and how to go on from it."""
 
     text: str
@@ -107,7 +106,7 @@ class Writes(Asking):
     """Text generation with a language model."""
 
     verb, method = "write_on", "generate"
-    tool: Generator | Translator
+    tool: TextGenerationPipeline | TranslationPipeline
 
     def build(self) -> Sequence[widgets.Widget]:
         room = self.tool.room
@@ -128,13 +127,13 @@ class Writes(Asking):
         kept = min((len(told) + 1) // 2, self.tool.room - self.length.value)
         self.text.value = text[: told[kept - 1][2][1]] if told and kept > 0 else ""
 
-    def asked(self) -> Writing:
+    def asked(self) -> Prompt:
         settings: dict[str, Any] = {"max_new_tokens": self.length.value}
         if self.temperature.value > 0:  # another text each time, which the code draws again
             settings |= {"temperature": self.temperature.value, "seed": int(np.random.default_rng().integers(2**31))}
         if self.beams.value > 1:
             settings["beams"] = self.beams.value
-        return Writing(self.text.value[:LONGEST], settings)
+        return Prompt(self.text.value[:LONGEST], settings)
 
     def answer(self, asked: tuple[Any, ...]) -> str:
         text, settings = asked
@@ -163,18 +162,18 @@ class Fills(Asking):
     """Masked-token and next-sentence prediction with a pretrained encoder."""
 
     verb = "tell_hidden"
-    tool: Filler
+    tool: FillMaskPipeline
 
     def build(self) -> Sequence[widgets.Widget]:
         self.text, self.pair = self.area("your_text"), self.area("second_text")
         self.text.placeholder = self.word("hidden_hint", mask=HIDDEN)
-        return (self.text, self.pair) if self.tool.tells_next else (self.text,)
+        return (self.text, self.pair) if self.tool.next_sentence else (self.text,)
 
     def take(self, part: Any, place: int) -> None:
         """A text with a piece hidden, and the text behind it."""
-        pair = self.tool.tells_next and len(part) > 1
+        pair = self.tool.next_sentence and len(part) > 1
         place = min(place, len(part) - 1 - pair)
-        room = (self.tool.longest - self.tool.tokenizer.pair.size) // 2
+        room = (self.tool.max_length - self.tool.tokenizer.pair.size) // 2
         text, told = self._cut(part[place]["text"], room)
         if told:
             begin, end = told[int(np.random.default_rng().integers(len(told)))]
@@ -188,20 +187,20 @@ class Fills(Asking):
         return (text[: places[room - 1][1]] if len(places) > room else text), places[:room]
 
     def asked(self) -> tuple[str, str]:
-        return self.text.value[:LONGEST], self.pair.value[:LONGEST] if self.tool.tells_next else ""
+        return self.text.value[:LONGEST], self.pair.value[:LONGEST] if self.tool.next_sentence else ""
 
     def _parts(self, asked: tuple[Any, ...]) -> tuple[bool, bool]:
         """Whether masked tokens are to be predicted, and next-sentence probability."""
         text, pair = asked
         return any(name in text + pair for name in self.tool.masks) or not pair, bool(pair)
 
-    def answer(self, asked: tuple[Any, ...]) -> tuple[list[list[Guess]], float | None]:
+    def answer(self, asked: tuple[Any, ...]) -> tuple[list[list[TokenPrediction]], float | None]:
         hidden, next_ = self._parts(asked)
         text, pair = asked
         guesses = self.tool.fill(text, pair or None, top=TOP) if hidden else []
         return guesses, self.tool.follows(text, pair) if next_ else None
 
-    def shown(self, asked: tuple[Any, ...], found: tuple[list[list[Guess]], float | None]) -> Html:
+    def shown(self, asked: tuple[Any, ...], found: tuple[list[list[TokenPrediction]], float | None]) -> Html:
         guesses, follows = found
         tables = [
             html.joined(
@@ -225,7 +224,7 @@ class Answers(Asking):
     """A reader answers a question on a paragraph."""
 
     verb = "find_answer"
-    tool: Answerer
+    tool: QuestionAnsweringPipeline
 
     def build(self) -> Sequence[widgets.Widget]:
         self.question, self.paragraph = self.area("question", 2), self.area("paragraph", 8)
@@ -242,11 +241,11 @@ class Answers(Asking):
             raise DataError(_("give a question and a paragraph that contains the answer."))
         return question, paragraph
 
-    def answer(self, asked: tuple[Any, ...]) -> Found:
+    def answer(self, asked: tuple[Any, ...]) -> AnswerSpan:
         question, paragraph = asked
         return self.tool.answer([question], [paragraph])[0]
 
-    def shown(self, asked: tuple[Any, ...], found: Found) -> Html:
+    def shown(self, asked: tuple[Any, ...], found: AnswerSpan) -> Html:
         paragraph = asked[1]
         before, after = paragraph[: found.start], paragraph[found.end :]
         marked = Html(f"{html.safe(before)}<mark>{html.safe(found.text)}</mark>{html.safe(after)}")
@@ -264,7 +263,7 @@ class Compares(Asking):
     """An encoder compares texts by the cosines of their vectors."""
 
     verb = "compare_texts"
-    tool: Embedder
+    tool: EmbeddingPipeline
 
     def build(self) -> Sequence[widgets.Widget]:
         self.texts = self.area("texts_by_line", 6)
@@ -303,7 +302,13 @@ class Compares(Asking):
 
 #: What a model of a kind is asked by.
 KINDS: ByClass[type[Asking]] = ByClass(
-    {Generator: Writes, Translator: Translates, Filler: Fills, Answerer: Answers, Embedder: Compares}
+    {
+        TextGenerationPipeline: Writes,
+        TranslationPipeline: Translates,
+        FillMaskPipeline: Fills,
+        QuestionAnsweringPipeline: Answers,
+        EmbeddingPipeline: Compares,
+    }
 )
 
 

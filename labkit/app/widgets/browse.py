@@ -46,7 +46,7 @@ class Browser:
             self.split.options = [(self.panel.split_word(name), name) for name in rows.splits]
             self.label.options = [
                 (self.panel.word("all"), -1),
-                *((name, i) for i, name in enumerate(rows.basis.classes if rows.basis.aim == "class" else ())),
+                *((name, i) for i, name in enumerate(rows.basis.classes if rows.basis.problem_type == "class" else ())),
             ]
             self.split.value, self.label.value = next(iter(rows.splits)), -1
         self.root.layout.display = ""
@@ -69,7 +69,7 @@ class Browser:
     @property
     def _size(self) -> int:
         assert self.rows is not None
-        return PAGE.get(self.rows.basis.kind, PAGE["text"])
+        return PAGE.get(self.rows.basis.modality, PAGE["text"])
 
     def _show(self) -> None:
         assert self.rows is not None
@@ -86,9 +86,9 @@ def page(rows: Rows, split: str, chosen: np.ndarray, panel: Panel) -> html.Html:
     part = rows[split].select(chosen.tolist())
     names = ["–" if told is None else str(told) for told in rows.known_of(part)]
     order = numbers(part, "row").tolist()
-    if rows.basis.kind == "image":
+    if rows.basis.modality == "image":
         return _pictures(part, names, order)
-    if rows.basis.kind == "audio":
+    if rows.basis.modality == "audio":
         heard = [media.sound(np.asarray(wave, np.float32) / 32767, rows.basis.rate, name)
                  for wave, name in zip(part["sound"], names, strict=True)]  # fmt: skip
         lines = list(zip(order, names, heard, strict=True))

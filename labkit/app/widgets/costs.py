@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 from labkit.core import html, units
 from labkit.profile.hardware import ACCELERATORS
-from labkit.train.cost_preview import Expected
+from labkit.train.cost_preview import CostPreview
 
 if TYPE_CHECKING:
     from labkit.app.panel import Panel
@@ -30,7 +30,7 @@ class Costs:
         panel.on_change(self.where, self._which)
         panel.on_change(self.price, self._priced)
 
-    def show(self, found: Expected) -> None:
+    def show(self, found: CostPreview) -> None:
         """Show what was found."""
         self._last = found
         word, one, plan = self.panel.word, found.estimate, found.plan

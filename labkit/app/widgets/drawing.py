@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from labkit.core.html import Html, safe
 from labkit.core.text import escape, one_line
-from labkit.models.base import Part
+from labkit.models.base import DrawingPart
 
-_HEAD = Part("head", 9, "block_head", 2)
-_OTHER = Part("", 6, "block_other", 7)
+_HEAD = DrawingPart("head", 9, "block_head", 2)
+_OTHER = DrawingPart("", 6, "block_other", 7)
 
 
 class Block(NamedTuple):
@@ -34,7 +34,7 @@ class Block(NamedTuple):
     colour: int
 
 
-def blocks(shapes: dict[str, tuple[int, ...]], parts: Sequence[Part]) -> list[Block]:
+def blocks(shapes: dict[str, tuple[int, ...]], parts: Sequence[DrawingPart]) -> list[Block]:
     """The stack from below.
 
     Args:
@@ -76,7 +76,7 @@ def drawn(found: list[Block], word: Callable[..., str], ends: tuple[str, str]) -
     return Html(f'<div class="lk-stack" role="img" aria-label="{label}">{each}</div>')
 
 
-def _group(name: str, known: Sequence[Part]) -> tuple[int, str, int, int]:
+def _group(name: str, known: Sequence[DrawingPart]) -> tuple[int, str, int, int]:
     """(rank, key, place, colour) of the block that a parameter belongs to."""
     path = [part for part in name.split("/") if part != "trunk"]
     place = next((int(part) for part in path if part.isdigit()), -1)

@@ -9,8 +9,8 @@ import numpy as np
 
 from labkit.core import html
 from labkit.core.text import visible
-from labkit.evaluate.report import Report
-from labkit.explain.explanation import Attention, Explanation
+from labkit.evaluate.report import ClassificationReport
+from labkit.explain.explanation import AttentionWeights, Explanation
 from labkit.viz import explanation_html, media
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ class Why:
         predictor, example, pair = self._of
         target, explainer = self.target.value, predictor.explainer
 
-        def work() -> tuple[Explanation, Attention | None]:
+        def work() -> tuple[Explanation, AttentionWeights | None]:
             found = explainer.explain(example, pair, target=target)
             return found, explainer.attention(example, pair) if explainer.attends and found.words else None
 
         self.panel.later("explain", work, self._show)
 
-    def _show(self, result: tuple[Explanation, Attention | None]) -> None:
+    def _show(self, result: tuple[Explanation, AttentionWeights | None]) -> None:
         self.found, self.map = result
         self.root.layout.display = ""
         with self.panel.filling():
@@ -99,7 +99,7 @@ class Examples:
         self.root = widgets.VBox([self.text, self.why.root])
         panel.on_change(self.list, self.choose)
 
-    def judge(self, report: Report, part: Any, predictor: Predictor) -> None:
+    def judge(self, report: ClassificationReport, part: Any, predictor: Predictor) -> None:
         """Show rows of another report; ``part`` is the split that it is of."""
         self.report, self.part, self.predictor = report, part, predictor
 
@@ -136,7 +136,7 @@ class Examples:
             for text in filter(None, (example, pair)):
                 parts.append(html.paragraph(visible(text, LONG)))
         else:
-            example, pair = self.predictor.inputs.raw(self.part.select([int(place)])).inputs[0], None
+            example, pair = self.predictor.processor.raw(self.part.select([int(place)])).inputs[0], None
             if example.ndim == 3:
                 parts.append(media.picture(example, str(truth), 168))
         said = self.panel.word("truth_and_answer", truth=truth, answer=report.classes[report.predicted[place]])

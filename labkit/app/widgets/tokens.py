@@ -30,7 +30,7 @@ LOOKED_AT = 20_000
 _CALM = 0.3
 
 
-class Reading:
+class TokensPreview:
     """A part of the step Prepare: ``root`` is its widget."""
 
     def __init__(self, panel: Panel):
@@ -58,7 +58,7 @@ class Reading:
     def renew(self) -> None:
         """Read anew what the state has now."""
         state = self.panel.state
-        texts = state.rows is not None and state.rows.basis.kind == "text"
+        texts = state.rows is not None and state.rows.basis.modality == "text"
         self.root.layout.display = "" if texts else "none"
         if not texts:
             return

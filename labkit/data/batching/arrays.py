@@ -75,7 +75,7 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
     Raises:
         DataError: there is no such column or more than one, values that are not numbers, or examples of several shapes.
     """
-    if spec.kind == "text":
+    if spec.modality == "text":
         raise DataError(
             _("these rows are texts, not images or features: encode them first (labkit.data.text.encode.encode).")
         )
@@ -83,24 +83,24 @@ def stack(dataset: datasets.Dataset, spec: Spec) -> Arrays:
         name: _storage(kind) for name, kind in zip(*_schema(dataset), strict=True) if name not in (*_OWN, "target")
     }
     nested = [name for name, kind in types.items() if _is_list(kind)]
-    flat = [name for name, kind in types.items() if _is_number(kind)] if spec.kind == "features" else []
+    flat = [name for name, kind in types.items() if _is_number(kind)] if spec.modality == "features" else []
     if len(nested) + bool(flat) != 1:
         shown = ", ".join(f"{name} ({kind})" for name, kind in types.items()) or "none"
         wanted = (
             "one column of nested lists"
-            if spec.kind in ("image", "audio")
+            if spec.modality in ("image", "audio")
             else "numeric columns, or one column of lists"
         )
         raise DataError(
             _("examples of type {kind!r} need {wanted}; the columns are {shown}."),
-            kind=spec.kind, wanted=wanted, shown=shown,
+            kind=spec.modality, wanted=wanted, shown=shown,
         )  # fmt: skip
     label, row = (np.asarray(column(dataset, name)) for name in _OWN)
-    wide = spec.kind == "features"  # standardised in float64
+    wide = spec.modality == "features"  # standardised in float64
     inputs = _columns(dataset, flat) if flat else _lists(dataset, nested[0], types[nested[0]], wide)
-    if spec.kind == "features":
+    if spec.modality == "features":
         inputs = inputs.reshape(len(inputs), math.prod(inputs.shape[1:]))
-    elif spec.kind == "audio":
+    elif spec.modality == "audio":
         inputs = inputs.reshape(len(inputs), -1) / np.float32(32767)
     elif inputs.ndim not in (3, 4):
         raise DataError(

@@ -30,7 +30,7 @@ _CROWD = 3  # a row holds at most this many times as many examples as the mean r
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class PackingPlan:
     """How many examples of which lengths share a row.
 
     Attributes:
@@ -81,7 +81,7 @@ class Plan:
         return table.reshape(self.rows, self.most)
 
 
-def plan_rows(lengths: Sequence[int] | np.ndarray, width: int, most: int | None = None) -> Plan:
+def plan_rows(lengths: Sequence[int] | np.ndarray, width: int, most: int | None = None) -> PackingPlan:
     """Which lengths share a row of ``width`` tokens: best fit, the longest first, on the histogram.
 
     Args:
@@ -97,7 +97,7 @@ def plan_rows(lengths: Sequence[int] | np.ndarray, width: int, most: int | None 
     if most < 1:
         raise ConfigError(_("most = {most} must be at least 1."), most=most)
     if not lengths.size:
-        return Plan(np.zeros((0, 1), np.int32), np.zeros(0, np.int64), width)
+        return PackingPlan(np.zeros((0, 1), np.int32), np.zeros(0, np.int64), width)
     if lengths.max() > width or lengths.min() < 1:
         raise ConfigError(
             _("examples of {lowest} to {highest} tokens do not fit rows of {width}."),
@@ -106,7 +106,7 @@ def plan_rows(lengths: Sequence[int] | np.ndarray, width: int, most: int | None 
     rows = _filled(histogram(lengths), width, most)
     widest = max(len(pattern) for pattern in rows)
     patterns = np.array([pattern + (0,) * (widest - len(pattern)) for pattern in rows], np.int32)
-    return Plan(patterns, np.array(list(rows.values()), np.int64), width)
+    return PackingPlan(patterns, np.array(list(rows.values()), np.int64), width)
 
 
 def _filled(counts: np.ndarray, width: int, most: int) -> dict[tuple[int, ...], int]:
@@ -154,7 +154,7 @@ def _filled(counts: np.ndarray, width: int, most: int) -> dict[tuple[int, ...], 
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchLayout:
     """How examples are put into batches: several to a row, or each alone in a row of one of some widths.
 
     Attributes:
@@ -186,7 +186,7 @@ def choose(
     *,
     packing: str = "auto",
     parts: int = 1,
-) -> Layout:
+) -> BatchLayout:
     """Packed rows or buckets, whichever costs less by the histogram of lengths.
 
     A row of t tokens costs ``t * (1 + t / cost)``: the second part is attention, which grows with the square.
@@ -213,7 +213,7 @@ def choose(
             packing=packing, known=", ".join(known), hint=nearest(packing, known),
         )  # fmt: skip
     if not lengths.size:
-        return Layout(False, widths, 1, 0.0, "nothing to pack: there are no examples.")
+        return BatchLayout(False, widths, 1, 0.0, "nothing to pack: there are no examples.")
     found = histogram(lengths)
     rows = np.bincount(np.searchsorted(widths, np.flatnonzero(found)), found[found > 0], len(widths)).astype(np.int64)
     alone = {width: -(-count // batch_size) * batch_size for width, count in zip(widths, rows.tolist(), strict=True)}
@@ -226,14 +226,14 @@ def choose(
         gain = "nothing" if found is None or found[0] >= work else f"only {100 * (1 - found[0] / work):.1f} %"
         gain = "was not asked for" if packing == "never" else f"would save {gain}"
         reason = f"{told} of {', '.join(map(str, widths))} tokens, {_percent(padding)} padding; packing {gain}"
-        return Layout(False, widths, 1, float(padding), reason)
+        return BatchLayout(False, widths, 1, float(padding), reason)
     _unused, plan, slots = found
     share = 1 - lengths.sum() / slots
     reason = (
         f"packed: rows of {plan.width} tokens hold {len(lengths) / plan.rows:.1f} texts each, {_percent(share)} "
         f"padding; {told} would pad {_percent(padding)}"
     )
-    return Layout(True, (plan.width,), plan.most, float(share), reason)
+    return BatchLayout(True, (plan.width,), plan.most, float(share), reason)
 
 
 def _percent(share: float) -> str:
@@ -246,14 +246,14 @@ def _work(width: int, cost: float) -> float:
 
 def _packed(
     lengths: np.ndarray, batch_size: int, cost: float, parts: int, limit: float
-) -> tuple[float, Plan, int] | None:
+) -> tuple[float, PackingPlan, int] | None:
     """The packing of least work, and less than ``limit``: its work, plan, and token slots of an epoch.
 
     Without a limit there is always one; else only those count that share rows and come near the batch size.
     """
     total, least = int(lengths.sum()), -(-int(lengths.max()) // 8) * 8
     step = max(8, -(-least * (_WIDEST - 1) // (8 * _CANDIDATES)) * 8)
-    best: tuple[float, Plan, int] | None = None
+    best: tuple[float, PackingPlan, int] | None = None
     far = limit == math.inf  # whether the best so far does not come near the batch size
     for width in range(least, _WIDEST * least + 1, step):
         if total * (1 + width / cost) >= limit:
@@ -311,7 +311,7 @@ class PackedBatches(Batches):
         self,
         tokens: Tokens,
         batch_size: int,
-        layout: Layout | int,
+        layout: BatchLayout | int,
         seed: int = 0,
         shuffle: bool = True,
         *,
@@ -321,15 +321,15 @@ class PackedBatches(Batches):
     ):
         if parts < 1:
             raise ConfigError(_("parts = {parts} must be at least 1."), parts=parts)
-        if isinstance(layout, Layout) and not layout.packed:
+        if isinstance(layout, BatchLayout) and not layout.packed:
             raise ConfigError(
                 _("this layout is not packed ({reason}): use BucketBatches with its widths."), reason=layout.reason
             )
         super().__init__(tokens, batch_size, seed, shuffle, weights, labelled_only)
         self.tokens = tokens
         self._lengths = take(tokens.lengths, self._rows, np.int32)
-        width = layout.width if isinstance(layout, Layout) else int(layout)
-        most = layout.most if isinstance(layout, Layout) else crowd(self._lengths, width)
+        width = layout.width if isinstance(layout, BatchLayout) else int(layout)
+        most = layout.most if isinstance(layout, BatchLayout) else crowd(self._lengths, width)
         self.plan = plan_rows(self._lengths, width, most)
         self.slots, self.width = self.plan.most, width
         self.rows = rows_in_batch(self.examples, self.plan.rows, self.batch_size, parts) if self.examples else parts

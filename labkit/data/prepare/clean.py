@@ -1,7 +1,7 @@
 """Text cleaning: a pipeline of named steps, saved with the model and applied at prediction.
 
-Every step is idempotent for every ``str``, lone surrogates included. A :class:`Pipeline` is a config: it goes to
-TOML and back, cleans one text when called, and a whole ``Rows`` with :meth:`Pipeline.apply`.
+Every step is idempotent for every ``str``, lone surrogates included. A :class:`TextCleaner` is a config: it goes to
+TOML and back, cleans one text when called, and a whole ``Rows`` with :meth:`TextCleaner.apply`.
 """
 
 from __future__ import annotations
@@ -204,13 +204,13 @@ def _width(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Step:
+class CleaningStep:
     """A named, idempotent function from text to text.
 
     Attributes:
         help: what it does, in a line.
         function: ``str`` → ``str``; with a mask word also ``(text, mask)``.
-        mask: the field of :class:`Pipeline` that holds its mask word, or "".
+        mask: the field of :class:`TextCleaner` that holds its mask word, or "".
     """
 
     name: str
@@ -222,21 +222,27 @@ class Step:
         return self.function(text)
 
 
-STEPS: dict[str, Step] = {
+STEPS: dict[str, CleaningStep] = {
     step.name: step
     for step in (
-        Step("html", "tags and scripts removed, blocks to line breaks, entities (&amp;) to characters", _html),
-        Step("control", "control characters removed, odd line ends made \\n; \\n and tab stay", _control),
-        Step("zero-width", "invisible characters such as U+200B removed, joiners that spell kept", _zero_width),
-        Step("bidi", "marks and overrides of writing direction removed", _bidi),
-        Step("unicode", "one code for one character (NFC); broken surrogates to U+FFFD", _unicode),
-        Step("compat", "look-alike forms made plain (NFKC): ﬁ to fi, ② to 2, ｶﾞ to ガ", _compat),
-        Step("width", "full-width letters, digits and signs (ＡＢＣ１，) to ASCII, half-width kana to full", _width),
-        Step("lowercase", "capital letters to small ones", str.lower),
-        Step("urls", "web addresses replaced by a word", _urls, mask="url"),
-        Step("emails", "e-mail addresses replaced by a word", _emails, mask="email"),
-        Step("numbers", "numbers, times and dates replaced by a word; a sign or % stays", _numbers, mask="number"),
-        Step("whitespace", "runs of blanks to one space, blank lines and blanks at the ends removed", _whitespace),
+        CleaningStep("html", "tags and scripts removed, blocks to line breaks, entities (&amp;) to characters", _html),
+        CleaningStep("control", "control characters removed, odd line ends made \\n; \\n and tab stay", _control),
+        CleaningStep("zero-width", "invisible characters such as U+200B removed, joiners that spell kept", _zero_width),
+        CleaningStep("bidi", "marks and overrides of writing direction removed", _bidi),
+        CleaningStep("unicode", "one code for one character (NFC); broken surrogates to U+FFFD", _unicode),
+        CleaningStep("compat", "look-alike forms made plain (NFKC): ﬁ to fi, ② to 2, ｶﾞ to ガ", _compat),
+        CleaningStep(
+            "width", "full-width letters, digits and signs (ＡＢＣ１，) to ASCII, half-width kana to full", _width
+        ),
+        CleaningStep("lowercase", "capital letters to small ones", str.lower),
+        CleaningStep("urls", "web addresses replaced by a word", _urls, mask="url"),
+        CleaningStep("emails", "e-mail addresses replaced by a word", _emails, mask="email"),
+        CleaningStep(
+            "numbers", "numbers, times and dates replaced by a word; a sign or % stays", _numbers, mask="number"
+        ),
+        CleaningStep(
+            "whitespace", "runs of blanks to one space, blank lines and blanks at the ends removed", _whitespace
+        ),
     )
 }
 
@@ -249,7 +255,7 @@ _MASK = re.compile(r"[\[<({]?[^\W\d]+[\]>)}]?")
 
 
 @dataclass(frozen=True)
-class Pipeline(Config):
+class TextCleaner(Config):
     """Text cleaning pipeline: named steps in the given order; ``pipeline(text)`` cleans one text.
 
     Args:
@@ -271,7 +277,7 @@ class Pipeline(Config):
         super().check()
         if isinstance(self.steps, str):
             raise ConfigError(
-                _("Pipeline.steps = {steps!r} is a string; give a tuple of names: ({steps!r},)."), steps=self.steps
+                _("TextCleaner.steps = {steps!r} is a string; give a tuple of names: ({steps!r},)."), steps=self.steps
             )
         object.__setattr__(self, "steps", tuple(self.steps))  # a list is welcome
         for position, name in enumerate(self.steps):
@@ -285,7 +291,7 @@ class Pipeline(Config):
         for field in ("url", "email", "number"):
             if not _MASK.fullmatch(given := getattr(self, field)):
                 raise ConfigError(
-                    _("Pipeline.{field} = {given!r} must be a word such as 'URL', '<url>' or '[URL]'."),
+                    _("TextCleaner.{field} = {given!r} must be a word such as 'URL', '<url>' or '[URL]'."),
                     field=field,
                     given=given,
                 )
@@ -403,7 +409,7 @@ class Pipeline(Config):
         return out
 
 
-recorded(Pipeline, "clean")
+recorded(TextCleaner, "clean")
 
 
 _COLUMNS = ("text", "text_pair")

@@ -24,7 +24,7 @@ FAR = 5
 
 
 @dataclass(frozen=True)
-class Problem:
+class QualityProblem:
     """Something to look at before training.
 
     Attributes:
@@ -66,28 +66,28 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Health:
+class DataQuality:
     """Rows, looked over: see :func:`check`."""
 
     rows: int
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[QualityProblem, ...] = ()
     lengths: Histogram | None = None  # of texts, in characters; None where there are none
     classes: dict[str, int] = field(default_factory=dict)
     numbers: dict[str, Histogram] = field(default_factory=dict)  # of what is to be predicted, where that is numbers
 
 
-def check(rows: Rows) -> Health:
+def check(rows: Rows) -> DataQuality:
     """Look rows over. Nothing is changed; it takes as long as hashing every text."""
-    counts = {} if rows.basis.aim == "number" else rows.spec.class_counts()
+    counts = {} if rows.basis.problem_type == "number" else rows.spec.class_counts()
     found = [*_reported(rows), *_copied(rows), *_leaked(rows), *_labels(rows, counts), *_far(rows)]
     order = {"bad": 0, "warn": 1, "info": 2}
     ranked = sorted(found, key=lambda problem: order[problem.level])
     sizes = _lengths(rows)
     lengths = None if sizes is None else Histogram.of(sizes)
-    return Health(len(rows), tuple(ranked), lengths, counts, _numbers(rows))
+    return DataQuality(len(rows), tuple(ranked), lengths, counts, _numbers(rows))
 
 
-def _reported(rows: Rows) -> Iterator[Problem]:
+def _reported(rows: Rows) -> Iterator[QualityProblem]:
     for action, reasons in rows.report.counts().items():
         named = rows.report.of(action)
         level = {"refused": "warn", "repaired": "warn"}.get(action, "info")
@@ -97,52 +97,52 @@ def _reported(rows: Rows) -> Iterator[Problem]:
             detail = next((note.detail for note in notes if note.detail), "")
             alone = detail and len(notes) == 1
             what = _("{reason}: {detail}", reason=reason, detail=detail) if alone else reason
-            yield Problem(action, level, count, numbered, what)
+            yield QualityProblem(action, level, count, numbered, what)
 
 
-def _copied(rows: Rows) -> Iterator[Problem]:
+def _copied(rows: Rows) -> Iterator[QualityProblem]:
     table = dedupe.table(rows)
     again = table["row"][table.duplicated("key")]
     if len(again):
-        yield Problem("copies", "warn", len(again), _first(again))
+        yield QualityProblem("copies", "warn", len(again), _first(again))
     labels = table["label"].where(table["label"] >= 0)
     disagree = labels.notna() & (labels.groupby(table["key"]).transform("nunique") > 1)
     if disagree.any():
-        yield Problem("conflicts", "bad", int(disagree.sum()), _first(table["row"][disagree]))
+        yield QualityProblem("conflicts", "bad", int(disagree.sum()), _first(table["row"][disagree]))
 
 
-def _leaked(rows: Rows) -> Iterator[Problem]:
+def _leaked(rows: Rows) -> Iterator[QualityProblem]:
     if "train" not in rows.splits:
         return
     for part in leakage(rows).splits:
         if part.leaked:
             level = "bad" if part.share > 0.01 else "warn"
-            yield Problem("leakage", level, part.leaked, tuple(row for row, _ in part.examples), part.split)
+            yield QualityProblem("leakage", level, part.leaked, tuple(row for row, _ in part.examples), part.split)
 
 
-def _labels(rows: Rows, counts: dict[str, int]) -> Iterator[Problem]:
+def _labels(rows: Rows, counts: dict[str, int]) -> Iterator[QualityProblem]:
     unlabelled = sum(rows.spec.unlabelled.values())
     if rows.spec.label and unlabelled:
         found = (numbers(part, "row")[numbers(part, "label") < 0] for part in rows.splits.values())
-        yield Problem("unlabelled", "info", unlabelled, _first(np.concatenate(list(found))))
+        yield QualityProblem("unlabelled", "info", unlabelled, _first(np.concatenate(list(found))))
     most = max(counts.values(), default=0)
     for name, count in counts.items():
         if count < FEW or count < RARE * most:
-            yield Problem("rare", "bad" if count < 2 else "warn", count, what=name)
+            yield QualityProblem("rare", "bad" if count < 2 else "warn", count, what=name)
 
 
-def _far(rows: Rows) -> Iterator[Problem]:
+def _far(rows: Rows) -> Iterator[QualityProblem]:
     if (sizes := _lengths(rows)) is None or len(sizes) < 20:
         return
     limit = FAR * max(float(np.quantile(sizes, 0.95)), 1.0)
     if (far := np.flatnonzero(sizes > limit)).size:
         order = np.concatenate([numbers(part, "row") for part in rows.splits.values()])
-        yield Problem("far", "info", far.size, _first(order[far]), f"{limit:.0f}")
+        yield QualityProblem("far", "info", far.size, _first(order[far]), f"{limit:.0f}")
 
 
 def _numbers(rows: Rows) -> dict[str, Histogram]:
     """The numbers to be predicted, by name, of the rows that have them."""
-    if rows.basis.aim != "number":
+    if rows.basis.problem_type != "number":
         return {}
     parts = [targets_of(split)[numbers(split, "label") >= 0] for split in rows.splits.values() if len(split)]
     values = np.concatenate(parts)

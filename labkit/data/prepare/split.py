@@ -247,7 +247,7 @@ def _carved(
     train = rows.splits["train"]
     labels = numbers(train, "label")
     labelled = sum(int(np.count_nonzero(labels[part] >= 0)) for part in memmap.portions(len(labels)))
-    strata, stratify = labels, stratify and rows.basis.aim == "class"
+    strata, stratify = labels, stratify and rows.basis.problem_type == "class"
     if not (stratify and labelled):
         strata = memmap.array(len(labels), np.int8)
         for part in memmap.portions(len(labels)):
@@ -257,7 +257,7 @@ def _carved(
     sizes = _sizes(wanted, labelled or len(labels))
     names = ("train", *sizes)
     where = units.assign(sizes)
-    kinds = len(rows.basis.classes) if rows.basis.aim == "class" else 1
+    kinds = len(rows.basis.classes) if rows.basis.problem_type == "class" else 1
     counts = np.zeros((len(names), 1 + kinds), np.int64)  # split → rows without a label, of a class
     for part in memmap.portions(len(where)):
         cells = where[part].astype(np.int64) * counts.shape[1] + np.maximum(labels[part], -1) + 1
@@ -284,7 +284,7 @@ def _carved(
     notes = [
         Note(None, None, "counted", _("split"), _("{shown} rows; {how}, seed {seed}", shown=shown, how=how, seed=seed))
     ]
-    if rows.basis.aim == "class":
+    if rows.basis.problem_type == "class":
         notes += _absent(rows, {name: counts[names.index(name), 1:] for name in order})
     drawn_for = {} if group else {name: memmap.take(draws, there) for name, there in places.items()}
     return rows.with_splits(splits, notes), drawn_for

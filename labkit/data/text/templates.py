@@ -19,7 +19,7 @@ Placed = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Form:
+class Template:
     """Template of a row of one text, or of two.
 
     Attributes:
@@ -46,19 +46,19 @@ class Form:
         return tuple(number for number, _ in self.special[-1])
 
 
-#: Forms of one text and of a pair.
-Forms = tuple[Form, Form]
+#: Templates of one text and of a pair.
+Templates = tuple[Template, Template]
 #: Texts as they are.
-NOTHING: Forms = Form(((), ()), (0,)), Form(((), (), ()), (0, 1))
+NOTHING: Templates = Template(((), ()), (0,)), Template(((), (), ()), (0, 1))
 
 
-def bert(start: int | None, end: int) -> Forms:
+def bert(start: int | None, end: int) -> Templates:
     """``[CLS] text [SEP]`` and ``[CLS] text [SEP] other [SEP]`` with types 0 and 1; no start where there is none."""
     first = () if start is None else ((start, 0),)
-    return Form((first, ((end, 0),)), (0,)), Form((first, ((end, 0),), ((end, 1),)), (0, 1))
+    return Template((first, ((end, 0),)), (0,)), Template((first, ((end, 0),), ((end, 1),)), (0, 1))
 
 
-def of(rust: tokenizers.Tokenizer) -> Forms | None:
+def of(rust: tokenizers.Tokenizer) -> Templates | None:
     """The forms of a tokenizer's post-processor; None where it adds nothing to a text.
 
     Raises:
@@ -87,7 +87,7 @@ def of(rust: tokenizers.Tokenizer) -> Forms | None:
         ends = [where.index(number) for number in range(count)]
         bounds = [-1, *ends, len(where)]
         special = [tuple(zip(row.ids[a + 1 : b], row.type_ids[a + 1 : b], strict=True)) for a, b in pairwise(bounds)]
-        made.append(Form(tuple(special), tuple(row.type_ids[place] for place in ends)))
+        made.append(Template(tuple(special), tuple(row.type_ids[place] for place in ends)))
     return (made[0], made[1]) if made[0].size else None
 
 
@@ -104,7 +104,7 @@ def _check_names(about: dict[str, Any]) -> None:
             )  # fmt: skip
 
 
-def processor(rust: tokenizers.Tokenizer, forms: Forms) -> Any:
+def processor(rust: tokenizers.Tokenizer, forms: Templates) -> Any:
     """A post-processor that makes these forms. What the present one does to the places of tokens (``ByteLevel``) stays.
 
     Args:
@@ -123,12 +123,12 @@ def processor(rust: tokenizers.Tokenizer, forms: Forms) -> Any:
     return tokenizers.Tokenizer.from_str(json.dumps(about)).post_processor
 
 
-def _template(rust: tokenizers.Tokenizer, forms: Forms) -> dict[str, Any]:
+def _template(rust: tokenizers.Tokenizer, forms: Templates) -> dict[str, Any]:
     """``TemplateProcessing`` as ``tokenizer.json`` has it."""
     used = {number for form in forms for part in form.special for number, _ in part}
     names = {number: rust.id_to_token(number) for number in used}
 
-    def pieces(form: Form) -> list[dict[str, Any]]:
+    def pieces(form: Template) -> list[dict[str, Any]]:
         made: list[dict[str, Any]] = []
         for place, part in enumerate(form.special):
             if place:

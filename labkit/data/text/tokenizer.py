@@ -28,7 +28,7 @@ from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data.arrow import batches
 from labkit.data.text import limits, templates, tokenizer_files
 from labkit.data.text.special_tokens import ROLES, Said, Special, resolve
-from labkit.data.text.templates import Form
+from labkit.data.text.templates import Template
 from labkit.data.text.tokens import Tokens
 from labkit.data.text.vocabulary import SPECIAL, learn_bpe, learn_wordpiece
 from labkit.data.text.wordpiece import Words, fits, ranges
@@ -225,10 +225,10 @@ class Tokenizer:
         tokenizer_files.export(rust, self._said, roles, Path(folder), settings)
 
     @property
-    def _prompts(self) -> templates.Forms:
+    def _prompts(self) -> templates.Templates:
         """The beginning of a row that this tokenizer's file prescribes for texts that go on (Llama's ``<s>``)."""
         start = () if self.single.after else self.single.special[0]
-        return Form((start, ()), (0,)), Form((start, (), ()), (0, 0))
+        return Template((start, ()), (0,)), Template((start, (), ()), (0, 0))
 
     def prompt(self, text: str) -> np.ndarray:
         """Ids, i32, of a text that a model goes on with: no end token, and a start token only where the file puts one
@@ -271,12 +271,12 @@ class Tokenizer:
         if self.single.after == (self.end_id,):
             return self, len(self.single.before)
         before = self._prompts[0].special[0]
-        return self._with(Form((before, ((self.end_id, 0),)), (0,))), 0
+        return self._with(Template((before, ((self.end_id, 0),)), (0,))), 0
 
     @property
     def targets(self) -> Tokenizer:
         """Makes the rows that a decoder of target texts writes: ``start text end``."""
-        return self._with(Form((((self.start_id, 0),), ((self.end_id, 0),)), (0,)))
+        return self._with(Template((((self.start_id, 0),), ((self.end_id, 0),)), (0,)))
 
     @property
     def passages(self) -> Tokenizer:
@@ -289,7 +289,7 @@ class Tokenizer:
             raise ConfigError(_("next_sentence needs a start token such as [CLS]; the tokenizer has none."))
         return self._with(templates.bert(self.cls_id, self.sep_id)[0])
 
-    def _with(self, single: Form) -> Tokenizer:
+    def _with(self, single: Template) -> Tokenizer:
         """This tokenizer with another form of one text."""
         if single == self.single:
             return self
@@ -452,7 +452,7 @@ class Tokenizer:
         with limits.running():
             return self._rust.encode_batch_fast(texts, add_special_tokens=False)
 
-    def _lay(self, form: Form, cut: np.ndarray, *texts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tokens:
+    def _lay(self, form: Template, cut: np.ndarray, *texts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tokens:
         """Put the kept part of every text (flat ids, lengths, lengths to keep) between the special tokens."""
         size = form.size + sum(keep for _, _, keep in texts)
         offsets = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)

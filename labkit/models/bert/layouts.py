@@ -353,8 +353,15 @@ def head_tensors(
     return tensors, f"{layout.classes}ForSequenceClassification"
 
 
-def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.ndarray, "d c"], Float[np.ndarray, " c"]]:
+def head_of(
+    config: Any, tensors: Mapping[str, np.ndarray], folder: Path = Path("the file")
+) -> tuple[Float[np.ndarray, "d c"], Float[np.ndarray, " c"]]:
     """Kernel [d, c] and bias [c], float32, of the head that :func:`head_tensors` stored, or transformers did.
+
+    Args:
+        config: of the encoder.
+        tensors: by name, of ``folder``.
+        folder: named in errors.
 
     Raises:
         WeightsError: there is no head of this layout, or it is of another width.
@@ -369,7 +376,7 @@ def head_of(config: Any, tensors: Mapping[str, np.ndarray]) -> tuple[Float[np.nd
         )  # fmt: skip
     kernel, bias = (np.asarray(tensors[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
     for part, array in (("weight", kernel), ("bias", bias)):
-        weights.check_values(array, f"{name}.{part}", getattr(tensors, "folder", Path("the file")), weights.UNITS)
+        weights.check_values(array, f"{name}.{part}", folder, weights.UNITS)
     if bias.ndim != 1 or kernel.shape != (len(bias), config.width):
         raise WeightsError(
             _(

@@ -24,7 +24,7 @@ from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import layers as parts
 from labkit.models import weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
 from labkit.models.bert import layouts, sentence
 from labkit.models.bert.layouts import FOREIGN, LAYOUTS
 
@@ -94,15 +94,16 @@ class BertConfig(PublishedConfig):
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED, Capability.BIDIRECTIONAL})
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-4, pretrained=3e-5, width=768)
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    lora_targets: ClassVar[tuple[str, ...]] = ("layers/*",)
     default_for: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
     first_preset: ClassVar[str] = "minilm-l6"
     attends: ClassVar[bool] = True
     word_table: ClassVar[tuple[str, ...]] = ("embeddings", "word")
     shown: ClassVar[tuple[str, ...]] = ("width", "depth", "heads", "mlp_width", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("pooler", 8, "block_pooler", 4),
-        Part("layers", 4, "block_layers", 1),
-        Part("embedding", 1, "block_embedding", 5),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("pooler", 8, "block_pooler", 4),
+        DrawingPart("layers", 4, "block_layers", 1),
+        DrawingPart("embedding", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["base"], **USUAL}
@@ -219,7 +220,7 @@ class BertConfig(PublishedConfig):
             raise WeightsError(
                 _(
                     "{weights} uses the pooling {pooling}; training supports {known}: set pooling to one "
-                    "of them. lk.Embedder supports such a folder."),
+                    "of them. lk.EmbeddingPipeline supports such a folder."),
                 weights=self.weights, pooling=" and ".join(modules.pooling),
                 known=", ".join(layouts.POOLINGS),
             )  # fmt: skip
@@ -262,9 +263,11 @@ class BertConfig(PublishedConfig):
         :func:`labkit.models.bert.layouts.head_tensors`."""
         return layouts.head_tensors(self, kernel, bias)
 
-    def head_of(self, tensors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored."""
-        return layouts.head_of(self, tensors)
+    def head_of(
+        self, tensors: Mapping[str, np.ndarray], folder: Path = Path("the file")
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored in ``folder``."""
+        return layouts.head_of(self, tensors, folder)
 
     def save(
         self,
@@ -331,7 +334,7 @@ class BertConfig(PublishedConfig):
             WeightsError: there is no such head, or it does not fit.
         """
         if self.pooled_by == "cls":
-            return self.head_of(weights.Tensors(folder))
+            return self.head_of(weights.Tensors(folder), folder)
         modules = sentence.read(folder)
         heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
         if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
@@ -357,7 +360,7 @@ class BertConfig(PublishedConfig):
         sentence.write(folder, encoder, pooling, self.width, layers, max_length)
 
 
-class Encoded(NamedTuple):
+class BertOutput(NamedTuple):
     """Output of the encoder: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
 
     hidden: Float[Array, "b t d"]
@@ -396,7 +399,7 @@ class Embeddings(nnx.Module):
         return parts.dropout(self.norm(x), self.dropout, key)
 
 
-class Layer(nnx.Module):
+class BertLayer(nnx.Module):
     """Self-attention and a feed-forward part, each added to its input and normalised after."""
 
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
@@ -433,7 +436,7 @@ class Bert(nnx.Module):
     def __init__(self, config: BertConfig, rngs: nnx.Rngs):
         self.config = config
         self.embeddings = Embeddings(config, rngs)
-        self.layers = parts.stack(lambda rngs: Layer(config, rngs), config.depth, rngs)
+        self.layers = parts.stack(lambda rngs: BertLayer(config, rngs), config.depth, rngs)
         if config.pooled_by == "cls":
             self.pooler = parts.dense(config.width, config.width, config.dtype, rngs)
 
@@ -445,7 +448,7 @@ class Bert(nnx.Module):
         segments: parts.Segments | None = None,
         *,
         key: PRNGKeyArray | None = None,
-    ) -> Encoded:
+    ) -> BertOutput:
         """Encode a batch.
 
         Args:
@@ -482,7 +485,7 @@ class Bert(nnx.Module):
         else:
             pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
             pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)
-        return Encoded(hidden, pooled)
+        return BertOutput(hidden, pooled)
 
     def attention(
         self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]

@@ -46,7 +46,7 @@ def turned(x: Float[Array, "b t h k"], by: Rotation) -> Float[Array, "b t h k"]:
     return (x * cosine + other * sine).astype(x.dtype)
 
 
-class Layer(nnx.Module):
+class GptLayer(nnx.Module):
     """Self-attention and a feed-forward part, each fed what is normalised and added to what is not."""
 
     def __init__(self, config: Any, rngs: nnx.Rngs):

@@ -24,9 +24,9 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
 from labkit.models.gpt import layout
-from labkit.models.gpt.layers import LOWEST, Layer, norm, rotation
+from labkit.models.gpt.layers import LOWEST, GptLayer, norm, rotation
 
 # Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -82,14 +82,15 @@ class GptConfig(PublishedConfig):
     pools_last: ClassVar[bool] = True
     rates: ClassVar[layers.Rates] = layers.Rates(fresh=2e-4, pretrained=3e-5, width=768)
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    lora_targets: ClassVar[tuple[str, ...]] = ("layers/*",)
     first_preset: ClassVar[str] = "micro"
     word_table: ClassVar[tuple[str, ...]] = ("word",)
     shown: ClassVar[tuple[str, ...]] = ("family", "width", "depth", "heads", "mlp_width", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("layers", 4, "block_layers", 1),
-        Part("word", 1, "block_embedding", 5),
-        Part("position", 1, "block_embedding", 5),
-        Part("norm", 6, "block_norm", 7),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("layers", 4, "block_layers", 1),
+        DrawingPart("word", 1, "block_embedding", 5),
+        DrawingPart("position", 1, "block_embedding", 5),
+        DrawingPart("norm", 6, "block_norm", 7),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
@@ -254,7 +255,7 @@ class GptConfig(PublishedConfig):
         return weights.save_from(flat, folder, layout.TABLES[self.family], config, extra, prefix)
 
 
-class Encoded(NamedTuple):
+class GptOutput(NamedTuple):
     """Output: ``hidden`` f32 [b, t, d] after the last norm; ``pooled`` f32 [b, d], packed [b, s, d]: the
     hidden state of each text's last token."""
 
@@ -262,7 +263,7 @@ class Encoded(NamedTuple):
     pooled: Float[Array, "b d"] | Float[Array, "b s d"]
 
 
-class Cache(NamedTuple):
+class KeyValueCache(NamedTuple):
     """Keys and values from step to step: p places, of which ``used`` are filled in each row."""
 
     keys: Float[Array, "L b p g k"]
@@ -280,7 +281,7 @@ class Gpt(nnx.Module):
         self.word = layers.embed(vocab_size, config.width, rngs)
         if config.family == "gpt2":
             self.position = layers.embed(config.max_length, config.width, rngs)
-        self.layers = layers.stack(lambda rngs: Layer(config, rngs), config.depth, rngs)
+        self.layers = layers.stack(lambda rngs: GptLayer(config, rngs), config.depth, rngs)
         self.norm = norm(config, rngs)
         if not config.tied:
             self.output = layers.dense(config.width, vocab_size, config.dtype, rngs, use_bias=False)
@@ -293,7 +294,7 @@ class Gpt(nnx.Module):
         segments: layers.Segments | None = None,
         *,
         key: PRNGKeyArray | None = None,
-    ) -> Encoded:
+    ) -> GptOutput:
         """Read a batch.
 
         Args:
@@ -330,7 +331,7 @@ class Gpt(nnx.Module):
             count = jnp.sum(segments.segment[:, :, None] == places, axis=1)
             last = jnp.maximum(segments.start + count - 1, 0)
         pooled = jnp.take_along_axis(hidden, last[:, :, None], axis=1)
-        return Encoded(hidden, pooled[:, 0] if segments is None else pooled)
+        return GptOutput(hidden, pooled[:, 0] if segments is None else pooled)
 
     def logits(self, hidden: Float[Array, "*s d"]) -> Float[Array, "*s v"]:
         """Scores, float32, of every piece of the vocabulary."""
@@ -343,7 +344,7 @@ class Gpt(nnx.Module):
         pair = hidden.astype(short), table.astype(short)
         return jnp.einsum("...d,vd->...v", *pair, preferred_element_type=jnp.float32)
 
-    def start(self, count: int, length: int) -> Cache:
+    def start(self, count: int, length: int) -> KeyValueCache:
         """An empty cache for ``count`` texts of at most ``length`` tokens.
 
         Raises:
@@ -353,11 +354,11 @@ class Gpt(nnx.Module):
         config = self.config
         shape = (config.depth, count, length, config.kv_heads, config.width // config.heads)
         dtype = layers.compute_dtype(config.dtype)
-        return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(count, jnp.int32))
+        return KeyValueCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(count, jnp.int32))
 
     def step(
-        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: Cache
-    ) -> tuple[Float[Array, "b t d"], Cache]:
+        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: KeyValueCache
+    ) -> tuple[Float[Array, "b t d"], KeyValueCache]:
         """Go on by ``count[i]`` tokens in row i; serves a prompt of many tokens and writing one by one.
 
         Args:
@@ -385,7 +386,7 @@ class Gpt(nnx.Module):
             one, self._placed(ids, safe), (params, cache.keys, cache.values),
             unroll=min(self.config.unroll, self.config.depth),
         )  # fmt: skip
-        return self.norm(x).astype(jnp.float32), Cache(keys, values, cache.used + count)
+        return self.norm(x).astype(jnp.float32), KeyValueCache(keys, values, cache.used + count)
 
     def layer_ids(self, path: tuple[str, ...]) -> int | np.ndarray:
         """Layer index of a parameter, counted from the

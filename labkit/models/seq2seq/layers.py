@@ -54,7 +54,7 @@ class Attention(nnx.Module):
         return self.out(parts.attend(query, key, value, bias, self.rate, rng).reshape(*query.shape[:2], -1))
 
 
-class Layer(nnx.Module):
+class EncoderLayer(nnx.Module):
     """Self-attention and a feed-forward part, each added to its input and normalised: a layer of the encoder."""
 
     def __init__(self, config: Any, rngs: nnx.Rngs):
@@ -105,7 +105,7 @@ class Layer(nnx.Module):
         return norm(x + parts.dropout(part(x), self.dropout, key))
 
 
-class DecoderLayer(Layer):
+class DecoderLayer(EncoderLayer):
     """The same with attention to the memory in between."""
 
     def __init__(self, config: Any, rngs: nnx.Rngs):

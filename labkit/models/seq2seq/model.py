@@ -22,9 +22,9 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Modality, Part, PublishedConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
 from labkit.models.seq2seq import layout
-from labkit.models.seq2seq.layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, Layer, sinusoids
+from labkit.models.seq2seq.layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, EncoderLayer, sinusoids
 
 # Sizes: Vaswani et al. 2017, table 3. heads = width / 64 and mlp_width = 4 width unless said otherwise.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -62,13 +62,14 @@ class TransformerConfig(PublishedConfig):
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.SEQ2SEQ})
     rates: ClassVar[layers.Rates] = layers.Rates(fresh=3e-4, pretrained=3e-5, width=768)
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
+    lora_targets: ClassVar[tuple[str, ...]] = ("encoder/*", "decoder/*")
     first_preset: ClassVar[str] = "tiny"
     word_table: ClassVar[tuple[str, ...]] = ("word",)
     shown: ClassVar[tuple[str, ...]] = ("width", "encoder_depth", "decoder_depth", "heads", "mlp_width", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("decoder", 5, "block_decoder", 3),
-        Part("encoder", 4, "block_encoder", 1),
-        Part("word", 1, "block_embedding", 5),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("decoder", 5, "block_decoder", 3),
+        DrawingPart("encoder", 4, "block_encoder", 1),
+        DrawingPart("word", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["base"], **USUAL}
@@ -193,7 +194,7 @@ class Decoded(NamedTuple):
     memory: Float[Array, "b s d"]
 
 
-class Cache(NamedTuple):
+class DecoderCache(NamedTuple):
     """What decoding keeps from step to step, in the dtype that layers compute in.
 
     ``keys`` and ``values`` of self-attention have p places, of which ``used`` are filled in each row; those of the
@@ -216,7 +217,7 @@ class Transformer(nnx.Module):
         self.config = config
         vocab_size, d, dtype = config.vocab_size or VOCABULARY, config.width, config.dtype
         self.word = layers.embed(vocab_size, d, rngs, d**-0.5)  # of size 1 once scaled, as positions are
-        self.encoder = layers.stack(lambda rngs: Layer(config, rngs), config.encoder_depth, rngs)
+        self.encoder = layers.stack(lambda rngs: EncoderLayer(config, rngs), config.encoder_depth, rngs)
         self.decoder = layers.stack(lambda rngs: DecoderLayer(config, rngs), config.decoder_depth, rngs)
         if config.norm_first:
             self.encoder_norm, self.decoder_norm = (layers.norm(d, NORM_EPS, dtype, rngs) for _ in range(2))
@@ -278,7 +279,7 @@ class Transformer(nnx.Module):
             return scores
         return scores + self.output_bias[...].reshape((1,) * (scores.ndim - 1) + (-1,))
 
-    def start(self, memory: Float[Array, "b s d"], mask: Bool[Array, "b s"], length: int) -> Cache:
+    def start(self, memory: Float[Array, "b s d"], mask: Bool[Array, "b s"], length: int) -> DecoderCache:
         """An empty cache for targets of at most ``length`` tokens; keys and values of the memory are computed here.
 
         Raises:
@@ -295,11 +296,11 @@ class Transformer(nnx.Module):
         _, across = jax.lax.scan(one, None, params)
         shape = (config.decoder_depth, len(memory), length, config.heads, config.width // config.heads)
         keys, values = jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
-        return Cache(keys, values, *across, mask, jnp.zeros(len(memory), jnp.int32))
+        return DecoderCache(keys, values, *across, mask, jnp.zeros(len(memory), jnp.int32))
 
     def step(
-        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: Cache
-    ) -> tuple[Float[Array, "b t d"], Cache]:
+        self, ids: Int[Array, "b t"], count: Int[Array, " b"], cache: DecoderCache
+    ) -> tuple[Float[Array, "b t d"], DecoderCache]:
         """Go on by ``count[i]`` tokens in row i; serves a prompt of many tokens and decoding one by one.
 
         Args:

@@ -17,7 +17,7 @@ from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import conv, layers, norms
-from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import ACTIVATIONS, Pooled
 from labkit.models.vision import residual
 
@@ -72,12 +72,12 @@ class CnnConfig(ModelConfig):
     default_for: ClassVar[tuple[Modality, ...]] = (Modality.IMAGE, Modality.AUDIO)
     first_preset: ClassVar[str] = "small"
     shown: ClassVar[tuple[str, ...]] = ("widths", "blocks", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("dense", 7, "block_dense", 4),
-        Part("convs", 4, "block_conv", 3),
-        Part("blocks", 4, "block_residual", 3),
-        Part("stem", 3, "block_stem", 6),
-        Part("norm", 6, "block_norm", 7),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("dense", 7, "block_dense", 4),
+        DrawingPart("convs", 4, "block_conv", 3),
+        DrawingPart("blocks", 4, "block_residual", 3),
+        DrawingPart("stem", 3, "block_stem", 6),
+        DrawingPart("norm", 6, "block_norm", 7),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}

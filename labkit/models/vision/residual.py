@@ -34,7 +34,7 @@ class Unit(nnx.Module):
         return x if self.norm is None else self.norm(x, training, real)
 
 
-class Block(nnx.Module):
+class ResidualBlock(nnx.Module):
     """Two layers added to what goes in, non-linear after the first and after the sum.
 
     Where the shapes differ, what goes in is thinned out by the stride and filled up with channels of zeros (option A of
@@ -61,7 +61,7 @@ class Block(nnx.Module):
         return activate(inner + jnp.pad(thin, ((0, 0), (0, 0), (0, 0), (0, self.more))))
 
 
-class Entry(nnx.Module):
+class StageEntry(nnx.Module):
     """What begins a stage where halving is "pool": a layer, its non-linearity and a pool."""
 
     def __init__(self, channels: int, features: int, config: Any, rngs: nnx.Rngs):
@@ -102,19 +102,19 @@ class Residual(nnx.Module):
         counts as the first layer of its block."""
         if path[0] == "stem":
             return 1
-        before = sum(2 if isinstance(block, Block) else 1 for block in self.blocks[: int(path[1])])
+        before = sum(2 if isinstance(block, ResidualBlock) else 1 for block in self.blocks[: int(path[1])])
         return 1 + before + (2 if path[2] == "second" else 1)
 
 
-def _blocks(config: Any, rngs: nnx.Rngs) -> Iterator[Entry | Block]:
+def _blocks(config: Any, rngs: nnx.Rngs) -> Iterator[StageEntry | ResidualBlock]:
     before = config.widths[0]
     for number, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
         stride = 2 if number else 1
         if number and config.halving == "pool":
-            yield Entry(before, width, config, rngs)
+            yield StageEntry(before, width, config, rngs)
             before, stride = width, 1
         for _ in range(blocks):
-            yield Block(before, width, stride, config, rngs)
+            yield ResidualBlock(before, width, stride, config, rngs)
             before, stride = width, 1
 
 

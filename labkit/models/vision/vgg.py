@@ -23,7 +23,7 @@ from labkit.core.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import conv, norms, weights
 from labkit.models import layers as parts
-from labkit.models.base import Modality, ModelConfig, Part
+from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
 from labkit.models.foreign import FREE, SLACK, settings_of, shown, stored_in
 
@@ -61,10 +61,10 @@ class VggConfig(ModelConfig):
     modality: ClassVar[Modality] = Modality.IMAGE
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1.5e-3, pretrained=4e-4, width=128)
     shown: ClassVar[tuple[str, ...]] = ("stages", "base_width", "dropout")
-    drawing: ClassVar[tuple[Part, ...]] = (
-        Part("dense", 7, "block_dense", 4),
-        Part("convs", 4, "block_conv", 3),
-        Part("norm", 6, "block_norm", 7),
+    drawing: ClassVar[tuple[DrawingPart, ...]] = (
+        DrawingPart("dense", 7, "block_dense", 4),
+        DrawingPart("convs", 4, "block_conv", 3),
+        DrawingPart("norm", 6, "block_norm", 7),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["vgg-11"], **USUAL}

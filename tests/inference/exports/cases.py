@@ -162,7 +162,7 @@ def ours(case: Case, run: Run) -> dict[str, list[Any]]:
         follows = [[run.follows(*pair)] for pair in zip(TEXTS, PAIRS, strict=True)] if case.layout == "bert" else []
         return {
             "numbers": [[guess.probability for guess in each] for each in guesses] + follows,
-            "texts": [guess.piece for each in guesses for guess in each],
+            "texts": [guess.token for each in guesses for guess in each],
         }
     found = run.predictor.probabilities(TEXTS, PAIRS if case.pairs else None)
     names = [] if case.task == "regress" else [one.label for one in map(run.predictor.told, found)]

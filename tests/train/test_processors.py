@@ -13,7 +13,7 @@ from labkit.data.rows import Rows
 from labkit.data.schema import Spec, describe
 from labkit.train import processors
 from labkit.train.experiment import Experiment, settings
-from labkit.train.processors import Numbers, opened
+from labkit.train.processors import FeatureProcessor, ImageProcessor, load_processor
 
 
 @pytest.fixture(scope="module")
@@ -72,24 +72,24 @@ def features(count: int) -> Rows:
         "label": label,
         "row": np.arange(count),
     }
-    spec = Spec(kind="features", label="label", classes=("low", "high"))
+    spec = Spec(modality="features", label="label", classes=("low", "high"))
     splits = {"train": Dataset.from_dict(table), "validation": Dataset.from_dict(table)}
     return Rows(splits, describe(spec, splits))
 
 
 def test_features_are_standardised_by_the_training_rows_alone(tmp_path):
     rows, other = features(64), features(8)
-    inputs = Numbers("features")
-    train, later = inputs.encode(rows["train"]), inputs.encode(other["train"])
+    made = FeatureProcessor()
+    train, later = made.encode(rows["train"]), made.encode(other["train"])
     np.testing.assert_allclose(train.inputs.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(train.inputs.std(0), 1, rtol=1e-5)
-    expected = (inputs.raw(other["train"]).inputs - inputs.standard.mean) / inputs.standard.scale
+    expected = (made.raw(other["train"]).inputs - made.standard.mean) / made.standard.scale
     np.testing.assert_allclose(later.inputs, expected, rtol=1e-5, atol=1e-6)
-    inputs.save(tmp_path)
+    made.save(tmp_path)
     task, train = settings()
-    again = opened(Experiment(model=lk.models["mlp"](), task=task, train=train), tmp_path, "features", (2,))
-    assert isinstance(again.standard, Standard) and again.standard == inputs.standard
-    batch = again.to_predict(inputs.raw(other["train"]).inputs).at(0)
+    again = load_processor(Experiment(model=lk.models["mlp"](), task=task, train=train), tmp_path, "features", (2,))
+    assert isinstance(again.standard, Standard) and again.standard == made.standard
+    batch = again.to_predict(made.raw(other["train"]).inputs).at(0)
     np.testing.assert_allclose(batch["inputs"][:8], later.inputs, rtol=1e-5)
 
 
@@ -102,7 +102,7 @@ def test_batches_that_cannot_be_divided_are_refused():
     _, train = settings(batch_size=10)
     with pytest.raises(lk.LabkitError, match="12 can"):
         examples, model = Arrays.unlabelled(np.zeros((9, 2, 2, 1))), lk.models["cnn"]()
-        Numbers("image").batches(examples, train, model, parts=4, shuffle=True)
+        ImageProcessor().batches(examples, train, model, parts=4, shuffle=True)
 
 
 def test_a_table_is_answered_alike_from_the_run_the_folder_and_any_form_of_its_rows(tmp_path):
@@ -138,5 +138,5 @@ def test_running_text_that_is_cut_is_counted(monkeypatch):
     monkeypatch.setattr(processors, "WHOLE", 40)
     tokenizer = lk.Tokenizer.train(["a b c d"] * 9, vocab_size=60)
     rows = lk.load([{"text": "a b " * 60}] + [{"text": f"a b {i}"} for i in range(60)], label=False)
-    made = processors.Texts(tokenizer, 8, "stream").encode(rows["train"])
+    made = processors.TextProcessor(tokenizer, 8, "stream").encode(rows["train"])
     assert made.truncated == sum(text.count("a") > 20 for text in rows["train"]["text"])

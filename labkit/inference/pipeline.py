@@ -1,0 +1,203 @@
+"""The base class of pipelines: a trained model, or pretrained weights, opened for use."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from flax import nnx
+
+from labkit.core.config import loads
+from labkit.core.errors import WeightsError
+from labkit.core.safety import small_text
+from labkit.data.model_input import texts_of
+from labkit.data.text.tokenizer import Tokenizer
+from labkit.i18n import _
+from labkit.models import models, weights
+from labkit.tasks import tasks
+from labkit.tasks.base import Head, Task
+from labkit.tasks.decoding import Generation
+from labkit.train.compilation import use_compilation_cache
+from labkit.train.context import load_model
+from labkit.train.experiment import Experiment
+from labkit.train.processors import Processor
+
+#: File that only model folders of labkit have.
+MARK = "labkit.toml"
+
+
+def folder_of(given: Any) -> Path:
+    """The path of a model folder. Raises :class:`WeightsError` for what is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise WeightsError(
+            _("give the path of a model folder, made by run.export(folder), not a {type}."), type=type(given).__name__
+        )
+    return Path(given)
+
+
+def is_folder(source: str | Path) -> bool:
+    """Whether ``source`` is a model folder that a run has written or exported."""
+    return (folder_of(source) / MARK).exists()
+
+
+def experiment_in(folder: Path) -> Experiment:
+    """The experiment of a model folder. Raises :class:`WeightsError` for a folder that no run has written."""
+    if not is_folder(folder):
+        raise WeightsError(
+            _("{folder!r} contains no labkit.toml; give a folder written by run.export(folder)."), folder=folder.name
+        )
+    return loads(Experiment, small_text(folder / MARK, WeightsError))
+
+
+class Pipeline(ABC):
+    """A model with its tokenizer or other processor, opened once and used many times.
+
+    Args:
+        source: a model folder that a run has written or exported. Where :attr:`architecture` names one, also pretrained
+            weights of it: a sample, a folder in the Hugging Face layout, or "org/name@revision".
+        device: where it computes; left out, the default device of JAX.
+
+    Raises:
+        WeightsError: there is no such model, it is damaged, or it has learnt another task.
+
+    Attributes:
+        task: base class of the tasks whose models it opens.
+        architecture: name of the architecture whose pretrained weights it opens; empty where it opens none.
+        experiment: of the run; None for pretrained weights.
+        tokenizer: that of texts; None for other modalities.
+        max_length: tokens that it reads at most; None for other modalities.
+    """
+
+    task: ClassVar[type[Task]] = Task
+    architecture: ClassVar[str] = ""
+
+    experiment: Any = None
+    head: Head
+    processor: Processor
+    tokenizer: Any = None
+    max_length: Any = None
+
+    def __init__(self, source: str | Path, device: jax.Device | None = None):
+        use_compilation_cache()
+        if self.architecture and not is_folder(source):
+            self.model = self._load_weights(str(source))
+        else:
+            self.model = self._load_run(folder_of(source))
+        self._graph, self._state = nnx.split(self.model)
+        if device is not None:
+            self._state = jax.device_put(self._state, device)
+            nnx.update(self.model, self._state)
+
+    @abstractmethod
+    def __call__(self, inputs: Any, *more: Any, **settings: Any) -> Any:
+        """The answers to inputs: one for a single input, a list or an array for several."""
+
+    def clean(self, text: str) -> str:
+        """A new text, cleaned as the training texts were."""
+        return text if self.experiment is None else self.experiment.data.clean(text)
+
+    # --- loading ----------------------------------------------------------------------------------------------
+
+    def _load_run(self, folder: Path) -> Any:
+        """The module that a run has written; sets its experiment, head, processor and tokenizer."""
+        self.experiment = experiment_in(folder)
+        self._check(folder.name)
+        module, self.head, self.processor = load_model(self.experiment, folder)
+        self.tokenizer, self.max_length = self.processor.tokenizer, self.processor.max_length
+        return self._used(module)
+
+    def _check(self, folder: str) -> None:
+        """Raise :class:`WeightsError` where the model in ``folder`` has learnt a task that this is not for."""
+        if not isinstance(self.experiment.task, self.task):
+            raise WeightsError(
+                _("{folder!r} is a model of the task {learnt!r}; {pipeline} opens models of the task {task!r}."),
+                folder=folder, learnt=tasks.name_of(self.experiment.task), pipeline=type(self).__name__,
+                task=tasks.name_of(self.task),
+            )  # fmt: skip
+
+    def _used(self, module: Any) -> Any:
+        """The part of a run's module, trunk and head, that is used."""
+        return module.trunk
+
+    def _load_weights(self, name: str) -> Any:
+        """The module with pretrained weights; sets its tokenizer and length."""
+        config = models[self.architecture](weights=name)
+        model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
+        self._check_loaded(config.load(model))
+        self.tokenizer, self.max_length = Tokenizer.load(weights.find(name)), model.config.max_length
+        return model
+
+    def _check_loaded(self, report: weights.LoadReport) -> None:  # noqa: B027
+        """Raise :class:`WeightsError` where pretrained weights lack a part that must not be random."""
+
+    # --- computing --------------------------------------------------------------------------------------------
+
+    def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function(model, *arrays)`` as a function of the arrays, compiled once for each of their shapes."""
+        compiled = jax.jit(lambda state, *arrays: function(nnx.merge(self._graph, state), *arrays))
+        return partial(compiled, self._state)
+
+    def _results(
+        self, function: Callable[[dict[str, Any]], Any], batches: Iterable[dict[str, Any]]
+    ) -> Iterator[tuple[np.ndarray, Any]]:
+        """Indices of the real examples of each batch, and the results of ``function`` for them, on the host."""
+        for batch in batches:
+            real = batch["index"] >= 0
+            yield (
+                batch["index"][real],
+                jax.tree.map(lambda leaf, real=real: leaf[real], jax.device_get(function(batch))),
+            )
+
+
+class GenerationPipeline(Pipeline):
+    """Base class of pipelines that write texts, one token after the other.
+
+    Attributes:
+        noun: what an input is called.
+    """
+
+    noun: ClassVar[str]
+    #: Inputs are padded to a multiple of so many tokens, so that few lengths are compiled.
+    STEP: ClassVar[int] = 32
+
+    def __init__(self, source: str | Path, device: jax.Device | None = None):
+        super().__init__(source, device)
+        # One function for each setting; the oldest of many are forgotten.
+        self._written = lru_cache(maxsize=32)(lambda *settings: self._compile(self._function(*settings)))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {type(self.model).__name__}, {self.tokenizer.vocab_size} tokens>"
+
+    @property
+    def room(self) -> int:
+        """New tokens at most."""
+        return self.model.config.max_length - 1
+
+    @abstractmethod
+    def _function(self, ends: tuple[int, ...], how: Generation) -> Callable[..., Any]:
+        """The function of model, ids and further arrays that writes tokens up to one of ``ends``."""
+
+    @abstractmethod
+    def _write(self, texts: list[str], how: Generation) -> list[str]:
+        """The texts that the model writes for cleaned texts."""
+
+    def _answers(self, inputs: Any, how: Generation) -> Any:
+        """What is written for one text, or a list for several."""
+        single = isinstance(inputs, str)
+        texts = texts_of([inputs] if single else inputs, self.noun)
+        answers = self._write([self.clean(text) for text in texts], how) if texts else []
+        return answers[0] if single else answers
+
+    def _padded(self, rows: list[np.ndarray], most: int) -> np.ndarray:
+        """Token ids i32[b, t], padded on the right; t is a multiple of :attr:`STEP`, or ``most``."""
+        wide = min(-(-max(map(len, rows)) // self.STEP) * self.STEP, most)
+        ids = np.full((len(rows), wide), self.tokenizer.pad_id, np.int32)
+        for padded, row in zip(ids, rows, strict=True):
+            padded[: len(row)] = row
+        return ids
