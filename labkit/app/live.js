@@ -55,7 +55,7 @@ const shown = (value) => {
 const brief = (value) => {
   const size = Math.abs(value);
   if (size >= 1e4) return `${+(value / (size >= 1e6 ? 1e6 : 1e3)).toPrecision(4)}${size >= 1e6 ? "M" : "k"}`;
-  return size && size < 1e-3 ? value.toExponential(0) : String(+value.toPrecision(6));
+  return size && size < 1e-3 ? (+value.toPrecision(3)).toExponential() : String(+value.toPrecision(6));
 };
 const paint = (node, { fill, dashed }) => {
   node.style.setProperty("--lk-mine", `var(--lk-fill-${fill})`);

@@ -65,7 +65,7 @@ def memory(small: int = 200, large: int = 2000, sentences: int = 10, kind: str =
     ``rss`` is what the process had in memory at most, pages of mapped files included. It grows with the table by
     nature, for the table and its tokens are mapped, and nobody else asks for the memory: the system takes such pages
     back when it needs them. ``anonymous`` is without them: what the process would not give back, and what must fit.
-    ``ratio`` is of ``anonymous``; that of ``rss`` is told beside it.
+    ``ratio`` is of ``anonymous``; that of ``rss`` is reported as well.
 
     Args:
         small, large: sizes of the tables in megabytes.

@@ -113,7 +113,7 @@ def details(title: Any, *parts: Html) -> Html:
 
 def block(text: Any) -> Html:
     """Text as it is, to copy, in a block that the keyboard reaches."""
-    return Html(f'<pre tabindex="0">{safe(text)}</pre>')
+    return Html(f'<pre tabindex="0">{escape(text)}</pre>')
 
 
 def page(heading: Any, *parts: Html | str) -> Html:

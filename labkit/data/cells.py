@@ -367,6 +367,10 @@ class Writing:
         return "," if mark == "," else mark and ("." if self.commas else "")
 
 
+#: Of texts without a digit.
+NO_NUMBERS = Writing(0, {".": 0, ",": 0}, False, False, "", frozenset(), False)
+
+
 def plain_numbers(table: pa.Table) -> dict[str, np.ndarray]:
     """Name → numbers f64[n] of those columns whose every cell is a number that can be read in one way alone: in texts
     no comma, unit, leading zero or missing value. Texts are looked at together, since wide tables have many columns."""
@@ -388,6 +392,18 @@ def plain_numbers(table: pa.Table) -> dict[str, np.ndarray]:
         values = kept.cast(pa.float64()).to_numpy().copy().reshape(-1, len(table))
         named = zip(np.flatnonzero(every).tolist(), values, strict=True)
         found |= {some[place]: row for place, row in named if np.isfinite(row).all()}
+    return found
+
+
+def without_digits(table: pa.Table) -> set[str]:
+    """The columns of texts without any digit: words, which are looked at together as in :func:`plain_numbers`."""
+    names = [item.name for item in table.schema if item.type == pa.string()]
+    size = max(1, _CELLS // max(1, len(table)))
+    found: set[str] = set()
+    for some in (names[start : start + size] for start in range(0, len(names), size)):
+        texts = pa.concat_arrays([chunk for name in some for chunk in table.column(name).chunks])
+        digits = np.asarray(pc.fill_null(pc.match_substring_regex(texts, r"\p{Nd}"), False))
+        found |= {name for name, there in zip(some, digits.reshape(len(some), -1).any(1), strict=True) if not there}
     return found
 
 

@@ -107,7 +107,7 @@ def text_columns(table: Dataset, choice: Choice, report: Report) -> tuple[str, .
     names = [name for name in names_of(table) if name != choice.label]
     if found := _by_name(names, TEXT, "text"):
         return (found,)
-    features = table.features  # a copy at every access
+    features = table.info.features
     sizes = {name: _mean_length(table, name) for name in names if _is_text(features[name])}
     if not sizes:
         raise DataError(
@@ -134,7 +134,7 @@ def label_column(parts: Mapping[str, Part], text: tuple[str, ...], choice: Choic
     names = [name for name in names_of(table) if name not in text]
     if found := _by_name(names, LABEL, "label"):
         return found
-    schema = table.features.arrow_schema
+    schema = table.data.table.schema
     few = [name for name in names if _has_few_values(table, name, schema.field(name).type)]
     if len(few) > 1:
         raise _ambiguous("label", few)

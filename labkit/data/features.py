@@ -17,6 +17,7 @@ from labkit.data.arrow import column, nested
 from labkit.data.cells import (
     MISSING,
     MOSTLY,
+    NO_NUMBERS,
     Cells,
     Column,
     alike,
@@ -24,6 +25,7 @@ from labkit.data.cells import (
     plain_numbers,
     quantity,
     read,
+    without_digits,
     words_of,
     writing,
 )
@@ -83,10 +85,11 @@ def tabular(
     names = list(choice.features) if named else [name for name in names_of(table) if name not in taken]  # type: ignore[arg-type]
     check_columns(table, names, first)
     plain = {split: _plain(part) for split, part in parts.items()}
-    shown = shown_mark(table, plain[first])
+    words = without_digits(table.data.table) if _is_wide(table) else set[str]()
+    shown = shown_mark(table, {*plain[first], *words})
     found: list[Column] = []
     left: dict[str, str] = {}
-    features, repaired = table.features, report.of("repaired")  # made anew at every access
+    features, repaired = table.info.features, report.of("repaired")  # made anew at every access
     mixed = {note.column for note in repaired.get(MIXED, ())}
     nameless = {note.column for note in repaired.get(_("column without a name"), ())}
     for name in names:
@@ -94,7 +97,8 @@ def tabular(
         if values is not None and name not in mixed:
             how: Column | str = Column(name)
         else:
-            how = _kind(parts[first], name, features[name], name in mixed, choice.decimal, shown, report)
+            alone = choice.decimal, shown, report
+            how = _kind(parts[first], name, features[name], name in mixed, name in words, *alone)
         if (
             isinstance(how, Column)
             and not named
@@ -130,10 +134,14 @@ def tabular(
 
 
 def _kind(
-    part: Part, name: str, feature: Any, mixed: bool, given: str | None, shown: str | None, report: Report
+    part: Part, name: str, feature: Any, mixed: bool, wordy: bool, given: str | None, shown: str | None, report: Report
 ) -> Column | str:  # fmt: skip
-    """How a column of the type ``feature`` is encoded, or why it is not a
-    feature; ``mixed``: of several kinds of values."""
+    """How a column of the type ``feature`` is encoded, or why it is not a feature.
+
+    Args:
+        mixed: it has several kinds of values.
+        wordy: it is known to have no digits.
+    """
     table = part.table
     values = column(table, name)
     if nested(values.type) or mixed:
@@ -157,16 +165,20 @@ def _kind(
         return _("no value in the train split")
     if words and {word.casefold() for word in words} - MISSING <= {"true", "false"}:
         return Column(name, "boolean")
-    found = writing(cells)
+    found = writing(cells) if not wordy else NO_NUMBERS
     if found.numbers and found.mixed_units:
         return _(
             "numbers with several units: {units}", units=", ".join(sorted(unit or _("none") for unit in found.units))
         )
     if found.numbers and not found.codes and found.decimal(given, shown) is None:
         return _("{example} may have a decimal comma or not: pass decimal=',' or decimal='.'", example=found.example)
-    if not found.codes and (how := quantity(values, name, given, shown, report, cells, found)) is not None:
+    if (
+        not wordy
+        and not found.codes
+        and (how := quantity(values, name, given, shown, report, cells, found)) is not None
+    ):
         return how
-    if cells.count[cells.matching(SLASHED)].sum() > MOSTLY * cells.count.sum():
+    if not wordy and cells.count[cells.matching(SLASHED)].sum() > MOSTLY * cells.count.sum():
         return _("dates like 1/2/2020, day or month first; write 2020-01-31")
     if 2 <= len(words) <= min(CATEGORIES, max(2, len(table) // 2)):
         for group in alike(words):
@@ -182,7 +194,7 @@ def _too_many(count: int) -> str:
 def _plain(part: Part) -> dict[str, np.ndarray]:
     """The columns of a short and perhaps wide table that are numbers at a glance."""
     table = part.table
-    if len(table) > LOOKED_AT or table._indices is not None or table.data.table.num_columns < WIDE:
+    if not _is_wide(table):
         return {}
     found, kinds = plain_numbers(table.data.table), table.info.features
     return {
@@ -190,6 +202,11 @@ def _plain(part: Part) -> dict[str, np.ndarray]:
         for name, values in found.items()
         if name not in part.categories and not isinstance(kinds[name], ClassLabel)
     }
+
+
+def _is_wide(table: Dataset) -> bool:
+    """Whether a table is short and has so many columns that they are looked at together."""
+    return len(table) <= LOOKED_AT and table._indices is None and table.data.table.num_columns >= WIDE
 
 
 def _identifier(

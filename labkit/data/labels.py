@@ -81,7 +81,7 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
     Raises:
         DataError: the column does not hold one short value per row, or far too many different ones.
     """
-    feature = table.features[name]
+    feature = table.info.features[name]
     if isinstance(feature, ClassLabel):
         index = numbers(table, name, np.int32)
         return Labels(np.maximum(index, -1, out=index), tuple(feature.names), tuple(feature.names))

@@ -57,7 +57,7 @@ def wants_targets(parts: Mapping[str, Part], choice: Choice, label: str | None) 
         return True
     if label is None or label not in (table := next(iter(parts.values())).table).column_names:
         return False
-    kind = table.features.arrow_schema.field(label).type
+    kind = table.data.table.schema.field(label).type  # the property ``features`` copies those of all columns
     return pa.types.is_nested(kind) or (is_text(kind) and written_lists(Cells.of(column(table, label)).texts))
 
 
@@ -120,7 +120,7 @@ def shown_mark(table: Dataset, without: Collection[str] = ()) -> str | None:
     Columns named in ``without`` are known to hold no comma.
     """
     marks = set()
-    for name, kind in zip(table.column_names, table.features.arrow_schema.types, strict=True):
+    for name, kind in zip(table.column_names, table.data.table.schema.types, strict=True):
         if is_text(kind) and name not in without:
             found = writing(Cells.of(column(table, name).slice(0, LOOKED_AT)))
             marks |= {found.mark} if found.numbers and found.commas else set()
@@ -136,7 +136,7 @@ def _how(table: Dataset, name: str, problem_type: str, choice: Choice, report: R
     values = column(table, name)
     if nested(values.type):
         raise DataError(_("column {column!r} contains {type}, not numbers."), column=name, type=values.type)
-    names = class_names(table.features[name])
+    names = class_names(table.info.features[name])
     if problem_type == "labels":
         if not names or {each.casefold() for each in names} <= BOOLEANS.keys():
             return Column(name, "boolean")
@@ -188,7 +188,7 @@ def _of_tags(
             for split, found in given.items()
         }
         choice = replace(choice, classes=names)
-    fixed = {found for part in parts.values() if (found := class_names(part.table.features.get(label)))}
+    fixed = {found for part in parts.values() if (found := class_names(part.table.info.features.get(label)))}
     if len(fixed) > 1 and choice.classes is None:
         raise DataError(_("the class names of {column!r} differ between splits: pass classes=(…)."), column=label)
     if isinstance(choice.classes, Mapping):
@@ -240,7 +240,7 @@ def _lists(
         report.add("repaired", _("list of labels parsed from text"), rows[np.asarray(pc.is_valid(values))], column=name)
         parse = written_list
     else:
-        parse = partial(_list, separator=choice.separator, names=class_names(table.features[name]), column=name)
+        parse = partial(_list, separator=choice.separator, names=class_names(table.info.features[name]), column=name)
     return [parse(value) for part in batches(table, [name]) for value in part.column(0).to_pylist()]
 
 

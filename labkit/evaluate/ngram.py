@@ -91,7 +91,7 @@ class NGram:
         return self
 
     def log_chances(self, ids: np.ndarray) -> np.ndarray:
-        """The log of the chance of every token after the (up to n - 1) tokens before it, nats, f64[n]."""
+        """Log-probability of each token after the (up to n - 1) tokens before it, nats, f64[n]."""
         ids = self._checked(ids)
         if not self._grams:
             raise ConfigError(_("this n-gram model is not fitted yet: call fit(ids)."))

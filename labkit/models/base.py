@@ -48,7 +48,7 @@ class DrawingPart(NamedTuple):
 
     Attributes:
         prefix: beginning of a name in the path of a parameter.
-        rank: place in the stack, from below.
+        rank: position in the stack of layers, from the input.
         word: key of its name in the panels' words.
         colour: 1 … 7.
     """

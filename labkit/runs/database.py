@@ -106,7 +106,7 @@ class _Cursor(sqlite3.Cursor):
         file = self.connection.file  # type: ignore[attr-defined]
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # this for messages that repeat damaged text
             raise _explained(file, error) from error
 
 
@@ -134,7 +134,13 @@ class Connection(sqlite3.Connection):
     def has_lost_its_log(self, now: Stamp) -> bool:
         """Whether the log of the database was removed: what others write goes elsewhere. SQLite itself removes it only
         when the last connection is closed."""
-        return self.stamp.main == now.main and (self.stamp.log, self.stamp.index) != (now.log, now.index)
+        if self.stamp.main is None or self.stamp.main != now.main:
+            return False
+        return (self.stamp.log, self.stamp.index) != (now.log, now.index)
+
+    def close(self) -> None:
+        super().close()
+        self.stamp = Stamp(None, None, None)
 
     def cursor(self, factory: Any = _Cursor) -> Any:
         return super().cursor(factory)
@@ -155,7 +161,7 @@ _DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAI
            sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}  # fmt: skip
 
 
-def _explained(file: Path, error: sqlite3.DatabaseError) -> RunError:
+def _explained(file: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> RunError:
     """An error of SQLite as labkit's: damage, or what the system refuses."""
     code = getattr(error, "sqlite_errorcode", None)
     if (code is None and "decode" in str(error)) or (code is not None and code & 0xFF in _DAMAGE):
@@ -204,7 +210,7 @@ def connect(path: Path) -> Connection:
         Damaged: it is not a database of runs.
     """
     while True:
-        db = _connection(path)
+        db = opened(path)
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("PRAGMA schema_version").fetchone()  # the file is opened here
         before = stamp_of(path)
@@ -217,20 +223,20 @@ def connect(path: Path) -> Connection:
         abandon(db)  # another process has replaced it meanwhile
 
 
-def _connection(path: Path) -> Connection:
+def opened(path: Path) -> Connection:
+    """A connection to a database as it is."""
     try:
         db = sqlite3.connect(path, timeout=60.0, isolation_level=None, factory=Connection)
     except sqlite3.Error as error:
         raise unusable(path, error) from error
     db.file = path
+    db.text_factory = _decoded
     return db
 
 
-def scanned(path: Path) -> Connection:
-    """A connection that reads as much as there is: invalid UTF-8 is tolerated."""
-    db = _connection(path)
-    db.text_factory = lambda text: text.decode("utf-8", "replace")
-    return db
+def _decoded(text: bytes) -> str:
+    """Text of the database; what is no UTF-8 has another checksum then, which hides one row instead of all."""
+    return text.decode("utf-8", "replace")
 
 
 def abandon(db: Connection) -> None:
@@ -321,7 +327,7 @@ def problems(path: Path) -> str:
             return _("it is empty")
         time.sleep(0.05)
     try:
-        db = scanned(path)
+        db = opened(path)
         try:
             found = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
             missing = [t for t, columns in SEALED.items() if not {*columns, "seal"} <= _columns(db, t)]

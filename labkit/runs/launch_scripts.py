@@ -60,7 +60,7 @@ def mpi(store: Store, info: RunInfo, processes: int) -> str:
 
 
 def jobset(info: RunInfo, processes: int, image: str, claim: str, lab: str = "/lab") -> str:
-    """A Kubernetes JobSet: when a pod fails, all begin again.
+    """A Kubernetes JobSet: when a pod fails, all restart.
 
     Args:
         info: the run; its lab folder is what ``claim`` holds.

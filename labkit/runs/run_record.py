@@ -110,6 +110,11 @@ def read(folder: Path) -> Kept:
     return Kept(row, commands, records, notes, 0 if damaged else copied(folder))
 
 
+def commands(folder: Path) -> list[dict[str, Any]]:
+    """The commands of a run when they were last copied."""
+    return _run(folder, [])[1]
+
+
 def revision(folder: Path) -> int:
     """How often the row of a run had changed when it was last copied; -1 where that is not known."""
     row, _unused = _run(folder, [])

@@ -368,6 +368,7 @@ class Store(Connected):
         db = self._db()
         query = "SELECT seq, step, split, name, value, time, seal FROM records WHERE run = ? AND seq > ?"
         query += " ORDER BY seq" if split is None else " AND split = ? ORDER BY seq"
+        lenient, db.text_factory = db.text_factory, str  # fast; text that is no UTF-8 raises
         db.execute("BEGIN")  # the records and their count are those of one moment
         try:
             rows = db.execute(query, (run_id, after) if split is None else (run_id, after, split)).fetchall()
@@ -377,6 +378,7 @@ class Store(Connected):
                 told = {row[0]: row[1:] for row in db.execute(query, (run_id,))}
         finally:
             db.rollback()
+            db.text_factory = lenient
         found = self._checked(run_id, rows)
         if not after:
             seen: dict[str, list[int]] = {}
@@ -443,6 +445,9 @@ class Store(Connected):
     def settings(self, run_id: str, step: int = 0) -> list[tuple[int, Any]]:
         """Step and value of every ``set`` that was taken at ``step`` or later, in the order they were given; which of
         them count, :class:`labkit.train.overrides.Overrides` says."""
+        there = {command["seq"] for command in self._commands("run = ?", run_id)}
+        if any(command.get("seq") not in there for command in run_record.commands(self.folder / run_id)):
+            raise Damaged(self.path, "commands are missing", run_id)
         found = self._commands("run = ? AND name = 'set' AND taken >= ?", run_id, step)
         return [(command["taken"], json.loads(command["value"])) for command in found]
 

@@ -18,6 +18,9 @@ from labkit.i18n import _, joined, ngettext
 from labkit.runs import database, run_record
 from labkit.runs.database import SEALED, Connection, seal_of
 
+#: The ids of runs that are texts, as all were written.
+_IDS = "SELECT id FROM runs NOT INDEXED WHERE typeof(id) = 'text'"
+
 
 class Salvage(NamedTuple):
     """The rows of a database whose checksums are right, by run."""
@@ -48,10 +51,11 @@ def unreadable(db: Connection, folder: Path) -> dict[str, str]:
 def outdated(db: Connection, folder: Path) -> list[Path]:
     """The folders of runs whose rows are older than the copies in the folders: the last changes of the database were
     lost, as with its write-ahead log. They are all looked at where it is so of the copy that was written last."""
-    known = dict(db.execute("SELECT id, coalesce(revision, 0) FROM runs NOT INDEXED").fetchall())
+    query = "SELECT id, revision FROM runs NOT INDEXED WHERE typeof(id) = 'text' AND typeof(revision) = 'integer'"
+    known = dict(db.execute(query).fetchall())
     written: dict[str, int] = {}
     for run in known:
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError):
             written[run] = os.stat(folder / run / run_record.RUN).st_mtime_ns
     late: list[Path] = []
     for run in sorted(written, key=written.__getitem__, reverse=True):
@@ -67,9 +71,8 @@ def renew(db: Connection, folders: Iterable[Path]) -> list[str]:
     notes = []
     for folder in folders:
         with _transaction(db):  # a copy is written before the change is committed
-            row = db.execute("SELECT revision FROM runs WHERE id = ?", (folder.name,)).fetchone()
-            held = run_record.read(folder)
-            if held.row is None or (row is not None and held.row[4] <= (row[0] or 0)):
+            held, now = run_record.read(folder), _revision(db, folder.name)
+            if held.row is None or (now is not None and held.row[4] <= now):
                 continue
             _enter(db, held.row, held.commands, held.records, held.whole)
         notes.append(
@@ -118,10 +121,10 @@ def bring_over(old: Connection, db: Connection) -> list[str]:
                 _add(found, table, values, seal)
     changed = []
     for run, row in found.runs.items():
-        now = db.execute("SELECT revision FROM runs WHERE id = ?", (run,)).fetchone()
+        now = _revision(db, run)
         if now is None:
             continue  # its folder is gone
-        newer = row[4] > (now[0] or 0)
+        newer = row[4] > now
         if newer:
             with contextlib.suppress(database.Damaged, database.StoreError):
                 for *values, seal in _sound_rows(old, "records", "WHERE run = ?", run):
@@ -130,11 +133,16 @@ def bring_over(old: Connection, db: Connection) -> list[str]:
         commands = [command for command in found.commands.get(run, []) if command["seq"] not in known]
         if newer or commands:
             with _transaction(db):
-                now = db.execute("SELECT number, created, info, revision FROM runs WHERE id = ?", (run,)).fetchone()
-                kept = row if newer else (run, *now[:2], json.loads(now[2]), now[3])
+                there = db.execute("SELECT number, created, info, revision FROM runs WHERE id = ?", (run,)).fetchone()
+                kept = row if newer else (run, *there[:2], json.loads(there[2]), there[3])
                 _enter(db, kept, commands, found.records.get(run, {}))
             changed.append(run)
     return changed
+
+
+def _revision(db: Connection, run: str) -> int | None:
+    row = db.execute("SELECT revision FROM runs WHERE id = ? AND typeof(revision) = 'integer'", (run,)).fetchone()
+    return None if row is None else row[0]
 
 
 def _enter(
@@ -266,7 +274,7 @@ def salvaged(path: Path) -> Salvage:
     """What a damaged database still holds with the right checksums."""
     found = Salvage({}, {}, {})
     try:
-        db = database.scanned(path)
+        db = database.opened(path)
     except database.StoreError:
         return found
     for table in SEALED:
@@ -306,12 +314,13 @@ def mend(path: Path, run: str | None) -> list[str]:
         path: the database, whose structure is sound.
         run: the run whose records are looked at; None for all. The rows of runs and commands are always looked at.
     """
-    db = database.scanned(path)
+    db = database.opened(path)
     try:
         with _transaction(db):
             notes = _mend_runs(db, path.parent) + _mend_commands(db, path.parent)
-            runs = [run] if run is not None else [row[0] for row in db.execute("SELECT id FROM runs NOT INDEXED")]
+            runs = [run] if run is not None else [row[0] for row in db.execute(_IDS)]
             for each in runs:
+                notes += _missing_commands(db, path.parent / each, each)
                 notes += _mend_records(db, path.parent / each, each)
     finally:
         db.close()
@@ -352,6 +361,20 @@ def _mend_commands(db: Connection, folder: Path) -> list[str]:
             note = _("run {run!r}: a command in the run store was damaged and could not be restored.", run=run)
         notes.append(note)
     return notes
+
+
+def _missing_commands(db: Connection, folder: Path, run: str) -> list[str]:
+    """Restore the commands of a run that its folder has and the database has not."""
+    there = {seq for (seq,) in db.execute("SELECT seq FROM commands WHERE run = ?", (run,))}
+    gone = [command for command in run_record.commands(folder) if command.get("seq") not in there]
+    for command in gone:
+        taken = db.execute("SELECT 1 FROM commands WHERE seq = ?", (command.get("seq"),)).fetchone()
+        put_command(db, command, anew=taken is not None)
+    told = ngettext(
+        "run {run!r}: a command was missing in the run store and was restored from its folder.",
+        "run {run!r}: {n} commands were missing in the run store and were restored from its folder.",
+    )
+    return [told.fill(run=run, n=len(gone))] if gone else []
 
 
 def _mend_records(db: Connection, folder: Path, run: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Supervisor process: detects dead or hanging training processes and restarts them.
 
 ``python -m labkit.runs.supervisor LAB_FOLDER RUN_ID [PROCESSES]``. It knows the run store and its child processes and
-never loads JAX: it can report whatever happens there. A run begins again from its newest checkpoint, at most
+never loads JAX: it can report whatever happens there. A run restarts from its newest checkpoint, at most
 :data:`MOST` times in a row without a new one.
 """
 

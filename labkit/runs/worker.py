@@ -93,7 +93,7 @@ def _work(store: Store, run_id: str) -> int:
 
 def limit_memory() -> None:
     """Have the system refuse this process more memory than there is, which JAX raises as an error; without a limit it
-    would end the process without a word. Not with accelerators, whose drivers reserve without using."""
+    would end the process silently. Not with accelerators, whose drivers reserve without using."""
     import jax
     import psutil
 

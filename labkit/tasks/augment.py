@@ -55,7 +55,7 @@ def mixup(
         inputs: bytes are read as 0 … 1, other numbers as they are.
         real: weight of every example; one of weight 0 (filler) is mixed with none.
         alpha: the share is drawn from Beta(alpha, alpha), once for the batch.
-        key: of the chance.
+        key: random key.
 
     Returns:
         The mixed inputs; the partner of every example; and the weight of the original example, 0 … 1.

@@ -92,7 +92,7 @@ def write(
         cache: with room for the prompt and ``max_new_tokens``.
         ends: the token that ends a text, or several that do; -1 for none.
         how: the settings, which are compiled in, but for ``seed``.
-        key: of the chance.
+        key: random key.
     """
     logits, cache = step(prompt, count, cache)
     ends = (ends,) if isinstance(ends, int) else tuple(ends)

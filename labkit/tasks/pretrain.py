@@ -109,7 +109,7 @@ def hide(
             above the mean; what is beyond is not hidden.
         mask_id: of [MASK].
         vocabulary: v, from which any piece is drawn.
-        key: of the chance; the same key hides the same tokens.
+        key: random key; the same key hides the same tokens.
     """
     rows, wide = ids.shape
     choose, how, what = jax.random.split(key, 3)

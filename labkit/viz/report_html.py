@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from labkit.core import html
 from labkit.core.html import Html
 from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
+from labkit.evaluate.intervals import Interval
 from labkit.evaluate.multilabel import TagReport
 from labkit.evaluate.regression import NumberReport
 from labkit.evaluate.report import ClassificationReport
@@ -36,15 +38,20 @@ _OWN = ("mae", "rmse", "r2", "mean", "deviation", "f1", "f1_micro", "hamming", "
 
 def headline(report: ClassificationReport, error: float, language: str) -> Html:
     """Scores in large type, each with its interval."""
-    cards = []
-    for score in ("f1", "accuracy", "precision", "recall"):
-        low, high = report.intervals[score]
-        cards.append((f"{word(score, language)} ({low:.3f} – {high:.3f})", f"{report.scores[score]:.3f}"))
-    cards.append((word("loss", language), f"{report.scores['loss']:.3f}"))
+    words = {score: word(score, language) for score in ("f1", "accuracy", "precision", "recall", "loss")}
+    cards = _scored(report.scores, report.intervals, words, ".3f")
     cards.append((word("calibration_error", language), f"{error:.3f}"))
     cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
     told = html.paragraph(word("intervals_are", language), "quiet")
     return html.joined(warned(report, language), html.cards(cards), told)
+
+
+def _scored(
+    values: Mapping[str, float], intervals: Mapping[str, Interval], words: Mapping[str, str], style: str = ".4g"
+) -> list[tuple[str, str]]:
+    """Scores for cards, each with its interval where it has one."""
+    ranges = {name: f" ({low:{style}} – {high:{style}})" for name, (low, high) in intervals.items()}
+    return [(said + ranges.get(name, ""), f"{values[name]:{style}}") for name, said in words.items()]
 
 
 def warned(report: ClassificationReport | RowReport | Scores, language: str) -> Html:
@@ -63,14 +70,9 @@ def by_class(report: ClassificationReport, language: str) -> Html:
 
 
 def rowwise(report: RowReport, language: str) -> Html:
-    """Report of multi-label classification or
-    regression: scores in large type, then each label or number, then the rows
-    that were answered worst."""
+    """Report of multi-label classification or regression: scores, each label or number, and the worst predictions."""
     called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
-    cards = []
-    for score in report.headlines:
-        low, high = report.intervals[score]
-        cards.append((f"{called[score]} ({low:.4g} – {high:.4g})", f"{report.scores[score]:.4g}"))
+    cards = _scored(report.scores, report.intervals, {score: called[score] for score in report.headlines})
     cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
     if left_out := int((~report.counted).sum()):
         cards.append((word("left_out", language), f"{left_out:,}"))
@@ -91,12 +93,9 @@ def rowwise(report: RowReport, language: str) -> Html:
 
 def scores(found: Scores, language: str) -> Html:
     """Report of a task without labels: its scores in large type, what they mean, the worst predictions if available."""
-    cards = []
-    for name, value in found.items():
-        key = f"right_{found.task}" if name == "accuracy" else name if name == "loss" else f"score_{name}"
-        low, high = found.intervals.get(name, (None, None))
-        interval = "" if low is None else f" ({low:.3f} – {high:.3f})"
-        cards.append((word(key, language) + interval, f"{value:.4g}"))
+    keys = {"accuracy": f"right_{found.task}", "loss": "loss"}
+    words = {name: word(keys.get(name, f"score_{name}"), language) for name in found}
+    cards = _scored(found, found.intervals, words)
     cards.append((word("rows_judged", language), f"{found.rows:,}"))
     parts = [warned(found, language), html.cards(cards)]
     parts += [html.paragraph(word(f"measured_{found.task}", language), "quiet")]

@@ -117,7 +117,7 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
         {"learning_rate": 2e-5}, {"freeze": ("trunk/*", "head/bias")}, {"rule": "lion"}, {"warmup": 0.25},
     ]  # fmt: skip
     form.controls["learning_rate"].value = "fast"
-    assert "is no value for Learning rate" in panel._error.value and "&#x27;fast&#x27;" in panel._error.value
+    assert "is not a valid value for Learning rate" in panel._error.value and "&#x27;fast&#x27;" in panel._error.value
     form.fill(Optimizer(learning_rate=1e-3), locked=["rule"])
     assert form.controls["learning_rate"].value == "0.001" and form.controls["rule"].disabled
     sliders = Form(panel, Training(epochs=90, batch_size=32), panel.changes.append)

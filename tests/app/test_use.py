@@ -171,7 +171,7 @@ def test_numbers_are_answered_and_refused(tmp_path: Path):
     panel = Use(run, language="en")
     panel.settle(60)
     assert panel.numbers.placeholder == "3 comma-separated numbers"
-    for text, said in (("1, 2", "these are 2 numbers"), ("1, x, 3", "could not convert")):
+    for text, said in (("1, 2", "got 2 numbers"), ("1, x, 3", "could not convert")):
         panel.numbers.value = text
         panel.go.click()
         assert said in panel._error.value

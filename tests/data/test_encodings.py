@@ -10,7 +10,7 @@ import pytest
 import labkit as lk
 from labkit.core.errors import DataError
 from labkit.data.io.encoding import detect
-from labkit.data.io.encoding_latin import guess
+from labkit.data.io.encoding_latin import example, guess
 from labkit.data.io.load import read_table
 
 
@@ -141,3 +141,8 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path):
     path.write_bytes(bytes(np.random.default_rng(0).integers(0, 256, 3000, np.uint8)))
     with pytest.raises(DataError, match="not text in any known encoding"):
         lk.load(path)
+
+
+@pytest.mark.parametrize(("one", "two"), [("a b", "a b c"), ("a b c", "a b"), ("a", "a\n"), ("", "x"), ("a b", "a  c")])
+def test_two_readings_that_differ_anywhere_are_shown(one: str, two: str) -> None:
+    assert len(set(example(one, two))) == 2

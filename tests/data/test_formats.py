@@ -20,7 +20,7 @@ from datasets import Dataset
 
 import labkit as lk
 from labkit.core.errors import ConfigError, DataError
-from labkit.data.io.load import read_table
+from labkit.data.io.load import peek, read_table
 
 RECORDS = [{"text": "a good film", "label": "pos"}, {"text": "bad, film", "label": "neg"}]
 CSV = b'text,label\na good film,pos\n"bad, film",neg\n'
@@ -343,7 +343,7 @@ def test_memory_that_is_no_table(given: Any, says: str):
 def test_options_that_a_kind_of_file_has_no_use_for_are_refused_by_name(tmp_path, name, option, takes):
     (tmp_path / name).write_bytes(b"")
     said = rf"'{name}': \{Path(name).suffix} files do not accept the option {', '.join(option)}: remove it"
-    for read in (lk.load, lk.data.source.read_table, lk.data.source.peek):
+    for read in (lk.load, read_table, peek):
         with pytest.raises(lk.LabkitError, match=said) as caught:
             read(tmp_path / name, **option)
         assert ("they accept " + takes in str(caught.value)) == bool(takes)

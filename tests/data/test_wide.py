@@ -14,7 +14,9 @@ import labkit as lk
 from labkit.data import cells, memmap
 from labkit.data import features as tabular
 from labkit.data.io import csv
+from labkit.data.report import Report
 
+#: Columns of cells, each a kind of its own.
 CELLS = {
     "whole": ["1", "-20", "+3", "4", "5"],
     "dotted": ["1.5", "-2.25", "3.0", "4.125e3", "50.5"],
@@ -33,6 +35,18 @@ CELLS = {
     "numbering": ["1", "2", "3", "4", "5"],
     "id": ["10", "20", "30", "40", "55"],
     "identifiers": ["9007199254740993", "2", "3", "4", "5"],
+    "truths": ["true", "False", "", "true", "n/a"],
+    "gaps": ["a", "", "b", "a", None],
+    "nothing": ["", "NA", "-", "", None],
+    "different": ["a", "b", "c", "d", "e"],
+    "alike": ["A", "a", "A ", "b", "b"],
+    "arabic": ["١", "٢", "٣", "٤", "٥"],
+    "numerals": ["Ⅳ", "½", "Ⅳ", "½", "Ⅳ"],
+    "infinite": ["inf", "nan", "inf", "-inf", "inf"],
+    "commas": ["a,b", "b,c", "a,b", "b,c", "a,b"],
+    "dates": ["2020-01-31", "2020-02-01", "2020-03-01", "2020-04-01", "2020-05-01"],
+    "slashed": ["1/2/2020", "2/2/2020", "3/2/2020", "4/2/2020", "5/2/2020"],
+    "spans": ["1 days", "2 days", "3 days", "4 days", "5 days"],
 }
 
 
@@ -75,7 +89,7 @@ def test_random_cells_agree_with_one_by_one(monkeypatch):
     found = cells.plain_numbers(pa.table(columns))
     assert len(found) > 50
     for name, values in columns.items():
-        how = cells.quantity(pa.chunked_array([values]), name, None, ".", lk.data.report.Report())
+        how = cells.quantity(pa.chunked_array([values]), name, None, ".", Report())
         if name in found:
             assert how == cells.Column(name)
             assert cells.read(pa.chunked_array([values]), how)[0].tolist() == found[name].tolist()

@@ -318,7 +318,7 @@ def test_a_cache_that_is_not_whole_is_filled_again(harm: str, tmp_path: Path, mo
 # What another process does with the sample: argv holds the source and the members as JSON, and one of the ends below.
 OTHER = """
 import json, os, sys
-from labkit.core import fetch, samples
+from labkit.hub import download as fetch, samples
 source, members = json.loads(sys.argv[1])
 members = {name: fetch.Member(*pair) for name, pair in members.items()}
 samples.SAMPLES["toy"] = samples.Sample("toy", "data", "", "", "", members, (fetch.PyPI(**source),))

@@ -115,6 +115,10 @@ def test_hostile_text_is_text_everywhere():
     assert "mathjax_ignore" in (tags.seen[0][1]["class"] or "")
 
 
+def test_code_and_tracebacks_keep_their_lines():
+    assert "a\n  b\tc" in Tags(run_html.code_section("a\n  b\tc", "")).text
+
+
 def test_a_failure_is_told_with_its_cure_and_a_success_is_not():
     box = run_html.error_box(
         run_html.problem_of(info(status="failed", error="E: x", cure="do y", traceback="T")), "run-1"

@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
 
 def blocks(shapes: dict[str, tuple[int, ...]], parts: Sequence[DrawingPart]) -> list[Block]:
-    """The stack from below.
+    """The layers from input to output.
 
     Args:
         shapes: parameter name ("trunk/layers/query/kernel") → shape.

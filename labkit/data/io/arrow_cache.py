@@ -288,7 +288,7 @@ def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) ->
 
 
 def _simple(value: Any) -> Any:
-    """A value as Arrow holds it: no NaN, lists for arrays and for sets, whose own order is by chance."""
+    """A value as Arrow holds it: no NaN, lists for arrays and for sets, which have no fixed order."""
     if isinstance(value, float) and value != value:
         return None
     if isinstance(value, set | frozenset):

@@ -108,7 +108,8 @@ def example(one: str, two: str) -> tuple[str, str]:
     for first, second in zip(one.split(), two.split(), strict=False):
         if first != second:
             return first[:40], second[:40]
-    place = next(at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
+    differ = (at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
+    place = next(differ, min(len(one), len(two)))  # or one goes on where the other ends
     return one[max(0, place - 5) : place + 5], two[max(0, place - 5) : place + 5]
 
 

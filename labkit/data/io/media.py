@@ -104,7 +104,7 @@ def _bytes(table: pa.Table) -> bytes:
 
 @dataclass
 class _Files:
-    """Files to decode, and what is known about each."""
+    """Files to decode, with their metadata."""
 
     paths: Sequence[Path]
     names: Sequence[str]

@@ -124,7 +124,8 @@ def table(rows: SplitDataset, last: bool = False) -> pd.DataFrame:
 
     Returns:
         A frame with split, position (in the split), row, label (-1 unlabelled) and key: what exact copies have in
-        common, i64, counted from 0 in this order. It holds no texts: copies are told by 128 bits of each, so that a
+        common, i64, counted from 0 in this order. It holds no texts: copies are identified by a 128-bit hash of
+        each, so that a
         row costs about 60 bytes (150 while they are sorted), however long its text.
     """
     frames = []
