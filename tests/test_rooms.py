@@ -142,7 +142,7 @@ def test_no_two_public_classes_have_one_name() -> None:
         for node in ast.parse((PACKAGE / file).read_text("utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(file)
-    assert {name: files for name, files in found.items() if len(files) > 1} == {"Run": ["api.py", "train/run.py"]}
+    assert {name: files for name, files in found.items() if len(files) > 1} == {"Run": ["api.py", "runs/handle.py"]}
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
