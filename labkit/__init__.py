@@ -10,15 +10,17 @@ Names are imported lazily, so that ``import labkit`` loads neither JAX nor widge
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import labkit.models
+import labkit.runs
 import labkit.tasks
 
 if TYPE_CHECKING:
     import labkit.app as panels
-    from labkit.api import fit, open_run, runs, serve
+    from labkit.api import Runs, fit, open_run, serve
     from labkit.app.lab import Lab
     from labkit.core.errors import LabkitError
     from labkit.core.registry import Registry
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from labkit.models import models
     from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
     from labkit.tasks import tasks
+    from labkit.train.callbacks import Callback
     from labkit.train.optimizer import Optimizer, optimizers
     from labkit.viz.plotly import picture
     from labkit.viz.words import choose as language
@@ -83,6 +86,7 @@ _HOMES = {
     "FillMaskPipeline": "labkit.inference.fill_mask:FillMaskPipeline",
     "Predictor": "labkit.inference.predictor:Predictor",
     "Optimizer": "labkit.train.optimizer:Optimizer",
+    "Callback": "labkit.train.callbacks:Callback",
     "optimizers": "labkit.train.optimizer:optimizers",
     "language": "labkit.viz.words:choose",
     "panels": "labkit.app:",
@@ -96,8 +100,8 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks", "optimizers",
-    "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "fit", "runs", "open_run", "compare",
-    "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor", "TextGenerationPipeline",
+    "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "Callback", "fit", "runs", "open_run",
+    "compare", "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor", "TextGenerationPipeline",
     "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline", "FillMaskPipeline", "serve", "Lab",
     "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
@@ -137,8 +141,17 @@ class _Registered(ModuleType):
         return repr(self._registry)
 
 
+class _Runs(ModuleType):
+    """``labkit.runs`` is a package and also a function, for the same reason: ``lk.runs()`` lists the runs."""
+
+    def __call__(self, folder: str | Path | None = None) -> Runs:
+        """The runs of a lab folder, newest first."""
+        return importlib.import_module("labkit.api").runs(folder)
+
+
 labkit.models.__class__ = _Registered
 labkit.tasks.__class__ = _Registered
+labkit.runs.__class__ = _Runs
 
 
 def __getattr__(name: str) -> Any:

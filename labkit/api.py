@@ -20,11 +20,13 @@ from labkit.data.rows import Rows
 from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.planning import experiment_of
-from labkit.train import liveness, repair_log
+from labkit.runs import liveness, repair_log
+from labkit.runs.handle import Run as BaseRun
+from labkit.runs.handle import model_of
+from labkit.runs.store import RunInfo, Store, StoreError
+from labkit.train.callback_specs import check_callbacks, check_importable, specs_of
+from labkit.train.callbacks import Callback
 from labkit.train.experiment import Experiment
-from labkit.train.run import Run as BaseRun
-from labkit.train.run import model_of
-from labkit.train.store import RunInfo, Store, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,6 +251,7 @@ def fit(
     processes: int = 1,
     background: bool | None = None,
     accept_leakage: bool = False,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Train ``model`` to predict the labels of ``rows`` (a class, several labels or a number), or another ``task``.
@@ -265,6 +268,8 @@ def fit(
         background: train in a thread and return immediately. Default: True where a front end can show the live panel;
             otherwise False: ``fit`` returns when the run ends, and an interrupt stops the run at the next step.
         accept_leakage: train even if more than 1 % of the validation or test rows also occur in the training rows.
+        callbacks: objects of subclasses of :class:`~labkit.Callback`, called during training. For ``detach`` they must
+            be importable; ``run.resume()`` creates importable ones anew from the experiment.
         **options: ``task``, a name ("classify", "multilabel", "regress", "lm", "pretrain", "qa", "seq2seq", "embed")
             or its settings; settings
             of the task (``max_length``, ``class_weights`` …), the training (``epochs``, ``batch_size``, ``seed``,
@@ -278,11 +283,15 @@ def fit(
         ConfigError, DataError: a setting or the rows are invalid.
         RunError: (in the foreground) the run failed.
     """
+    check_callbacks(callbacks)
+    detach = detach or processes > 1
+    if detach:
+        check_importable(callbacks)
     rows, experiment = experiment_of(rows, model, accept_leakage, options, name)
-    if detach := detach or processes > 1:
+    if detach:
         plugins.check_elsewhere(experiment.plugins)
-    run = Run.create(Store(folder), experiment, rows)
-    return _go(run, detach, background, processes)
+    run = Run.create(Store(folder), experiment.replace(callbacks=specs_of(callbacks)), rows)
+    return _go(run, detach, background, processes, list(callbacks) or None)
 
 
 @known_settings
@@ -386,12 +395,18 @@ def serve(
     return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
 
 
-def _go(run: Run, detach: bool, background: bool | None, processes: int = 1) -> Run:
+def _go(
+    run: Run,
+    detach: bool,
+    background: bool | None,
+    processes: int = 1,
+    callbacks: Sequence[Callback] | None = None,
+) -> Run:
     if background is None:
         from labkit.app.frontend import is_live
 
         background = is_live()
-    run.start(detach=detach, processes=processes)
+    run.start(detach=detach, processes=processes, callbacks=callbacks)
     if not (detach or background):
         _foreground(run)
     return run
@@ -423,7 +438,7 @@ def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
     from labkit.app.frontend import cell, frontend, hears_while_busy
 
     if frontend() == "none":
-        from labkit.train.progress import ProgressBar
+        from labkit.runs.progress import ProgressBar
 
         bar = ProgressBar(run.store, run.id)
         return bar.update, bar.close

@@ -23,7 +23,7 @@ Imports go down only: a room imports the rooms above it in the list below, never
 #: Lowest first.
 ROOMS = (
     *("i18n", "core", "hub", "data", "models", "profile", "tasks", "train"),
-    *("explain", "inference", "evaluate", "viz", "app", "course", "", "cli", "benchmarks"),
+    *("runs", "explain", "inference", "evaluate", "viz", "app", "course", "", "cli", "benchmarks"),
 )
 
 

@@ -42,7 +42,8 @@ def check(function: Any) -> Any:
 # Every call into these rooms has the shapes and dtypes of its arguments and results checked.
 sys.modules["labkit_checker"] = ModuleType("labkit_checker")
 sys.modules["labkit_checker"].check = check  # type: ignore[attr-defined]
-install_import_hook(["labkit.models", "labkit.tasks", "labkit.profile", "labkit.train"], "labkit_checker.check")
+CHECKED = ["labkit.models", "labkit.tasks", "labkit.profile", "labkit.train", "labkit.runs"]
+install_import_hook(CHECKED, "labkit_checker.check")
 
 # Notebooks are tests in notebooks/; those below tests/ are material of tests.
 collect_ignore_glob = ["*.ipynb"]

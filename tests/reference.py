@@ -19,6 +19,7 @@ from typing import Any
 import typer.main
 
 import labkit as lk
+from labkit.api import runs as api_runs
 from labkit.core.config import Config
 from labkit.core.registry import Registry
 
@@ -82,7 +83,8 @@ def api(page: str) -> Iterator[str]:
         for name in registry:
             yield from described(registry[name], f'lk.{page}["{name}"]', brief=True)
     for name in names_of(page):
-        yield from described(getattr(lk, name), f"lk.{name}", brief=room_of(name) == "app")
+        thing = api_runs if name == "runs" else getattr(lk, name)  # lk.runs is a package that can be called
+        yield from described(thing, f"lk.{name}", brief=room_of(name) == "app")
     for place in others:
         module, _, name = place.partition(":")
         yield from described(getattr(importlib.import_module(module), name), name)

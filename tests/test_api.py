@@ -169,7 +169,7 @@ def test_rows_of_python_objects_say_that_they_are_kept_with_the_run(tiny, settin
 INTERRUPTED = """
 import os, signal, sys, threading, time
 import labkit as lk
-from labkit.train.store import Store
+from labkit.runs.store import Store
 def interrupt():
     store = Store(sys.argv[2])
     while not (store.runs() and store.runs()[0].step > 2):

@@ -25,7 +25,7 @@ from labkit.cli.doctor import Finding
 from labkit.cli.main import app
 from labkit.core.errors import RunError
 from labkit.inference.predictor import NumericPrediction, Prediction, Predictor
-from labkit.train.store import Store
+from labkit.runs.store import Store
 
 
 @dataclass

@@ -33,8 +33,8 @@ from labkit.viz.words import language as language_of
 from labkit.viz.words import message, word
 
 if TYPE_CHECKING:
-    from labkit.train.run import Run
-    from labkit.train.store import RunInfo
+    from labkit.runs.handle import Run
+    from labkit.runs.store import RunInfo
 
 #: Most points of all series in one update: a run of thousands of steps a second still sends less than 20 kB.
 MOST_NEWS = 800

@@ -15,7 +15,7 @@ from labkit.viz.words import language as language_of
 from labkit.viz.words import word
 
 if TYPE_CHECKING:
-    from labkit.train.run import Run
+    from labkit.runs.handle import Run
 
 #: Seconds between two pictures of a run.
 PERIOD = 1.0

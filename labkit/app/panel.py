@@ -33,7 +33,7 @@ _HERE = Path(__file__).parent
 _COPIES = 1000
 
 
-class Callback:
+class GuardedAction:
     """What a widget or the state calls: its failure is shown in the panel, since no cell would show it.
 
     Attributes:
@@ -88,11 +88,11 @@ class Panel:
 
     def __init__(self, state: State | None = None, language: str | None = None):
         self.state = state_with(None, state, language)
-        self.callbacks: list[Callback] = []
+        self.callbacks: list[GuardedAction] = []
         self.closed = False
         self._problem: run_html.Problem | None = None
         self._filling = threading.local()
-        self._watched: list[tuple[State, Callback, list[str]]] = []
+        self._watched: list[tuple[State, GuardedAction, list[str]]] = []
         self._stale = True
         self.jobs = Jobs(lambda: TICKER.add(self))
         self._frame()
@@ -119,9 +119,9 @@ class Panel:
         """What a split is called: the usual three by the table, any other by its name."""
         return self.word(f"split_{name}") if name in ("train", "validation", "test") else name
 
-    def guarded(self, action: Callable[..., Any], person: bool = True) -> Callback:
+    def guarded(self, action: Callable[..., Any], person: bool = True) -> GuardedAction:
         """``action`` as a callback whose failure the panel shows; it is listed in ``callbacks``."""
-        callback = Callback(self, action, person)
+        callback = GuardedAction(self, action, person)
         self.callbacks.append(callback)
         return callback
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from labkit.train.store import Record, RunInfo
+from labkit.runs.store import RunInfo
+from labkit.train.logger import Record
 from labkit.viz import curves
 from labkit.viz.figure import PALETTE, QUARTERS, Axis, Line, Plot
 from labkit.viz.run_html import measure
@@ -13,7 +14,7 @@ from labkit.viz.series import Series, gather, pick
 from labkit.viz.words import word
 
 if TYPE_CHECKING:
-    from labkit.train.run import Run
+    from labkit.runs.handle import Run
 
 #: What the full panel draws of a run beside loss and F1: (split, name), and what its values are multiplied by.
 MORE = {

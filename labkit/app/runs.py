@@ -7,8 +7,8 @@ from labkit.core import source_code
 from labkit.core.errors import LabkitError
 from labkit.evaluate.run_report import rows_of
 from labkit.i18n import translate
-from labkit.train import repair_log
-from labkit.train.run import Run
+from labkit.runs import repair_log
+from labkit.runs.handle import Run
 
 #: Runs that are offered, the newest.
 MOST = 100

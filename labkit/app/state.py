@@ -18,13 +18,13 @@ from labkit.data.io.load import load
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import models
+from labkit.runs.handle import Run, code_of, data_code
+from labkit.runs.store import Store
 from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import BATCH
 from labkit.train.experiment import DataConfig, Experiment, Training, ready
 from labkit.train.optimizer import Optimizer
-from labkit.train.run import Run, code_of, data_code
-from labkit.train.store import Store
 from labkit.viz.words import language as language_of
 
 #: The file in the lab folder that keeps a state.

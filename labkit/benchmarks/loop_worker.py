@@ -13,10 +13,11 @@ from typing import Any
 
 import jax
 
+from labkit.runs.handle import Run
+from labkit.runs.logger import RunLogger
+from labkit.runs.store import Store
 from labkit.train import loop
 from labkit.train.prefetch import Feed
-from labkit.train.run import Run
-from labkit.train.store import Store
 
 from . import cases
 from .turns import Over, Turns
@@ -91,7 +92,7 @@ def _whole(turns: Turns, settings: dict[str, Any]) -> None:
         reader.start()
         loop._Loop._call = held
         try:
-            loop.work(store, run.id)
+            loop.work(RunLogger(store, run.id))
             raise RuntimeError(f"the run ended by itself: {store.run(run.id).error or 'all its steps are made'}")
         except Over:
             pass

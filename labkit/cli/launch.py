@@ -46,10 +46,10 @@ def launch_slurm(
     folder: Folder = None,
 ) -> None:
     """Create a run and write a SLURM batch script (sbatch)."""
-    from labkit.train import cluster_scripts
+    from labkit.runs import launch_scripts
 
     _write_script(
-        experiment, folder, out, lambda run: cluster_scripts.slurm(run.store, run.info, nodes, tasks, time, gpus)
+        experiment, folder, out, lambda run: launch_scripts.slurm(run.store, run.info, nodes, tasks, time, gpus)
     )
 
 
@@ -61,9 +61,9 @@ def launch_mpi(
     folder: Folder = None,
 ) -> None:
     """Create a run and write an mpirun script (needs mpi4py)."""
-    from labkit.train import cluster_scripts
+    from labkit.runs import launch_scripts
 
-    _write_script(experiment, folder, out, lambda run: cluster_scripts.mpi(run.store, run.info, n))
+    _write_script(experiment, folder, out, lambda run: launch_scripts.mpi(run.store, run.info, n))
 
 
 @launch_app.command("kubernetes")
@@ -76,9 +76,9 @@ def launch_kubernetes(
     folder: Folder = None,
 ) -> None:
     """Create a run and write a Kubernetes JobSet."""
-    from labkit.train import cluster_scripts
+    from labkit.runs import launch_scripts
 
-    _write_script(experiment, folder, out, lambda run: cluster_scripts.jobset(run.info, n, image, claim))
+    _write_script(experiment, folder, out, lambda run: launch_scripts.jobset(run.info, n, image, claim))
 
 
 def _write_script(experiment: Path, folder: Path | None, out: Path | None, write: Callable[[Any], str]) -> None:

@@ -74,6 +74,17 @@ def assign(name: str, value: ast.expr) -> str:
     return f"{ast.unparse(_named(name))} = {ast.unparse(value)}"
 
 
+def import_of(module: str) -> str:
+    """The import of a module.
+
+    Raises:
+        ConfigError: its name is no dotted name.
+    """
+    if not all(name.isascii() and name.isidentifier() and not keyword.iskeyword(name) for name in module.split(".")):
+        raise ConfigError(_("{name!r} is not the name of a module."), name=module[:80])
+    return ast.unparse(ast.Import([ast.alias(module)]))
+
+
 def line(value: ast.expr) -> str:
     """An expression as a line."""
     return ast.unparse(value)

@@ -29,10 +29,10 @@ from labkit.i18n import _
 from labkit.inference.predictor import Predictor
 from labkit.inference.question_answering import by_kind
 from labkit.inference.registry import pipeline_of
+from labkit.runs.handle import Run, model_of
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import QuestionAnswering
 from labkit.train.processors import load_processor
-from labkit.train.run import Run, model_of
 
 
 def folder_of(run: Run) -> Path:

@@ -14,13 +14,13 @@ from labkit.inference.predictor import Predictor
 from labkit.inference.question_answering import QuestionAnsweringPipeline
 from labkit.inference.text_generation import TextGenerationPipeline
 from labkit.inference.translation import TranslationPipeline
+from labkit.runs.handle import Run, model_of
 from labkit.tasks.base import Task
 from labkit.tasks.embed import Embed
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.pretrain import Pretrain
 from labkit.tasks.qa import QuestionAnswering
 from labkit.tasks.seq2seq import Seq2Seq
-from labkit.train.run import Run, model_of
 
 #: Task → the pipeline of its models.
 PIPELINES: ByClass[type[Pipeline]] = ByClass(

@@ -1,1 +1,1 @@
-"""Training: the compiled step, the loop around it, and the run store."""
+"""Training: the compiled step and the loop around it, with callbacks, checkpoints and resume."""

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from labkit.core.cache import sync_folder
 from labkit.core.errors import RunError, system_reason
 from labkit.i18n import _, joined
 from labkit.train.orbax_errors import silence_orbax
-from labkit.train.process_group import ALONE, Peers
+from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.provenance import Provenance
 from labkit.train.step import TrainState
 
@@ -51,7 +51,7 @@ class Checkpoints:
 
     Args:
         folder: ``<run folder>/checkpoints``; whoever makes this object holds the run's lock.
-        peers: the processes that work on the run; the leading one alone names, moves and removes.
+        group: the processes that work on the run; the leading one alone names, moves and removes.
         provenance: of the run; None: whose checkpoints these are is not compared.
 
     A step counts as saved once :meth:`settle` has returned it. ``damaged`` lists what was put into quarantine and why.
@@ -60,15 +60,15 @@ class Checkpoints:
         RunError: a folder of checkpoints is a link.
     """
 
-    def __init__(self, folder: Path, peers: Peers = ALONE, provenance: Provenance | None = None):
-        self.folder, self.peers, self.provenance = folder.absolute(), peers, provenance
+    def __init__(self, folder: Path, group: ProcessGroup = SINGLE, provenance: Provenance | None = None):
+        self.folder, self.group, self.provenance = folder.absolute(), group, provenance
         self.damaged: list[str] = []
         silence_orbax()
         self._verified: set[int] = set()  # saved or checked by this object
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         self._writer = ThreadPoolExecutor(1, "labkit-save")
         self._saving: tuple[int, int | None, Future[None]] | None = None
-        if peers.lead:
+        if group.lead:
             self._refuse_links()
             self._unfinished.mkdir(parents=True, exist_ok=True)
             for left in self._unfinished.iterdir():  # by a process that was killed: never promised
@@ -99,10 +99,15 @@ class Checkpoints:
     # --- saving -----------------------------------------------------------------------------------------------
 
     def save(
-        self, state: TrainState, step: int, best: int | None, meanwhile: Callable[[], None] = lambda: None
+        self,
+        state: TrainState,
+        step: int,
+        best: int | None,
+        meanwhile: Callable[[], None] = lambda: None,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         """Begin to save ``state``; the loop may go on and donate it. ``best`` is the step to keep in addition to the
-        newest.
+        newest; ``files`` are further files of the checkpoint by name.
 
         With several processes the save is over when this returns, as they must not talk of two things at once.
 
@@ -110,17 +115,17 @@ class Checkpoints:
             RunError: the save before this one failed, or this one cannot begin.
         """
         self.settle(meanwhile)
-        there, lack = self.peers.agree([self._is_there(step), self._lack(state)] if self.peers.lead else [])
+        there, lack = self.group.broadcast([self._is_there(step), self._lack(state)] if self.group.lead else [])
         if lack:
             raise unsaved(step, lack)
         if there:
             return
         future: Future[None] = Future()
-        if self.peers.count == 1:
-            future = self._writer.submit(self._write, _copy(state), step)
+        if self.group.count == 1:
+            future = self._writer.submit(self._write, _copy(state), step, files or {})
         else:
             try:
-                future.set_result(self._write(state, step))
+                future.set_result(self._write(state, step, files or {}))
             except Exception as error:
                 future.set_exception(error)
         self._saving = (step, best, future)
@@ -141,7 +146,7 @@ class Checkpoints:
         if (error := future.exception()) is not None:
             raise unsaved(step, _reason(error)) from error
         self._verified.add(step)
-        if self.peers.lead:
+        if self.group.lead:
             self._set_strangers_aside()
             steps = self.steps
             for old in set(steps) - {step, best} - set(steps[-2:] if best in (None, step) else ()):
@@ -154,11 +159,13 @@ class Checkpoints:
             return False
         return step in self._verified or self.sound(step)
 
-    def _write(self, state: TrainState, step: int) -> None:
+    def _write(self, state: TrainState, step: int, files: Mapping[str, bytes]) -> None:
         place = self._unfinished / str(step)
         try:
             self._orbax.save(place, args=ocp.args.StandardSave(state), force=True)
-            if self.peers.lead:
+            if self.group.lead:
+                for name, content in files.items():
+                    (place / name).write_bytes(content)
                 facts = self.provenance.facts() if self.provenance else {}
                 manifest.seal(place, step=step, tree=_described(state), **facts)
                 if problems := manifest.damage(place):
@@ -168,7 +175,7 @@ class Checkpoints:
                 os.rename(place, self._place(step))
                 sync_folder(self.folder)
         except Exception:
-            if self.peers.lead:
+            if self.group.lead:
                 for left in self._unfinished.iterdir():
                     shutil.rmtree(left, ignore_errors=True)
             raise
@@ -254,6 +261,10 @@ class Checkpoints:
         self._verified -= {int(name[1]) for name in [_NAME.fullmatch(place.name)] if name}
         self.damaged.append(f"{place.name}: {why}")
 
+    def file(self, step: int, name: str) -> Path:
+        """The path of a further file of a checkpoint; it may be missing."""
+        return self._place(step) / name
+
     def facts(self, step: int) -> dict[str, Any]:
         """What a checkpoint was sealed with."""
         return manifest.read(self._place(step)) or {}
@@ -264,7 +275,7 @@ class Checkpoints:
         Raises:
             RunError: the checkpoint is not sound, or holds something else; nothing is cast.
         """
-        if self.peers.lead and step not in self._verified and not self.sound(step):
+        if self.group.lead and step not in self._verified and not self.sound(step):
             raise RunError(
                 _("the checkpoint of step {step} cannot be used. {damaged}."), step=step, damaged=self.damaged[-1]
             )

@@ -33,7 +33,7 @@ from labkit.tasks.base import Head
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.optimizer import Optimizer
 from labkit.train.outcome import constant_of
-from labkit.train.process_group import ALONE, Peers
+from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.processors import Processor, load_processor, processor_of, with_length
 from labkit.train.sharding import Placement
 from labkit.train.step import Params, Steps, flatten
@@ -78,7 +78,11 @@ class Plan:
 
 
 def prepare(
-    experiment: Experiment, folder: Path, say: Callable[[str], None], parts: int | None = None, peers: Peers = ALONE
+    experiment: Experiment,
+    folder: Path,
+    say: Callable[[str], None],
+    parts: int | None = None,
+    group: ProcessGroup = SINGLE,
 ) -> Plan:
     """Read the rows of a run folder and make the steps.
 
@@ -88,7 +92,7 @@ def prepare(
         say: called with a sentence at the start of every part.
         parts: what batches must be divisible into. A run that is taken up again keeps those it began with
             (``summary["parts"]``), so that its batches stay the same whatever devices there are now.
-        peers: the processes that do so together.
+        group: the processes that do so together.
 
     Raises:
         DataError, ConfigError, WeightsError: as their texts say.
@@ -99,10 +103,10 @@ def prepare(
             raise DataError(_("no split {split}; the rows have {rows}."), split=split, rows=dict(rows.counts()))
     check_reads(experiment.model, rows, experiment.task)
     say(_("tokenising") if rows.spec.modality == "text" else _("reading"))
-    with peers.in_turn():
+    with group.in_turn():
         processor = processor_of(experiment, folder, rows)
         examples = {name: processor.encode(rows[name]) for name in ("train", "validation")}
-    return plan_of(experiment, rows, processor, examples, say, parts, peers)
+    return plan_of(experiment, rows, processor, examples, say, parts, group)
 
 
 def plan_of(
@@ -112,14 +116,15 @@ def plan_of(
     examples: dict[str, Any],
     say: Callable[[str], None] = lambda text: None,
     parts: int | None = None,
-    peers: Peers = ALONE,
+    group: ProcessGroup = SINGLE,
 ) -> Plan:
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
     experiment, train = with_length(experiment, processor.max_length), experiment.train
     placement = Placement.of(train.devices, train.model_parallel, train.sharded, experiment.model.sharding)
     sized = processor.sized(experiment.model)
-    model = sized.replace(dtype=peers.agree(with_precision(sized).dtype)) if peers.count > 1 else with_precision(sized)
+    precise = with_precision(sized)
+    model = sized.replace(dtype=group.broadcast(precise.dtype)) if group.count > 1 else precise
     parts = parts or (placement.data if placement else 1)
     known = examples["train"]
     target = known.target if experiment.task.problem_type else None
@@ -137,11 +142,11 @@ def plan_of(
                 "{devices} devices: set devices = 0 to resume on as many as possible."),
             parts=parts, devices=train.devices,
         )  # fmt: skip
-    if peers.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < peers.count:
+    if group.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < group.count:
         raise ConfigError(
             _("{n_devices} devices are too few for {n_processes} processes."),
             n_devices=placement.mesh.size,
-            n_processes=peers.count,
+            n_processes=group.count,
         )
     if (total := train.epochs * batches.steps_per_epoch) > STEPS:
         raise ConfigError(

@@ -22,6 +22,7 @@ from labkit.models.base import Modality, ModelConfig
 from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.base import ProblemType, Task
 from labkit.tasks.classify import Classify
+from labkit.train.callback_specs import check_spec
 from labkit.train.default_rates import default_batch, with_rate
 from labkit.train.optimizer import Optimizer, optimizers
 
@@ -233,6 +234,12 @@ class Experiment(Config):
     train: Training = option(help="Training settings.", factory=Training)
     name: str = option("", "Name of the run.")
     plugins: tuple[str, ...] = option((), _("Modules that define the model, the task or the optimizer."))
+    callbacks: tuple[dict[str, Any], ...] = option((), 'Called while training, such as {class = "module:Class"}.')
+
+    def check(self) -> None:
+        super().check()
+        for spec in self.callbacks:
+            check_spec(spec)
 
     def __post_init__(self) -> None:
         super().__post_init__()

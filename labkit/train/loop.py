@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,20 +21,23 @@ from labkit.data.arrow import numbers
 from labkit.data.io.load import open_rows
 from labkit.i18n import _
 from labkit.profile.hardware import memory_in_use
+from labkit.train.callback_specs import callbacks_of
+from labkit.train.callback_states import FILE
+from labkit.train.callbacks import Callback, CallbackList, EarlyStopping, Progress, RunLog
 from labkit.train.checkpoint import Checkpoints, unsaved, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.context import prepare, save_model, shapes_of
 from labkit.train.experiment import Experiment
-from labkit.train.logger import Teller, told
+from labkit.train.failure import failure_fields
+from labkit.train.logger import Logger, Record
 from labkit.train.outcome import outcome_of
 from labkit.train.overrides import Overrides
 from labkit.train.prefetch import Feed, Portion
-from labkit.train.process_group import ALONE, Listener, Peers
+from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.provenance import Provenance
-from labkit.train.selection import best_of, without_gain
+from labkit.train.selection import best_of
 from labkit.train.step import TrainState
 from labkit.train.step_health import Health, NotFinite, blamed, is_finite, listed
-from labkit.train.store import Record, Store
 
 #: Seconds between two looks at the clock's business: flushing records, heartbeat.
 FLUSH = 0.25
@@ -54,43 +57,45 @@ class Stopped(Exception):
     """Somebody asked the run to stop."""
 
 
-def work(store: Store, run_id: str, peers: Peers = ALONE) -> None:
-    """Do a run to its end and leave its status in the store; nothing is raised for a failure of the run itself.
+def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callback] | None = None) -> None:
+    """Train a run to its end and log its status; nothing is raised for a failure of the run itself.
 
     Args:
-        store: where the run lives.
-        run_id: its id.
-        peers: the processes that work on it together; each calls this.
+        logger: of the run.
+        group: the processes that work on it together; each calls this.
+        callbacks: called by the loop; None: those of the experiment.
 
     Raises:
         RunError: another process works on this run.
     """
-    info = store.run(run_id)
-    if not peers.lead:
-        store = Listener(store.folder)
-    with writer_lock(info.folder) if peers.lead else contextlib.nullcontext():
-        begun = {"started": info.started or time.time(), "ended": None, "error": "", "traceback": "", "cure": ""}
-        store.update(run_id, status="preparing", **begun)
+    run, folder = logger.run, logger.folder
+    with writer_lock(folder) if group.lead else contextlib.nullcontext():
+        begun = {"started": run.started or time.time(), "ended": None, "error": "", "traceback": "", "cure": ""}
+        logger.update(status="preparing", **begun)
         loop = None
         try:
             use_compilation_cache()
-            loop = _Loop(store, run_id, loads(Experiment, info.experiment), peers)
+            loop = _Loop(logger, loads(Experiment, run.experiment), group, callbacks)
             end = {"status": loop.run(), "message": ""}
         except Exception as error:
-            if peers.count > 1 and not isinstance(error, LabkitError):
+            if group.count > 1 and not isinstance(error, LabkitError):
                 raise  # the others wait for this process: it ends, and all begin again
             size = (loop.train.batch_size, loop.shape) if loop else (0, "")
-            end = {"status": "failed", **told(error, *size, run_id)}
-        teller = loop.teller if loop else Teller(store, run_id)
-        teller.tell_at_last(**end, ended=time.time())
+            end = {"status": "failed", **failure_fields(error, *size, logger.cure(error))}
+        logger.flush(**end, ended=time.time())
 
 
 class _Loop:
-    def __init__(self, store: Store, run_id: str, experiment: Experiment, peers: Peers = ALONE):
-        self.store, self.id, self.experiment, self.peers = store, run_id, experiment, peers
-        self.train = experiment.train
-        self.folder = store.run(run_id).folder
-        self.teller = Teller(store, run_id)
+    def __init__(
+        self,
+        logger: Logger,
+        experiment: Experiment,
+        group: ProcessGroup = SINGLE,
+        callbacks: Sequence[Callback] | None = None,
+    ):
+        self.logger, self.experiment, self.group = logger, experiment, group
+        self.own = callbacks_of(experiment.callbacks) if callbacks is None else callbacks
+        self.train, self.folder = experiment.train, logger.folder
         self.unsaved = ""  # why the last checkpoint is not there
         self.pending: list[tuple[int, int, dict[str, Any]]] = []  # step reached, updates of the call, what it told
         self.pace = 1  # updates in one call; adapted to their speed where the compiled step makes several
@@ -99,36 +104,42 @@ class _Loop:
         self.step = 0
         self.shape = ""  # of the last batch
         self.due = False  # whether it is time for a checkpoint
+        self.stopping = False  # whether a callback has ended training
         self.named = 0  # checkpoints set aside that the store knows of
-        self.overrides = Overrides(store.settings(run_id))
+        self.overrides = Overrides(logger.settings())
         self.rate: float | None = None  # the learning rate by command that the state has
 
     def run(self) -> str:
         """Prepare, train and keep the model; returns the final status."""
-        before = self.store.run(self.id).summary
+        before = self.logger.run.summary
         self.setup = prepare(
             self.experiment,
             self.folder,
             lambda message: self._say("preparing", message),
             before.get("parts"),
-            self.peers,
+            self.group,
         )
         if self.setup.experiment != self.experiment:  # what was left to the data is decided
             self.experiment = self.setup.experiment
-            self.store.update(self.id, experiment=dumps(self.experiment))
-            if self.peers.lead:
+            self.logger.update(experiment=dumps(self.experiment))
+            if self.group.lead:
                 write_atomic(self.folder / "experiment.toml", dumps(self.experiment))
         self.steps, self.batches = self.setup.steps, self.setup.batches
         self.total = self.steps.total
         self.every = self.train.evaluate_every or self.batches.steps_per_epoch
-        self.teller.tell(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
+        self.logger.log(steps=self.total, epochs=self.train.epochs, summary=self.setup.summary)
         self.provenance = Provenance.of(
-            self.folder, self.id, self.experiment, self.setup.summary, self.setup.processor.tokenizer, self.peers
+            self.folder, self.logger.id, self.experiment, self.setup.summary, self.setup.processor.tokenizer, self.group
         )
-        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.peers, self.provenance)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.group, self.provenance)
         self.checkpoints.damaged += before.get("quarantined", [])
+        self.progress = Progress(self.folder, self.total, self.group.lead, 0, self._record)
+        early = EarlyStopping(self.train.patience, *self._metric())
+        self.callbacks = CallbackList([RunLog(), early, *self.own], self.progress)
         try:
             self._begin(before.get("saved_step"))
+            self.callbacks.begin()
+            self.stopping = self.group.broadcast(self.progress.stopping)
             try:
                 self._compile()
                 self._loop()
@@ -138,7 +149,12 @@ class _Loop:
             except NotFinite as error:
                 raise self._rolled_back(error) from error
             self._end()
+            self.callbacks.end(status)
             return status
+        except BaseException:
+            with contextlib.suppress(RunError):  # the first error is the one to report
+                self.callbacks.end("failed")
+            raise
         finally:
             self._flush(force=True)  # after an error too: the last records say what led to it
             self.checkpoints.close()
@@ -156,9 +172,9 @@ class _Loop:
         """
         self.state = self.steps.state(self.setup.weights(), self.train.seed)
         set_aside = len(self.checkpoints.damaged)
-        found = self.checkpoints.newest() if self.peers.lead else None
+        found = self.checkpoints.newest() if self.group.lead else None
         unusable = self.checkpoints.damaged[set_aside:] if found is None else []
-        step, problem = self.peers.agree([found, "; ".join(unusable)[:300]])
+        step, problem = self.group.broadcast([found, "; ".join(unusable)[:300]])
         self._tell_damage()
         if problem:
             raise RunError(
@@ -181,12 +197,23 @@ class _Loop:
         self._warn()
         if step is not None:
             self.state = self.checkpoints.restore(step, self.state)
-            self.step = step
-            self.teller.tell(summary={"saved_step": step})
+            self.step = self.progress.step = step
+            self.logger.log(summary={"saved_step": step})
+            self._load_callbacks(step)
         self.health = Health(int(self.state.skipped))
         self.evaluated = self.step if self.step and self.step % self.every == 0 else -1
-        self.store.forget_after(self.id, self.step)
+        self.logger.forget_after(self.step)
         self._set_rate()
+
+    def _load_callbacks(self, step: int) -> None:
+        """Give the callbacks the states that the checkpoint of ``step`` has of them."""
+        for name in self.callbacks.load(self.checkpoints.file(step, FILE)):
+            text = _("The checkpoint of step {step} holds a state of the callback {name}, which this session lacks.")
+            self.setup.summary["warnings"].append(text.fill(step=step, name=name))
+            self._warn()
+
+    def _record(self, step: int, split: str, name: str, value: float) -> None:
+        self.logger.records.append((step, split, name, value))
 
     def _compile(self) -> None:
         """Compile every shape before the first step, so that nothing is compiled in the loop."""
@@ -205,31 +232,31 @@ class _Loop:
         for batch in shapes_of(self.setup.validation, steps):
             self._obey()
             steps.compile("evaluate", self.state.params, steps.everywhere(steps.empty()), batch)
-        self.peers.agree(None)  # the slowest compiler is waited for here, where nobody takes it for hanging
+        self.group.broadcast(None)  # the slowest compiler is waited for here, where nobody takes it for hanging
         seconds = round(steps.compile_seconds, 3)
         summary = {"compilations_from_cache": steps.from_cache, "compiled_because": steps.reasons}
-        self.teller.tell(compilations=steps.compilations, compile_seconds=seconds, summary=summary)
+        self.logger.log(compilations=steps.compilations, compile_seconds=seconds, summary=summary)
 
     def _end(self) -> None:
         """Keep the newest state, and write the model of the best one where the predictor finds it."""
         self._read(0)
         if self.step and self.evaluated != self.step:
             self._evaluate()
-        self.teller.tell_at_last(status="saving", message=_("the last checkpoint and the model"))
+        self.logger.flush(status="saving", message=_("the last checkpoint and the model"))
         self._save()
         self._settle()
         params, step = self.state.params, self.step
-        if (best := self.peers.agree(self._better())) is not None:
+        if (best := self.group.broadcast(self._better())) is not None:
             params, step = self.checkpoints.restore(best, self.state).params, best
         params = self.steps.on_host(params)
-        if self.peers.lead:
+        if self.group.lead:
             place = self.folder / "model"
-            self.teller.with_room(lambda: save_model(self.setup, params, place, run=self.id, step=step))
-        self.teller.tell(summary={"model_step": step, **self._scores(step), **self._outcome(step)})
+            self.logger.with_room(lambda: save_model(self.setup, params, place, run=self.logger.id, step=step))
+        self.logger.log(summary={"model_step": step, **self._scores(step), **self._outcome(step)})
 
     def _outcome(self, step: int) -> dict[str, Any]:
         """What the run says of itself at its end: truncation, and a model of ``step`` that is worth nothing."""
-        told = self.teller.recorded("train")
+        told = self.logger.recorded("train")
         losses = [record.value for record in told if record.name == "loss"]
         summary = self.setup.summary
         found = outcome_of(self.experiment, summary, losses, self._evaluations().get(step, {}))
@@ -240,7 +267,7 @@ class _Loop:
     def _better(self) -> int | None:
         """The step of the best evaluation, where that is the one to keep, is not this one, and is still whole."""
         keep = self.overrides.keep or self.train.keep
-        best = self._best() if keep == "best" and self.peers.lead else None
+        best = self._best() if keep == "best" and self.group.lead else None
         if not best or best[0] == self.step:
             return None
         if best[0] not in self.checkpoints.steps:
@@ -259,14 +286,14 @@ class _Loop:
     def _rolled_back(self, error: NotFinite) -> RunError:
         """Go back to the newest checkpoint of finite numbers, and say which rows the steps had."""
         self._settle()
-        while (step := self.peers.agree(self.checkpoints.newest() if self.peers.lead else None)) is not None:
+        while (step := self.group.broadcast(self.checkpoints.newest() if self.group.lead else None)) is not None:
             if is_finite(state := self.checkpoints.restore(step, self.state)):
                 self.state, self.step, self.pending = state, step, []
                 break
-            if self.peers.lead:
+            if self.group.lead:
                 self.checkpoints.set_aside(step, _("it contains values that are not finite"))
         self._tell_damage()
-        self.teller.note(summary={"saved_step": step})
+        self.logger.note(summary={"saved_step": step})
         examples = {str(step): self._rows_of(step) for step in error.steps}
         back = (
             _("the run was restored to step {step}", step=step)
@@ -274,7 +301,7 @@ class _Loop:
             else _("there is no checkpoint to restore")
         )
         rows = listed(sorted({row for rows in examples.values() for row in rows}))
-        self.teller.tell(step=self.step, summary={"not_finite": examples, "rolled_back_to": step})
+        self.logger.log(step=self.step, summary={"not_finite": examples, "rolled_back_to": step})
         return RunError(
             _(
                 "{error} The batches contained the rows {rows}; {back}. Lower the learning rate "
@@ -295,7 +322,7 @@ class _Loop:
         self._resume_clock()
         with Feed(self.batches, self.steps, self.setup.most) as feed:
             count = self._portion(self.step)
-            while self.step < self.total and not self._patience_is_over():
+            while self.step < self.total and not self.stopping:
                 self._obey()
                 with jax.transfer_guard("disallow"):
                     then = self._portion(self.step + count)
@@ -351,7 +378,7 @@ class _Loop:
         self._say("paused", self.unsaved)
         while self.unsaved:
             tried = time.monotonic()
-            while self.unsaved and not self.peers.agree(time.monotonic() - tried > HOLD):
+            while self.unsaved and not self.group.broadcast(time.monotonic() - tried > HOLD):
                 time.sleep(0.05)
                 self._flush()
                 if not self._take(True):
@@ -363,15 +390,15 @@ class _Loop:
 
     def _take(self, paused: bool) -> bool:
         """Do what somebody asked for; with several processes, what the leading one decides by its clock as well."""
-        here = [self.teller.waiting(self.step), self._is_due(), self.pace, self.unsaved[:300]]
-        commands, self.due, self.pace, self.unsaved = self.peers.agree(here)
+        here = [self.logger.commands(self.step), self._is_due(), self.pace, self.unsaved[:300], self.progress.stopping]
+        commands, self.due, self.pace, self.unsaved, self.stopping = self.group.broadcast(here)
         for name, value in commands:
             if name == "stop":
                 raise Stopped
             if name == "set":
                 self.overrides.add(self.step, value)
                 if "keep" in value:
-                    self.teller.tell(summary={"keep": value["keep"]})
+                    self.logger.log(summary={"keep": value["keep"]})
             elif name == "save":
                 self._save()
             elif name in ("pause", "resume"):
@@ -399,19 +426,19 @@ class _Loop:
             end, count, told = self.pending.pop(0)
             report = end % self.steps.report_every == 0
             told = jax.device_get(told if report else {k: v for k, v in told.items() if k != "sums"})
+            values = {name: np.atleast_1d(told[name]) for name in ("loss", "learning_rate", "gradient_norm", "skipped")}
             for place in range(count):
                 step = end - count + 1 + place
-                for name in ("loss", "learning_rate", "gradient_norm"):
-                    self.teller.records.append((step, "train", name, float(np.atleast_1d(told[name])[place])))
-                norm, skipped = self.teller.records[-1][-1], int(np.atleast_1d(told["skipped"])[place])
-                before = self.health.skipped
-                if alarm := self.health.see(step, norm, skipped):
-                    self.teller.note(summary={"gradient_alarms": self.health.alarms, "gradient_alarm": alarm})
+                metrics = {name: float(each[place]) for name, each in values.items() if name != "skipped"}
+                if report and step == end:
+                    scores = told["sums"].compute()
+                    metrics |= {name: scores[name] for name in self.setup.head.train_metrics}
+                self.callbacks.step(step, metrics)
+                skipped, before = int(values["skipped"][place]), self.health.skipped
+                if alarm := self.health.see(step, metrics["gradient_norm"], skipped):
+                    self.logger.note(summary={"gradient_alarms": self.health.alarms, "gradient_alarm": alarm})
                 if skipped > before:
-                    self.teller.note(summary={"skipped": skipped})
-            if report:
-                scores = told["sums"].compute()
-                self.teller.records += [(end, "train", name, scores[name]) for name in self.setup.head.train_metrics]
+                    self.logger.note(summary={"skipped": skipped})
             self._find_pace(end)
 
     def _find_pace(self, step: int) -> None:
@@ -434,18 +461,14 @@ class _Loop:
                 sums = self.steps.evaluate(params, sums, batch)
                 self._flush()
         scores = jax.device_get(sums).compute()
-        self.teller.records += [(self.step, "validation", name, scores[name]) for name in self.setup.head.eval_metrics]
+        self.callbacks.evaluate(self.step, {name: scores[name] for name in self.setup.head.eval_metrics})
+        self.stopping = self.group.broadcast(self.progress.stopping)
         self._flush(force=True)
         self.evaluated = self.step
         self._resume_clock()
 
-    def _patience_is_over(self) -> bool:
-        if not self.train.patience or self.evaluated != self.step:
-            return False
-        return self.peers.agree(without_gain(self._evaluations(), *self._metric()) >= self.train.patience)
-
     def _validation(self) -> list[Record]:
-        return self.teller.recorded("validation")
+        return self.logger.recorded("validation")
 
     def _evaluations(self) -> dict[int, dict[str, float]]:
         """Step → metric → value, of the validation rows."""
@@ -471,7 +494,7 @@ class _Loop:
     # --- talking to the store ---------------------------------------------------------------------------------
 
     def _say(self, status: str, message: str = "") -> None:
-        self.teller.tell(status=status, message=message)
+        self.logger.log(status=status, message=message)
 
     def _flush(self, force: bool = False) -> None:
         now = time.monotonic()
@@ -488,15 +511,15 @@ class _Loop:
                 "examples_per_second": round(speed * self.batches.examples_per_step, 2),
             }
         self._watch_machine(now, read, 0.0 if force else WATCH)
-        self.teller.tell(**values)
+        self.logger.log(**values)
 
     def _watch_machine(self, now: float, read: int, least: float) -> None:
         """Record the speed since the last look, of ``least`` seconds ago, and the memory in use, as of "machine"."""
         begin, first = self.watched
         if read > first and now - begin >= least:
             speed = (read - first) / max(now - begin, 1e-9) * self.batches.examples_per_step
-            self.teller.records.append((read, "machine", "examples_per_second", speed))
-            self.teller.records.append((read, "machine", "memory", memory_in_use()))
+            self.logger.records.append((read, "machine", "examples_per_second", speed))
+            self.logger.records.append((read, "machine", "memory", memory_in_use()))
             self.watched = (now, read)
 
     def _save(self) -> None:
@@ -504,25 +527,30 @@ class _Loop:
         self._read(0)
         self._flush(force=True)
         self._settle()
-        best = self._best() if self.peers.lead else None
-        if self.peers.count > 1:
+        best = self._best() if self.group.lead else None
+        states = self.callbacks.state()
+        if self.group.count > 1:
             self._say("saving", _("step {step}", step=self.step))  # all wait for it
         with self._told_if_unsaved():
             self.saved = time.monotonic()
-            if self.peers.agree(bool(self.teller.records)):
+            if self.group.broadcast(bool(self.logger.records)):
                 raise unsaved(self.step, _("the run store, which is written first, is not writable"))
-            self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush)
-        if self.peers.count > 1:
+            files = {FILE: states} if states else {}
+            self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush, files)
+        if self.group.count > 1:
             self._settle()
             self._resume_clock()
 
     def _settle(self) -> None:
         """Learn whether the last save succeeded: only then it is reported as saved."""
+        step = None
         with self._told_if_unsaved():
             if (step := self.checkpoints.settle(self._flush)) is not None:
                 self.unsaved = ""
-                self.teller.tell(summary={"saved_step": step, "unsaved": ""})
+                self.logger.log(summary={"saved_step": step, "unsaved": ""})
         self._tell_damage()
+        if step is not None:
+            self.callbacks.checkpoint(step)
 
     @contextlib.contextmanager
     def _told_if_unsaved(self) -> Iterator[None]:
@@ -532,16 +560,16 @@ class _Loop:
         except RunError as error:
             self.unsaved = str(error)
             self.saved = min(time.monotonic(), time.monotonic() + AGAIN - 60 * self.train.save_minutes)
-            self.teller.tell(message=self.unsaved, summary={"unsaved": self.unsaved})
+            self.logger.log(message=self.unsaved, summary={"unsaved": self.unsaved})
 
     def _tell_damage(self) -> None:
         """Name checkpoints that were set aside, where there are new ones."""
         if len(self.checkpoints.damaged) > self.named:
             self.named = len(self.checkpoints.damaged)
-            self.teller.tell(summary={"quarantined": self.checkpoints.damaged})
+            self.logger.log(summary={"quarantined": self.checkpoints.damaged})
             self._warn()
 
     def _warn(self) -> None:
         """Give the run its warnings, those of checkpoints that were set aside included."""
         aside = [_("Checkpoint quarantined: {text}.", text=text) for text in self.checkpoints.damaged]
-        self.teller.tell(summary={"warnings": [*self.setup.summary["warnings"], *aside]})
+        self.logger.log(summary={"warnings": [*self.setup.summary["warnings"], *aside]})

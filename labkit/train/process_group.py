@@ -1,7 +1,7 @@
 """Multi-process runs with ``jax.distributed``: the first process decides and writes.
 
 The others compute the same steps on their devices. Whatever depends on the clock or on somebody's command is decided
-by the leading process and broadcast (:meth:`Peers.agree`), at the same place of the loop in each.
+by the leading process and broadcast (:meth:`ProcessGroup.broadcast`), at the same place of the loop in each.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ import numpy as np
 
 from labkit.core.errors import RunError
 from labkit.i18n import _
-from labkit.train.store import Command, Store
 
 #: What a launcher says to its processes: address of the first, how many there are, and which one this is …
 COORDINATOR, COUNT, INDEX = "LABKIT_COORDINATOR", "LABKIT_PROCESSES", "LABKIT_PROCESS"
 #: … or the cluster that JAX is to ask for all three ("slurm", "mpi4py", "k8s").
 CLUSTER = "LABKIT_CLUSTER"
-#: Seconds of silence after which a process counts as dead among its peers.
+#: Seconds of silence after which a process counts as dead among its group.
 HEARTBEAT = 30
 _LETTERS = 1024  # bytes of what is agreed on
 
 
 @dataclass(frozen=True)
-class Peers:
+class ProcessGroup:
     """The processes that work on a run, and which of them this is."""
 
     count: int = 1
@@ -40,7 +39,7 @@ class Peers:
         """Whether this one decides, saves and writes."""
         return self.index == 0
 
-    def agree(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The leading process's ``value`` (what JSON holds, below a kilobyte) in all of them; all must call it."""
         if self.count == 1:
             return value
@@ -63,32 +62,16 @@ class Peers:
     def in_turn(self) -> Iterator[None]:
         """The leading process goes first; the others follow when it is through, and find in caches what it made."""
         if not self.lead:
-            self.agree(None)
+            self.broadcast(None)
         yield
         if self.lead:
-            self.agree(None)
+            self.broadcast(None)
 
 
-ALONE = Peers()
+SINGLE = ProcessGroup()
 
 
-class Listener(Store):
-    """The run store for a process that does not lead: read-only; writes are ignored."""
-
-    def update(self, run_id: str, **values: Any) -> None:
-        pass
-
-    def write(self, run_id: str, records: Any, **values: Any) -> None:
-        pass
-
-    def forget_after(self, run_id: str, step: int) -> None:
-        pass
-
-    def take(self, run_id: str, step: int, but: str = "") -> list[Command]:
-        return []
-
-
-def join(environment: Mapping[str, str] = os.environ) -> Peers:
+def join(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
     """Join the processes that a launcher has started with this one; before any other use of JAX.
 
     Raises:
@@ -96,7 +79,7 @@ def join(environment: Mapping[str, str] = os.environ) -> Peers:
     """
     cluster, address = environment.get(CLUSTER), environment.get(COORDINATOR)
     if not cluster and not address:
-        return ALONE
+        return SINGLE
     import jax
 
     jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, which ends a run saved
@@ -107,7 +90,7 @@ def join(environment: Mapping[str, str] = os.environ) -> Peers:
         )
     except (RuntimeError, ValueError) as error:
         raise RunError(_("the processes of this run cannot connect to each other: {error}"), error=error) from error
-    return Peers(jax.process_count(), jax.process_index())
+    return ProcessGroup(jax.process_count(), jax.process_index())
 
 
 def _asked(cluster: str | None, address: str | None, environment: Mapping[str, str]) -> dict[str, Any]:

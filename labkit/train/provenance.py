@@ -30,7 +30,7 @@ from labkit.data.io.load import open_rows
 from labkit.i18n import _, joined, plain, revive
 from labkit.profile.hardware import cores, processor
 from labkit.train.experiment import Experiment
-from labkit.train.process_group import Peers
+from labkit.train.process_group import ProcessGroup
 
 NAME = "sessions.json"
 #: Facts of a manifest that only checkpoints of this version or later have, and their types.
@@ -105,15 +105,21 @@ class Provenance:
 
     @classmethod
     def of(
-        cls, folder: Path, run: str, experiment: Experiment, summary: Mapping[str, Any], tokenizer: Any, peers: Peers
+        cls,
+        folder: Path,
+        run: str,
+        experiment: Experiment,
+        summary: Mapping[str, Any],
+        tokenizer: Any,
+        group: ProcessGroup,
     ) -> Self:
-        """The provenance of a prepared run; ``summary`` is that of its plan. All ``peers`` must call it: the leading
-        process hashes the rows, the others receive the result.
+        """The provenance of a prepared run; ``summary`` is that of its plan. All processes of ``group``
+        must call it: the leading process hashes the rows, the others receive the result.
 
         Raises:
             DataError: the rows of the run are damaged.
         """
-        rows = peers.agree(open_rows(folder / "data").fingerprint if peers.lead else None)
+        rows = group.broadcast(open_rows(folder / "data").fingerprint if group.lead else None)
         read = tokenizer.fingerprint if tokenizer is not None else ""
         return cls(folder, run, experiment, summary["parts"], rows, read, conditions(experiment, summary))
 

@@ -22,7 +22,7 @@ from labkit.viz.series import gather
 from labkit.viz.words import language as language_of
 
 if TYPE_CHECKING:
-    from labkit.train.run import Run
+    from labkit.runs.handle import Run
 
 _SCATTER = ("scatter", "scattergl")
 _DRAWN = (*_SCATTER, "bar", "heatmap")

@@ -14,7 +14,7 @@ from labkit.core.html import Html
 from labkit.core.text import escape
 from labkit.core.units import duration
 from labkit.i18n import translate
-from labkit.train.store import RunInfo
+from labkit.runs.store import RunInfo
 from labkit.viz import curves, svg
 from labkit.viz.series import DRAWN, Series
 from labkit.viz.words import message, word

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from labkit.train.store import Record
+from labkit.train.logger import Record
 
 #: What is drawn, in this order: (split, name); of what stands beside the loss the first that a run has.
 BESIDE = ("f1", "r2", "accuracy")

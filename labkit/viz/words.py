@@ -13,7 +13,7 @@ from labkit.viz import words_evaluate, words_steps
 
 #: key → English text. Places in braces are filled by :func:`word`.
 RUNS: dict[str, Message] = {
-    # what a run is doing: labkit.train.store.STATUSES
+    # what a run is doing: labkit.runs.store.STATUSES
     "created": _("created"),
     "preparing": _("preparing"),
     "compiling": _("compiling"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,13 +20,13 @@ from labkit.hub.samples import SAMPLES
 from labkit.i18n import _, translate
 from labkit.inference.predictor import Predictor
 from labkit.models.weights import find
+from labkit.runs.store import Store, make_room
+from labkit.runs.supervisor import Supervisor
 from labkit.train.checkpoint import unsaved
 from labkit.train.experiment import Experiment, Training
-from labkit.train.logger import told
+from labkit.train.failure import failure_fields
 from labkit.train.optimizer import Optimizer
 from labkit.train.step_health import NotFinite
-from labkit.train.store import Store
-from labkit.train.supervisor import Supervisor
 from labkit.viz import run_html
 
 from .hostile import HOSTILE, executable
@@ -175,9 +174,10 @@ def test_samples_are_described_in_chinese():
 
 
 def test_cures_of_runs_are_in_chinese():
-    full = OSError(errno.ENOSPC, "No space left")
-    for error, shape in ((MemoryError(), ""), (MemoryError(), "16 x 32"), (full, ""), (KeyError("x"), "")):
-        said = translate(told(error, 32, shape)["cure"], "zh")
+    for error, shape, cure in (
+        (MemoryError(), "", ""), (MemoryError(), "16 x 32", ""), (OSError(), "", make_room()), (KeyError("x"), "", ""),
+    ):  # fmt: skip
+        said = translate(failure_fields(error, 32, shape, cure)["cure"], "zh")
         assert CHINESE.search(said) and english(said) == []
 
 

@@ -21,8 +21,8 @@ from labkit.app.live import LivePanel
 from labkit.app.live_picture import PicturePanel
 from labkit.app.ticker import Ticker
 from labkit.app.widgets.controls import tree
-from labkit.train.run import Run
-from labkit.train.store import Store
+from labkit.runs.handle import Run
+from labkit.runs.store import Store
 from labkit.viz.series import DRAWN
 
 

@@ -23,11 +23,11 @@ from labkit.core.config import Config, dumps, loads
 from labkit.data.schema import MODALITIES
 from labkit.i18n.labels import LABELS
 from labkit.models import models
+from labkit.runs.handle import Run
 from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Experiment, Training
 from labkit.train.optimizer import Optimizer
-from labkit.train.run import Run
 from labkit.viz import media
 from labkit.viz.words import TABLE, help_of, label_of, word
 

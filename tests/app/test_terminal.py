@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from labkit.train.progress import ProgressBar
-from labkit.train.store import Store
+from labkit.runs.progress import ProgressBar
+from labkit.runs.store import Store
 
 
 class Terminal(io.StringIO):

@@ -18,11 +18,11 @@ from labkit.app.state import State
 from labkit.app.steps import train
 from labkit.app.steps.train import Train
 from labkit.app.widgets.controls import tree
+from labkit.runs.handle import Run
+from labkit.runs.store import Store
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Training
 from labkit.train.optimizer import Optimizer
-from labkit.train.run import Run
-from labkit.train.store import Store
 from labkit.viz.series import DRAWN
 
 from .hostile import HOSTILE, executable

@@ -12,8 +12,8 @@ import labkit as lk
 import labkit.app
 from labkit.core.errors import ConfigError
 from labkit.models import models
+from labkit.runs.store import STATUSES
 from labkit.tasks import tasks
-from labkit.train.store import STATUSES
 from labkit.viz import words, words_evaluate, words_steps
 from labkit.viz.series import DRAWN
 from labkit.viz.words import LANGUAGES, TABLE, language, word

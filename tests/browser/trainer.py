@@ -11,8 +11,8 @@ import threading
 import time
 from typing import Any
 
-from labkit.train.run import Run
-from labkit.train.store import Store
+from labkit.runs.handle import Run
+from labkit.runs.store import Store
 
 CODE = 'import labkit as lk\nrun = lk.fit(rows, lk.models["bert"](preset="tiny"))\n'
 TOML = "[train.optimizer]\nlearning_rate = 3e-5\n"

@@ -13,7 +13,7 @@ import pytest
 
 import labkit as lk
 from labkit.core.errors import DataError, FolderError, LabkitError, RunError
-from labkit.train.store import Store, StoreError
+from labkit.runs.store import Store, StoreError
 
 CSV = "text,label\ngood film,pos\nbad film,neg\n"
 
@@ -74,7 +74,7 @@ def test_a_store_that_stays_damaged_is_explained(tmp_path: Path, monkeypatch: py
     for other in tmp_path.glob("lab/runs.sqlite-*"):
         other.unlink()
     (tmp_path / "lab" / "runs.sqlite").write_bytes(b"no database at all, but some text of some length" * 50)
-    monkeypatch.setattr("labkit.train.store_repair.replace", lambda *_: [])
+    monkeypatch.setattr("labkit.runs.store_repair.replace", lambda *_: [])
     with pytest.raises(RunError, match=r"runs\.sqlite' is damaged: file is not a database\. Move this file away"):
         Store(tmp_path / "lab")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labkit.train.store import Store
+from labkit.runs.store import Store
 
 FULL = os.environ.get("LABKIT_SCALE") == "full"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.cli.main import app
-from labkit.train import logger
+from labkit.runs import logger
 from labkit.train.prefetch import Feed
 
 #: Seconds for which a run that is at its end waits for room: less than the usual ones.
@@ -45,7 +45,7 @@ def prepare(ballast: Path, step: int, left: int, seconds: float) -> None:
 
     done: list[bool] = []
     Feed.take = filling  # type: ignore[method-assign]
-    logger.LAST_WORD = WAIT
+    logger.WAIT = WAIT
 
 
 if __name__ == "__main__":

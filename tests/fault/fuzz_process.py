@@ -35,10 +35,10 @@ from labkit.core.errors import LabkitError
 from labkit.data.io.audio import read_wav
 from labkit.inference.server import Endpoint
 from labkit.models.weights import Tensors
+from labkit.runs.handle import code_of, data_code
+from labkit.runs.store import Store
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import DataConfig, Experiment
-from labkit.train.run import code_of, data_code
-from labkit.train.store import Store
 
 #: Bytes that the inputs may take beyond what the process has after its imports.
 MEMORY = 1_400_000_000

@@ -18,10 +18,11 @@ from typing import Any
 import labkit.data.features
 import labkit.models.bert.model
 import labkit.models.mlp  # noqa: F401 (here, so that no process imports them again)
-from labkit.train.liveness import process_fields
+from labkit.runs.liveness import process_fields
+from labkit.runs.logger import RunLogger
+from labkit.runs.store import Store
 from labkit.train.loop import work
 from labkit.train.step import Steps
-from labkit.train.store import Store
 
 
 class Killing:
@@ -86,7 +87,7 @@ def killed(folder: str, run_id: str, phase: str, count: str, seconds: str) -> in
     store = Store(folder)
     store.update(run_id, pid=os.getpid(), **process_fields())
     aim(phase, Killing(int(count), float(seconds)))
-    work(store, run_id)
+    work(RunLogger(store, run_id))
     time.sleep(2 * float(seconds))
     return 3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 EVIDENCE = Path(__file__).parent.parent / "evidence" / "conftest.py"
 TEST = """
 import pytest
-from labkit.train.store import Store
+from labkit.runs.store import Store
 
 def test_it(lab):
     Store(lab).create("a", "first", status={status!r})

@@ -23,11 +23,12 @@ from labkit.api import Run as LabRun
 from labkit.api import _interrupt_stops
 from labkit.core.errors import FolderError, RunError
 from labkit.core.huge_pages import with_huge_pages
-from labkit.train import logger, store_repair
-from labkit.train.logger import no_room, told, with_room
+from labkit.runs import logger, store_repair
+from labkit.runs.handle import Run
+from labkit.runs.logger import RunLogger, no_room, with_room
+from labkit.runs.store import Store, StoreError
+from labkit.train.failure import failure_fields
 from labkit.train.orbax_errors import silence_orbax
-from labkit.train.run import Run
-from labkit.train.store import Store, StoreError
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -61,14 +62,14 @@ def of_sqlite(code: int, text: str) -> sqlite3.OperationalError:
     ],
     ids=str,
 )
-def test_whatever_library_says_it_a_full_disk_is_known_and_the_cure_is_named(error, expected):
+def test_whatever_library_says_it_a_full_disk_is_known_and_the_cure_is_named(error, expected, tmp_path):
     assert no_room(error) is expected
-    cure = told(error, 16, "", "a")["cure"]
+    cure = failure_fields(error, 16, "", RunLogger(Store(tmp_path), "a").cure(error))["cure"]
     assert ("Free space on the disk" in cure and "labkit train --resume a" in cure) is expected
 
 
 def test_a_write_that_finds_no_room_is_tried_again_for_a_bounded_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(logger, "LAST_WORD", 2.0)
+    monkeypatch.setattr(logger, "WAIT", 2.0)
     store, tries = Store(tmp_path), []
 
     def full(until: int):
@@ -90,13 +91,13 @@ def test_a_write_that_finds_no_room_is_tried_again_for_a_bounded_time(tmp_path, 
 def test_an_interrupt_stops_a_run_that_cannot_be_told_through_the_store(tmp_path, monkeypatch):
     store = Store(tmp_path)
     run = LabRun(store, store.create("a", "first", status="running", pid=os.getpid()).id)
-    voice = logger.Teller(store, "a")
+    log = RunLogger(store, "a")
     with monkeypatch.context() as patch, _interrupt_stops(run):
         patch.setattr(Store, "_write", lambda self: (_ for _ in ()).throw(StoreError("disk is full")))
         os.kill(os.getpid(), signal.SIGINT)
         patch.setattr(Store, "take", lambda *_: (_ for _ in ()).throw(StoreError("disk is full")))
-        assert [voice.waiting(3), voice.waiting(3)] == [[("stop", None)], []]
-    assert voice.waiting(4) == []
+        assert [log.commands(3), log.commands(3)] == [[("stop", None)], []]
+    assert log.commands(4) == []
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def full(monkeypatch):
     limited.reached = False
     monkeypatch.setattr(Store, "write", limited)
     monkeypatch.setattr(store_repair, "put_run", refused)
-    monkeypatch.setattr(logger, "LAST_WORD", 1.0)
+    monkeypatch.setattr(logger, "WAIT", 1.0)
     return room
 
 
@@ -148,7 +149,7 @@ def test_a_run_that_can_never_write_how_it_ended_leaves_nobody_waiting(
 def test_a_run_goes_on_when_there_is_room_again_at_its_end(
     full, reviews, tiny, settings, tmp_path, finished, tools, monkeypatch
 ):
-    monkeypatch.setattr(logger, "LAST_WORD", 120.0)
+    monkeypatch.setattr(logger, "WAIT", 120.0)
     run = lk.fit(reviews, tiny, folder=tmp_path, background=True, **settings)
     tools.wait_for(lambda: "Waiting for room" in run.store.trouble or run.info.over)
     assert not run.info.over, run.info.error
@@ -181,10 +182,10 @@ def test_only_the_tracebacks_of_orbax_are_left_out(monkeypatch, late):
 TRAIN = """
 import os, resource, shutil, sys, threading, time
 from pathlib import Path
-import labkit.train.logger as teller
+from labkit.runs import logger
 from labkit.api import Store
 from labkit.train.loop import _Loop
-teller.LAST_WORD = 3.0
+logger.WAIT = 3.0
 folder, run, how = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 call, done = _Loop._call, []
 def keep_full():

@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from labkit.train.store import Store
+from labkit.runs.store import Store
 
 from .fuzz_inputs import INPUTS
 

@@ -27,8 +27,8 @@ from labkit.core.safety import UNSAFE, check_safetensors, kind_of, public_addres
 from labkit.hub import web
 from labkit.hub.download import Member, extract
 from labkit.models.weights import Tensors
-from labkit.train.run import Run
-from labkit.train.store import Store
+from labkit.runs.handle import Run
+from labkit.runs.store import Store
 
 
 class Canary:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.train.store import Store
+from labkit.runs.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,9 @@ ANYWHERE = [(int(RANDOM.integers(24)), float(RANDOM.uniform(0, 0.3)), float(i % 
 KILLED = """
 import os, signal, sys, threading, time
 from labkit.train.loop import _Loop, work
-from labkit.train.liveness import process_fields
-from labkit.train.store import Store
+from labkit.runs.liveness import process_fields
+from labkit.runs.logger import RunLogger
+from labkit.runs.store import Store
 store, run, at, seconds = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 call, killing = _Loop._call, []
 def kill():
@@ -41,7 +42,7 @@ def killed(self, portion):
     return call(self, portion)
 _Loop._call = killed
 store.update(run, pid=os.getpid(), **process_fields())
-work(store, run)
+work(RunLogger(store, run))
 time.sleep(30)
 """
 
@@ -97,7 +98,7 @@ def test_resume_twice_and_again_at_once(finished, reviews, tmp_path, tools):
 SET = """
 import sys
 from labkit.train.loop import _Loop
-from labkit.train.store import Store
+from labkit.runs.store import Store
 when, rate, take = int(sys.argv[5]), float(sys.argv[6]), _Loop._take
 def told(self, paused):
     self.pace = 1  # one update in a call, so that no step is passed over
@@ -133,8 +134,8 @@ import labkit.data.dataset as dataset
 from labkit.core.config import loads
 from labkit.data.io.load import open_rows
 from labkit.train.experiment import Experiment
-from labkit.train.run import Run
-from labkit.train.store import Store
+from labkit.runs.handle import Run
+from labkit.runs.store import Store
 folder, rows, experiment = sys.argv[1], open_rows(sys.argv[2]), loads(Experiment, open(sys.argv[3]).read())
 
 def enter(lab, left):

@@ -18,9 +18,9 @@ import labkit as lk
 from labkit.cli.main import app
 from labkit.core.config import dumps
 from labkit.core.errors import ConfigError, RunError
-from labkit.train import cluster_scripts
-from labkit.train.process_group import CLUSTER, COORDINATOR, COUNT, INDEX, Peers, _asked, join
-from labkit.train.store import RunInfo, Store
+from labkit.runs import launch_scripts
+from labkit.runs.store import RunInfo, Store
+from labkit.train.process_group import CLUSTER, COORDINATOR, COUNT, INDEX, ProcessGroup, _asked, join
 
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
@@ -58,7 +58,7 @@ def rank(run, index: int) -> psutil.Process:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if "labkit.train.worker" in words and run.id in words and process.environ().get(INDEX) == str(index):
+            if "labkit.runs.worker" in words and run.id in words and process.environ().get(INDEX) == str(index):
                 return process
     raise AssertionError(f"no process {index}")
 
@@ -142,9 +142,9 @@ def test_sigterm_ends_two_processes_saved_and_with_code_0(experiment, tmp_path, 
 
 
 def test_one_process_agrees_with_itself():
-    peers = Peers()
-    assert peers.lead and peers.agree({"a": [1, None]}) == {"a": [1, None]} and join({}) == peers
-    with peers.in_turn():
+    group = ProcessGroup()
+    assert group.lead and group.broadcast({"a": [1, None]}) == {"a": [1, None]} and join({}) == group
+    with group.in_turn():
         pass
 
 
@@ -169,11 +169,11 @@ def entered(tmp_path):
 
 def test_the_file_for_sbatch(entered, tmp_path):
     store, info = entered
-    text = cluster_scripts.slurm(store, info, nodes=2, tasks=4, time="1-00:00:00", gpus=4)
+    text = launch_scripts.slurm(store, info, nodes=2, tasks=4, time="1-00:00:00", gpus=4)
     assert text.replace(sys.executable, "PYTHON").replace(str(tmp_path), "LAB") == SBATCH
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
     with pytest.raises(ConfigError, match=r"time = '4h; rm' is not a SLURM time"):
-        cluster_scripts.slurm(store, info, 2, time="4h; rm")
+        launch_scripts.slurm(store, info, 2, time="4h; rm")
 
 
 SBATCH = """\
@@ -189,7 +189,7 @@ SBATCH = """\
 #SBATCH --open-mode=append
 
 export LABKIT_CLUSTER=slurm
-srun --kill-on-bad-exit=1 PYTHON -m labkit.train.worker LAB 20260101-000000-abc123
+srun --kill-on-bad-exit=1 PYTHON -m labkit.runs.worker LAB 20260101-000000-abc123
 code=$?
 # 75: stopped by the signal and saved; it goes on in the next job.
 [ "$code" -eq 75 ] && scontrol requeue "$SLURM_JOB_ID"
@@ -198,13 +198,13 @@ exit "$code"
 
 
 def test_the_script_for_mpirun(entered, tmp_path):
-    text = cluster_scripts.mpi(*entered, processes=3)
-    run = f"exec mpirun -n 3 {sys.executable} -m labkit.train.worker {tmp_path} 20260101-000000-abc123"
+    text = launch_scripts.mpi(*entered, processes=3)
+    run = f"exec mpirun -n 3 {sys.executable} -m labkit.runs.worker {tmp_path} 20260101-000000-abc123"
     assert text == f"#!/bin/bash\nexport {CLUSTER}=mpi4py\n{run}\n"
 
 
 def test_the_jobset_for_kubernetes(entered):
-    text = cluster_scripts.jobset(entered[1], 3, "registry.example/labkit:1", "lab-claim")
+    text = launch_scripts.jobset(entered[1], 3, "registry.example/labkit:1", "lab-claim")
     found = yaml.safe_load(text)
     assert (found["apiVersion"], found["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
     name = found["metadata"]["name"]
@@ -212,11 +212,11 @@ def test_the_jobset_for_kubernetes(entered):
     job = found["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert (job["parallelism"], job["completions"], job["completionMode"]) == (3, 3, "Indexed")
     pod = job["template"]["spec"]["containers"][0]
-    assert pod["command"] == ["python", "-m", "labkit.train.worker", "/lab", "20260101-000000-abc123"]
+    assert pod["command"] == ["python", "-m", "labkit.runs.worker", "/lab", "20260101-000000-abc123"]
     told = {item["name"]: item.get("value") for item in pod["env"]}
     assert told == {COORDINATOR: f"{name}-worker-0-0.{name}:8476", COUNT: "3", INDEX: None}
     with pytest.raises(ConfigError, match="is not a valid Kubernetes name"):
-        cluster_scripts.jobset(entered[1], 3, "x: [y]", "claim")
+        launch_scripts.jobset(entered[1], 3, "x: [y]", "claim")
 
 
 def test_the_commands_write_these_files(experiment, tmp_path):
@@ -226,5 +226,5 @@ def test_the_commands_write_these_files(experiment, tmp_path):
     done = CliRunner().invoke(app, words)
     run = lk.runs(tmp_path)[0]
     assert done.exit_code == 0 and run.status == "created", done.output
-    assert f"labkit.train.worker {tmp_path} {run.id}" in Path(tmp_path / "job.sh").read_text()
+    assert f"labkit.runs.worker {tmp_path} {run.id}" in Path(tmp_path / "job.sh").read_text()
     assert run.info.summary == {"classes": ["negative", "positive"]}  # nothing was done yet

@@ -17,10 +17,10 @@ import labkit as lk
 from labkit.core import manifest
 from labkit.core.errors import RunError
 from labkit.data.io.load import open_rows
+from labkit.runs.store import Store
 from labkit.train.checkpoint import Checkpoints
 from labkit.train.experiment import Experiment
 from labkit.train.provenance import NAME, Provenance, conditions, differences
-from labkit.train.store import Store
 
 from .test_kill import copy_of, kill
 

@@ -15,9 +15,9 @@ import pytest
 
 import labkit as lk
 from labkit.data.batching.base import Batches
+from labkit.runs.store import Store
+from labkit.runs.supervisor import Supervisor
 from labkit.train.step_health import Health, NotFinite, blamed, listed
-from labkit.train.store import Store
-from labkit.train.supervisor import Supervisor
 
 
 def again(finished, store, reviews, **changes):
@@ -168,7 +168,7 @@ def test_oom_is_a_message_and_nobody_else_dies(tmp_path, monkeypatch):
 
 def fake(code: str):
     """A command that does ``code`` with a store and the id of a run."""
-    head = "import os, signal, sys, time\nfrom labkit.train.store import Store\n"
+    head = "import os, signal, sys, time\nfrom labkit.runs.store import Store\n"
     return lambda store, run_id: lambda index: [
         sys.executable, "-c", f"{head}store, run, index = Store({str(store.folder)!r}), {run_id!r}, {index}\n{code}",
     ]  # fmt: skip
@@ -212,7 +212,7 @@ def hang(self, portion):
         time.sleep(1e6)
     return call(self, portion)
 _Loop._call = hang
-from labkit.train.worker import main
+from labkit.runs.worker import main
 sys.exit(main())
 """
 
@@ -236,7 +236,7 @@ def test_watchdog_dumps_kills_and_begins_again(finished, reviews, tmp_path, tool
 
 def test_sigterm_saves_and_ends_with_code_0(finished, reviews, tmp_path, tools):
     run = again(finished, Store(tmp_path), reviews, epochs=500)
-    command = [sys.executable, "-m", "labkit.train.supervisor", str(tmp_path), run.id]
+    command = [sys.executable, "-m", "labkit.runs.supervisor", str(tmp_path), run.id]
     run.store.update(run.id, status="preparing")
     with subprocess.Popen(command) as supervisor:
         tools.wait_for(lambda: run.info.step > 2 or run.info.over)

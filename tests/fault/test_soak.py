@@ -22,8 +22,8 @@ import pytest
 
 import labkit as lk
 from labkit.core.config import dumps
-from labkit.train.run import Run
-from labkit.train.store import Store
+from labkit.runs.handle import Run
+from labkit.runs.store import Store
 
 pytestmark = pytest.mark.soak
 

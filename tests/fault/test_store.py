@@ -19,8 +19,9 @@ from labkit.app.runs import choices
 from labkit.app.state import State
 from labkit.app.steps.train import Train
 from labkit.core.errors import RunError
-from labkit.train import run_record
-from labkit.train.store import Record, RunInfo, Store
+from labkit.runs import run_record
+from labkit.runs.store import RunInfo, Store
+from labkit.train.logger import Record
 
 EXPERIMENT = '[model]\nname = "bert"\n[train]\nepochs = 2\n'
 
@@ -375,7 +376,7 @@ def test_a_log_that_is_removed_when_nobody_uses_the_store_is_noticed(lab):
 
 WITHOUT_END = """
 import os, sys
-from labkit.train.store import Store
+from labkit.runs.store import Store
 store = Store(sys.argv[1])
 store.forget_after("b", 20)
 store.write("b", [(41, "train", "loss", 0.5)], status="stopped", summary={"validation_f1": 0.75})
@@ -403,7 +404,7 @@ def test_a_log_that_is_removed_while_several_processes_write_loses_no_record(lab
 
 WRITER = """
 import sys
-from labkit.train.store import Store
+from labkit.runs.store import Store
 store = Store(sys.argv[1])
 for step in range(41, 300):
     store.write(sys.argv[2], [(step, "train", "loss", step / 7)], step=step)

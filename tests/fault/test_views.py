@@ -19,7 +19,7 @@ from labkit.evaluate.calibration import calibrate
 from labkit.evaluate.compare import compare
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.scores import Scores
-from labkit.train.store import RunInfo, Store
+from labkit.runs.store import RunInfo, Store
 from labkit.viz import run_html
 
 from ..app.hostile import HOSTILE, executable

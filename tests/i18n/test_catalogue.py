@@ -17,7 +17,7 @@ from babel.messages.pofile import read_po
 import labkit as lk
 from labkit.core import errors
 from labkit.i18n.catalogue import LOCALE
-from labkit.train.store import StoreError
+from labkit.runs.store import StoreError
 
 ROOT = Path(lk.__path__[0]).parent
 PO = LOCALE / "zh_CN" / "LC_MESSAGES" / "labkit.po"

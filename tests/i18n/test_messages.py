@@ -19,7 +19,7 @@ from labkit.core.text import visible
 from labkit.data.report import Report
 from labkit.i18n import Message, _, joined, ngettext, pgettext, plain, revive, translate
 from labkit.i18n.labels import setting, split_name
-from labkit.train.store import Store
+from labkit.runs.store import Store
 
 NO_COLUMN = "{split} has no column {column!r}.{hint} It has: {known}."
 

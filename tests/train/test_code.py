@@ -16,8 +16,8 @@ from labkit.core import source_code
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, DataError
 from labkit.models import models
+from labkit.runs.handle import code_of, data_code
 from labkit.train.experiment import DataConfig, Experiment
-from labkit.train.run import code_of, data_code
 
 PAYLOADS = [
     "x', label='y')\nimport os\nos.system('id')\nrows = dict(a='", '"""', "'''", "\\", "\\'", "a\r\nb", "{x}", "%s",

@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import labkit as lk
-from labkit.train.store import Store
+from labkit.runs.logger import RunLogger
+from labkit.runs.store import Store
 
 
 def series(run, split, name):
@@ -131,7 +132,7 @@ def test_a_run_in_use_takes_no_second_writer(running):
     from labkit.train.loop import work
 
     with pytest.raises(lk.LabkitError, match=r"already running|locked"):
-        work(running.store, running.id)
+        work(RunLogger(running.store, running.id))
 
 
 def test_patience_ends_the_run_and_the_best_is_kept(reviews, tiny, settings, tmp_path):
@@ -175,6 +176,6 @@ def test_a_learning_rate_set_after_the_last_checkpoint_is_set_again_at_its_step(
     run = Run.create(Store(tmp_path), finished.experiment, reviews)
     run.store.command(run.id, "set", {"learning_rate": 1e-4})
     run.store.take(run.id, 5)  # as if the rate had been set at step 5 and the run killed before a checkpoint
-    work(run.store, run.id)
+    work(RunLogger(run.store, run.id))
     rates = {r.step: r.value for r in run.store.records(run.id) if r.name == "learning_rate"}
     assert rates[5] > 1e-3 and rates[6] <= 1e-4

@@ -12,14 +12,14 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from labkit.models.base import TRANSFORMER_SHARDING
+from labkit.runs.store import Store
 from labkit.train.sharding import Placement
-from labkit.train.store import Store
 
 ON_EIGHT = """
 import sys
 from labkit.api import Run
 from labkit.train.loop import _Loop
-from labkit.train.store import Store
+from labkit.runs.store import Store
 store, run = Store(sys.argv[1]), Run(Store(sys.argv[1]), sys.argv[2])
 evaluate = _Loop._evaluate
 def once(self):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
+from labkit.runs.store import Store
 from labkit.train.overrides import Overrides
-from labkit.train.store import Store
 
 LAST = 30  # steps of the runs here
 STARTING = 1.0

@@ -12,12 +12,12 @@ from labkit.app.state import State
 from labkit.core.config import dumps, loads
 from labkit.models import models
 from labkit.planning import experiment_of
+from labkit.runs.handle import code_of
 from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
 from labkit.train.default_rates import BY_RULE, default_batch, default_rate
 from labkit.train.experiment import Experiment, Training
 from labkit.train.optimizer import TUNES, Optimizer, optimizers
-from labkit.train.run import code_of
 
 FRESH = {"bert": "tiny", "gpt": "nano", "transformer": "tiny", "textcnn": "tiny", "mlp": "small", "cnn": "small",
          "vgg": "vgg-11"}  # fmt: skip

@@ -8,7 +8,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.train.store import Record
+from labkit.train.logger import Record
 from labkit.viz.series import gather, packed, second, thin, ticks
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from labkit.train.store import RunInfo
+from labkit.runs.store import RunInfo
 from labkit.viz import curves, run_html
 from labkit.viz.series import Series
 from labkit.viz.svg import document

@@ -24,7 +24,7 @@ from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
 from labkit.inference.predictor import Predictor
-from labkit.train.run import Run
+from labkit.runs.handle import Run
 from labkit.viz import report_html
 
 #: Mistakes that are offered.

@@ -31,8 +31,8 @@ from labkit.i18n import _, translate
 from labkit.inference.export import export
 from labkit.inference.predictor import NumericPrediction, Predictions, Predictor
 from labkit.inference.registry import pipeline_of
+from labkit.runs.handle import Run
 from labkit.tasks.base import ProblemType
-from labkit.train.run import Run
 from labkit.viz import explanation_html, media
 from labkit.viz.words import message
 

@@ -18,7 +18,7 @@ from labkit.app.ticker import TICKER
 from labkit.core.errors import ConfigError
 from labkit.core.text import escape
 from labkit.i18n import translate
-from labkit.train.run import Run
+from labkit.runs.handle import Run
 from labkit.viz.words import message
 
 #: Runs that can be laid over another at once.

@@ -18,8 +18,8 @@ from tokenizers import models as kinds
 import labkit as lk
 from labkit.api import Run
 from labkit.planning import experiment_of
+from labkit.runs.store import Store
 from labkit.train.context import prepare, save_model
-from labkit.train.store import Store
 
 SIZES = {"width": 8, "heads": 2, "mlp_width": 16, "max_length": 32}
 LENGTH = 24

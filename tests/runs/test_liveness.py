@@ -12,10 +12,10 @@ import time
 import pytest
 
 from labkit.core.errors import RunError
-from labkit.train import liveness
-from labkit.train.liveness import SILENCE, process_record
-from labkit.train.run import Run
-from labkit.train.store import Store
+from labkit.runs import liveness
+from labkit.runs.handle import Run
+from labkit.runs.liveness import SILENCE, process_record
+from labkit.runs.store import Store
 
 STARTABLE = ("created", "stopped", "failed", "lost")
 HOUR = 3600.0

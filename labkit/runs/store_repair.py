@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labkit.i18n import _, joined, ngettext
-from labkit.train import database, run_record
-from labkit.train.database import SEALED, Connection, seal_of
+from labkit.runs import database, run_record
+from labkit.runs.database import SEALED, Connection, seal_of
 
 #: The ids of runs that are texts, as all were written.
 _IDS = "SELECT id FROM runs NOT INDEXED WHERE typeof(id) = 'text'"

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from labkit.core.errors import RunError
-from labkit.train.store import Store
+from labkit.runs.store import Store
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_later_records_are_forgotten_for_a_resumed_run(store):
 
 WRITER = """
 import sys
-from labkit.train.store import Store
+from labkit.runs.store import Store
 store = Store(sys.argv[1])
 store.create(sys.argv[2], "writer")
 for step in range(500):

@@ -8,7 +8,8 @@ from typing import Any
 from tqdm import tqdm
 
 from labkit.core.text import printed, visible
-from labkit.train.store import Record, RunInfo, Store
+from labkit.runs.store import RunInfo, Store
+from labkit.train.logger import Record
 
 
 class ProgressBar:

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from labkit.core import file_lock
 from labkit.core.cache import writable
 from labkit.i18n import _, ngettext
-from labkit.train import database, repair_log, store_repair
-from labkit.train.database import Damaged, StoreError
+from labkit.runs import database, repair_log, store_repair
+from labkit.runs.database import Damaged, StoreError
 
 #: Seconds that a repair of the store by another process is waited for.
 REPAIR = 60.0

@@ -1,6 +1,6 @@
 """Cluster scripts for multi-process runs: sbatch file, mpirun command, Kubernetes JobSet.
 
-labkit schedules nothing itself. The files start :mod:`labkit.train.worker` so many times; ``jax.distributed`` lets the
+labkit schedules nothing itself. The files start :mod:`labkit.runs.worker` so many times; ``jax.distributed`` lets the
 processes find each other; whoever starts them again after a failure has the run go on from its newest checkpoint. The
 lab folder must be visible to all of them, on a file system whose locks SQLite can trust.
 """
@@ -14,9 +14,9 @@ import sys
 
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
+from labkit.runs.store import RunInfo, Store
+from labkit.runs.worker import AGAIN
 from labkit.train.process_group import CLUSTER, COORDINATOR, COUNT, INDEX
-from labkit.train.store import RunInfo, Store
-from labkit.train.worker import AGAIN
 
 #: Port of the coordinator inside a Kubernetes cluster.
 PORT = 8476
@@ -106,7 +106,7 @@ spec:
               containers:
                 - name: labkit
                   image: @IMAGE@
-                  command: ["python", "-m", "labkit.train.worker", @LAB@, @RUN@]
+                  command: ["python", "-m", "labkit.runs.worker", @LAB@, @RUN@]
                   env:
                     - name: {COORDINATOR}
                       value: @ADDRESS@
@@ -127,7 +127,7 @@ spec:
 
 
 def _command(store: Store, info: RunInfo) -> str:
-    return shlex.join([sys.executable, "-m", "labkit.train.worker", str(store.folder), info.id])
+    return shlex.join([sys.executable, "-m", "labkit.runs.worker", str(store.folder), info.id])
 
 
 def _slug(name: str) -> str:

@@ -1,10 +1,10 @@
 """Run store: one SQLite database per lab folder, shared by runs and their observers.
 
-The loop writes records and reads commands; panels, the command line and :class:`~labkit.train.run.Run` read records
+The loop writes records and reads commands; panels, the command line and :class:`~labkit.runs.handle.Run` read records
 and write commands. Several processes may do so at once (WAL mode). Every method is one short transaction.
 
-Every row has a checksum (:mod:`labkit.train.database`), and every run folder a copy of the rows of its run
-(:mod:`labkit.train.run_record`). What is damaged is noticed and restored from there (:mod:`labkit.train.store_repair`).
+Every row has a checksum (:mod:`labkit.runs.database`), and every run folder a copy of the rows of its run
+(:mod:`labkit.runs.run_record`). What is damaged is noticed and restored from there (:mod:`labkit.runs.store_repair`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from labkit.core import file_lock, safety
 from labkit.core.cache import writable
 from labkit.core.errors import ConfigError, RunError, nearest
 from labkit.i18n import _, joined, plain, revive
-from labkit.train import database, liveness, run_record, store_repair
-from labkit.train.database import SEALED, Damaged, StoreError, seal_of
-from labkit.train.liveness import SILENCE
-from labkit.train.store_connection import Connected, guarded
+from labkit.runs import database, liveness, run_record, store_repair
+from labkit.runs.database import SEALED, Damaged, StoreError, seal_of
+from labkit.runs.liveness import SILENCE
+from labkit.runs.store_connection import Connected, guarded
+from labkit.train.logger import Record
 
-__all__ = ["OVER", "SILENCE", "STATUSES", "Command", "Damaged", "Record", "RunInfo", "Store", "StoreError"]
+__all__ = ["OVER", "SILENCE", "STATUSES", "Command", "Damaged", "RunInfo", "Store", "StoreError"]
 
 #: What a run can be doing. The last four are final, unless the run is resumed.
 STATUSES = (
@@ -40,18 +41,6 @@ STATUSES = (
 OVER = frozenset(STATUSES[-4:])
 #: Bytes free on a disk below which it counts as full.
 FULL = 1 << 20
-
-
-class Record(NamedTuple):
-    """One measured number: ``split`` is train, validation, test or machine (speed in examples a second, memory in
-    bytes); ``step`` counts updates already made."""
-
-    seq: int
-    step: int
-    split: str
-    name: str
-    value: float
-    time: float
 
 
 class Command(NamedTuple):
@@ -68,7 +57,7 @@ class RunInfo:
     """Everything the store knows about a run besides its records. Times are seconds since 1970.
 
     ``process`` identifies the process that works on it, ``watcher`` the one that supervises that, as
-    :func:`labkit.train.liveness.process_record` describes them.
+    :func:`labkit.runs.liveness.process_record` describes them.
     """
 
     id: str

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,14 +18,15 @@ from labkit.core.cache import writable
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.i18n import _
-from labkit.train import liveness
+from labkit.runs import liveness
+from labkit.runs.store import RunInfo, Store, make_room
 from labkit.train.experiment import DataConfig, Experiment
-from labkit.train.store import RunInfo, Store, make_room
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.data.rows import Rows
+    from labkit.train.callbacks import Callback
 
 #: The greatest learning rate: the optimizer computes in float32.
 GREATEST_RATE = 3e38
@@ -78,7 +80,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """One of :data:`labkit.train.store.STATUSES`."""
+        """One of :data:`labkit.runs.store.STATUSES`."""
         return self.info.status
 
     @property
@@ -109,11 +111,19 @@ class Run:
         """Hold the run before its next step. Like every command, returns a number for ``store.taken``."""
         return self._command("pause")
 
-    def resume(self) -> Self:
+    def resume(self, callbacks: Sequence[Callback] | None = None) -> Self:
         """Let a paused run go on; take up a stopped, failed or lost one from its newest checkpoint, and one that was
-        never started from the beginning."""
+        never started from the beginning.
+
+        Args:
+            callbacks: for a run that is not active: new callbacks, which take up their states from the checkpoint; by
+                default those that the experiment names.
+        """
         if (info := self.info).over or info.status == "created":
-            self.start()
+            self.start(callbacks=callbacks)
+        elif callbacks is not None:
+            raise RunError(_("run {run!r} is {status}: its callbacks cannot be replaced."),
+                           run=self.name, status=_(self.status))  # fmt: skip
         else:
             self._command("resume")
         return self
@@ -158,23 +168,30 @@ class Run:
 
     # --- starting and waiting ---------------------------------------------------------------------------------
 
-    def start(self, detach: bool = False, processes: int = 1) -> Self:
+    def start(self, detach: bool = False, processes: int = 1, callbacks: Sequence[Callback] | None = None) -> Self:
         """Work on the run, from its newest checkpoint if it has one: in a thread, or in a separate process.
 
         Several ``processes``, each with its own devices, work on it together on this machine, detached.
 
+        Args:
+            detach: train in a separate process.
+            processes: number of processes.
+            callbacks: called by the training loop; None: those of the experiment.
+
         Raises:
-            RunError: it is being worked on, or has finished.
+            ConfigError: a callback that no other process can create, for a detached run.
+            RunError: it is being worked on, or has finished; or it had callbacks that the experiment does not name.
         """
         if detach or processes > 1:
             plugins.check_elsewhere(self.experiment.plugins)
+        self._check_callbacks(callbacks, detach or processes > 1)
         info = self.store.claim(
             self.id, ("created", "stopped", "failed", "lost"), status="preparing", message="", heartbeat=time.time(),
             pid=os.getpid(), watcher={}, **liveness.process_fields(),
         )  # fmt: skip
         self.store.take(self.id, info.step, but="set")  # a stop or pause was for the session that has ended
         if detach or processes > 1:
-            from labkit.train.worker import start
+            from labkit.runs.worker import start
 
             pid = start(self.store, info, processes)
             watcher = liveness.process_record(pid)
@@ -182,17 +199,37 @@ class Run:
             mine = {} if self.info.pid != os.getpid() else {"pid": pid, "process": watcher, "environment": {}}
             self.store.update(self.id, watcher=watcher, **mine)
         else:
-            from labkit.train.logger import no_room
+            from labkit.runs.logger import RunLogger, no_room
             from labkit.train.loop import work
 
             thread = liveness.Worker(
                 f"labkit {self.id}",
-                lambda: work(self.store, self.id),
+                lambda: work(RunLogger(self.store, self.id), callbacks=callbacks),
                 lambda e: make_room(self.id) if no_room(e) else "",
             )
             liveness.THREADS[str(self.store.folder), self.id] = thread
             thread.start()
         return self
+
+    def _check_callbacks(self, callbacks: Sequence[Callback] | None, detach: bool) -> None:
+        """Check the callbacks of a session, and note those that only this process has."""
+        from labkit.train.callback_specs import check_callbacks, check_importable, not_importable
+        from labkit.train.callbacks import name_of
+
+        before = self.info.summary.get("session_callbacks", [])
+        if callbacks is None:
+            if before:
+                raise RunError(
+                    _("run {run!r} had callbacks that only the process of their definition has: {names}. Give them "
+                      "again: run.resume(callbacks=[…]); or leave them out: run.resume(callbacks=[])."),
+                    run=self.name, names=", ".join(before),
+                )  # fmt: skip
+            return
+        check_callbacks(callbacks)
+        if detach:
+            check_importable(callbacks)
+        if (names := [name_of(each) for each in callbacks if not_importable(each)]) != before:
+            self.store.update(self.id, summary={"session_callbacks": names})
 
     def wait(self, timeout: float | None = None) -> Self:
         """Block until the run is over.
@@ -320,9 +357,19 @@ def code_of(experiment: Experiment) -> str:
         rest["accept_leakage"] = True
     if experiment.name:
         rest["name"] = experiment.name
+    if experiment.callbacks:
+        rest["callbacks"] = [_callback(spec) for spec in experiment.callbacks]
+    modules = dict.fromkeys(spec["class"].partition(":")[0] for spec in experiment.callbacks)
     run = source_code.call("lk.fit", *map(source_code.variable, ("rows", "model")), **rest)
-    lines = [*_plugin_lines(experiment), *_data_lines(data)]
+    lines = [*_plugin_lines(experiment), *map(source_code.import_of, modules), *_data_lines(data)]
     return source_code.program([*lines, source_code.assign("model", model), source_code.assign("run", run)])
+
+
+def _callback(spec: dict[str, Any]) -> ast.expr:
+    """The creation of a callback that an experiment names."""
+    name = spec["class"].replace(":", ".")
+    values = {key: value for key, value in spec.items() if key != "class"}
+    return source_code.call(name, *([source_code.call(f"{name}.Settings", **values)] if values else []))
 
 
 def _plugin_lines(experiment: Experiment) -> list[str]:

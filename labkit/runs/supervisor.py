@@ -1,6 +1,6 @@
 """Supervisor process: detects dead or hanging training processes and restarts them.
 
-``python -m labkit.train.supervisor LAB_FOLDER RUN_ID [PROCESSES]``. It knows the run store and its child processes and
+``python -m labkit.runs.supervisor LAB_FOLDER RUN_ID [PROCESSES]``. It knows the run store and its child processes and
 never loads JAX: it can report whatever happens there. A run restarts from its newest checkpoint, at most
 :data:`MOST` times in a row without a new one.
 """
@@ -24,10 +24,10 @@ import psutil
 from labkit.core.errors import LabkitError, RunError, headed
 from labkit.core.huge_pages import with_huge_pages
 from labkit.i18n import _
-from labkit.train.liveness import process_record
-from labkit.train.logger import no_room, with_room
+from labkit.runs.liveness import process_record
+from labkit.runs.logger import no_room, with_room
+from labkit.runs.store import Store, StoreError, make_room
 from labkit.train.process_group import COORDINATOR, COUNT, INDEX
-from labkit.train.store import Store, StoreError, make_room
 
 #: Times that a run is begun again without having saved anything new.
 MOST = 3
@@ -129,7 +129,7 @@ class Supervisor:
                 process.wait()
 
     def _worker(self, index: int) -> list[str]:
-        return [sys.executable, "-m", "labkit.train.worker", str(self.store.folder), self.id]
+        return [sys.executable, "-m", "labkit.runs.worker", str(self.store.folder), self.id]
 
     def _start(self, index: int, port: int) -> subprocess.Popen[bytes]:
         environment = with_huge_pages()

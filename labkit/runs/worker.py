@@ -1,6 +1,6 @@
 """Worker process of a detached run, which outlives the notebook that started it.
 
-``python -m labkit.train.worker LAB_FOLDER RUN_ID``, usually started by :mod:`labkit.train.supervisor`. Everything it
+``python -m labkit.runs.worker LAB_FOLDER RUN_ID``, usually started by :mod:`labkit.runs.supervisor`. Everything it
 has to say goes to the run store. In multi-process runs, the environment identifies each process
 (:mod:`labkit.train.process_group`).
 """
@@ -21,8 +21,8 @@ from typing import Any
 
 from labkit.core.errors import LabkitError
 from labkit.core.huge_pages import with_huge_pages
-from labkit.train.logger import no_room, with_room
-from labkit.train.store import RunInfo, Store, StoreError, make_room
+from labkit.runs.logger import ReadOnlyLogger, RunLogger, no_room, with_room
+from labkit.runs.store import RunInfo, Store, StoreError, make_room
 
 #: Exit code of a run that SIGTERM has stopped under a cluster's scheduler: begin it again (sysexits' EX_TEMPFAIL).
 AGAIN = 75
@@ -34,7 +34,7 @@ def start(store: Store, info: RunInfo, processes: int = 1) -> int:
     """Start so many detached workers for a run, and the process that watches over them; returns the latter's id."""
     with open(info.folder / "worker.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "labkit.train.supervisor", str(store.folder), info.id, str(processes)],
+            [sys.executable, "-m", "labkit.runs.supervisor", str(store.folder), info.id, str(processes)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True, env=with_huge_pages(), **apart(),
         )  # fmt: skip
     threading.Thread(target=process.wait, daemon=True).start()  # or it would stay as a zombie when it has ended
@@ -74,17 +74,17 @@ def _work(store: Store, run_id: str) -> int:
             time.sleep(0.5)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from labkit.train.liveness import process_fields
+    from labkit.runs.liveness import process_fields
     from labkit.train.loop import work
     from labkit.train.process_group import CLUSTER, join
 
-    peers = join()
+    group = join()
     # Of several processes the leading one alone listens: what it is told, it tells the others.
-    signal.signal(signal.SIGTERM, stop if peers.lead else signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stop if group.lead else signal.SIG_IGN)
     limit_memory()
-    if peers.lead:
+    if group.lead:
         with_room(store, lambda: store.update(run_id, pid=os.getpid(), **process_fields()))
-    work(store, run_id, peers)
+    work((RunLogger if group.lead else ReadOnlyLogger)(store, run_id), group)
     status = store.run(run_id).status
     if status == "stopped" and asked and os.environ.get(CLUSTER):
         return AGAIN

@@ -1,0 +1,1 @@
+"""Runs: the store of their records, their processes, and the handle by which they are watched and steered."""

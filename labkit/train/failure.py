@@ -1,0 +1,29 @@
+"""An exception that ended a run, as fields of the run."""
+
+from __future__ import annotations
+
+import traceback
+
+from labkit.core.errors import LabkitError, headed
+from labkit.i18n import _
+
+
+def failure_fields(error: Exception, batch_size: int, shape: str, cure: str = "") -> dict[str, str]:
+    """Error, traceback and, as far as known, the cure.
+
+    Args:
+        error: what ended the run.
+        batch_size: of its experiment.
+        shape: of its last batch, empty before the first.
+        cure: known from elsewhere, such as of a full disk.
+    """
+    text = str(error)
+    if "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError):
+        cure = _(
+            "Out of memory{where}. Try batch_size={batch_size}; or accumulate=2 (gradient accumulation); or a "
+            "smaller max_length or model. Once other programs have freed memory, the run can be resumed unchanged.",
+            where=_(" at a batch of {shape}", shape=shape) if shape else "", batch_size=max(1, batch_size // 2),
+        )  # fmt: skip
+    elif not cure and not isinstance(error, LabkitError):
+        cure = _("Unexpected error. The traceback shows where it occurred; the run can be resumed.")
+    return {"error": headed(error), "cure": cure, "traceback": traceback.format_exc()}
