@@ -65,7 +65,7 @@ class Model(Predictor):
     """Records what it is asked; it has been trained on ``columns``, or on texts that nobody has noted."""
 
     def __init__(self, batches: list):
-        self.batches, self.problem_type, self.inputs = batches, "class", SimpleNamespace(kind="text")
+        self.batches, self.problem_type, self.processor = batches, "class", SimpleNamespace(modality="text")
         self.experiment = SimpleNamespace(data=SimpleNamespace(columns=()))
 
     def predict(self, examples, pairs=None):
