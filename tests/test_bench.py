@@ -237,10 +237,10 @@ def test_what_takes_minutes_is_measured_only_when_asked_for() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"peer": "tortch"}, "there is no peer 'tortch'. Did you mean 'torch'"),
-        ({"peer": "hf", "case": "mlp"}, "there is no case 'mlp' beside 'hf'. There are: bert, datapath."),
+        ({"peer": "tortch"}, "unknown peer 'tortch'. Did you mean 'torch'"),
+        ({"peer": "hf", "case": "mlp"}, "unknown case 'mlp' for 'hf'. Available: bert, datapath."),
         ({"case": "mlp"}, "--case mlp needs a peer: --peer torch."),
-        ({"names": ["paddin"]}, "there is no figure 'paddin'. Did you mean 'padding'"),
+        ({"names": ["paddin"]}, "unknown figure 'paddin'. Did you mean 'padding'"),
     ],
 )
 def test_a_wrong_wish_is_explained(asked: dict[str, Any], said: str) -> None:

@@ -378,12 +378,12 @@ def test_what_is_no_readable_gguf_file_is_refused(data: bytes, said: str, tmp_pa
 @pytest.mark.parametrize(
     ("change", "more", "said"),
     [
-        ({"general.architecture": "mamba"}, {}, "holds a 'mamba'"),
+        ({"general.architecture": "mamba"}, {}, "contains a 'mamba'"),
         ({"tokenizer.ggml.pre": "qwen2"}, {}, "a tokenizer 'qwen2'"),
         (
             {},
             {"blk.0.attn_sinks.weight": (0, (1,), bytes(4))},
-            "a tensor 'blk.0.attn_sinks.weight', which no Llama has",
+            "the tensor 'blk.0.attn_sinks.weight', which is not part of Llama",
         ),
     ],
 )
