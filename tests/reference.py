@@ -21,6 +21,7 @@ import typer.main
 import labkit as lk
 from labkit.api import runs as api_runs
 from labkit.core.config import Config
+from labkit.core.registry import Registry
 
 FOLDER = Path(__file__).parent.parent / "labkit" / "docs" / "reference"
 #: Page → its title, the rooms of the names on it, and what else is described there.
@@ -97,6 +98,10 @@ def described(thing: Any, name: str, brief: bool = False) -> Iterator[str]:
         for panel in thing._HOMES:
             found = getattr(thing, panel)
             yield f"- `{name}.{panel}{signature(found)}`: {first_sentence(found)}"
+        return
+    if isinstance(thing, Registry):
+        names = ", ".join(f"`{each}`" for each in thing)
+        yield f"The {thing.noun} by name: {names}. `{name}.register(name, entry)` adds your own."
         return
     if not callable(thing):
         yield prose(type(thing).__doc__ or "")

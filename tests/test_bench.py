@@ -187,10 +187,10 @@ def test_a_case_is_prepared_as_a_run_would_be(name: str, shape: tuple[int, ...])
 
 
 def test_bars() -> None:
-    least, most = bench.Figure("a", "", "x:y", least=3.0), bench.Figure("b", "", "x:y", most=0.0)
-    assert (least.bar, most.bar, bench.Figure("c", "", "x:y").bar) == ("≥ 3", "≤ 0", "")
+    least, most = bench.Measurement("a", "", "x:y", least=3.0), bench.Measurement("b", "", "x:y", most=0.0)
+    assert (least.bar, most.bar, bench.Measurement("c", "", "x:y").bar) == ("≥ 3", "≤ 0", "")
     assert least.met(3.0) and not least.met(2.99) and most.met(0) and not most.met(1)
-    assert bench.Figure("c", "", "x:y").met(5) is None
+    assert bench.Measurement("c", "", "x:y").met(5) is None
 
 
 @pytest.mark.parametrize("figure", [*bench.ALONE, *bench.BESIDE.values()], ids=lambda figure: figure.name)

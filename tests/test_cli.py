@@ -65,7 +65,7 @@ class Model(Predictor):
     """Records what it is asked; it has been trained on ``columns``, or on texts that nobody has noted."""
 
     def __init__(self, batches: list):
-        self.batches, self.problem_type, self.inputs = batches, "class", SimpleNamespace(kind="text")
+        self.batches, self.problem_type, self.processor = batches, "class", SimpleNamespace(modality="text")
         self.experiment = SimpleNamespace(data=SimpleNamespace(columns=()))
 
     def predict(self, examples, pairs=None):
@@ -398,9 +398,9 @@ def test_no_cell_can_act_as_a_formula(cell, safe, front, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"id,txt\n1,a\n", "no column 'text', which the model reads. Did you mean 'txt'? It has: id, txt."),
+        (b"id,txt\n1,a\n", "no column 'text', which the model needs. Did you mean 'txt'? It has: id, txt."),
         (b"", "'in.csv' has 0 rows: it is empty."),
-        (b"id,text\n1\n", "wrong number of fields (1): row 0 (line 2: 1 fields, not 2)"),
+        (b"id,text\n1\n", "wrong number of fields (1): row 0 (line 2: 1 fields, expected 2)"),
         (b'id,text\n1,"open\n', "a quote opened in the record at line 2 is never closed"),
         (b"good film\nbad film\n", "Name the column (--column, --pair), or all columns of a file without a header"),
         (b"id,text\n1,a\n2,\n3,\n", "2 of 3 rows have no text in column 'text': rows 1, 2."),

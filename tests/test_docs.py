@@ -31,18 +31,24 @@ ROOT = Path(__file__).parent.parent
 WRITTEN = [name for section in ("Start", "How-to guides", "Background") for name in docs_pages.NAVIGATION[section]]
 EVERY = [name for section in docs_pages.NAVIGATION.values() for name in section]
 _TINY = 'preset="tiny", width=16, depth=1, heads=2, mlp_width=32, max_length=64'
+_ONE_SHAPE = "learning_rate=3e-3, vocabulary=300, max_length=32, batch_size=16, buckets=1"  # one compilation
 #: What readers write → what the test runs, so that it needs no download and little time.
 SMALLER = {
+    "learning_rate=3e-3, vocabulary=300": _ONE_SHAPE,
     'lk.fit(rows, lk.models["bert"](preset="minilm-l6"), epochs=2)': 'lk.open_run("finished")',
     'lk.open_run("reviews")': 'lk.open_run("finished")',
-    "epochs=4": "epochs=1",
-    "(0, 1, 2)": "(0,)",
     'preset="minilm-l6"': _TINY,
     'lk.models["bert"](preset="tiny")': f'lk.models["bert"]({_TINY})',
     'lk.models["transformer"](preset="tiny")': 'lk.models["transformer"](preset="tiny", width=16, heads=2)',
     'lk.EmbeddingPipeline("minilm-l6")': 'lk.EmbeddingPipeline("encoder")',
     'lk.TextGenerationPipeline("smollm2-135m")': 'lk.TextGenerationPipeline("novelist")',
+    'preset="nano"': 'preset="nano", depth=1, width=16, heads=2',
+    'epochs=4, learning_rate=3e-3, name="first"': f'epochs=1, name="first", {_ONE_SHAPE}',
+    '"max_length": 32, "batch_size": 16': '"max_length": 32, "batch_size": 16, "buckets": 1',
     "epochs=200": "epochs=40",
+    "steps=30": "steps=8, max_length=32, buckets=1, vocabulary=300",
+    "points=64": "points=16",
+    "(0, 1, 2)": "(0,)",
 }
 
 

@@ -125,7 +125,7 @@ def test_a_file_of_unknown_origin_counts_as_the_users(manifest, source, mine) ->
 
 def test_a_place_that_cannot_be_written_is_said(source, tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(LabkitError, match=r"cannot copy the tutorials to .*file.*Name another folder"):
+    with pytest.raises(LabkitError, match=r"cannot copy the tutorials to .*file.*Choose another folder"):
         copy_notebooks(source, tmp_path / "file" / "x")
 
 

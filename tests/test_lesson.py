@@ -152,7 +152,7 @@ def test_hints_are_in_the_language_of_the_reader(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_exercise_that_is_not_there_gets_the_nearest() -> None:
-    with pytest.raises(lk.LabkitError, match=r"there is no exercise '00.11'\. Did you mean '00.1'"):
+    with pytest.raises(lk.LabkitError, match=r"unknown exercise '00.11'\. Did you mean '00.1'"):
         lk.check("00.11", 1)
 
 

@@ -68,7 +68,7 @@ def test_a_task_without_labels_is_scored_by_its_metric_state(house: Path, tmp_pa
     rows = lk.load([dict(zip("xyz", point, strict=True)) for point in points.tolist()], features=True, label=False)
     run = lk.fit(rows, lk.models["wave"](), task="rebuild", epochs=20, batch_size=20, folder=tmp_path)
     assert run.evaluate()["loss"] < 0.3
-    with pytest.raises(lk.LabkitError, match=r"'rebuild' and tells no classes.*run\.evaluate\(\)"):
+    with pytest.raises(lk.LabkitError, match=r"'rebuild', which has no predict.*run\.evaluate\(\)"):
         lk.Predictor(run.export(tmp_path / "exported"))
 
 
@@ -119,7 +119,7 @@ def test_the_panel_offers_them(house: Path, rows: lk.Rows) -> None:
 
 
 def test_a_name_stands_for_one_class(house: Path) -> None:
-    with pytest.raises(lk.LabkitError, match=r"'bert' is labkit\.models\.bert\.model:BertConfig already"):
+    with pytest.raises(lk.LabkitError, match=r"'bert' is already registered as labkit\.models\.bert\.model:BertConfig"):
         lk.models.register("bert", lk.models["wave"])
 
     class Inner(lk.tasks["margin"]):

@@ -242,7 +242,7 @@ def test_what_cannot_be_trained_is_refused(place: Path, model: Any, optimizer: A
         ('["models.ring = own_ring"]', "is neither a module"),
         ('["own_ring:Ring"]', "is neither a module"),
         ('"own_ring"', r"must be a list of modules"),
-        ('["models.bert = own_ring:Ring"]', "'bert' is labkit.models.bert.model:BertConfig already"),
+        ('["models.bert = own_ring:Ring"]', "'bert' is already registered as labkit.models.bert.model:BertConfig"),
     ],
 )
 def test_plugins_that_are_none_are_refused(place: Path, plugins: str, message: str) -> None:

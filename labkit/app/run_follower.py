@@ -82,7 +82,7 @@ def charts(info: RunInfo, language: str, full: bool, others: Sequence[tuple[str,
     """
     second = measure(info)
     empty: Series = {f"{split}/{name}": ([], []) for split in curves.SPLITS for name in ("loss", second)}
-    runs = [curves.Shown(empty), *(curves.Shown(empty, f"{label} ·", 3 + number % 5, prefix)
+    runs = [curves.RunCurves(empty), *(curves.RunCurves(empty, f"{label} ·", 3 + number % 5, prefix)
                                    for number, (prefix, label) in enumerate(others))]  # fmt: skip
     loss, other = curves.plots(runs, second, language)
     return [described(loss, log=True), described(other), *(_more(info, language) if full else [])]

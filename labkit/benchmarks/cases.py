@@ -139,7 +139,7 @@ def hand_over(case: str, setup: Case, folder: Path) -> dict[str, Any]:
         tokens, model = setup.batches.tokens, setup.experiment.model
         np.savez(folder / "data.npz", ids=tokens.ids, offsets=tokens.offsets, label=tokens.label)
         names = ("width", "depth", "heads", "mlp_width", "vocab_size", "max_length", "dropout")
-        sizes = {name: getattr(model, name) for name in names}
+        sizes = {name: value for name, value in model.values().items() if name in names}
         more = {"tokens": str(folder / "data.npz"), "weights": str(samples.folder("minilm-l6")), "total": 1_000_000,
                 "classes": len(setup.head.classes), "model": sizes}  # fmt: skip
         return {**common, **more}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """Something measured, and the bar it is held to.
 
     Attributes:
@@ -65,19 +65,21 @@ class Figure:
 
 #: What is measured without a peer.
 ALONE = (
-    Figure("flops", "XLA FLOPs per real token ÷ the model's own arithmetic", "arithmetic:per_token", most=1.10),
-    Figure("padding", "padding share of the batches, film reviews", "arithmetic:padding", most=0.05),
-    Figure("tokens", "BERT fine-tuning, real tokens a second", "throughput:alone", key="tokens_per_second"),
-    Figure("examples", "BERT fine-tuning, examples a second", "throughput:alone", key="examples_per_second"),
-    Figure("speed", "BERT fine-tuning, own arithmetic, FLOP/s", "throughput:alone", key="flops_per_second"),
-    Figure("peak", "the machine's matrix product, FLOP/s", "throughput:alone", key="peak_flops_per_second"),
-    Figure("share", "the former ÷ the latter", "throughput:alone"),
-    Figure("depth", "compile time of 24 layers ÷ 6 layers", "compiling:depth", most=1.25),
-    Figure("warm", "warm start (new process, cache filled) ÷ cold compile", "compiling:warm_start", most=0.15),
-    Figure("loop", "training loop with store and reader ÷ bare compiled step, throughput", "loop:overhead", least=0.97),
-    Figure("transfers", "host transfers in the steady loop", "loop:overhead", most=0, key="transfers"),
-    Figure("compilations", "compilations after warm-up", "loop:overhead", most=0, key="compilations"),
-    Figure(
+    Measurement("flops", "XLA FLOPs per real token ÷ the model's own arithmetic", "arithmetic:per_token", most=1.10),
+    Measurement("padding", "padding share of the batches, film reviews", "arithmetic:padding", most=0.05),
+    Measurement("tokens", "BERT fine-tuning, real tokens a second", "throughput:alone", key="tokens_per_second"),
+    Measurement("examples", "BERT fine-tuning, examples a second", "throughput:alone", key="examples_per_second"),
+    Measurement("speed", "BERT fine-tuning, own arithmetic, FLOP/s", "throughput:alone", key="flops_per_second"),
+    Measurement("peak", "the machine's matrix product, FLOP/s", "throughput:alone", key="peak_flops_per_second"),
+    Measurement("share", "the former ÷ the latter", "throughput:alone"),
+    Measurement("depth", "compile time of 24 layers ÷ 6 layers", "compiling:depth", most=1.25),
+    Measurement("warm", "warm start (new process, cache filled) ÷ cold compile", "compiling:warm_start", most=0.15),
+    Measurement(
+        "loop", "training loop with store and reader ÷ bare compiled step, throughput", "loop:overhead", least=0.97
+    ),
+    Measurement("transfers", "host transfers in the steady loop", "loop:overhead", most=0, key="transfers"),
+    Measurement("compilations", "compilations after warm-up", "loop:overhead", most=0, key="compilations"),
+    Measurement(
         "memory", "peak memory of preprocessing, 2 GB table ÷ 200 MB table", "datapath:memory", most=1.2, key="ratio",
         long=True,
     ),
@@ -91,13 +93,13 @@ _TRAINED = {
 }
 #: What is measured beside peers: (peer, case) → the figure.
 BESIDE = {
-    (peer, case): Figure(
+    (peer, case): Measurement(
         f"{peer}-{case}", what, "throughput:beside", least=least, arguments={"peer": peer, "case": case},
         takes={"pairs": "pairs", "python": "python"},
     )
     for (peer, case), (what, least) in _TRAINED.items()
 }  # fmt: skip
-BESIDE["hf", "datapath"] = Figure(
+BESIDE["hf", "datapath"] = Measurement(
     "hf-datapath", "tokenise + pack 100,000 texts, labkit ÷ datasets.map + collator", "datapath:tokenise_and_pack",
     least=3.0, key="ratio", arguments={"peer_python": sys.executable}, takes={"python": "peer_python"},
 )  # fmt: skip
@@ -108,7 +110,7 @@ def module(name: str) -> Any:
     return importlib.import_module(f"labkit.benchmarks.{name}")
 
 
-def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[Figure]:
+def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[Measurement]:
     """The requested figures.
 
     Args:
@@ -143,7 +145,7 @@ def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[F
     return [figure for figure in found if (figure.name in names if names else not figure.long)]
 
 
-def measure(wanted: Sequence[Figure], say: Callable[[str], None], **options: Any) -> Iterator[dict[str, Any]]:
+def measure(wanted: Sequence[Measurement], say: Callable[[str], None], **options: Any) -> Iterator[dict[str, Any]]:
     """Measure the figures, one after the other, each function once.
 
     Args:

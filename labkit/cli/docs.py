@@ -51,7 +51,7 @@ def served(folder: Path, port: int = 0) -> Iterator[str]:
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, directory=str(folder)))
     except OSError as error:
         raise LabkitError(
-            _("cannot listen on {host}:{port}: {error}. Name another port; 0 takes a free one."),
+            _("cannot listen on {host}:{port}: {error}. Choose another port; 0 selects a free one."),
             host="127.0.0.1", port=port, error=os_reason(error),
         ) from error  # fmt: skip
     thread = threading.Thread(target=server.serve_forever, name="labkit-docs", daemon=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -66,8 +67,11 @@ def predict(
     predictor = front.predictor(model, folder=folder)
     if file is None:
         examples, pairs = _examples(predictor, given or [], pair)
-        for example, answer in zip(examples, predictor.predict(examples, pairs), strict=True):
+        found = predictor.predictions(examples, pairs)
+        for example, answer in zip(examples, found, strict=True):
             say(f"{answer}\t{one_line(str(example))}")
+        for note in found.notes:
+            say(note, err=True)
         return
     if out is not None and out.suffix.lower() not in _WRITERS:
         raise ConfigError(
@@ -75,7 +79,8 @@ def predict(
         )
     read = {"delimiter": delimiter, "encoding": encoding, "names": names and tuple(names)}
     read = {name: value for name, value in read.items() if value}
-    answers = predictor.answered(file, column=column, pair=pair, size=CHUNK, **read)
+    note = functools.partial(say, err=True)
+    answers = predictor.answered(file, column=column, pair=pair, size=CHUNK, note=note, **read)
     if out is None:
         say(f"{_write_csv(_Terminal(), answers, False)} rows", err=True)
         return

@@ -202,6 +202,8 @@ def _of_tags(
         classes = given_classes(choice.classes) if choice.classes is not None else next(iter(fixed))
     else:
         note_doubtful(classes, label, report)
+    if not classes:
+        raise DataError(_("column {column!r} has no labels: all of its lists are empty."), column=label)
     if len(classes) > MOST:
         raise DataError(
             _("column {column!r} has {n_classes:,} distinct labels; too many for classification."),

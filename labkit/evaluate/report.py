@@ -13,7 +13,7 @@ from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
 from labkit.core.text import one_line
 from labkit.evaluate.intervals import Interval, bootstrap, difference
-from labkit.evaluate.shown import SCORED, Shown, Table
+from labkit.evaluate.shown import SCORED, Table, TableReport
 from labkit.i18n import _
 from labkit.tasks.metrics import per_class, scores
 
@@ -21,7 +21,7 @@ _WIDEST = 20  # classes whose table and confusion matrix are shown; beyond, look
 _HEADLINES = ("f1", "accuracy", "precision", "recall", "loss")
 
 
-class ClassificationReport(Shown):
+class ClassificationReport(TableReport):
     """Predictions beside the truth, and everything that follows from them (computed when asked for).
 
     ``truth``: int [n], class ids, -1 = unlabelled; ``probability``: float [n, c], rows sum to 1; ``texts``: [n], shown

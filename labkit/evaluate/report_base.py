@@ -13,14 +13,14 @@ from labkit.core.config import checked_seed
 from labkit.core.errors import DataError
 from labkit.core.text import one_line
 from labkit.evaluate.intervals import Interval
-from labkit.evaluate.shown import SCORED, Shown, Table
+from labkit.evaluate.shown import SCORED, Table, TableReport
 from labkit.i18n import _
 
 _DRAWN_AT_ONCE = 2**22  # numbers held at a time: 32 MB
 RESAMPLES = 1000
 
 
-class RowReport(Shown):
+class RowReport(TableReport):
     """Answers beside the truth on one split; see its subclasses.
 
     ``truth`` and ``answers``: f32 [n, k]; ``counted``: bool [n], rows whose truth is known; ``names``: of the columns.

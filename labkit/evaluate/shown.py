@@ -13,7 +13,7 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 SCORED = ("score", "", "95 % interval")
 
 
-class Shown:
+class TableReport:
     """What shows a heading, warnings and tables, as text and in a notebook."""
 
     warnings: tuple[str, ...] = ()  # what a reader of the scores should know first

@@ -31,7 +31,8 @@ LINGER, GRACE = 1.0, 2.0
 DRIPS, DRIP, PAUSES = 4, 1024, (0.05, 0.1, 0.2, 0.4, 0.8)
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r?\n")
-_REQUEST = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9.]+\r?\n")
+# A target that begins with "//" is one of another host to some programs, and "/" to the base class.
+_REQUEST = re.compile(rb"[!-~]+ (?!//)[!-~]+ HTTP/[0-9.]+\r?\n")
 _LOG = logging.getLogger("labkit.inference")
 
 

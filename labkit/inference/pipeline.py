@@ -64,7 +64,7 @@ class Pipeline(ABC):
         device: where it computes; left out, the default device of JAX.
 
     Raises:
-        WeightsError: there is no such model, it is damaged, or it has learnt another task.
+        WeightsError: there is no such model, it is damaged, or it was trained for another task.
 
     Attributes:
         task: base class of the tasks whose models it opens.
@@ -113,7 +113,8 @@ class Pipeline(ABC):
         return self._used(module)
 
     def _check(self, folder: str) -> None:
-        """Raise :class:`WeightsError` where the model in ``folder`` has learnt a task that this is not for."""
+        """Raise :class:`WeightsError` where the model in ``folder`` was trained for a task that this does not
+        support."""
         if not isinstance(self.experiment.task, self.task):
             raise WeightsError(
                 _("{folder!r} is a model of the task {learnt!r}; {pipeline} opens models of the task {task!r}."),

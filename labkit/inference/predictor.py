@@ -215,7 +215,7 @@ class Predictor(Pipeline):
         table, folder = table_of(source, kind, **file)
         chosen = self._chosen(table.column_names, column, pair) if kind == "text" else []
         if kind == "features" and (column or pair):
-            raise ConfigError(_("this model reads columns of features by their names; leave --column and --pair out."))
+            raise ConfigError(_("this model uses feature columns by name; remove --column and --pair."))
         truncated = 0
         for start in range(0, len(table), size):
             records = table.slice(start, size).to_pylist()

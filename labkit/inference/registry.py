@@ -42,7 +42,7 @@ def pipeline_of(run: Run, kind: type[Pipeline] | None = None) -> Any:
 
     Raises:
         RunError: the run has no model yet.
-        WeightsError: its model is damaged, or has learnt a task that ``kind`` is not for.
+        WeightsError: its model is damaged, or was trained for a task that ``kind`` does not support.
     """
     folder, stamp = model_of(run.info)
     return _opened(kind or PIPELINES.get(type(run.experiment.task)) or Predictor, folder, stamp)

@@ -230,8 +230,9 @@ def largest_batch(
         size = _whole(max(_next(low), min(size, high - 1)))
     if low == 0:
         raise RunError(
-            _("not even one example fits into {limit}. Take a smaller model, shorter texts, or a device with "
-              "more memory."),
+            _(
+                "not even one example fits in {limit}. Use a smaller model, shorter texts, or a device "
+                "with more memory."),
             limit=sized(limit),
         )  # fmt: skip
     return low

@@ -107,6 +107,7 @@ class Task(Config, ABC):
         modalities: what an example may be.
         needs: what a model must compute.
         rate_factor: default learning rate ÷ that of a classifier.
+        fresh_rate_factor: of new weights, a further factor on that rate.
         fresh_batch: default batch size of a model with new weights.
         needs_pairs: whether each row must have two texts.
         needs_answers: whether each row must have answers in its paragraph.
@@ -123,6 +124,7 @@ class Task(Config, ABC):
     modalities: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
     needs: ClassVar[Capability] = Capability.POOLED
     rate_factor: ClassVar[float] = 1.0
+    fresh_rate_factor: ClassVar[float] = 1.0
     fresh_batch: ClassVar[int] = 32
     needs_pairs: ClassVar[bool] = False
     needs_answers: ClassVar[bool] = False

@@ -31,6 +31,7 @@ class LanguageModel(Task):
     writes: ClassVar[bool] = True
     reads_special: ClassVar[bool] = True
     whole_length: ClassVar[bool] = True
+    fresh_rate_factor: ClassVar[float] = 2.0
     fresh_batch: ClassVar[int] = 8  # each example has many tokens to learn from
 
     max_length: int = option(128, _("Context length: tokens per training window."), low=8, high=1_000_000)

@@ -39,7 +39,7 @@ def default_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> float:
     elif optimizer.tune in ("lora", "bitfit"):
         rate = rates.added
     else:
-        rate = rates.pretrained if model.weights else rates.fresh
+        rate = rates.pretrained if model.weights else rates.fresh * task.fresh_rate_factor
         rate *= rates.width / model.output_width if rates.width else 1.0
     return float(f"{rate * task.rate_factor * BY_RULE.get(optimizer.rule, 1.0):.2g}")
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from labkit.core.text import one_line
 from labkit.data.prepare.quality import Histogram
-from labkit.viz.figure import QUARTERS, Axis, Bars, Figure, Heatmap, Line, Mark, Plot, Rule
+from labkit.viz.figure import QUARTERS, Axis, Bars, FigureSpec, Heatmap, Line, Mark, Plot, Rule
 from labkit.viz.series import ticks
 
 
-def bars(amounts: Sequence[tuple[str, float]], label: str, shown: Sequence[str] = ()) -> Figure:
+def bars(amounts: Sequence[tuple[str, float]], label: str, shown: Sequence[str] = ()) -> FigureSpec:
     """Horizontal bars: (name, amount ≥ 0) from top to bottom, with the texts ``shown`` at their ends."""
     shown = shown or [f"{amount:,g}" for _, amount in amounts]
     count, most = len(amounts), max((amount for _, amount in amounts), default=0) or 1
@@ -21,10 +21,10 @@ def bars(amounts: Sequence[tuple[str, float]], label: str, shown: Sequence[str] 
     x = Axis(limits=(0, 1.5 * most), shown=False)
     y = Axis(names=[one_line(name, 22) for name, _ in amounts], flipped=True)
     said = "; ".join(f"{one_line(name, 60)}: {text}" for (name, _), text in zip(amounts, shown, strict=True))
-    return Figure([Plot([mark], x=x, y=y)], f"{label}. {said}", height=22 * max(count, 1))
+    return FigureSpec([Plot([mark], x=x, y=y)], f"{label}. {said}", height=22 * max(count, 1))
 
 
-def histogram(found: Histogram, label: str, x: str, y: str, limit: float | None = None, note: str = "") -> Figure:
+def histogram(found: Histogram, label: str, x: str, y: str, limit: float | None = None, note: str = "") -> FigureSpec:
     """How often values occur; what lies above ``limit`` is in another colour, with ``note`` at the line."""
     edges, counts = np.array(found.edges), np.array(found.counts)
     low, high = found.edges[0], found.edges[-1]
@@ -37,25 +37,25 @@ def histogram(found: Histogram, label: str, x: str, y: str, limit: float | None 
         marks.append(Rule((limit, limit), note=note))
     said = f"{label}: {x} {low:g} – {high:g}, {counts.sum():,}. {note}"
     axes = Axis(x, (low, high), ticks(low, high, 6)), Axis(y, ticks=ticks(0, float(counts.max()) or 1, 4))
-    return Figure([Plot(marks, "", *axes)], said)
+    return FigureSpec([Plot(marks, "", *axes)], said)
 
 
-def line(points: Sequence[float], label: str, x: str, y: str) -> Figure:
+def line(points: Sequence[float], label: str, x: str, y: str) -> FigureSpec:
     """A line through values at 1, 2, 3 …"""
     high = max([value for value in points if math.isfinite(value)], default=1.0) or 1.0
     axes = Axis(x, (0, max(len(points), 1))), Axis(y, ticks=ticks(0, high, 4))
-    return Figure([Plot([Line(range(1, len(points) + 1), points)], "", *axes)], f"{label}: {y} 0 – {high:.3g}")
+    return FigureSpec([Plot([Line(range(1, len(points) + 1), points)], "", *axes)], f"{label}: {y} 0 – {high:.3g}")
 
 
-def unit(marks: Sequence[Mark], title: str, x: str, y: str, said: str) -> Figure:
+def unit(marks: Sequence[Mark], title: str, x: str, y: str, said: str) -> FigureSpec:
     """Curves over the unit square: precision over recall, ROC, calibration. ``said`` is the plot in words."""
     plot = Plot(marks, title, Axis(x, ticks=QUARTERS), Axis(y, ticks=QUARTERS), square=True)
-    return Figure([plot], f"{title}. {said}", 286, 286)
+    return FigureSpec([plot], f"{title}. {said}", 286, 286)
 
 
-def attention(weights: np.ndarray, tokens: Sequence[str], said: str) -> Figure:
+def attention(weights: np.ndarray, tokens: Sequence[str], said: str) -> FigureSpec:
     """Weights [rows, columns] as a map: rows look at columns."""
     side = 13 * len(tokens)
     axes = Axis(names=tokens), Axis(names=tokens, flipped=True)
     heat = Heatmap(weights, (0.0, float(weights.max(initial=0.0)) or 1.0))
-    return Figure([Plot([heat], "", *axes)], said, side + 12 + 6 * max(map(len, tokens)), side + 60)
+    return FigureSpec([Plot([heat], "", *axes)], said, side + 12 + 6 * max(map(len, tokens)), side + 60)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from labkit.viz.figure import QUARTERS, Axis, Figure, Line, Plot, Rule
+from labkit.viz.figure import QUARTERS, Axis, FigureSpec, Line, Plot, Rule
 from labkit.viz.series import Series, packed, second, ticks
 from labkit.viz.words import language as language_of
 from labkit.viz.words import word
@@ -22,7 +22,7 @@ SPLITS = ("train", "validation")
 FEW = 40
 
 
-class Shown(NamedTuple):
+class RunCurves(NamedTuple):
     """A run in a figure: its series, its name, its colour (0: one for each split), what its keys begin with."""
 
     series: Series
@@ -31,7 +31,7 @@ class Shown(NamedTuple):
     prefix: str = ""
 
 
-def plots(runs: Sequence[Shown], second: str, language: str, step: str = "", values: bool = False) -> list[Plot]:
+def plots(runs: Sequence[RunCurves], second: str, language: str, step: str = "", values: bool = False) -> list[Plot]:
     """Loss and another score over steps, side by side; validation is dashed.
 
     Args:
@@ -54,7 +54,7 @@ def plots(runs: Sequence[Shown], second: str, language: str, step: str = "", val
     return made
 
 
-def _line(run: Shown, split: str, name: str, language: str, values: bool) -> Line:
+def _line(run: RunCurves, split: str, name: str, language: str, values: bool) -> Line:
     dashed, key = split == "validation", f"{split}/{name}"
     x, y = run.series[key]
     label = f"{run.label} {word(split, language)}".strip() + (f" {y[-1]:#.4g}" if values else "")
@@ -62,23 +62,25 @@ def _line(run: Shown, split: str, name: str, language: str, values: bool) -> Lin
     return Line(x, y, label, run.colour or 1 + dashed, "dash" if dashed else "", marker=marker, key=run.prefix + key)
 
 
-def of_run(series: Series, language: str = "en") -> Figure:
+def of_run(series: Series, language: str = "en") -> FigureSpec:
     """The curves of a run as a picture, with their last values."""
-    return Figure(plots([Shown(series)], second(series), language, values=True), spoken(series, language), 800, 230)
+    return FigureSpec(
+        plots([RunCurves(series)], second(series), language, values=True), spoken(series, language), 800, 230
+    )
 
 
-def of_runs(runs: Mapping[str, Series], language: str = "en") -> Figure:
+def of_runs(runs: Mapping[str, Series], language: str = "en") -> FigureSpec:
     """The curves of one run (a colour a split) or of several (a colour a run), by label."""
     small = {label: {key: (x, y) for key, (x, y) in packed(series).items()} for label, series in runs.items()}
     if len(small) == 1:
-        shown = [Shown(series) for series in small.values()]
+        shown = [RunCurves(series) for series in small.values()]
     else:
-        shown = [Shown(series, label, number) for number, (label, series) in enumerate(small.items(), 1)]
+        shown = [RunCurves(series, label, number) for number, (label, series) in enumerate(small.items(), 1)]
     name = second(key for series in runs.values() for key in series)
-    return Figure(plots(shown, name, language, word("step", language)), word("loss", language))
+    return FigureSpec(plots(shown, name, language, word("step", language)), word("loss", language))
 
 
-def schedule(optimizers: Mapping[str, Optimizer], steps: int, language: str | None = None) -> Figure:
+def schedule(optimizers: Mapping[str, Optimizer], steps: int, language: str | None = None) -> FigureSpec:
     """The learning rate over the steps of a run, before it is begun, one line for each optimizer by its label."""
     lines = [
         Line(np.arange(1, steps + 1), optimizer.rates(steps), label if len(optimizers) > 1 else "", number)
@@ -86,15 +88,15 @@ def schedule(optimizers: Mapping[str, Optimizer], steps: int, language: str | No
     ]
     language = language_of(language)
     step, rate = word("step", language), word("learning_rate", language)
-    return Figure([Plot(lines, x=Axis(step), y=Axis(rate))], rate)
+    return FigureSpec([Plot(lines, x=Axis(step), y=Axis(rate))], rate)
 
 
-def rate_search(found: RateSearchResult, language: str | None = None) -> Figure:
+def rate_search(found: RateSearchResult, language: str | None = None) -> FigureSpec:
     """Loss over the learning rate, the suggested one marked."""
     language, at = language_of(language), found.suggestion
     marks = [Rule((at, at), note=f"{at:g}"), Line(found.rates, found.losses)]
     rate, loss = word("learning_rate", language), word("loss", language)
-    return Figure([Plot(marks, x=Axis(rate, log=True), y=Axis(loss))], loss)
+    return FigureSpec([Plot(marks, x=Axis(rate, log=True), y=Axis(loss))], loss)
 
 
 def title(key: str, language: str = "en") -> str:

@@ -114,7 +114,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Figure:
+class FigureSpec:
     """Plots in one frame."""
 
     plots: Sequence[Plot]

@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
 from labkit.viz import curves, svg
-from labkit.viz.figure import PALETTE, Axis, Bars, Figure, Heatmap, Line, Mark, Plot, Rule
+from labkit.viz.figure import PALETTE, Axis, Bars, FigureSpec, Heatmap, Line, Mark, Plot, Rule
 from labkit.viz.series import gather
 from labkit.viz.words import language as language_of
 
@@ -34,7 +34,7 @@ def of_runs(runs: Mapping[str, Run], language: str | None = None) -> go.Figure:
     return to_plotly(curves.of_runs(series, language_of(language)))
 
 
-def to_plotly(figure: Figure) -> go.Figure:
+def to_plotly(figure: FigureSpec) -> go.Figure:
     """Lines and rules as a Plotly figure."""
     made, named = go.Figure(), set[str]()
     layout = {"template": "plotly_white", "height": 340, "margin": {"l": 60, "r": 15, "t": 30, "b": 50},
@@ -117,7 +117,7 @@ def picture(figure: go.Figure, title: str = "", *, width: int = 720, height: int
         ConfigError: the figure has a trace of another kind.
     """
     title = title or _plain(figure.layout.title.text) or "figure"
-    return Picture(svg.document(Figure(_plots(figure), title, width, height)), title)
+    return Picture(svg.document(FigureSpec(_plots(figure), title, width, height)), title)
 
 
 def _plots(figure: go.Figure) -> list[Plot]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from labkit.core.html import Html
 from labkit.core.text import escape, visible
-from labkit.viz.figure import PALETTE, Axis, Bars, Colour, Figure, Heatmap, Line, Mark, Plot, Rule
+from labkit.viz.figure import PALETTE, Axis, Bars, Colour, FigureSpec, Heatmap, Line, Mark, Plot, Rule
 from labkit.viz.media import png_address
 from labkit.viz.series import thin, ticks
 
@@ -21,7 +21,7 @@ _DASHES = {"dash": "6 3", "dot": "2 3", "dashdot": "6 3 2 3", "longdash": "10 4"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def document(figure: Figure) -> str:
+def document(figure: FigureSpec) -> str:
     """A file of its own, with a title for those who do not see it, on white whatever is round it."""
     wide, high = figure.width, figure.height
     return (
@@ -31,7 +31,7 @@ def document(figure: Figure) -> str:
     )
 
 
-def inline(figure: Figure) -> Html:
+def inline(figure: FigureSpec) -> Html:
     """Part of a page, in the colours of ``theme.css``, so that it follows light and dark."""
     return Html(
         f"<svg class='lk-chart' viewBox='0 0 {figure.width} {figure.height}' role='img' "
@@ -40,7 +40,7 @@ def inline(figure: Figure) -> Html:
     )
 
 
-def _drawn(figure: Figure, palette: Callable[[int], str]) -> str:
+def _drawn(figure: FigureSpec, palette: Callable[[int], str]) -> str:
     legends = [bool(plot.legend) for plot in figure.plots]
     shared = len(legends) > 1 and sum(legends) == 1  # one legend for all plots has a line of its own
     return "".join(part for plot in figure.plots for part in _Frame(figure, plot, palette, shared).parts())
@@ -108,7 +108,7 @@ def _positions(mark: Mark, side: str) -> np.ndarray:
 class _Frame:
     """A plot in its place: margins, scales, and the parts of its drawing."""
 
-    def __init__(self, figure: Figure, plot: Plot, palette: Callable[[int], str], shared: bool):
+    def __init__(self, figure: FigureSpec, plot: Plot, palette: Callable[[int], str], shared: bool):
         self.plot, self.palette = plot, palette
         left, right = (figure.width * share for share in plot.place[:2])
         bottom, self.line = (figure.height * (1 - share) for share in plot.place[2:])

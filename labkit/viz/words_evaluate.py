@@ -65,11 +65,11 @@ TABLE: dict[str, Message] = {
     "score_exact": _("Exact match"),
     "score_f1": _("F1 (word overlap)"),
     "score_HasAns_exact": _("Exact match, answerable questions"),
-    "score_HasAns_f1": _("F1 of the words, answerable questions"),
-    "score_NoAns_exact": _("Exact match, questions without answer"),
-    "score_NoAns_f1": _("F1 of the words, questions without answer"),
-    "score_no_answer_threshold": _("Threshold of “no answer”, chosen on validation"),
-    "score_cosine": _("Cosine of partners"),
+    "score_HasAns_f1": _("F1 (word overlap), answerable questions"),
+    "score_NoAns_exact": _("Exact match, unanswerable questions"),
+    "score_NoAns_f1": _("F1 (word overlap), unanswerable questions"),
+    "score_no_answer_threshold": _("No-answer threshold (chosen on the validation rows)"),
+    "score_cosine": _("Mean cosine similarity of pairs"),
     "measured_lm": _(
         "Perplexity: the effective number of equally likely next tokens. It should be lower than that "
         "of the n-gram baseline, which is fitted to the training rows."

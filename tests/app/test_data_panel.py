@@ -95,7 +95,7 @@ def test_a_zip_that_would_do_harm_is_refused_in_the_panel(data: Data, tmp_path: 
     assert "would be written outside its folder" in data._error.value and data.state.rows is None
     monkeypatch.setattr("labkit.core.archive.MOST_BYTES", 1 << 20)
     uploaded(data, "bomb.zip", packed({"a/1.png": bytes(2 << 20)}))
-    assert "at most" in data._error.value and data.state.rows is None
+    assert "the limit is" in data._error.value and data.state.rows is None
     uploaded(data, "code.zip", packed({"a/model.pkl": b""}))
     assert "no supported file" in data._error.value
     assert not (tmp_path.parent / "evil.png").exists()
@@ -200,7 +200,7 @@ def test_steps_are_switched_and_seen(prepare: Prepare):
     assert "S&amp;<mark>amp;</mark>M" in shown and "<mark>S</mark>" not in shown
     prepare.copies.value = "exact"
     prepare.settle()
-    assert "259 rows are left, 1 were taken out" in prepare.copied.value
+    assert "259 rows remain, 1 removed" in prepare.copied.value
     prepare.nothing.click()
     prepare.settle()
     assert prepare.state.steps == ({"do": "dedupe"},)

@@ -91,11 +91,11 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     "unknown": (lambda: lk.models["berd"], "未知的架构 'berd'。是否指 'bert'？可用的有：bert"),
     "reads": (
         lambda: lk.fit(lk.load(rows()), small("mlp"), folder="lab"),
-        "这些数据是文本；MlpConfig 读取的是数值特征。适合文本的架构：",
+        "数据为文本；MlpConfig 需要数值特征。适合文本的架构：",
     ),
     "learns": (
         lambda: lk.fit(lk.load(rows()), small("bert", preset="tiny"), task="regress", folder="lab"),
-        "每行数据已知的是一个类别；'regress' 学习的是一个数值。适合它们的任务是 'classify'。",
+        "每行的目标为一个类别；'regress' 需要一个数值。请使用任务 'classify'。",
     ),
     "no model": (lambda: Experiment.from_dict({}), "实验没有指定模型"),
     "weights": (lambda: find("minilm"), "权重 'minilm' 不是示例（"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ from labkit.app.state import State
 from labkit.cli.main import app
 from labkit.core.cache import fingerprint
 from labkit.core.config import dumps
+from labkit.core.errors import ConfigError, WeightsError
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Training
 
@@ -28,6 +30,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def settle(lab: Lab) -> None:
     for step in lab.steps.values():
         step.settle(120)
+
+
+@pytest.mark.parametrize("given", [[{"text": "a"}], {"text": ["a"]}, 3, np.zeros(2)])
+def test_what_is_no_folder_or_state_is_refused_by_name(given):
+    said = f"not a {type(given).__name__}"
+    with pytest.raises(ConfigError, match=rf"the lab folder is a path, .*{said}.* lk\.panels\.Data\(rows\)"):
+        lk.Lab(given)
+    with pytest.raises(ConfigError, match=said):
+        lk.runs(given)
+    for opened in (lk.Predictor, lk.Generator, lk.Embedder, lk.Filler):
+        with pytest.raises(WeightsError, match=f"the path of a model folder, .*{said}"):
+            opened(given)
+    for panel in (lk.panels.Data, lk.panels.Train):
+        with pytest.raises(ConfigError, match=rf"state is a {type(given).__name__}; give the \.state"):
+            panel(state=given)
 
 
 def test_it_goes_on_and_marks_what_is_done():

@@ -147,7 +147,7 @@ def test_cells_of_a_table_are_answered_by_their_columns(tmp_path: Path):
     assert panel.numbers.placeholder == "comma-separated values: size, x"
     panel.numbers.value = "tiny, 3"
     panel.go.click()
-    assert "which is none of its categories: huge, large, small" in panel._error.value
+    assert "which is not one of its categories: huge, large, small" in panel._error.value
     panel.numbers.value = "large, 3"
     panel.go.click()
     panel.settle(60)

@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -24,20 +23,25 @@ from labkit.cli.doctor import CHROMIUM
 from .jupyter import Lab, Page, until
 
 GITHUB = Path(__file__).parents[2] / ".github"
-BENCH, LIVE = ".labkit-bench", ".labkit-live"
+BENCH, OUTPUT = ".labkit-bench", ".jp-Cell-outputWrapper >> nth=-1"
 #: Colours of a picture, frames of the moving one at most, and milliseconds of a frame and of the last.
-COLOURS, FRAMES, PACE, LAST = 64, 40, 160, 2500
+COLOURS, FRAMES, PACE, LAST = 96, 40, 160, 2500
 #: Bytes of the moving picture at most.
 LARGEST = 1_500_000
 
+#: Scroll the notebook so that the bench begins at its top.
+_TO_THE_BENCH = """(outer, bench) => {
+  const top = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) ' + bench).getBoundingClientRect().top;
+  outer.scrollTop += top - outer.getBoundingClientRect().top;
+}"""
 ROWS = """import labkit as lk
-rows = lk.load("movie-reviews", min_score=1.0).sample(4000, seed=0).split(validation=0.1, test=0.2, seed=0)"""
+rows = lk.load("movie-reviews", min_score=1.0).sample(4000, seed=0).split(test=0.2, seed=0)"""
 TRAIN = [
     'model = lk.models["bert"](preset="minilm-l6")\nprint(f"{model.count():,} parameters")',
-    'few = rows.sample(240, seed=0)\nrun = lk.fit(few, model, epochs=3, max_length=64, buckets=1, batch_size=20, '
-    'learning_rate=1e-4, name="tour")\nrun',
+    'few = rows.sample(240, seed=0)\n'
+    'run = lk.fit(few, model, epochs=3, batch_size=20, max_length=64, buckets=1, learning_rate=1e-4)\nrun',
 ]  # fmt: skip
-RUNS = """settings = dict(batch_size=64, learning_rate=3e-3, max_length=48, background=False, folder="runs")
+RUNS = """settings = dict(batch_size=64, learning_rate=3e-3, max_length=96, background=False, folder="runs")
 second = lk.fit(rows, lk.models["textcnn"](preset="tiny"), name="second", epochs=3, **settings)
 first = lk.fit(rows, lk.models["textcnn"](preset="tiny"), name="reviews", epochs=8, **settings)"""
 SHOW = """from labkit.app.lab import STEPS
@@ -67,9 +71,10 @@ def main() -> None:
 def live(lab: Lab, out: Path) -> None:
     """The live panel below its cell at three quarters of a run, and the panel over the whole run."""
     page = lab.open(lab.notebook("live.ipynb", [ROWS, *TRAIN]))
+    spread(page, 850)
     for cell in range(3):
         page.run_cell(cell)
-    panel = page.find(LIVE).first
+    panel = page.find(OUTPUT).first
     panel.wait_for()
     panel.scroll_into_view_if_needed()
     frames: list[Image.Image] = []
@@ -78,9 +83,9 @@ def live(lab: Lab, out: Path) -> None:
         step, steps, over = page.execute("answer = [run.info.step, run.info.steps, run.info.over]")
         if (step > seen and steps) or over:
             seen = step
-            frames.append(taken(page, LIVE))
+            frames.append(taken(page, OUTPUT))
             if still is None and steps and step >= 0.75 * steps:
-                still = taken(page, ".jp-Notebook")
+                still = taken(page, ".jp-Notebook", end=OUTPUT)
         page.page.wait_for_timeout(150)
     page.close()
     if still is not None:
@@ -88,9 +93,12 @@ def live(lab: Lab, out: Path) -> None:
     moving(frames, out / "live-moving.png")
 
 
-def taken(page: Page, selector: str) -> Image.Image:
-    """What is shown of an element now, without waiting until it stands still."""
-    box = until(page.find(selector).first.bounding_box, selector)
+def taken(page: Page, selector: str, end: str = "") -> Image.Image:
+    """What is shown of an element now (down to the end of another one), even while it changes."""
+    box = dict(until(page.find(selector).first.bounding_box, selector))
+    if end:
+        last = until(page.find(end).first.bounding_box, end)
+        box["height"] = last["y"] + last["height"] + 12 - box["y"]
     return Image.open(io.BytesIO(page.page.screenshot(clip=box))).convert("RGB")
 
 
@@ -103,11 +111,15 @@ def moving(frames: list[Image.Image], path: Path) -> None:
     last = frames[-1]
     while len(frames) > FRAMES:
         frames = frames[::2]
-    width, height = last.size
-    palette = last.quantize(COLOURS)
-    same = [frame.crop((0, 0, width, height)).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    times = [PACE] * len(same) + [LAST]
-    same.append(last.quantize(palette=palette, dither=Image.Dither.NONE))
+    size = max(frame.width for frame in frames), max(frame.height for frame in frames)
+    same = []
+    for frame in [*frames, last]:
+        whole = Image.new("RGB", size, frame.getpixel((0, frame.height - 1)))
+        whole.paste(frame)
+        same.append(whole)
+    palette = few_colours(same[len(same) // 2])
+    same = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in same]
+    times = [PACE] * (len(same) - 1) + [LAST]
     same[0].save(path, save_all=True, append_images=same[1:], duration=times, loop=0, optimize=True)
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes; take fewer frames or colours")
@@ -115,9 +127,8 @@ def moving(frames: list[Image.Image], path: Path) -> None:
 
 def bench(lab: Lab, out: Path) -> None:
     """The step Model: a BERT, its stack and its cost."""
-    page = shown(lab, "bench.ipynb", 2)
+    page = shown(lab, "bench.ipynb", 2, width=860)
     until(lambda: page.execute("bench.steps[state.step].settle(300); answer = 1"), "the cost", 300)
-    page.page.set_viewport_size({"width": 900, "height": 1400})
     page.find(".labkit-bench svg").first.wait_for()
     page.page.wait_for_timeout(1000)
     snap(page, out / "bench.png", 1000)
@@ -127,7 +138,6 @@ def bench(lab: Lab, out: Path) -> None:
 def judge(lab: Lab, out: Path) -> None:
     """The step that evaluates: the worst mistake, explained."""
     page = shown(lab, "judge.ipynb", 4)
-    page.page.set_viewport_size({"width": 1120, "height": 1000})
     page.find(".lk-matrix td button").first.wait_for()
     page.find("select[size] option, select[multiple] option").first.click()
     page.find(".lk-marked span[title]").first.wait_for()
@@ -142,14 +152,19 @@ def train_zh(lab: Lab, out: Path) -> None:
         print("train-zh: no font with Chinese characters on this machine; the picture stays as it is")
         return
     page = shown(lab, "train.ipynb", 3, "zh", dark=True)
-    page.page.set_viewport_size({"width": 1120, "height": 900})
     page.find("select[multiple]").first.select_option(index=0)
     page.page.wait_for_timeout(2000)
     snap(page, out / "train-zh.png", 765)
     page.close()
 
 
-def shown(lab: Lab, book: str, step: int, language: str = "en", dark: bool = False) -> Page:
+def spread(page: Page, width: int) -> None:
+    """Leave the window to the notebook, so wide that its outputs have this width, and high enough for all of a step."""
+    page.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    page.page.set_viewport_size({"width": width + 150, "height": 1900})
+
+
+def shown(lab: Lab, book: str, step: int, language: str = "en", dark: bool = False, width: int = 1060) -> Page:
     """A notebook that shows a step of the bench, over runs that the first of these notebooks trains."""
     trained = (lab.folder / "runs").exists()
     runs = 'first, second = (lk.open_run(name, "runs") for name in ("reviews", "second"))' if trained else RUNS
@@ -160,21 +175,28 @@ def shown(lab: Lab, book: str, step: int, language: str = "en", dark: bool = Fal
         if failed:
             raise RuntimeError("\n".join(failed[0]["traceback"]))
     page.find(BENCH).first.wait_for()
+    spread(page, width)
     page.execute("bench.steps[state.step].settle(300); answer = 1")
     return page
 
 
 def snap(page: Page, path: Path, height: int) -> None:
     """Save the bench, cut at a height in pixels."""
-    picture: Any = page.find(BENCH).first
-    picture.scroll_into_view_if_needed()
-    image = Image.open(io.BytesIO(picture.screenshot())).convert("RGB")
+    page.page.mouse.move(0, 0)
+    page.find(".jp-WindowedPanel-outer").first.evaluate(_TO_THE_BENCH, BENCH)
+    page.page.wait_for_timeout(500)
+    image = taken(page, BENCH)
     save(image.crop((0, 0, image.width, min(height, image.height))), path)
 
 
 def save(image: Image.Image, path: Path) -> None:
     """Write a picture with a small palette."""
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    few_colours(image).save(path, optimize=True)
+
+
+def few_colours(image: Image.Image) -> Image.Image:
+    """A picture in the colours that cover it best; rare ones, such as those of a curve, are among them."""
+    return image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 PICTURES: dict[str, Callable[[Lab, Path], None]] = {

@@ -88,7 +88,7 @@ def test_a_whole_number_is_accepted_for_a_float_and_a_list_for_a_tuple() -> None
         ({"flag": 1}, "Outer.flag = 1 is a int; it must be bool."),
         ({"epochs": 0}, "Outer.epochs = 0 is below the minimum, 1."),
         ({"inner": {"rate": 1.5}}, "Inner.rate = 1.5 is above the maximum, 1."),
-        ({"inner": {"rate": float("nan")}}, "Inner.rate = nan is below its least value, 0."),
+        ({"inner": {"rate": float("nan")}}, "Inner.rate = nan is below the minimum, 0."),
         ({"inner": {"kind": "cosin"}}, "Inner.kind = 'cosin' is not one of linear, cosine. Did you mean 'cosine'?"),
         ({"inner": 3}, "Outer.inner = 3 is a int; it must be Inner."),
         ({"mode": "c"}, "Outer.mode = 'c' is not one of a, b."),

@@ -28,11 +28,11 @@ def csv(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("below", ["", "cache"])
 def test_a_cache_that_is_a_file_is_named_with_its_variable(csv: Path, below: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LABKIT_CACHE", str(csv.parent / "file" / below))
-    with pytest.raises(FolderError, match=r"the cache folder '.*file.*' cannot be written: .*Set LABKIT_CACHE to"):
+    with pytest.raises(FolderError, match=r"the cache folder '.*file.*' is not writable: .*Set LABKIT_CACHE to"):
         lk.load(csv)
     monkeypatch.delenv("LABKIT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(csv.parent / "file"))
-    with pytest.raises(FolderError, match=r"'.*file/labkit' cannot be written: Not a directory"):
+    with pytest.raises(FolderError, match=r"'.*file/labkit' is not writable: Not a directory"):
         lk.load(csv)
 
 
@@ -42,7 +42,7 @@ def test_a_cache_without_the_right_to_write(csv: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert lk.load(csv).fingerprint == first.fingerprint  # what is in it is read
     csv.write_text(CSV + "fine film,pos\n")
-    with pytest.raises(FolderError, match=r"cannot be written: Permission denied\. Set LABKIT_CACHE"):
+    with pytest.raises(FolderError, match=r"is not writable: Permission denied\. Set LABKIT_CACHE"):
         lk.load(csv)
 
 
@@ -53,15 +53,13 @@ def test_a_disk_that_fills_up_while_a_table_is_read(csv: Path, tmp_path: Path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("labkit.data.io.arrow_cache._write_streams", full)
-    with pytest.raises(FolderError, match="cannot be written: No space left on device"):
+    with pytest.raises(FolderError, match="is not writable: No space left on device"):
         lk.load(csv)
 
 
 def test_a_lab_folder_that_is_a_file(csv: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LABKIT_FOLDER", str(csv.parent / "file"))
-    with pytest.raises(
-        FolderError, match=r"the lab folder '.*file' cannot be written: it is a file\. Set LABKIT_FOLDER"
-    ):
+    with pytest.raises(FolderError, match=r"the lab folder '.*file' is not writable: it is a file\. Set LABKIT_FOLDER"):
         lk.runs()
 
 
@@ -82,7 +80,7 @@ def test_a_store_that_stays_damaged_is_explained(tmp_path: Path, monkeypatch: py
 
 
 def test_rows_saved_where_nothing_can_be_written(csv: Path):
-    with pytest.raises(DataError, match=r"file/rows' cannot be written: (File exists|Not a directory)"):
+    with pytest.raises(DataError, match=r"file/rows' is not writable: (File exists|Not a directory)"):
         lk.load(csv).save(csv.parent / "file" / "rows")
 
 

@@ -42,7 +42,7 @@ READ: list[Case] = [
     (
         "one damaged byte in UTF-8", "text,label\n很好很好很好很好,a\n太差太差太差,b\nx".encode() + b"\xff,a\n", {},
         [("很好很好很好很好", "a"), ("太差太差太差", "b"), ("x\ufffd", "a")],
-        {"repaired": {"bytes invalid in UTF-8 replaced by U+FFFD": 1}},
+        {"repaired": {"bytes invalid in utf-8 replaced by U+FFFD": 1}},
     ),
     ("delimiter in quotes", b'text,label\n"good, very",a\nbad,b\n', {}, [("good, very", "a"), ("bad", "b")], {}),
     ("newline in quotes", b'text,label\n"good\nvery",a\nbad,b\n', {}, [("good\nvery", "a"), ("bad", "b")], {}),

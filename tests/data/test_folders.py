@@ -216,7 +216,7 @@ def test_shards_that_do_not_go_together_are_named(tmp_path: Path):
     for place, names in enumerate((["x", "y"], ["y", "x"])):
         features = Features(text=Value("string"), n=ClassLabel(names=names))
         Dataset.from_dict({"text": ["a"], "n": [0]}, features).to_parquet(shard(place))
-    with pytest.raises(DataError, match=r"column 'n' is ClassLabel.* in 'train-00000"):
+    with pytest.raises(DataError, match=r"column 'n' has type ClassLabel.* in 'train-00000"):
         lk.load(tmp_path)
 
 

@@ -47,7 +47,7 @@ def test_options_of_a_file_are_those_of_load(tmp_path: Path):
     assert found.table.to_pylist() == [{"review": "très bien", "mood": "pos"}]
     with pytest.raises(ConfigError, match=r"unknown reading option 'delimeter'\. Did you mean 'delimiter'\?"):
         read_table(path, delimeter="|")
-    with pytest.raises(ConfigError, match=r"no use for delimiter, names with rows in memory \(list\)"):
+    with pytest.raises(ConfigError, match=r"does not accept delimiter, names for rows in memory \(list\)"):
         read_table(RECORDS, names=["a"], delimiter="|")
 
 
@@ -59,7 +59,7 @@ def test_rows_in_memory(tmp_path: Path):
 def test_refused_rows_raise_by_number_or_are_left_out(tmp_path: Path):
     path = tmp_path / "ragged.csv"
     path.write_text("text,label\na,x\nb\nc,y\n")
-    with pytest.raises(DataError, match=r"1 of 3 rows are unusable:\n.*row 1 \(line 3: 1 fields, not 2\)"):
+    with pytest.raises(DataError, match=r"1 of 3 rows are unusable:\n.*row 1 \(line 3: 1 fields, expected 2\)"):
         read_table(path)
     found = read_table(path, on_bad="skip")
     assert found.table.column("text").to_pylist() == ["a", "c"] and found.rows.tolist() == [0, 2]

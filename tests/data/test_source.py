@@ -145,7 +145,7 @@ class TestKinds:
     def test_two_files_for_one_split_are_refused(self, tmp_path: Path) -> None:
         for name in ("dev.csv", "validation.csv"):
             (tmp_path / name).write_text("text,label\nx,a\n")
-        with pytest.raises(DataError, match=r"'dev.csv' and 'validation.csv' are both the split 'validation'"):
+        with pytest.raises(DataError, match=r"'dev.csv' and 'validation.csv' both define the split 'validation'"):
             lk.load(tmp_path)
 
     @pytest.mark.parametrize("splits", [[""], ["train", "test"]])
@@ -215,7 +215,9 @@ class TestHub:
 
 class TestUnknown:
     def test_string_that_is_nothing_known(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"no file or folder here, no sample .* Did you mean 'movie-reviews'"):
+        with pytest.raises(
+            DataError, match=r"neither a local file or folder, nor a sample .* Did you mean 'movie-reviews'"
+        ):
             lk.load("movie-review")
         (tmp_path / "reviews.csv").write_text("text\nx\n")
         with pytest.raises(DataError, match=r"Did you mean 'reviews.csv'"):
@@ -235,7 +237,7 @@ class TestUnknown:
             lk.load(empty)
 
     def test_arguments_without_use_are_refused(self) -> None:
-        with pytest.raises(ConfigError, match="no use for delimiter with rows in memory"):
+        with pytest.raises(ConfigError, match="does not accept delimiter for rows in memory"):
             lk.load(TABLE, delimiter=",")
         with pytest.raises(ConfigError, match=r"on_bad = 'skp' is not one of 'error', 'skip'. Did you mean 'skip'"):
             lk.load(TABLE, on_bad="skp")
@@ -337,7 +339,7 @@ class TestLabels:
         named = lk.load([{"text": "x", "label": 1}, {"text": "y", "label": 0}], classes={0: "bad", 1: "good"})
         assert (named.spec.classes, named["train"]["label"][:]) == (("bad", "good"), [1, 0])
         assert named.source == {"source": "", "classes": {"0": "bad", "1": "good"}}
-        with pytest.raises(DataError, match=r"label outside classes \(2\): row 0 .*; row 2 .*'pos' is none of neg"):
+        with pytest.raises(DataError, match=r"label outside classes \(2\): row 0 .*; row 2 .*'pos' is not one of neg"):
             lk.load(TABLE, classes=("neg",))
         assert lk.load(TABLE, classes=("neg",), on_bad="skip")["train"]["row"][:] == [1]
 
@@ -400,7 +402,7 @@ class TestTexts:
             lk.load(table, text=("a", "b"))
 
     def test_lists_are_no_text(self) -> None:
-        with pytest.raises(DataError, match=r"column 'text' holds list<.*>, not text"):
+        with pytest.raises(DataError, match=r"column 'text' contains list<.*>, not text"):
             lk.load([{"text": ["x"], "label": 0}])
         with pytest.raises(DataError, match="column 'text' has mixed types: row 1 contains a list"):
             lk.load([{"text": "x"}, {"text": ["x"]}])

@@ -218,7 +218,7 @@ def test_bad_sizes_say_so(size):
 
 def test_what_cannot_be_split_says_why():
     rows = numbered([0, 1] * 20, author=["x"] * 20 + ["y"] * 20)
-    with pytest.raises(ConfigError, match=r"test = 30 and validation = 0.5 would take 50 of the 40 rows"):
+    with pytest.raises(ConfigError, match=r"test = 30 and validation = 0.5 needs 50 of the 40 rows"):
         split(rows, test=30, validation=0.5)
     with pytest.raises(DataError, match=r"no column 'auther' to group by. Did you mean 'author'"):
         split(rows, group="auther")

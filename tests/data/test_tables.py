@@ -101,7 +101,7 @@ def test_decimal_commas_are_read_where_they_are_in_no_doubt_and_else_asked_for(t
     with pytest.raises(ConfigError, match=r"decimal = ';' is not one of '\.', ','"):
         written(tmp_path / "doubt.csv", *doubtful, decimal=";")
     with pytest.raises(
-        DataError, match=r"'x' holds '3,5' in row 0, which is not a number. It was trained on numbers wi"
+        DataError, match=r"'x' contains '3,5' in row 0, which is not a number. It was trained on numbers wi"
     ):
         asked(rows, [{"x": "3,5"}])
 
@@ -113,7 +113,9 @@ def test_units_are_left_out_and_reported_unless_they_differ(tmp_path):
     assert noted(rows, "column excluded") == [("c", "numbers with several units: %, none")]
     with pytest.raises(DataError, match=r"column 'c' have several units: %, none"):
         written(tmp_path / "units.csv", "a;b;c;x;y", lambda n: f"{n};{n};{n}{'%' * (n % 2)};{n};{n}", number="c")
-    with pytest.raises(DataError, match=r"'a' holds '5' in row 0, which is not a number. Its numbers are written with"):
+    with pytest.raises(
+        DataError, match=r"'a' contains '5' in row 0, which is not a number. Its numbers are written with"
+    ):
         asked(rows, [{"a": "5", "b": "1", "x": "1"}])
 
 
@@ -243,7 +245,7 @@ def test_booleans_however_they_are_written(tmp_path, source):
     for word in (True, "True", "true", " TRUE ", 1, "1", 1.0, "yes"):
         assert asked(rows, [{"member": word, "x": 0}]) == [[1, 0]], word
     assert asked(rows, [{"member": "False", "x": 0}, {"member": False, "x": 0}]) == [[0, 0]] * 2
-    with pytest.raises(DataError, match=r"'member' holds 'nonsense' in row 0, which is not true or false"):
+    with pytest.raises(DataError, match=r"'member' contains 'nonsense' in row 0, which is not true or false"):
         asked(rows, [{"member": "nonsense", "x": 0}])
 
 
@@ -281,7 +283,7 @@ def test_features_with_one_name_are_kept_apart_and_reported():
     rows = table(**{"size=small": NUMBERS, "size": ["small", "large"] * 30})
     assert names(rows) == ["size=small", "size=large", "source_size=small", "x"]
     assert rows["train"]["size=small"][:] == pytest.approx(NUMBERS)
-    assert noted(rows, "column renamed") == [("size=small", "it is called 'source_size=small' now")]
+    assert noted(rows, "column renamed") == [("size=small", "now 'source_size=small'")]
     assert asked(rows, [{"size=small": 9, "size": "small", "x": 1}]) == [[9, 0, 1, 1]]
 
 

@@ -98,13 +98,13 @@ def test_a_table_becomes_features_with_a_column_for_each_word(tmp_path):
     assert left["column excluded"] == 1 and left["missing value"] == 1
     new = pd.DataFrame({"heated": [1], "size": ["2.5"], "town": ["A"]})
     assert features_of(new, rows.spec.features, arrays.names).tolist() == [[2.5, 1, 0, 1]]
-    with pytest.raises(DataError, match="no column 'town'; the model reads size, town, heated"):
+    with pytest.raises(DataError, match="no column 'town'; the model needs size, town, heated"):
         features_of(new.drop(columns="town"), rows.spec.features, arrays.names)
 
 
 def test_columns_that_cannot_be_used_are_said(tmp_path):
     given = [{"a": n, "b": f"words that never come again {n}", "y": n % 2} for n in range(8)]
-    with pytest.raises(DataError, match="'b' cannot be a feature: neither numbers nor words that repeat"):
+    with pytest.raises(DataError, match="'b' cannot be used as a feature: neither numbers nor repeated categories"):
         lk.load(given, features=("a", "b"), label="y")
     with pytest.raises(ConfigError, match=r"give either number = \('a',\) or label = 'y'"):
         lk.load(given, features=True, label="y", number="a")

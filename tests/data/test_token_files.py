@@ -185,7 +185,7 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the token 'x' has the id 3 in the vocabulary of .*, but 9"):
         Tokenizer.load(folder)
     folder_of(folder, added_tokens=["x"])
-    with pytest.raises(DataError, match=r"added_tokens.json in .* holds a list, not a table of settings"):
+    with pytest.raises(DataError, match=r"added_tokens.json in .* contains a list, not a table of settings"):
         Tokenizer.load(folder)
     (folder / "added_tokens.json").write_text("{")
     with pytest.raises(DataError, match=r"added_tokens.json in .* cannot be read"):

@@ -57,7 +57,7 @@ def test_one_model_is_its_own_choice() -> None:
     ("reports", "cost", "options", "said"),
     [
         ({}, {}, {}, "no reports to choose from"),
-        ({"small": report(1)}, {"smal": 1.0}, {}, r"no cost of 'small'\. Did you mean 'smal'\?"),
+        ({"small": report(1)}, {"smal": 1.0}, {}, r"no cost given for 'small'\. Did you mean 'smal'\?"),
         ({"small": report(1)}, {"small": -1.0}, {}, "the cost of 'small' is -1.0"),
         ({"small": report(1)}, {"small": float("nan")}, {}, "must be a number of 0 or more"),
         ({"small": report(1)}, {"small": 1.0}, {"score": "f2"}, r"score = 'f2' is not one of f1, accuracy\. Did you"),

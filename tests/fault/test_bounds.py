@@ -424,3 +424,30 @@ def test_long_names_of_uploads_are_shortened():
         short = _file_name(name)
         assert len(short.encode()) <= LONGEST and short.endswith(name[-8:])
     assert _file_name("../my reviews.csv") == "my_reviews.csv" and _file_name("..") == "upload"
+
+
+@pytest.mark.parametrize("levels", [19, 60, 70, 900])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a": ', "}")])
+def test_deep_values_are_kept_as_text_or_as_they_are(tmp_path, levels, opening, closing):
+    """Arrow writes 64 levels to a file at most."""
+    deep = opening * levels + "1" + closing * levels
+    lines = [f'{{"text": "t{n}", "label": "{"ab"[n % 2]}", "x": {deep}}}' for n in range(4)]
+    (tmp_path / "deep.jsonl").write_text("\n".join(lines))
+    for source in (tmp_path / "deep.jsonl", [json.loads(line) for line in lines]):
+        rows = lk.load(source)
+        assert rows["train"]["text"][:] == ["t0", "t1", "t2", "t3"]
+        assert ("type kept as text" in str(rows.report)) == (levels > 19)
+
+
+def test_values_too_deep_for_json_and_labels_that_are_all_empty_are_refused():
+    deep = [1]
+    for _ in range(5000):
+        deep = [deep]
+    for rows, said in (
+        ([{"text": "a", "label": "x", "y": deep}, {"text": "b", "label": "z", "y": deep}], "nested too deeply"),
+        ([{"text": f"t{n}", "label": []} for n in range(4)], "has no labels: all of its lists are empty"),
+        ([{"text": f"t{n}", "label": [None]} for n in range(4)], "has no labels"),
+        ([{"text": f"t{n}", "label": "[]"} for n in range(4)], "has no labels"),
+    ):
+        with pytest.raises(DataError, match=said):
+            lk.load(rows)

@@ -389,7 +389,7 @@ def test_a_log_that_is_removed_while_several_processes_write_loses_no_record(lab
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(lab), run], stderr=subprocess.PIPE) for run in "abc"]
     store = Store(lab)
     while min(store.run(run).step for run in "abc") < 60:
-        pass
+        assert not any(writer.poll() for writer in writers)
     for suffix in files:
         (lab / f"runs.sqlite{suffix}").unlink()
     for writer in writers:
@@ -418,7 +418,7 @@ def test_damage_while_several_processes_write_ends_with_one_sound_store(lab):
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(lab), run], stderr=subprocess.PIPE) for run in "abc"]
     store = Store(lab)
     while store.run("a").step < 60:
-        pass
+        assert not any(writer.poll() for writer in writers)
     garbage(lab / "new")
     (lab / "new").replace(lab / "runs.sqlite")
     for writer in writers:

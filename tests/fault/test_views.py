@@ -17,7 +17,7 @@ from labkit.core import html as pieces
 from labkit.core.text import escape, one_line, visible
 from labkit.evaluate.calibration import calibrate
 from labkit.evaluate.compare import compare
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.scores import Scores
 from labkit.runs.store import RunInfo, Store
 from labkit.viz import run_html
@@ -31,7 +31,7 @@ def views(text: str, tmp_path: Path) -> dict[str, str]:
     """The HTML of every view that shows what a user brings, with ``text`` wherever he can put it."""
     rows = lk.load([{"text": f"{text}{n}", "label": f"{text[:90]} {n % 2}"} for n in range(4)], text="text")
     classes, chance = [f"{text[:50]}0", f"{text[:50]}1"], np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    report = Report(classes, [1, 1, 0], chance, texts=[text] * 3, split=text)
+    report = ClassificationReport(classes, [1, 1, 0], chance, texts=[text] * 3, split=text)
     store = Store(tmp_path)
     made = store.create(f"r{len(store.runs())}", text, experiment="name = 'x'\n", message=text, status="failed")
     info = RunInfo(

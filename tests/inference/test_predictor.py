@@ -355,7 +355,7 @@ def test_sounds_are_answered_as_files_arrays_and_from_the_command_line(lab, tmp_
 
 def test_what_is_no_picture_is_refused_by_name(pictures, tmp_path):
     (tmp_path / "x.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"'x\.png' cannot be read: no whole picture"):
+    with pytest.raises(DataError, match=r"'x\.png' cannot be read: not a complete image"):
         pictures.predict([tmp_path / "x.png"])
     with pytest.raises(DataError, match="image 'a text' not found; the model expects image files"):
         pictures.predict(["a text"])

@@ -338,6 +338,7 @@ LENGTH = b"Content-Length: %d\n" % len(BODY)
         (b"GET /health HTTP/2.0\nHost: localhost\n\n", 505),
         (b"GET /health HTTP/1.1\nHost: localhost\nContent-Length: x\n\n", 400),
         (b"GET /SECRET HTTP/1.1\nHost: localhost\n\n", 404),
+        (b"GET //health HTTP/1.1\nHost: localhost\n\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n", 400),  # TLS
     ],
 )  # fmt: skip

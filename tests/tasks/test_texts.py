@@ -97,9 +97,11 @@ def test_a_source_becomes_its_target(pairs, tmp_path):
     assert run.translate(lines[0], temperature=2.0, seed=1) != run.translate(lines[0], temperature=2.0, seed=2)
     with pytest.raises(ConfigError, match="max_new_tokens = 32 exceeds the 31 that this model can generate"):
         run.translate("the dog", max_new_tokens=32)
-    with pytest.raises(DataError, match="a source must be a string, not 3"):
+    with pytest.raises(DataError, match="source text 1 is 3, a int; a string is needed"):
         run.translate(["the dog", 3])
-    with pytest.raises(WeightsError, match=r"has learnt 'seq2seq'; only a language model"):
+    with pytest.raises(
+        WeightsError, match="of the task 'seq2seq'; TextGenerationPipeline opens models of the task 'lm'"
+    ):
         run.generate("the dog")
 
 

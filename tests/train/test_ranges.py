@@ -9,7 +9,7 @@ import pytest
 import labkit as lk
 from labkit.core.config import SEEDS, Config
 from labkit.core.errors import ConfigError
-from labkit.evaluate.report import Report
+from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.models import models
 from labkit.tasks import tasks
@@ -44,7 +44,7 @@ def test_a_seed_is_used_in_full_or_refused(seed):
         lambda: lk.fit(rows, "mlp", seed=seed),
         lambda: rows.split(seed=seed),
         lambda: rows.sample(3, seed=seed),
-        lambda: Report(["a", "b"], [0, 1], [[0.5, 0.5], [0.1, 0.9]], seed=seed),
+        lambda: ClassificationReport(["a", "b"], [0, 1], [[0.5, 0.5], [0.1, 0.9]], seed=seed),
         lambda: RowReport(["a"], [[1.0]], [[1.0]], [[True]], seed=seed),
     ):
         with pytest.raises(ConfigError, match="seed"):

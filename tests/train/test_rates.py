@@ -43,6 +43,12 @@ def test_pretrained_weights_move_less_than_new_ones_and_wide_layers_less_than_na
     assert rate("cnn") == rate("cnn", "resnet-20")
 
 
+def test_language_models_learn_new_weights_at_a_greater_rate_than_classifiers():
+    assert rate("gpt", task="lm") == 2 * rate("gpt") == pytest.approx(2 * 2e-4 * 768 / 48)
+    assert rate("gpt", "smollm2-135m", "lm") == rate("gpt", "smollm2-135m")
+    assert rate("gpt", task="lm", tune="head") == rate("gpt", tune="head")
+
+
 def test_layers_of_sigmoids_learn_at_a_greater_rate():
     assert rate("mlp", "two-layer") > 2 * rate("mlp", "small") == 2 * rate("mlp", "linear")
     tanh = default_rate(Optimizer(), models["mlp"](preset="two-layer", activation="tanh"), Classify())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from labkit.app.run_follower import described
-from labkit.viz.figure import PALETTE, QUARTERS, Axis, Bars, Figure, Heatmap, Line, Plot, Rule
+from labkit.viz.figure import PALETTE, QUARTERS, Axis, Bars, FigureSpec, Heatmap, Line, Plot, Rule
 from labkit.viz.plotly import to_plotly
 from labkit.viz.svg import document, inline
 
@@ -22,13 +22,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def elements(kind: str, *marks: Line | Bars | Heatmap | Rule, **settings) -> list[ElementTree.Element]:
-    root = ElementTree.fromstring(document(Figure([Plot(marks, **settings)], "seen")))
+    root = ElementTree.fromstring(document(FigureSpec([Plot(marks, **settings)], "seen")))
     return root.findall(f".//{SVG}{kind}")
 
 
 def test_every_drawing_has_the_colour_dash_marker_and_limits_of_the_description():
     line = Line([0, 1, 2], [0.0, 0.5, 1.0], "a & b", 2, "dash", marker="square", key="train/loss")
-    figure = Figure([Plot([line], "Loss", y=Axis(ticks=QUARTERS))], "seen")
+    figure = FigureSpec([Plot([line], "Loss", y=Axis(ticks=QUARTERS))], "seen")
     drawn, page = document(figure), inline(figure)
     assert f"stroke='{PALETTE[1]}'" in drawn and "stroke='var(--lk-fill-2)'" in page and PALETTE[1] not in page
     assert drawn.count("stroke-dasharray='6 3'") == page.count("stroke-dasharray='6 3'") == 2  # line and legend
@@ -46,7 +46,7 @@ def test_text_anywhere_in_a_figure_stays_text(text: str):
     marks = [Line([0, 1], [0, 1], text, texts=[text, text]), Bars([0, 1], [0, 1], text), Rule((0, 0), note=text)]
     names = Bars([1, 2], [0, 1], text, flat=True, texts=[text, text])
     axes = {"x": Axis(text), "y": Axis(text, names=[text, text])}
-    figure = Figure([Plot(marks, text, Axis(text, names=[text] * 7)), Plot([names], text, **axes)], text)
+    figure = FigureSpec([Plot(marks, text, Axis(text, names=[text] * 7)), Plot([names], text, **axes)], text)
     assert executable(inline(figure)) == [] and ElementTree.fromstring(document(figure)) is not None
 
 

@@ -27,6 +27,7 @@ from labkit.i18n import _
 
 ROW = "__row__"  # int64 column: the number of the record in its source
 PORTION = 10_000  # records turned into Arrow at a time
+DEEP = 20  # levels of lists and dicts in a type; Arrow writes 64 at most, and ``datasets`` hashes recursively
 FORMAT = 5  # raise it when what the readers write changes: older cache files are then left alone
 MIXED = _("mixed types converted to JSON text")
 LONE = _("lone surrogates replaced by U+FFFD")
@@ -223,7 +224,10 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict | list | tuple):
-        return json.dumps(value, ensure_ascii=False, default=str)
+        try:
+            return json.dumps(value, ensure_ascii=False, default=str)
+        except (RecursionError, ValueError):  # ValueError: it contains itself
+            raise DataError(_("a cell has a list or dict that is nested too deeply to be read.")) from None
     return str(value)
 
 
@@ -273,7 +277,8 @@ def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) ->
         values = values if isinstance(kind, pd.SparseDtype) else [value and str(value) for value in values]
     try:
         if not (isinstance(values, list) and any(isinstance(value, set | frozenset) for value in values)):
-            return pa.array(values, from_pandas=True)
+            made = pa.array(values, from_pandas=True)
+            return made if not is_deep(made.type) else _as_deep_texts(values, name, numbers, report)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, ValueError, TypeError):
         pass
     values = [_simple(value) for value in values]
@@ -282,9 +287,25 @@ def column_of(values: Any, name: str, numbers: Sequence[int], report: Report) ->
         values[index] = values[index].translate(SURROGATE)
     report.add("repaired", LONE, [numbers[index] for index in lone], column=name)
     try:
-        return pa.array(values)
+        made = pa.array(values)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, ValueError, TypeError):
         return _mixed(values, name, numbers, report)
+    return made if not is_deep(made.type) else _as_deep_texts(values, name, numbers, report)
+
+
+def is_deep(kind: pa.DataType) -> bool:
+    """Whether a type is nested more deeply than Arrow writes to files."""
+    inner, levels = [kind], 0
+    while inner and levels < DEEP:
+        inner = [part.field(place).type for part in inner for place in range(part.num_fields)]
+        levels += 1
+    return bool(inner)
+
+
+def _as_deep_texts(values: Iterable[Any], name: str, numbers: Sequence[int], report: Report) -> pa.Array:
+    there = [number for number, value in zip(numbers, values, strict=True) if value is not None]
+    report.add("repaired", _("type kept as text"), there, column=name, detail=_("nested too deeply"))
+    return as_text(values)
 
 
 def _simple(value: Any) -> Any:
@@ -355,6 +376,8 @@ def dictionaries(metadata: Mapping[bytes, bytes] | None) -> frozenset[str]:
 
 def _plain_type(kind: pa.DataType) -> pa.DataType | None:
     """The type that a column of ``kind`` is kept in; None where its values become texts."""
+    if is_deep(kind):
+        return None
     t = pa.types
     if t.is_dictionary(kind):
         inner = _plain_type(kind.value_type)

@@ -31,6 +31,7 @@ from labkit.core.shapes import Array, Float
 from labkit.i18n import _
 from labkit.models import foreign, weights
 from labkit.models.bert import sentence
+from labkit.models.layers import spread
 
 # Field → key of config.json, as BERT and RoBERTa have it.
 FOREIGN = {
@@ -324,7 +325,7 @@ def settings(config: Any, specials: weights.Specials | None = None) -> dict[str,
         layout.foreign["activation"]: next(act for act, name in HIDDEN_ACTS.items() if name == config.activation),
         "model_type": layout.kind,
         "architectures": [f"{layout.classes}Model"],
-        "initializer_range": 0.02,
+        "initializer_range": spread(config.width),  # of the layers; embeddings have 0.02
         **ids,
         "labkit_pooling": config.pooled_by,
     }

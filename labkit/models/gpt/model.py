@@ -30,7 +30,7 @@ from labkit.models.gpt.layers import LOWEST, GptLayer, norm, rotation
 
 # Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
 PRESETS: dict[str, dict[str, Any]] = {
-    "nano": {"depth": 3, "width": 48, "heads": 3},
+    "nano": {"depth": 3, "width": 48, "heads": 3, "dropout": 0.0},  # too small to overfit more than a few pages
     "micro": {"depth": 4, "width": 128, "heads": 4},
     "mini": {"depth": 6, "width": 192, "heads": 6},
     "small": {"depth": 12, "width": 768},
