@@ -106,7 +106,7 @@ def test_stop_ends_the_run_at_once_with_a_model(running):
     info = running.info
     assert info.status == "stopped" and info.step == running.store.taken(command)
     assert running.predict(["a fine film"])[0].label in ("negative", "positive")
-    with pytest.raises(lk.LabkitError, match=r"stopped: it takes no 'pause'.*resume"):
+    with pytest.raises(lk.LabkitError, match=r"stopped: it does not accept 'pause'.*resume"):
         running.pause()
 
 
