@@ -24,7 +24,7 @@ from labkit.cli import doctor, lab, main, predict
 from labkit.cli.doctor import Finding
 from labkit.cli.main import app
 from labkit.core.errors import RunError
-from labkit.inference.predictor import NumericPrediction, Prediction, Predictor
+from labkit.inference.predictor import NumericPrediction, Prediction, Predictions, Predictor
 from labkit.runs.store import Store
 
 
@@ -68,9 +68,9 @@ class Model(Predictor):
         self.batches, self.problem_type, self.processor = batches, "class", SimpleNamespace(modality="text")
         self.experiment = SimpleNamespace(data=SimpleNamespace(columns=()))
 
-    def predict(self, examples, pairs=None):
+    def predictions(self, examples, pairs=None):
         self.batches.append(examples if pairs is None else list(zip(examples, pairs, strict=True)))
-        return [Prediction("pos", 0.75, {"neg": 0.25, "=pos": 0.75}) for _ in examples]
+        return Predictions(Prediction("pos", 0.75, {"neg": 0.25, "=pos": 0.75}) for _ in examples)
 
 
 @pytest.fixture
@@ -227,7 +227,9 @@ def harmless(text: str) -> bool:
 
 def test_answers_reach_the_terminal_escaped_and_files_as_they_are(front, tmp_path) -> None:
     answers = [Prediction(HOSTILE, 0.75, {HOSTILE: 0.75, "neg": 0.25}), NumericPrediction({HOSTILE: 1.5})]
-    front.model.predict = lambda examples, pairs=None: [answers[len(str(examples[0])) % 2]] * len(examples)
+    front.model.predictions = lambda examples, pairs=None: Predictions(
+        [answers[len(str(examples[0])) % 2]] * len(examples)
+    )
     assert command("predict", "first", "good", HOSTILE + "\n").stdout.splitlines() == [
         f"{SHOWN}\t0.7500\tgood", f"{SHOWN}\t0.7500\t{SHOWN.replace('␍', ' ')} "
     ]  # fmt: skip

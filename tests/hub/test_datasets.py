@@ -263,7 +263,12 @@ def test_a_scikit_learn_that_reads_the_same_digits(monkeypatch: pytest.MonkeyPat
     ("name", "options", "error", "said"),
     [
         ("spma", {}, SampleError, "unknown sample 'spma'. Did you mean 'spam'?"),
-        ("minilm-l6", {}, DataError, "'minilm-l6' is a model, not a data set. Data samples: movie-reviews, reviews-zh,"),
+        (
+            "minilm-l6",
+            {},
+            DataError,
+            "'minilm-l6' is a model, not a data set. Data samples: movie-reviews, reviews-zh,",
+        ),
         ("digits", {"size": 8}, DataError, "the sample 'digits' has no option 'size'. It has none."),
         (
             "movie-reviews",

@@ -150,7 +150,7 @@ def test_without_a_source_the_error_says_why_and_what_to_do(tmp_path: Path, monk
     lines = str(error.value).splitlines()
     assert lines[0] == "sample 'toy' (0.0 MB) is not in the cache, and all sources failed:"
     assert lines[1].startswith("  - PyPI toy 1.0: Could not find a version that satisfies the requirement toy==1.0")
-    assert lines[2] == "  - npm @toy/toy 1.0: npm is not installed; it comes with Node.js"
+    assert lines[2] == "  - npm @toy/toy 1.0: npm is not installed; install Node.js"
     assert lines[3] == "  - installed no_such_package: the package no_such_package is not installed"
     assert lines[4] == "With a network connection, download it with: labkit samples fetch toy"
     assert leftovers(tmp_path) == []
@@ -174,7 +174,7 @@ def test_a_wrong_file_in_the_mirror_gives_way_to_the_source(tmp_path: Path, monk
     assert (samples.folder("toy") / "a.txt").read_bytes() == CONTENT["a.txt"]
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
     shutil.rmtree(samples.folder("toy"))
-    with pytest.raises(SampleError, match=f"has SHA-256 {hashlib.sha256(b'something else').hexdigest()}, not "):
+    with pytest.raises(SampleError, match=f"has SHA-256 {hashlib.sha256(b'something else').hexdigest()}, expected "):
         samples.folder("toy")
 
 
