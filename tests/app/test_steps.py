@@ -17,7 +17,7 @@ from ipywidgets.widgets.widget import _instances
 import labkit as lk
 import labkit.app
 from labkit.app.lab import STEPS, Lab
-from labkit.app.panel import Callback, Panel
+from labkit.app.panel import GuardedAction, Panel
 from labkit.app.state import State
 from labkit.app.widgets.controls import tree
 from labkit.tasks.classify import Classify
@@ -62,7 +62,7 @@ def registered(panel: Panel) -> list[Any]:
             found += getattr(getattr(widget, registry, None), "callbacks", ())
         for kinds in widget._trait_notifiers.values():
             found += [call for calls in kinds.values() for call in calls]
-    ours = [call for call in found if isinstance(call, Callback) or "labkit" in getattr(call, "__module__", "")]
+    ours = [call for call in found if isinstance(call, GuardedAction) or "labkit" in getattr(call, "__module__", "")]
     return list({id(call): call for call in ours}.values())
 
 
@@ -70,7 +70,7 @@ def test_every_callback_that_fails_shows_it_and_the_step_goes_on(lab: Lab):
     count = 0
     for panel in (lab, *lab.steps.values()):
         for call in registered(panel):
-            assert isinstance(call, Callback), call
+            assert isinstance(call, GuardedAction), call
             assert call in call.panel.callbacks
 
             def boom(*arguments: Any, **named: Any) -> None:
@@ -221,7 +221,9 @@ def test_runs_of_the_cell_again_leave_no_widget_and_no_thread(
     assert len(Panel._open[type(panel), "cell"][1]) == 1
     panel.close()
     Panel._open.clear()
-    assert not [one for one in shared._trait_notifiers.get("run", {}).get("change", ()) if isinstance(one, Callback)]
+    assert not [
+        one for one in shared._trait_notifiers.get("run", {}).get("change", ()) if isinstance(one, GuardedAction)
+    ]
 
 
 def quiet() -> list[threading.Thread]:

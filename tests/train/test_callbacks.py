@@ -340,7 +340,11 @@ def decode_of(states, path):
     return decode(path)
 
 
-@pytest.mark.parametrize("value", [(1, 2), {1: 2}, {1, 2}, object(), np.array(["x"]), np.array([None])], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [(1, 2), {1: 2}, {1, 2}, object(), np.array(["x"]), np.array([None])],
+    ids=lambda value: type(value).__name__,
+)
 def test_a_state_that_would_not_come_back_is_refused_with_its_place(value):
     with pytest.raises(RunError, match=r"a:B state\['x'\]\[0\] is of type"):
         encode({"a:B": {"x": [value]}})
