@@ -165,7 +165,7 @@ def assert_nothing_ran(page: Page) -> None:
 
 
 def test_hostile_rows_run_nothing_and_fetch_nothing(page: Page):
-    assert page.execute(HOSTILE.format(here=REVIEWS.parent / "panels")) > 60
+    assert page.execute(HOSTILE.format(here=REVIEWS.parent / "app")) > 60
     see(page.page, "<script>window.pwned=1</script>")
     for _ in range(13):
         press(page.page, "Next")
@@ -204,7 +204,7 @@ answer = [run.status for run in runs] + [len(state.rows.basis.classes)]"""
 def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(page: Page, tiny: Any):
     press(page.page, "4 Train")
     see(page.page, "Start training")
-    made = page.execute(TRAINED.format(here=REVIEWS.parent / "panels", tiny=tiny.to_dict()))
+    made = page.execute(TRAINED.format(here=REVIEWS.parent / "app", tiny=tiny.to_dict()))
     assert made[:2] == ["finished"] * 2 and made[2] >= 38
     assert page.find(".lk-head strong").first.text_content().startswith("<svg onload")
     for number in range(0, 40, 6):  # what failed by a string, and five others laid over
