@@ -90,7 +90,7 @@ def test_the_report_has_the_baselines_beside_it(run):
     assert set(report.baselines) == {"majority class", "TF-IDF + logistic regression"}
     assert "TF-IDF" in str(report) and "TF-IDF" in report._repr_mimebundle_()["text/html"]
     assert run.info.summary["test_f1"] == report.scores["f1"]
-    with pytest.raises(lk.LabkitError, match="no rows of 'tst'"):
+    with pytest.raises(lk.LabkitError, match="the run has no split 'tst'"):
         run.evaluate("tst")
 
 
@@ -147,7 +147,7 @@ def test_one_class_is_refused_before_a_model_is_made(tiny, settings, tmp_path):
 
 def test_rows_without_text_are_refused_before_a_model_is_made(tiny, tmp_path):
     with pytest.raises(
-        lk.LabkitError, match=r"hold pictures; BertConfig reads texts\. Architectures for pictures: mlp, cnn, vgg"
+        lk.LabkitError, match=r"data is pictures; BertConfig expects texts\. Architectures for pictures: mlp, cnn, vgg"
     ):
         lk.fit(lk.load("digits"), tiny, folder=tmp_path)
 

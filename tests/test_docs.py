@@ -46,7 +46,7 @@ SMALLER = {
     'epochs=4, learning_rate=3e-3, name="first"': f'epochs=1, name="first", {_ONE_SHAPE}',
     '"max_length": 32, "batch_size": 16': '"max_length": 32, "batch_size": 16, "buckets": 1',
     "epochs=200": "epochs=40",
-    "steps=30": "steps=8, max_length=32, buckets=1, vocabulary=300",
+    "steps=30": "steps=10, max_length=32, buckets=1, vocabulary=300",
     "points=64": "points=16",
     "(0, 1, 2)": "(0,)",
 }

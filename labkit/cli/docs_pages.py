@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import posixpath
 import re
@@ -18,6 +17,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 from labkit.core.errors import LabkitError, os_reason
+from labkit.core.text import escape
 from labkit.i18n import _
 
 SOURCE = Path(__file__).parents[1] / "docs"
@@ -148,7 +148,7 @@ def whole(page: Page, built: dict[str, Page], template: string.Template) -> str:
     order = list(built)
     place = order.index(page.name)
     return template.substitute(
-        title=html.escape(page.title),
+        title=escape(page.title),
         base=base,
         navigation=_navigation(page, built, base),
         contents=_contents(page),
@@ -161,17 +161,17 @@ def whole(page: Page, built: dict[str, Page], template: string.Template) -> str:
 def _navigation(page: Page, built: dict[str, Page], base: str) -> str:
     lines = []
     for section, names in NAVIGATION.items():
-        lines.append(f"<p>{html.escape(section)}</p>\n<ul>")
+        lines.append(f"<p>{escape(section)}</p>\n<ul>")
         for name in names:
             here = ' aria-current="page"' if name == page.name else ""
-            lines.append(f'<li><a href="{base}{name}.html"{here}>{html.escape(built[name].title)}</a></li>')
+            lines.append(f'<li><a href="{base}{name}.html"{here}>{escape(built[name].title)}</a></li>')
         lines.append("</ul>")
     return "\n".join(lines)
 
 
 def _contents(page: Page) -> str:
     lines = [
-        f'<li><a href="#{anchor}">{html.escape(words)}</a></li>' for level, anchor, words in page.headings if level == 2
+        f'<li><a href="#{anchor}">{escape(words)}</a></li>' for level, anchor, words in page.headings if level == 2
     ]
     if len(lines) < 2:
         return ""
@@ -180,7 +180,7 @@ def _contents(page: Page) -> str:
 
 def _neighbour(page: Page, base: str, relation: str) -> str:
     word = {"prev": "Previous", "next": "Next"}[relation]
-    return f'<a rel="{relation}" href="{base}{page.name}.html">{word}: {html.escape(page.title)}</a>'
+    return f'<a rel="{relation}" href="{base}{page.name}.html">{word}: {escape(page.title)}</a>'
 
 
 def _plain(token: Token) -> str:
@@ -220,7 +220,7 @@ def _highlighted(code: str, name: str, _attributes: str) -> str:
     try:
         lexer = get_lexer_by_name(name or "text", stripnl=False)
     except ClassNotFound:
-        return html.escape(code)
+        return escape(code)
     return highlight(code, lexer, HtmlFormatter(nowrap=True))
 
 

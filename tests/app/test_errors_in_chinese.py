@@ -95,7 +95,7 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "learns": (
         lambda: lk.fit(lk.load(rows()), small("bert", preset="tiny"), task="regress", folder="lab"),
-        "每行的目标为一个类别；'regress' 需要一个数值。请使用任务 'classify'。",
+        "每行的目标是一个类别；'regress' 需要一个数值。请使用任务 'classify'。",
     ),
     "no model": (lambda: Experiment.from_dict({}), "实验没有指定模型"),
     "weights": (lambda: find("minilm"), "权重 'minilm' 不是示例（"),

@@ -39,7 +39,7 @@ def test_what_is_no_folder_or_state_is_refused_by_name(given):
         lk.Lab(given)
     with pytest.raises(ConfigError, match=said):
         lk.runs(given)
-    for opened in (lk.Predictor, lk.Generator, lk.Embedder, lk.Filler):
+    for opened in (lk.Predictor, lk.TextGenerationPipeline, lk.EmbeddingPipeline, lk.FillMaskPipeline):
         with pytest.raises(WeightsError, match=f"the path of a model folder, .*{said}"):
             opened(given)
     for panel in (lk.panels.Data, lk.panels.Train):

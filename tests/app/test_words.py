@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import labkit as lk
-import labkit.app
+import labkit
 from labkit.core.errors import ConfigError
 from labkit.models import models
 from labkit.runs.store import STATUSES
@@ -18,8 +18,8 @@ from labkit.viz import words, words_evaluate, words_steps
 from labkit.viz.series import DRAWN
 from labkit.viz.words import LANGUAGES, TABLE, language, word
 
-PANELS = Path(labkit.app.__path__[0])
-SOURCES = [*sorted(PANELS.glob("*.py")), PANELS.parent / "lesson.py"]
+ROOT = Path(labkit.__file__).parent
+SOURCES = [path for room in ("app", "viz", "course") for path in sorted((ROOT / room).rglob("*.py"))]
 #: Methods whose first argument is a key of the table.
 ASK = {"word", "_word", "_ask", "_button", "button", "message"}
 
@@ -48,7 +48,7 @@ def test_every_word_that_is_asked_for_is_in_the_table():
 
 
 def test_every_word_of_the_table_is_used():
-    tables = {"words.py", "words_bench.py", "words_judge.py"}
+    tables = {"words.py", "words_steps.py", "words_evaluate.py"}
     said = {
         text for path in SOURCES if path.name not in tables for text in constants(ast.parse(path.read_text("utf-8")))
     }

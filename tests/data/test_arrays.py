@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, DataError
-from labkit.data import rows as rows_module
+from labkit.data import dataset as dataset_module
 from labkit.data.batching.arrays import ArrayBatches, Arrays, Standard, stack
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
@@ -40,7 +40,7 @@ def examples(count, label=None) -> Arrays:
 
 @pytest.mark.parametrize("portion", [10_000, 3])
 def test_pictures_are_taken_as_they_are(monkeypatch, portion):
-    monkeypatch.setattr(rows_module.batches, "__defaults__", (None, portion))
+    monkeypatch.setattr(dataset_module.batches, "__defaults__", (None, portion))
     values = pictures(8)
     arrays = stack(table({"image": Array2D((4, 5), "uint8")}, image=list(values)), IMAGE)
     assert arrays.inputs.dtype == np.uint8 and arrays.shape == (4, 5, 1) and len(arrays) == 8

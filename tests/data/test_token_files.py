@@ -190,7 +190,7 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path) -> None:
     (folder / "added_tokens.json").write_text("{")
     with pytest.raises(DataError, match=r"added_tokens.json in .* cannot be read"):
         Tokenizer.load(folder)
-    with pytest.raises(DataError, match=r"\(1 tokens\) has no end token: no \[SEP\] or </s> or .*Name it as eos_token"):
+    with pytest.raises(DataError, match=r"\(1 tokens\) has no end token: no \[SEP\] or </s> or .*Set eos_token"):
         Tokenizer(words(["x"], "x"))
 
 

@@ -384,7 +384,7 @@ def test_wide_tables_are_read_in_linear_time(tmp_path):
 
 def test_a_nul_in_a_header_is_named(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"text,la\0bel\ngood,a\nbad,b\n")
-    with pytest.raises(DataError, match=r"name of column 2, .*holds a NUL"):
+    with pytest.raises(DataError, match=r"name of column 2, .*contains a NUL"):
         lk.load(tmp_path / "x.csv")
 
 

@@ -92,7 +92,7 @@ def test_there_are_always_two_and_the_best_stays(tmp_path, tools):
 def test_wrong_arch_or_type_of_a_state_is_refused_with_the_paths(two, tools):
     checkpoints = Checkpoints(two)
     with pytest.raises(
-        RunError, match=r"(?s)does not fit.*trunk/a/kernel.*saved float32\[64, 64\], asked float32\[8, 8\]"
+        RunError, match=r"(?s)does not match.*trunk/a/kernel.*saved float32\[64, 64\], expected float32\[8, 8\]"
     ):
         checkpoints.restore(2, tools.state_of(0, width=8))
     with pytest.raises(RunError, match=r"(?s)trunk/b/kernel.*saved float32\[64, 64\], asked bfloat16\[64, 64\]"):
@@ -132,7 +132,7 @@ def test_enospc_is_foreseen(two, tools, monkeypatch):
 
     checkpoints = Checkpoints(two)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(1_000_000))
-    with pytest.raises(RunError, match=r"step 3 not saved: 4 MB are needed, 1 MB are free in .*checkpoints"):
+    with pytest.raises(RunError, match=r"step 3 not saved: 4 MB needed, 1 MB free in .*checkpoints"):
         checkpoints.save(tools.state_of(3), 3, None)
     assert checkpoints.newest() == 2
 

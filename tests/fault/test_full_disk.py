@@ -130,7 +130,7 @@ def test_a_run_that_can_never_write_how_it_ended_leaves_nobody_waiting(
     """Not its thread, not the foreground, and none who waits for it with a handle of his own."""
     raised: list[threading.ExceptHookArgs] = []
     before, threading.excepthook = threading.excepthook, raised.append
-    said = r"could not write how it ended: StoreError.*disk full.*Make room on the disk.*labkit train --resume"
+    said = r"could not record its final status: StoreError.*disk full.*Free space on the disk.*labkit train --resume"
     try:
         with pytest.raises(RunError, match=said):
             lk.fit(reviews, tiny, folder=tmp_path, background=background, **settings).wait(120)

@@ -125,7 +125,7 @@ LIES = {
 @pytest.mark.parametrize("name", LIES)
 def test_hostile_safetensors_are_refused_before_they_are_read(tmp_path, name):
     (tmp_path / "model.safetensors").write_bytes(LIES[name])
-    with pytest.raises(WeightsError, match=r"damaged|at most|impossible|not its shape's|which are not"):
+    with pytest.raises(WeightsError, match=r"damaged|at most|invalid shape|not match its shape|which are not"):
         Tensors(tmp_path)
 
 
@@ -147,9 +147,7 @@ def test_a_flipped_bit_in_a_kept_model_is_found(finished, tmp_path):
         data[len(data) // 2] ^= 1
         whole = (model / name).read_bytes()
         (model / name).write_bytes(data)
-        with pytest.raises(
-            WeightsError, match=rf"is damaged: {name} has another content \(SHA-256\).*labkit-manifest.json"
-        ):
+        with pytest.raises(WeightsError, match=rf"is damaged: {name} has a different SHA-256.*labkit-manifest.json"):
             lk.Predictor(model)
         (model / name).write_bytes(whole)
     (model / "labkit-manifest.json").unlink()  # of another's model: nothing to compare with
@@ -271,7 +269,7 @@ def test_hostile_targets_are_not_spoken_to(address, monkeypatch):
         raise AssertionError("a connection was made")
 
     monkeypatch.setattr(socket, "create_connection", forbidden)
-    with pytest.raises(DataError, match=r"only addresses of the form https|this machine or a private network"):
+    with pytest.raises(DataError, match=r"only URLs of the form https|this machine or a private network"):
         lk.load(address)
 
 

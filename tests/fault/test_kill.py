@@ -103,7 +103,7 @@ when, rate, take = int(sys.argv[5]), float(sys.argv[6]), _Loop._take
 def told(self, paused):
     self.pace = 1  # one update in a call, so that no step is passed over
     if self.step == when:
-        self.store.command(self.id, "set", {"learning_rate": rate})
+        self.logger.store.command(self.logger.id, "set", {"learning_rate": rate})
     return take(self, paused)
 _Loop._take = told
 """

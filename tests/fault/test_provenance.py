@@ -45,7 +45,7 @@ def session(folder: Path, steps: tuple[int, ...], tools, **changes) -> Checkpoin
     assert checkpoints.provenance is not None
     checkpoints.provenance.begin(newest or 0, None if newest is None else checkpoints.facts(newest))
     for step in steps:
-        checkpoints._write(tools.state_of(step), step)
+        checkpoints._write(tools.state_of(step), step, {})
     return checkpoints
 
 
@@ -80,7 +80,10 @@ def test_a_checkpoint_under_another_name_is_set_aside_and_named(run, name, why, 
         ({"run": "b"}, "it belongs to run 'b'"),
         ({"run": "b", "rows": "other"}, "it belongs to run 'b'"),
         ({}, "it was written by another copy of this run"),  # the same id in another lab folder
-        ({"experiment": EXPERIMENT.replace(train=EXPERIMENT.train.replace(seed=1))}, "another copy of this run"),
+        (
+            {"experiment": EXPERIMENT.replace(train=EXPERIMENT.train.replace(seed=1))},
+            "it was written by another copy of this run",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_run_is_set_aside_and_named(run, tmp_path, tools, changes, why):
@@ -130,7 +133,7 @@ def test_a_copied_moved_or_linked_run_folder_is_the_same_run(run, tmp_path, tool
     shutil.rmtree(moved / "checkpoints" / "step_30")
     shutil.copytree(copy / "checkpoints" / "step_30", moved / "checkpoints" / "step_30")
     checkpoints = opened(moved)
-    assert checkpoints.newest() == 20 and checkpoints.damaged == ["step_30: another copy of this run wrote it"]
+    assert checkpoints.newest() == 20 and checkpoints.damaged == ["step_30: it was written by another copy of this run"]
 
 
 def test_what_a_later_session_replaced_does_not_return(run, tools):
@@ -158,7 +161,7 @@ def test_links_and_files_from_elsewhere_are_not_used(run, tmp_path):
     (place / "step_20").symlink_to(outside)
     checkpoints = opened(run)
     assert checkpoints.newest() == 10
-    assert checkpoints.damaged == [f"step_20: it is a link, to {str(outside)!r}"]
+    assert checkpoints.damaged == [f"step_20: it is a symbolic link to {str(outside)!r}"]
     assert manifest.damage(outside, alone=True) == []  # nothing behind the link was touched
     (place / "step_10" / "stray").write_text("x")
     assert opened(run).newest() is None

@@ -63,7 +63,7 @@ def test_nan_five_times_rolls_back_and_names_the_rows(finished, reviews, tmp_pat
     poisoned.update(range(13, 18))
     run = again(finished, Store(tmp_path), reviews)
     with pytest.raises(
-        lk.LabkitError, match=r"not finite in 5 steps in a row, the last of them step 18\. They had the rows"
+        lk.LabkitError, match=r"not finite in 5 steps in a row, .* step 18\. The batches contained the rows"
     ):
         run.start().wait(300)
     info = run.info
@@ -185,7 +185,7 @@ def test_the_supervisor_tells_of_a_process_that_was_killed(entered):
     command = fake("time.sleep(0.5); os.kill(os.getpid(), signal.SIGKILL)")(entered, "a")
     assert Supervisor(entered, "a", command=command).run() == 1
     info = entered.run("a")
-    assert info.status == "failed" and "the process was killed by SIGKILL, its memory 0." in info.error
+    assert info.status == "failed" and "the process was killed by SIGKILL, peak memory 0." in info.error
     assert "half the batch_size" in info.cure and "resume" in info.cure
 
 

@@ -72,7 +72,7 @@ def test_the_numbers_are_those_of_the_model(run, tmp_path):
 
 
 def test_what_cannot_be_told_is_said(run, finished, tmp_path):
-    with pytest.raises(DataError, match=r"nothing is hidden in 'the cat': write \[MASK\]"):
+    with pytest.raises(DataError, match=r"'the cat' contains no mask token: write \[MASK\]"):
         run.fill("the cat")
     with pytest.raises(DataError, match="a row of 44 tokens exceeds the maximum of 40"):
         run.fill("[MASK] " + "the " * 41)

@@ -49,5 +49,5 @@ def test_a_talk_has_the_tokens_of_its_form_and_gets_an_answer():
     alone = model._talk("Hi")
     assert rust.decode(alone.tolist(), skip_special_tokens=False).startswith(f"<|im_start|>system\n{SYSTEM}<|im_end|>")
     assert "Paris" in model.chat(talk, max_new_tokens=24)
-    with pytest.raises(DataError, match=r"this one is \{'role': 'bot', 'content': 'x'\}"):
+    with pytest.raises(DataError, match=r"got \{'role': 'bot', 'content': 'x'\}"):
         model.chat([{"role": "bot", "content": "x"}])

@@ -67,7 +67,7 @@ def test_the_readme_of_an_export_names_the_steps_of_float32(tmp_path):
 
 @pytest.mark.parametrize("value", [1e39, "-1e39", 10**39])
 def test_a_new_number_beyond_float32_is_refused_at_every_door(run, value, tmp_path):
-    with pytest.raises(DataError, match=r"column 't' holds .* in row 1, a number beyond ±3\.4e38"):
+    with pytest.raises(DataError, match=r"column 't' contains .* in row 1, a number beyond ±3\.4e38"):
         run.predict([{"t": START}, {"t": value}] if not isinstance(value, str) else [{"t": str(START)}, {"t": value}])
     with pytest.raises(DataError, match=r"feature 't' is .* in row 0, a number beyond"):
         run.predict(np.array([[float(value)]]))

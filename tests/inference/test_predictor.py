@@ -177,7 +177,7 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
         single.predict(["good", None])
     with pytest.raises(DataError, match=r"2 of 3 rows have no text in column 'review': rows 1, 2\."):
         single.predict([{"review": "good"}, {"review": None}, {"review": "  "}])
-    with pytest.raises(DataError, match=r"no column 'review', which the model reads\. Did you mean 'reviews'\? It has"):
+    with pytest.raises(DataError, match=r"no column 'review', which the model needs\. Did you mean 'reviews'\? It has"):
         single.predict([{"reviews": "good", "n": 1}])
     with pytest.raises(DataError, match="text 0 is 3, a int; a string is needed"):
         single.predict([3])
@@ -376,7 +376,7 @@ def test_a_request_names_no_file_of_the_server(pictures, pets):
     file = str(pets / "dark" / "0.png")
     for body in ({"texts": [file]}, {"records": [{"file": file}]}, {"inputs": [{"file": file}]}):
         status, answer = ask(pictures, body)
-        assert status == 422 and "this model expects numbers" in answer["error"]
+        assert status == 422 and "this model reads numbers" in answer["error"]
 
 
 @pytest.mark.parametrize(

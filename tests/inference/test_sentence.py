@@ -132,7 +132,7 @@ def test_prompts_length_and_case_are_those_of_the_folder(start: Any, tmp_path: P
     assert cosine(place, POOLED["mean"], hidden, prompt="") == pytest.approx([1, 1], abs=1e-5)
     model = lk.EmbeddingPipeline(str(place))
     assert dict(model.prompts) == settings["prompts"]
-    with pytest.raises(ConfigError, match=r"no prompt 'querry'. Did you mean 'query'\?.*has: query, document"):
+    with pytest.raises(ConfigError, match=r"unknown prompt 'querry'. Did you mean 'query'\?.*has: query, document"):
         model.embed(TEXTS, prompt="querry")
     written(place, "1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False})
     with pytest.raises(ConfigError, match=r"include_prompt = false.*without the prompt 'query'"):

@@ -231,7 +231,7 @@ def test_settings_that_cannot_be_used_are_refused(endpoint: Endpoint) -> None:
         Endpoint(endpoint.predictor, token="short")
     with pytest.raises(lk.LabkitError, match=r"rate = 0; must be at least 1 request"):
         Endpoint(endpoint.predictor, rate=0)
-    with pytest.raises(lk.LabkitError, match=rf"cannot listen on 127\.0\.0\.1:{endpoint.port}: .*Name another port"):
+    with pytest.raises(lk.LabkitError, match=rf"cannot listen on 127\.0\.0\.1:{endpoint.port}: .*Choose another port"):
         Endpoint(endpoint.predictor, port=endpoint.port)
 
 

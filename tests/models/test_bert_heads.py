@@ -75,7 +75,7 @@ def test_scores_are_those_of_numpy(layout: str, tmp_path: Path) -> None:
         theirs = hidden @ stored[f"{FOLLOWS}.weight"].T + stored[f"{FOLLOWS}.bias"]
         np.testing.assert_allclose(heads.nsp_logits(jnp.asarray(hidden)), theirs, atol=1e-5)
     else:
-        with pytest.raises(ConfigError, match=f"layout '{layout}' has no head for the next sentence.*next_sentence"):
+        with pytest.raises(ConfigError, match=f"layout '{layout}' has no next-sentence head.*next_sentence"):
             heads.nsp_logits(jnp.asarray(hidden))
 
 

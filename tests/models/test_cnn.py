@@ -320,9 +320,9 @@ def test_what_is_wrong_is_said():
         CnnConfig(widths=(2, 4), blocks=(1,))
     with pytest.raises(ConfigError, match=r"blocks = \(0, 0\) must .* at least 0, 1 with halving = 'project'"):
         CnnConfig(widths=(2, 4), blocks=(0, 0))
-    with pytest.raises(ConfigError, match=r"kernel = 4 with padding = 'SAME' changes .* Take an odd kernel"):
+    with pytest.raises(ConfigError, match=r"kernel = 4 with padding = 'SAME' changes .* Use an odd kernel"):
         CnnConfig(preset="resnet-20", kernel=4)
-    with pytest.raises(ConfigError, match=r"widths = \(4, 2\) become narrower.* Take 'project'"):
+    with pytest.raises(ConfigError, match=r"widths = \(4, 2\) decrease, .* Use 'project'"):
         CnnConfig(widths=(4, 2), blocks=(1, 1), halving="pad")
     with pytest.raises(ConfigError, match=r"norm = 'bach' is not one of none, batch, group.* 'batch'"):
         CnnConfig(norm="bach")

@@ -278,7 +278,7 @@ def test_a_bias_that_no_norm_can_hold_is_stored_by_its_name(config, model, tmp_p
 @pytest.mark.parametrize(
     ("family", "change", "message"),
     [
-        ("gpt2", {"model_type": "opt"}, "type 'opt'; supported here: 'gpt2', 'llama'"),
+        ("gpt2", {"model_type": "opt"}, "type 'opt'; supported: 'gpt2', 'llama'"),
         ("gpt2", {"activation_function": "relu"}, "activation_function = 'relu'"),
         ("llama", {"rope_scaling": {"factor": 2}}, "rope_scaling = {'factor': 2}"),
         ("llama", {"attention_bias": True}, "attention_bias = True"),

@@ -156,7 +156,7 @@ def test_it_reads_no_packed_rows():
     model = filled(TextCnnConfig(**SMALL))
     ids, mask = map(jnp.asarray, texts([8], 8))
     segments = Segments(mask.astype(jnp.int32), jnp.arange(8)[None], jnp.zeros((1, 1), jnp.int32))
-    with pytest.raises(ConfigError, match=r"cannot read several texts packed in one row.* packing = 'never'"):
+    with pytest.raises(ConfigError, match=r"does not support packed rows.* packing = 'never'"):
         model(ids, mask, None, segments)
     assert TextCnnConfig.packs is False
 

@@ -119,7 +119,7 @@ def test_a_head_is_saved_beside_the_encoder_and_ignored_on_loading(model: Bert, 
     loaded = fresh()
     assert set(CONFIG.load(loaded, folder).ignored) == set(head)
     assert_equal(loaded, model)
-    with pytest.raises(WeightsError, match=r"names of the model's own: bert\.pooler\.dense\.bias"):
+    with pytest.raises(WeightsError, match=r"same names as tensors of the model: bert\.pooler\.dense\.bias"):
         CONFIG.save(model, tmp_path, {"bert.pooler.dense.bias": np.zeros(8, np.float32)})
 
 
@@ -381,7 +381,7 @@ def test_other_weights_bring_their_own_sizes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"model_type": "t5"}, "a model of type 't5'; supported here: 'bert', 'roberta', 'xlm-roberta', 'distilbert'"),
+        ({"model_type": "t5"}, "a model of type 't5'; supported: 'bert', 'roberta', 'xlm-roberta', 'distilbert'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key' positions; supported: 'absolute'"),
         ({"is_decoder": True}, "contains a decoder"),
         ({"hidden_act": "silu"}, "activation 'silu'; supported: gelu, gelu_new, gelu_pytorch_tanh, relu"),

@@ -36,7 +36,7 @@ def test_about_half_of_the_pictures_are_mirrored():
 
 
 def test_other_inputs_than_pictures_are_refused():
-    with pytest.raises(ConfigError, match=r"augment = 'flip' is for pictures.*\(4,\)"):
+    with pytest.raises(ConfigError, match=r"augment = 'flip' needs images.*\(4,\)"):
         augment(jnp.ones((2, 4)), "flip", jax.random.key(0))
 
 

@@ -177,7 +177,9 @@ def test_answers_are_compared_in_every_script(answer, truth, f1):
 def test_answers_that_do_not_stand_there_are_said():
     data = [{"q": "who", "c": "anna lives", "answer": "anna", "answer_start": 0}] * 2
     data.append(data[0] | {"answer_start": 1})
-    with pytest.raises(DataError, match=r"answer not at its place in the paragraph \(1\): row 2 of train \('anna' at"):
+    with pytest.raises(
+        DataError, match=r"does not match its position in the paragraph \(1\): row 2 of train \('anna' at"
+    ):
         lk.load(data, text=("q", "c"), label=False)
     rows = lk.load(data, text=("q", "c"), label="answer")  # they may be meant for something else
     with pytest.raises(DataError, match="columns 'answer' and 'answer_start', or 'answers' as in SQuAD"):
@@ -336,7 +338,7 @@ def window_texts(answerer, question, text):
 def test_a_question_or_a_paragraph_that_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match="paragraph 1 is missing"):
         texts_of(["a", None], "paragraph")
-    with pytest.raises(DataError, match="question 0 is 3, a int; a text is needed"):
+    with pytest.raises(DataError, match="question 0 is 3, a int; a string is needed"):
         texts_of([3], "question")
     with pytest.raises(DataError, match="question 1 is blank"):
         texts_of(["a", " "], "question", False)

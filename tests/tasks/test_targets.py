@@ -182,5 +182,5 @@ def test_a_number_end_to_end_on_a_table(tmp_path):
 
 def test_the_task_must_fit_what_is_known(coloured, tiny):
     rows = lk.load(coloured, text="text", number="colours")
-    with pytest.raises(ConfigError, match="a number is known of each of these rows; 'classify' learns one class"):
+    with pytest.raises(ConfigError, match="the target of each row is a number; 'classify' needs one class"):
         lk.fit(rows, tiny, task="classify")

@@ -43,7 +43,7 @@ def test_new_pictures_are_answered_and_an_export_answers_alike(digits, tmp_path)
     assert digits.predict(pictures[:1])[0].label in digits.predictor.classes
     with pytest.raises(lk.LabkitError, match=r"the model reads \(8, 8, 1\)"):
         digits.predict(pictures[:, :4])
-    with pytest.raises(lk.LabkitError, match="the model reads"):
+    with pytest.raises(lk.LabkitError, match="the model expects image files"):
         digits.predict(["a text"])
 
 
@@ -94,13 +94,13 @@ def test_features_are_standardised_by_the_training_rows_alone(tmp_path):
 
 
 def test_what_a_model_cannot_read_is_said_with_what_can():
-    with pytest.raises(lk.LabkitError, match=r"these rows hold pictures; BertConfig reads texts\..*mlp, cnn, vgg"):
+    with pytest.raises(lk.LabkitError, match=r"the data is pictures; BertConfig expects texts\..*mlp, cnn, vgg"):
         lk.fit("digits", "bert")
 
 
 def test_batches_that_cannot_be_divided_are_refused():
     _, train = settings(batch_size=10)
-    with pytest.raises(lk.LabkitError, match="12 can"):
+    with pytest.raises(lk.LabkitError, match="12 is"):
         examples, model = Arrays.unlabelled(np.zeros((9, 2, 2, 1))), lk.models["cnn"]()
         ImageProcessor().batches(examples, train, model, parts=4, shuffle=True)
 

@@ -104,7 +104,7 @@ class Form:
         if not isinstance(self.controls[name], widgets.Text):
             return value
         kind, text = self.hints[name], value.strip()
-        if not text and self.fields[name].default is None and typing.get_origin(kind) is not tuple:
+        if not text and self.fields[name].default is None:
             return None
         try:
             if typing.get_origin(kind) is tuple:
