@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import labkit as lk
 import labkit
+import labkit as lk
 from labkit.core.errors import ConfigError
 from labkit.models import models
 from labkit.runs.store import STATUSES

@@ -189,7 +189,7 @@ def test_answers_that_do_not_stand_there_are_said():
         DataError, match=r"2 of 2 answers are unusable: row 0 \(answer text does not match its position .* 3"
     ):
         answers_of(moved)
-    with pytest.raises(ConfigError, match="max_length = 32 has no room for stride = 13 tokens"):
+    with pytest.raises(ConfigError, match="stride = 13 is too large for max_length = 32"):
         windows(["a"], ["b"], Tokenizer.train(["a b"], vocab_size=40, min_frequency=1), 32, 13)
 
 
@@ -340,7 +340,7 @@ def test_a_question_or_a_paragraph_that_is_missing_is_named(tmp_path):
         texts_of(["a", None], "paragraph")
     with pytest.raises(DataError, match="question 0 is 3, a int; a string is needed"):
         texts_of([3], "question")
-    with pytest.raises(DataError, match="question 1 is blank"):
+    with pytest.raises(DataError, match="question 1 is empty"):
         texts_of(["a", " "], "question", False)
     with pytest.raises(DataError, match="a list of texts is needed, one for each question, not a int"):
         texts_of(3, "question")
