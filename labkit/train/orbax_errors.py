@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 import threading
 import traceback
@@ -24,6 +25,13 @@ def silence_orbax() -> None:
             callback_hook(args)
 
     threading.excepthook, sys.unraisablehook = of_thread, of_callback
+    logging.getLogger("asyncio").addFilter(lambda record: not _logged_of_orbax(record))
+
+
+def _logged_of_orbax(record: logging.LogRecord) -> bool:
+    """Whether the event loop reports an error of an Orbax write that nobody waits for any more."""
+    trace = record.exc_info[2] if record.exc_info else None
+    return any("orbax" in frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace))
 
 
 def _of_orbax(error: BaseException | None, trace: TracebackType | None) -> bool:
