@@ -97,7 +97,7 @@ def test_judge_shows_what_evaluate_measures(lab: Lab):
     assert [name for name, value in found.items() if f"<b>{value:.4g}</b>" not in page] == []
     assert f"<b>{found.rows}</b>" in page and found.rows == len(run.rows["test"]) and len(found) >= 2
     for low, high in found.intervals.values():
-        assert f"({low:.3f} – {high:.3f})" in page
+        assert f"({low:.4g} – {high:.4g})" in page
     assert set(found.intervals) == ({"exact", "f1"} if found.task == "qa" else set())
     if found.task == "qa":
         assert found.worst is not None and found.worst["f1"].is_monotonic_increasing
@@ -142,7 +142,7 @@ def test_an_example_is_answered_as_the_copied_code_answers_it(use: Use):
         assert (task == "seq2seq") == ("真实: " in page)
     elif task == "pretrain":
         (guesses,), follows = found
-        assert [visible(name) for name, _ in guesses if f"<td>{visible(name)}</td>" not in page] == []
+        assert [visible(name) for name, _ in guesses if f">{visible(name)}</td>" not in page] == []
         assert f"<b>{100 * follows:.1f} %</b>" in page and f"{100 * guesses[0].probability:.1f} %" in page
         assert "[MASK]" in use.asking.text.value and use.asking.pair.value
     elif task == "qa":

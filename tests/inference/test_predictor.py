@@ -183,7 +183,7 @@ def test_a_missing_or_unknown_text_is_refused(single, tmp_path):
         single.predict([3])
     for given, said in (
         (3, "not a int"), (None, "not a NoneType"),
-        ([b"good"], "a bytes; a string is needed"), ([np.zeros(3)], "reads texts, not arrays"),
+        ([b"good"], "a bytes; a string is needed"), ([np.zeros(3)], "expects texts, not arrays"),
         ([("a", "b", "c")], "a tuple"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=said):
