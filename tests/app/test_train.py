@@ -159,7 +159,7 @@ def test_a_run_that_stopped_goes_on_from_the_panel_and_its_result_stays_beside(p
     assert sent[-1]["type"] == "published" and sent[-1]["data"] == over["data"]
     assert panel.live.pause.description == "Resume" and not panel.live.pause.disabled and panel.live.stop.disabled
     begun = []
-    run.start = lambda: begun.append(run.id) or run.store.update(run.id, status="running")
+    run.start = lambda **_: begun.append(run.id) or run.store.update(run.id, status="running")
     panel.live.pause.click()
     assert begun == [run.id] and panel.live.refresh() and not panel.live.stop.disabled
 
