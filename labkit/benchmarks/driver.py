@@ -98,7 +98,7 @@ class Worker:
         self.close()
 
     def _send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # a dead worker is told where its answer is missed
+        with contextlib.suppress(BrokenPipeError):  # a dead worker is reported when its answer does not come
             self._process.stdin.write(json.dumps(message) + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
 

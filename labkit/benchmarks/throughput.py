@@ -21,7 +21,7 @@ from .driver import Worker, compare, paired
 TURN = {"bert": 12, "mlp": 512, "cnn": 16, "vgg11": 4}
 UNIT = {"bert": "tokens", "mlp": "steps", "cnn": "steps", "vgg11": "steps"}
 PEERS = {"hf": ("bert",), "keras": ("bert",), "torch": ("mlp", "cnn", "vgg11")}
-#: Widths of the matrices whose product tells what the machine can do.
+#: Widths of the matrices whose product is timed as the peak of the machine.
 WIDTHS = (512, 1024, 2048)
 
 

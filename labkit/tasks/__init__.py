@@ -20,5 +20,5 @@ tasks = Registry(
 
 #: The task of an experiment that names none.
 DEFAULT = "classify"
-#: The task that learns what is known of rows, by :attr:`labkit.data.schema.Spec.problem_type`.
+#: The default task by problem type, :attr:`labkit.data.schema.Spec.problem_type`.
 BY_PROBLEM_TYPE = {"class": "classify", "labels": "multilabel", "number": "regress"}
