@@ -226,7 +226,6 @@ def test_labkit_train_ends_with_an_exit_code_and_what_to_do(how, finished, revie
     if how == "removed":
         ends = (
             "its folder is gone",
-            "labkit: no run '",
             "ended without reporting a status. Resume it",
             "could not record its final status",
             "failed:",
