@@ -37,6 +37,8 @@ EXTENSIONS = {
     "anywidget": "anywidget",
     "jupyterlab-plotly": "plotly",
 }
+#: Packages whose versions the report shows.
+SHOWN = ("jax", "flax", "optax", "datasets", "tokenizers")
 #: Seconds JAX may take to find its devices and compile one sum.
 PATIENCE = 120
 
@@ -113,9 +115,7 @@ def _packages() -> Iterator[Finding]:
                 yield Finding(each.name, "broken", f"{found} is installed; labkit needs {each.specifier}", cure)
             elif found is not None:
                 versions[each.name] = found
-    shown = [
-        f"{name} {versions[name]}" for name in ("jax", "flax", "optax", "datasets", "tokenizers") if name in versions
-    ]
+    shown = [f"{name} {versions[name]}" for name in SHOWN if name in versions]
     yield Finding("packages", "ok", f"{', '.join(shown)}; {len(versions)} requirements met")
     text = f"installed: {', '.join(installed) or 'none'}"
     if missing:

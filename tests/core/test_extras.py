@@ -29,10 +29,8 @@ sys.meta_path.insert(0, Hide())
 
 def without(hidden: set[str], code: str) -> str:
     """The output of some code in a process that lacks the modules ``hidden``."""
-    done = subprocess.run(
-        [sys.executable, "-c", HIDE.format(hidden=hidden) + code], cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    command, env = [sys.executable, "-c", HIDE.format(hidden=hidden) + code], {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
