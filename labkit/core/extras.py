@@ -1,4 +1,4 @@
-"""Optional parts of labkit, installed with ``pip install 'labkit[name]'``."""
+"""Optional parts of labkit, which ``pip`` installs by name."""
 
 from __future__ import annotations
 
