@@ -104,7 +104,7 @@ def test_those_who_did_it_are_named_else_all():
 # --- no room --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("checkpoint_error", ["continue", "pause"])
+@pytest.mark.parametrize("unsaved", ["continue", "pause"])
 def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, tools, unsaved):
     place = small_disk(32)
     run = again(finished, Store(place / "lab"), reviews, epochs=500, save_minutes=0.0, on_checkpoint_failure=unsaved)
