@@ -267,10 +267,10 @@ def test_kernel_restarts_and_interrupts_do_not_reach_a_worker(finished, reviews,
             time.sleep(0.05)
         kernel.restart_kernel(now=True)
         client.wait_for_ready(timeout=120)
-        step, begin = run.info.step, time.monotonic()
-        found = said(client, f"{opened}; print(run.info.step, run.status)").split()
+        step = run.info.step
+        found = said(client, f"{opened}; import time; print(run.info.step, run.status, time.process_time())").split()
         assert int(found[0]) >= step and found[1] in ("running", "evaluating", "saving")
-        assert time.monotonic() - begin < 10  # a fresh kernel imports labkit in it
+        assert float(found[2]) < 10  # seconds of the processor: a fresh kernel has started and imported labkit in them
         tools.wait_for(lambda: run.info.step > step or run.info.over)
         assert run.info.pid == worker and said(client, "print(run.stop() > 0)") == "True"
         run.wait(300)
