@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.core import plugins
-from labkit.core.config import known_settings, load_file
+from labkit.core.config import known_settings, read_text
 from labkit.core.errors import ConfigError, RunError
 from labkit.core.extras import require
 from labkit.core.text import escape, printed
@@ -26,7 +26,7 @@ from labkit.runs.handle import model_of
 from labkit.runs.store import RunInfo, Store, StoreError
 from labkit.train.callback_specs import check_callbacks, check_importable, specs_of
 from labkit.train.callbacks import Callback
-from labkit.train.experiment import Experiment
+from labkit.train.experiment import Experiment, own_experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -334,7 +334,7 @@ def create(
             raise ConfigError(
                 _("experiment file {path!r} not found. `run.toml()` returns the contents of one."), path=str(path)
             )
-        experiment = load_file(Experiment, path)
+        experiment = own_experiment(read_text(path))
     if name:
         experiment = experiment.replace(name=name)
     rows = experiment.data.load(experiment.task)
@@ -354,12 +354,15 @@ def open_run(run: str, folder: str | Path | None = None) -> Run:
     return Run(Store(folder), run)
 
 
-def predictor(run: str | Path, folder: str | Path | None = None) -> Predictor:
-    """Load the trained model of a run (id or name), or of a folder written by ``run.export``."""
+def predictor(run: str | Path, folder: str | Path | None = None, plugins: Sequence[str] = ()) -> Predictor:
+    """Load the trained model of a run (id or name), or of a folder written by ``run.export``.
+
+    ``plugins``: modules that the settings of such a folder may have imported.
+    """
     from labkit.inference.predictor import Predictor
 
     if (Path(run) / "labkit.toml").exists():
-        return Predictor(run)
+        return Predictor(run, plugins=plugins)
     return open_run(str(run), folder).predictor
 
 
@@ -377,6 +380,7 @@ def serve(
     patience: float | None = None,
     connections: int = 400,
     folder: str | Path | None = None,
+    plugins: Sequence[str] = (),
 ) -> Endpoint:
     """Serve a model over HTTP in a background thread until ``close()``; see ``Endpoint``.
 
@@ -388,13 +392,14 @@ def serve(
         patience: timeout in seconds for reading a request, for predicting, and for sending the response (default: 10).
         connections: maximum simultaneous connections.
         folder: the lab folder, for a run by name.
+        plugins: modules that the settings of an exported folder may have imported.
     """
     from labkit.inference.predictor import Predictor
     from labkit.inference.server import Endpoint
 
     if isinstance(model, Run):
         model = model.predictor
-    found = model if isinstance(model, Predictor) else predictor(model, folder)
+    found = model if isinstance(model, Predictor) else predictor(model, folder, plugins)
     limits = {"examples": examples, "characters": characters, "patience": patience, "connections": connections}
     return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
 

@@ -66,11 +66,11 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
         RunError: there is no model yet.
         DataError: there are no such rows.
     """
-    folder, rows = folder_of(run), rows_of(run)
+    folder, rows, experiment = folder_of(run), rows_of(run), run.experiment
     scores = assess(folder, rows, split)
-    if (more := MORE_SCORES.get(type(run.experiment.task))) is not None:
+    if (more := MORE_SCORES.get(type(experiment.task))) is not None:
         more(run, rows, split, scores, baselines)
-    return with_warnings(scores, run, rows, split, load_processor(run.experiment, folder, rows.spec.modality, None))
+    return with_warnings(scores, run, rows, split, load_processor(experiment, folder, rows.spec.modality, None))
 
 
 def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:

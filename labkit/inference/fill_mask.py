@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,8 +42,8 @@ class FillMaskPipeline(Pipeline):
     task, architecture = Pretrain, "bert"
     next_sentence: bool
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
         self.max_length = self.model.backbone.config.max_length
         self._read = self._compile(self._probabilities)
 

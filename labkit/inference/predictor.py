@@ -124,8 +124,8 @@ USED_BY: ByClass[str] = ByClass(
 class Predictor(Pipeline):
     """A model of classes, labels or numbers that a run has written or exported."""
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
         self.folder, self.classes = Path(source), self.head.classes
         self.problem_type = self.experiment.task.problem_type
         marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again

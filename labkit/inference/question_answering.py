@@ -25,8 +25,8 @@ class QuestionAnsweringPipeline(Pipeline):
 
     task = QuestionAnswering
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
         config = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))
         self.nullable, self.threshold = bool(config.get(NULLABLE)), config.get(THRESHOLD, 0.0)
         if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from labkit.core import file_lock, manifest, plugins, safety, source_code
 from labkit.core.cache import writable
-from labkit.core.config import dumps, loads
+from labkit.core.config import dumps
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.core.extras import require
 from labkit.i18n import _
 from labkit.runs import liveness
 from labkit.runs.store import RunInfo, Store, make_room
-from labkit.train.experiment import DataConfig, Experiment
+from labkit.train.experiment import DataConfig, Experiment, own_experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,8 +88,8 @@ class Run:
 
     @property
     def experiment(self) -> Experiment:
-        """What the run does."""
-        return loads(Experiment, self.info.experiment)
+        """What the run does. Its plugins are imported."""
+        return own_experiment(self.info.experiment)
 
     @property
     def history(self) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from labkit.core import plugins
-from labkit.core.config import SEEDS, Config, check_names, option, short
+from labkit.core.config import SEEDS, Config, check_names, option, parse, short
 from labkit.core.errors import ConfigError, DataError
 from labkit.core.registry import Registry
 from labkit.data.io.load import load
@@ -262,15 +262,22 @@ class Experiment(Config):
         if "model" not in values:
             raise ConfigError(_('the experiment has no model: add a table [model] with name = "bert".'))
         values = dict(values)
-        listed = values.get("plugins", [])
-        if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
-            raise ConfigError(
-                _('plugins = {plugins} must be a list of modules: plugins = ["my_module"].'), plugins=short(listed)
-            )
-        plugins.load(listed)
+        plugins.require(values.get("plugins", ()))
         values["model"] = _named(models, values["model"], "model")
         values["task"] = _named(tasks, values.get("task", {"name": "classify"}), "task")
         return super().from_dict(values, where or "experiment")
+
+
+def own_experiment(text: str) -> Experiment:
+    """The experiment of a TOML text that is the user's own: a file that they give, or a run of their lab. What it names
+    as plugins is imported; :func:`~labkit.core.config.loads` refuses plugins that are not allowed yet.
+
+    Raises:
+        ConfigError: it is not valid TOML, a value is wrong, or a plugin cannot be imported.
+    """
+    values = parse(text)
+    plugins.load(values.get("plugins", ()))
+    return Experiment.from_dict(values)
 
 
 def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Training]:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from labkit.core.cache import write_atomic
-from labkit.core.config import dumps, loads
+from labkit.core.config import dumps
 from labkit.core.errors import LabkitError, RunError
 from labkit.data.arrow import numbers
 from labkit.data.io.load import open_rows
@@ -27,7 +27,7 @@ from labkit.train.callbacks import Callback, CallbackList, EarlyStopping, Progre
 from labkit.train.checkpoint import Checkpoints, checkpoint_error, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.context import prepare, save_model, shapes_of
-from labkit.train.experiment import Experiment
+from labkit.train.experiment import Experiment, own_experiment
 from labkit.train.failure import failure_fields
 from labkit.train.logger import Logger, Record
 from labkit.train.outcome import outcome_of
@@ -75,7 +75,7 @@ def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callb
         loop = None
         try:
             use_compilation_cache()
-            loop = _Loop(logger, loads(Experiment, run.experiment), group, callbacks)
+            loop = _Loop(logger, own_experiment(run.experiment), group, callbacks)
             end = {"status": loop.run(), "message": ""}
         except Exception as error:
             if group.count > 1 and not isinstance(error, LabkitError):
