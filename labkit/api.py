@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from labkit.core import plugins
 from labkit.core.config import known_settings, load_file
 from labkit.core.errors import ConfigError, RunError
+from labkit.core.extras import require
 from labkit.core.text import escape, printed
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
-from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.planning import experiment_of
 from labkit.runs import liveness, repair_log
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from labkit.evaluate.compare import Comparison
     from labkit.evaluate.evaluate import Verdict
     from labkit.evaluate.report import ClassificationReport
+    from labkit.evaluate.scores import Scores
     from labkit.explain.explanation import AttentionWeights, Explanation
     from labkit.inference.fill_mask import TokenPrediction
     from labkit.inference.pipeline import Pipeline
@@ -129,8 +130,7 @@ class Run(BaseRun):
         from labkit.evaluate import run_report
 
         report = run_report.verdict_of(self, split, baselines)
-        scores = report if isinstance(report, Scores) else report.scores
-        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
+        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
 
     def compare(self, other: Run | ClassificationReport, split: str = "test") -> Comparison:
@@ -187,9 +187,11 @@ class Run(BaseRun):
         return of_runs({self.name: self})
 
     def _ipython_display_(self) -> None:
-        from labkit.app.frontend import cell
+        from labkit.core.frontend import cell, frontend
 
-        if self._shown is None or self._shown != cell():
+        if frontend() == "none":
+            print(self)
+        elif self._shown is None or self._shown != cell():
             self.show()
 
 
@@ -283,6 +285,7 @@ def fit(
         ConfigError, DataError: a setting or the rows are invalid.
         RunError: (in the foreground) the run failed.
     """
+    require("train")
     check_callbacks(callbacks)
     detach = detach or processes > 1
     if detach:
@@ -322,6 +325,7 @@ def create(
     experiment: Experiment | str | Path | None, *, name: str | None = None, folder: str | Path | None = None
 ) -> Run:
     """Create a run of an experiment (or of its TOML file) without starting it."""
+    require("train")
     if not isinstance(experiment, Experiment):
         if experiment is None:
             raise ConfigError(_("give an experiment file or a run to resume."))
@@ -403,7 +407,7 @@ def _go(
     callbacks: Sequence[Callback] | None = None,
 ) -> Run:
     if background is None:
-        from labkit.app.frontend import is_live
+        from labkit.core.frontend import is_live
 
         background = is_live()
     run.start(detach=detach, processes=processes, callbacks=callbacks)
@@ -435,7 +439,7 @@ def _foreground(run: Run) -> None:
 def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """What renews and what closes the display of a run in the foreground: the live panel where its buttons are heard
     all the same, else a picture in a notebook, else a bar."""
-    from labkit.app.frontend import cell, frontend, hears_while_busy
+    from labkit.core.frontend import cell, frontend, hears_while_busy
 
     if frontend() == "none":
         from labkit.runs.progress import ProgressBar

@@ -9,6 +9,8 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from labkit.core.extras import require
+
 if TYPE_CHECKING:
     from labkit.app.lab import Lab as Lab
     from labkit.app.state import State as State
@@ -30,6 +32,7 @@ _HOMES = {
     "State": "labkit.app.state:State",
 }
 
+require("lab")
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a panel shows its errors itself
 
 

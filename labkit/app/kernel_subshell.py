@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from labkit.app.frontend import hears_while_busy
+from labkit.core.frontend import hears_while_busy
 
 #: What a page asks about the kernel itself.
 ABOUT = ("kernel_info_request", "comm_info_request")

@@ -15,12 +15,12 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from labkit.app import frontend
 from labkit.app.jobs import Jobs
 from labkit.app.kernel_subshell import usher
 from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
 from labkit.app.widgets.controls import close_all, hear_while_busy
+from labkit.core import frontend
 from labkit.core import html as pieces
 from labkit.core.config import dumps
 from labkit.core.errors import LabkitError, headed
