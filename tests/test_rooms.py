@@ -44,7 +44,7 @@ _JAX = {"jax", "flax", "optax"}
 OUTSIDE = {
     "i18n": set(),
     "core": {"tomli_w"},
-    "hub": {"huggingface_hub", "h5py", "datasets", "pyarrow"},
+    "hub": {"huggingface_hub", "h5py", "gguf", "datasets", "pyarrow"},
     "data": {"datasets", "pyarrow", "pandas", "tokenizers", "scipy", "charset_normalizer", "PIL", "openpyxl"},
     "models": {"jax", "flax", "safetensors", "huggingface_hub"},
     "profile": {"jax", "psutil"},
