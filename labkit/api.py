@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from labkit.evaluate.calibration import Calibration
     from labkit.evaluate.compare import Comparison
-    from labkit.evaluate.evaluate import Verdict
+    from labkit.evaluate.evaluate import EvaluationReport
     from labkit.evaluate.report import ClassificationReport
     from labkit.explain.explanation import AttentionWeights, Explanation
     from labkit.inference.fill_mask import TokenPrediction
@@ -120,7 +120,7 @@ class Run(BaseRun):
         return self._pipeline(QuestionAnsweringPipeline).answer(questions, paragraphs, threshold=threshold)
 
     @known_settings
-    def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
+    def evaluate(self, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
         """Evaluate the model on a split: scores with confidence intervals, confusion matrix, errors and baselines.
 
         Other tasks have their own metrics: loss, perplexity, accuracy … The baseline of a language model is an n-gram
@@ -128,7 +128,7 @@ class Run(BaseRun):
         """
         from labkit.evaluate import run_report
 
-        report = run_report.verdict_of(self, split, baselines)
+        report = run_report.evaluate_run(self, split, baselines)
         scores = report if isinstance(report, Scores) else report.scores
         self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
         return report
@@ -334,7 +334,7 @@ def create(
     if name:
         experiment = experiment.replace(name=name)
     rows = experiment.data.load(experiment.task)
-    experiment = experiment.replace(data=experiment.data.replace(columns=rows.basis.text))
+    experiment = experiment.replace(data=experiment.data.replace(columns=rows.schema.text))
     return Run.create(Store(folder), experiment, rows)
 
 

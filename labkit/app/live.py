@@ -19,7 +19,7 @@ import ipywidgets as widgets
 import traitlets
 
 from labkit.app.frontend import frontend
-from labkit.app.kernel_subshell import usher
+from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.live_picture import PERIOD, PicturePanel, bundle, code_of, publish
 from labkit.app.run_follower import Tail, charts
 from labkit.app.ticker import TICKER
@@ -120,7 +120,7 @@ class LivePanel:
         text = self._word("placeholder", name=self.run.info.name)
         data = {"application/vnd.jupyter.widget-view+json": view, "text/plain": text}
         publish(data, self.display_id)
-        usher()
+        answer_in_subshell()
         self._since = time.monotonic()
         TICKER.add(self)
 

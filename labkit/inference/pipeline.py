@@ -125,8 +125,8 @@ class Pipeline(ABC):
             )  # fmt: skip
 
     def _used(self, module: Any) -> Any:
-        """The part of a run's module, trunk and head, that is used."""
-        return module.trunk
+        """The part of a run's module, backbone and head, that is used."""
+        return module.backbone
 
     def _load_weights(self, name: str) -> Any:
         """The module with pretrained weights; sets its tokenizer and length."""

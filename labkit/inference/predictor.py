@@ -369,7 +369,7 @@ class Predictor(Pipeline):
             )
         return (result if self._offset is None else result + self._offset), batches.truncated
 
-    def judge(self, dataset: Any) -> np.ndarray:
+    def predict_encoded(self, dataset: Any) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""
         if not isinstance(self.processor, TextProcessor):
             return self.probabilities(self.processor.raw(dataset).inputs)

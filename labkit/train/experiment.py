@@ -44,7 +44,7 @@ class DataConfig(Config):
         """How ``rows`` came about."""
         given = dict(rows.source)
         steps = tuple(given.pop("steps", ()))
-        return cls(given.pop("source", ""), given, steps, accept_leakage, rows.basis.text)
+        return cls(given.pop("source", ""), given, steps, accept_leakage, rows.schema.text)
 
     def check(self) -> None:
         super().check()
@@ -198,7 +198,7 @@ class Training(Config):
     save_minutes: float = option(
         5.0, _("Maximum time between checkpoints in minutes; one is also saved at each evaluation."), low=0, high=1e6
     )
-    unsaved: str = option(
+    on_checkpoint_failure: str = option(
         "continue",
         _("What to do when a checkpoint cannot be saved (disk full): continue or pause."),
         choices=("continue", "pause"),
@@ -244,7 +244,7 @@ class Experiment(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         names = (("models", models.name_of(self.model)), ("tasks", tasks.name_of(self.task)),
-                 ("optimizers", self.train.optimizer.rule))  # fmt: skip
+                 ("optimizers", self.train.optimizer.algorithm))  # fmt: skip
         object.__setattr__(self, "plugins", plugins.used(names, self.plugins))
         object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
         object.__setattr__(self, "train", self.train.settled(self.model, self.task))
@@ -287,9 +287,9 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
     if isinstance(task, Config):
         homes[kind] = task.to_dict()
     if isinstance(rule := values.pop("optimizer", None), str):
-        values["rule"] = rule
+        values["algorithm"] = rule
     elif inspect.isfunction(rule):
-        values["rule"] = optimizers.added(rule)
+        values["algorithm"] = optimizers.added(rule)
     elif isinstance(rule, Optimizer):
         homes[Optimizer] = rule.to_dict()
     elif rule is not None:

@@ -73,11 +73,11 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], Any], dict[str, Any]]] = 
     "gpt nano from new weights, reviews": (reviews, lambda: MODELS["gpt"](preset="nano"), SHORT),
     "bert-tiny, reviews": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), SHORT),
     "bert-tiny, ratings (regress)": (ratings, lambda: MODELS["bert"](preset="bert-tiny"), SHORT),
-    "bert-tiny, head only": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "tune": "head"}),
-    "bert-tiny, LoRA": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "tune": "lora"}),
+    "bert-tiny, head only": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "trainable": "head"}),
+    "bert-tiny, LoRA": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "trainable": "lora"}),
     "minilm-l6, reviews": (reviews, lambda: MODELS["bert"](preset="minilm-l6"), SHORT),
-    "minilm-l6, head only": (reviews, lambda: MODELS["bert"](preset="minilm-l6"), {**SHORT, "tune": "head"}),
-    "bert-tiny, BitFit": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "tune": "bitfit"}),
+    "minilm-l6, head only": (reviews, lambda: MODELS["bert"](preset="minilm-l6"), {**SHORT, "trainable": "head"}),
+    "bert-tiny, BitFit": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "trainable": "bitfit"}),
     **{
         f"mlp small by {rule}, digits": (table("digits"), lambda: MODELS["mlp"](preset="small"), {"rule": rule})
         for rule in ("lion", "adafactor", "sgd", "muon")
