@@ -28,10 +28,9 @@ class WaveConfig(ModelConfig):
     shown: ClassVar[tuple[str, ...]] = ("width", "frequency")
     drawing: ClassVar[tuple[DrawingPart, ...]] = (DrawingPart("waves", 4, "block_dense", 4),)
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"little": {"width": 16}, "wide": {"width": 64}}
-    DEFAULTS: ClassVar[dict[str, Any]] = PRESETS["little"]
 
     preset: str = option("", "named size", choices=("", "little", "wide"))
-    width: int = option(help="number of sines", low=1)
+    width: int = option(16, "number of sines", low=1)
     frequency: float = option(1.0, "factor before the sine", low=0.0)
     input_shape: tuple[int, ...] | None = option(None, "shape of one example")
     dtype: str = option("auto", "what layers compute in")

@@ -17,7 +17,9 @@ from labkit.core.shapes import Array
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.inference.pipeline import Pipeline
-from labkit.models import models, weights
+from labkit.inference.pretrained import config_of
+from labkit.models import weights
+from labkit.models.base import Capability
 from labkit.models.bert import heads
 from labkit.tasks.pretrain import Pretrain, Pretrained
 
@@ -39,7 +41,7 @@ class FillMaskPipeline(Pipeline):
         next_sentence: whether it was trained to predict whether one text follows another.
     """
 
-    task, architecture = Pretrain, "bert"
+    task, pretrained = Pretrain, Capability.BIDIRECTIONAL
     next_sentence: bool
 
     def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
@@ -56,7 +58,7 @@ class FillMaskPipeline(Pipeline):
 
     def _load_weights(self, name: str) -> Any:
         """Weights with the heads of their pretraining, of which that of the next sentence may be missing."""
-        config = models[self.architecture](weights=name)
+        config = config_of(name, Capability.BIDIRECTIONAL)
         module = Pretrained(config.build(nnx.Rngs(0)), config, nnx.Rngs(0))
         without_pooler = config.load(module.backbone).missing
         missing = heads.load(module.head, weights.find(name)).missing
@@ -98,7 +100,7 @@ class FillMaskPipeline(Pipeline):
             )
         if len(ids) > self.max_length:
             raise self._too_long(ids)
-        chances = self._chances(ids, types)[0][hidden].copy()
+        chances = self._chances(ids, types)[0][hidden, : self.tokenizer.vocab_size].copy()  # others are no tokens
         chances[:, self.tokenizer.reserved] = 0.0
         best = np.argsort(-chances, axis=1)[:, :top]
         return [

@@ -288,3 +288,12 @@ class Head(ABC):
 
     def load(self, module: Any, folder: Path, model: ModelConfig) -> None:  # noqa: B027
         """Put the head that :meth:`save` wrote into a module whose backbone is loaded; nothing where there is none."""
+
+    def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
+        """Whether training starts from a head in the folder of the pretrained weights, by :meth:`start`; and what to
+        warn of, "" for nothing."""
+        return False, ""
+
+    def start(self, module: Any, folder: Path, model: ModelConfig) -> None:
+        """Put the pretrained head of a folder into a module whose backbone is loaded."""
+        self.load(module, folder, model)

@@ -17,13 +17,18 @@ from labkit.core.errors import DataError
 from labkit.core.shapes import Array, Float, Int
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
-from labkit.models import weights
+from labkit.models import foreign, weights
 from labkit.models.base import Modality, ModelConfig
 from labkit.models.layers import Segments, dropout
 from labkit.tasks import metrics
 from labkit.tasks.augment import KINDS, augment, mixup
 from labkit.tasks.base import OF_TEXTS, Batch, Head, ProblemType, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import SINGLE
+
+#: ``problem_type`` in the config.json of a classifier whose labels are independent.
+MULTI_LABEL = "multi_label_classification"
+#: Names of classes in a message.
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,31 @@ class PooledHead(Head):
             bias = np.zeros(kernel.shape[1], np.float32) if bias is None else bias
             nnx.update(module, {"head": {"bias": jnp.asarray(bias)}})
         nnx.update(module, {"head": {"kernel": jnp.asarray(kernel)}})
+
+    def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
+        """Whether the pretrained weights have a classifier of the same classes, in any order."""
+        if self.config.problem_type is ProblemType.NUMBER or (folder := model.folder()) is None:
+            return False, ""
+        if not model.has_classifier(folder):
+            return False, ""
+        about = folder / "config.json"
+        names, several = foreign.label_names(about), foreign.settings_of(about).get("problem_type") == MULTI_LABEL
+        if sorted(names) == sorted(self.classes) and several == (self.config.problem_type is ProblemType.LABELS):
+            return True, ""
+        kinds = {True: _("any number of labels"), False: _("one class")}
+        return False, _(
+            "The head of the pretrained weights predicts {kind} of {names}; the rows have {own_kind} of {classes}: "
+            "the head is randomly initialised.",
+            kind=kinds[several], names=", ".join(names[:SHOWN]),
+            own_kind=kinds[self.config.problem_type is ProblemType.LABELS], classes=", ".join(self.classes[:SHOWN]),
+        )  # fmt: skip
+
+    def start(self, module: Classifier, folder: Path, model: ModelConfig) -> None:
+        """Put the pretrained head of a folder into a module, its outputs in the order of these classes."""
+        self.load(module, folder, model)
+        names = foreign.label_names(folder / "config.json")
+        order = np.array([names.index(name) for name in self.classes])
+        nnx.update(module.head, jax.tree.map(lambda part: part[..., order], nnx.state(module.head)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -204,6 +204,10 @@ class Pretraining(Head):
         """Put the heads that :meth:`save` wrote into a module."""
         heads.load(module.head, folder)
 
+    def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
+        """Whether the pretrained weights have the head of masked language modelling."""
+        return (folder := model.folder()) is not None and heads.has_heads(folder, model.layout), ""
+
     def empty(self) -> PretrainSums:
         """The metric sums over no examples."""
         return PretrainSums(TokenSums.empty(), metrics.Counts.empty(2), self.config.next_sentence)

@@ -22,7 +22,7 @@ from labkit.data.batching.buckets import choose_buckets
 from labkit.data.batching.qa_windows import WindowBatches, windows
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
-from labkit.models import layers, weights
+from labkit.models import foreign, layers, weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.bert.layouts import LAYOUTS
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
@@ -247,6 +247,11 @@ def best_threshold(margins: Sequence[float], f1: Sequence[float], answerable: Se
     return float(sorted_margins[best : best + 2].mean())
 
 
+def has_reader(folder: Path) -> bool:
+    """Whether a folder of weights holds a head for answers."""
+    return foreign.names_class(folder, "ForQuestionAnswering") and "qa_outputs.weight" in weights.Tensors(folder)
+
+
 @dataclass(frozen=True, eq=False)
 class Answering(Head):
     """A linear layer that scores at which tokens an answer begins and ends.
@@ -301,6 +306,11 @@ class Answering(Head):
         tensors = weights.Tensors(folder)
         kernel, bias = (jnp.asarray(tensors.checked(f"qa_outputs.{part}")) for part in ("weight", "bias"))
         nnx.update(module, {"head": {"kernel": kernel.T, "bias": bias}})
+
+    def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
+        """Whether the pretrained weights have a head for answers."""
+        folder = model.folder()
+        return folder is not None and has_reader(folder), ""
 
     def empty(self) -> SpanSums:
         """The metric sums over no examples."""

@@ -73,6 +73,8 @@ class TrainContext:
         module = self.head.init(self.computed, rngs)
         if self.model.weights:
             self.head.check_loaded(self.model.load(module.backbone))
+            if self.head.pretrained(self.model)[0] and (folder := self.model.folder()) is not None:
+                self.head.start(module, folder, self.model)
         _adapt(module, self.experiment.train.optimizer, rngs)
         return flatten(nnx.to_pure_dict(nnx.split(module)[1]))
 
@@ -187,11 +189,15 @@ def context_of(
 
 def _fresh(model: ModelConfig, head: Head) -> list[str]:
     """What to warn of where pretrained weights lack a part that the task reads."""
+    if not model.weights:
+        return []
     parts = [part for part in model.fresh_parts() if f"backbone/{part}/" not in head.unused]
+    other = head.pretrained(model)[1]
     return [
-        _("The pretrained weights have no {part}: it is randomly initialised, like the head.", part=part)
-        for part in parts
-    ]
+        *(_("The pretrained weights have no {part}: it is randomly initialised, like the head.", part=part)
+          for part in parts),
+        *([other] if other else []),
+    ]  # fmt: skip
 
 
 def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
@@ -310,6 +316,20 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Process
             facts=FACTS, folder=folder.name, error=error,
         ) from None  # fmt: skip
     processor = load_processor(experiment, folder, modality, shape)
+    module, head = load_module(experiment, folder, classes, processor)
+    if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
+        head = replace(head, bias=bias)
+    return module, head, processor
+
+
+def load_module(
+    experiment: Experiment, folder: Path, classes: tuple[str, ...], processor: Processor
+) -> tuple[Any, Head]:
+    """The weights of a folder, backbone and head, in the module of an experiment; and that head.
+
+    Raises:
+        WeightsError: the weights do not fit.
+    """
     model = processor.sized(experiment.model)
     head = experiment.task.restore(classes, processor.tokenizer)
     module = nnx.eval_shape(lambda: head.init(model, nnx.Rngs(0)))
@@ -322,9 +342,7 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Process
             weights.check_values(np.asarray(value), "/".join(path), folder, limit)
     else:
         weights.load_own(module, folder, head.largest)
-    if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
-        head = replace(head, bias=bias)
-    return module, head, processor
+    return module, head
 
 
 def _offset(told: Any, module: Any) -> np.ndarray | None:
