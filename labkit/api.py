@@ -12,12 +12,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.core import plugins
-from labkit.core.config import known_settings, load_file
+from labkit.core.config import known_settings, read_text
 from labkit.core.errors import ConfigError, RunError
+from labkit.core.extras import require
 from labkit.core.text import escape, printed
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
-from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.planning import experiment_of
 from labkit.runs import liveness, repair_log
@@ -26,15 +26,16 @@ from labkit.runs.handle import model_of
 from labkit.runs.store import RunInfo, Store, StoreError
 from labkit.train.callback_specs import check_callbacks, check_importable, specs_of
 from labkit.train.callbacks import Callback
-from labkit.train.experiment import Experiment
+from labkit.train.experiment import Experiment, own_experiment
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.evaluate.calibration import Calibration
     from labkit.evaluate.compare import Comparison
-    from labkit.evaluate.evaluate import Verdict
+    from labkit.evaluate.evaluate import EvaluationReport
     from labkit.evaluate.report import ClassificationReport
+    from labkit.evaluate.scores import Scores
     from labkit.explain.explanation import AttentionWeights, Explanation
     from labkit.inference.fill_mask import TokenPrediction
     from labkit.inference.pipeline import Pipeline
@@ -120,7 +121,7 @@ class Run(BaseRun):
         return self._pipeline(QuestionAnsweringPipeline).answer(questions, paragraphs, threshold=threshold)
 
     @known_settings
-    def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
+    def evaluate(self, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
         """Evaluate the model on a split: scores with confidence intervals, confusion matrix, errors and baselines.
 
         Other tasks have their own metrics: loss, perplexity, accuracy … The baseline of a language model is an n-gram
@@ -128,9 +129,8 @@ class Run(BaseRun):
         """
         from labkit.evaluate import run_report
 
-        report = run_report.verdict_of(self, split, baselines)
-        scores = report if isinstance(report, Scores) else report.scores
-        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
+        report = run_report.evaluate_run(self, split, baselines)
+        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
 
     def compare(self, other: Run | ClassificationReport, split: str = "test") -> Comparison:
@@ -187,9 +187,11 @@ class Run(BaseRun):
         return of_runs({self.name: self})
 
     def _ipython_display_(self) -> None:
-        from labkit.app.frontend import cell
+        from labkit.core.frontend import cell, frontend
 
-        if self._shown is None or self._shown != cell():
+        if frontend() == "none":
+            print(self)
+        elif self._shown is None or self._shown != cell():
             self.show()
 
 
@@ -283,6 +285,7 @@ def fit(
         ConfigError, DataError: a setting or the rows are invalid.
         RunError: (in the foreground) the run failed.
     """
+    require("train")
     check_callbacks(callbacks)
     detach = detach or processes > 1
     if detach:
@@ -322,6 +325,7 @@ def create(
     experiment: Experiment | str | Path | None, *, name: str | None = None, folder: str | Path | None = None
 ) -> Run:
     """Create a run of an experiment (or of its TOML file) without starting it."""
+    require("train")
     if not isinstance(experiment, Experiment):
         if experiment is None:
             raise ConfigError(_("give an experiment file or a run to resume."))
@@ -330,11 +334,11 @@ def create(
             raise ConfigError(
                 _("experiment file {path!r} not found. `run.toml()` returns the contents of one."), path=str(path)
             )
-        experiment = load_file(Experiment, path)
+        experiment = own_experiment(read_text(path))
     if name:
         experiment = experiment.replace(name=name)
     rows = experiment.data.load(experiment.task)
-    experiment = experiment.replace(data=experiment.data.replace(columns=rows.basis.text))
+    experiment = experiment.replace(data=experiment.data.replace(columns=rows.schema.text))
     return Run.create(Store(folder), experiment, rows)
 
 
@@ -350,12 +354,15 @@ def open_run(run: str, folder: str | Path | None = None) -> Run:
     return Run(Store(folder), run)
 
 
-def predictor(run: str | Path, folder: str | Path | None = None) -> Predictor:
-    """Load the trained model of a run (id or name), or of a folder written by ``run.export``."""
+def predictor(run: str | Path, folder: str | Path | None = None, plugins: Sequence[str] = ()) -> Predictor:
+    """Load the trained model of a run (id or name), or of a folder written by ``run.export``.
+
+    ``plugins``: modules that the settings of such a folder may have imported.
+    """
     from labkit.inference.predictor import Predictor
 
     if (Path(run) / "labkit.toml").exists():
-        return Predictor(run)
+        return Predictor(run, plugins=plugins)
     return open_run(str(run), folder).predictor
 
 
@@ -373,6 +380,7 @@ def serve(
     patience: float | None = None,
     connections: int = 400,
     folder: str | Path | None = None,
+    plugins: Sequence[str] = (),
 ) -> Endpoint:
     """Serve a model over HTTP in a background thread until ``close()``; see ``Endpoint``.
 
@@ -384,13 +392,14 @@ def serve(
         patience: timeout in seconds for reading a request, for predicting, and for sending the response (default: 10).
         connections: maximum simultaneous connections.
         folder: the lab folder, for a run by name.
+        plugins: modules that the settings of an exported folder may have imported.
     """
     from labkit.inference.predictor import Predictor
     from labkit.inference.server import Endpoint
 
     if isinstance(model, Run):
         model = model.predictor
-    found = model if isinstance(model, Predictor) else predictor(model, folder)
+    found = model if isinstance(model, Predictor) else predictor(model, folder, plugins)
     limits = {"examples": examples, "characters": characters, "patience": patience, "connections": connections}
     return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
 
@@ -403,7 +412,7 @@ def _go(
     callbacks: Sequence[Callback] | None = None,
 ) -> Run:
     if background is None:
-        from labkit.app.frontend import is_live
+        from labkit.core.frontend import is_live
 
         background = is_live()
     run.start(detach=detach, processes=processes, callbacks=callbacks)
@@ -435,7 +444,7 @@ def _foreground(run: Run) -> None:
 def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """What renews and what closes the display of a run in the foreground: the live panel where its buttons are heard
     all the same, else a picture in a notebook, else a bar."""
-    from labkit.app.frontend import cell, frontend, hears_while_busy
+    from labkit.core.frontend import cell, frontend, hears_while_busy
 
     if frontend() == "none":
         from labkit.runs.progress import ProgressBar

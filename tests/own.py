@@ -97,12 +97,12 @@ class MarginSums(MetricState):
 
 
 class Scores(nnx.Module):
-    def __init__(self, trunk: Any, width: int, classes: int, rngs: nnx.Rngs):
-        self.trunk = trunk
+    def __init__(self, backbone: Any, width: int, classes: int, rngs: nnx.Rngs):
+        self.backbone = backbone
         self.head = nnx.Linear(width, classes, rngs=rngs)
 
     def __call__(self, batch: dict[str, Any], *, key: jax.Array | None = None) -> jax.Array:
-        return self.head(self.trunk(batch["inputs"], key=key, real=batch["weight"] > 0).pooled)
+        return self.head(self.backbone(batch["inputs"], key=key, real=batch["weight"] > 0).pooled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +166,8 @@ class Squares(MetricState):
 
 
 class Autoencoder(nnx.Module):
-    def __init__(self, trunk: Any, width: int, features: int, rngs: nnx.Rngs):
-        self.trunk = trunk
+    def __init__(self, backbone: Any, width: int, features: int, rngs: nnx.Rngs):
+        self.backbone = backbone
         self.head = nnx.Linear(width, features, rngs=rngs)
 
 
@@ -180,7 +180,7 @@ class RebuildHead(Head):
         return Squares(*jnp.zeros((2,), jnp.float32))
 
     def loss(self, module, batch, key):
-        found = module.head(module.trunk(batch["inputs"], key=key, real=batch["weight"] > 0).pooled)
+        found = module.head(module.backbone(batch["inputs"], key=key, real=batch["weight"] > 0).pooled)
         total = jnp.sum(jnp.mean((found - batch["inputs"]) ** 2, -1) * batch["weight"])
         weight = jnp.sum(batch["weight"])
         return total, weight, Squares(total, weight)

@@ -12,11 +12,13 @@ import sys
 import time
 import tomllib
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 import pytest
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 import labkit
@@ -135,14 +137,14 @@ def test_an_interrupt_is_code_130(front) -> None:
 def test_ctrl_c_in_a_real_process_is_code_130() -> None:
     code = (
         "import labkit.cli.doctor as d, time\n"
-        "d.examine = lambda: (print('up', flush=True), time.sleep(60))\n"
+        "d.examine = lambda: (print('up', flush=True), time.sleep(600))\n"
         "import sys; sys.argv = ['labkit', 'doctor']; from labkit.cli.main import main; main()"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "up\n"
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (130, "")
 
 
@@ -485,16 +487,32 @@ def only(check, **changes) -> list[Finding]:
 
 
 def test_the_doctor_names_packages_that_are_missing_or_bad(monkeypatch) -> None:
-    wanted = ["anywidget>=0.9", "flax>=0.12.8,<0.13", "jupyter_server>=2.18", 'colorama>=9; platform_system == "Plan9"']
+    wanted = {"": ["tqdm>=4", "flax>=0.12.8,<0.13"], "lab": ["jupyter_server>=2.18"], "mpi": ["mpi4py>=4"], "train": []}
     versions = {"flax": "0.13.0", "jupyter_server": "2.17.0"}
-    monkeypatch.setattr(doctor, "requirements", lambda: wanted)
+    monkeypatch.setattr(
+        doctor, "requirements", lambda: {extra: list(map(Requirement, lines)) for extra, lines in wanted.items()}
+    )
     monkeypatch.setattr(doctor, "_version", versions.get)
-    told = [(found.name, found.text, found.cure) for found in only(doctor._packages) if found.state == "broken"]
-    assert told == [
-        ("anywidget", "is not installed", 'python -m pip install "anywidget>=0.9"'),
+    found = only(doctor._packages)
+    assert [(each.name, each.text, each.cure) for each in found if each.state == "broken"] == [
+        ("tqdm", "is not installed", 'python -m pip install "tqdm>=4"'),
         ("flax", "0.13.0 is installed; labkit needs <0.13,>=0.12.8", 'python -m pip install "flax<0.13,>=0.12.8"'),
         ("jupyter_server", "2.17.0 is installed; labkit needs >=2.18", 'python -m pip install "jupyter_server>=2.18"'),
     ]
+    assert found[-1].text.endswith("not installed: mpi (python -m pip install 'labkit[mpi]')")
+
+
+def test_the_doctor_reads_the_requirements_of_an_installed_package(monkeypatch) -> None:
+    metadata = Message()
+    for name in ("lab", "train"):
+        metadata["Provides-Extra"] = name
+    for line in ("tqdm>=4", 'colorama; platform_system == "Plan9"', "labkit[train]; extra == 'lab'",
+                 "plotly>=6; extra == 'lab'", 'orbax>=1; python_version > "3" and extra == "train"'):  # fmt: skip
+        metadata["Requires-Dist"] = line
+    monkeypatch.setattr(doctor.tomllib, "loads", lambda text: {})
+    monkeypatch.setattr(doctor.importlib.metadata, "metadata", lambda name: metadata)
+    found = {extra: [each.name for each in listed] for extra, listed in doctor.requirements().items()}
+    assert found == {"": ["tqdm"], "lab": ["plotly"], "train": ["orbax"]}
 
 
 def test_a_jax_that_fails_or_hangs_is_a_line_of_the_report(monkeypatch) -> None:

@@ -199,27 +199,35 @@ def dumps(config: Config) -> str:
     return text
 
 
-def loads(cls: type[Any], text: str) -> Any:
-    """Read a config of class ``cls`` from TOML text; raises :class:`ConfigError` on bad TOML or bad values."""
+def parse(text: str) -> dict[str, Any]:
+    """The values of a TOML text; raises :class:`ConfigError` on bad TOML."""
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError, deep nesting the other
         raise ConfigError(_("not valid TOML: {error}. Compare with the output of `run.toml()`."), error=error) from None
-    return cls.from_dict(values)
+
+
+def loads(cls: type[Any], text: str) -> Any:
+    """Read a config of class ``cls`` from TOML text; raises :class:`ConfigError` on bad TOML or bad values."""
+    return cls.from_dict(parse(text))
 
 
 def load_file(cls: type[Any], path: Path) -> Any:
     """Read a config of class ``cls`` from a TOML file; raises :class:`ConfigError` as :func:`loads` does, and where the
     file cannot be read or is not UTF-8."""
+    return loads(cls, read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a settings file; raises :class:`ConfigError` where it cannot be read or is not UTF-8."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(_("{path!r} cannot be read: {reason}."), path=str(path), reason=os_reason(error)) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
             _("{path!r} is not UTF-8 text (byte {start:,}). Save it as UTF-8."), path=str(path), start=error.start
         ) from None
-    return loads(cls, text)
 
 
 def _known(cls: type[Any], values: dict[str, Any], where: str) -> None:

@@ -55,6 +55,10 @@ class FolderError(LabkitError, OSError):
     """A folder of labkit's own cannot be made or written."""
 
 
+class ExtraError(LabkitError, ImportError):
+    """An optional part of labkit is not installed."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest of ``names``, or ``""`` when none is close."""
     found = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)

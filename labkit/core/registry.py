@@ -51,7 +51,7 @@ class Registry(Mapping[str, Any]):
                 noun=self.noun, name=name, hint=nearest(name, self._entries), known=known,
             )  # fmt: skip
         try:
-            found = _load(self._entries[name])
+            found = resolve(self._entries[name])
         except (ImportError, AttributeError) as error:
             if name in self._own:
                 raise
@@ -59,7 +59,7 @@ class Registry(Mapping[str, Any]):
                 _("{noun} {name!r} is {target}, which cannot be imported: {error}."),
                 noun=self.noun, name=name, target=self._entries[name], error=error,
             ) from None  # fmt: skip
-        return _load(self.adapt)(found) if self.adapt else found
+        return resolve(self.adapt)(found) if self.adapt else found
 
     def register(self, name: str, entry: Any) -> None:
         """Add a class or function of one's own, or its ``"package.module:attribute"``, under a name.
@@ -78,7 +78,7 @@ class Registry(Mapping[str, Any]):
                 _("{target} is defined in a function and cannot be imported; move it to a module."), target=target
             )
         if self.adapt and not isinstance(entry, str):
-            _load(self.adapt)(entry)  # raises where it is of no use
+            resolve(self.adapt)(entry)  # raises where it is of no use
         self._entries[name] = target
 
     def added(self, entry: Any) -> str:
@@ -128,7 +128,7 @@ def _target(entry: Any) -> str:
     return f"{own.__module__}:{own.__qualname__}"
 
 
-def _load(target: str) -> Any:
+def resolve(target: str) -> Any:
     """The class or function ``"module:attribute"``."""
     module, _unused, attribute = target.partition(":")
     found: Any = importlib.import_module(module)

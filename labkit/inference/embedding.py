@@ -33,9 +33,9 @@ class EmbeddingPipeline(Pipeline):
 
     pretrained = Capability.BIDIRECTIONAL
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
         self._modules: sentence.SentenceFolder | None = None
-        super().__init__(source, device)
+        super().__init__(source, device, plugins)
         self.processor = TextProcessor(self.tokenizer, self.max_length)
         self._pooled, self._looked = self._compile(self._vectors), self._compile(_attention)
         (batch,) = self.processor.to_predict(["a"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,9 +44,9 @@ class FillMaskPipeline(Pipeline):
     task, pretrained = Pretrain, Capability.BIDIRECTIONAL
     next_sentence: bool
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
-        self.max_length = self.model.trunk.config.max_length
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
+        self.max_length = self.model.backbone.config.max_length
         self._read = self._compile(self._probabilities)
 
     def __repr__(self) -> str:
@@ -59,7 +60,7 @@ class FillMaskPipeline(Pipeline):
         """Weights with the heads of their pretraining, of which that of the next sentence may be missing."""
         config = config_of(name, Capability.BIDIRECTIONAL)
         module = Pretrained(config.build(nnx.Rngs(0)), config, nnx.Rngs(0))
-        without_pooler = config.load(module.trunk).missing
+        without_pooler = config.load(module.backbone).missing
         missing = heads.load(module.head, weights.find(name)).missing
         if any("seq_relationship" not in each for each in missing):
             raise WeightsError(
@@ -71,8 +72,8 @@ class FillMaskPipeline(Pipeline):
         return module
 
     def _probabilities(self, module: Any, ids: Array, types: Array, real: Array) -> tuple[Array, Array]:
-        seen = module.trunk(ids, real, types)
-        table = module.trunk.embeddings.word.embedding[...]
+        seen = module.backbone(ids, real, types)
+        table = module.backbone.embeddings.word.embedding[...]
         words = jax.nn.softmax(module.head.mlm_logits(seen.hidden, table))
         return words, jax.nn.softmax(module.head.nsp_logits(seen.pooled)) if self.next_sentence else words[:, 0, :2]
 

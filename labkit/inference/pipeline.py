@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from flax import nnx
 
 from labkit.core.config import loads
 from labkit.core.errors import WeightsError
+from labkit.core.plugins import load as allow
 from labkit.core.safety import small_text
 from labkit.data.model_input import texts_of
 from labkit.data.text.tokenizer import Tokenizer
@@ -64,8 +65,11 @@ class Pipeline(ABC):
         source: a model folder that a run has written or exported. Where there is a :attr:`pretrained`, also pretrained
             weights: a sample, a folder in the Hugging Face layout, or "org/name@revision".
         device: where it computes; left out, the default device of JAX.
+        plugins: modules of a model of one's own that may be imported, such as ``["my_module"]``. A model folder alone
+            never decides which code runs.
 
     Raises:
+        ConfigError: the settings of the folder are invalid, or name a plugin that is not allowed.
         WeightsError: there is no such model, it is damaged, or it was trained for another task.
 
     Attributes:
@@ -85,8 +89,9 @@ class Pipeline(ABC):
     tokenizer: Any = None
     max_length: Any = None
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
         use_compilation_cache()
+        allow(plugins)
         if self.pretrained and not is_folder(source):
             self.model = self._load_weights(str(source))
         else:
@@ -125,8 +130,8 @@ class Pipeline(ABC):
             )  # fmt: skip
 
     def _used(self, module: Any) -> Any:
-        """The part of a run's module, trunk and head, that is used."""
-        return module.trunk
+        """The part of a run's module, backbone and head, that is used."""
+        return module.backbone
 
     def _load_weights(self, name: str) -> Any:
         """The module with pretrained weights; sets its tokenizer and length."""
@@ -170,8 +175,8 @@ class GenerationPipeline(Pipeline):
     #: Inputs are padded to a multiple of so many tokens, so that few lengths are compiled.
     STEP: ClassVar[int] = 32
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
         # One function for each setting; the oldest of many are forgotten.
         self._written = lru_cache(maxsize=32)(lambda *settings: self._compile(self._function(*settings)))
 

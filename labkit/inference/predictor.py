@@ -129,8 +129,8 @@ class Predictor(Pipeline):
 
     pretrained = Capability.BIDIRECTIONAL
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
         self.folder, self.classes = Path(source), self.head.classes
         self.problem_type = self.experiment.task.problem_type
         marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again
@@ -369,7 +369,7 @@ class Predictor(Pipeline):
             )
         return (result if self._offset is None else result + self._offset), batches.truncated
 
-    def judge(self, dataset: Any) -> np.ndarray:
+    def predict_encoded(self, dataset: Any) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""
         if not isinstance(self.processor, TextProcessor):
             return self.probabilities(self.processor.raw(dataset).inputs)

@@ -29,8 +29,8 @@ class QuestionAnsweringPipeline(Pipeline):
 
     task, pretrained = QuestionAnswering, Capability.SPANS
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
         folder = Path(source) if is_folder(source) else weights.find(str(source))
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.nullable, self.threshold = bool(config.get(NULLABLE)), config.get(THRESHOLD, 0.0)
@@ -83,15 +83,15 @@ class QuestionAnsweringPipeline(Pipeline):
 
     __call__ = answer
 
-    def judge(
+    def evaluate(
         self, questions: Sequence[str], paragraphs: Sequence[str], truths: Sequence[Sequence[str]]
     ) -> dict[str, float]:
         """``exact`` and ``f1``, each 0 … 1, of the answers by the rules of SQuAD 2.0; ``truths`` are the right ones,
         none for a question without an answer. Where there are both kinds of questions, ``HasAns_…`` and ``NoAns_…``
         are the scores of each kind."""
-        return {name: float(values.mean()) for name, values in by_kind(self.judged(questions, paragraphs, truths))}
+        return {name: float(values.mean()) for name, values in by_kind(self.score_each(questions, paragraphs, truths))}
 
-    def judged(
+    def score_each(
         self, questions: Sequence[str], paragraphs: Sequence[str], truths: Sequence[Sequence[str]]
     ) -> pd.DataFrame:
         """The same of every question, in their order: ``question``, ``truth`` (the first; "" for none), ``answer``,
@@ -105,13 +105,13 @@ class QuestionAnsweringPipeline(Pipeline):
         })  # fmt: skip
 
 
-def by_kind(judged: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and values of the scores that SQuAD 2.0 reports, from :meth:`QuestionAnsweringPipeline.judged`: of all
+def by_kind(each: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and values of the scores that SQuAD 2.0 reports, from :meth:`QuestionAnsweringPipeline.score_each`: of all
     questions, and of those with and without an answer where there are both."""
-    answerable = judged["answerable"].to_numpy()
-    kinds = {"": np.full(len(judged), True)}
+    answerable = each["answerable"].to_numpy()
+    kinds = {"": np.full(len(each), True)}
     if 0 < answerable.sum() < len(answerable):
         kinds |= {"HasAns_": answerable, "NoAns_": ~answerable}
     for kind, chosen in kinds.items():
         for name in ("exact", "f1"):
-            yield f"{kind}{name}", judged[name].to_numpy()[chosen]
+            yield f"{kind}{name}", each[name].to_numpy()[chosen]

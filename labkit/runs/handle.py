@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from labkit.core import file_lock, manifest, plugins, safety, source_code
 from labkit.core.cache import writable
-from labkit.core.config import dumps, loads
+from labkit.core.config import dumps
 from labkit.core.errors import ConfigError, RunError, WeightsError
+from labkit.core.extras import require
 from labkit.i18n import _
 from labkit.runs import liveness
 from labkit.runs.store import RunInfo, Store, make_room
-from labkit.train.experiment import DataConfig, Experiment
+from labkit.train.experiment import DataConfig, Experiment, own_experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +57,8 @@ class Run:
         from labkit.models import models
         from labkit.tasks.metrics import SINGLE
 
+        require("train")
+
         name = safety.title(experiment.name or models.name_of(experiment.model))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         classes = list(rows.spec.classes[:SINGLE]) if experiment.task.problem_type else []
@@ -85,8 +88,8 @@ class Run:
 
     @property
     def experiment(self) -> Experiment:
-        """What the run does."""
-        return loads(Experiment, self.info.experiment)
+        """What the run does. Its plugins are imported."""
+        return own_experiment(self.info.experiment)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -182,6 +185,7 @@ class Run:
             ConfigError: a callback that no other process can create, for a detached run.
             RunError: it is being worked on, or has finished; or it had callbacks that the experiment does not name.
         """
+        require("train")
         if detach or processes > 1:
             plugins.check_elsewhere(self.experiment.plugins)
         self._check_callbacks(callbacks, detach or processes > 1)

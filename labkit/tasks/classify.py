@@ -99,12 +99,12 @@ class Classify(Supervised):
 
 
 class Classifier(nnx.Module):
-    """A trunk that makes one vector of an example, and a linear layer on top."""
+    """A backbone that makes one vector of an example, and a linear layer on top."""
 
     def __init__(
-        self, trunk: nnx.Module, width: int, classes: int, dropout: float, use_bias: bool = True, *, rngs: nnx.Rngs
+        self, backbone: nnx.Module, width: int, classes: int, dropout: float, use_bias: bool = True, *, rngs: nnx.Rngs
     ):
-        self.trunk = trunk
+        self.backbone = backbone
         initial = nnx.initializers.normal(0.02)
         self.head = nnx.Linear(width, classes, use_bias=use_bias, kernel_init=initial, rngs=rngs)
         self.dropout = dropout
@@ -114,15 +114,15 @@ class Classifier(nnx.Module):
 
         ``key`` switches dropout on. For packed rows the logits are [b, s, c], of no meaning in empty places.
         """
-        trunk_key, head_key = (None, None) if key is None else jax.random.split(key)
+        backbone_key, head_key = (None, None) if key is None else jax.random.split(key)
         if "inputs" in batch:
-            pooled = self.trunk(batch["inputs"], key=trunk_key, real=batch["weight"] > 0).pooled
+            pooled = self.backbone(batch["inputs"], key=backbone_key, real=batch["weight"] > 0).pooled
         elif "segment" in batch:
             segments = Segments(batch["segment"], batch["position"], batch["start"])
             mask = batch["segment"] > 0
-            pooled = self.trunk(batch["ids"], mask, batch["types"], segments, key=trunk_key).pooled
+            pooled = self.backbone(batch["ids"], mask, batch["types"], segments, key=backbone_key).pooled
         else:
-            pooled = self.trunk(batch["ids"], batch["mask"], batch["types"], key=trunk_key).pooled
+            pooled = self.backbone(batch["ids"], batch["mask"], batch["types"], key=backbone_key).pooled
         return self.head(dropout(pooled, self.dropout, head_key)).astype(jnp.float32)
 
 
@@ -135,7 +135,7 @@ class PooledHead(Head):
     @property
     def unused(self) -> tuple[str, ...]:
         """Prefixes of parameters that nothing reads; they are not stored."""
-        return ("trunk/output/",)
+        return ("backbone/output/",)
 
     def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Classifier:
         """The model of config ``model`` with a new head for these classes."""
@@ -146,7 +146,7 @@ class PooledHead(Head):
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family, so that other programs compute the same."""
         model.save_classifier(
-            weights.trunk(params), folder, params["head/kernel"], params.get("head/bias"),
+            weights.backbone(params), folder, params["head/kernel"], params.get("head/bias"),
             specials=specials, max_length=self.config.max_length, **self.get_config(),
         )  # fmt: skip
 

@@ -101,15 +101,15 @@ class SpanSums(MetricState):
 class Reader(nnx.Module):
     """An encoder and a linear layer with start and end scores for each token."""
 
-    def __init__(self, trunk: Any, width: int, rngs: nnx.Rngs):
-        self.trunk = trunk
+    def __init__(self, backbone: Any, width: int, rngs: nnx.Rngs):
+        self.backbone = backbone
         self.head = layers.dense(width, 2, "float32", rngs)
 
     def __call__(
         self, batch: Batch, *, key: jax.Array | None = None
     ) -> tuple[Float[Array, "b t"], Float[Array, "b t"]]:
         """Scores of beginning and ending at each token; the lowest at the question and padding, not at [CLS]."""
-        hidden = self.trunk(batch["ids"], batch["mask"], batch["types"], key=key).hidden
+        hidden = self.backbone(batch["ids"], batch["mask"], batch["types"], key=key).hidden
         scores = self.head(hidden)
         column = jnp.arange(hidden.shape[1])
         last = batch["mask"].sum(axis=1, keepdims=True) - 1  # of [SEP]
@@ -269,7 +269,7 @@ class Answering(Head):
     @property
     def unused(self) -> tuple[str, ...]:
         """Prefixes of parameters that nothing reads; they are not stored."""
-        return ("trunk/pooler/",)
+        return ("backbone/pooler/",)
 
     @property
     def eval_metrics(self) -> tuple[str, ...]:
@@ -285,7 +285,7 @@ class Answering(Head):
         tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
         name = f"{model.classes}ForQuestionAnswering"
         known = {NULLABLE: True, THRESHOLD: self.threshold} if self.nullable else {}
-        model.save(weights.trunk(params), folder, tensors, specials, architectures=[name], **known)
+        model.save(weights.backbone(params), folder, tensors, specials, architectures=[name], **known)
 
     def fitted(self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None) -> Self:
         """The head with the :attr:`threshold` of the greatest F1 on ``rows``; unchanged where these are not questions

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -67,12 +68,12 @@ class Checkpoints:
         self._verified: set[int] = set()  # saved or checked by this object
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         self._writer = ThreadPoolExecutor(1, "labkit-save")
+        self._attempts = 0
         self._saving: tuple[int, int | None, Future[None]] | None = None
         if group.lead:
             self._refuse_links()
             self._unfinished.mkdir(parents=True, exist_ok=True)
-            for left in self._unfinished.iterdir():  # by a process that was killed: never promised
-                shutil.rmtree(left, ignore_errors=True)
+            self._clear()  # what a process that was killed has left: never promised
 
     def _refuse_links(self) -> None:
         """Nothing is written, moved or removed behind a link: it may lead to the checkpoints of another run."""
@@ -117,7 +118,7 @@ class Checkpoints:
         self.settle(meanwhile)
         there, lack = self.group.broadcast([self._is_there(step), self._lack(state)] if self.group.lead else [])
         if lack:
-            raise unsaved(step, lack)
+            raise checkpoint_error(step, lack)
         if there:
             return
         future: Future[None] = Future()
@@ -144,7 +145,7 @@ class Checkpoints:
         while not wait([future], 0.25).done:
             meanwhile()
         if (error := future.exception()) is not None:
-            raise unsaved(step, _reason(error)) from error
+            raise checkpoint_error(step, _reason(error)) from error
         self._verified.add(step)
         if self.group.lead:
             self._set_strangers_aside()
@@ -160,7 +161,9 @@ class Checkpoints:
         return step in self._verified or self.sound(step)
 
     def _write(self, state: TrainState, step: int, files: Mapping[str, bytes]) -> None:
-        place = self._unfinished / str(step)
+        # A name of its own for each attempt: writes of one that failed may still be under way in the next.
+        self._attempts += 1
+        place = self._unfinished / f"{step}-{self._attempts}"
         try:
             self._orbax.save(place, args=ocp.args.StandardSave(state), force=True)
             if self.group.lead:
@@ -176,9 +179,18 @@ class Checkpoints:
                 sync_folder(self.folder)
         except Exception:
             if self.group.lead:
-                for left in self._unfinished.iterdir():
-                    shutil.rmtree(left, ignore_errors=True)
+                self._clear()
             raise
+
+    def _clear(self) -> None:
+        """Remove unfinished checkpoints. Where one of Orbax's parallel writes fails, the others go on for a while: it
+        is over when nothing comes back, or after five seconds."""
+        for _attempt in range(50):
+            for left in (found := list(self._unfinished.iterdir())):
+                shutil.rmtree(left, ignore_errors=True)
+            if not found:
+                return
+            time.sleep(0.1)
 
     def _lack(self, state: TrainState) -> str:
         """What prevents a save, if anything."""
@@ -314,7 +326,7 @@ class Checkpoints:
         self._orbax.close()
 
 
-def unsaved(step: int, reason: str) -> RunError:
+def checkpoint_error(step: int, reason: str) -> RunError:
     """The error of a failed save."""
     return RunError(
         _("checkpoint of step {step} not saved: {reason}. Earlier checkpoints are intact."),
