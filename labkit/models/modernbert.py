@@ -235,7 +235,7 @@ def sizes_from(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     config = foreign.settings_of(path)
-    if (kind := config.get("model_type")) != "modernbert":
+    if (kind := config.get("model_type")) not in ModernBertConfig.model_types:
         raise WeightsError(
             _("{folder} contains a model of type {kind!r}; supported: {known}."),
             folder=folder, kind=kind, known="'modernbert'",
@@ -308,7 +308,7 @@ class Norms(nnx.Module):
         self.scale = nnx.Param(jnp.ones((config.depth - 1, config.width), jnp.float32))
 
 
-class Embeddings(nnx.Module):
+class ModernBertEmbeddings(nnx.Module):
     """Token embeddings, normalised, with dropout."""
 
     def __init__(self, config: ModernBertConfig, rngs: nnx.Rngs):
@@ -390,7 +390,7 @@ class ModernBert(nnx.Module):
 
     def __init__(self, config: ModernBertConfig, rngs: nnx.Rngs):
         self.config = config
-        self.embeddings = Embeddings(config, rngs)
+        self.embeddings = ModernBertEmbeddings(config, rngs)
         self.attention_norm = Norms(config)
         self.layers = layers.stack(lambda rngs: ModernBertLayer(config, rngs), config.depth, rngs)
         self.norm = layers.norm(config.width, config.norm_eps, config.dtype, rngs, use_bias=False)

@@ -86,7 +86,7 @@ class PretrainingHeads(nnx.Module):
 
     def __init__(self, config: Any, rngs: nnx.Rngs):
         d, self.layout = config.width, config.layout
-        biased = self.layout != "modernbert"
+        biased = any(entry.own == "transform/bias" for entry in TABLES[self.layout].entries)
         self.transform = layers.dense(d, d, config.dtype, rngs, use_bias=biased)
         self.norm = layers.norm(d, config.norm_eps, config.dtype, rngs, use_bias=biased)
         self.bias = nnx.Param(jnp.zeros((config.vocabulary,), jnp.float32))
