@@ -281,8 +281,16 @@ class PublishedConfig(ModelConfig):
     """
 
     published: ClassVar[bool] = True
+
     BROUGHT: ClassVar[tuple[str, ...]] = ()
     DERIVED_FROM: ClassVar[tuple[str, ...]] = ("width",)
+
+    @abstractmethod
+    def table(self, folder: Path) -> weights.Table:
+        """The names of the weights in a folder."""
+
+    def _load(self, model: Any, folder: Path) -> weights.LoadReport:
+        return weights.load_into(model, folder, self.table(folder))
 
     def to_dict(self) -> dict[str, Any]:
         """The preset and what differs from it; without a preset but with weights, everything.
