@@ -63,7 +63,7 @@ def changed(folder: Path, **settings: Any) -> Path:
     ({"init_lora_weights": "pissa"}, "init_lora_weights = 'pissa'"),
     ({"lora_alpha": "8"}, "lora_alpha = 8; expected numbers"),
     ({"base_model_name_or_path": None}, "names no base model"),
-    ({"base_model_name_or_path": "org/name"}, "needs a full revision"),
+    ({"base_model_name_or_path": "org/name"}, "needs a revision"),
     ({"base_model_name_or_path": str(KEPT / "qwen3")}, r"adds \[16, 16\] to .*q_proj.weight, .*shape \[24, 16\]"),
     ({"base_model_name_or_path": str(KEPT / "bert-masked")}, "which its base model does not have"),
 ))  # fmt: skip
