@@ -167,6 +167,7 @@ def context_of(
     summary = {
         "parameters": sum(sizes.values()),
         "reported": list(head.eval_metrics),
+        "metric": train.metric or head.monitor,
         "trainable": sum(sizes[name] for name in steps.trainable),
         "shapes": [list(shape) for shape in batches.shapes],
         "padding_share": round(batches.padding_share, 4),
