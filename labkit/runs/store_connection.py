@@ -78,6 +78,7 @@ class Connected:
                     self._note(*store_repair.replace(self.path, _("its write-ahead log was removed")))
         now = database.stamp_of(self.path)
         self._abandon(lambda db: db.is_apart(now))
+        database.release()
         if store_repair.is_removed(self.path):
             with self._locked():
                 if store_repair.is_removed(self.path):
