@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -252,17 +252,17 @@ def abandon(db: Connection) -> None:
     _ABANDONED.append((os.getpid(), db))
 
 
-def release() -> None:
-    """Close the abandoned connections of this thread that no store uses, and whose three files have lost their names.
+def release(used: Collection[Connection]) -> None:
+    """Close the abandoned connections of this thread whose three files have lost their names, but for those in use.
 
     SQLite removes nothing then, as it finds that the database was moved; and no lock of this process is lost, as none
     of its other connections has one of these files open.
     """
     for each in list(_ABANDONED):
         pid, db = each
-        if sys.getrefcount(db) > 4:  # besides that of `abandon`, of the list, and of this function
+        if pid != os.getpid() or db in used:
             continue
-        if pid != os.getpid() or any(old and old == new for old, new in zip(db.stamp, stamp_of(db.file), strict=True)):
+        if any(old and old == new for old, new in zip(db.stamp, stamp_of(db.file), strict=True)):
             continue
         try:
             db.close()
