@@ -6,23 +6,24 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labkit.core import plugins
+from labkit.core import html, plugins
 from labkit.core.config import known_settings, read_text
 from labkit.core.errors import ConfigError, RunError
-from labkit.core.text import escape, printed
+from labkit.core.extras import require
+from labkit.core.text import printed, visible
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
-from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.planning import experiment_of
 from labkit.runs import liveness, repair_log
 from labkit.runs.handle import Run as BaseRun
 from labkit.runs.handle import model_of
+from labkit.runs.overview import COLUMNS, overview
 from labkit.runs.store import RunInfo, Store, StoreError
 from labkit.train.callback_specs import check_callbacks, check_importable, specs_of
 from labkit.train.callbacks import Callback
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
     from labkit.evaluate.calibration import Calibration
     from labkit.evaluate.compare import Comparison
-    from labkit.evaluate.evaluate import Verdict
+    from labkit.evaluate.evaluate import EvaluationReport
     from labkit.evaluate.report import ClassificationReport
+    from labkit.evaluate.scores import Scores
     from labkit.explain.explanation import AttentionWeights, Explanation
     from labkit.inference.fill_mask import TokenPrediction
     from labkit.inference.pipeline import Pipeline
@@ -120,7 +122,7 @@ class Run(BaseRun):
         return self._pipeline(QuestionAnsweringPipeline).answer(questions, paragraphs, threshold=threshold)
 
     @known_settings
-    def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
+    def evaluate(self, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
         """Evaluate the model on a split: scores with confidence intervals, confusion matrix, errors and baselines.
 
         Other tasks have their own metrics: loss, perplexity, accuracy … The baseline of a language model is an n-gram
@@ -128,9 +130,8 @@ class Run(BaseRun):
         """
         from labkit.evaluate import run_report
 
-        report = run_report.verdict_of(self, split, baselines)
-        scores = report if isinstance(report, Scores) else report.scores
-        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in scores.items()})
+        report = run_report.evaluate_run(self, split, baselines)
+        self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
 
     def compare(self, other: Run | ClassificationReport, split: str = "test") -> Comparison:
@@ -187,14 +188,19 @@ class Run(BaseRun):
         return of_runs({self.name: self})
 
     def _ipython_display_(self) -> None:
-        from labkit.app.frontend import cell
+        from labkit.core.frontend import cell, frontend
 
-        if self._shown is None or self._shown != cell():
+        if frontend() == "none":
+            print(self)
+        elif self._shown is None or self._shown != cell():
             self.show()
 
 
 class Runs(Sequence[Run]):
-    """The runs of a lab folder, newest first; ``to_pandas()`` returns a comparison table."""
+    """The runs of a lab folder, newest first.
+
+    ``overview()`` has a line for each; ``to_pandas()`` all scores and the settings in which they differ.
+    """
 
     def __init__(self, store: Store):
         self.store = store
@@ -232,13 +238,20 @@ class Runs(Sequence[Run]):
         each."""
         return [*(repair_log.unreadable(*each) for each in self._unreadable.items()), *self.store.notes]
 
+    def overview(self) -> list[dict[str, str]]:
+        """A line per run: name, status, score, model, data, age and id, as texts."""
+        return [overview(info) for info in self._infos]
+
     def __repr__(self) -> str:
-        table = self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"
+        import pandas as pd
+
+        table = pd.DataFrame(self.overview()).map(visible).to_string(index=False) if self._infos else "no runs yet"
         return printed("\n".join([table, *self.notes]))
 
     def _repr_html_(self) -> str:
-        table = self.to_pandas().to_html(index=False, na_rep="") if self._infos else "no runs yet"
-        return table + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        lines = [list(line.values()) for line in self.overview()]
+        table = html.table(list(map(str, COLUMNS.values())), lines) if lines else html.paragraph("no runs yet")
+        return html.page("", table, *self.notes)
 
 
 def fit(
@@ -283,6 +296,7 @@ def fit(
         ConfigError, DataError: a setting or the rows are invalid.
         RunError: (in the foreground) the run failed.
     """
+    require("train")
     check_callbacks(callbacks)
     detach = detach or processes > 1
     if detach:
@@ -302,6 +316,7 @@ def train(
     name: str | None = None,
     folder: str | Path | None = None,
     processes: int = 1,
+    changes: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train an experiment file in the foreground, or resume a run.
 
@@ -311,30 +326,41 @@ def train(
         name: a name for the run, instead of the one in the file.
         folder: the lab folder.
         processes: number of training processes; above 1, this process only supervises them.
+        changes: settings of the file that are replaced, such as ``{"train.epochs": 5}``.
     """
-    run = Run(Store(folder), resume) if resume is not None else create(experiment, name=name, folder=folder)
+    if resume is not None:
+        run = Run(Store(folder), resume)
+    else:
+        run = create(experiment, name=name, folder=folder, changes=changes)
     _go(run, detach=processes > 1, background=True, processes=processes)
     _foreground(run)
     return run
 
 
 def create(
-    experiment: Experiment | str | Path | None, *, name: str | None = None, folder: str | Path | None = None
+    experiment: Experiment | str | Path | None,
+    *,
+    name: str | None = None,
+    folder: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Create a run of an experiment (or of its TOML file) without starting it."""
+    """Create a run of an experiment (or of its TOML file) without starting it; ``changes`` are settings of the file
+    that are replaced, such as ``{"train.epochs": 5}``."""
+    require("train")
     if not isinstance(experiment, Experiment):
         if experiment is None:
             raise ConfigError(_("give an experiment file or a run to resume."))
         path = Path(experiment)
         if not path.exists():
             raise ConfigError(
-                _("experiment file {path!r} not found. `run.toml()` returns the contents of one."), path=str(path)
+                _("experiment file {path!r} not found. `labkit new DATA` writes one, and `run.toml()` returns one."),
+                path=str(path),
             )
-        experiment = own_experiment(read_text(path))
+        experiment = own_experiment(read_text(path), changes or {})
     if name:
         experiment = experiment.replace(name=name)
     rows = experiment.data.load(experiment.task)
-    experiment = experiment.replace(data=experiment.data.replace(columns=rows.basis.text))
+    experiment = experiment.replace(data=experiment.data.replace(columns=rows.schema.text))
     return Run.create(Store(folder), experiment, rows)
 
 
@@ -408,7 +434,7 @@ def _go(
     callbacks: Sequence[Callback] | None = None,
 ) -> Run:
     if background is None:
-        from labkit.app.frontend import is_live
+        from labkit.core.frontend import is_live
 
         background = is_live()
     run.start(detach=detach, processes=processes, callbacks=callbacks)
@@ -440,7 +466,7 @@ def _foreground(run: Run) -> None:
 def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """What renews and what closes the display of a run in the foreground: the live panel where its buttons are heard
     all the same, else a picture in a notebook, else a bar."""
-    from labkit.app.frontend import cell, frontend, hears_while_busy
+    from labkit.core.frontend import cell, frontend, hears_while_busy
 
     if frontend() == "none":
         from labkit.runs.progress import ProgressBar

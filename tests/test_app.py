@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from labkit.cli import app, main
 from labkit.cli.lab import LARGEST
+from labkit.core import extras
 from labkit.core.errors import LabkitError
 
 
@@ -41,8 +42,8 @@ def test_it_listens_here_only_and_asks_for_a_token(tmp_path: Path) -> None:
 
 
 def test_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(LabkitError, match=r"needs Voilà: python -m pip install 'labkit\[app\]'"):
+    monkeypatch.setattr(extras, "is_installed", lambda module: module != "voila")
+    with pytest.raises(LabkitError, match=r"voila.*python -m pip install 'labkit\[app\]'"):
         app.start(tmp_path)
     told = CliRunner().invoke(main.app, ["app", str(tmp_path)])
     assert told.exit_code == 2 and "labkit[app]" in told.stderr
@@ -55,7 +56,7 @@ def test_the_command_becomes_voila(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     called = []
     monkeypatch.setattr(app.os, "execve", lambda *arguments: called.append(arguments))
     monkeypatch.setattr(app.subprocess, "call", lambda *arguments, **options: 0)
-    monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(extras, "is_installed", lambda module: True)
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(main.app, ["app", "work", "--port=8899"]).exit_code == 0
     assert called[0][1][-1] == "--port=8899" and Path.cwd() == tmp_path / "work"

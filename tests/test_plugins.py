@@ -145,7 +145,7 @@ def test_a_rule_of_ones_own_moves_as_optax_does(place: Path) -> None:
     import own_ring
 
     lk.optimizers.register("heavy", own_ring.heavy_ball)
-    rule = lk.Optimizer(rule="heavy", momentum=0.5, weight_decay=0.0, clip=0.0).build({"a/kernel": True})
+    rule = lk.Optimizer(algorithm="heavy", momentum=0.5, weight_decay=0.0, clip=0.0).build({"a/kernel": True})
     plain = optax.trace(0.5)
     leaf = {"a/kernel": np.ones((2, 2), np.float32)}
     state, other = rule.init(leaf), plain.init(leaf)
@@ -178,7 +178,7 @@ options = {label = "label", features = true}
 epochs = 2
 batch_size = 32
 [train.optimizer]
-rule = "heavy"
+algorithm = "heavy"
 """)
     sys.path.remove("")  # as a console script has it
     found = CliRunner().invoke(app, ["train", "ring.toml", "--folder", str(place / "lab")])

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from labkit.app.frontend import hears_while_busy
+from labkit.core.frontend import hears_while_busy
 
 #: What a page asks about the kernel itself.
 ABOUT = ("kernel_info_request", "comm_info_request")
@@ -27,13 +27,13 @@ _LOG = logging.getLogger("labkit.app")
 _once = threading.Lock()  # taken by the first who asks, and never given back
 
 
-def usher() -> None:
+def answer_in_subshell() -> None:
     """Let pages that are opened while a cell runs see the widgets there are; done once in a kernel, where it can be."""
     if not hears_while_busy():
         return
     kernel = sys.modules["IPython"].get_ipython().kernel
     if hasattr(kernel, "shell_channel_thread_main") and _once.acquire(blocking=False):
-        threading.Thread(target=_begin, args=(kernel,), name="labkit usher", daemon=True).start()
+        threading.Thread(target=_begin, args=(kernel,), name="labkit subshell", daemon=True).start()
 
 
 def _begin(kernel: Any) -> None:

@@ -18,13 +18,13 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from labkit.app.frontend import frontend
-from labkit.app.kernel_subshell import usher
+from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.live_picture import PERIOD, PicturePanel, bundle, code_of, publish
 from labkit.app.run_follower import Tail, charts
 from labkit.app.ticker import TICKER
 from labkit.app.widgets.controls import close_all, hear_while_busy
 from labkit.core.errors import ConfigError, headed
+from labkit.core.frontend import frontend
 from labkit.core.text import escape
 from labkit.i18n import translate
 from labkit.viz import curves, run_html
@@ -120,7 +120,7 @@ class LivePanel:
         text = self._word("placeholder", name=self.run.info.name)
         data = {"application/vnd.jupyter.widget-view+json": view, "text/plain": text}
         publish(data, self.display_id)
-        usher()
+        answer_in_subshell()
         self._since = time.monotonic()
         TICKER.add(self)
 

@@ -15,12 +15,12 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from labkit.app import frontend
 from labkit.app.jobs import Jobs
-from labkit.app.kernel_subshell import usher
+from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
 from labkit.app.widgets.controls import close_all, hear_while_busy
+from labkit.core import frontend
 from labkit.core import html as pieces
 from labkit.core.config import dumps
 from labkit.core.errors import LabkitError, headed
@@ -289,7 +289,7 @@ class Panel:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.root.model_id}
         text = self.word("placeholder_step", name=self.word(f"step_{self.title}"))
         display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
-        usher()
+        answer_in_subshell()
 
     def close(self) -> None:
         """Give back the panel's widgets and its thread; what it was about stays in the state."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from labkit.cli.lab import ADMITTING, split_arguments
 from labkit.core import source_code
 from labkit.core.cache import write_atomic
 from labkit.core.errors import LabkitError
+from labkit.core.extras import require
 from labkit.core.huge_pages import with_huge_pages
 from labkit.i18n import _
 
@@ -83,10 +83,10 @@ def start(folder: Path, arguments: Sequence[str] = ()) -> int:
     """Serve the bench in ``folder`` until it is ended; returns Voilà's exit code.
 
     Raises:
-        LabkitError: Voilà is not installed, or ``folder`` cannot be written.
+        LabkitError: Voilà or JupyterLab is not installed, or ``folder`` cannot be written.
     """
-    if importlib.util.find_spec("voila") is None:
-        raise LabkitError(_("`labkit app` needs Voilà: python -m pip install 'labkit[app]'."))
+    require("lab")
+    require("app")
     folder.mkdir(parents=True, exist_ok=True)
     notebook = write_files(folder)
     call = command(notebook, arguments)

@@ -18,11 +18,15 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from labkit.cli.options import AsJson, say
+from labkit.core.extras import EXTRAS, has
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 State = Literal["ok", "warning", "broken"]
 MARKS = {"ok": "✓", "warning": "!", "broken": "✗"}
@@ -33,6 +37,8 @@ EXTENSIONS = {
     "anywidget": "anywidget",
     "jupyterlab-plotly": "plotly",
 }
+#: Packages whose versions the report shows.
+SHOWN = ("jax", "flax", "optax", "datasets", "tokenizers")
 #: Seconds JAX may take to find its devices and compile one sum.
 PATIENCE = 120
 
@@ -92,24 +98,29 @@ def _system() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """Every requirement of labkit against what is installed: missing packages and versions known to be bad."""
-    from packaging.requirements import Requirement
-
-    versions = []
-    for line in requirements():
-        wanted = Requirement(line)
-        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
-            continue
-        found = _version(wanted.name)
-        cure = f'python -m pip install "{wanted.name}{wanted.specifier}"'
-        if found is None:
-            yield Finding(wanted.name, "broken", "is not installed", cure)
-        elif not wanted.specifier.contains(found, prereleases=True):
-            yield Finding(wanted.name, "broken", f"{found} is installed; labkit needs {wanted.specifier}", cure)
-        else:
-            versions.append((wanted.name, found))
-    told = [f"{name} {found}" for name, found in versions if name in ("jax", "flax", "optax", "datasets", "tokenizers")]
-    yield Finding("packages", "ok", f"{', '.join(told)}; {len(versions)} requirements met")
+    """Every requirement of labkit and of its extras against what is installed. A missing extra is no fault."""
+    versions, installed, missing = {}, [], []
+    wanted = requirements()
+    for extra in ("", *EXTRAS):
+        listed = wanted.get(extra, [])
+        absent = [each for each in listed if _version(each.name) is None]
+        if extra:
+            (missing if absent else installed).append(extra)
+        for each in listed:
+            found = _version(each.name)
+            cure = f'python -m pip install "{each.name}{each.specifier}"'
+            if found is None and not extra:
+                yield Finding(each.name, "broken", "is not installed", cure)
+            elif found is not None and not each.specifier.contains(found, prereleases=True):
+                yield Finding(each.name, "broken", f"{found} is installed; labkit needs {each.specifier}", cure)
+            elif found is not None:
+                versions[each.name] = found
+    shown = [f"{name} {versions[name]}" for name in SHOWN if name in versions]
+    yield Finding("packages", "ok", f"{', '.join(shown)}; {len(versions)} requirements met")
+    text = f"installed: {', '.join(installed) or 'none'}"
+    if missing:
+        text += f"; not installed: {', '.join(missing)} (python -m pip install 'labkit[{missing[0]}]')"
+    yield Finding("extras", "ok", text)
 
 
 def _devices() -> Iterator[Finding]:
@@ -186,6 +197,8 @@ def _cache() -> Iterator[Finding]:
 
 def _jupyter() -> Iterator[Finding]:
     """The parts of JupyterLab that draw widgets and figures, and whether anything switches them off."""
+    if not has("lab"):
+        return
     from jupyter_core.paths import jupyter_path
 
     folders = [Path(folder) for folder in jupyter_path("labextensions")]
@@ -222,13 +235,29 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 )  # fmt: skip
 
 
-def requirements() -> list[str]:
-    """The requirements of labkit: of the installed package, or of the checkout it runs from."""
+def requirements() -> dict[str, list[Requirement]]:
+    """The requirements of labkit ("") and of each extra: of the checkout it runs from, or of the installed package."""
+    from packaging.requirements import Requirement
+
     declared = Path(__file__).parents[2] / "pyproject.toml"
     project = tomllib.loads(declared.read_text("utf-8")).get("project", {}) if declared.is_file() else {}
     if project.get("name") == "labkit":
-        return project["dependencies"]
-    return [line for line in importlib.metadata.requires("labkit") or [] if "extra ==" not in line]
+        lines = {"": project["dependencies"], **project["optional-dependencies"]}
+        found = {extra: list(map(Requirement, listed)) for extra, listed in lines.items()}
+    else:
+        metadata = importlib.metadata.metadata("labkit")
+        every = [Requirement(line) for line in metadata.get_all("Requires-Dist") or []]
+        plain = [each for each in every if "extra ==" not in str(each.marker)]
+        extras = metadata.get_all("Provides-Extra") or []
+        found = {"": plain} | {extra: [e for e in every if e not in plain and _holds(e, extra)] for extra in extras}
+    return {
+        extra: [each for each in listed if each.name != "labkit" and _holds(each, extra)]
+        for extra, listed in found.items()
+    }
+
+
+def _holds(wanted: Requirement, extra: str) -> bool:
+    return wanted.marker is None or wanted.marker.evaluate({"extra": extra})
 
 
 def size(count: float) -> str:

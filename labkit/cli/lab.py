@@ -16,6 +16,7 @@ import typer
 from labkit.cli.options import say
 from labkit.core.cache import sha256_file, write_atomic
 from labkit.core.errors import LabkitError
+from labkit.core.extras import require
 from labkit.core.huge_pages import with_huge_pages
 from labkit.i18n import _
 
@@ -176,6 +177,7 @@ def lab(
     ] = None,
 ) -> None:
     """Start JupyterLab with the tutorials. They are copied to DIR; files that you changed are never overwritten."""
+    require("lab")
     folder, options = split_arguments(arguments or [])
     copied = copy_notebooks(tutorials(), folder)
     say(f"tutorials in {folder}: {len(copied.added)} added, {len(copied.updated)} updated", err=True)

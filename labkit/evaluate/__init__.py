@@ -1,1 +1,5 @@
 """Evaluation: scores with intervals, baselines, comparison, calibration, model selection."""
+
+from labkit.core.extras import require
+
+require("train")

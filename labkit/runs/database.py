@@ -142,6 +142,10 @@ class Connection(sqlite3.Connection):
         super().close()
         self.stamp = Stamp(None, None, None)
 
+    def __del__(self) -> None:  # a thread that ends drops its connection; Python 3.13 warns of one that is open
+        with suppress(sqlite3.Error):
+            self.close()
+
     def cursor(self, factory: Any = _Cursor) -> Any:
         return super().cursor(factory)
 

@@ -17,6 +17,7 @@ from labkit.core import file_lock, manifest, plugins, safety, source_code
 from labkit.core.cache import writable
 from labkit.core.config import dumps
 from labkit.core.errors import ConfigError, RunError, WeightsError
+from labkit.core.extras import require
 from labkit.i18n import _
 from labkit.runs import liveness
 from labkit.runs.store import RunInfo, Store, make_room
@@ -55,6 +56,8 @@ class Run:
         """
         from labkit.models import models
         from labkit.tasks.metrics import SINGLE
+
+        require("train")
 
         name = safety.title(experiment.name or models.name_of(experiment.model))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
@@ -128,6 +131,10 @@ class Run:
             self._command("resume")
         return self
 
+    def delete(self) -> None:
+        """Delete the run with its checkpoints, model and rows. Raises :class:`RunError` while it is worked on."""
+        self.store.delete(self.id)
+
     def stop(self) -> int:
         """End the run before its next step; the model of the best evaluation is kept."""
         return self._command("stop")
@@ -182,6 +189,7 @@ class Run:
             ConfigError: a callback that no other process can create, for a detached run.
             RunError: it is being worked on, or has finished; or it had callbacks that the experiment does not name.
         """
+        require("train")
         if detach or processes > 1:
             plugins.check_elsewhere(self.experiment.plugins)
         self._check_callbacks(callbacks, detach or processes > 1)

@@ -22,7 +22,7 @@ from labkit.data.batching.buckets import choose_buckets
 from labkit.data.batching.qa_windows import WindowBatches, windows
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
-from labkit.models import layers, weights
+from labkit.models import foreign, layers, weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.bert.layouts import LAYOUTS
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
@@ -102,15 +102,15 @@ class SpanSums(MetricState):
 class Reader(nnx.Module):
     """An encoder and a linear layer with start and end scores for each token."""
 
-    def __init__(self, trunk: Any, width: int, rngs: nnx.Rngs):
-        self.trunk = trunk
+    def __init__(self, backbone: Any, width: int, rngs: nnx.Rngs):
+        self.backbone = backbone
         self.head = layers.dense(width, 2, "float32", rngs)
 
     def __call__(
         self, batch: Batch, *, key: jax.Array | None = None
     ) -> tuple[Float[Array, "b t"], Float[Array, "b t"]]:
         """Scores of beginning and ending at each token; the lowest at the question and padding, not at [CLS]."""
-        hidden = self.trunk(batch["ids"], batch["mask"], batch["types"], key=key).hidden
+        hidden = self.backbone(batch["ids"], batch["mask"], batch["types"], key=key).hidden
         scores = self.head(hidden)
         column = jnp.arange(hidden.shape[1])
         last = batch["mask"].sum(axis=1, keepdims=True) - 1  # of [SEP]
@@ -247,6 +247,11 @@ def best_threshold(margins: Sequence[float], f1: Sequence[float], answerable: Se
     return float(sorted_margins[best : best + 2].mean())
 
 
+def has_reader(folder: Path) -> bool:
+    """Whether a folder of weights holds a head for answers."""
+    return foreign.names_class(folder, "ForQuestionAnswering") and "qa_outputs.weight" in weights.Tensors(folder)
+
+
 @dataclass(frozen=True, eq=False)
 class Answering(Head):
     """A linear layer that scores at which tokens an answer begins and ends.
@@ -265,7 +270,7 @@ class Answering(Head):
     @property
     def unused(self) -> tuple[str, ...]:
         """Prefixes of parameters that nothing reads; they are not stored."""
-        return ("trunk/pooler/",)
+        return ("backbone/pooler/",)
 
     @property
     def eval_metrics(self) -> tuple[str, ...]:
@@ -281,7 +286,7 @@ class Answering(Head):
         tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
         name = f"{LAYOUTS[model.layout].classes}ForQuestionAnswering"
         known = {NULLABLE: True, THRESHOLD: self.threshold} if self.nullable else {}
-        model.save(weights.trunk(params), folder, tensors, specials, architectures=[name], **known)
+        model.save(weights.backbone(params), folder, tensors, specials, architectures=[name], **known)
 
     def fitted(self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None) -> Self:
         """The head with the :attr:`threshold` of the greatest F1 on ``rows``; unchanged where these are not questions
@@ -301,6 +306,11 @@ class Answering(Head):
         tensors = weights.Tensors(folder)
         kernel, bias = (jnp.asarray(tensors.checked(f"qa_outputs.{part}")) for part in ("weight", "bias"))
         nnx.update(module, {"head": {"kernel": kernel.T, "bias": bias}})
+
+    def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
+        """Whether the pretrained weights have a head for answers."""
+        folder = model.folder()
+        return folder is not None and has_reader(folder), ""
 
     def empty(self) -> SpanSums:
         """The metric sums over no examples."""

@@ -118,7 +118,7 @@ class Checkpoints:
         self.settle(meanwhile)
         there, lack = self.group.broadcast([self._is_there(step), self._lack(state)] if self.group.lead else [])
         if lack:
-            raise unsaved(step, lack)
+            raise checkpoint_error(step, lack)
         if there:
             return
         future: Future[None] = Future()
@@ -145,7 +145,7 @@ class Checkpoints:
         while not wait([future], 0.25).done:
             meanwhile()
         if (error := future.exception()) is not None:
-            raise unsaved(step, _reason(error)) from error
+            raise checkpoint_error(step, _reason(error)) from error
         self._verified.add(step)
         if self.group.lead:
             self._set_strangers_aside()
@@ -326,7 +326,7 @@ class Checkpoints:
         self._orbax.close()
 
 
-def unsaved(step: int, reason: str) -> RunError:
+def checkpoint_error(step: int, reason: str) -> RunError:
     """The error of a failed save."""
     return RunError(
         _("checkpoint of step {step} not saved: {reason}. Earlier checkpoints are intact."),

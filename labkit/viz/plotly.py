@@ -12,14 +12,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from labkit.core.errors import ConfigError
+from labkit.core.extras import require
 from labkit.i18n import _
 from labkit.viz import curves, svg
 from labkit.viz.figure import PALETTE, Axis, Bars, FigureSpec, Heatmap, Line, Mark, Plot, Rule
 from labkit.viz.series import gather
 from labkit.viz.words import language as language_of
+
+require("lab")
+
+import plotly.graph_objects as go  # noqa: E402
 
 if TYPE_CHECKING:
     from labkit.runs.handle import Run

@@ -13,8 +13,8 @@ from labkit.core.html import Html
 from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.intervals import Interval
-from labkit.evaluate.multilabel import TagReport
-from labkit.evaluate.regression import NumberReport
+from labkit.evaluate.multilabel import MultilabelReport
+from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
@@ -41,7 +41,7 @@ def headline(report: ClassificationReport, error: float, language: str) -> Html:
     words = {score: word(score, language) for score in ("f1", "accuracy", "precision", "recall", "loss")}
     cards = _scored(report.scores, report.intervals, words, ".3f")
     cards.append((word("calibration_error", language), f"{error:.3f}"))
-    cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
+    cards.append((word("rows_evaluated", language), f"{int(report.counted.sum()):,}"))
     told = html.paragraph(word("intervals_are", language), "quiet")
     return html.joined(warned(report, language), html.cards(cards), told)
 
@@ -73,11 +73,11 @@ def rowwise(report: RowReport, language: str) -> Html:
     """Report of multi-label classification or regression: scores, each label or number, and the worst predictions."""
     called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
     cards = _scored(report.scores, report.intervals, {score: called[score] for score in report.headlines})
-    cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
+    cards.append((word("rows_evaluated", language), f"{int(report.counted.sum()):,}"))
     if left_out := int((~report.counted).sum()):
         cards.append((word("left_out", language), f"{left_out:,}"))
     frame = report.per_name.head(LINES)
-    kind = "label" if isinstance(report, TagReport) else "value"
+    kind = "label" if isinstance(report, MultilabelReport) else "value"
     each = [
         [name, *(f"{value:.4g}" for value in line)] for name, line in zip(frame.index, frame.to_numpy(), strict=True)
     ]
@@ -96,7 +96,7 @@ def scores(found: Scores, language: str) -> Html:
     keys = {"accuracy": f"right_{found.task}", "loss": "loss"}
     words = {name: word(keys.get(name, f"score_{name}"), language) for name in found}
     cards = _scored(found, found.intervals, words)
-    cards.append((word("rows_judged", language), f"{found.rows:,}"))
+    cards.append((word("rows_evaluated", language), f"{found.rows:,}"))
     parts = [warned(found, language), html.cards(cards)]
     parts += [html.paragraph(word(f"measured_{found.task}", language), "quiet")]
     if found.intervals:
@@ -117,7 +117,7 @@ def _worst(worst: pd.DataFrame, report: RowReport, language: str) -> Html:
         worst = worst.drop(columns="text")
     words = {name: word(name, language) for name in ("row", "text", "truth", "loss")}
     words["predicted"] = word("answer", language)
-    if isinstance(report, NumberReport):
+    if isinstance(report, RegressionReport):
         words |= {f"{name}, answered": word("answered", language, name=name) for name in report.names}
     numeric = [place for place, kind in enumerate(worst.dtypes) if pd.api.types.is_numeric_dtype(kind)]
     lines = [

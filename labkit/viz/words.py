@@ -43,7 +43,7 @@ RUNS: dict[str, Message] = {
     "gradient_alarms": ngettext("{n} gradient spike", "{n} gradient spikes"),
     "restarts": ngettext("restarted {n} time", "restarted {n} times"),
     "quarantined": ngettext("{n} damaged checkpoint quarantined", "{n} damaged checkpoints quarantined"),
-    "unsaved": _("the last checkpoint could not be saved"),
+    "checkpoint_error": _("the last checkpoint could not be saved"),
     "rate": _("learning rate {number}"),
     "progress": _("progress of the run"),
     "nothing": _("no numbers yet"),

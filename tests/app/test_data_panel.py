@@ -351,16 +351,16 @@ def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Pa
     assert data.separator.layout.display == ""
     data.load.click()
     data.settle()
-    assert data.problem is None and data.state.rows.basis.problem_type == "labels"
+    assert data.problem is None and data.state.rows.schema.problem_type == "labels"
     assert type(data.state.task).__name__ == "MultiLabel" and "red" in data.overview.value
     data.label.value, data.goal.value = "stars", "number"
     data.load.click()
     data.settle()
-    assert data.problem is None and data.state.rows.basis.problem_type == "number"
+    assert data.problem is None and data.state.rows.schema.problem_type == "number"
     assert type(data.state.task).__name__ == "Regress" and "Values of stars" in data.overview.value
     data.features.value = True
     assert data.text.layout.display == "none"
     data.load.click()
     data.settle()
-    assert data.problem is None and data.state.rows.basis.modality == "features"
+    assert data.problem is None and data.state.rows.schema.modality == "features"
     assert loaded(data.code()).fingerprint == data.state.rows.fingerprint

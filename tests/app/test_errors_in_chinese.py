@@ -22,7 +22,7 @@ from labkit.inference.predictor import Predictor
 from labkit.models.weights import find
 from labkit.runs.store import Store, make_room
 from labkit.runs.supervisor import Supervisor
-from labkit.train.checkpoint import unsaved
+from labkit.train.checkpoint import checkpoint_error
 from labkit.train.experiment import Experiment, Training
 from labkit.train.failure import failure_fields
 from labkit.train.optimizer import Optimizer
@@ -84,7 +84,7 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "heads": (lambda: small("bert", width=10, heads=3), "BertConfig：宽度 = 10 不是注意力头数 = 3 的倍数。"),
     "field": (lambda: small("bert", dropout=2.0), "“丢弃率”（BertConfig.dropout） = 2.0 高于最大值"),
-    "choice": (lambda: Optimizer(rule="adma"), "“优化器”（Optimizer.rule） = 'adma' 不在可选值之内"),
+    "choice": (lambda: Optimizer(algorithm="adma"), "“优化器”（Optimizer.algorithm） = 'adma' 不在可选值之内"),
     "least": (lambda: Training(epochs=0), "“轮数”（Training.epochs） = 0 低于最小值 1。"),
     "setting": (lambda: Training.from_dict({"epoch": 1}), "Training 没有设置 'epoch'。是否指 'epochs'？可用的有："),
     "type": (lambda: Training.from_dict({"epochs": "x"}), "“轮数”（Training.epochs） = 'x' 的类型是 str；应为 int。"),
@@ -105,7 +105,7 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     "no run": (lambda: Store("lab").run("x"), "没有运行 'x'（在 lab 中）"),
     "diverged": (lambda: raised(NotFinite([3, 4])), "梯度连续 2 步不是有限的数值，最后为第 4 步。"),
     "disk": (
-        lambda: raised(unsaved(7, "No space left on device")),
+        lambda: raised(checkpoint_error(7, "No space left on device")),
         "第 7 步的检查点未能保存：磁盘空间不足。之前的检查点完好。",
     ),
     "killed": (lambda: raised(RunError(ended(-9))), "进程被 SIGKILL 终止，最多占用内存 2.0 GB。"),

@@ -10,9 +10,10 @@ import ipywidgets as widgets
 import pytest
 
 import labkit as lk
-from labkit.app import frontend, panel
+from labkit.app import panel
 from labkit.app.panel import Panel
 from labkit.app.state import State
+from labkit.core import frontend
 from labkit.core.errors import DataError
 
 from .hostile import HOSTILE, executable

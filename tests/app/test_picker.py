@@ -110,11 +110,11 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
     panel = Bare(State(language="en"))
     form = Form(panel, Optimizer(), panel.changes.append)
     form.controls["learning_rate"].value = "2e-5"
-    form.controls["freeze"].value = "trunk/*, head/bias"
+    form.controls["freeze"].value = "backbone/*, head/bias"
     form.controls["rule"].value = "lion"
     form.controls["warmup"].value = 0.25
     assert panel.changes == [
-        {"learning_rate": 2e-5}, {"freeze": ("trunk/*", "head/bias")}, {"rule": "lion"}, {"warmup": 0.25},
+        {"learning_rate": 2e-5}, {"freeze": ("backbone/*", "head/bias")}, {"rule": "lion"}, {"warmup": 0.25},
     ]  # fmt: skip
     form.controls["learning_rate"].value = "fast"
     assert "is not a valid value for Learning rate" in panel._error.value and "&#x27;fast&#x27;" in panel._error.value
@@ -269,7 +269,7 @@ def test_the_drawing_is_of_the_whole_stack(name: str):
     shape = (32, 32, 3) if config.modality == "image" else (8,)
     config = config.replace(**({"input_shape": shape} if "input_shape" in fields else {"vocab_size": 50}))
     state = nnx.state(nnx.eval_shape(lambda: config.build(nnx.Rngs(0))), nnx.Param)
-    shapes = {f"trunk/{name}": leaf.shape for name, leaf in flatten(nnx.to_pure_dict(state)).items()}
+    shapes = {f"backbone/{name}": leaf.shape for name, leaf in flatten(nnx.to_pure_dict(state)).items()}
     shapes |= {"head/kernel": (4, 2), "head/bias": (2,)}
     found = drawing.blocks(shapes, config.drawing)
     import math

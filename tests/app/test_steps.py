@@ -202,8 +202,8 @@ def test_hostile_text_is_text_in_every_view(tiny, tmp_path: Path, monkeypatch: p
 def test_runs_of_the_cell_again_leave_no_widget_and_no_thread(
     name: str, times: int, finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    from labkit.app import frontend
     from labkit.app.runs import state_of
+    from labkit.core import frontend
 
     monkeypatch.setattr(frontend, "cell_id", lambda: "cell")
     monkeypatch.setenv("LABKIT_FOLDER", str(tmp_path))

@@ -18,10 +18,10 @@ pytestmark = pytest.mark.skipif(ipykernel.version_info[0] < 7, reason="ipykernel
 BEGIN = """import os, threading, time
 os.environ["JPY_SESSION_NAME"] = "a page"
 from ipywidgets import IntText
-from labkit.app.kernel_subshell import usher
+from labkit.app.kernel_subshell import answer_in_subshell
 box = IntText(7)
 for _ in range(50):
-    usher()
+    answer_in_subshell()
 end = time.monotonic() + 20
 while not (found := [t for t in threading.enumerate() if t.name.startswith("subshell")]) and time.monotonic() < end:
     time.sleep(0.05)

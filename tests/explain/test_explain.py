@@ -55,12 +55,12 @@ def test_words_add_up_to_what_the_text_adds(bert: Explainer):
 def test_one_point_is_the_gradient_at_the_middle_times_the_way(bert: Explainer, tokenizer: Tokenizer):
     found = bert.explain(TEXTS[1], target="positive", points=1)
     batch = jax.tree.map(jnp.asarray, bert._one(TEXTS[1], None))
-    table = nnx.merge(bert._graph, bert._state).trunk.embeddings.word.embedding[...]
+    table = nnx.merge(bert._graph, bert._state).backbone.embeddings.word.embedding[...]
     blank = bert._blank(batch)
 
     def score(vectors):
         copy = nnx.merge(bert._graph, bert._state)
-        copy.trunk.embeddings.word = lambda ids: vectors[None]  # a second way in: the vectors themselves
+        copy.backbone.embeddings.word = lambda ids: vectors[None]  # a second way in: the vectors themselves
         return log_odds(copy(batch)[0], 1)
 
     end, start = table[batch["ids"][0]], table[blank[0]]
@@ -108,9 +108,9 @@ def test_attention_is_what_the_layers_use(bert: Explainer):
     assert found.weights.shape == (2, 2, 5, 5)
     np.testing.assert_allclose(found.weights.sum(-1), 1, rtol=1e-5)  # nothing is left for padding
     module, batch = nnx.merge(bert._graph, bert._state), jax.tree.map(jnp.asarray, bert._one(TEXTS[1], None))
-    layer = jax.tree.map(lambda leaf: leaf[0], nnx.split(module.trunk.layers)[1])
-    first = nnx.merge(nnx.split(module.trunk.layers)[0], layer)
-    x = module.trunk.embeddings(batch["ids"], batch["types"], None)[:, :5]
+    layer = jax.tree.map(lambda leaf: leaf[0], nnx.split(module.backbone.layers)[1])
+    first = nnx.merge(nnx.split(module.backbone.layers)[0], layer)
+    x = module.backbone.embeddings(batch["ids"], batch["types"], None)[:, :5]
     query, key = ((x @ part.kernel[...] + part.bias[...])[0] for part in (first.query, first.key))
     for head, part in enumerate((slice(0, 8), slice(8, 16))):
         scores = np.asarray(query[:, part] @ key[:, part].T) / np.sqrt(8)

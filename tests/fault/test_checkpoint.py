@@ -95,10 +95,10 @@ def test_there_are_always_two_and_the_best_stays(tmp_path, tools):
 def test_wrong_arch_or_type_of_a_state_is_refused_with_the_paths(two, tools):
     checkpoints = Checkpoints(two)
     with pytest.raises(
-        RunError, match=r"(?s)does not match.*trunk/a/kernel.*saved float32\[64, 64\], expected float32\[8, 8\]"
+        RunError, match=r"(?s)does not match.*backbone/a/kernel.*saved float32\[64, 64\], expected float32\[8, 8\]"
     ):
         checkpoints.restore(2, tools.state_of(0, width=8))
-    with pytest.raises(RunError, match=r"(?s)trunk/b/kernel.*saved float32\[64, 64\], expected bfloat16\[64, 64\]"):
+    with pytest.raises(RunError, match=r"(?s)backbone/b/kernel.*saved float32\[64, 64\], expected bfloat16\[64, 64\]"):
         checkpoints.restore(2, tools.state_of(0, kind="bfloat16"))  # Orbax would cast without a word
 
 

@@ -117,7 +117,7 @@ def test_a_run_whose_data_or_experiment_changed_uses_no_checkpoint(run, changes,
 
 
 def test_settings_that_change_no_number_may_change(run):
-    train = EXPERIMENT.train.replace(devices=1, save_minutes=1.0, unsaved="pause", watchdog=0.0)
+    train = EXPERIMENT.train.replace(devices=1, save_minutes=1.0, on_checkpoint_failure="pause", watchdog=0.0)
     assert opened(run, experiment=EXPERIMENT.replace(train=train, name="renamed")).newest() == 20
 
 

@@ -104,18 +104,18 @@ def test_those_who_did_it_are_named_else_all():
 # --- no room --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("unsaved", ["continue", "pause"])
-def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, tools, unsaved):
+@pytest.mark.parametrize("reaction", ["continue", "pause"])
+def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, tools, reaction):
     place = small_disk(32)
-    run = again(finished, Store(place / "lab"), reviews, epochs=500, save_minutes=0.0, unsaved=unsaved)
+    run = again(finished, Store(place / "lab"), reviews, epochs=500, save_minutes=0.0, on_checkpoint_failure=reaction)
     run.start()
     try:
         tools.wait_for(lambda: run.info.summary.get("saved_step") or run.info.over)
         assert not run.info.over, run.info.error
         fill(place / "ballast", leave=1_000_000)
-        tools.wait_for(lambda: run.info.summary.get("unsaved") or run.info.over)
-        assert "MB needed" in run.info.summary["unsaved"], run.info.error
-        if unsaved == "pause":
+        tools.wait_for(lambda: run.info.summary.get("checkpoint_error") or run.info.over)
+        assert "MB needed" in run.info.summary["checkpoint_error"], run.info.error
+        if reaction == "pause":
             tools.wait_for(lambda: run.status == "paused")
             assert "not saved" in run.info.message
         else:
@@ -125,7 +125,7 @@ def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, too
         saved = run.info.summary["saved_step"]
         (place / "ballast").unlink()
         tools.wait_for(lambda: run.info.summary["saved_step"] > saved or run.info.over)
-        tools.wait_for(lambda: run.info.summary["unsaved"] == "" or run.info.over)
+        tools.wait_for(lambda: run.info.summary["checkpoint_error"] == "" or run.info.over)
         assert run.status != "failed", run.info.error
     finally:
         for name in ("ballast", "more"):

@@ -36,7 +36,7 @@ def views(text: str, tmp_path: Path) -> dict[str, str]:
     made = store.create(f"r{len(store.runs())}", text, experiment="name = 'x'\n", message=text, status="failed")
     info = RunInfo(
         made.id, text, tmp_path, "failed", message=text, error=text, cure=text, traceback=text,
-        summary={"quarantined": [text], "unsaved": text},
+        summary={"quarantined": [text], "checkpoint_error": text},
     )  # fmt: skip
     series = {"train/loss": ([1, 2], [0.5, 0.25]), "validation/loss": ([1], [0.5])}
     problem = run_html.problem_of(info)

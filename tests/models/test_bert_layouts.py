@@ -235,7 +235,7 @@ def test_a_folder_goes_in_and_comes_out_bit_for_bit(kind: str, headed: bool, tmp
 
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_classifier_of_labkit_is_one_of_that_layout(kind: str, tmp_path: Path) -> None:
-    """Trunk and head, each made here, are what the names in the file mean to a reader that knows only the layout."""
+    """Backbone and head, each made here, are what the names in the file mean to a reader that knows only the layout."""
     config, model = loaded(write(tmp_path / "start", kind, stored_by(kind)))
     random = np.random.default_rng(7)
     kernel = jnp.asarray(random.normal(size=(WIDTH, CLASSES)), jnp.float32)

@@ -31,6 +31,10 @@ DECODERS = {
     "gpt2": GptConfig(**SIZES),
     "llama": GptConfig(**SIZES, family="llama", kv_heads=2),
     "llama, untied": GptConfig(**SIZES, family="llama", kv_heads=1, tied=False, rope_base=500.0),
+    "llama 3": GptConfig(**SIZES, family="llama", kv_heads=2, rope_scaling=(8.0, 1.0, 4.0, 16.0), rope_base=200.0),
+    "linear": GptConfig(**SIZES, family="llama", head_dim=6, rope_scaling=(2.5,)),
+    "qwen2": GptConfig(**SIZES, family="qwen2", kv_heads=2),
+    "qwen3": GptConfig(**SIZES, family="qwen3", kv_heads=2, head_dim=12, tied=False),
 }
 _TWO = {**{name: value for name, value in SIZES.items() if name != "depth"}, "encoder_depth": 3, "decoder_depth": 2}
 SEQ2SEQ = {

@@ -18,7 +18,7 @@ from labkit.profile.hardware import ACCELERATORS, Machine
 from labkit.profile.memory import planned
 from labkit.tasks.classify import Classification, Classify
 from labkit.train.optimizer import Optimizer
-from labkit.train.step import Steps
+from labkit.train.step import TrainStep
 from tests.batches import empty_batch
 
 MINE = Machine("<mine>", "cpu", 1e11, 5e10, 1e10, 1e9, 1e-5, 0.0)
@@ -27,7 +27,7 @@ MINE = Machine("<mine>", "cpu", 1e11, 5e10, 1e10, 1e9, 1e-5, 0.0)
 def steps_of(config, **settings):
     task = Classification.of(Classify(), ("no", "yes"))
     module = nnx.eval_shape(lambda: task.init(config, nnx.Rngs(0)))
-    return Steps(
+    return TrainStep(
         task, module, Optimizer(**{"learning_rate": 1e-3, **settings}), module_depth, config.depth + 1, 100, 10
     )
 

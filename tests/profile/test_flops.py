@@ -13,7 +13,7 @@ from labkit.models.bert.model import BertConfig
 from labkit.profile.flops import count
 from labkit.tasks.classify import Classification, Classify
 from labkit.train.optimizer import Optimizer
-from labkit.train.step import Steps
+from labkit.train.step import TrainStep
 from tests.batches import empty_batch
 
 
@@ -24,7 +24,7 @@ def shaped(*shape, kind="float32"):
 def steps_of(config):
     task = Classification.of(Classify(), ("no", "yes"))
     module = nnx.eval_shape(lambda: task.init(config, nnx.Rngs(0)))
-    return Steps(task, module, Optimizer(learning_rate=1e-3), lambda name: 0, config.depth + 1, 100, 10)
+    return TrainStep(task, module, Optimizer(learning_rate=1e-3), lambda name: 0, config.depth + 1, 100, 10)
 
 
 TINY = BertConfig(preset="tiny", vocab_size=1000)

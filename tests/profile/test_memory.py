@@ -13,7 +13,7 @@ from labkit.models.bert.model import BertConfig
 from labkit.profile.memory import Buffer, highest, plan, planned
 from labkit.tasks.classify import Classification, Classify
 from labkit.train.optimizer import Optimizer
-from labkit.train.step import Steps
+from labkit.train.step import TrainStep
 from tests.batches import empty_batch
 
 QUICK = {"xla_backend_optimization_level": 0}  # the plan is made before the machine code
@@ -32,7 +32,9 @@ def compare(function, *args, donate=()):
 def steps_of(config, optimizer=None):
     task = Classification.of(Classify(), ("no", "yes", "maybe"))
     module = nnx.eval_shape(lambda: task.init(config, nnx.Rngs(0)))
-    return Steps(task, module, optimizer or Optimizer(learning_rate=1e-3), lambda name: 0, config.depth + 1, 100, 10)
+    return TrainStep(
+        task, module, optimizer or Optimizer(learning_rate=1e-3), lambda name: 0, config.depth + 1, 100, 10
+    )
 
 
 # Held out: no rule was chosen by looking at these. Depth, width, heads, shape and data type all differ.

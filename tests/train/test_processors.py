@@ -53,14 +53,14 @@ def test_a_damaged_or_foreign_file_is_told_and_read_no_further(digits, tmp_path)
 
     folder = digits.export(tmp_path / "out")
     tensors = load_file(folder / "model.safetensors")
-    tensors["trunk/more"] = tensors.pop("head/bias")
+    tensors["backbone/more"] = tensors.pop("head/bias")
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(lk.LabkitError, match=r"model\.safetensors"):  # it is not the file that was sealed
         lk.Predictor(folder)
     (folder / "labkit-manifest.json").unlink()
     with pytest.raises(lk.LabkitError, match="head/bias") as caught:
         lk.Predictor(folder)
-    assert "trunk/more" in str(caught.value)
+    assert "backbone/more" in str(caught.value)
 
 
 def features(count: int) -> Rows:

@@ -33,7 +33,7 @@ TABS = ("tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """What the panel shows of a run: made in a thread, and then looked at."""
 
     run: Run
@@ -45,23 +45,23 @@ class Judged:
     columns: list[str]  # by which it can be parted
 
 
-def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
+def evaluated(run: Run, split: str) -> Evaluated | RowReport | Scores | None:
     """Evaluate a run on a split of its rows; None while it has no model, only a report or scores where it does not
     classify. Raises :class:`DataError` where there are no such rows."""
     try:
         run_report.folder_of(run)
     except RunError:
         return None
-    report = run_report.verdict_of(run, split, baselines=run.experiment.task.problem_type is None)
+    report = run_report.evaluate_run(run, split, baselines=run.experiment.task.problem_type is None)
     if not isinstance(report, ClassificationReport):
         return report
     predictor = run_report.predictor_of(run)
     validation = report if split == "validation" else run_report.report_of(run, "validation")
     part = run_report.rows_of(run)[split]
-    return Judged(run, report, validation, calibrate(validation, report), predictor, part, parting(part))
+    return Evaluated(run, report, validation, calibrate(validation, report), predictor, part, parting(part))
 
 
-class Judge(Panel):
+class Evaluate(Panel):
     """Evaluates a run on its test or validation rows; classifiers in full detail.
 
     Args:
@@ -69,18 +69,18 @@ class Judge(Panel):
         state, language: see :class:`labkit.app.panel.Panel`.
     """
 
-    title = "judge"
+    title = "evaluate"
 
     def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
-        self.now: Judged | None = None
+        self.now: Evaluated | None = None
         super().__init__(state if state is not None else state_of(run, language))
 
     def build(self) -> None:
         self.split = widgets.Dropdown(
             options=[(self.split_word(name), name) for name in ("test", "validation")],
-            description=self.word("judge_on"),
+            description=self.word("evaluate_on"),
         )
-        self.go = self.button("judge_now", self._ask, primary=True)
+        self.go = self.button("evaluate_now", self._ask, primary=True)
         self.on_change(self.split, lambda _: self._ask())
         top = widgets.HBox([self.split, self.go])
         top.add_class("lk-form")
@@ -111,9 +111,9 @@ class Judge(Panel):
         self.go.disabled = run is None
         self._show(None)
         if run is not None:
-            self.later("judge", lambda: judged(run, split), self._show)
+            self.later("evaluate", lambda: evaluated(run, split), self._show)
 
-    def _show(self, found: Judged | RowReport | Scores | None) -> None:
+    def _show(self, found: Evaluated | RowReport | Scores | None) -> None:
         if isinstance(found, RowReport | Scores):
             self._show(None)
             self.empty.value, self.scores.layout.display = "", ""
@@ -122,11 +122,11 @@ class Judge(Panel):
             return
         self.now = found
         self.tabs.layout.display = self.scores.layout.display = "none" if found is None else ""
-        self.empty.value = html.paragraph(self.word("judge_first"), "quiet") if found is None else ""
+        self.empty.value = html.paragraph(self.word("evaluate_first"), "quiet") if found is None else ""
         if found is None:
             return
         self.scores.value = report_html.headline(found.report, found.calibration.error, self.state.language)
-        self.examples.judge(found.report, found.part, found.predictor)
+        self.examples.show_report(found.report, found.part, found.predictor)
         self.grid.show(found.report.confusion.to_numpy(), found.report.classes, self.word("truth_by_answer"))
         self.each.value = report_html.by_class(found.report, self.state.language)
         self.drawn.value = report_html.calibration(found.calibration, self.state.language)

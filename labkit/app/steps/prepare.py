@@ -113,7 +113,7 @@ class Prepare(Panel):
         self.parts.layout.display = "none" if rows is None else ""
         if rows is None:
             return
-        texts = rows.basis.modality == "text"
+        texts = rows.schema.modality == "text"
         whole = {"validation", "test"} <= set(rows.splits)
         self.cleaning.layout.display = "" if texts else "none"
         self.split_form.layout.display = "none" if whole else ""
@@ -160,7 +160,7 @@ class Prepare(Panel):
         for step in self.state.steps:
             if step["do"] == "clean":
                 chosen = tuple(step["steps"])
-        if rows.basis.modality == "text":
+        if rows.schema.modality == "text":
             self.later("clean", lambda: _cleaned(rows, chosen), self._show_changes, CALM)
         self.later("split", self._prepared, self._show_split, CALM)
         self.reading.renew()
@@ -189,7 +189,7 @@ class Prepare(Panel):
         before, left = len(self.state.rows or ()), len(cleaned)
         gone = self.word("rows_left", left=f"{left:,}", gone=f"{before - left:,}")
         self.copied.value = html.paragraph(gone, "quiet") if before != left else ""
-        spec, classes = rows.spec, rows.basis.classes[:24] if rows.basis.problem_type != "number" else ()
+        spec, classes = rows.spec, rows.schema.classes[:24] if rows.schema.problem_type != "number" else ()
         lines = []
         for name, part in rows.splits.items():
             counts = [f"{spec.counts[name].get(each, 0):,}" for each in classes]

@@ -8,7 +8,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from labkit.app.frontend import is_app
 from labkit.app.live import LivePanel, kept
 from labkit.app.live_picture import publish
 from labkit.app.panel import Panel
@@ -16,6 +15,7 @@ from labkit.app.runs import choices, state_of
 from labkit.app.state import State
 from labkit.app.ticker import TICKER
 from labkit.core.errors import ConfigError
+from labkit.core.frontend import is_app
 from labkit.core.text import escape
 from labkit.i18n import translate
 from labkit.runs.handle import Run

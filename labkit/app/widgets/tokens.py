@@ -58,7 +58,7 @@ class TokensPreview:
     def renew(self) -> None:
         """Read anew what the state has now."""
         state = self.panel.state
-        texts = state.rows is not None and state.rows.basis.modality == "text"
+        texts = state.rows is not None and state.rows.schema.modality == "text"
         self.root.layout.display = "" if texts else "none"
         if not texts:
             return

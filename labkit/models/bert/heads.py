@@ -15,7 +15,7 @@ from flax import nnx
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Float
 from labkit.i18n import _
-from labkit.models import layers, weights
+from labkit.models import foreign, layers, weights
 from labkit.models.bert.layouts import LAYOUTS, dense, norm
 
 #: Layout → the last product, whose kernel is the encoder's table of words; some files hold it once more.
@@ -145,6 +145,12 @@ def save(config: Any, model: Any, heads: Any, folder: str | Path, **more: Any) -
     return config.save(
         model, folder, tensors_of(heads, config.layout), **{"architectures": [architecture(config)], **more}
     )
+
+
+def has_heads(folder: Path, layout: str) -> bool:
+    """Whether a folder of weights holds the head of masked language modelling."""
+    named = any(foreign.names_class(folder, ending) for ending in ("ForMaskedLM", "ForPreTraining"))
+    return named and any(name.startswith(TABLES[layout].optional[0]) for name in weights.Tensors(folder))
 
 
 def load(heads: PretrainingHeads, source: weights.Tensors | str | Path) -> weights.LoadReport:

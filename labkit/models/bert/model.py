@@ -22,8 +22,8 @@ from labkit.core.config import option
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
+from labkit.models import fields, foreign, weights
 from labkit.models import layers as parts
-from labkit.models import weights
 from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
 from labkit.models.bert import layouts, sentence
 from labkit.models.bert.layouts import FOREIGN, LAYOUTS
@@ -58,23 +58,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 #: Deviation of new embeddings, as published: they are normalised, so that it decides only how fast they turn.
 EMBEDDED = 0.02
-USUAL = {
-    "weights": "",
-    "max_length": 512,
-    "types": 2,
-    "dropout": 0.1,
-    "attention_dropout": 0.1,
-    "norm_eps": 1e-12,
-    "activation": "gelu",
-    "pooling": "auto",
-    "layout": "bert",
-}
 
 
 @dataclass(frozen=True, init=False)
 class BertConfig(PublishedConfig):
-    """Configuration of a BERT encoder: a preset, pretrained weights, or sizes; missing fields are filled in on
-    creation.
+    """Configuration of a BERT encoder: a preset, pretrained weights, or sizes.
 
     Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
     size "base" (heads = width / 64, mlp_width = 4 width). ``weights=""`` uses the sizes of a preset with random
@@ -97,6 +85,7 @@ class BertConfig(PublishedConfig):
     lora_targets: ClassVar[tuple[str, ...]] = ("layers/*",)
     default_for: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
     first_preset: ClassVar[str] = "minilm-l6"
+    model_types: ClassVar[tuple[str, ...]] = tuple(LAYOUTS)
     attends: ClassVar[bool] = True
     word_table: ClassVar[tuple[str, ...]] = ("embeddings", "word")
     shown: ClassVar[tuple[str, ...]] = ("width", "depth", "heads", "mlp_width", "dropout")
@@ -106,58 +95,41 @@ class BertConfig(PublishedConfig):
         DrawingPart("embedding", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["base"], **USUAL}
     DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = FROM_WIDTH
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = tuple(FOREIGN)
     BROUGHT: ClassVar[tuple[str, ...]] = ("pooling", "layout")
 
     preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
-    weights: str = option(
-        help=_("Pretrained weights: a sample name, a folder or org/name@revision. Empty: random initialisation.")
-    )
-    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
-    width: int = option(help=_("Dimension of the hidden states."), low=1, high=1_000_000)
-    depth: int = option(help=_("Number of Transformer layers."), low=1, high=10_000)
-    heads: int = option(help=_("Number of attention heads per layer."), low=1, high=10_000)
-    mlp_width: int = option(help=_("Hidden dimension of the feed-forward network."), low=1, high=10_000_000)
-    max_length: int = option(help=_("Maximum sequence length in tokens."), low=1, high=10_000_000)
+    weights: str = fields.weights()
+    vocab_size: int | None = fields.vocab_size()
+    width: int = fields.width(768)
+    depth: int = fields.depth(12)
+    heads: int = fields.heads(12)
+    mlp_width: int = fields.mlp_width(3072)
+    max_length: int = fields.max_length(512)
     types: int = option(
-        help=_("Number of segment (token type) embeddings; 2 for pairs of texts, 0 for DistilBERT."), low=0, high=10_000
+        2, _("Number of segment (token type) embeddings; 2 for pairs of texts, 0 for DistilBERT."), low=0, high=10_000
     )
-    dropout: float = option(help=_("Dropout rate of the hidden states during training."), low=0.0, high=0.9)
-    attention_dropout: float = option(
-        help=_("Dropout rate of the attention probabilities during training."), low=0.0, high=0.9
-    )
-    norm_eps: float = option(help=_("Epsilon of layer normalisation, added to the variance."), low=0.0, high=0.1)
+    dropout: float = fields.dropout(0.1)
+    attention_dropout: float = fields.attention_dropout(0.1)
+    norm_eps: float = option(1e-12, _("Epsilon of layer normalisation, added to the variance."), low=0.0, high=0.1)
     activation: str = option(
-        help=_("Activation function of the feed-forward network."), choices=tuple(parts.ACTIVATIONS)
+        "gelu", _("Activation function of the feed-forward network."), choices=tuple(parts.ACTIVATIONS)
     )
     pooling: str = option(
-        help=_(
+        "auto",
+        _(
             "How token states become one vector per text. cls: the pooler on the first token. auto: "
             "cls for classification, otherwise the pooling saved with the weights."
         ),
         choices=("auto", *layouts.POOLINGS),
     )
     layout: str = option(
-        help=_("Model family whose file format is used for loading and saving."), choices=tuple(LAYOUTS)
+        "bert", _("Model family whose file format is used for loading and saving."), choices=tuple(LAYOUTS)
     )
-    dtype: str = option(
-        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=parts.DTYPES
-    )
-    unroll: int = option(
-        1,
-        _("Layers unrolled per iteration of the scan over layers: faster steps, slower compilation."),
-        low=1,
-        high=10_000,
-    )
-    remat: bool = option(
-        False,
-        _(
-            "Recompute activations in the backward pass (gradient checkpointing): less memory, about a third "
-            "more computation."
-        ),
-    )
+    dtype: str = fields.dtype()
+    unroll: int = fields.unroll()
+    remat: bool = fields.remat()
 
     @classmethod
     def usual(cls, known: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -326,6 +298,11 @@ class BertConfig(PublishedConfig):
         self.save(params, folder / sentence.ENCODER, specials=specials)
         head = sentence.Dense(np.asarray(kernel), np.asarray(bias))
         sentence.write(folder, sentence.ENCODER, self.pooled_by, self.width, (head,), max_length)
+
+    def has_classifier(self, folder: Path) -> bool:
+        """Whether a folder holds a classifier of transformers on the pooler."""
+        named = self.pooled_by == "cls" and foreign.names_class(folder, "ForSequenceClassification")
+        return named and f"{LAYOUTS[self.layout].output}.weight" in weights.Tensors(folder)
 
     def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
         """Kernel f32 [d, c] and bias f32 [c] of the head that :meth:`save_classifier` wrote.

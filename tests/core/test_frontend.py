@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from labkit.app.frontend import frontend, is_live
+from labkit.core.frontend import frontend, is_live
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Literal
 
+from labkit.core.extras import has
+
 #: Where a notebook is shown but widgets cannot be updated from a thread (googlecolab/colabtools #3373).
 _WITHOUT_WIDGETS = ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
 
@@ -15,10 +17,11 @@ def frontend() -> Literal["widgets", "html", "none"]:
 
     Returns:
         "widgets" in JupyterLab, Notebook, VS Code and Voilà: a live panel with buttons. "html" in any other notebook
-        kernel (Colab, Kaggle, nbclient, nbval): a picture that is replaced now and then. "none" outside notebooks.
+        kernel (Colab, Kaggle, nbclient, nbval): a picture that is replaced now and then. "none" outside notebooks and
+        without the extra "lab".
     """
     shell = _shell()
-    if shell is None or not hasattr(shell, "kernel"):
+    if shell is None or not hasattr(shell, "kernel") or not has("lab"):
         return "none"
     if "google.colab" in sys.modules or any(name in os.environ for name in _WITHOUT_WIDGETS):
         return "html"
