@@ -40,6 +40,7 @@ class Capability(StrEnum):
     POOLED = "pooled"  # one vector of every example
     CAUSAL = "causal"  # logits of every next token
     BIDIRECTIONAL = "bidirectional"  # hidden states of tokens that read both ways
+    SPANS = "spans"  # such hidden states, from which a linear layer reads spans
     SEQ2SEQ = "seq2seq"  # a target text from a source text
 
 
