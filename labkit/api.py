@@ -448,7 +448,7 @@ def _foreground(run: Run) -> None:
     a second one goes through."""
     renew, close = _watcher(run)
     since = time.monotonic()
-    with _interrupt_stops(run):
+    with interrupt_stops(run):
         while True:
             try:
                 if run.info.over:
@@ -485,7 +485,7 @@ def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 
 @contextlib.contextmanager
-def _interrupt_stops(run: Run) -> Iterator[None]:
+def interrupt_stops(run: Run) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -545,8 +545,8 @@ def test_the_doctor_names_packages_that_are_missing_or_bad(monkeypatch) -> None:
     monkeypatch.setattr(
         doctor, "requirements", lambda: {extra: list(map(Requirement, lines)) for extra, lines in wanted.items()}
     )
-    monkeypatch.setattr(doctor, "_version", versions.get)
-    found = only(doctor._packages)
+    monkeypatch.setattr(doctor, "version_of", versions.get)
+    found = only(doctor.check_packages)
     assert [(each.name, each.text, each.cure) for each in found if each.state == "broken"] == [
         ("tqdm", "is not installed", 'python -m pip install "tqdm>=4"'),
         ("flax", "0.13.0 is installed; labkit needs <0.13,>=0.12.8", 'python -m pip install "flax<0.13,>=0.12.8"'),
@@ -569,23 +569,23 @@ def test_the_doctor_reads_the_requirements_of_an_installed_package(monkeypatch) 
 
 
 def test_a_jax_that_fails_or_hangs_is_a_line_of_the_report(monkeypatch) -> None:
-    monkeypatch.setattr(doctor, "_ASK_JAX", "import os; os.abort()")
-    assert only(doctor._devices)[0].text.startswith("JAX does not work: ")
-    monkeypatch.setattr(doctor, "_ASK_JAX", "import no_such_driver")
-    assert "No module named 'no_such_driver'" in only(doctor._devices)[0].text
-    monkeypatch.setattr(doctor, "_ASK_JAX", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor, "ASK_JAX", "import os; os.abort()")
+    assert only(doctor.check_devices)[0].text.startswith("JAX does not work: ")
+    monkeypatch.setattr(doctor, "ASK_JAX", "import no_such_driver")
+    assert "No module named 'no_such_driver'" in only(doctor.check_devices)[0].text
+    monkeypatch.setattr(doctor, "ASK_JAX", "import time; time.sleep(60)")
     monkeypatch.setattr(doctor, "PATIENCE", 0.2)
-    assert only(doctor._devices)[0].cure == "Set JAX_PLATFORMS=cpu to go on without it."
+    assert only(doctor.check_devices)[0].cure == "Set JAX_PLATFORMS=cpu to go on without it."
 
 
 def test_an_unused_graphics_card_is_pointed_out(monkeypatch) -> None:
     answer = {"devices": [{"kind": "cpu", "platform": "cpu", "memory": None}], "total": 64.0}
-    monkeypatch.setattr(doctor, "_ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
+    monkeypatch.setattr(doctor, "ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
     monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    assert only(doctor._devices)[0].state == "warning" and "jax[cuda" in only(doctor._devices)[0].cure
+    assert only(doctor.check_devices)[0].state == "warning" and "jax[cuda" in only(doctor.check_devices)[0].cure
     answer["devices"] = [{"kind": "NVIDIA H100", "platform": "gpu", "memory": 8e10}]
-    monkeypatch.setattr(doctor, "_ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
-    assert str(only(doctor._devices)[0]) == "✓ devices      JAX computes on 1: NVIDIA H100 (80 GB)"
+    monkeypatch.setattr(doctor, "ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
+    assert str(only(doctor.check_devices)[0]) == "✓ devices      JAX computes on 1: NVIDIA H100 (80 GB)"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
@@ -593,14 +593,14 @@ def test_an_unused_graphics_card_is_pointed_out(monkeypatch) -> None:
 def test_a_cache_that_others_can_fill_is_broken(mode, state, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
     tmp_path.chmod(mode)
-    found = only(doctor._cache)[0]
+    found = only(doctor.check_cache)[0]
     assert found.state == state and bool(found.cure) == (state != "ok") and os.listdir(tmp_path) == []
 
 
 def test_a_cache_that_cannot_be_made_is_broken(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "file" / "cache"))
-    assert [(found.state, found.cure) for found in only(doctor._cache)] == [
+    assert [(found.state, found.cure) for found in only(doctor.check_cache)] == [
         ("broken", "Set LABKIT_CACHE to a folder you can write.")
     ]
 
@@ -612,16 +612,16 @@ def test_a_missing_extension_of_jupyterlab_is_broken(tmp_path, monkeypatch) -> N
     for name in ("anywidget", "jupyterlab-plotly"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "package.json").write_text("{}")
-    (found,) = only(doctor._jupyter)
+    (found,) = only(doctor.check_jupyter)
     assert found.state == "broken" and "@jupyter-widgets/jupyterlab-manager is missing" in found.text
 
 
 def test_a_check_that_fails_itself_does_not_stop_the_others(monkeypatch) -> None:
-    def _odd():
+    def check_odd():
         raise OSError("odd")
         yield
 
-    monkeypatch.setattr(doctor, "CHECKS", (_odd, doctor._system))
+    monkeypatch.setattr(doctor, "CHECKS", (check_odd, doctor.check_system))
     first, second = doctor.examine()
     assert (first.name, first.state) == ("odd", "broken") and "OSError('odd')" in first.text and second.state == "ok"
 

@@ -63,7 +63,7 @@ class Connected:
         """What was found damaged in the last days by any process, and what became of it, a sentence each."""
         return [*repair_log.recent(self.folder), *self._noted]
 
-    def _db(self) -> database.Connection:
+    def connection(self) -> database.Connection:
         """This thread's connection, opened anew after a fork and where the file is another one now."""
         local = self._local
         if getattr(local, "pid", None) != os.getpid() or local.db.stamp != database.stamp_of(self.path):
@@ -153,8 +153,8 @@ class Connected:
                 self._noted.append(note)
 
     @contextmanager
-    def _write(self) -> Iterator[database.Connection]:
-        db = self._db()
+    def transaction(self) -> Iterator[database.Connection]:
+        db = self.connection()
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db

@@ -23,7 +23,7 @@ from labkit.core.errors import ConfigError, RunError
 from labkit.data.io.load import open_rows
 from labkit.runs import launch_scripts
 from labkit.runs.store import RunInfo, Store
-from labkit.train.process_group import CLUSTER, COORDINATOR, COUNT, INDEX, ProcessGroup, _asked, join
+from labkit.train.process_group import CLUSTER, COORDINATOR, COUNT, INDEX, ProcessGroup, cluster_settings, join
 
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
@@ -210,13 +210,15 @@ def test_one_process_agrees_with_itself():
 
 def test_what_a_launcher_says_is_passed_on_to_jax():
     told = {COORDINATOR: "127.0.0.1:123", COUNT: "2", INDEX: "1"}
-    local = _asked(None, told[COORDINATOR], told)
+    local = cluster_settings(None, told[COORDINATOR], told)
     assert local["coordinator_bind_address"] == "127.0.0.1:123"  # not on every interface
     assert (local["num_processes"], local["process_id"], local["cluster_detection_method"]) == (2, 1, "deactivate")
-    assert "coordinator_bind_address" not in _asked(None, "pod-0.set:8476", {**told, COORDINATOR: "pod-0.set:8476"})
-    assert _asked("slurm", None, {})["cluster_detection_method"] == "slurm"
+    assert "coordinator_bind_address" not in cluster_settings(
+        None, "pod-0.set:8476", {**told, COORDINATOR: "pod-0.set:8476"}
+    )
+    assert cluster_settings("slurm", None, {})["cluster_detection_method"] == "slurm"
     with pytest.raises(RunError, match=f"{COORDINATOR} is set, but {COUNT}"):
-        _asked(None, "127.0.0.1:1", {COORDINATOR: "127.0.0.1:1"})
+        cluster_settings(None, "127.0.0.1:1", {COORDINATOR: "127.0.0.1:1"})
 
 
 # --- files for schedulers -----------------------------------------------------------------------------------------

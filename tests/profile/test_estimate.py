@@ -20,6 +20,7 @@ from labkit.tasks.classify import Classification, Classify
 from labkit.train.optimizer import Optimizer
 from labkit.train.step import TrainStep
 from tests.batches import empty_batch
+from tests.shown import shown_html
 
 MINE = Machine("<mine>", "cpu", 1e11, 5e10, 1e10, 1e9, 1e-5, 0.0)
 
@@ -83,7 +84,7 @@ def test_a_large_model_is_estimated_at_once_and_nothing_is_allocated():
 
 def test_the_table_says_it_all_and_escapes():
     found = estimate(steps_of(TINY), empty_batch((8, 32)), 8, MINE)
-    text, page = str(found), found._repr_html_()
+    text, page = str(found), shown_html(found)
     assert re.search(r"parameters +607,362 \(607,362 trained\)", text)
     assert "<mine>" in text and "H100" in text and "45%" in text
     assert "&lt;mine&gt;" in page and "<mine>" not in page

@@ -92,7 +92,7 @@ for step in range(500):
 def test_store_race_of_eight_processes_loses_nothing(store):
     workers = [subprocess.Popen([sys.executable, "-c", WRITER, str(store.folder), name]) for name in "abcdefgh"]
     assert [worker.wait(300) for worker in workers] == [0] * 8
-    assert store._db().execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert store.connection().execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for name in "abcdefgh":
         assert [(r.step, r.value) for r in store.records(name)] == [(step, step / 7) for step in range(500)]
 

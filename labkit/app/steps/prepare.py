@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
@@ -128,7 +129,7 @@ class Prepare(Panel):
                 box.value = name in done.get("clean", {}).get("steps", ())
             options = [each for each in self.copies.options if each[1] != "near" or texts]
             self.copies.options = options
-            self.copies.value = "keep" if "dedupe" not in done else "near" if done["dedupe"].get("near") else "exact"
+            self.copies.value = _copies(done)
             self.group.options = [(self.word("none"), ""), *((name, name) for name in columns)]
             self.group.value = split["group"] if split["group"] in columns else ""
             self.validation.value, self.test.value = split["validation"], split["test"]
@@ -207,6 +208,13 @@ class Prepare(Panel):
             for part in leaked
         ] or [html.note(self.word("no_leak"), "good")]
         self.parted.value = html.joined(html.scrolled(table, self.word("split_title")), *notes)
+
+
+def _copies(done: Mapping[str, Any]) -> str:
+    """The option for duplicates that a recipe of preparation chose."""
+    if "dedupe" not in done:
+        return "keep"
+    return "near" if done["dedupe"].get("near") else "exact"
 
 
 def _cleaned(rows: Rows, steps: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], dict[str, int], int]:

@@ -281,7 +281,9 @@ def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) 
         axes += 1
     if not _is_number(kind):
         raise DataError(_("column {column!r} contains {kind}, not numbers."), column=name, kind=kind)
-    dtype: Any = np.uint8 if kind == pa.uint8() else np.float64 if wide and _is_wide(kind) else np.float32
+    dtype: Any = np.float64 if wide and _is_wide(kind) else np.float32
+    if kind == pa.uint8():
+        dtype = np.uint8
     inputs, start = np.empty((len(dataset),), dtype), 0
     for table in batches(dataset, [name]):
         for chunk in table.column(0).chunks:
