@@ -135,9 +135,7 @@ class Server(ThreadingHTTPServer):
         """Whether a connection may be taken; of a full house, the client that has been silent for longest has to go."""
         if len(self.open) < self.endpoint.connections:
             return True
-        slow = [
-            one for one in self.open.values() if one and not (one.known or one.cut) and one.age() > LINGER
-        ]
+        slow = [one for one in self.open.values() if one and not (one.known or one.cut) and one.age() > LINGER]
         if not slow or len(self.open) >= 2 * self.endpoint.connections:
             return False
         max(slow, key=Handler.age).interrupt()

@@ -135,7 +135,7 @@ def test_no_step_looks_at_all_columns_for_each_of_them(kind, monkeypatch):
         rows = lk.load(table.append_column("label", [list("ababab")]), features=True, label="label")
         arrays = stack(rows["train"], rows.spec)
         found = new_rows.features_of(
-            table, rows.basis.features, [name for how in rows.basis.features for name in how.features]
+            table, rows.schema.features, [name for how in rows.schema.features for name in how.features]
         )
         np.testing.assert_array_equal(found, arrays.inputs)
         counts.append(dict(looked))
