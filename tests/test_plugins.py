@@ -101,7 +101,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "own_named.py").write_text(REGISTERS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    kept = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
+    kept = {kind: dict(registry.entries) for kind, registry in REGISTRIES.items()}
     yield tmp_path
     forget(kept)
 
@@ -109,10 +109,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def forget(kept: dict[str, dict[str, str]]) -> None:
     """Imports, registrations and permissions of this process, as in a new one."""
     for kind, entries in kept.items():
-        REGISTRIES[kind]._entries = dict(entries)
+        REGISTRIES[kind].entries = dict(entries)
     for name in ("own_ring", "own_named"):
         sys.modules.pop(name, None)
-    plugins._ALLOWED.clear()
+    plugins.ALLOWED.clear()
 
 
 def points(count: int = 400) -> list[dict[str, Any]]:
@@ -261,7 +261,7 @@ def test_plugins_that_are_none_are_refused(place: Path, plugins: str, message: s
 @pytest.fixture
 def exported(place: Path) -> Path:
     """A model folder whose architecture is of a module that this process has not imported."""
-    kept = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
+    kept = {kind: dict(registry.entries) for kind, registry in REGISTRIES.items()}
     import own_ring
 
     rows = lk.load(points(60), label="label", features=True)

@@ -25,7 +25,7 @@ HEIGHT = {
     "hub": 2,
     "data": 3,
     "models": 3,
-    "profile": 3,
+    "profile": 2,
     "tasks": 4,
     "train": 5,
     "runs": 6,

@@ -65,7 +65,7 @@ def _whole(turns: Turns, settings: dict[str, Any]) -> None:
         lambda event, seconds, **_: compiled.append(seconds) if event == COMPILED else None
     )
     unguarded, made = 0, 0
-    call = loop._Loop._call
+    call = loop.TrainingLoop.run_steps
 
     def held(self: Any, portion: Any) -> Any:
         nonlocal unguarded, made
@@ -90,14 +90,14 @@ def _whole(turns: Turns, settings: dict[str, Any]) -> None:
         over = threading.Event()
         reader = threading.Thread(target=_read, args=(store, run.id, over), daemon=True)
         reader.start()
-        loop._Loop._call = held
+        loop.TrainingLoop.run_steps = held
         try:
             loop.work(RunLogger(store, run.id))
             raise RuntimeError(f"the run ended by itself: {store.run(run.id).error or 'all its steps are made'}")
         except Over:
             pass
         finally:
-            loop._Loop._call = call
+            loop.TrainingLoop.run_steps = call
             over.set()
             reader.join()
 

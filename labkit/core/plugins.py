@@ -42,7 +42,7 @@ print(json.dumps([file_of(name) for name in sys.argv[1:]]))
 
 
 #: Entries that the user of this process has given or allowed.
-_ALLOWED: set[str] = set()
+ALLOWED: set[str] = set()
 
 
 def load(plugins: Any) -> None:
@@ -53,7 +53,7 @@ def load(plugins: Any) -> None:
     """
     for entry in _listed(plugins):
         parts(entry)
-        _ALLOWED.add(entry)
+        ALLOWED.add(entry)
         require([entry])
 
 
@@ -90,13 +90,13 @@ def _listed(plugins: Any) -> Sequence[str]:
 def _is_allowed(entry: str) -> bool:
     """Whether an entry names only what the user has given or allowed, or what is registered or imported already."""
     kind, name, target = parts(entry)
-    if entry in _ALLOWED or (kind and name in REGISTRIES[kind] and REGISTRIES[kind].target(name) == target):
+    if entry in ALLOWED or (kind and name in REGISTRIES[kind] and REGISTRIES[kind].target(name) == target):
         return True
     module = target.partition(":")[0]
     if not kind and module in sys.modules:
         return True
     package = module.split(".")
-    if not any(".".join(package[:count]) in _ALLOWED for count in range(1, len(package) + 1)):
+    if not any(".".join(package[:count]) in ALLOWED for count in range(1, len(package) + 1)):
         return False
     if not kind:
         return True

@@ -23,6 +23,7 @@ from labkit.hub.pretrained import pinned
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.layers import Rates
+from labkit.profile.activations import Activations
 
 
 class Modality(StrEnum):
@@ -196,6 +197,22 @@ class ModelConfig(Config, ABC):
         """Number of parameters (running statistics are none); nothing is allocated."""
         shapes = nnx.eval_shape(lambda: nnx.state(self.build(nnx.Rngs(0)), nnx.Param))
         return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+    @property
+    def vocabulary(self) -> int:
+        """Entries of the vocabulary of the model that is built; 0 where it reads no tokens."""
+        return self.vocab_size or 0
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations | None:
+        """What a forward pass computes and keeps of a batch, by formula, for cost estimates.
+
+        Args:
+            batch: name → array, or its shape and data type.
+
+        Returns:
+            None, the default, where there is no formula: the compiled step is analysed then, in seconds.
+        """
+        return None
 
     @property
     def special_tokens(self) -> tuple[str, ...]:

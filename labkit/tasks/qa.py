@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -24,6 +24,7 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import foreign, layers, weights
 from labkit.models.base import Capability, ModelConfig
+from labkit.profile.activations import Activations, linear_head
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import mean_loss
 
@@ -314,6 +315,11 @@ class Answering(Head):
     def empty(self) -> SpanSums:
         """The metric sums over no examples."""
         return SpanSums.empty()
+
+    def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
+        """What the loss of a batch computes and keeps, by formula; None where the model has none."""
+        found = model.activations(batch)
+        return found and found + linear_head(batch["ids"].size, model.output_width, 2, False)
 
     def loss(
         self, module: Reader, batch: Batch, key: jax.Array | None

@@ -75,7 +75,7 @@ def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callb
         loop = None
         try:
             use_compilation_cache()
-            loop = _Loop(logger, own_experiment(run.experiment), group, callbacks)
+            loop = TrainingLoop(logger, own_experiment(run.experiment), group, callbacks)
             end = {"status": loop.run(), "message": ""}
         except Exception as error:
             if group.count > 1 and not isinstance(error, LabkitError):
@@ -85,7 +85,7 @@ def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callb
         logger.flush(**end, ended=time.time())
 
 
-class _Loop:
+class TrainingLoop:
     def __init__(
         self,
         logger: Logger,
@@ -243,7 +243,7 @@ class _Loop:
         if self.step and self.evaluated != self.step:
             self._evaluate()
         self.logger.flush(status="saving", message=_("the last checkpoint and the model"))
-        self._save()
+        self.save()
         self._settle()
         params, step = self.state.params, self.step
         if (best := self.group.broadcast(self._better())) is not None:
@@ -327,7 +327,7 @@ class _Loop:
                 with jax.transfer_guard("disallow"):
                     then = self._portion(self.step + count)
                     portion = feed.take(self.step, count, then)
-                    self.state, told = self._call(portion)
+                    self.state, told = self.run_steps(portion)
                     self.step += portion.steps
                     self.pending.append((self.step, portion.steps, told))
                     self._read(AHEAD)
@@ -336,11 +336,11 @@ class _Loop:
                 if self.step % self.every == 0 or self.step == self.total:
                     self._evaluate()
                 if self.evaluated == self.step or self.due:
-                    self._save()
+                    self.save()
                 elif self.checkpoints.written:
                     self._settle()
 
-    def _call(self, portion: MultiBatch) -> tuple[TrainState, dict[str, Any]]:
+    def run_steps(self, portion: MultiBatch) -> tuple[TrainState, dict[str, Any]]:
         self.shape = " × ".join(map(str, max((x.shape for x in portion.batch.values()), key=np.prod)))
         if self.setup.most == 1:
             return self.steps.train(self.state, portion.batch)
@@ -357,7 +357,7 @@ class _Loop:
 
     def _obey(self) -> None:
         """Take the commands that wait; after a pause, stay here until the run is resumed."""
-        paused = self._take(False)
+        paused = self.take_commands(False)
         if self.save_error and self.train.on_checkpoint_failure == "pause":
             self._hold()
         if paused:
@@ -367,7 +367,7 @@ class _Loop:
             while paused:
                 time.sleep(0.05)
                 self._flush()
-                paused = self._take(True)
+                paused = self.take_commands(True)
             self._resume_clock()
         self._set_rate()
 
@@ -381,14 +381,14 @@ class _Loop:
             while self.save_error and not self.group.broadcast(time.monotonic() - tried > HOLD):
                 time.sleep(0.05)
                 self._flush()
-                if not self._take(True):
+                if not self.take_commands(True):
                     self.save_error = ""
             if self.save_error:
-                self._save()
+                self.save()
                 self._settle()
         self._resume_clock()
 
-    def _take(self, paused: bool) -> bool:
+    def take_commands(self, paused: bool) -> bool:
         """Do what somebody asked for; with several processes, what the leading one decides by its clock as well."""
         here = [
             self.logger.commands(self.step),
@@ -406,7 +406,7 @@ class _Loop:
                 if "keep" in value:
                     self.logger.log(summary={"keep": value["keep"]})
             elif name == "save":
-                self._save()
+                self.save()
             elif name in ("pause", "resume"):
                 paused = name == "pause"
         return paused
@@ -528,7 +528,7 @@ class _Loop:
             self.logger.records.append((read, "machine", "memory", memory_in_use()))
             self.watched = (now, read)
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Begin a checkpoint of this step; its records are in the store before it is."""
         self._read(0)
         self._flush(force=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -194,8 +193,11 @@ def comparison(found: Comparison, language: str) -> Html:
         for score, (x, y, gain, low, high) in zip(found.table().index, found.table().to_numpy(), strict=True)
     ]
     low, high = found.gains["f1"]
-    verdict = "better" if low > 0 else "worse" if high < 0 else "no_difference"
-    tone: Any = {"better": "good", "worse": "bad", "no_difference": "info"}[verdict]
+    verdict, tone = "no_difference", "info"
+    if low > 0:
+        verdict, tone = "better", "good"
+    elif high < 0:
+        verdict, tone = "worse", "bad"
     test = word("mcnemar", language, a=a, b=b, first=found.only_first, second=found.only_second, p=f"{found.p:.3g}")
     differ = found.disagreements.drop(columns="row").head(LINES)
     head_of = [word("text", language), word("truth", language), a, b]

@@ -39,8 +39,8 @@ def said(root: widgets.Widget) -> Iterator[tuple[str, str]]:
                 yield f"{where}.{trait}", text
         for text in getattr(widget, "titles", ()):
             yield f"{where}.titles", text
-        for text in getattr(widget, "_options_labels", ()):
-            yield f"{where}.options", text
+        for option in getattr(widget, "options", ()):
+            yield f"{where}.options", str(option[0] if isinstance(option, tuple) else option)
         for trait in ("words", "charts", "table"):
             yield from ((f"{where}.{trait}", text) for text in leaves(getattr(widget, trait, "")))
         if isinstance(widget, widgets.HTML):

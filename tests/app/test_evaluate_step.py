@@ -120,7 +120,7 @@ def test_two_runs_are_compared(panel: Evaluate, finished, reviews, tiny, setting
     other = lk.fit(
         reviews, tiny, folder=folder, background=False, name="other", **{**settings, "epochs": 1, "learning_rate": 0.0}
     )
-    panel._fill_others()
+    panel.fill_others()
     panel.other.value = other.id
     panel.settle(120)
     found = lk.compare(finished, other)
@@ -150,7 +150,7 @@ def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Evaluat
     for callback in list(panel.callbacks):
         whole, callback.action = callback.action, lambda *a, **k: raise_(OSError("disk <full>"))
         callback({"new": 1, "old": 0})
-        assert "OSError: disk &lt;full&gt;" in panel._error.value
+        assert "OSError: disk &lt;full&gt;" in panel.error_box.value
         callback.action = whole
         panel.problem = None
     panel.threshold.value = 0.25

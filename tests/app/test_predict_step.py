@@ -16,6 +16,7 @@ from labkit.app.steps.predict import Predict, as_read
 from labkit.data.io.pixels import Pixels
 from labkit.data.rows import Rows
 from labkit.data.schema import Spec
+from tests.shown import send
 
 from .hostile import HOSTILE, executable
 from .test_train import fake, raise_, shown
@@ -54,7 +55,7 @@ def test_a_row_of_the_test_split_is_taken(panel: Predict, finished):
 def test_the_model_is_exported_as_a_zip_that_opens_again(panel: Predict, tmp_path: Path, finished):
     panel.export.click()
     panel.settle(60)
-    assert panel.link.file == "finished-model.zip" and "finished-model.zip" in panel._note.value
+    assert panel.link.file == "finished-model.zip" and "finished-model.zip" in panel.note_box.value
     zipfile.ZipFile(tmp_path / panel.link.file).extractall(tmp_path / "again")
     again = lk.Predictor(tmp_path / "again")
     texts = ["a truly good film", "dull"]
@@ -66,7 +67,7 @@ def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Predict
     for callback in list(panel.callbacks):
         whole, callback.action = callback.action, lambda *a, **k: raise_(OSError("disk <full>"))
         callback({"new": 1, "old": 0})
-        assert "OSError: disk &lt;full&gt;" in panel._error.value
+        assert "OSError: disk &lt;full&gt;" in panel.error_box.value
         callback.action = whole
         panel.problem = None
     panel.text.value = "usable"
@@ -118,15 +119,15 @@ def test_a_dropped_picture_is_answered_and_explained(pictures):
     panel.settle(60)
     assert panel.drop.size == [8, 8] and panel.text.layout.display == "none" and panel.go.layout.display == "none"
     bright = np.full((8, 8, 4), 255, np.uint8)
-    panel.drop._handle_custom_msg({"type": "picture", "size": [8, 8]}, [memoryview(bright.tobytes())])
+    send(panel.drop, {"type": "picture", "size": [8, 8]}, memoryview(bright.tobytes()))
     panel.settle(60)
     assert panel.problem is None and "<b>bright</b>" in panel.answer.value
     assert panel.why.found.map.shape == (8, 8) and "data:image/png" in panel.why.said.value
     panel.any.click()
     panel.settle(60)
     assert executable(shown(panel)) == [] and "run.predict(x[None])" in panel.code()
-    panel.drop._handle_custom_msg({"type": "refused", "name": HOSTILE[0], "error": "<b>"}, [])
-    assert "is not an image" in panel._error.value and executable(panel._error.value) == []
+    send(panel.drop, {"type": "refused", "name": HOSTILE[0], "error": "<b>"})
+    assert "is not an image" in panel.error_box.value and executable(panel.error_box.value) == []
     panel.close()
 
 
@@ -147,7 +148,7 @@ def test_cells_of_a_table_are_answered_by_their_columns(tmp_path: Path):
     assert panel.numbers.placeholder == "comma-separated values: size, x"
     panel.numbers.value = "tiny, 3"
     panel.go.click()
-    assert "which is not one of its categories: huge, large, small" in panel._error.value
+    assert "which is not one of its categories: huge, large, small" in panel.error_box.value
     panel.numbers.value = "large, 3"
     panel.go.click()
     panel.settle(60)
@@ -174,7 +175,7 @@ def test_numbers_are_answered_and_refused(tmp_path: Path):
     for text, said in (("1, 2", "got 2 numbers"), ("1, x, 3", "could not convert")):
         panel.numbers.value = text
         panel.go.click()
-        assert said in panel._error.value
+        assert said in panel.error_box.value
     panel.numbers.value = "2.5, 0.1; -0.2"
     panel.go.click()
     panel.settle(60)

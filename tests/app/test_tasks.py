@@ -168,7 +168,7 @@ def test_what_is_typed_is_text_and_errors_are_said(use: Predict):
     use.go.click()
     use.settle(60)
     assert (use.problem is None) == (tasks.name_of(use.state.run.experiment.task) in ("lm", "seq2seq"))
-    assert english(use._error) == []
+    assert english(use.error_box) == []
 
 
 def test_a_text_is_drawn_or_searched_for(use: Predict):
@@ -191,7 +191,7 @@ def test_a_text_is_drawn_or_searched_for(use: Predict):
     asking.temperature.value = 1.0
     use.go.click()
     use.settle(60)
-    assert "temperature = 0" in use.problem.text and english(use._error) == []
+    assert "temperature = 0" in use.problem.text and english(use.error_box) == []
     asking.temperature.value, asking.beams.value, asking.length.value = 0, 1, 20
 
 

@@ -75,7 +75,7 @@ def test_what_a_page_opens_with_is_answered_while_a_cell_runs(client: BlockingKe
 
 def test_other_messages_are_left_as_they_are():
     def opens(kind: str, **content: Any) -> bool:
-        return kernel_subshell._opens(kind, lambda: content)
+        return kernel_subshell.opens_subshell(kind, lambda: content)
 
     assert opens("kernel_info_request") and opens("comm_open", target_name=kernel_subshell.CONTROL)
     assert opens("comm_msg", data={"method": "request_state"})

@@ -173,14 +173,14 @@ def test_an_interrupted_writer_leaves_nothing(tokenizer, monkeypatch):
 
 def test_two_writers_at_once_both_get_the_tokens(tokenizer, monkeypatch):
     expected = encode(table(), tokenizer, 12, cache=False)
-    inner = module._write
+    inner = module.write_tokens
 
     def second_one_is_faster(*arguments):
         inner(*arguments)
-        monkeypatch.setattr(module, "_write", inner)
+        monkeypatch.setattr(module, "write_tokens", inner)
         assert same(expected, encode(table(), tokenizer, 12))
 
-    monkeypatch.setattr(module, "_write", second_one_is_faster)
+    monkeypatch.setattr(module, "write_tokens", second_one_is_faster)
     assert same(expected, encode(table(), tokenizer, 12))
     assert len(list(cache_dir("tokens").iterdir())) == 1
 

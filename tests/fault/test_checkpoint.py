@@ -144,7 +144,7 @@ def test_enospc_is_foreseen(two, tools, monkeypatch):
 def test_enospc_in_the_midst_is_told_and_overcome(small_disk, tools, monkeypatch):
     place = small_disk(6)
     checkpoints = Checkpoints(place / "checkpoints")
-    monkeypatch.setattr(checkpoints, "_lack", lambda state: "")  # as if another program had been quicker
+    monkeypatch.setattr(checkpoints, "missing_room", lambda state: "")  # as if another program had been quicker
     big = {step: tools.state_of(step, width=400) for step in (1, 2)}  # 2.5 MB that cannot be compressed
     checkpoints.save(big[1], 1, None)
     assert checkpoints.settle() == 1
@@ -179,7 +179,7 @@ def test_writes_that_go_on_after_a_failed_save_leave_nothing(tmp_path, tools, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints._orbax, "save", save)
+        patched.setattr(checkpoints.checkpointer, "save", save)
         checkpoints.save(tools.state_of(1), 1, None)
         with pytest.raises(RunError, match="step 1 not saved: No space left on device"):
             checkpoints.settle()

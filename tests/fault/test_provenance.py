@@ -45,7 +45,7 @@ def session(folder: Path, steps: tuple[int, ...], tools, **changes) -> Checkpoin
     assert checkpoints.provenance is not None
     checkpoints.provenance.begin(newest or 0, None if newest is None else checkpoints.facts(newest))
     for step in steps:
-        checkpoints._write(tools.state_of(step), step, {})
+        checkpoints.write(tools.state_of(step), step, {})
     return checkpoints
 
 
@@ -398,7 +398,7 @@ def test_a_checkpoint_is_not_saved_before_its_records(finished, reviews, tmp_pat
             raise sqlite3.OperationalError("database or disk is full")
         return written(self, run_id, records, **values)
 
-    save = loop._Loop._save
+    save = loop.TrainingLoop.save
 
     def saved(self):
         save(self)
@@ -406,6 +406,6 @@ def test_a_checkpoint_is_not_saved_before_its_records(finished, reviews, tmp_pat
         full.on = False
 
     monkeypatch.setattr(Store, "write", write)
-    monkeypatch.setattr(loop._Loop, "_save", saved)
+    monkeypatch.setattr(loop.TrainingLoop, "save", saved)
     run.start().wait(300)
     assert run.status == "finished" and not full.on and run.info.summary["saved_step"] == run.info.steps

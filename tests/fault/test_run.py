@@ -204,14 +204,14 @@ def test_the_supervisor_begins_again_three_times_and_not_for_ever(entered):
 
 HANGING = """
 import pathlib, sys, time
-from labkit.train.loop import _Loop
-call, mark = _Loop._call, pathlib.Path(sys.argv[3])
+from labkit.train.loop import TrainingLoop
+call, mark = TrainingLoop.run_steps, pathlib.Path(sys.argv[3])
 def hang(self, portion):
     if self.step >= 14 and not mark.exists():
         mark.touch()
         time.sleep(1e6)
     return call(self, portion)
-_Loop._call = hang
+TrainingLoop.run_steps = hang
 from labkit.runs.worker import main
 sys.exit(main())
 """

@@ -38,7 +38,7 @@ def test_sizes_of_the_published_models() -> None:
 
 @pytest.mark.parametrize("pooling", ("mean_head", "mean"))
 def test_a_classifier_is_trained_packed_and_exported(pooling: str, tmp_path: Path) -> None:
-    run = fit(tmp_path / "lab", model=ModernBertConfig(**SIZES, pooling=pooling), packing="always", tune="lora",
+    run = fit(tmp_path / "lab", model=ModernBertConfig(**SIZES, pooling=pooling), packing="always", trainable="lora",
               lora_rank=4, learning_rate=1e-2)  # fmt: skip
     assert run.info.summary["layout"].startswith("packed")
     made = run.info.summary

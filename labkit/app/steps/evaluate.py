@@ -133,7 +133,7 @@ class Evaluate(Panel):
         with self.filling():
             self.which.options = [(visible(name, 60), name) for name in found.report.classes]
             self.which.value = found.report.classes[-1]
-            self._fill_others()
+            self.fill_others()
             named = {"length": self.word("by_length")}
             self.column.options = [(named.get(name, name), name) for name in found.columns]
             self.column.value = next(iter(found.columns), None)
@@ -220,7 +220,7 @@ class Evaluate(Panel):
         self.on_change(self.other, self._versus)
         return widgets.VBox([self.other, self.compared])
 
-    def _fill_others(self) -> None:
+    def fill_others(self) -> None:
         run, before = self.state.run, self.other.value
         others = [(name, key) for name, key in choices(self.state) if run is None or key != run.id]
         self.other.options = [(self.word("choose_run"), ""), *others]

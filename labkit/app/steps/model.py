@@ -129,7 +129,7 @@ class Model(Panel):
             self.task.value = tasks.name_of(task)
             self.which.options = [(title_of("model", name, self.state.language), name) for name in fit]
             mine = "" if self.state.model is None else models.name_of(self.state.model)
-            self.which.value = mine if mine in fit else fit[0] if fit else None
+            self.which.value = mine if mine in fit else next(iter(fit), None)
         others = [
             (title_of("model", name, self.state.language), translate(why, self.state.language))
             for name, why in reasons.items()
@@ -180,7 +180,7 @@ class Model(Panel):
             options = [(preset or self.word("own_sizes"), preset) for preset in _presets(type(model))]
             if [value for _, value in self.preset.options] != [value for _, value in options]:
                 self.preset.options = options
-                self.later("presets", lambda: _sized(type(model)), self._mark_presets)
+                self.later("presets", lambda: preset_sizes(type(model)), self.mark_presets)
             self.preset.value = model.preset
         self.later("costs", self._expected, self._show, _CALM)
 
@@ -252,7 +252,7 @@ class Model(Panel):
         chart = charts.line(rates, self.word("schedule_title"), self.word("step"), self.word("learning_rate"))
         self.schedule.value = html.joined(title, inline(chart))
 
-    def _mark_presets(self, sizes: dict[str, int | None]) -> None:
+    def mark_presets(self, sizes: dict[str, int | None]) -> None:
         """Say of each preset how large it is, and of one that is too large that it will not fit."""
         limit, options = device_limit(), []
         for preset, count in sizes.items():
@@ -280,6 +280,6 @@ def _presets(cls: type[ModelConfig]) -> list[str]:
     return ["", *cls.PRESETS]
 
 
-def _sized(cls: type[ModelConfig]) -> dict[str, int | None]:
+def preset_sizes(cls: type[ModelConfig]) -> dict[str, int | None]:
     """Preset → parameters, nothing allocated; None where that depends on the data."""
     return {"": None, **{name: config.count() for name, config in cls.presets().items()}}

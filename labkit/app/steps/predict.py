@@ -314,10 +314,10 @@ def _features(text: str, processor: Any) -> np.ndarray:
         except DataError:
             if len(cells) != processor.shape[0]:  # else they may be the numbers of a row that was drawn
                 raise
-    return _numbers(text, processor.shape[0])
+    return numbers_of(text, processor.shape[0])
 
 
-def _numbers(text: str, count: int) -> np.ndarray:
+def numbers_of(text: str, count: int) -> np.ndarray:
     values = []
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):
         try:

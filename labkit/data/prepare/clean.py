@@ -105,7 +105,9 @@ def _without_tags(text: str) -> str:
         kept.append(text[end : match.start()])
         end = match.end()
         token, name = match.group(), (match["name"] or "").lower()
-        ends = "comment" if token == "-->" else name if match["close"] else ""
+        ends = name if match["close"] else ""
+        if token == "-->":
+            ends = "comment"
         if ends in opened:
             start = opened[ends]
             del kept[start:]

@@ -280,7 +280,9 @@ def _carved(
     splits = {"train": carved.pop("train"), **carved, **{k: v for k, v in rows.splits.items() if k != "train"}}
     splits = {name: splits[name] for name in sorted(splits, key=_place)}
     shown = ", ".join(f"{name} {held[name]:,}" for name in order)
-    how = _("by {group!r}", group=group) if group else _("stratified") if stratify else _("at random")
+    how = _("stratified") if stratify else _("at random")
+    if group:
+        how = _("by {group!r}", group=group)
     notes = [
         Note(None, None, "counted", _("split"), _("{shown} rows; {how}, seed {seed}", shown=shown, how=how, seed=seed))
     ]

@@ -28,6 +28,7 @@ from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, Dra
 from labkit.models.bert import layouts, sentence
 from labkit.models.bert.layouts import FOREIGN, LAYOUTS
 from labkit.models.encoder import EMBEDDED, EncoderConfig, EncoderOutput
+from labkit.profile.activations import Activations, transformer
 
 # Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al. 2019,
 # arXiv 1907.11692 (roberta), Sanh et al. 2019, arXiv 1910.01108 (distilbert). heads = width / 64 and mlp_width =
@@ -208,6 +209,13 @@ class BertConfig(EncoderConfig):
     def vocabulary(self) -> int:
         """Entries of the vocabulary: ``vocab_size``, or as many as the published English one of the layout has."""
         return self.vocab_size or LAYOUTS[self.layout].vocabulary
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations:
+        """What a forward pass computes and keeps of a batch, by formula."""
+        return transformer(
+            batch["ids"].shape, self.depth, self.width, self.mlp_width, self.heads, dtype=self.dtype, remat=self.remat,
+            activation=self.activation, dropout=self.dropout > 0, attention_dropout=self.attention_dropout > 0,
+        )  # fmt: skip
 
     def build(self, rngs: nnx.Rngs) -> Bert:
         """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 0.02), biases 0, norm
