@@ -46,7 +46,7 @@ OUTSIDE = {
     "i18n": set(),
     "core": {"tomli_w"},
     "hub": {"huggingface_hub", "safetensors", "h5py", "gguf", "datasets", "pyarrow"},
-    "data": {"datasets", "pyarrow", "pandas", "tokenizers", "scipy", "charset_normalizer", "PIL", "openpyxl"},
+    "data": {"datasets", "pyarrow", "pandas", "tokenizers", "jinja2", "scipy", "charset_normalizer", "PIL", "openpyxl"},
     "models": {"jax", "flax"},
     "profile": {"jax", "psutil"},
     "tasks": _JAX,
