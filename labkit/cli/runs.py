@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labkit.cli.options import AsJson, Folder, RunName, say
+
+if TYPE_CHECKING:
+    from labkit.runs.handle import Run
 
 runs_app = typer.Typer(help="List, show and control runs.")
 
@@ -65,7 +68,7 @@ def pause(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
 def resume(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
     """Resume a paused run; a stopped, failed or lost run is resumed in a new process."""
 
-    def go_on(found: Any) -> None:
+    def go_on(found: Run) -> None:
         if found.info.over:
             found.start(detach=True)  # a thread of this command would end with it
         else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
 
 from labkit.i18n import Message, _, joined
 
@@ -24,7 +23,7 @@ class LabkitError(Exception):
         message: the text with its msgid and parameters; ``str(error)`` is its English.
     """
 
-    def __init__(self, message: str = "", /, **params: Any):
+    def __init__(self, message: str = "", /, **params: object):
         if params:
             message = message.fill(**params) if isinstance(message, Message) else Message(message, params)
         self.message = message

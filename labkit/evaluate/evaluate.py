@@ -52,4 +52,5 @@ def make_report(
 
     report = made(answers, **more)
     learnt = target_baselines.answers(train, part, rows.spec) if baselines else {}
-    return report.with_baselines({name: made(found) for name, found in learnt.items()})
+    others: dict[str, Any] = {name: made(found) for name, found in learnt.items()}
+    return report.with_baselines(others)

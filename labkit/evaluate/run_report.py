@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -33,6 +33,9 @@ from labkit.runs.handle import Run, model_of
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import QuestionAnswering
 from labkit.train.processors import load_processor
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def folder_of(run: Run) -> Path:
@@ -155,7 +158,7 @@ def calibration(run: Run, split: str = "test", bins: int = 15) -> Calibration:
     return calibrate(report_of(run, "validation"), report_of(run, split), bins)
 
 
-def slices(run: Run, by: Any = "length", split: str = "test") -> pd.DataFrame:
+def slices(run: Run, by: str | Iterable[Hashable] = "length", split: str = "test") -> pd.DataFrame:
     """Scores of parts of a split, weakest first.
 
     Args:
@@ -170,7 +173,7 @@ def slices(run: Run, by: Any = "length", split: str = "test") -> pd.DataFrame:
     return sliced(report_of(run, split), rows_of(run)[split], by)
 
 
-def sliced(report: ClassificationReport, part: Any, by: Any) -> pd.DataFrame:
+def sliced(report: ClassificationReport, part: Dataset, by: str | Iterable[Hashable]) -> pd.DataFrame:
     """The same for a report and the split that it is of."""
     if not isinstance(by, str):
         groups = list(by)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+import time
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -18,7 +19,7 @@ class ProgressBar:
     On a terminal it is one line that changes; elsewhere (a log file) one line for every evaluation.
     """
 
-    def __init__(self, store: Store, run_id: str, file: Any = None):
+    def __init__(self, store: Store, run_id: str, file: TextIO | None = None):
         self.store, self.id, self.file = store, run_id, file or sys.stderr
         self.live = bool(getattr(self.file, "isatty", lambda: False)())
         self.bar = tqdm(file=self.file, disable=not self.live, dynamic_ncols=True, unit="step", leave=True)
@@ -60,7 +61,7 @@ class ProgressBar:
         running = info.status == "running"
         if running and not self.began:  # compiling is no measure of how long the rest will take
             self.began = True
-            self.bar.initial, self.bar.start_t = info.step, self.bar._time()
+            self.bar.initial, self.bar.start_t = info.step, time.time()
         said = info.name if running else f"{info.name}: {info.status} {info.message}".rstrip()
         self.bar.set_description(visible(said), False)
         self.bar.total = info.steps or None
