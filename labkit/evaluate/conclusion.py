@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -53,30 +53,34 @@ class Conclusion:
     advice: tuple[str, ...]
 
 
-def conclude(report: ClassificationReport | RowReport, run: Run) -> Conclusion:
+def conclude(report: ClassificationReport | RowReport, run: Run, counts: Mapping[str, int]) -> Conclusion:
     """The conclusion of a report that includes its baselines.
 
     Args:
         report: of the run.
         run: its history and settings say what to try next.
+        counts: class → number of training rows.
     """
     metric = "f1" if isinstance(report, ClassificationReport) else report.main
-    table = report.compare(report.baselines)
+    others: Any = report.baselines
+    table = report.compare(others)
     bars = tuple(
         Bar(str(name), *(float(line[f"{metric}{end}"]) for end in ("", "_low", "_high")))
         for name, line in table.iterrows()
     )
     outcome, sentence = _against(table.iloc[1:], bars[0], metric, getattr(report, "better", 1))
-    return Conclusion(sentence, outcome, metric, bars, tuple(advice_of(run, report, outcome)))
+    return Conclusion(sentence, outcome, metric, bars, tuple(advice_of(run, report, outcome, counts)))
 
 
 def _against(baselines: pd.DataFrame, model: Bar, metric: str, better: int) -> tuple[str, str]:
     if baselines.empty:
         return "alone", _("{metric} {value:.3f}.", metric=score_name(metric), value=model.value)
-    best = (better * baselines[metric]).idxmax()
+    scores = baselines[metric].to_numpy(float)
+    best = str(baselines.index[(better * scores).argmax()])
     line = baselines.loc[best]
     gain = "f1_gain" if "f1_gain" in line else "gain"
-    facts = {"metric": score_name(metric), "value": model.value, "name": best, "other": float(line[metric])}
+    other = float((better * scores).max() * better)
+    facts = {"metric": score_name(metric), "value": model.value, "name": best, "other": other}
     if line[f"{gain}_low"] > 0:
         return "better", _(
             "Better than the best baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts
@@ -88,7 +92,9 @@ def _against(baselines: pd.DataFrame, model: Bar, metric: str, better: int) -> t
     )
 
 
-def advice_of(run: Run, report: ClassificationReport | RowReport, outcome: str) -> Iterator[str]:
+def advice_of(
+    run: Run, report: ClassificationReport | RowReport, outcome: str, counts: Mapping[str, int]
+) -> Iterator[str]:
     """What to try next, the most promising first."""
     summary, steps = run.info.summary, run.info.step
     losses = [record.value for record in run.store.records(run.id, split="validation") if record.name == "loss"]
@@ -110,7 +116,6 @@ def advice_of(run: Run, report: ClassificationReport | RowReport, outcome: str) 
     model = run.experiment.model
     if outcome != "better" and not model.weights and any(preset.get("weights") for preset in model.PRESETS.values()):
         yield _("Start from pretrained weights: this model started from random ones.")
-    counts = run.rows.spec.counts.get("train", {})
     if isinstance(report, ClassificationReport) and (rare := _rare(counts)):
         yield _("Collect more rows of {names}: {count} in training.", names=", ".join(rare[:3]),
                 count=", ".join(f"{counts[name]:,}" for name in rare[:3]))  # fmt: skip

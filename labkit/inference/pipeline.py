@@ -37,7 +37,7 @@ MARK = "labkit.toml"
 _PRETRAINED = ("config.json", "modules.json")
 
 
-def folder_of(given: Any) -> Path:
+def folder_of(given: object) -> Path:
     """The path of a model folder. Raises :class:`WeightsError` for what is none."""
     if not isinstance(given, str | os.PathLike):
         raise WeightsError(
@@ -111,7 +111,7 @@ class Pipeline(ABC):
             nnx.update(self.model, self._state)
 
     @abstractmethod
-    def __call__(self, inputs: Any, *more: Any, **settings: Any) -> Any:
+    def __call__(self, inputs: object, *more: object, **settings: object) -> Any:
         """The answers to inputs: one for a single input, a list or an array for several."""
 
     def clean(self, text: str) -> str:

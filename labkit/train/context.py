@@ -144,12 +144,14 @@ def context_of(
                 "{devices} devices: set devices = 0 to resume on as many as possible."),
             parts=parts, devices=train.devices,
         )  # fmt: skip
-    if group.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < group.count:
-        raise ConfigError(
-            _("{n_devices} devices are too few for {n_processes} processes."),
-            n_devices=placement.mesh.size,
-            n_processes=group.count,
-        )
+    if group.count > 1:
+        assert placement is not None, "several processes have several devices"
+        if len({device.process_index for device in placement.mesh.devices.flat}) < group.count:
+            raise ConfigError(
+                _("{n_devices} devices are too few for {n_processes} processes."),
+                n_devices=placement.mesh.size,
+                n_processes=group.count,
+            )
     if (total := train.epochs * batches.steps_per_epoch) > STEPS:
         raise ConfigError(
             _(
@@ -212,7 +214,7 @@ def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
 
 
 def steps_of(
-    experiment: Experiment, head: Head, module: Any, batches: Batches, placement: Placement | None = None,
+    experiment: Experiment, head: Head, module: nnx.Module, batches: Batches, placement: Placement | None = None,
     model: ModelConfig | None = None,
 ) -> TrainStep:  # fmt: skip
     """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists. ``model`` is
@@ -256,7 +258,7 @@ def shapes_of(batches: Batches, steps: TrainStep, stacked: int = 1) -> list[dict
     return found
 
 
-def save_model(setup: TrainContext, params: Params, folder: Path, **origin: Any) -> None:
+def save_model(setup: TrainContext, params: Params, folder: Path, **origin: object) -> None:
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
     names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the outputs. ``origin``,
     such as run and step, is sealed with it."""
@@ -291,6 +293,7 @@ def _export_tokenizer(setup: TrainContext, folder: Path) -> None:
     encoder in its own folder."""
     task, model, tokenizer = setup.experiment.task, setup.model, setup.processor.tokenizer
     longest = model.max_length if task.whole_length else task.max_length
+    assert tokenizer is not None and longest is not None, "models of texts have both"
     encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
     for place in {folder, encoder}:
         tokenizer.export(place, longest, types=model.reads_types, prompts=task.writes, read_special=task.reads_special)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -27,6 +27,9 @@ from labkit.evaluate.thresholds import Thresholds
 from labkit.inference.predictor import Predictor
 from labkit.runs.handle import Run
 from labkit.viz import report_html
+
+if TYPE_CHECKING:
+    from labkit.evaluate.compare import Comparison
 
 #: Mistakes that are offered.
 MISTAKES = 60
@@ -251,7 +254,7 @@ class Evaluate(Panel):
             mine, other, split = self.now, Run(self.now.run.store, run_id), self.split.value
             self.later("compare", lambda: run_report.compare(mine.run, other, split), self._told)
 
-    def _told(self, found: Any) -> None:
+    def _told(self, found: Comparison) -> None:
         self.compared.value = report_html.comparison(found, self.state.language)
 
     def _slices(self) -> widgets.Widget:
