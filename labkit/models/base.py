@@ -19,6 +19,7 @@ from flax import nnx
 
 from labkit.core.config import Config
 from labkit.core.errors import ConfigError, WeightsError
+from labkit.hub.pretrained import pinned
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.layers import Rates
@@ -149,6 +150,8 @@ class ModelConfig(Config, ABC):
     def completed(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Every field, from those that are given."""
         known = cls.PRESETS.get(given.get("preset", ""), {})
+        if given.get("weights"):
+            given = {**given, "weights": pinned(given["weights"])}
         if given.get("weights") and not given.get("preset") and any(name not in given for name in cls.FROM_WEIGHTS):
             known = cls.sizes_from(weights.find(given["weights"]))
         known = {**known, **given}
@@ -298,8 +301,16 @@ class PublishedConfig(ModelConfig):
     """
 
     published: ClassVar[bool] = True
+
     BROUGHT: ClassVar[tuple[str, ...]] = ()
     DERIVED_FROM: ClassVar[tuple[str, ...]] = ("width",)
+
+    @abstractmethod
+    def table(self, folder: Path) -> weights.Table:
+        """The names of the weights in a folder."""
+
+    def _load(self, model: Any, folder: Path) -> weights.LoadReport:
+        return weights.load_into(model, folder, self.table(folder))
 
     def to_dict(self) -> dict[str, Any]:
         """The preset and what differs from it; without a preset but with weights, everything.

@@ -188,8 +188,12 @@ class ModernBertConfig(EncoderConfig):
         is added to the sum of layers 1 / sqrt(2 depth) of that."""
         return ModernBert(self, rngs)
 
+    def table(self, folder: Path) -> weights.Table:
+        """The names of the weights in a folder."""
+        return TABLE
+
     def _load(self, model: ModernBert, folder: Path) -> weights.LoadReport:
-        return weights.load_into(model, sentence.encoder_folder(folder), TABLE)
+        return super()._load(model, sentence.encoder_folder(folder))
 
     def save(
         self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None,

@@ -23,7 +23,7 @@ from labkit.data.batching.base import Batches
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
-from labkit.models import lora, weights
+from labkit.models import lora, peft, weights
 from labkit.models.base import Modality, ModelConfig
 from labkit.models.bert import sentence
 from labkit.models.layers import compute_dtype
@@ -41,6 +41,8 @@ from labkit.train.truncation import message, truncation
 
 #: Of a model folder: what an example is, its shape, and the names of the outputs.
 FACTS = "labkit.json"
+#: Folder in a model folder with the low-rank additions alone.
+ADAPTER = "adapter"
 #: Train metrics are reported about this many times an epoch.
 REPORTS = 20
 #: Steps of a run at most: they are counted in 32 bits on the device.
@@ -277,6 +279,7 @@ def save_model(setup: TrainContext, params: Params, folder: Path, **origin: obje
         assert tokenizer is not None
         special = weights.Specials(tokenizer.pad_id, tokenizer.cls_id, tokenizer.end_ids, tokenizer.start_id)
         head.save(merged, setup.model, folder, special)
+        _save_adapter(setup, params, folder)
     else:
         weights.save_own(merged, folder, head.get_config())
     if tokenizer is not None:
@@ -286,6 +289,22 @@ def save_model(setup: TrainContext, params: Params, folder: Path, **origin: obje
     write_atomic(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
     manifest.seal(folder, **origin)
+
+
+def _save_adapter(setup: TrainContext, params: Params, folder: Path) -> None:
+    """Write the low-rank additions to pretrained weights once more by themselves, for PEFT, as ``adapter``."""
+    model, optimizer = setup.model, setup.experiment.train.optimizer
+    base = model.folder()
+    if (
+        not isinstance(model, PublishedConfig)
+        or optimizer.trainable != "lora"
+        or base is None
+        or (folder / sentence.MODULES).exists()
+    ):
+        return
+    base, flat = sentence.encoder_folder(base), {name: np.asarray(value) for name, value in params.items()}
+    peft.save(flat, folder / ADAPTER, model=folder, base=base, name=model.weights, table=model.table(folder),
+              alpha=optimizer.lora_alpha)  # fmt: skip
 
 
 def _export_tokenizer(setup: TrainContext, folder: Path) -> None:
