@@ -24,7 +24,7 @@ from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import lora, peft, weights
-from labkit.models.base import Modality, ModelConfig
+from labkit.models.base import Modality, ModelConfig, PublishedConfig
 from labkit.models.bert import sentence
 from labkit.models.layers import compute_dtype
 from labkit.profile.cost import work_and_plan
