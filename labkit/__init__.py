@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from labkit.inference.text_generation import TextGenerationPipeline
     from labkit.inference.translation import TranslationPipeline
     from labkit.models import models
-    from labkit.planning import estimate, find_rate, largest_batch, plot_schedule
+    from labkit.planning import estimate, find_learning_rate, largest_batch, plot_schedule
     from labkit.tasks import tasks
     from labkit.train.callbacks import Callback
     from labkit.train.optimizer import Optimizer, optimizers
@@ -68,7 +68,7 @@ _HOMES = {
     "choose_buckets": "labkit.data.batching.buckets:choose_buckets",
     "estimate": "labkit.planning:estimate",
     "largest_batch": "labkit.planning:largest_batch",
-    "find_rate": "labkit.planning:find_rate",
+    "find_learning_rate": "labkit.planning:find_learning_rate",
     "plot_schedule": "labkit.planning:plot_schedule",
     "fit": "labkit.api:fit",
     "runs": "labkit.api:runs",
@@ -100,10 +100,10 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 (in the order of use)
     "load", "Rows", "samples", "TextCleaner", "leakage", "Tokenizer", "encode", "Batches", "BucketBatches",
     "choose_buckets", "models", "tasks", "optimizers",
-    "estimate", "largest_batch", "find_rate", "plot_schedule", "Optimizer", "Callback", "fit", "runs", "open_run",
-    "compare", "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor", "TextGenerationPipeline",
-    "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline", "FillMaskPipeline", "serve", "Lab",
-    "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
+    "estimate", "largest_batch", "find_learning_rate", "plot_schedule", "Optimizer", "Callback", "fit", "runs",
+    "open_run", "compare", "right_size", "ClassificationReport", "Thresholds", "Pipeline", "Predictor",
+    "TextGenerationPipeline", "TranslationPipeline", "QuestionAnsweringPipeline", "EmbeddingPipeline",
+    "FillMaskPipeline", "serve", "Lab", "panels", "language", "picture", "scale", "check", "LabkitError", "__version__",
 ]  # fmt: skip
 
 

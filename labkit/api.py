@@ -6,16 +6,16 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labkit.core import plugins
-from labkit.core.config import known_settings, load_file
+from labkit.core import html, plugins
+from labkit.core.config import known_settings, read_text
 from labkit.core.errors import ConfigError, RunError
 from labkit.core.extras import require
-from labkit.core.text import escape, printed
+from labkit.core.text import printed, visible
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
@@ -23,17 +23,18 @@ from labkit.planning import experiment_of
 from labkit.runs import liveness, repair_log
 from labkit.runs.handle import Run as BaseRun
 from labkit.runs.handle import model_of
+from labkit.runs.overview import COLUMNS, overview
 from labkit.runs.store import RunInfo, Store, StoreError
 from labkit.train.callback_specs import check_callbacks, check_importable, specs_of
 from labkit.train.callbacks import Callback
-from labkit.train.experiment import Experiment
+from labkit.train.experiment import Experiment, own_experiment
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.evaluate.calibration import Calibration
     from labkit.evaluate.compare import Comparison
-    from labkit.evaluate.evaluate import Verdict
+    from labkit.evaluate.evaluate import EvaluationReport
     from labkit.evaluate.report import ClassificationReport
     from labkit.evaluate.scores import Scores
     from labkit.explain.explanation import AttentionWeights, Explanation
@@ -121,7 +122,7 @@ class Run(BaseRun):
         return self._pipeline(QuestionAnsweringPipeline).answer(questions, paragraphs, threshold=threshold)
 
     @known_settings
-    def evaluate(self, split: str = "test", baselines: bool = True) -> Verdict | Scores:
+    def evaluate(self, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
         """Evaluate the model on a split: scores with confidence intervals, confusion matrix, errors and baselines.
 
         Other tasks have their own metrics: loss, perplexity, accuracy … The baseline of a language model is an n-gram
@@ -129,7 +130,7 @@ class Run(BaseRun):
         """
         from labkit.evaluate import run_report
 
-        report = run_report.verdict_of(self, split, baselines)
+        report = run_report.evaluate_run(self, split, baselines)
         self.store.update(self.id, summary={f"{split}_{name}": value for name, value in report.scores.items()})
         return report
 
@@ -196,7 +197,10 @@ class Run(BaseRun):
 
 
 class Runs(Sequence[Run]):
-    """The runs of a lab folder, newest first; ``to_pandas()`` returns a comparison table."""
+    """The runs of a lab folder, newest first.
+
+    ``overview()`` has a line for each; ``to_pandas()`` all scores and the settings in which they differ.
+    """
 
     def __init__(self, store: Store):
         self.store = store
@@ -234,13 +238,20 @@ class Runs(Sequence[Run]):
         each."""
         return [*(repair_log.unreadable(*each) for each in self._unreadable.items()), *self.store.notes]
 
+    def overview(self) -> list[dict[str, str]]:
+        """A line per run: name, status, score, model, data, age and id, as texts."""
+        return [overview(info) for info in self._infos]
+
     def __repr__(self) -> str:
-        table = self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"
+        import pandas as pd
+
+        table = pd.DataFrame(self.overview()).map(visible).to_string(index=False) if self._infos else "no runs yet"
         return printed("\n".join([table, *self.notes]))
 
     def _repr_html_(self) -> str:
-        table = self.to_pandas().to_html(index=False, na_rep="") if self._infos else "no runs yet"
-        return table + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        lines = [list(line.values()) for line in self.overview()]
+        table = html.table(list(map(str, COLUMNS.values())), lines) if lines else html.paragraph("no runs yet")
+        return html.page("", table, *self.notes)
 
 
 def fit(
@@ -305,6 +316,7 @@ def train(
     name: str | None = None,
     folder: str | Path | None = None,
     processes: int = 1,
+    changes: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train an experiment file in the foreground, or resume a run.
 
@@ -314,17 +326,26 @@ def train(
         name: a name for the run, instead of the one in the file.
         folder: the lab folder.
         processes: number of training processes; above 1, this process only supervises them.
+        changes: settings of the file that are replaced, such as ``{"train.epochs": 5}``.
     """
-    run = Run(Store(folder), resume) if resume is not None else create(experiment, name=name, folder=folder)
+    if resume is not None:
+        run = Run(Store(folder), resume)
+    else:
+        run = create(experiment, name=name, folder=folder, changes=changes)
     _go(run, detach=processes > 1, background=True, processes=processes)
     _foreground(run)
     return run
 
 
 def create(
-    experiment: Experiment | str | Path | None, *, name: str | None = None, folder: str | Path | None = None
+    experiment: Experiment | str | Path | None,
+    *,
+    name: str | None = None,
+    folder: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Create a run of an experiment (or of its TOML file) without starting it."""
+    """Create a run of an experiment (or of its TOML file) without starting it; ``changes`` are settings of the file
+    that are replaced, such as ``{"train.epochs": 5}``."""
     require("train")
     if not isinstance(experiment, Experiment):
         if experiment is None:
@@ -332,13 +353,14 @@ def create(
         path = Path(experiment)
         if not path.exists():
             raise ConfigError(
-                _("experiment file {path!r} not found. `run.toml()` returns the contents of one."), path=str(path)
+                _("experiment file {path!r} not found. `labkit new DATA` writes one, and `run.toml()` returns one."),
+                path=str(path),
             )
-        experiment = load_file(Experiment, path)
+        experiment = own_experiment(read_text(path), changes or {})
     if name:
         experiment = experiment.replace(name=name)
     rows = experiment.data.load(experiment.task)
-    experiment = experiment.replace(data=experiment.data.replace(columns=rows.basis.text))
+    experiment = experiment.replace(data=experiment.data.replace(columns=rows.schema.text))
     return Run.create(Store(folder), experiment, rows)
 
 
@@ -354,12 +376,15 @@ def open_run(run: str, folder: str | Path | None = None) -> Run:
     return Run(Store(folder), run)
 
 
-def predictor(run: str | Path, folder: str | Path | None = None) -> Predictor:
-    """Load the trained model of a run (id or name), or of a folder written by ``run.export``."""
+def predictor(run: str | Path, folder: str | Path | None = None, plugins: Sequence[str] = ()) -> Predictor:
+    """Load the trained model of a run (id or name), or of a folder written by ``run.export``.
+
+    ``plugins``: modules that the settings of such a folder may have imported.
+    """
     from labkit.inference.predictor import Predictor
 
     if (Path(run) / "labkit.toml").exists():
-        return Predictor(run)
+        return Predictor(run, plugins=plugins)
     return open_run(str(run), folder).predictor
 
 
@@ -377,6 +402,7 @@ def serve(
     patience: float | None = None,
     connections: int = 400,
     folder: str | Path | None = None,
+    plugins: Sequence[str] = (),
 ) -> Endpoint:
     """Serve a model over HTTP in a background thread until ``close()``; see ``Endpoint``.
 
@@ -388,13 +414,14 @@ def serve(
         patience: timeout in seconds for reading a request, for predicting, and for sending the response (default: 10).
         connections: maximum simultaneous connections.
         folder: the lab folder, for a run by name.
+        plugins: modules that the settings of an exported folder may have imported.
     """
     from labkit.inference.predictor import Predictor
     from labkit.inference.server import Endpoint
 
     if isinstance(model, Run):
         model = model.predictor
-    found = model if isinstance(model, Predictor) else predictor(model, folder)
+    found = model if isinstance(model, Predictor) else predictor(model, folder, plugins)
     limits = {"examples": examples, "characters": characters, "patience": patience, "connections": connections}
     return Endpoint(found, host, port, token, rate, hosts=hosts, **limits)
 
@@ -421,7 +448,7 @@ def _foreground(run: Run) -> None:
     a second one goes through."""
     renew, close = _watcher(run)
     since = time.monotonic()
-    with _interrupt_stops(run):
+    with interrupt_stops(run):
         while True:
             try:
                 if run.info.over:
@@ -458,7 +485,7 @@ def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 
 @contextlib.contextmanager
-def _interrupt_stops(run: Run) -> Iterator[None]:
+def interrupt_stops(run: Run) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

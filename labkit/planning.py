@@ -15,12 +15,12 @@ from labkit.models import models
 from labkit.tasks import BY_PROBLEM_TYPE
 from labkit.train.experiment import DataConfig, Experiment, check_reads, ready, settings
 from labkit.train.lr_finder import RateSearchResult
-from labkit.train.lr_finder import find_rate as search
+from labkit.train.lr_finder import find_learning_rate as search
 from labkit.train.optimizer import Optimizer
 
 if TYPE_CHECKING:
     from labkit.profile.cost import Estimate
-    from labkit.train.context import Plan
+    from labkit.train.context import TrainContext
 
 
 def experiment_of(
@@ -34,7 +34,7 @@ def experiment_of(
     rows = rows if isinstance(rows, Rows) else load(rows)
     if not isinstance(model, Config):
         model = models[model if isinstance(model, str) else models.added(model)]()
-    task, train = settings(options.pop("task", None) or BY_PROBLEM_TYPE[rows.basis.problem_type], **options)
+    task, train = settings(options.pop("task", None) or BY_PROBLEM_TYPE[rows.schema.problem_type], **options)
     check_reads(model, rows, task)
     rows = ready(rows, task, accept_leakage)
     return rows, Experiment(model=model, data=DataConfig.of(rows, accept_leakage), task=task, train=train, name=name)
@@ -67,7 +67,7 @@ def estimate(
 
 
 class RateSearch(RateSearchResult):
-    """Result of :func:`find_rate`."""
+    """Result of :func:`find_learning_rate`."""
 
     def figure(self) -> Any:
         """Loss over the learning rate, as a Plotly figure; the suggested rate is marked."""
@@ -76,7 +76,7 @@ class RateSearch(RateSearchResult):
         return plotly.to_plotly(curves.rate_search(self))
 
 
-def find_rate(
+def find_learning_rate(
     rows: Any,
     model: Any = "bert",
     *,
@@ -149,7 +149,9 @@ def largest_batch(
 
 
 @contextlib.contextmanager
-def _planned(rows: Any, model: Any, accept_leakage: bool, options: dict[str, Any]) -> Iterator[tuple[Plan, Path]]:
+def _planned(
+    rows: Any, model: Any, accept_leakage: bool, options: dict[str, Any]
+) -> Iterator[tuple[TrainContext, Path]]:
     """A plan of a run that is not made, and its folder, which goes away."""
     from labkit.train.context import prepare
 

@@ -28,10 +28,9 @@ class WaveConfig(ModelConfig):
     shown: ClassVar[tuple[str, ...]] = ("width", "frequency")
     drawing: ClassVar[tuple[DrawingPart, ...]] = (DrawingPart("waves", 4, "block_dense", 4),)
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"little": {"width": 16}, "wide": {"width": 64}}
-    DEFAULTS: ClassVar[dict[str, Any]] = PRESETS["little"]
 
     preset: str = option("", "named size", choices=("", "little", "wide"))
-    width: int = option(help="number of sines", low=1)
+    width: int = option(16, "number of sines", low=1)
     frequency: float = option(1.0, "factor before the sine", low=0.0)
     input_shape: tuple[int, ...] | None = option(None, "shape of one example")
     dtype: str = option("auto", "what layers compute in")
@@ -98,12 +97,12 @@ class MarginSums(MetricState):
 
 
 class Scores(nnx.Module):
-    def __init__(self, trunk: Any, width: int, classes: int, rngs: nnx.Rngs):
-        self.trunk = trunk
+    def __init__(self, backbone: Any, width: int, classes: int, rngs: nnx.Rngs):
+        self.backbone = backbone
         self.head = nnx.Linear(width, classes, rngs=rngs)
 
     def __call__(self, batch: dict[str, Any], *, key: jax.Array | None = None) -> jax.Array:
-        return self.head(self.trunk(batch["inputs"], key=key, real=batch["weight"] > 0).pooled)
+        return self.head(self.backbone(batch["inputs"], key=key, real=batch["weight"] > 0).pooled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +166,8 @@ class Squares(MetricState):
 
 
 class Autoencoder(nnx.Module):
-    def __init__(self, trunk: Any, width: int, features: int, rngs: nnx.Rngs):
-        self.trunk = trunk
+    def __init__(self, backbone: Any, width: int, features: int, rngs: nnx.Rngs):
+        self.backbone = backbone
         self.head = nnx.Linear(width, features, rngs=rngs)
 
 
@@ -181,7 +180,7 @@ class RebuildHead(Head):
         return Squares(*jnp.zeros((2,), jnp.float32))
 
     def loss(self, module, batch, key):
-        found = module.head(module.trunk(batch["inputs"], key=key, real=batch["weight"] > 0).pooled)
+        found = module.head(module.backbone(batch["inputs"], key=key, real=batch["weight"] > 0).pooled)
         total = jnp.sum(jnp.mean((found - batch["inputs"]) ** 2, -1) * batch["weight"])
         weight = jnp.sum(batch["weight"])
         return total, weight, Squares(total, weight)

@@ -17,6 +17,7 @@ from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.train.experiment import Experiment
 from labkit.train.experiment import settings as flat
+from tests.shown import shown_html
 
 REVIEWS = Path(__file__).parent / "reviews.csv"
 STEPS = ("html", "whitespace", "lowercase")
@@ -88,7 +89,7 @@ def test_predictions_name_a_class_and_sum_to_one(run):
 def test_the_report_has_the_baselines_beside_it(run):
     report = run.evaluate("test")
     assert set(report.baselines) == {"majority class", "TF-IDF + logistic regression"}
-    assert "TF-IDF" in str(report) and "TF-IDF" in report._repr_mimebundle_()["text/html"]
+    assert "TF-IDF" in str(report) and "TF-IDF" in shown_html(report)
     assert run.info.summary["test_f1"] == report.scores["f1"]
     with pytest.raises(lk.LabkitError, match="the run has no split 'tst'"):
         run.evaluate("tst")
@@ -101,7 +102,7 @@ def test_runs_are_listed_found_and_compared(run, lab, tiny, settings):
     assert [r.id for r in listed] == [other.id, run.id] and lk.open_run("first", lab).id == run.id
     table = listed.to_pandas()
     assert list(table["train.seed"]) == [5, 0] and "train.epochs" not in table.columns
-    assert "other" in repr(listed) and "other" in listed._repr_html_()
+    assert "other" in repr(listed) and "other" in shown_html(listed)
     with pytest.raises(lk.LabkitError, match=r"no run 'frst'.*'first'"):
         lk.open_run("frst", lab)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -47,7 +49,7 @@ class FakeRun:
         return 'name = "first"\n'
 
     def __getattr__(self, name: str):
-        if name in ("stop", "pause", "resume", "start"):
+        if name in ("stop", "pause", "resume", "start", "delete"):
             return lambda **options: self.calls.append((name, options))
         raise AttributeError(name)
 
@@ -137,14 +139,14 @@ def test_an_interrupt_is_code_130(front) -> None:
 def test_ctrl_c_in_a_real_process_is_code_130() -> None:
     code = (
         "import labkit.cli.doctor as d, time\n"
-        "d.examine = lambda: (print('up', flush=True), time.sleep(60))\n"
+        "d.examine = lambda: (print('up', flush=True), time.sleep(600))\n"
         "import sys; sys.argv = ['labkit', 'doctor']; from labkit.cli.main import main; main()"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "up\n"
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (130, "")
 
 
@@ -153,13 +155,34 @@ def test_ctrl_c_in_a_real_process_is_code_130() -> None:
 
 def test_train_passes_everything_on(front) -> None:
     text = command("train", "x.toml", "--name", "n", "--folder", "f").stdout
-    assert front.calls == [("train", (Path("x.toml"),), {"resume": None, "name": "n", "folder": Path("f")})]
+    assert front.calls == [
+        ("train", (Path("x.toml"),), {"resume": None, "name": "n", "folder": Path("f"), "changes": {}})
+    ]
     assert text == f"<run 'first': running>\nlabkit predict {front.run.id} 'some text'\n"
 
 
 def test_train_takes_up_a_run(front) -> None:
     command("train", "--resume", "first")
-    assert front.calls == [("train", (None,), {"resume": "first", "name": None, "folder": None})]
+    assert front.calls == [("train", (None,), {"resume": "first", "name": None, "folder": None, "changes": {}})]
+
+
+def test_settings_of_the_file_are_changed_by_name(front) -> None:
+    words = (
+        "--set",
+        "train.epochs=5",
+        "--set",
+        "name=first try",
+        "--set",
+        'metric = "f1"',
+        "--set",
+        "freeze=['a', 'b']",
+    )
+    command("train", "x.toml", *words)
+    changes = front.calls[0][2]["changes"]
+    assert changes == {"train.epochs": 5, "name": "first try", "metric": "f1", "freeze": ["a", "b"]}
+    for wrong in ("epochs", "=5"):
+        assert "give a name and a value" in command("train", "x.toml", "--set", wrong, code=2).stderr
+    assert "keeps its settings" in command("train", "--resume", "x", "--set", "epochs=5", code=2).stderr
 
 
 @pytest.mark.parametrize("words", [[], ["x.toml", "--resume", "first"]])
@@ -172,6 +195,36 @@ def test_runs_lists_for_people_and_for_programs(front) -> None:
     assert command("runs", "--folder", "f").stdout == "id  validation_f1\n"
     assert front.calls == [("runs", (Path("f"),), {})]
     assert json.loads(command("runs", "--json").stdout) == [{"id": "a", "validation_f1": None, "seconds": 1.5}]
+
+
+def test_runs_are_deleted_once_confirmed(front) -> None:
+    front.run.status = "finished"
+    asked = CliRunner().invoke(app, ["runs", "rm", "first"], input="n\n")
+    assert "Delete first" in asked.stdout and asked.exit_code == 0 and front.run.calls == []
+    assert command("runs", "rm", "first", "--yes").stdout == f"first ({front.run.id}) deleted\n"
+    assert front.run.calls == [("delete", {})]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_list_of_runs_fits_the_terminal(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    experiment = 'model = {name = "bert", preset = "minilm-l6"}\ndata = {source = "/a/b/reviews.csv"}'
+    summary = {"metric": "f1", "validation_f1": 0.5, "test_f1": 0.8125}
+    store.create("20260101-000000-abcdef", "a long name for a run " * 3, experiment=experiment, summary=summary)
+    store.create("b", "red", status="failed")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    from labkit.cli.runs import print_table
+
+    with redirect_stdout(io.StringIO()) as file:
+        print_table(labkit.runs(tmp_path))
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 3 and max(map(len, lines)) <= width and "red" in lines[1] and "failed" in lines[1]
+    assert "20260101-000000-abcdef" in lines[2]
+    if width == 200:
+        assert all(part in lines[2] for part in ("F1 0.812 (test)", "bert minilm-l6", "reviews.csv", "now", "abcdef"))
+    shown = repr(labkit.runs(tmp_path))
+    assert "F1 0.812 (test)" in shown and "reviews.csv" in labkit.runs(tmp_path)._repr_html_()
 
 
 def test_show_says_all_about_a_run(front) -> None:
@@ -215,7 +268,7 @@ def test_runs_are_steered(verb, over, done, front) -> None:
 def test_predict_answers_texts_a_line_each(front) -> None:
     text = command("predict", "first", "good", "a\x1b[2Jb\nc", "--folder", "f").stdout
     assert text == "pos\t0.7500\tgood\npos\t0.7500\ta␛[2Jb c\n"
-    assert front.calls == [("predictor", ("first",), {"folder": Path("f")})]
+    assert front.calls == [("predictor", ("first",), {"folder": Path("f"), "plugins": ()})]
     assert front.batches == [["good", "a\x1b[2Jb\nc"]]
 
 
@@ -492,8 +545,8 @@ def test_the_doctor_names_packages_that_are_missing_or_bad(monkeypatch) -> None:
     monkeypatch.setattr(
         doctor, "requirements", lambda: {extra: list(map(Requirement, lines)) for extra, lines in wanted.items()}
     )
-    monkeypatch.setattr(doctor, "_version", versions.get)
-    found = only(doctor._packages)
+    monkeypatch.setattr(doctor, "version_of", versions.get)
+    found = only(doctor.check_packages)
     assert [(each.name, each.text, each.cure) for each in found if each.state == "broken"] == [
         ("tqdm", "is not installed", 'python -m pip install "tqdm>=4"'),
         ("flax", "0.13.0 is installed; labkit needs <0.13,>=0.12.8", 'python -m pip install "flax<0.13,>=0.12.8"'),
@@ -516,23 +569,23 @@ def test_the_doctor_reads_the_requirements_of_an_installed_package(monkeypatch) 
 
 
 def test_a_jax_that_fails_or_hangs_is_a_line_of_the_report(monkeypatch) -> None:
-    monkeypatch.setattr(doctor, "_ASK_JAX", "import os; os.abort()")
-    assert only(doctor._devices)[0].text.startswith("JAX does not work: ")
-    monkeypatch.setattr(doctor, "_ASK_JAX", "import no_such_driver")
-    assert "No module named 'no_such_driver'" in only(doctor._devices)[0].text
-    monkeypatch.setattr(doctor, "_ASK_JAX", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor, "ASK_JAX", "import os; os.abort()")
+    assert only(doctor.check_devices)[0].text.startswith("JAX does not work: ")
+    monkeypatch.setattr(doctor, "ASK_JAX", "import no_such_driver")
+    assert "No module named 'no_such_driver'" in only(doctor.check_devices)[0].text
+    monkeypatch.setattr(doctor, "ASK_JAX", "import time; time.sleep(60)")
     monkeypatch.setattr(doctor, "PATIENCE", 0.2)
-    assert only(doctor._devices)[0].cure == "Set JAX_PLATFORMS=cpu to go on without it."
+    assert only(doctor.check_devices)[0].cure == "Set JAX_PLATFORMS=cpu to go on without it."
 
 
 def test_an_unused_graphics_card_is_pointed_out(monkeypatch) -> None:
     answer = {"devices": [{"kind": "cpu", "platform": "cpu", "memory": None}], "total": 64.0}
-    monkeypatch.setattr(doctor, "_ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
+    monkeypatch.setattr(doctor, "ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
     monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    assert only(doctor._devices)[0].state == "warning" and "jax[cuda" in only(doctor._devices)[0].cure
+    assert only(doctor.check_devices)[0].state == "warning" and "jax[cuda" in only(doctor.check_devices)[0].cure
     answer["devices"] = [{"kind": "NVIDIA H100", "platform": "gpu", "memory": 8e10}]
-    monkeypatch.setattr(doctor, "_ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
-    assert str(only(doctor._devices)[0]) == "✓ devices      JAX computes on 1: NVIDIA H100 (80 GB)"
+    monkeypatch.setattr(doctor, "ASK_JAX", f"print({json.dumps(json.dumps(answer))})")
+    assert str(only(doctor.check_devices)[0]) == "✓ devices      JAX computes on 1: NVIDIA H100 (80 GB)"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
@@ -540,14 +593,14 @@ def test_an_unused_graphics_card_is_pointed_out(monkeypatch) -> None:
 def test_a_cache_that_others_can_fill_is_broken(mode, state, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
     tmp_path.chmod(mode)
-    found = only(doctor._cache)[0]
+    found = only(doctor.check_cache)[0]
     assert found.state == state and bool(found.cure) == (state != "ok") and os.listdir(tmp_path) == []
 
 
 def test_a_cache_that_cannot_be_made_is_broken(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "file" / "cache"))
-    assert [(found.state, found.cure) for found in only(doctor._cache)] == [
+    assert [(found.state, found.cure) for found in only(doctor.check_cache)] == [
         ("broken", "Set LABKIT_CACHE to a folder you can write.")
     ]
 
@@ -559,16 +612,16 @@ def test_a_missing_extension_of_jupyterlab_is_broken(tmp_path, monkeypatch) -> N
     for name in ("anywidget", "jupyterlab-plotly"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "package.json").write_text("{}")
-    (found,) = only(doctor._jupyter)
+    (found,) = only(doctor.check_jupyter)
     assert found.state == "broken" and "@jupyter-widgets/jupyterlab-manager is missing" in found.text
 
 
 def test_a_check_that_fails_itself_does_not_stop_the_others(monkeypatch) -> None:
-    def _odd():
+    def check_odd():
         raise OSError("odd")
         yield
 
-    monkeypatch.setattr(doctor, "CHECKS", (_odd, doctor._system))
+    monkeypatch.setattr(doctor, "CHECKS", (check_odd, doctor.check_system))
     first, second = doctor.examine()
     assert (first.name, first.state) == ("odd", "broken") and "OSError('odd')" in first.text and second.state == "ok"
 

@@ -89,10 +89,10 @@ def work(tmp_path: Path, finished: Any, monkeypatch: pytest.MonkeyPatch) -> Path
 def registries() -> Any:
     """What a page registers is taken away again."""
     kinds = lk.models.models, lk.tasks.tasks
-    before = [dict(registry._entries) for registry in kinds]
+    before = [dict(registry.entries) for registry in kinds]
     yield
     for registry, entries in zip(kinds, before, strict=True):
-        registry._entries = entries
+        registry.entries = entries
 
 
 @pytest.mark.parametrize("name", [name for name in WRITTEN if blocks(name, "python")])

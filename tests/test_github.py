@@ -82,7 +82,7 @@ def test_the_pull_request_template_names_what_exists() -> None:
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
 
 
-@pytest.mark.parametrize("name", ["live", "bench", "judge", "train-zh", "live-moving"])
+@pytest.mark.parametrize("name", ["live", "bench", "evaluate", "train-zh", "live-moving"])
 def test_pictures_stay_small(name: str) -> None:
     path = GITHUB / f"{name}.png"
     assert path.stat().st_size < (1_500_000 if name == "live-moving" else 300_000)

@@ -12,7 +12,7 @@ import labkit as lk
 PACKAGE = Path(__file__).parent.parent / "labkit"
 #: What variables and attributes are called that hold a task, a model, batches or a class of them.
 JOINTS = {
-    "task", "tasks", "model", "models", "head", "batches", "validation", "processor", "predictor", "config", "trunk",
+    "task", "tasks", "model", "models", "head", "batches", "validation", "processor", "predictor", "config", "backbone",
     "experiment", "computed",
 }  # fmt: skip
 NAMES = {*lk.models.models, *lk.tasks.tasks}

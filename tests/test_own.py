@@ -25,13 +25,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "own_rebuild.py").write_text(own.REBUILD)
     sys.path.insert(0, str(folder))
     kinds = lk.models.models, lk.tasks.tasks
-    before = [dict(registry._entries) for registry in kinds]
+    before = [dict(registry.entries) for registry in kinds]
     lk.models.register("wave", importlib.import_module("own_wave").WaveConfig)
     lk.tasks.register("margin", "own_margin:Margin")
     lk.tasks.register("rebuild", "own_rebuild:Rebuild")
     yield folder
     for registry, entries in zip(kinds, before, strict=True):
-        registry._entries = entries
+        registry.entries = entries
     sys.path.remove(str(folder))
 
 

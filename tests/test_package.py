@@ -106,7 +106,7 @@ def declared() -> dict:
 
 
 def test_the_requirements_hold_here() -> None:
-    assert [str(finding) for finding in doctor._packages() if finding.state != "ok"] == []
+    assert [str(finding) for finding in doctor.check_packages() if finding.state != "ok"] == []
 
 
 def test_the_licence_is_the_whole_apache_text() -> None:

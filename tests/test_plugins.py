@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import labkit as lk
 from labkit.api import train
 from labkit.cli.main import app
+from labkit.core import plugins
 from labkit.core.registry import REGISTRIES
 
 MODULE = """
@@ -100,12 +101,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "own_named.py").write_text(REGISTERS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    kept = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
+    kept = {kind: dict(registry.entries) for kind, registry in REGISTRIES.items()}
     yield tmp_path
+    forget(kept)
+
+
+def forget(kept: dict[str, dict[str, str]]) -> None:
+    """Imports, registrations and permissions of this process, as in a new one."""
     for kind, entries in kept.items():
-        REGISTRIES[kind]._entries = entries
+        REGISTRIES[kind].entries = dict(entries)
     for name in ("own_ring", "own_named"):
         sys.modules.pop(name, None)
+    plugins.ALLOWED.clear()
 
 
 def points(count: int = 400) -> list[dict[str, Any]]:
@@ -138,7 +145,7 @@ def test_a_rule_of_ones_own_moves_as_optax_does(place: Path) -> None:
     import own_ring
 
     lk.optimizers.register("heavy", own_ring.heavy_ball)
-    rule = lk.Optimizer(rule="heavy", momentum=0.5, weight_decay=0.0, clip=0.0).build({"a/kernel": True})
+    rule = lk.Optimizer(algorithm="heavy", momentum=0.5, weight_decay=0.0, clip=0.0).build({"a/kernel": True})
     plain = optax.trace(0.5)
     leaf = {"a/kernel": np.ones((2, 2), np.float32)}
     state, other = rule.init(leaf), plain.init(leaf)
@@ -171,7 +178,7 @@ options = {label = "label", features = true}
 epochs = 2
 batch_size = 32
 [train.optimizer]
-rule = "heavy"
+algorithm = "heavy"
 """)
     sys.path.remove("")  # as a console script has it
     found = CliRunner().invoke(app, ["train", "ring.toml", "--folder", str(place / "lab")])
@@ -249,6 +256,58 @@ def test_plugins_that_are_none_are_refused(place: Path, plugins: str, message: s
     (place / "e.toml").write_text(f'plugins = {plugins}\n[model]\nname = "mlp"\n')
     with pytest.raises(lk.LabkitError, match=message):
         train(place / "e.toml", folder=place / "lab")
+
+
+@pytest.fixture
+def exported(place: Path) -> Path:
+    """A model folder whose architecture is of a module that this process has not imported."""
+    kept = {kind: dict(registry.entries) for kind, registry in REGISTRIES.items()}
+    import own_ring
+
+    rows = lk.load(points(60), label="label", features=True)
+    run = lk.fit(rows, own_ring.Ring, folder=place / "lab", **{**SETTINGS, "epochs": 1})
+    folder = run.export(place / "out")
+    (folder / "labkit-manifest.json").unlink()  # so that its settings can be changed
+    forget(kept)
+    return folder
+
+
+def test_a_model_folder_imports_nothing_that_was_not_allowed(exported: Path, place: Path) -> None:
+    for opened in (lk.Predictor, lk.EmbeddingPipeline, lk.TextGenerationPipeline, lk.serve):
+        with pytest.raises(lk.LabkitError, match=r"plugin 'models.Ring = own_ring:Ring'.*plugins=\['own_ring'\]"):
+            opened(exported)
+    with pytest.raises(lk.LabkitError, match="must be a list of modules"):
+        lk.Predictor(exported, plugins="own_ring")  # type: ignore[arg-type]
+    words = ["predict", str(exported), "--file", str(place / "new.csv")]
+    (place / "new.csv").write_text("x,y\n0,0\n")
+    found = CliRunner().invoke(app, words)
+    assert "--plugin own_ring" in found.output + found.stderr and found.exit_code
+    assert "own_ring" not in sys.modules
+    assert CliRunner().invoke(app, [*words, "--plugin", "own_ring"]).exit_code == 0
+    assert len(lk.Predictor(exported, plugins=["own_ring"]).predict(np.zeros((2, 2)))) == 2
+
+
+def test_what_a_run_of_ones_own_lab_names_is_imported(exported: Path, place: Path) -> None:
+    assert lk.runs(place / "lab")[0].predict(np.zeros((1, 2)))[0].label in ("in", "out")
+    lk.Predictor(exported)  # from now on in this process
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ("models.Ring = os:abort", "os"),  # imported already, but never registered
+        ("models.Ring = own_ring:optax.adam", "own_ring"),  # what an allowed module imports
+        ("optimizers.adamw = os:abort", "os"),
+        ("this", "this"),
+        ("tasks.classify = own_other:Classify", "own_other"),
+    ],
+)
+def test_settings_from_elsewhere_cannot_name_other_code(exported: Path, entry: str, name: str) -> None:
+    settings = (exported / "labkit.toml").read_text()
+    (exported / "labkit.toml").write_text(settings.replace("models.Ring = own_ring:Ring", entry))
+    with pytest.raises(lk.LabkitError, match=f"importing its module '{name}' runs the code in it"):
+        lk.Predictor(exported, plugins=["own_ring"])
+    assert "this" not in sys.modules
 
 
 def test_a_class_that_is_gone_is_named(place: Path) -> None:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from labkit.app.lab import Lab as Lab
     from labkit.app.state import State as State
     from labkit.app.steps.data import Data as Data
-    from labkit.app.steps.evaluate import Judge as Judge
+    from labkit.app.steps.evaluate import Evaluate as Evaluate
     from labkit.app.steps.model import Model as Model
-    from labkit.app.steps.predict import Use as Use
+    from labkit.app.steps.predict import Predict as Predict
     from labkit.app.steps.prepare import Prepare as Prepare
     from labkit.app.steps.train import Train as Train
 
@@ -27,8 +27,8 @@ _HOMES = {
     "Prepare": "labkit.app.steps.prepare:Prepare",
     "Model": "labkit.app.steps.model:Model",
     "Train": "labkit.app.steps.train:Train",
-    "Judge": "labkit.app.steps.evaluate:Judge",
-    "Use": "labkit.app.steps.predict:Use",
+    "Evaluate": "labkit.app.steps.evaluate:Evaluate",
+    "Predict": "labkit.app.steps.predict:Predict",
     "State": "labkit.app.state:State",
 }
 

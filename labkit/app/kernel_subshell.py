@@ -27,13 +27,13 @@ _LOG = logging.getLogger("labkit.app")
 _once = threading.Lock()  # taken by the first who asks, and never given back
 
 
-def usher() -> None:
+def answer_in_subshell() -> None:
     """Let pages that are opened while a cell runs see the widgets there are; done once in a kernel, where it can be."""
     if not hears_while_busy():
         return
     kernel = sys.modules["IPython"].get_ipython().kernel
     if hasattr(kernel, "shell_channel_thread_main") and _once.acquire(blocking=False):
-        threading.Thread(target=_begin, args=(kernel,), name="labkit usher", daemon=True).start()
+        threading.Thread(target=_begin, args=(kernel,), name="labkit subshell", daemon=True).start()
 
 
 def _begin(kernel: Any) -> None:
@@ -75,7 +75,9 @@ def _led(session: Any, message: list[Any], subshell: str) -> list[Any]:
     try:
         idents, frames = session.feed_identities(message, copy=False)
         told = session.deserialize(frames, content=False, copy=False)
-        if told["header"].get("subshell_id") or not _opens(told["msg_type"], lambda: session.unpack(told["content"])):
+        if told["header"].get("subshell_id") or not opens_subshell(
+            told["msg_type"], lambda: session.unpack(told["content"])
+        ):
             return message
         told["header"]["subshell_id"] = subshell
         frame = type(message[-1])
@@ -84,7 +86,7 @@ def _led(session: Any, message: list[Any], subshell: str) -> list[Any]:
         return message
 
 
-def _opens(kind: str, content: Callable[[], dict[str, Any]]) -> bool:
+def opens_subshell(kind: str, content: Callable[[], dict[str, Any]]) -> bool:
     """Whether a page asks so before it can show a widget, and changes nothing by it."""
     if kind == "comm_open":
         return content().get("target_name") == CONTROL

@@ -12,7 +12,7 @@ from labkit.app.panel import Panel
 from labkit.app.state import State
 
 #: The steps in their order, with their classes in :mod:`labkit.app`.
-STEPS = {name.lower(): name for name in ("Data", "Prepare", "Model", "Train", "Judge", "Use")}
+STEPS = {name.lower(): name for name in ("Data", "Prepare", "Model", "Train", "Evaluate", "Predict")}
 LANGUAGES = (("English", "en"), ("中文", "zh"))
 
 

@@ -18,7 +18,7 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from labkit.app.kernel_subshell import usher
+from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.live_picture import PERIOD, PicturePanel, bundle, code_of, publish
 from labkit.app.run_follower import Tail, charts
 from labkit.app.ticker import TICKER
@@ -84,7 +84,7 @@ class LivePanel:
     handled in any thread.
     """
 
-    _open: dict[tuple[Path, str, str], LivePanel] = {}  # noqa: RUF012 (one registry a process)
+    open_panels: dict[tuple[Path, str, str], LivePanel] = {}  # noqa: RUF012 (one registry a process)
 
     def __init__(
         self, run: Run, language: str | None = None, full: bool = False, ended: Callable[[], None] | None = None
@@ -96,7 +96,7 @@ class LivePanel:
         self._ended: run_html.Problem | None = None
         self._asked: dict[int, str] = {}  # commands that wait: number → what was asked
         self._told: dict[str, Any] = {}
-        self._hello = self._heard = self._over = self._closed = self._filling = False
+        self._hello = self._heard = self._over = self.closed = self._filling = False
         self._since = self._drawn = time.monotonic()
         self._build()
 
@@ -104,14 +104,14 @@ class LivePanel:
     def of(cls, run: Run, language: str | None = None) -> LivePanel:
         """The one panel of this run in this process; panels of runs that ended long ago are closed."""
         key = (run.store.path, run.id, language_of(language))
-        over = [panel for place, panel in cls._open.items() if panel._over and place != key]
+        over = [panel for place, panel in cls.open_panels.items() if panel._over and place != key]
         for panel in over[: max(len(over) - KEPT, 0)]:
             panel.close()
-        panel = cls._open.get(key)
+        panel = cls.open_panels.get(key)
         if panel is None or panel._over:
             if panel is not None:
                 panel.close()
-            panel = cls._open[key] = cls(run, language)
+            panel = cls.open_panels[key] = cls(run, language)
         return panel
 
     def display(self) -> None:
@@ -120,16 +120,16 @@ class LivePanel:
         text = self._word("placeholder", name=self.run.info.name)
         data = {"application/vnd.jupyter.widget-view+json": view, "text/plain": text}
         publish(data, self.display_id)
-        usher()
+        answer_in_subshell()
         self._since = time.monotonic()
         TICKER.add(self)
 
     def close(self) -> None:
         """Give back the panel's widgets; the run goes on."""
-        self._closed = True
+        self.closed = True
         TICKER.discard(self)
-        for key in [key for key, panel in self._open.items() if panel is self]:
-            del self._open[key]
+        for key in [key for key, panel in self.open_panels.items() if panel is self]:
+            del self.open_panels[key]
         close_all([self.root])
 
     # --- what the panel is made of ----------------------------------------------------------------------------
@@ -227,7 +227,7 @@ class LivePanel:
 
     def refresh(self) -> bool:
         """Send what is new; False when there is nothing more to come. Called by the ticker's thread only."""
-        if self._closed:
+        if self.closed:
             return False
         self._guarded(self._refresh)()
         self.error.value = run_html.error_box(self.problem or self._ended, self.run.id, self.language)

@@ -16,7 +16,7 @@ import ipywidgets as widgets
 import traitlets
 
 from labkit.app.jobs import Jobs
-from labkit.app.kernel_subshell import usher
+from labkit.app.kernel_subshell import answer_in_subshell
 from labkit.app.state import State, state_with
 from labkit.app.ticker import TICKER
 from labkit.app.widgets.controls import close_all, hear_while_busy
@@ -84,7 +84,7 @@ class Panel:
 
     #: The step's name in code; the table of words has it as ``step_…``.
     title: ClassVar[str] = ""
-    _open: ClassVar[dict[tuple[type, str], tuple[int | None, list[Panel]]]] = {}
+    open_panels: ClassVar[dict[tuple[type, str], tuple[int | None, list[Panel]]]] = {}
 
     def __init__(self, state: State | None = None, language: str | None = None):
         self.state = state_with(None, state, language)
@@ -187,7 +187,7 @@ class Panel:
 
     def say(self, text: str) -> None:
         """A word on what was done, below the buttons."""
-        self._note.value = pieces.safe(text)
+        self.note_box.value = pieces.safe(text)
 
     def settle(self, timeout: float = 60.0) -> None:
         """Wait until the work in the background is done and shown. Raises TimeoutError."""
@@ -206,7 +206,7 @@ class Panel:
     @problem.setter
     def problem(self, problem: run_html.Problem | None) -> None:
         self._problem = problem
-        self._error.value = run_html.error_box(problem, "", self.state.language)
+        self.error_box.value = run_html.error_box(problem, "", self.state.language)
 
     def fail(self, error: BaseException) -> None:
         """Show an error, with what to do about it and a traceback to copy; the panel goes on."""
@@ -228,21 +228,21 @@ class Panel:
         style = widgets.HTML(f"<style>{''.join(sheets)}</style>")
         style.layout.display = "none"
         self.body = widgets.VBox()
-        self._error, self._busy, self._note, self._code = (self.html() for _ in range(4))
+        self.error_box, self.busy_box, self.note_box, self.code_box = (self.html() for _ in range(4))
         self.copy = Copy(
             label=self.word("copy_code"), help=self.word("copy_code_help"), copied=self.word("copied"),
             failed=self.word("copy_failed"),
         )  # fmt: skip
         self.save = self.button("save_experiment", self._save)
-        self.foot = widgets.VBox([widgets.HBox([self.copy, self.save, self._note]), self._code])
+        self.foot = widgets.VBox([widgets.HBox([self.copy, self.save, self.note_box]), self.code_box])
         self.foot.add_class("lk-foot")
-        self.root = widgets.VBox([style, self.body, self._busy, self._error, self.foot])
+        self.root = widgets.VBox([style, self.body, self.busy_box, self.error_box, self.foot])
         self.root.add_class("labkit-bench")
         self._show_busy()
 
     def _show_busy(self) -> None:
         shown = f"<i></i>{pieces.safe(self.word('busy'))}" if self.jobs.busy else ""
-        self._busy.value = f'<div class="lk-busy" role="status">{shown}</div>'
+        self.busy_box.value = f'<div class="lk-busy" role="status">{shown}</div>'
 
     def refresh(self) -> bool:
         """Show what the work in the background has found; called by the ticker's thread."""
@@ -266,7 +266,7 @@ class Panel:
         except LabkitError:
             code = ""
         self.copy.text = code
-        self._code.value = pieces.details(self.word("code_of_step"), pieces.block(code)) if code else ""
+        self.code_box.value = pieces.details(self.word("code_of_step"), pieces.block(code)) if code else ""
         self.save.disabled = self.state.model is None
 
     def _save(self) -> None:
@@ -279,7 +279,7 @@ class Panel:
             if path.read_text(encoding="utf-8") == text:
                 break
         link = run_html.download(path.name, text, self.word("download"))
-        self._note.value = f"{pieces.safe(self.word('saved_as', file=path.name))} {link}"
+        self.note_box.value = f"{pieces.safe(self.word('saved_as', file=path.name))} {link}"
 
     # --- showing and closing ----------------------------------------------------------------------------------
 
@@ -289,7 +289,7 @@ class Panel:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.root.model_id}
         text = self.word("placeholder_step", name=self.word(f"step_{self.title}"))
         display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
-        usher()
+        answer_in_subshell()
 
     def close(self) -> None:
         """Give back the panel's widgets and its thread; what it was about stays in the state."""
@@ -307,9 +307,9 @@ class Panel:
         if (place := frontend.cell_id()) is None:
             return
         now = frontend.cell()
-        before, panels = Panel._open.get((type(self), place), (now, []))
+        before, panels = Panel.open_panels.get((type(self), place), (now, []))
         if before != now:
             for panel in panels:
                 panel.close()
             panels = []
-        Panel._open[type(self), place] = (now, [*panels, self])
+        Panel.open_panels[type(self), place] = (now, [*panels, self])

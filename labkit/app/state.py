@@ -142,7 +142,7 @@ class State(traitlets.HasTraits):
         """Where the rows come from and what is done to them; the split that training makes is among it."""
         before = tuple(self.rows.source.get("steps", ())) if self.rows is not None else ()
         steps = (*before, *self.steps)
-        columns = self.rows.basis.text if self.rows is not None else ()
+        columns = self.rows.schema.text if self.rows is not None else ()
         return DataConfig(self.source, dict(self.options), (*steps, *self._split(steps)), self.accept_leakage, columns)
 
     def _split(self, steps: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
@@ -262,9 +262,9 @@ class _Kept(Config):
 
 def usual_task(rows: Rows) -> str:
     """The task that fits the labels of the rows; of texts of which nothing is known, what comes next."""
-    basis = rows.basis
-    if basis.classes or basis.modality != "text":
-        return BY_PROBLEM_TYPE[basis.problem_type]
+    schema = rows.schema
+    if schema.classes or schema.modality != "text":
+        return BY_PROBLEM_TYPE[schema.problem_type]
     return "lm"
 
 

@@ -22,7 +22,7 @@ from labkit.hub import samples
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.context import prepare, shapes_of, steps_of, updates_per_call, with_precision
 from labkit.train.experiment import Experiment, ready, settings
-from labkit.train.step import Steps, flatten
+from labkit.train.step import TrainStep, flatten
 
 #: Examples in a step, in every case and for every peer.
 BATCH = 32
@@ -69,7 +69,7 @@ class Case:
     experiment: Experiment
     head: Any
     batches: Any
-    steps: Steps
+    steps: TrainStep
     params: Any
     most: int  # updates in one call of the compiled step
     summary: dict[str, Any]
@@ -180,4 +180,4 @@ def compile_all(setup: Case) -> None:
         if setup.most == 1:
             steps.compile("train", state, batch)
         else:
-            steps.compile("many", state, batch, jax.ShapeDtypeStruct((), np.int32))
+            steps.compile("multi_step", state, batch, jax.ShapeDtypeStruct((), np.int32))

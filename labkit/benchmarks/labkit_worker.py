@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from labkit.train.prefetch import Feed
+from labkit.train.prefetch import Prefetcher
 
 from . import cases
 from .turns import Turns
@@ -35,7 +35,7 @@ def work(turns: Turns, settings: dict[str, Any]) -> None:
             counted[:] = [cases.real(batches.at(step + place)) for place in range(wanted + most)]
 
         turns.prepare, turns.settle = count, lambda: jax.block_until_ready(state)
-        with Feed(batches, steps, most) as feed:
+        with Prefetcher(batches, steps, most) as feed:
             turns.ready(
                 shapes=[list(shape) for shape in batches.shapes],
                 padding_share=round(batches.padding_share, 4),
@@ -50,7 +50,7 @@ def work(turns: Turns, settings: dict[str, Any]) -> None:
                     if most == 1:
                         state, told = steps.train(state, portion.batch)
                     else:
-                        state, told = steps.many(state, portion.batch, portion.count)
+                        state, told = steps.multi_step(state, portion.batch, portion.count)
                     waiting.append(told["loss"])
                     if len(waiting) > AHEAD:
                         jax.device_get(waiting.pop(0))

@@ -17,7 +17,7 @@ from labkit.runs.handle import Run
 from labkit.runs.logger import RunLogger
 from labkit.runs.store import Store
 from labkit.train import loop
-from labkit.train.prefetch import Feed
+from labkit.train.prefetch import Prefetcher
 
 from . import cases
 from .turns import Over, Turns
@@ -42,7 +42,7 @@ def _bare(turns: Turns, settings: dict[str, Any]) -> None:
         step = 0
 
         def place(wanted: int) -> None:
-            with Feed(setup.batches, steps, most) as feed:
+            with Prefetcher(setup.batches, steps, most) as feed:
                 placed[:] = [feed.take(step + first, most, 0) for first in range(0, wanted, most)]
             jax.block_until_ready([portion.batch for portion in placed])
 
@@ -53,7 +53,7 @@ def _bare(turns: Turns, settings: dict[str, Any]) -> None:
             if most == 1:
                 state, _ = steps.train(state, portion.batch)
             else:
-                state, _ = steps.many(state, portion.batch, portion.count)
+                state, _ = steps.multi_step(state, portion.batch, portion.count)
             step += portion.steps
             turns.passed(steps=portion.steps)
 
@@ -65,7 +65,7 @@ def _whole(turns: Turns, settings: dict[str, Any]) -> None:
         lambda event, seconds, **_: compiled.append(seconds) if event == COMPILED else None
     )
     unguarded, made = 0, 0
-    call = loop._Loop._call
+    call = loop.TrainingLoop.run_steps
 
     def held(self: Any, portion: Any) -> Any:
         nonlocal unguarded, made
@@ -90,14 +90,14 @@ def _whole(turns: Turns, settings: dict[str, Any]) -> None:
         over = threading.Event()
         reader = threading.Thread(target=_read, args=(store, run.id, over), daemon=True)
         reader.start()
-        loop._Loop._call = held
+        loop.TrainingLoop.run_steps = held
         try:
             loop.work(RunLogger(store, run.id))
             raise RuntimeError(f"the run ended by itself: {store.run(run.id).error or 'all its steps are made'}")
         except Over:
             pass
         finally:
-            loop._Loop._call = call
+            loop.TrainingLoop.run_steps = call
             over.set()
             reader.join()
 

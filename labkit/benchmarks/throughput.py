@@ -25,7 +25,7 @@ PEERS = {"hf": ("bert",), "keras": ("bert",), "torch": ("mlp", "cnn", "vgg11")}
 WIDTHS = (512, 1024, 2048)
 
 
-def beside(peer: str, case: str, pairs: int = 20, python: str | None = None) -> dict[str, Any]:
+def compare_with_peer(peer: str, case: str, pairs: int = 20, python: str | None = None) -> dict[str, Any]:
     """labkit ÷ a peer on one case: real tokens (or steps) a second, the median of paired ratios.
 
     Raises:

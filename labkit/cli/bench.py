@@ -54,7 +54,9 @@ class Measurement:
     @property
     def bar(self) -> str:
         """The bar as it is written in the table."""
-        return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}" if self.most is not None else ""
+        if self.least is not None:
+            return f"≥ {self.least:g}"
+        return "" if self.most is None else f"≤ {self.most:g}"
 
     def met(self, value: float) -> bool | None:
         """Whether a value clears the bar; None where there is none."""

@@ -42,7 +42,7 @@ SHOWN = ("jax", "flax", "optax", "datasets", "tokenizers")
 #: Seconds JAX may take to find its devices and compile one sum.
 PATIENCE = 120
 
-_ASK_JAX = """
+ASK_JAX = """
 import json, jax
 devices = [dict(kind=d.device_kind, platform=d.platform, memory=(d.memory_stats() or {}).get("bytes_limit"))
            for d in jax.local_devices()]
@@ -69,7 +69,7 @@ def examine() -> list[Finding]:
     """Run every check, in the order of the report; a check that itself fails is a broken line."""
     findings: list[Finding] = []
     for check in CHECKS:
-        name = check.__name__.lstrip("_")
+        name = check.__name__.removeprefix("check_")
         try:
             findings += check()
         except Exception as error:
@@ -90,24 +90,24 @@ def to_json(findings: list[Finding]) -> str:
     return json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)
 
 
-def _system() -> Iterator[Finding]:
+def check_system() -> Iterator[Finding]:
     import labkit
 
     text = f"labkit {labkit.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding("system", "ok", f"{text}, {os.cpu_count()} processors")
 
 
-def _packages() -> Iterator[Finding]:
+def check_packages() -> Iterator[Finding]:
     """Every requirement of labkit and of its extras against what is installed. A missing extra is no fault."""
     versions, installed, missing = {}, [], []
     wanted = requirements()
     for extra in ("", *EXTRAS):
         listed = wanted.get(extra, [])
-        absent = [each for each in listed if _version(each.name) is None]
+        absent = [each for each in listed if version_of(each.name) is None]
         if extra:
             (missing if absent else installed).append(extra)
         for each in listed:
-            found = _version(each.name)
+            found = version_of(each.name)
             cure = f'python -m pip install "{each.name}{each.specifier}"'
             if found is None and not extra:
                 yield Finding(each.name, "broken", "is not installed", cure)
@@ -123,10 +123,10 @@ def _packages() -> Iterator[Finding]:
     yield Finding("extras", "ok", text)
 
 
-def _devices() -> Iterator[Finding]:
+def check_devices() -> Iterator[Finding]:
     """What JAX computes on, proven by one compiled sum."""
     try:
-        done = subprocess.run([sys.executable, "-c", _ASK_JAX], capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run([sys.executable, "-c", ASK_JAX], capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         text = f"JAX found no device within {PATIENCE} s"
         yield Finding("devices", "broken", text, "Set JAX_PLATFORMS=cpu to go on without it.")
@@ -144,7 +144,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding("devices", "ok", f"JAX computes on {len(devices)}: {', '.join(told)}")
 
 
-def _memory() -> Iterator[Finding]:
+def check_memory() -> Iterator[Finding]:
     """Memory that this process may use: of the machine, or of its container where that is less."""
     import psutil
 
@@ -168,7 +168,7 @@ def _memory() -> Iterator[Finding]:
         yield Finding("pages", "ok", told[mode])
 
 
-def _cache() -> Iterator[Finding]:
+def check_cache() -> Iterator[Finding]:
     """The cache: only its owner may read it, because compiled programs in it are native code."""
     from labkit.core.cache import cache_dir, cache_root
 
@@ -195,7 +195,7 @@ def _cache() -> Iterator[Finding]:
         yield Finding("disk", "ok", f"{size(disk.free)} of {size(disk.total)} free")
 
 
-def _jupyter() -> Iterator[Finding]:
+def check_jupyter() -> Iterator[Finding]:
     """The parts of JupyterLab that draw widgets and figures, and whether anything switches them off."""
     if not has("lab"):
         return
@@ -208,11 +208,11 @@ def _jupyter() -> Iterator[Finding]:
         yield Finding("jupyterlab", "broken", f"the extension {name} is missing: panels stay empty", cure)
     if not missing:
         names = ("jupyterlab", "jupyter_server", "ipykernel", "ipywidgets", "anywidget", "plotly")
-        told = [f"{name} {_version(name)}" for name in names]
+        told = [f"{name} {version_of(name)}" for name in names]
         yield Finding("jupyterlab", "ok", f"{', '.join(told)}; extensions {', '.join(EXTENSIONS)}")
 
 
-def _chromium() -> Iterator[Finding]:
+def check_chromium() -> Iterator[Finding]:
     """The browser of the tests; nothing else needs it."""
     if found := next(filter(None, map(shutil.which, CHROMIUM)), None):
         yield Finding("chromium", "ok", f"{found} (for the browser tests)")
@@ -221,7 +221,7 @@ def _chromium() -> Iterator[Finding]:
         yield Finding("chromium", "warning", "not found: the browser tests will be skipped", cure)
 
 
-def _samples() -> Iterator[Finding]:
+def check_samples() -> Iterator[Finding]:
     from labkit.hub.samples import SAMPLES, is_cached
 
     here = [name for name in SAMPLES if is_cached(name)]
@@ -231,7 +231,8 @@ def _samples() -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    _system, _packages, _devices, _memory, _cache, _jupyter, _samples, _chromium,
+    check_system, check_packages, check_devices, check_memory,
+    check_cache, check_jupyter, check_samples, check_chromium,
 )  # fmt: skip
 
 
@@ -269,7 +270,7 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -12,6 +12,10 @@ from labkit.core.text import printed
 Folder = Annotated[
     Path | None, typer.Option(help="Lab folder (default: .labkit in the current folder, or LABKIT_FOLDER).")
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="Module that the settings of an exported model may import; may be repeated."),
+]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id or name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labkit.cli.options import Folder, say
+from labkit.cli.options import Folder, Plugins, say
 from labkit.core.errors import ConfigError, DataError, os_reason
 from labkit.core.text import one_line
 from labkit.i18n import _
@@ -57,6 +57,7 @@ def predict(
         typer.Option("--name", help="Column name, for a table without a header; repeat for each column."),
     ] = None,
     folder: Folder = None,
+    plugin: Plugins = None,
 ) -> None:
     """Predict for texts, images or sounds, or for each row of a table. The output adds the columns predicted,
     confidence and the probability of each class, or the predicted numbers."""
@@ -64,7 +65,7 @@ def predict(
         raise ConfigError(_("give texts or --file: labkit predict RUN 'some text', labkit predict RUN --file x.csv"))
     from labkit import api as front
 
-    predictor = front.predictor(model, folder=folder)
+    predictor = front.predictor(model, folder=folder, plugins=plugin or ())
     if file is None:
         examples, pairs = _examples(predictor, given or [], pair)
         found = predictor.predictions(examples, pairs)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.options import Folder, say
+from labkit.cli.options import Folder, Plugins, say
 
 
 def serve(
@@ -31,6 +31,7 @@ def serve(
     ] = 10.0,
     connections: Annotated[int, typer.Option(help="Maximum simultaneous connections.", min=1)] = 400,
     folder: Folder = None,
+    plugin: Plugins = None,
 ) -> None:
     """Serve a model over HTTP: POST /predict. Clients authenticate with the token from LABKIT_TOKEN, or a new one."""
     from labkit import api as front
@@ -49,6 +50,7 @@ def serve(
             patience=patience,
             connections=connections,
             folder=folder,
+            plugins=plugin or (),
         ) as served,
     ):
         say(f"{served.url}/predict\ntoken {served.token}\nCtrl-C ends it.", err=True)

@@ -1,4 +1,4 @@
-"""Optional parts of labkit, installed with ``pip install 'labkit[name]'``."""
+"""Optional parts of labkit, which ``pip`` installs by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("orbax", "sklearn"),
     "lab": ("jupyterlab", "ipykernel", "jupyter_client", "ipywidgets", "anywidget", "plotly"),
     "app": ("voila",),
-    "convert": ("h5py",),
+    "convert": ("h5py", "gguf"),
     "excel": ("openpyxl",),
     "mpi": ("mpi4py",),
 }

@@ -2,6 +2,10 @@
 
 An entry is the name of a module, which registers its classes when it is imported (``lk.models.register(…)``), or
 ``"models.net = my_module:Net"``, which registers one class or function without running more than its module.
+
+Importing a module runs its code. :func:`load` is for settings of the user's own: an experiment file that they give, the
+runs of their lab, the modules that they allow. :func:`require` is for settings that may come from elsewhere, such as
+those of a model folder: it takes what this process has loaded or registered already, and refuses the rest.
 """
 
 from __future__ import annotations
@@ -11,11 +15,13 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from labkit.core.config import short
 from labkit.core.errors import ConfigError, RunError
-from labkit.core.registry import REGISTRIES
+from labkit.core.registry import REGISTRIES, resolve
 from labkit.i18n import _
 
 _MODULE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -35,18 +41,72 @@ print(json.dumps([file_of(name) for name in sys.argv[1:]]))
 """
 
 
-def load(plugins: Iterable[str]) -> None:
-    """Import the modules of plugins and register what they name.
+#: Entries that the user of this process has given or allowed.
+ALLOWED: set[str] = set()
+
+
+def load(plugins: Any) -> None:
+    """Import the modules of plugins and register what they name; from then on, :func:`require` takes them.
 
     Raises:
-        ConfigError: an entry is none, or its module cannot be imported.
+        ConfigError: they are no list, an entry is none, or its module cannot be imported.
     """
-    for entry in plugins:
+    for entry in _listed(plugins):
+        parts(entry)
+        ALLOWED.add(entry)
+        require([entry])
+
+
+def require(plugins: Any) -> None:
+    """Register what plugins name, where this needs no code that the user of this process has not allowed.
+
+    Raises:
+        ConfigError: they are no list, an entry is none, its module is not allowed, or cannot be imported.
+    """
+    for entry in _listed(plugins):
         kind, name, target = parts(entry)
+        module = target.partition(":")[0]
+        if not _is_allowed(entry):
+            raise ConfigError(
+                _("these settings name the plugin {entry!r}, and importing its module {module!r} runs the code in it. "
+                  "If you trust it, allow it: lk.Predictor(folder, plugins=[{module!r}]) in Python, --plugin {module} "
+                  "on the command line."),
+                entry=entry[:200], module=module[:200],
+            )  # fmt: skip
         if kind:
             REGISTRIES[kind].register(name, target)
-        if (module := target.partition(":")[0]) != "__main__":
+        if module != "__main__":
             _import(module)
+
+
+def _listed(plugins: Any) -> Sequence[str]:
+    if not isinstance(plugins, list | tuple) or not all(isinstance(each, str) for each in plugins):
+        raise ConfigError(
+            _('plugins = {plugins} must be a list of modules: plugins = ["my_module"].'), plugins=short(plugins)
+        )
+    return plugins
+
+
+def _is_allowed(entry: str) -> bool:
+    """Whether an entry names only what the user has given or allowed, or what is registered or imported already."""
+    kind, name, target = parts(entry)
+    if entry in ALLOWED or (kind and name in REGISTRIES[kind] and REGISTRIES[kind].target(name) == target):
+        return True
+    module = target.partition(":")[0]
+    if not kind and module in sys.modules:
+        return True
+    package = module.split(".")
+    if not any(".".join(package[:count]) in ALLOWED for count in range(1, len(package) + 1)):
+        return False
+    if not kind:
+        return True
+    _import(module)
+    try:
+        found = resolve(target)
+    except AttributeError:  # the look-up of the name says so
+        return True
+    # A module that is allowed does not allow what it imports itself, such as a function of os.
+    return str(getattr(found, "__module__", "")).partition(".")[0] == package[0]
 
 
 def parts(entry: str) -> tuple[str, str, str]:

@@ -38,28 +38,28 @@ class Registry(Mapping[str, Any]):
 
     def __init__(self, noun: str, entries: Mapping[str, str], kind: str = "", adapt: str = ""):
         self.noun, self.kind, self.adapt = noun, kind, adapt
-        self._entries = dict(entries)
+        self.entries = dict(entries)
         self._own = frozenset(entries)
         if kind:
             REGISTRIES[kind] = self
 
     def __getitem__(self, name: str) -> Any:
         if name not in self:
-            known = ", ".join(self._entries)
+            known = ", ".join(self.entries)
             raise ConfigError(
                 _("unknown {noun} {name!r}.{hint} Known: {known}."),
-                noun=self.noun, name=name, hint=nearest(name, self._entries), known=known,
+                noun=self.noun, name=name, hint=nearest(name, self.entries), known=known,
             )  # fmt: skip
         try:
-            found = _load(self._entries[name])
+            found = resolve(self.entries[name])
         except (ImportError, AttributeError) as error:
             if name in self._own:
                 raise
             raise ConfigError(
                 _("{noun} {name!r} is {target}, which cannot be imported: {error}."),
-                noun=self.noun, name=name, target=self._entries[name], error=error,
+                noun=self.noun, name=name, target=self.entries[name], error=error,
             ) from None  # fmt: skip
-        return _load(self.adapt)(found) if self.adapt else found
+        return resolve(self.adapt)(found) if self.adapt else found
 
     def register(self, name: str, entry: Any) -> None:
         """Add a class or function of one's own, or its ``"package.module:attribute"``, under a name.
@@ -68,23 +68,23 @@ class Registry(Mapping[str, Any]):
             ConfigError: the name stands for another one, or it cannot be imported by its own name.
         """
         target = entry if isinstance(entry, str) else _target(entry)
-        if self._entries.get(name, target) != target:
+        if self.entries.get(name, target) != target:
             raise ConfigError(
                 _("{noun} {name!r} is already registered as {target}; choose another name."),
-                noun=self.noun, name=name, target=self._entries[name],
+                noun=self.noun, name=name, target=self.entries[name],
             )  # fmt: skip
         if "<" in target:
             raise ConfigError(
                 _("{target} is defined in a function and cannot be imported; move it to a module."), target=target
             )
         if self.adapt and not isinstance(entry, str):
-            _load(self.adapt)(entry)  # raises where it is of no use
-        self._entries[name] = target
+            resolve(self.adapt)(entry)  # raises where it is of no use
+        self.entries[name] = target
 
     def added(self, entry: Any) -> str:
         """The name of a class or function, which is registered under its own name if it has none yet."""
         target = _target(entry)
-        for name, known in self._entries.items():
+        for name, known in self.entries.items():
             if known == target:
                 return name
         name = getattr(entry, "__name__", type(entry).__name__)
@@ -93,20 +93,20 @@ class Registry(Mapping[str, Any]):
 
     def target(self, name: str) -> str:
         """``"module:attribute"`` of an entry that labkit itself does not bring; empty for one that it does."""
-        return "" if name in self._own else self._entries[name]
+        return "" if name in self._own else self.entries[name]
 
     def __iter__(self) -> Iterator[str]:
         _load_installed()
-        return iter(self._entries)
+        return iter(self.entries)
 
     def __len__(self) -> int:
         _load_installed()
-        return len(self._entries)
+        return len(self.entries)
 
     def __contains__(self, name: object) -> bool:
-        if isinstance(name, str) and name not in self._entries:
+        if isinstance(name, str) and name not in self.entries:
             _load_installed()
-        return isinstance(name, str) and name in self._entries
+        return isinstance(name, str) and name in self.entries
 
     def __repr__(self) -> str:
         return f"<{self.noun}s: {', '.join(self)}>"
@@ -114,12 +114,12 @@ class Registry(Mapping[str, Any]):
     def name_of(self, entry: Any) -> str:
         """The name under which a class (or an instance of it) is registered."""
         cls = entry if isinstance(entry, type) else type(entry)
-        for name, target in self._entries.items():
+        for name, target in self.entries.items():
             if target == _target(cls):
                 return name
         raise ConfigError(
             _("{type} is not a registered {noun}. Known: {known}."),
-            type=cls.__qualname__, noun=self.noun, known=", ".join(self._entries),
+            type=cls.__qualname__, noun=self.noun, known=", ".join(self.entries),
         )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _target(entry: Any) -> str:
     return f"{own.__module__}:{own.__qualname__}"
 
 
-def _load(target: str) -> Any:
+def resolve(target: str) -> Any:
     """The class or function ``"module:attribute"``."""
     module, _unused, attribute = target.partition(":")
     found: Any = importlib.import_module(module)
@@ -151,12 +151,12 @@ class ByClass(Generic[_T]):
     """What an upper room does for each class of a lower room: an entry holds for its subclasses too."""
 
     def __init__(self, entries: Mapping[type, _T] | None = None):
-        self._entries: dict[type, _T] = dict(entries or {})
+        self.entries: dict[type, _T] = dict(entries or {})
 
     def register(self, cls: type, value: _T) -> None:
         """Set what is done for a class and its subclasses."""
-        self._entries[cls] = value
+        self.entries[cls] = value
 
     def get(self, cls: type) -> _T | None:
         """The entry of the nearest base class; None where there is none."""
-        return next((self._entries[base] for base in cls.__mro__ if base in self._entries), None)
+        return next((self.entries[base] for base in cls.__mro__ if base in self.entries), None)

@@ -11,31 +11,30 @@ import numpy as np
 from labkit.i18n import _
 
 #: What is wrong with an answer, in a few words; "" where it is right.
-Judge = Callable[[Any], str]
+Check = Callable[[Any], str]
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """How an answer is checked, and the hint for a wrong one, also in Chinese for Chinese lessons."""
+    """How an answer is checked, and the hint for a wrong one."""
 
-    judge: Judge
+    check: Check
     hint: str
-    hint_zh: str = ""
 
 
 class Blank(Exception):
     """A function handed in as an answer does nothing yet."""
 
 
-def equals(value: Any, tolerance: float = 1e-4) -> Judge:
+def equals(value: Any, tolerance: float = 1e-4) -> Check:
     """The answer is ``value``: numbers and arrays up to a relative or absolute ``tolerance``, others exactly."""
     return lambda answer: "" if _same(answer, value, tolerance) else _("{answer}.", answer=_short(answer))
 
 
-def computes(*cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> Judge:
+def computes(*cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> Check:
     """The answer is a function; a case is its arguments and what it must return for them."""
 
-    def judge(answer: Any) -> str:
+    def check(answer: Any) -> str:
         if not callable(answer):
             return _("{answer} is not a function.", answer=_short(answer))
         for arguments, value in cases:
@@ -50,13 +49,13 @@ def computes(*cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> Ju
                 )
         return ""
 
-    return judge
+    return check
 
 
-def holds(condition: Callable[[Any], bool], otherwise: str) -> Judge:
+def holds(condition: Callable[[Any], bool], otherwise: str) -> Check:
     """The answer has a property; ``otherwise`` says what it lacks."""
 
-    def judge(answer: Any) -> str:
+    def check(answer: Any) -> str:
         try:
             return "" if condition(answer) else otherwise
         except Exception as error:  # an answer of another kind than the condition expects
@@ -65,7 +64,7 @@ def holds(condition: Callable[[Any], bool], otherwise: str) -> Judge:
                 answer=_short(answer), type=type(error).__name__, error=error,
             )  # fmt: skip
 
-    return judge
+    return check
 
 
 def given(answer: Any) -> Any:

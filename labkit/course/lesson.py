@@ -32,7 +32,7 @@ def scale(tutorial: Any, full: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ExerciseResult:
     """What :func:`check` says of an answer; true where it is right. ``right`` is None where there is none yet."""
 
     name: str
@@ -46,7 +46,7 @@ class Verdict:
         return self.said
 
 
-def check(name: str, answer: Any) -> Verdict:
+def check(name: str, answer: Any) -> ExerciseResult:
     """Check the answer to an exercise: an answer still ``...`` waits, a wrong one gets what is wrong and a hint.
 
     Args:
@@ -60,9 +60,9 @@ def check(name: str, answer: Any) -> Verdict:
         raise ConfigError(_("unknown exercise {name!r}.{hint}"), name=name, hint=nearest(name, EXERCISES))
     exercise, shown = EXERCISES[name], language()
     try:
-        wrong = exercise.judge(given(answer))
+        wrong = exercise.check(given(answer))
     except Blank:
-        return Verdict(name, None, word("exercise_waiting", shown, name=name))
+        return ExerciseResult(name, None, word("exercise_waiting", shown, name=name))
     if not wrong:
-        return Verdict(name, True, word("exercise_right", shown, name=name))
-    return Verdict(name, False, word("exercise_wrong", shown, name=name, what=wrong, hint=exercise.hint))
+        return ExerciseResult(name, True, word("exercise_right", shown, name=name))
+    return ExerciseResult(name, False, word("exercise_wrong", shown, name=name, what=wrong, hint=exercise.hint))

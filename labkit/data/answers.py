@@ -138,9 +138,8 @@ def _read(dataset: Dataset, paragraphs: pa.ChunkedArray) -> Iterator[Answer]:
 def _answer(record: Mapping[str, Any], paragraph: str) -> Answer:
     """The answer of one row."""
     given = record[SQUAD] if SQUAD in record else {"text": record[TEXT], "answer_start": record[START]}
-    listed = given if isinstance(given, list) else [] if given is None else [given]
     there: list[tuple[str, Any]] = []  # answers with letters
-    for each in filter(None, listed):
+    for each in filter(None, _as_list(given)):
         texts, starts = _as_list(each.get("text")), _as_list(each.get("answer_start"))
         starts += [None] * (len(texts) - len(starts))
         there += [(str(text), start) for text, start in zip(texts, starts, strict=False) if _bare(text)]
@@ -170,7 +169,9 @@ def _answer(record: Mapping[str, Any], paragraph: str) -> Answer:
 
 
 def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _whole(value: Any) -> int | None:

@@ -73,7 +73,7 @@ def _batches(dataset: Dataset, columns: list[str] | None, size: int) -> Iterator
     if len(table) and table.num_columns:
         size = max(1, min(size, _BYTES * len(table) // max(1, table.nbytes)))  # pictures are wide
     if dataset._indices is None:
-        yield from _grouped(table, size)
+        yield from grouped(table, size)
         return
     parts = table.to_batches()
     ends = np.cumsum([0, *map(len, parts)])
@@ -82,7 +82,7 @@ def _batches(dataset: Dataset, columns: list[str] | None, size: int) -> Iterator
             yield _taken(parts, ends, chosen[start : start + size].to_numpy().astype(np.int64), table.schema)
 
 
-def _grouped(table: pa.Table, size: int) -> Iterator[pa.Table]:
+def grouped(table: pa.Table, size: int) -> Iterator[pa.Table]:
     """A table as it is stored, nothing copied; only small pieces are put together."""
     held: list[pa.RecordBatch] = []
     for part in filter(len, table.to_batches(max_chunksize=size)):

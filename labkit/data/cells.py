@@ -349,7 +349,9 @@ class Writing:
     def mark(self) -> str | None:
         """The decimal mark that the values themselves show; None where they show none."""
         point, comma = self.wrong["."], self.wrong[","]
-        return None if point == comma else "." if point < comma else ","
+        if point == comma:
+            return None
+        return "." if point < comma else ","
 
     @property
     def mixed_units(self) -> bool:

@@ -52,22 +52,22 @@ class SplitDataset:
     """
 
     splits: dict[str, Dataset]
-    basis: Spec  # what the columns mean; `spec` adds what is counted in the splits
+    schema: Spec  # what the columns mean; `spec` adds what is counted in the splits
     report: Report = field(default_factory=Report)
     source: dict[str, Any] = field(default_factory=lambda: {"source": ""})
 
     @cached_property
     def spec(self) -> Spec:
         """Columns, classes, counts for each split and class, lengths in characters."""
-        return describe(self.basis, self.splits)
+        return describe(self.schema, self.splits)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over split names, class names, texts and labels, in order, as 64 hexadecimal digits."""
         about = [
-            self.basis.modality,
-            self.basis.classes,
-            *([self.basis.problem_type] if self.basis.problem_type != "class" else []),
+            self.schema.modality,
+            self.schema.classes,
+            *([self.schema.problem_type] if self.schema.problem_type != "class" else []),
         ]
         digest = hashlib.sha256(json.dumps(about).encode())
         for name, dataset in self.splits.items():
@@ -76,7 +76,7 @@ class SplitDataset:
             for part in text_columns(dataset):
                 digest.update(_digest_text(dataset, part))
             rest = [name for name in dataset.column_names if name not in ("label", "row")]
-            if self.basis.modality == "text":
+            if self.schema.modality == "text":
                 rest = [name for name in rest if name == "target"]
             digest.update(_digest_values(dataset, rest) if rest else b"")
         return digest.hexdigest()
@@ -94,9 +94,9 @@ class SplitDataset:
         Raises:
             DataError: a split lacks a normalised column, or a label is not the id of a class.
         """
-        basis = spec or self.basis
-        check_splits(basis, splits)
-        return type(self)(dict(splits), basis, self.report.merge(notes), self.source)
+        schema = spec or self.schema
+        check_splits(schema, splits)
+        return type(self)(dict(splits), schema, self.report.merge(notes), self.source)
 
     def counts(self) -> dict[str, int]:
         """Split → rows."""
@@ -123,10 +123,10 @@ class SplitDataset:
 
     def _target(self, label: int, target: Any) -> Any:
         """The label of a row as text: the name of its class, its labels, its number; None where nothing is."""
-        if label < 0 or self.basis.problem_type == "class":
-            return self.basis.classes[int(label)] if label >= 0 else None
-        if self.basis.problem_type == "labels":
-            return ", ".join(name for name, there in zip(self.basis.classes, target, strict=True) if there)
+        if label < 0 or self.schema.problem_type == "class":
+            return self.schema.classes[int(label)] if label >= 0 else None
+        if self.schema.problem_type == "labels":
+            return ", ".join(name for name, there in zip(self.schema.classes, target, strict=True) if there)
         return target[0] if len(target) == 1 else list(target)
 
     def save(self, folder: str | Path) -> Path:

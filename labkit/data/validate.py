@@ -107,7 +107,9 @@ def make_rows(parts: Mapping[str, Part], choice: Choice, source: dict[str, Any],
 
 
 def _labels(label: str | None, choice: Choice) -> tuple[str, ...]:
-    return choice.label if isinstance(choice.label, tuple) else (label,) if label else ()
+    if isinstance(choice.label, tuple):
+        return choice.label
+    return (label,) if label else ()
 
 
 def _check_mixed(report: Report, used: Iterable[str]) -> None:

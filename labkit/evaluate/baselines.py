@@ -47,16 +47,16 @@ def baselines(
     Raises DataError when ``train`` has no labelled row.
     """
     label, truth = (np.asarray(_column(part, "label"), np.int64) for part in (train, test))
-    judged = None
+    scored = None
     if spec is None or spec.modality == "text":
-        texts, judged = texts_of(train), texts_of(test)
-        linear = {_("TF-IDF + logistic regression"): tfidf_logistic(texts, label, judged, classes, seed)}
+        texts, scored = texts_of(train), texts_of(test)
+        linear = {_("TF-IDF + logistic regression"): tfidf_logistic(texts, label, scored, classes, seed)}
     else:
         known, asked = (plain_inputs(part, spec) for part in (train, test))
         linear = {_("logistic regression"): logistic(known, label, asked, classes)}
     seen, rows = np.unique(label[label >= 0]).tolist(), _column(test, "row")
     return {
-        name: ClassificationReport(classes, truth, probability, judged, rows, split=split, seed=seed, seen=seen)
+        name: ClassificationReport(classes, truth, probability, scored, rows, split=split, seed=seed, seen=seen)
         for name, probability in {"majority class": majority(label, len(truth), classes), **linear}.items()
     }
 

@@ -93,10 +93,10 @@ class Calibration:
         return f"{escape(repr(self)[1:-1])}{self.table().to_html(index=False, float_format='{:.3f}'.format)}"
 
 
-def calibrate(validation: ClassificationReport, judged: ClassificationReport, bins: int = 15) -> Calibration:
-    """The calibration of ``judged`` as it is and, in ``scaled``, at the temperature fitted on ``validation``."""
+def calibrate(validation: ClassificationReport, scored: ClassificationReport, bins: int = 15) -> Calibration:
+    """The calibration of ``scored`` as it is and, in ``scaled``, at the temperature fitted on ``validation``."""
     temperature = fit_temperature(validation)
-    return Calibration.of(judged, bins, scaled=Calibration.of(judged, bins, temperature))
+    return Calibration.of(scored, bins, scaled=Calibration.of(scored, bins, temperature))
 
 
 def fit_temperature(report: ClassificationReport) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
 from labkit.evaluate.baselines import LONGEST
-from labkit.evaluate.regression import NumberReport
+from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
@@ -62,7 +62,7 @@ def _constant(report: ClassificationReport | RowReport, rows: Rows, task: Task) 
     label = np.asarray(rows["train"]["label"])
     if isinstance(report, ClassificationReport):
         return majority(len(report.classes), label, report.truth[report.counted])
-    if isinstance(report, NumberReport):
+    if isinstance(report, RegressionReport):
         return ConstantBaseline(_("the mean"), "r2", 0.0)
     known = targets_of(rows["train"])
     return frequent_labels(known[label >= 0] > 0.5, report.truth[report.counted] > 0.5, task.threshold)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,18 +10,18 @@ from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
 from labkit.evaluate import target_baselines
 from labkit.evaluate.baselines import baselines as class_baselines
-from labkit.evaluate.multilabel import TagReport
-from labkit.evaluate.regression import NumberReport
+from labkit.evaluate.multilabel import MultilabelReport
+from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
 from labkit.models.base import Modality
 from labkit.tasks.base import ProblemType, Task
 
-Verdict = ClassificationReport | TagReport | NumberReport
+EvaluationReport = ClassificationReport | MultilabelReport | RegressionReport
 
 
-def judged(
+def make_report(
     rows: Rows, split: str, classes: Sequence[str], answers: np.ndarray, task: Task, *, baselines: bool = True
-) -> Verdict:
+) -> EvaluationReport:
     """The report of ``answers`` on a split.
 
     Args:
@@ -33,19 +32,29 @@ def judged(
         task: its settings; the report follows from its problem type.
         baselines: fit baselines on the training rows and include them.
     """
-    part, train = rows[split], rows["train"]
+    part = rows[split]
     texts = part["text"] if rows.spec.modality == Modality.TEXT else None
     if task.problem_type is ProblemType.CLASS:
-        seen = sorted(set(train["label"]) - {-1})
-        report = ClassificationReport(classes, part["label"], answers, texts, part["row"], split=split, seen=seen)
-        return report.beside(class_baselines(train, part, classes, rows.spec, split=split)) if baselines else report
-    tags = task.problem_type is ProblemType.LABELS
-    kind, more = (TagReport, {"threshold": task.threshold}) if tags else (NumberReport, {})
-    truth, counted = targets_of(part), np.asarray(part["label"]) >= 0
+        seen = sorted(set(rows["train"]["label"]) - {-1})
+        report: EvaluationReport = ClassificationReport(
+            classes, part["label"], answers, texts, part["row"], split=split, seen=seen
+        )
+    else:
+        labels = task.problem_type is ProblemType.LABELS
+        kind, more = (MultilabelReport, {"threshold": task.threshold}) if labels else (RegressionReport, {})
+        counted = np.asarray(part["label"]) >= 0
+        report = kind(classes, targets_of(part), answers, counted, texts, part["row"], split=split, **more)
+    return with_fitted_baselines(report, rows) if baselines else report
 
-    def made(found: np.ndarray, **settings: Any) -> TagReport | NumberReport:
-        return kind(classes, truth, found, counted, texts, part["row"], split=split, **settings)
 
-    report = made(answers, **more)
-    learnt = target_baselines.answers(train, part, rows.spec) if baselines else {}
-    return report.beside({name: made(found) for name, found in learnt.items()})
+def with_fitted_baselines(report: EvaluationReport, rows: Rows) -> EvaluationReport:
+    """``report``, including baselines fitted on the training rows."""
+    part, train = rows[report.split], rows["train"]
+    if isinstance(report, ClassificationReport):
+        return report.with_baselines(class_baselines(train, part, report.classes, rows.spec, split=report.split))
+    given = (report.counted, report.texts, report.rows)
+    learnt = target_baselines.answers(train, part, rows.spec)
+    return report.with_baselines({
+        name: type(report)(report.names, report.truth, found, *given, split=report.split)
+        for name, found in learnt.items()
+    })  # fmt: skip

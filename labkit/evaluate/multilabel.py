@@ -12,7 +12,7 @@ from labkit.tasks.metrics import rates
 from labkit.tasks.multilabel import tag_scores
 
 
-class TagReport(RowReport):
+class MultilabelReport(RowReport):
     """Predicted probabilities and true labels, with all metrics derived from them.
 
     ``truth``: [n, c], 1 where a label applies; ``answers``: [n, c], its probability; ``threshold``: the probability

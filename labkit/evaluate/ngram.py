@@ -129,7 +129,7 @@ class NGram:
         return ids
 
 
-def beside(folder: Path, rows: Rows, split: str, order: int = ORDER) -> dict[str, float]:
+def baseline_scores(folder: Path, rows: Rows, split: str, order: int = ORDER) -> dict[str, float]:
     """``ngram_loss`` (nats a token) and ``ngram_perplexity`` of an n-gram model of the training rows on a split.
 
     It reads the same tokens as the language model in ``folder`` and is scored on the same ones: all but the first of a

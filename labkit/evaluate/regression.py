@@ -10,7 +10,7 @@ import pandas as pd
 from labkit.evaluate.report_base import RowReport
 
 
-class NumberReport(RowReport):
+class RegressionReport(RowReport):
     """Predictions and true values, both [n, k] in original units, with all metrics derived from them.
 
     ``mae``: mean amount of the error; ``rmse``: root of the mean squared error; ``r2``: 1 - the squared error ÷ that of

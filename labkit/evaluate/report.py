@@ -146,7 +146,7 @@ class ClassificationReport(TableReport):
                 table[other] |= {f"{score}_gain": value, f"{score}_gain_low": low, f"{score}_gain_high": high}
         return pd.DataFrame.from_dict(table, orient="index")
 
-    def beside(self, baselines: Mapping[str, ClassificationReport]) -> ClassificationReport:
+    def with_baselines(self, baselines: Mapping[str, ClassificationReport]) -> ClassificationReport:
         """This report, including the baselines from now on. Raises as :meth:`compare`."""
         for name, report in baselines.items():
             self._check_pair(name, report)

@@ -120,7 +120,7 @@ class RowReport(TableReport):
             table[other] = report._line() | {"gain": gain, "gain_low": low, "gain_high": high}
         return pd.DataFrame.from_dict(table, orient="index")
 
-    def beside(self, baselines: Mapping[str, Self]) -> Self:
+    def with_baselines(self, baselines: Mapping[str, Self]) -> Self:
         """This report, including the baselines from now on. Raises as :meth:`compare`."""
         for name, report in baselines.items():
             self._check_pair(name, report)

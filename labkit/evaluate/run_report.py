@@ -19,7 +19,8 @@ from labkit.evaluate.calibration import Calibration, calibrate
 from labkit.evaluate.caveats import with_warnings
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.compare import compare as of_reports
-from labkit.evaluate.evaluate import Verdict, judged
+from labkit.evaluate.conclusion import Conclusion, conclude
+from labkit.evaluate.evaluate import EvaluationReport, make_report, with_fitted_baselines
 from labkit.evaluate.intervals import of_means
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.scores import Scores, assess
@@ -66,17 +67,17 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
         RunError: there is no model yet.
         DataError: there are no such rows.
     """
-    folder, rows = folder_of(run), rows_of(run)
+    folder, rows, experiment = folder_of(run), rows_of(run), run.experiment
     scores = assess(folder, rows, split)
-    if (more := MORE_SCORES.get(type(run.experiment.task))) is not None:
+    if (more := MORE_SCORES.get(type(experiment.task))) is not None:
         more(run, rows, split, scores, baselines)
-    return with_warnings(scores, run, rows, split, load_processor(run.experiment, folder, rows.spec.modality, None))
+    return with_warnings(scores, run, rows, split, load_processor(experiment, folder, rows.spec.modality, None))
 
 
 def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
     """Add the scores of answers by the rules of SQuAD 2.0, and the threshold of "no answer" that was used."""
     part, answerer = rows[split], pipeline_of(run)
-    each = answerer.judged(part["text"], part["text_pair"], answers_of(part)[0])
+    each = answerer.score_each(part["text"], part["text_pair"], answers_of(part)[0])
     for name, values in by_kind(each):
         scores[name] = float(values.mean())
         scores.intervals |= of_means({name: values})
@@ -88,7 +89,7 @@ def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baseline
 def _ngrams(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
     """Add the scores of n-grams of the training rows."""
     if baselines:
-        scores |= ngram.beside(folder_of(run), rows, split)
+        scores |= ngram.baseline_scores(folder_of(run), rows, split)
 
 
 #: Task → what adds scores to those of its metric state.
@@ -97,7 +98,7 @@ MORE_SCORES: ByClass[Callable[[Run, Rows, str, Scores, bool], None]] = ByClass(
 )
 
 
-def verdict_of(run: Run, split: str = "test", baselines: bool = True) -> Verdict | Scores:
+def evaluate_run(run: Run, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
     """The report of a run on a split of its rows, whatever kind it is of; for tasks without labels their scores.
 
     Raises:
@@ -112,14 +113,22 @@ def verdict_of(run: Run, split: str = "test", baselines: bool = True) -> Verdict
         raise DataError(
             _("the run has no split {split!r}; it has {splits}."), split=split, splits=", ".join(rows.splits)
         )
-    answers, task = predictor.judge(rows[split]), predictor.experiment.task
-    report = judged(rows, split, predictor.classes, answers, task, baselines=baselines)
+    answers, task = predictor.predict_encoded(rows[split]), predictor.experiment.task
+    report = make_report(rows, split, predictor.classes, answers, task, baselines=baselines)
     return with_warnings(report, run, rows, split, predictor.processor)
+
+
+def conclusion_of(run: Run, report: EvaluationReport) -> Conclusion:
+    """The conclusion of a report of a run; baselines are fitted unless the report has them."""
+    if not report.baselines:
+        rows = rows_of(run)
+        with_warnings(with_fitted_baselines(report, rows), run, rows, report.split, predictor_of(run).processor)
+    return conclude(report, run)
 
 
 def report_of(run: Run, split: str = "test") -> ClassificationReport:
     """The same of a run that classifies. Raises :class:`DataError` for one that is not a single-label classifier."""
-    report = verdict_of(run, split, baselines=False)
+    report = evaluate_run(run, split, baselines=False)
     if not isinstance(report, ClassificationReport):
         raise DataError(_("run {run!r} is not a single-label classifier; use run.evaluate() instead."), run=run.name)
     return report

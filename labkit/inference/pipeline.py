@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,11 +15,14 @@ from flax import nnx
 
 from labkit.core.config import loads
 from labkit.core.errors import WeightsError
+from labkit.core.plugins import load as allow
 from labkit.core.safety import small_text
 from labkit.data.model_input import texts_of
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
-from labkit.models import models, weights
+from labkit.inference.pretrained import config_of
+from labkit.models import weights
+from labkit.models.base import Capability
 from labkit.tasks import tasks
 from labkit.tasks.base import Head, Task
 from labkit.tasks.decoding import Generation
@@ -30,6 +33,8 @@ from labkit.train.processors import Processor
 
 #: File that only model folders of labkit have.
 MARK = "labkit.toml"
+#: Files of which pretrained weights have one: of transformers, of sentence-transformers.
+_PRETRAINED = ("config.json", "modules.json")
 
 
 def folder_of(given: Any) -> Path:
@@ -59,23 +64,26 @@ class Pipeline(ABC):
     """A model with its tokenizer or other processor, opened once and used many times.
 
     Args:
-        source: a model folder that a run has written or exported. Where :attr:`architecture` names one, also pretrained
-            weights of it: a sample, a folder in the Hugging Face layout, or "org/name@revision".
+        source: a model folder that a run has written or exported. Where there is a :attr:`pretrained`, also pretrained
+            weights: a sample, a folder in the Hugging Face layout, or "org/name@revision".
         device: where it computes; left out, the default device of JAX.
+        plugins: modules of a model of one's own that may be imported, such as ``["my_module"]``. A model folder alone
+            never decides which code runs.
 
     Raises:
+        ConfigError: the settings of the folder are invalid, or name a plugin that is not allowed.
         WeightsError: there is no such model, it is damaged, or it was trained for another task.
 
     Attributes:
         task: base class of the tasks whose models it opens.
-        architecture: name of the architecture whose pretrained weights it opens; empty where it opens none.
+        pretrained: capability of the architectures whose pretrained weights it opens; None where it opens none.
         experiment: of the run; None for pretrained weights.
         tokenizer: that of texts; None for other modalities.
         max_length: tokens that it reads at most; None for other modalities.
     """
 
     task: ClassVar[type[Task]] = Task
-    architecture: ClassVar[str] = ""
+    pretrained: ClassVar[Capability | None] = None
 
     experiment: Any = None
     head: Head
@@ -83,9 +91,17 @@ class Pipeline(ABC):
     tokenizer: Any = None
     max_length: Any = None
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
         use_compilation_cache()
-        if self.architecture and not is_folder(source):
+        allow(plugins)
+        folder = folder_of(source)
+        if folder.is_dir() and not any((folder / name).exists() for name in (MARK, *_PRETRAINED)):
+            raise WeightsError(
+                _("{folder!r} contains no labkit.toml, which run.export(folder) writes, and no config.json of "
+                  "pretrained weights."),
+                folder=folder.name,
+            )  # fmt: skip
+        if self.pretrained and not is_folder(source):
             self.model = self._load_weights(str(source))
         else:
             self.model = self._load_run(folder_of(source))
@@ -123,12 +139,13 @@ class Pipeline(ABC):
             )  # fmt: skip
 
     def _used(self, module: Any) -> Any:
-        """The part of a run's module, trunk and head, that is used."""
-        return module.trunk
+        """The part of a run's module, backbone and head, that is used."""
+        return module.backbone
 
     def _load_weights(self, name: str) -> Any:
         """The module with pretrained weights; sets its tokenizer and length."""
-        config = models[self.architecture](weights=name)
+        assert self.pretrained is not None
+        config = config_of(name, self.pretrained)
         model = nnx.eval_shape(lambda: config.build(nnx.Rngs(0)))
         self._check_loaded(config.load(model))
         self.tokenizer, self.max_length = Tokenizer.load(weights.find(name)), model.config.max_length
@@ -167,8 +184,8 @@ class GenerationPipeline(Pipeline):
     #: Inputs are padded to a multiple of so many tokens, so that few lengths are compiled.
     STEP: ClassVar[int] = 32
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
         # One function for each setting; the oldest of many are forgotten.
         self._written = lru_cache(maxsize=32)(lambda *settings: self._compile(self._function(*settings)))
 

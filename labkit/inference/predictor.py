@@ -30,6 +30,8 @@ from labkit.explain.attribution import Explainer
 from labkit.explain.explanation import AttentionWeights, Explanation
 from labkit.i18n import _
 from labkit.inference.pipeline import Pipeline
+from labkit.inference.pretrained import open_classifier
+from labkit.models.base import Capability
 from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
 from labkit.tasks.embed import Embed
@@ -122,10 +124,13 @@ USED_BY: ByClass[str] = ByClass(
 
 
 class Predictor(Pipeline):
-    """A model of classes, labels or numbers that a run has written or exported."""
+    """A model of classes, labels or numbers that a run has written or exported, or pretrained weights of a classifier
+    of transformers (``BertForSequenceClassification``, of RoBERTa, DistilBERT …)."""
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
+    pretrained = Capability.BIDIRECTIONAL
+
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
         self.folder, self.classes = Path(source), self.head.classes
         self.problem_type = self.experiment.task.problem_type
         marks = (", ", "; ", " | ", "\t")  # one that no label holds, so that a cell of several can be cut again
@@ -144,6 +149,12 @@ class Predictor(Pipeline):
                 folder=folder, learnt=learnt,
                 used_by=USED_BY.get(type(self.experiment.task)) or "run.evaluate()",
             )  # fmt: skip
+
+    def _load_weights(self, name: str) -> Any:
+        """A classifier with its head; sets its experiment, head, processor and tokenizer."""
+        self.experiment, module, self.head, self.processor = open_classifier(name)
+        self.tokenizer, self.max_length = self.processor.tokenizer, self.processor.max_length
+        return self._used(module)
 
     def _used(self, module: Any) -> Any:
         self._offset = self.head.bias
@@ -358,7 +369,7 @@ class Predictor(Pipeline):
             )
         return (result if self._offset is None else result + self._offset), batches.truncated
 
-    def judge(self, dataset: Any) -> np.ndarray:
+    def predict_encoded(self, dataset: Any) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""
         if not isinstance(self.processor, TextProcessor):
             return self.probabilities(self.processor.raw(dataset).inputs)

@@ -16,28 +16,39 @@ from labkit.core.config import known_settings
 from labkit.core.errors import DataError, WeightsError
 from labkit.data.model_input import texts_of
 from labkit.i18n import _
-from labkit.inference.pipeline import Pipeline
+from labkit.inference.pipeline import Pipeline, is_folder
+from labkit.inference.pretrained import open_reader
+from labkit.models import weights
+from labkit.models.base import Capability
 from labkit.tasks.qa import NULLABLE, THRESHOLD, QuestionAnswering, Search, exact, overlap, right_answers
 
 
 class QuestionAnsweringPipeline(Pipeline):
-    """A model of the task "qa" that a run has written or exported: it finds the answer to a question in a paragraph."""
+    """A model of the task "qa" that a run has written or exported, or pretrained weights of a
+    ``…ForQuestionAnswering`` of transformers: it finds the answer to a question in a paragraph."""
 
-    task = QuestionAnswering
+    task, pretrained = QuestionAnswering, Capability.SPANS
 
-    def __init__(self, source: str | Path, device: jax.Device | None = None):
-        super().__init__(source, device)
-        config = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))
+    def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
+        super().__init__(source, device, plugins)
+        folder = Path(source) if is_folder(source) else weights.find(str(source))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.nullable, self.threshold = bool(config.get(NULLABLE)), config.get(THRESHOLD, 0.0)
         if not isinstance(self.threshold, int | float) or not math.isfinite(self.threshold):
             raise WeightsError(
                 _("config.json of {folder!r}: {name} = {value!r} is not a finite number. Export the model again."),
-                folder=Path(source).name, name=THRESHOLD, value=self.threshold,
+                folder=folder.name, name=THRESHOLD, value=self.threshold,
             )  # fmt: skip
         self._search = Search(self.model, self.experiment.task, self.tokenizer)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.tokenizer.vocab_size} tokens>"
+
+    def _load_weights(self, name: str) -> Any:
+        """A reader with its head; sets its experiment, head, processor and tokenizer."""
+        self.experiment, module, self.head, self.processor = open_reader(name)
+        self.tokenizer, self.max_length = self.processor.tokenizer, self.processor.max_length
+        return module
 
     def _used(self, module: Any) -> Any:
         return module
@@ -72,15 +83,15 @@ class QuestionAnsweringPipeline(Pipeline):
 
     __call__ = answer
 
-    def judge(
+    def evaluate(
         self, questions: Sequence[str], paragraphs: Sequence[str], truths: Sequence[Sequence[str]]
     ) -> dict[str, float]:
         """``exact`` and ``f1``, each 0 … 1, of the answers by the rules of SQuAD 2.0; ``truths`` are the right ones,
         none for a question without an answer. Where there are both kinds of questions, ``HasAns_…`` and ``NoAns_…``
         are the scores of each kind."""
-        return {name: float(values.mean()) for name, values in by_kind(self.judged(questions, paragraphs, truths))}
+        return {name: float(values.mean()) for name, values in by_kind(self.score_each(questions, paragraphs, truths))}
 
-    def judged(
+    def score_each(
         self, questions: Sequence[str], paragraphs: Sequence[str], truths: Sequence[Sequence[str]]
     ) -> pd.DataFrame:
         """The same of every question, in their order: ``question``, ``truth`` (the first; "" for none), ``answer``,
@@ -94,13 +105,13 @@ class QuestionAnsweringPipeline(Pipeline):
         })  # fmt: skip
 
 
-def by_kind(judged: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and values of the scores that SQuAD 2.0 reports, from :meth:`QuestionAnsweringPipeline.judged`: of all
+def by_kind(each: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and values of the scores that SQuAD 2.0 reports, from :meth:`QuestionAnsweringPipeline.score_each`: of all
     questions, and of those with and without an answer where there are both."""
-    answerable = judged["answerable"].to_numpy()
-    kinds = {"": np.full(len(judged), True)}
+    answerable = each["answerable"].to_numpy()
+    kinds = {"": np.full(len(each), True)}
     if 0 < answerable.sum() < len(answerable):
         kinds |= {"HasAns_": answerable, "NoAns_": ~answerable}
     for kind, chosen in kinds.items():
         for name in ("exact", "f1"):
-            yield f"{kind}{name}", judged[name].to_numpy()[chosen]
+            yield f"{kind}{name}", each[name].to_numpy()[chosen]

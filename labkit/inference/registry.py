@@ -45,7 +45,8 @@ def pipeline_of(run: Run, kind: type[Pipeline] | None = None) -> Any:
         WeightsError: its model is damaged, or was trained for a task that ``kind`` does not support.
     """
     folder, stamp = model_of(run.info)
-    return _opened(kind or PIPELINES.get(type(run.experiment.task)) or Predictor, folder, stamp)
+    task = type(run.experiment.task)  # read first: the plugins of one's own run are allowed
+    return _opened(kind or PIPELINES.get(task) or Predictor, folder, stamp)
 
 
 @lru_cache(maxsize=4)

@@ -92,15 +92,15 @@ class Endpoint:
         self._own = _names(predictor)
         self._work = ThreadPoolExecutor(1, thread_name_prefix="labkit endpoint")  # one model, one batch at a time
         try:
-            self._server = Server((host, port), self)
+            self.server = Server((host, port), self)
         except (OSError, OverflowError) as error:
             raise ConfigError(
                 _("cannot listen on {host}:{port}: {error}. Choose another port; 0 selects a free one."),
                 host=host, port=port, error=error,
             ) from None  # fmt: skip
-        self.host, self.port = host, int(self._server.server_address[1])
+        self.host, self.port = host, int(self.server.server_address[1])
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="labkit endpoint", daemon=True
+            target=self.server.serve_forever, args=(0.1,), name="labkit endpoint", daemon=True
         )
         self._thread.start()
 
@@ -111,7 +111,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Stop listening: requests in work are answered, those that wait to be accepted get 503."""
-        self._server.finish()
+        self.server.finish()
         self._work.shutdown()
 
     def wait(self) -> None:
@@ -168,7 +168,7 @@ class Endpoint:
             if name == "records" or (name != "pairs" and records):
                 return self._records(name, given), None
         if "inputs" in values:
-            return _numbers(values["inputs"]), None
+            return numbers_of(values["inputs"]), None
         texts, pairs = values["texts"], values.get("pairs")
         for name, given in values.items():
             for number, text in enumerate(given):
@@ -209,13 +209,13 @@ class Endpoint:
         try:
             return self.predictor.predict(examples, pairs)
         except LabkitError as error:
-            said = _without(str(error), examples, self._own)
+            said = without_values(str(error), examples, self._own)
         except TypeError:
             said = "a value is of another type than the model reads."
         raise Refused(422, f"these examples do not fit the model: {said[:200]}")
 
 
-def _numbers(given: list[Any]) -> np.ndarray:
+def numbers_of(given: list[Any]) -> np.ndarray:
     """Pictures or features; null is NaN."""
     try:
         inputs = np.asarray(given)
@@ -241,7 +241,7 @@ _QUOTED = re.compile(r"'([^']*)(?:'|$)|\"([^\"]*)(?:\"|$)")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d+(?:e[-+]?\d+)?|\d+e[-+]?\d+|\d{6,}|nan|inf)(?!\w)", re.IGNORECASE)
 
 
-def _without(said: str, examples: Any, own: Collection[str]) -> str:
+def without_values(said: str, examples: Any, own: Collection[str]) -> str:
     """A sentence about examples without their values: it repeats only the names of the model and row numbers."""
     said = _ARRAY.sub("…", said)
     for text in sorted({text for text in _strings(examples) if text in said}, key=len, reverse=True):

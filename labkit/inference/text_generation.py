@@ -12,6 +12,7 @@ from labkit.core.errors import ConfigError, DataError
 from labkit.i18n import _
 from labkit.inference.pipeline import GenerationPipeline
 from labkit.models import weights
+from labkit.models.base import Capability
 from labkit.tasks.decoding import Generation, step_of, write
 from labkit.tasks.lm import LanguageModel
 
@@ -29,7 +30,7 @@ class TextGenerationPipeline(GenerationPipeline):
     token of the tokenizer.
     """
 
-    task, architecture, noun = LanguageModel, "gpt", _("prompt")
+    task, pretrained, noun = LanguageModel, Capability.CAUSAL, _("prompt")
 
     def _check_loaded(self, report: weights.LoadReport) -> None:
         report.check_whole()
@@ -66,9 +67,9 @@ class TextGenerationPipeline(GenerationPipeline):
             DataError: a message has no role that is known, or no content.
         """
         how = Generation.from_dict(settings)
-        return self._continue([self._talk(messages)], (self.tokenizer.special(OVER) or 0,), how)[0].strip()
+        return self._continue([self.chat_ids(messages)], (self.tokenizer.special(OVER) or 0,), how)[0].strip()
 
-    def _talk(self, messages: str | Sequence[Mapping[str, str]]) -> np.ndarray:
+    def chat_ids(self, messages: str | Sequence[Mapping[str, str]]) -> np.ndarray:
         """The tokens of a talk, up to where the assistant begins to speak."""
         begin, end = (self.tokenizer.special(name) for name in (TURN, OVER))
         if begin is None or end is None:
@@ -93,7 +94,7 @@ class TextGenerationPipeline(GenerationPipeline):
         return np.concatenate([*parts, [begin], self._pieces("assistant\n")]).astype(np.int32)
 
     def _write(self, texts: list[str], how: Generation) -> list[str]:
-        return self._continue([self._ids(text) for text in texts], self.tokenizer.end_ids, how)
+        return self._continue([self.ids_of(text) for text in texts], self.tokenizer.end_ids, how)
 
     def _continue(self, prompts: list[np.ndarray], ends: tuple[int, ...], how: Generation) -> list[str]:
         """What the model writes after prompts of token ids, up to one of ``ends``."""
@@ -113,7 +114,7 @@ class TextGenerationPipeline(GenerationPipeline):
     def _pieces(self, text: str) -> np.ndarray:
         return np.array(self.tokenizer.numbers(text), np.int32)
 
-    def _ids(self, text: str) -> np.ndarray:
+    def ids_of(self, text: str) -> np.ndarray:
         """The ids of a prompt; of an empty one the token that ends a text, after which another begins."""
         found = self.tokenizer.prompt(text)
         return found if len(found) else np.array([self.tokenizer.end_id], np.int32)

@@ -12,6 +12,7 @@ import numpy as np
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
 from labkit.inference.pipeline import GenerationPipeline
+from labkit.models.base import Capability
 from labkit.tasks.decoding import Generation, step_of, write
 from labkit.tasks.seq2seq import Seq2Seq
 
@@ -23,7 +24,7 @@ class TranslationPipeline(GenerationPipeline):
     Target texts begin and end with the tokens that ``generation_config.json`` or ``config.json`` names.
     """
 
-    task, architecture, noun = Seq2Seq, "transformer", _("source text")
+    task, pretrained, noun = Seq2Seq, Capability.SEQ2SEQ, _("source text")
 
     def translate(self, texts: str | Sequence[str], **settings: Any) -> Any:
         """The target texts of source texts, of which the ends are lost beyond the length of the training.

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from labkit.core.config import Config
-from labkit.core.errors import WeightsError
+from labkit.core.errors import ConfigError, WeightsError
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.layers import Rates
@@ -41,6 +41,7 @@ class Capability(StrEnum):
     POOLED = "pooled"  # one vector of every example
     CAUSAL = "causal"  # logits of every next token
     BIDIRECTIONAL = "bidirectional"  # hidden states of tokens that read both ways
+    SPANS = "spans"  # such hidden states, from which a linear layer reads spans
     SEQ2SEQ = "seq2seq"  # a target text from a source text
 
 
@@ -63,9 +64,9 @@ class DrawingPart(NamedTuple):
 class ModelConfig(Config, ABC):
     """Base class of an architecture's config: a frozen dataclass that builds the model.
 
-    Subclasses are decorated with ``@dataclass(frozen=True, init=False)``: a field that is not given (or None) is filled
-    in on creation, from the preset, else from the stored weights, else from :attr:`DEFAULTS`, else from other fields.
-    ``check`` sees all of them.
+    Subclasses are decorated with ``@dataclass(frozen=True, init=False)`` and give every field a default: those of a
+    model without a preset. A field that is not given (or None) has the value of the preset, else of the stored weights,
+    else that of :attr:`DERIVED`, else its default.
 
     Attributes:
         modality: what an example is.
@@ -75,6 +76,7 @@ class ModelConfig(Config, ABC):
         attends: whether the model has ``attention(ids, mask, types)``, the weights of every layer and head.
         word_table: where in the model its word embeddings are.
         published: whether :meth:`save` and :meth:`load` use a format that other libraries read.
+        model_types: values of ``model_type`` in the config.json of weights that it reads.
         sharding: parameter pattern → axis, counted from the end, that model parallelism divides; the first pattern that
             matches holds, and what none matches is copied.
         lora_targets: linear layers that get low-rank additions, by name pattern, from the model down.
@@ -83,8 +85,7 @@ class ModelConfig(Config, ABC):
         shown: fields at the front of a form, in their order; the others are folded away.
         free: fields that may be changed where pretrained weights fix the sizes.
         drawing: how its parameters are drawn; the first part whose prefix matches holds.
-        PRESETS: preset → fields that it sets.
-        DEFAULTS: fields of a model without a preset and weights.
+        PRESETS: preset → fields that differ from the defaults; :meth:`presets` gives the complete configs.
         DERIVED: fields whose default follows from other fields.
         FROM_WEIGHTS: fields that a folder of weights decides.
     """
@@ -97,6 +98,7 @@ class ModelConfig(Config, ABC):
     attends: ClassVar[bool] = False
     word_table: ClassVar[tuple[str, ...]] = ()
     published: ClassVar[bool] = False
+    model_types: ClassVar[tuple[str, ...]] = ()
     sharding: ClassVar[tuple[tuple[str, int], ...]] = ()
     lora_targets: ClassVar[tuple[str, ...]] = ("*",)
     default_for: ClassVar[tuple[Modality, ...]] = ()
@@ -113,7 +115,6 @@ class ModelConfig(Config, ABC):
     )
     drawing: ClassVar[tuple[DrawingPart, ...]] = ()
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {}
     DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {}
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ()
 
@@ -135,6 +136,11 @@ class ModelConfig(Config, ABC):
             raise TypeError(f"{type(self).__name__} got several values for {', '.join(sorted(twice))}")
         given = {name: value for name, value in {**given, **named}.items() if value is not None}
         complete = self.completed(given)
+        if missing := [name for name, value in complete.items() if value is dataclasses.MISSING]:
+            raise ConfigError(
+                _("{where}: the required setting {missing!r} is missing."),
+                where=type(self).__name__, missing=missing[0],
+            )  # fmt: skip
         for field in fields:
             object.__setattr__(self, field.name, complete[field.name])
         self.check()
@@ -145,11 +151,11 @@ class ModelConfig(Config, ABC):
         known = cls.PRESETS.get(given.get("preset", ""), {})
         if given.get("weights") and not given.get("preset") and any(name not in given for name in cls.FROM_WEIGHTS):
             known = cls.sizes_from(weights.find(given["weights"]))
-        none = dataclasses.MISSING
-        own = {f.name: f.default for f in dataclasses.fields(cls) if f.default is not none}  # type: ignore[arg-type]
-        values = {**own, **cls.DEFAULTS, **cls.usual({**known, **given}), **known, **given}
-        for name, derived in cls.DERIVED.items():
-            if name not in values:
+        known = {**known, **given}
+        fields = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        values = {**fields, **cls.usual(known), **known}
+        for name, derived in cls.DERIVED.items():  # in their order: one may read another
+            if name not in known:
                 values[name] = derived(values)
         return values
 
@@ -162,11 +168,6 @@ class ModelConfig(Config, ABC):
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
         """The fields that the weights in a folder decide. Raises :class:`WeightsError` for another architecture."""
         return {}
-
-    @classmethod
-    def required(cls) -> list[str]:
-        """None: every field is optional."""
-        return []
 
     @classmethod
     def presets(cls) -> dict[str, Self]:
@@ -271,6 +272,10 @@ class ModelConfig(Config, ABC):
             more: further keys of config.json.
         """
         raise NotImplementedError(f"{type(self).__name__} has no published format.")
+
+    def has_classifier(self, folder: Path) -> bool:
+        """Whether a folder of weights holds a head that :meth:`load_classifier` reads."""
+        return False
 
     def save_classifier(
         self, params: Any, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,

@@ -22,10 +22,13 @@ RANGES = {
     "decoder_depth": (1, 10_000),
     "heads": (1, 100_000),
     "kv_heads": (1, 100_000),
+    "head_dim": (1, 1_000_000),
     "mlp_width": (1, 10_000_000),
     "max_length": (1, 100_000_000),
     "types": (0, 10_000),
 }
+#: Activation functions of transformers → labkit's name.
+HIDDEN_ACTS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 #: Sizes that claim more than this many times the parameters of the file are refused at once. Below it the comparison
 #: of names and shapes, which lists every difference, follows.
 SLACK = 4
@@ -64,6 +67,46 @@ def json_of(path: Path, unreadable: Message) -> Any:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(unreadable, path=path, error=error) from None
+
+
+def names_class(folder: Path, ending: str) -> bool:
+    """Whether the ``config.json`` of a folder names a class of transformers with this ending ("ForMaskedLM")."""
+    path = folder / "config.json"
+    named = settings_of(path).get("architectures") if path.is_file() else None
+    return isinstance(named, list) and any(str(name).endswith(ending) for name in named)
+
+
+def label_names(path: Path) -> tuple[str, ...]:
+    """The names of a classifier's outputs, in their order: ``id2label`` of a ``config.json``.
+
+    Raises:
+        WeightsError: the names are not numbered from 0, or two are equal.
+    """
+    config = settings_of(path)
+    labels = config.get("id2label") or {str(place): f"LABEL_{place}" for place in range(config.get("num_labels", 2))}
+    numbered = {str(place): place for place in range(len(labels))}
+    if not isinstance(labels, dict) or labels.keys() != numbered.keys():
+        raise WeightsError(
+            _("{path}: id2label = {labels}; expected names numbered from 0."), path=path, labels=shown(labels)
+        )
+    names = tuple(str(labels[number]) for number in numbered)
+    if len(set(names)) < len(names):
+        raise WeightsError(_("{path}: id2label = {labels}; two names are equal."), path=path, labels=shown(labels))
+    return names
+
+
+def check_settings(path: Path, config: Mapping[str, Any], required: Mapping[str, tuple[Any, tuple[Any, ...]]]) -> None:
+    """Raise :class:`WeightsError` for a setting of a ``config.json`` that labkit's layers do not have.
+
+    Args:
+        required: key → (what its absence means, the values that labkit's layers have).
+    """
+    for key, (absent, allowed) in required.items():
+        if (value := config.get(key, absent)) not in allowed:
+            raise WeightsError(
+                _("{path}: {key} = {value}; supported: {allowed}."),
+                path=path, key=key, value=shown(value), allowed=", ".join(map(repr, allowed)),
+            )  # fmt: skip
 
 
 def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -> None:

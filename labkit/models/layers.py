@@ -166,9 +166,10 @@ def embed(count: int, width: int, rngs: nnx.Rngs, deviation: float | None = None
     return nnx.Embed(count, width, embedding_init=normal(deviation or spread(width)), rngs=rngs)
 
 
-def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.LayerNorm:
     """Layer normalisation over the last axis; mean and variance are taken in float32, two-pass."""
-    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=compute_dtype(dtype), rngs=rngs)
+    settings: Any = {"dtype": compute_dtype(dtype), "use_bias": use_bias}
+    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, rngs=rngs, **settings)
 
 
 def dropout(x: Float[Array, "*s"], rate: float, key: PRNGKeyArray | None) -> Float[Array, "*s"]:
@@ -225,6 +226,32 @@ def attend(
     scores = jnp.einsum("bqhk,bthk->bhqt", query * query.shape[-1] ** -0.5, key, preferred_element_type=jnp.float32)
     chances = dropout(jax.nn.softmax(scores + bias, axis=-1), rate, rng)
     return jnp.einsum("bhqt,bthk->bqhk", chances.astype(value.dtype), value)
+
+
+#: Cosine and sine of the angle of every position, f32[b, t, 1, k] each; None where positions are learned.
+Rotation = tuple[Array, Array] | None
+
+
+def frequencies(size: int, base: float) -> np.ndarray:
+    """Frequencies f32[k / 2] of rotary positions for heads of k = ``size`` (Su et al. 2021, arXiv 2104.09864)."""
+    return np.float32(1) / np.float32(base) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
+
+
+def rotation(place: Int[Array, "#b t"], wave: np.ndarray) -> tuple[Array, Array]:
+    """Angles of positions for :func:`turned`."""
+    angle = place[:, :, None, None].astype(jnp.float32) * jnp.concatenate([wave, wave])
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def turned(x: Float[Array, "b t h k"], by: Rotation) -> Float[Array, "b t h k"]:
+    """Heads turned by their positions. The pairs that turn together are i and i + k / 2, as in Hugging Face's weights;
+    the paper has 2 i and 2 i + 1: the same but for the order."""
+    if by is None:
+        return x
+    cosine, sine = by
+    half = x.shape[-1] // 2
+    other = jnp.concatenate([-x[..., half:], x[..., :half]], axis=-1)
+    return (x * cosine + other * sine).astype(x.dtype)
 
 
 def masked_mean(hidden: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b d"]:
@@ -301,9 +328,11 @@ def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) ->
 
 
 def scan(
-    layers: Any, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False
-) -> Array:
-    """Run stacked layers one after the other: ``x = layer(x, *shared, key=key_of_the_layer)``.
+    layers: Any, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False,
+    each: tuple[Array, ...] = (),
+) -> Array:  # fmt: skip
+    """Run stacked layers one after the other: ``x = layer(x, *its_own, *shared, key=key_of_the_layer)``, where
+    ``its_own`` are the values that ``each`` has for it on first axes [depth, …].
 
     The layer is compiled once whatever the depth. ``unroll`` layers are unrolled inside the loop:
     more compile time for a few per cent of speed. With ``remat`` only what goes from layer to layer is kept for the
@@ -313,8 +342,8 @@ def scan(
     depth = jax.tree.leaves(params)[0].shape[0]
     keys = None if key is None else jax.random.split(key, depth)
 
-    def step(x: Array, layer: tuple[Any, PRNGKeyArray | None]) -> tuple[Array, None]:
-        return nnx.merge(graph, layer[0])(x, *shared, key=layer[1]), None
+    def step(x: Array, layer: tuple[Any, PRNGKeyArray | None, tuple[Array, ...]]) -> tuple[Array, None]:
+        return nnx.merge(graph, layer[0])(x, *layer[2], *shared, key=layer[1]), None
 
     step = jax.checkpoint(step, prevent_cse=False) if remat else step  # a scan needs no barrier against merging
-    return jax.lax.scan(step, x, (params, keys), length=depth, unroll=min(unroll, depth))[0]
+    return jax.lax.scan(step, x, (params, keys, each), length=depth, unroll=min(unroll, depth))[0]

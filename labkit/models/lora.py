@@ -23,7 +23,7 @@ def add(module: nnx.Module, rank: int, alpha: float, targets: Sequence[str], rng
         module: the model, which may be abstract; weights it is to have are loaded before.
         rank: r; a is [..., n, r], uniform in ±1 / sqrt(n), and b is [..., r, m]. Stacked layers get one each.
         alpha: see above.
-        targets: patterns of names of layers, from ``module`` down ("trunk/layers/query").
+        targets: patterns of names of layers, from ``module`` down ("backbone/layers/query").
         rngs: for a.
 
     Returns:

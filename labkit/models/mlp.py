@@ -17,7 +17,7 @@ from labkit.core.config import option
 from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, PRNGKeyArray
 from labkit.i18n import _
-from labkit.models import conv, layers
+from labkit.models import conv, fields, layers
 from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
 from labkit.profile.activations import Activations, dense, number_bytes, scaled_inputs
@@ -30,7 +30,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     # No hidden layer: with the head on top this is logistic (softmax) regression.
     "linear": {"widths": ()},
 }
-USUAL = {"activation": "relu", "dropout": 0.0}
 
 
 @dataclass(frozen=True, init=False)
@@ -47,18 +46,15 @@ class MlpConfig(ModelConfig):
     shown: ClassVar[tuple[str, ...]] = ("widths", "dropout")
     drawing: ClassVar[tuple[DrawingPart, ...]] = (DrawingPart("layers", 4, "block_dense", 4),)
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
 
     preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
     widths: tuple[int, ...] = option(
-        help=_("Number of units of each hidden layer, from the input upwards."), high=1_000_000
+        (128, 128), _("Number of units of each hidden layer, from the input upwards."), high=1_000_000
     )
-    activation: str = option(help=_("Activation function after each layer."), choices=tuple(ACTIVATIONS))
-    dropout: float = option(help=_("Dropout rate after each layer during training."), low=0.0, high=0.9)
+    activation: str = option("relu", _("Activation function after each layer."), choices=tuple(ACTIVATIONS))
+    dropout: float = option(0.0, _("Dropout rate after each layer during training."), low=0.0, high=0.9)
     input_shape: tuple[int, ...] | None = option(None, _("Shape of one example. Default: that of the data."))
-    dtype: str = option(
-        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
-    )
+    dtype: str = fields.dtype()
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range."""

@@ -96,7 +96,7 @@ def _width(config: ModuleConfig) -> int:
 
 
 class Wrapped(nnx.Module):
-    """A module of one's own as the trunk of a model. Parameters under ``module``.
+    """A module of one's own as the backbone of a model. Parameters under ``module``.
 
     Random streams are taken out of it, since a training step is a function of its key, and come back for each call.
     """

@@ -17,7 +17,7 @@ from labkit.core.config import option
 from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
-from labkit.models import conv, layers
+from labkit.models import conv, fields, layers
 from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
 from labkit.profile.activations import KEPT, MOVED_IN_MAPS, WORKING_OF_MAPS, Activations, number_bytes
@@ -27,15 +27,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"embedding": 32, "filters": 32},
 }
 VOCABULARY = 20000  # words of the Keras examples
-USUAL = {
-    "kernel": 5,
-    "pool": 3,
-    "depth": 2,
-    "dropout": 0.2,
-    "max_length": 512,
-    "activation": "relu",
-    "pooling": "mean",
-}
 
 
 @dataclass(frozen=True, init=False)
@@ -59,23 +50,20 @@ class TextCnnConfig(ModelConfig):
         DrawingPart("embedding", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["keras"], **USUAL}
     packs: ClassVar[bool] = False  # in a packed row a window would read the end of one text and the start of the next
 
     preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
-    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
-    embedding: int = option(help=_("Dimension of the token embeddings."), low=1, high=1_000_000)
-    filters: int = option(help=_("Number of convolution filters in each stage."), low=1, high=1_000_000)
-    kernel: int = option(help=_("Kernel size of the convolutions in tokens."), low=1, high=10_000)
-    pool: int = option(help=_("Pool size of the max pooling in each stage."), low=1, high=10_000)
-    depth: int = option(help=_("Number of stages, each a convolution and max pooling."), low=1, high=1_000)
-    dropout: float = option(help=_("Dropout rate of the embeddings during training."), low=0.0, high=0.9)
-    max_length: int = option(help=_("Maximum sequence length in tokens."), low=1, high=10_000_000)
-    activation: str = option(help=_("Activation function after each convolution."), choices=tuple(conv.ACTIVATIONS))
-    pooling: str = option(help=_("Global pooling over the text: mean or max."), choices=("mean", "max"))
-    dtype: str = option(
-        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
-    )
+    vocab_size: int | None = fields.vocab_size()
+    embedding: int = option(100, _("Dimension of the token embeddings."), low=1, high=1_000_000)
+    filters: int = option(128, _("Number of convolution filters in each stage."), low=1, high=1_000_000)
+    kernel: int = option(5, _("Kernel size of the convolutions in tokens."), low=1, high=10_000)
+    pool: int = option(3, _("Pool size of the max pooling in each stage."), low=1, high=10_000)
+    depth: int = option(2, _("Number of stages, each a convolution and max pooling."), low=1, high=1_000)
+    dropout: float = option(0.2, _("Dropout rate of the embeddings during training."), low=0.0, high=0.9)
+    max_length: int = fields.max_length(512)
+    activation: str = option("relu", _("Activation function after each convolution."), choices=tuple(conv.ACTIVATIONS))
+    pooling: str = option("mean", _("Global pooling over the text: mean or max."), choices=("mean", "max"))
+    dtype: str = fields.dtype()
 
     @property
     def width(self) -> int:

@@ -73,7 +73,8 @@ class Entry:
     ``{i}`` in the foreign name stands for the layer: the own array is then stacked [depth, …]. ``axes`` are the
     foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in, out]. With
     ``cut`` (i, n) ours is the i-th of n equal parts of the foreign array, along our last axis; there is an entry for
-    every part. ``unread`` are the unused first rows of both arrays: they are 0.
+    every part. ``unread`` are the unused first rows of both arrays: they are 0. ``first`` is the number of the first
+    layer that has the parameter.
     """
 
     own: str
@@ -81,10 +82,12 @@ class Entry:
     axes: tuple[int, ...] = ()
     cut: tuple[int, int] = (0, 1)
     unread: tuple[int, int] = (0, 0)
+    first: int = 0
 
     def names(self, shape: tuple[int, ...]) -> Names:
         """The foreign names of an own array of this shape, one a layer."""
-        return tuple(self.foreign.format(i=i) for i in range(shape[0])) if self.stacked else (self.foreign,)
+        numbers = range(self.first, self.first + shape[0]) if self.stacked else range(1)
+        return tuple(self.foreign.format(i=i) for i in numbers)
 
     @property
     def stacked(self) -> bool:
@@ -267,9 +270,9 @@ def flatten(tree: Any) -> dict[Names, Any]:
     return {tuple(map(str, path)): leaf for path, leaf in traverse_util.flatten_dict(tree).items()}
 
 
-def trunk(params: Mapping[str, Any]) -> dict[Names, Any]:
-    """Of a trained model's parameters (``trunk/…`` → array) those of the model below the head, by their paths there."""
-    return {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("trunk/")}
+def backbone(params: Mapping[str, Any]) -> dict[Names, Any]:
+    """The parameters below the head, of a trained model's (``backbone/…`` → array), by their paths in the backbone."""
+    return {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("backbone/")}
 
 
 def read(shapes: Mapping[Names, Any], folder: str | Path, table: Table) -> tuple[dict[Names, np.ndarray], LoadReport]:
@@ -410,7 +413,7 @@ def write_generation(folder: Path, specials: Specials | None, **more: Any) -> No
 
 
 def save_own(params: Mapping[str, np.ndarray], folder: Path, config: dict[str, Any]) -> None:
-    """Write parameters (``trunk/…`` → array) under labkit's own names, for architectures that have no others."""
+    """Write parameters (``backbone/…`` → array) under labkit's own names, for architectures that have no others."""
     _write(folder, dict(params), config)
 
 

@@ -146,7 +146,7 @@ def estimate(
     """Estimate a training step.
 
     Args:
-        steps: a :class:`labkit.train.step.Steps`; its module may be abstract.
+        steps: a :class:`labkit.train.step.TrainStep`; its module may be abstract.
         batches: a batch, or one of each shape; shapes and data types are enough.
         examples_per_step: examples in a step, on average.
         machine: this machine as ``calibrate`` measured it; without one no time is estimated.
@@ -179,7 +179,7 @@ def estimate(
         took = seconds(one)
         dollars = None if one.dollars is None else one.dollars * took / 3600 * 1e6 / examples_per_step
         expected.append(Expected(one.name, took, largest.total <= one.memory_bytes, dollars))
-    trained = sum(math.prod(leaf.shape) for leaf in state.moving.values())
+    trained = sum(math.prod(leaf.shape) for leaf in state.trainable.values())
     return Estimate(
         parameters=trained + sum(math.prod(leaf.shape) for leaf in state.frozen.values()),
         trainable=trained,
@@ -204,7 +204,7 @@ def work_and_plan(steps: Any, batch: Mapping[str, Any], state: Any = None) -> tu
     arrays = [(name, x.shape, str(x.dtype), share_of(x)) for name, x in sorted(batch.items())]
     leaves = [(x.shape, str(x.dtype), share_of(x)) for x in jax.tree.leaves(state)]
     key: Any = (
-        steps.graph, type(steps.task), repr(steps.task), steps.optimizer, steps.accumulate, steps.moving,
+        steps.graph, type(steps.task), repr(steps.task), steps.optimizer, steps.accumulate, steps.trainable,
         tuple(leaves), tuple(arrays), jax.default_backend(),
     )  # fmt: skip
     if key not in _known:
@@ -260,9 +260,9 @@ def share_of(leaf: Any) -> int:
 def step_by_formula(found: Activations, steps: Any, state: Any, batch: Mapping[str, Any]) -> tuple[Work, MemoryPlan]:
     """Work and memory of a step from what its forward pass computes and keeps (``found``)."""
     held = sum(map(bytes_of, jax.tree.leaves((state, dict(batch)))))
-    trained, slots = (sum(map(bytes_of, jax.tree.leaves(part))) for part in (state.moving, state.optimizer))
-    largest = max(map(bytes_of, state.moving.values()), default=0.0)
-    below = [name for name in steps.moving if name.startswith("trunk/")]
+    trained, slots = (sum(map(bytes_of, jax.tree.leaves(part))) for part in (state.trainable, state.optimizer))
+    largest = max(map(bytes_of, state.trainable.values()), default=0.0)
+    below = [name for name in steps.trainable if name.startswith("backbone/")]
     through = bool(below)  # else only the head has a gradient
     peak = found.peak
     if not through:
@@ -275,7 +275,7 @@ def step_by_formula(found: Activations, steps: Any, state: Any, batch: Mapping[s
     updating = trained + slots * (COPIED + COPIED_OF_LARGEST * largest / max(trained, 1.0))
     temporaries = max(updating, peak + DIFFERENTIATING * trained)
     kernels = {name: math.prod(x.shape) for name, x in steps.shapes.items() if name.endswith("/kernel")}
-    share = sum(kernels.get(name, 0) for name in steps.moving) / max(1, sum(kernels.values()))
+    share = sum(kernels.get(name, 0) for name in steps.trainable) / max(1, sum(kernels.values()))
     plain, attention = found.flops - found.attention, found.attention * (1 + 2 * through)
     plain = plain * (1 + share) + (plain - found.first + found.again) * through
     traffic = UPDATE * trained + found.moved * (1.0 if through else 0.3)

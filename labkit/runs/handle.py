@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from labkit.core import file_lock, manifest, plugins, safety, source_code
 from labkit.core.cache import writable
-from labkit.core.config import dumps, loads
+from labkit.core.config import dumps
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.core.extras import require
 from labkit.i18n import _
 from labkit.runs import liveness
+from labkit.runs.database import StoreError
 from labkit.runs.store import RunInfo, Store, make_room
-from labkit.train.experiment import DataConfig, Experiment
+from labkit.train.experiment import DataConfig, Experiment, own_experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,8 +74,19 @@ class Run:
 
     @property
     def info(self) -> RunInfo:
-        """What the store knows of the run now."""
-        return self.store.run(self.id)
+        """What the store knows of the run now. Raises :class:`RunError` where the run was removed meanwhile."""
+        try:
+            return self.store.run(self.id)
+        except StoreError:
+            raise
+        except RunError:
+            if (self.store.folder / self.id).exists():
+                raise
+            raise RunError(
+                _("no run {run!r} in {folder} any more: its folder is gone."),
+                run=self.id,
+                folder=self.store.folder.name,
+            ) from None
 
     @property
     def name(self) -> str:
@@ -88,8 +100,8 @@ class Run:
 
     @property
     def experiment(self) -> Experiment:
-        """What the run does."""
-        return loads(Experiment, self.info.experiment)
+        """What the run does. Its plugins are imported."""
+        return own_experiment(self.info.experiment)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -130,6 +142,10 @@ class Run:
         else:
             self._command("resume")
         return self
+
+    def delete(self) -> None:
+        """Delete the run with its checkpoints, model and rows. Raises :class:`RunError` while it is worked on."""
+        self.store.delete(self.id)
 
     def stop(self) -> int:
         """End the run before its next step; the model of the best evaluation is kept."""

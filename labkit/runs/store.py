@@ -39,6 +39,8 @@ STATUSES = (
     "finished", "stopped", "failed", "lost",
 )  # fmt: skip
 OVER = frozenset(STATUSES[-4:])
+#: Folder below the lab folder in which deleted runs end.
+DELETED = ".deleted"
 #: Bytes free on a disk below which it counts as full.
 FULL = 1 << 20
 
@@ -152,7 +154,7 @@ class Store(Connected):
 
     @guarded
     def _open(self) -> None:
-        self._db()
+        self.connection()
 
     def _renewed(self, run_id: str) -> None:
         self._copied.pop(run_id, None)
@@ -167,7 +169,7 @@ class Store(Connected):
             RunError: the id is taken.
         """
         now, run_id = time.time(), safety.run_id(run_id)
-        with self._write() as db:
+        with self.transaction() as db:
             if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
                 raise RunError(_("run {run_id!r} already exists in {folder}."), run_id=run_id, folder=self.folder.name)
             number = db.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()[0]
@@ -185,7 +187,7 @@ class Store(Connected):
         """The run with this id, or the newest with this name; raises :class:`RunError` if there is none, or if its
         row is damaged and nothing can restore it."""
         query = f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs WHERE id = ?"
-        row = self._db().execute(query, (run_id,)).fetchone()
+        row = self.connection().execute(query, (run_id,)).fetchone()
         if row and (info := self._read(row)) is not None:
             return info
         if reason := self.unreadable().get(run_id):
@@ -203,6 +205,29 @@ class Store(Connected):
             run_id=run_id, folder=self.folder.name, hint=hint,
         )  # fmt: skip
 
+    @guarded
+    def delete(self, run_id: str) -> None:
+        """Delete a run: its rows here and its folder.
+
+        Raises:
+            RunError: it is being worked on, or there is none.
+        """
+        info = self.run(run_id)
+        with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
+            busy = not info.over and info.status != "created"
+            if busy or (info.folder.is_dir() and not file_lock.is_free(info.folder / "lock")):
+                raise RunError(_("run {run!r} is {state}; stop it before you delete it."),
+                               run=info.name, state=info.status)  # fmt: skip
+            aside = self.folder / DELETED / info.id
+            with self._write() as db:
+                for table, column in (("runs", "id"), ("records", "run"), ("tallies", "run"), ("commands", "run")):
+                    db.execute(f"DELETE FROM {table} WHERE {column} = ?", (info.id,))
+                if info.folder.is_dir():  # by its name alone the store would enter it again
+                    aside.parent.mkdir(exist_ok=True)
+                    info.folder.rename(aside)
+            shutil.rmtree(aside.parent, ignore_errors=True)
+        self._renewed(info.id)
+
     def runs(self) -> list[RunInfo]:
         """All runs that can be read, newest first."""
         return self._all()[0]
@@ -211,7 +236,7 @@ class Store(Connected):
     def unreadable(self) -> dict[str, str]:
         """The runs that cannot be read, by the names of their folders, each with the reason."""
         hidden = dict.fromkeys(self._all()[1], _("its row in the run store is damaged"))
-        return hidden | store_repair.unreadable(self._db(), self.folder)
+        return hidden | store_repair.unreadable(self.connection(), self.folder)
 
     def _all(self) -> tuple[list[RunInfo], list[str]]:
         """The runs that can be read, and the ids of those that cannot, even after a repair."""
@@ -225,7 +250,7 @@ class Store(Connected):
     @guarded
     def _listed(self) -> tuple[list[RunInfo], list[str]]:
         query = f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs ORDER BY number DESC"
-        rows = self._db().execute(query).fetchall()
+        rows = self.connection().execute(query).fetchall()
         if len({row[0] for row in rows}) < len(rows):
             raise Damaged(self.path, "a run is there twice")
         read = [(str(row[0]), self._read(row)) for row in rows]
@@ -234,7 +259,7 @@ class Store(Connected):
     @guarded
     def update(self, run_id: str, **values: Any) -> None:
         """Change fields of :class:`RunInfo`; in ``summary`` the given keys are merged with those there."""
-        with self._write() as db:
+        with self.transaction() as db:
             self._change(db, run_id, values)
 
     @guarded
@@ -244,7 +269,7 @@ class Store(Connected):
         Raises:
             RunError: it is being worked on, or has another status.
         """
-        with self._write() as db:
+        with self.transaction() as db:
             info = self._read(self._row(db, run_id))
             if info is None:
                 raise Damaged(self.path, "its row has a wrong checksum", run_id)
@@ -341,7 +366,7 @@ class Store(Connected):
         rows = [(step, split, name, float(value)) for step, split, name, value in records]
         series = {key: database.series_seal(run_id, *key) for key in {row[1:3] for row in rows}}
         tallies: dict[str, list[int]] = {}
-        with self._write() as db:
+        with self.transaction() as db:
             seq = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'records'").fetchone()[0]
             sealed = []
             for step, split, name, value in rows:
@@ -365,7 +390,7 @@ class Store(Connected):
     @guarded
     def records(self, run_id: str, after: int = 0, split: str | None = None) -> list[Record]:
         """The records of a run with ``seq > after``, of one split or of all, in the order they were written."""
-        db = self._db()
+        db = self.connection()
         query = "SELECT seq, step, split, name, value, time, seal FROM records WHERE run = ? AND seq > ?"
         query += " ORDER BY seq" if split is None else " AND split = ? ORDER BY seq"
         lenient, db.text_factory = db.text_factory, str  # fast; text that is no UTF-8 raises
@@ -410,7 +435,7 @@ class Store(Connected):
     @guarded
     def forget_after(self, run_id: str, step: int) -> None:
         """Drop the records of later steps: a run that resumes from ``step`` will write them again."""
-        with self._write() as db:
+        with self.transaction() as db:
             if db.execute("DELETE FROM records WHERE run = ? AND step > ?", (run_id, step)).rowcount:
                 database.count(db, run_id)
                 self._copy(db, run_id, anew=True)
@@ -420,7 +445,7 @@ class Store(Connected):
     @guarded
     def command(self, run_id: str, name: str, value: Any = None) -> int:
         """Leave a command for a run; returns its number. The run takes it before its next step."""
-        with self._write() as db:
+        with self.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO commands (run, name, value, time) VALUES (?, ?, ?, ?)",
                 (run_id, name, json.dumps(value), time.time()),
@@ -434,7 +459,7 @@ class Store(Connected):
         """The commands that wait for a run, oldest first, marked as taken at ``step``; those named ``but`` wait on."""
         found = self._commands("run = ? AND name != ? AND taken IS NULL", run_id, but)
         if found:
-            with self._write() as db:
+            with self.transaction() as db:
                 for command in found:
                     db.execute("UPDATE commands SET taken = ? WHERE seq = ?", (step, command["seq"]))
                     store_repair.seal_command(db, command["seq"])
@@ -455,7 +480,7 @@ class Store(Connected):
         """Rows of commands, oldest first. Raises :class:`Damaged` where a checksum is wrong."""
         columns = SEALED["commands"]
         query = f"SELECT {', '.join(columns)}, seal FROM commands WHERE {where} ORDER BY seq"
-        rows = self._db().execute(query, (run_id, *values)).fetchall()
+        rows = self.connection().execute(query, (run_id, *values)).fetchall()
         if any(seal_of("commands", row[:-1]) != row[-1] for row in rows):
             raise Damaged(self.path, "a command has a wrong checksum", run_id)
         return [dict(zip(columns, row, strict=False)) for row in rows]
@@ -463,7 +488,7 @@ class Store(Connected):
     @guarded
     def taken(self, command: int) -> int | None:
         """The step at which a command was taken; None while it waits."""
-        row = self._db().execute("SELECT taken FROM commands WHERE seq = ?", (command,)).fetchone()
+        row = self.connection().execute("SELECT taken FROM commands WHERE seq = ?", (command,)).fetchone()
         return None if row is None else row[0]
 
 

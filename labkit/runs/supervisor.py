@@ -150,7 +150,7 @@ class Supervisor:
             time.sleep(LOOK)
             most = max(most, _memory(started[0].pid))
             for index, process in enumerate(started):
-                if process.poll() is not None and (end := self._ended(index, process.returncode, most, started)):
+                if process.poll() is not None and (end := self.end_of(index, process.returncode, most, started)):
                     return end
             self._pass_on_stop()
             info = self.store.run(self.id)
@@ -167,7 +167,7 @@ class Supervisor:
         seconds = self.store.run(self.id).settings("train").get("watchdog", WATCHDOG)
         return float(seconds) if isinstance(seconds, int | float) else WATCHDOG
 
-    def _ended(self, index: int, code: int, most: int, started: list[subprocess.Popen[bytes]]) -> End | None:
+    def end_of(self, index: int, code: int, most: int, started: list[subprocess.Popen[bytes]]) -> End | None:
         """What it means that a process has ended; None while a good end is followed by the others'."""
         if code in (0, 1) and (self.store.run(self.id).over or self._taken_up(started)):
             until = time.monotonic() + GRACE
@@ -184,7 +184,7 @@ class Supervisor:
             told = _("{process} was killed by {signal}{memory}", process=which, signal=_signal(-code), memory=memory)
             return End("died", code, told)
         told = _("{process} exited with code {code}{memory}", process=which, code=code, memory=memory)
-        if code and (last := self._last_line(index)):
+        if code and (last := self.last_line(index)):
             told = _("{told}: {last}", told=told, last=last)
         return End("died", code, told)
 
@@ -193,7 +193,7 @@ class Supervisor:
         pid = self.store.run(self.id).pid
         return pid is not None and pid not in {os.getpid(), *(process.pid for process in started)}
 
-    def _last_line(self, index: int) -> str:
+    def last_line(self, index: int) -> str:
         """What the log of a process ends with: the error, where Python has raised one."""
         lines = self._log(index).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else ""

@@ -218,7 +218,7 @@ class Head(ABC):
 
     @abstractmethod
     def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Any:
-        """The model of config ``model`` as ``trunk`` of a module, with a new head."""
+        """The model of config ``model`` as ``backbone`` of a module, with a new head."""
 
     @abstractmethod
     def empty(self) -> MetricState:
@@ -274,8 +274,8 @@ class Head(ABC):
         """The head with what is chosen on the validation rows once training has ended, such as a threshold.
 
         Args:
-            params: flat, name (``trunk/…``, ``head/…``) → array; of the model that is stored.
-            model: config of the trunk.
+            params: flat, name (``backbone/…``, ``head/…``) → array; of the model that is stored.
+            model: config of the backbone.
             rows: the validation rows. tokenizer: that of texts.
         """
         return self
@@ -285,15 +285,24 @@ class Head(ABC):
         return {}
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
-        """Write a trained model, trunk and head, in the published format of its architecture.
+        """Write a trained model, backbone and head, in the published format of its architecture.
 
         Args:
-            params: flat, name (``trunk/…``, ``head/…``) → array.
-            model: config of the trunk.
+            params: flat, name (``backbone/…``, ``head/…``) → array.
+            model: config of the backbone.
             folder: where; made if it is not there.
             specials: ids of the tokenizer's special tokens.
         """
-        model.save(weights.trunk(params), folder, specials=specials, **self.get_config())
+        model.save(weights.backbone(params), folder, specials=specials, **self.get_config())
 
     def load(self, module: Any, folder: Path, model: ModelConfig) -> None:  # noqa: B027
-        """Put the head that :meth:`save` wrote into a module whose trunk is loaded; nothing where there is none."""
+        """Put the head that :meth:`save` wrote into a module whose backbone is loaded; nothing where there is none."""
+
+    def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
+        """Whether training starts from a head in the folder of the pretrained weights, by :meth:`start`; and what to
+        warn of, "" for nothing."""
+        return False, ""
+
+    def start(self, module: Any, folder: Path, model: ModelConfig) -> None:
+        """Put the pretrained head of a folder into a module whose backbone is loaded."""
+        self.load(module, folder, model)

@@ -17,7 +17,7 @@ from labkit.core.errors import DataError
 from labkit.core.shapes import Array, Float, Int
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
-from labkit.models import weights
+from labkit.models import foreign, weights
 from labkit.models.base import Modality, ModelConfig
 from labkit.models.layers import Segments, dropout
 from labkit.profile.activations import Activations, linear_head
@@ -25,6 +25,11 @@ from labkit.tasks import metrics
 from labkit.tasks.augment import KINDS, augment, mixup
 from labkit.tasks.base import OF_TEXTS, Batch, Head, ProblemType, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import SINGLE
+
+#: ``problem_type`` in the config.json of a classifier whose labels are independent.
+MULTI_LABEL = "multi_label_classification"
+#: Names of classes in a message.
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,12 @@ class Classify(Supervised):
 
 
 class Classifier(nnx.Module):
-    """A trunk that makes one vector of an example, and a linear layer on top."""
+    """A backbone that makes one vector of an example, and a linear layer on top."""
 
     def __init__(
-        self, trunk: nnx.Module, width: int, classes: int, dropout: float, use_bias: bool = True, *, rngs: nnx.Rngs
+        self, backbone: nnx.Module, width: int, classes: int, dropout: float, use_bias: bool = True, *, rngs: nnx.Rngs
     ):
-        self.trunk = trunk
+        self.backbone = backbone
         initial = nnx.initializers.normal(0.02)
         self.head = nnx.Linear(width, classes, use_bias=use_bias, kernel_init=initial, rngs=rngs)
         self.dropout = dropout
@@ -110,15 +115,15 @@ class Classifier(nnx.Module):
 
         ``key`` switches dropout on. For packed rows the logits are [b, s, c], of no meaning in empty places.
         """
-        trunk_key, head_key = (None, None) if key is None else jax.random.split(key)
+        backbone_key, head_key = (None, None) if key is None else jax.random.split(key)
         if "inputs" in batch:
-            pooled = self.trunk(batch["inputs"], key=trunk_key, real=batch["weight"] > 0).pooled
+            pooled = self.backbone(batch["inputs"], key=backbone_key, real=batch["weight"] > 0).pooled
         elif "segment" in batch:
             segments = Segments(batch["segment"], batch["position"], batch["start"])
             mask = batch["segment"] > 0
-            pooled = self.trunk(batch["ids"], mask, batch["types"], segments, key=trunk_key).pooled
+            pooled = self.backbone(batch["ids"], mask, batch["types"], segments, key=backbone_key).pooled
         else:
-            pooled = self.trunk(batch["ids"], batch["mask"], batch["types"], key=trunk_key).pooled
+            pooled = self.backbone(batch["ids"], batch["mask"], batch["types"], key=backbone_key).pooled
         return self.head(dropout(pooled, self.dropout, head_key)).astype(jnp.float32)
 
 
@@ -131,7 +136,7 @@ class PooledHead(Head):
     @property
     def unused(self) -> tuple[str, ...]:
         """Prefixes of parameters that nothing reads; they are not stored."""
-        return ("trunk/output/",)
+        return ("backbone/output/",)
 
     def init(self, model: ModelConfig, rngs: nnx.Rngs) -> Classifier:
         """The model of config ``model`` with a new head for these classes."""
@@ -149,7 +154,7 @@ class PooledHead(Head):
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family, so that other programs compute the same."""
         model.save_classifier(
-            weights.trunk(params), folder, params["head/kernel"], params.get("head/bias"),
+            weights.backbone(params), folder, params["head/kernel"], params.get("head/bias"),
             specials=specials, max_length=self.config.max_length, **self.get_config(),
         )  # fmt: skip
 
@@ -171,6 +176,31 @@ class PooledHead(Head):
             bias = np.zeros(kernel.shape[1], np.float32) if bias is None else bias
             nnx.update(module, {"head": {"bias": jnp.asarray(bias)}})
         nnx.update(module, {"head": {"kernel": jnp.asarray(kernel)}})
+
+    def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
+        """Whether the pretrained weights have a classifier of the same classes, in any order."""
+        if self.config.problem_type is ProblemType.NUMBER or (folder := model.folder()) is None:
+            return False, ""
+        if not model.has_classifier(folder):
+            return False, ""
+        about = folder / "config.json"
+        names, several = foreign.label_names(about), foreign.settings_of(about).get("problem_type") == MULTI_LABEL
+        if sorted(names) == sorted(self.classes) and several == (self.config.problem_type is ProblemType.LABELS):
+            return True, ""
+        kinds = {True: _("any number of labels"), False: _("one class")}
+        return False, _(
+            "The head of the pretrained weights predicts {kind} of {names}; the rows have {own_kind} of {classes}: "
+            "the head is randomly initialised.",
+            kind=kinds[several], names=", ".join(names[:SHOWN]),
+            own_kind=kinds[self.config.problem_type is ProblemType.LABELS], classes=", ".join(self.classes[:SHOWN]),
+        )  # fmt: skip
+
+    def start(self, module: Classifier, folder: Path, model: ModelConfig) -> None:
+        """Put the pretrained head of a folder into a module, its outputs in the order of these classes."""
+        self.load(module, folder, model)
+        names = foreign.label_names(folder / "config.json")
+        order = np.array([names.index(name) for name in self.classes])
+        nnx.update(module.head, jax.tree.map(lambda part: part[..., order], nnx.state(module.head)))
 
 
 @dataclass(frozen=True, eq=False)

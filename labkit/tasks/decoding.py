@@ -165,7 +165,7 @@ def _search(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: G
         jnp.zeros((rows, beams), bool), jnp.zeros((rows, beams), jnp.int32), jnp.broadcast_to(alone, (rows, beams)),
     )  # fmt: skip
 
-    def judged(score: Array, length: Array) -> Array:
+    def normalized(score: Array, length: Array) -> Array:
         return score / jnp.maximum(length, 1).astype(jnp.float32) ** how.length_penalty
 
     def unfinished(carry: Any) -> Bool[Array, ""]:
@@ -178,7 +178,7 @@ def _search(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: G
         logs = jnp.where(over[:, :, None], nothing, logs)
         total = score[:, :, None] + logs
         longer = length + ~over
-        worth = judged(total, longer[:, :, None]).reshape(rows, -1)
+        worth = normalized(total, longer[:, :, None]).reshape(rows, -1)
         place = lax.top_k(worth, beams)[1]
         from_beam, token = place // vocabulary, (place % vocabulary).astype(jnp.int32)
         pick = lambda x: jnp.take_along_axis(x, from_beam.reshape(rows, beams, *(1,) * (x.ndim - 2)), axis=1)  # noqa: E731
@@ -193,7 +193,7 @@ def _search(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: G
         return number + 1, logs, cache, ids, over, length, score
 
     _, _, _, ids, _, length, score = lax.while_loop(unfinished, one, first)
-    best = jnp.argmax(judged(score, length), axis=1)
+    best = jnp.argmax(normalized(score, length), axis=1)
     take = lambda x: jnp.take_along_axis(x, best.reshape(rows, 1, *(1,) * (x.ndim - 2)), axis=1)[:, 0]  # noqa: E731
     return Written(take(ids), take(length), take(score))
 

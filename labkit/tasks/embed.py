@@ -87,14 +87,14 @@ class PairSums(MetricState):
 
 
 class Encoder(nnx.Module):
-    """A trunk that makes one vector of a text; nothing on top."""
+    """A backbone that makes one vector of a text; nothing on top."""
 
-    def __init__(self, trunk: Any):
-        self.trunk = trunk
+    def __init__(self, backbone: Any):
+        self.backbone = backbone
 
     def __call__(self, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Float[Array, "b d"]:
         """Vectors of length 1."""
-        return normalised(self.trunk(ids, mask, key=key).pooled)
+        return normalised(self.backbone(ids, mask, key=key).pooled)
 
 
 def normalised(vectors: Float[Array, "b d"]) -> Float[Array, "b d"]:
@@ -121,8 +121,8 @@ class Embedding(Head):
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` as a folder of sentence-transformers."""
-        trunk = weights.trunk(params)
-        model.save_embedder(trunk, folder, specials=specials, max_length=self.config.max_length)
+        backbone = weights.backbone(params)
+        model.save_embedder(backbone, folder, specials=specials, max_length=self.config.max_length)
 
     def check_loaded(self, report: weights.LoadReport) -> None:
         """Raise :class:`WeightsError` where pretrained weights lack the pooler: the vectors would be random."""

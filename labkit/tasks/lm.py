@@ -56,8 +56,8 @@ class LanguageModel(Task):
 class Decoder(nnx.Module):
     """Decoder with a next-token head; its head is its own table."""
 
-    def __init__(self, trunk: Any):
-        self.trunk = trunk
+    def __init__(self, backbone: Any):
+        self.backbone = backbone
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Float[Array, "b t d"]:
         """Hidden states of a batch of windows, or of packed texts."""
@@ -65,7 +65,7 @@ class Decoder(nnx.Module):
         if "segment" in batch:
             segments = Segments(batch["segment"], batch["position"], batch["start"])
             mask = batch["segment"] > 0
-        return self.trunk(batch["ids"], mask, None, segments, key=key).hidden
+        return self.backbone(batch["ids"], mask, None, segments, key=key).hidden
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class LanguageModelling(Head):
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""
-        model.save(weights.trunk(params), folder, specials=specials)
+        model.save(weights.backbone(params), folder, specials=specials)
         weights.write_generation(folder, specials, max_new_tokens=Generation().max_new_tokens)
 
     def check_loaded(self, report: weights.LoadReport) -> None:
@@ -120,8 +120,8 @@ class LanguageModelling(Head):
             weight = batch["weight"][:, None] * batch["mask"][:, 1:]
         flat = hidden.reshape(-1, hidden.shape[-1])
         smoothing = self.config.label_smoothing if key is not None else 0.0
-        trunk = module.trunk
-        vocabulary = jax.eval_shape(trunk.logits, flat[:1]).shape[-1]
+        backbone = module.backbone
+        vocabulary = jax.eval_shape(backbone.logits, flat[:1]).shape[-1]
         target = ids[:, 1:].reshape(-1)
-        loss, sums = token_sums(trunk.logits, flat, target, weight.reshape(-1), vocabulary, smoothing)
+        loss, sums = token_sums(backbone.logits, flat, target, weight.reshape(-1), vocabulary, smoothing)
         return loss, sums.weight, sums

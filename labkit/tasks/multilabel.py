@@ -15,7 +15,7 @@ from labkit.core.shapes import Array, Float, Int
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.tasks.base import Batch, MetricState, ProblemType
-from labkit.tasks.classify import Classification, Classifier, Classify, changed
+from labkit.tasks.classify import MULTI_LABEL, Classification, Classifier, Classify, changed
 from labkit.tasks.metrics import SINGLE, mean_loss, rates, ratio
 
 
@@ -95,7 +95,7 @@ class Tagging(Classification):
 
     def get_config(self) -> dict[str, Any]:
         """The names of the classes, and the problem type."""
-        return {**super().get_config(), "problem_type": "multi_label_classification"}
+        return {**super().get_config(), "problem_type": MULTI_LABEL}
 
     def empty(self) -> MetricState:
         """The metric sums over no examples."""

@@ -38,13 +38,15 @@ class Pretrain(Task):
     rate_factor: ClassVar[float] = 2.0
     reads_special: ClassVar[bool] = True
     whole_length: ClassVar[bool] = True
-    shown: ClassVar[tuple[str, ...]] = ("max_length", "chosen", "next_sentence")
+    shown: ClassVar[tuple[str, ...]] = ("max_length", "mask_probability", "next_sentence")
     reading: ClassVar[tuple[str, ...]] = (*Task.reading, "next_sentence")
 
     max_length: int = option(
         128, _("Sequence length of an example (a pair of passages) in tokens."), low=16, high=1_000_000
     )
-    chosen: float = option(0.15, _("Fraction of tokens masked for prediction (MLM probability)."), low=0.01, high=0.8)
+    mask_probability: float = option(
+        0.15, _("Fraction of tokens masked for prediction (MLM probability)."), low=0.01, high=0.8
+    )
     whole_words: bool = option(False, _("Whole-word masking: mask all subword tokens of a word together."))
     next_sentence: bool = option(True, _("Also train next-sentence prediction (NSP)."))
     vocabulary: int | None = vocabulary_option(None)
@@ -168,8 +170,8 @@ class PretrainSums(MetricState):
 class Pretrained(nnx.Module):
     """An encoder with the heads that it is pretrained with."""
 
-    def __init__(self, trunk: Any, config: Any, rngs: nnx.Rngs):
-        self.trunk = trunk
+    def __init__(self, backbone: Any, config: Any, rngs: nnx.Rngs):
+        self.backbone = backbone
         self.head = heads.PretrainingHeads(config, rngs)
 
 
@@ -197,18 +199,22 @@ class Pretraining(Head):
     @property
     def unused(self) -> tuple[str, ...]:
         """Prefixes of parameters that nothing reads; they are not stored."""
-        return () if self.config.next_sentence else ("trunk/pooler/", "head/follows/")
+        return () if self.config.next_sentence else ("backbone/pooler/", "head/follows/")
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family, with its heads."""
         own = {tuple(name.split("/")[1:]): value for name, value in params.items() if name.startswith("head/")}
         tensors = heads.tensors_of(own, model.layout)
         name = heads.architecture(model, self.config.next_sentence)
-        model.save(weights.trunk(params), folder, tensors, specials, architectures=[name])
+        model.save(weights.backbone(params), folder, tensors, specials, architectures=[name])
 
     def load(self, module: Pretrained, folder: Path, model: ModelConfig) -> None:
         """Put the heads that :meth:`save` wrote into a module."""
         heads.load(module.head, folder)
+
+    def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
+        """Whether the pretrained weights have the head of masked language modelling."""
+        return (folder := model.folder()) is not None and heads.has_heads(folder, model.layout), ""
 
     def empty(self) -> PretrainSums:
         """The metric sums over no examples."""
@@ -219,7 +225,7 @@ class Pretraining(Head):
         (rows, length), found = batch["ids"].shape, model.activations(batch)
         if found is None:
             return None
-        masked = rows * room_of(self.config.chosen, length, 2.0 if self.config.whole_words else 1.0)
+        masked = rows * room_of(self.config.mask_probability, length, 2.0 if self.config.whole_words else 1.0)
         transform = dense(masked, model.width, model.width, "gelu")
         return found + transform + token_logits(masked, model.width, model.vocabulary)
 
@@ -237,11 +243,11 @@ class Pretraining(Head):
                   else batch["weight"][:, None])  # fmt: skip
         free = real & ~reserved & (weighs > 0)
         words = goes_on if self.config.whole_words else None
-        masked = hide(ids, free, words, self.config.chosen, self.mask_id, len(self.reserved), hiding)
+        masked = hide(ids, free, words, self.config.mask_probability, self.mask_id, len(self.reserved), hiding)
         segments = Segments(batch["segment"], batch["position"], batch["start"]) if packed else None
-        seen = module.trunk(masked.ids, real, batch["types"], segments, key=None if key is None else dropping)
+        seen = module.backbone(masked.ids, real, batch["types"], segments, key=None if key is None else dropping)
         at = jnp.take_along_axis(seen.hidden, masked.place[:, :, None], axis=1)
-        table = module.trunk.embeddings.word.embedding[...]
+        table = module.backbone.embeddings.word.embedding[...]
         weight = masked.weight * (jnp.take_along_axis(weighs, masked.place, 1) if packed else weighs)
         loss, told = token_sums(
             lambda hidden: module.head.mlm_logits(hidden, table), at.reshape(-1, at.shape[-1]),

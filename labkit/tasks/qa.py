@@ -22,9 +22,8 @@ from labkit.data.batching.buckets import choose_buckets
 from labkit.data.batching.qa_windows import WindowBatches, windows
 from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
-from labkit.models import layers, weights
+from labkit.models import foreign, layers, weights
 from labkit.models.base import Capability, ModelConfig
-from labkit.models.bert.layouts import LAYOUTS
 from labkit.profile.activations import Activations, linear_head
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import mean_loss
@@ -40,7 +39,7 @@ BATCH = 32
 class QuestionAnswering(Task):
     """Settings of question answering. The rows are pairs, question and paragraph, with their answers."""
 
-    needs: ClassVar[Capability] = Capability.BIDIRECTIONAL
+    needs: ClassVar[Capability] = Capability.SPANS
     needs_pairs: ClassVar[bool] = True
     needs_answers: ClassVar[bool] = True
     rate_factor: ClassVar[float] = 2.5
@@ -103,15 +102,15 @@ class SpanSums(MetricState):
 class Reader(nnx.Module):
     """An encoder and a linear layer with start and end scores for each token."""
 
-    def __init__(self, trunk: Any, width: int, rngs: nnx.Rngs):
-        self.trunk = trunk
+    def __init__(self, backbone: Any, width: int, rngs: nnx.Rngs):
+        self.backbone = backbone
         self.head = layers.dense(width, 2, "float32", rngs)
 
     def __call__(
         self, batch: Batch, *, key: jax.Array | None = None
     ) -> tuple[Float[Array, "b t"], Float[Array, "b t"]]:
         """Scores of beginning and ending at each token; the lowest at the question and padding, not at [CLS]."""
-        hidden = self.trunk(batch["ids"], batch["mask"], batch["types"], key=key).hidden
+        hidden = self.backbone(batch["ids"], batch["mask"], batch["types"], key=key).hidden
         scores = self.head(hidden)
         column = jnp.arange(hidden.shape[1])
         last = batch["mask"].sum(axis=1, keepdims=True) - 1  # of [SEP]
@@ -248,6 +247,11 @@ def best_threshold(margins: Sequence[float], f1: Sequence[float], answerable: Se
     return float(sorted_margins[best : best + 2].mean())
 
 
+def has_reader(folder: Path) -> bool:
+    """Whether a folder of weights holds a head for answers."""
+    return foreign.names_class(folder, "ForQuestionAnswering") and "qa_outputs.weight" in weights.Tensors(folder)
+
+
 @dataclass(frozen=True, eq=False)
 class Answering(Head):
     """A linear layer that scores at which tokens an answer begins and ends.
@@ -266,7 +270,7 @@ class Answering(Head):
     @property
     def unused(self) -> tuple[str, ...]:
         """Prefixes of parameters that nothing reads; they are not stored."""
-        return ("trunk/pooler/",)
+        return ("backbone/pooler/",)
 
     @property
     def eval_metrics(self) -> tuple[str, ...]:
@@ -280,9 +284,9 @@ class Answering(Head):
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""
         tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
-        name = f"{LAYOUTS[model.layout].classes}ForQuestionAnswering"
+        name = f"{model.classes}ForQuestionAnswering"
         known = {NULLABLE: True, THRESHOLD: self.threshold} if self.nullable else {}
-        model.save(weights.trunk(params), folder, tensors, specials, architectures=[name], **known)
+        model.save(weights.backbone(params), folder, tensors, specials, architectures=[name], **known)
 
     def fitted(self, params: dict[str, np.ndarray], model: ModelConfig, rows: Any, tokenizer: Tokenizer | None) -> Self:
         """The head with the :attr:`threshold` of the greatest F1 on ``rows``; unchanged where these are not questions
@@ -302,6 +306,11 @@ class Answering(Head):
         tensors = weights.Tensors(folder)
         kernel, bias = (jnp.asarray(tensors.checked(f"qa_outputs.{part}")) for part in ("weight", "bias"))
         nnx.update(module, {"head": {"kernel": kernel.T, "bias": bias}})
+
+    def pretrained(self, model: ModelConfig) -> tuple[bool, str]:
+        """Whether the pretrained weights have a head for answers."""
+        folder = model.folder()
+        return folder is not None and has_reader(folder), ""
 
     def empty(self) -> SpanSums:
         """The metric sums over no examples."""

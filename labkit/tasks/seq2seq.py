@@ -58,8 +58,8 @@ class Seq2Seq(Task):
 class EncoderDecoder(nnx.Module):
     """An encoder and a decoder; the head is their own table."""
 
-    def __init__(self, trunk: Any):
-        self.trunk = trunk
+    def __init__(self, backbone: Any):
+        self.backbone = backbone
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class Translation(Head):
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""
-        model.save(weights.trunk(params), folder, specials=specials)
+        model.save(weights.backbone(params), folder, specials=specials)
         most = min(Generation().max_new_tokens, model.max_length - 1)
         start = specials.begin if specials.start is None else specials.start
         weights.write_generation(folder, specials, decoder_start_token_id=start, max_new_tokens=most)
@@ -102,11 +102,11 @@ class Translation(Head):
         the sums to report. A token weighs as much as its example. Label smoothing is for training, with a ``key``.
         """
         target, seen = batch["target_ids"], batch["target_mask"]
-        made = module.trunk(batch["ids"], batch["mask"], target, seen, key=key)
+        made = module.backbone(batch["ids"], batch["mask"], target, seen, key=key)
         flat = made.hidden[:, :-1].reshape(-1, made.hidden.shape[-1])
         weight = (batch["weight"][:, None] * seen[:, 1:]).reshape(-1)
         smoothing = self.config.label_smoothing if key is not None else 0.0
-        logits = module.trunk.logits
+        logits = module.backbone.logits
         vocabulary = jax.eval_shape(logits, flat[:1]).shape[-1]
         loss, sums = token_sums(logits, flat, target[:, 1:].reshape(-1), weight, vocabulary, smoothing)
         return loss, sums.weight, sums

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -65,14 +66,14 @@ class Checkpoints:
         self.damaged: list[str] = []
         silence_orbax()
         self._verified: set[int] = set()  # saved or checked by this object
-        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        self.checkpointer = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         self._writer = ThreadPoolExecutor(1, "labkit-save")
+        self._attempts = 0
         self._saving: tuple[int, int | None, Future[None]] | None = None
         if group.lead:
             self._refuse_links()
             self._unfinished.mkdir(parents=True, exist_ok=True)
-            for left in self._unfinished.iterdir():  # by a process that was killed: never promised
-                shutil.rmtree(left, ignore_errors=True)
+            self._clear()  # what a process that was killed has left: never promised
 
     def _refuse_links(self) -> None:
         """Nothing is written, moved or removed behind a link: it may lead to the checkpoints of another run."""
@@ -115,17 +116,17 @@ class Checkpoints:
             RunError: the save before this one failed, or this one cannot begin.
         """
         self.settle(meanwhile)
-        there, lack = self.group.broadcast([self._is_there(step), self._lack(state)] if self.group.lead else [])
+        there, lack = self.group.broadcast([self._is_there(step), self.missing_room(state)] if self.group.lead else [])
         if lack:
-            raise unsaved(step, lack)
+            raise checkpoint_error(step, lack)
         if there:
             return
         future: Future[None] = Future()
         if self.group.count == 1:
-            future = self._writer.submit(self._write, _copy(state), step, files or {})
+            future = self._writer.submit(self.write, _copy(state), step, files or {})
         else:
             try:
-                future.set_result(self._write(state, step, files or {}))
+                future.set_result(self.write(state, step, files or {}))
             except Exception as error:
                 future.set_exception(error)
         self._saving = (step, best, future)
@@ -144,7 +145,7 @@ class Checkpoints:
         while not wait([future], 0.25).done:
             meanwhile()
         if (error := future.exception()) is not None:
-            raise unsaved(step, _reason(error)) from error
+            raise checkpoint_error(step, _reason(error)) from error
         self._verified.add(step)
         if self.group.lead:
             self._set_strangers_aside()
@@ -159,10 +160,12 @@ class Checkpoints:
             return False
         return step in self._verified or self.sound(step)
 
-    def _write(self, state: TrainState, step: int, files: Mapping[str, bytes]) -> None:
-        place = self._unfinished / str(step)
+    def write(self, state: TrainState, step: int, files: Mapping[str, bytes]) -> None:
+        # A name of its own for each attempt: writes of one that failed may still be under way in the next.
+        self._attempts += 1
+        place = self._unfinished / f"{step}-{self._attempts}"
         try:
-            self._orbax.save(place, args=ocp.args.StandardSave(state), force=True)
+            self.checkpointer.save(place, args=ocp.args.StandardSave(state), force=True)
             if self.group.lead:
                 for name, content in files.items():
                     (place / name).write_bytes(content)
@@ -176,11 +179,20 @@ class Checkpoints:
                 sync_folder(self.folder)
         except Exception:
             if self.group.lead:
-                for left in self._unfinished.iterdir():
-                    shutil.rmtree(left, ignore_errors=True)
+                self._clear()
             raise
 
-    def _lack(self, state: TrainState) -> str:
+    def _clear(self) -> None:
+        """Remove unfinished checkpoints. Where one of Orbax's parallel writes fails, the others go on for a while: it
+        is over when nothing comes back, or after five seconds."""
+        for _attempt in range(50):
+            for left in (found := list(self._unfinished.iterdir())):
+                shutil.rmtree(left, ignore_errors=True)
+            if not found:
+                return
+            time.sleep(0.1)
+
+    def missing_room(self, state: TrainState) -> str:
         """What prevents a save, if anything."""
         needed = ROOM + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         try:
@@ -301,7 +313,7 @@ class Checkpoints:
             )  # fmt: skip
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
-            state: Any = self._orbax.restore(self._place(step), args=ocp.args.StandardRestore(target))
+            state: Any = self.checkpointer.restore(self._place(step), args=ocp.args.StandardRestore(target))
         except (ValueError, KeyError, TypeError, OSError) as error:  # such as of another version of Orbax
             raise RunError(
                 _("the checkpoint of step {step} cannot be restored: {reason}"), step=step, reason=_reason(error)
@@ -311,10 +323,10 @@ class Checkpoints:
     def close(self) -> None:
         """Wait for the save under way and release the folder."""
         self._writer.shutdown()
-        self._orbax.close()
+        self.checkpointer.close()
 
 
-def unsaved(step: int, reason: str) -> RunError:
+def checkpoint_error(step: int, reason: str) -> RunError:
     """The error of a failed save."""
     return RunError(
         _("checkpoint of step {step} not saved: {reason}. Earlier checkpoints are intact."),

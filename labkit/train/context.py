@@ -36,7 +36,7 @@ from labkit.train.outcome import constant_of
 from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.processors import Processor, load_processor, processor_of, with_length
 from labkit.train.sharding import Placement
-from labkit.train.step import Params, Steps, flatten
+from labkit.train.step import Params, TrainStep, flatten
 from labkit.train.truncation import message, truncation
 
 #: Of a model folder: what an example is, its shape, and the names of the outputs.
@@ -54,7 +54,7 @@ SMALL, SMALL_ON_ACCELERATORS = 2e8, 2e10
 
 
 @dataclass
-class Plan:
+class TrainContext:
     """An experiment with its data read and its steps ready to compile. No weight exists yet."""
 
     experiment: Experiment
@@ -65,7 +65,7 @@ class Plan:
     batches: Batches
     validation: Batches
     validation_rows: Any
-    steps: Steps
+    steps: TrainStep
     most: int  # updates in one call of the compiled step
     summary: dict[str, Any]  # what the store is told
 
@@ -74,7 +74,9 @@ class Plan:
         rngs = nnx.Rngs(self.experiment.train.seed)
         module = self.head.init(self.computed, rngs)
         if self.model.weights:
-            self.head.check_loaded(self.model.load(module.trunk))
+            self.head.check_loaded(self.model.load(module.backbone))
+            if self.head.pretrained(self.model)[0] and (folder := self.model.folder()) is not None:
+                self.head.start(module, folder, self.model)
         _adapt(module, self.experiment.train.optimizer, rngs)
         return flatten(nnx.to_pure_dict(nnx.split(module)[1]))
 
@@ -85,7 +87,7 @@ def prepare(
     say: Callable[[str], None],
     parts: int | None = None,
     group: ProcessGroup = SINGLE,
-) -> Plan:
+) -> TrainContext:
     """Read the rows of a run folder and make the steps.
 
     Args:
@@ -108,10 +110,10 @@ def prepare(
     with group.in_turn():
         processor = processor_of(experiment, folder, rows)
         examples = {name: processor.encode(rows[name]) for name in ("train", "validation")}
-    return plan_of(experiment, rows, processor, examples, say, parts, group)
+    return context_of(experiment, rows, processor, examples, say, parts, group)
 
 
-def plan_of(
+def context_of(
     experiment: Experiment,
     rows: Rows,
     processor: Processor,
@@ -119,7 +121,7 @@ def plan_of(
     say: Callable[[str], None] = lambda text: None,
     parts: int | None = None,
     group: ProcessGroup = SINGLE,
-) -> Plan:
+) -> TrainContext:
     """The plan for rows that were read already: ``examples`` are those of train and validation. Raises as
     :func:`prepare`."""
     experiment, train = with_length(experiment, processor.max_length), experiment.train
@@ -167,7 +169,8 @@ def plan_of(
     summary = {
         "parameters": sum(sizes.values()),
         "reported": list(head.eval_metrics),
-        "trainable": sum(sizes[name] for name in steps.moving),
+        "metric": train.metric or head.monitor,
+        "trainable": sum(sizes[name] for name in steps.trainable),
         "shapes": [list(shape) for shape in batches.shapes],
         "padding_share": round(batches.padding_share, 4),
         "layout": layout,
@@ -182,18 +185,22 @@ def plan_of(
         "devices": placement.mesh.size if placement else 1,
         "parts": parts,
     }
-    return Plan(
+    return TrainContext(
         experiment, head, sized, model, processor, batches, validation, rows["validation"], steps, most, summary
     )  # fmt: skip
 
 
 def _fresh(model: ModelConfig, head: Head) -> list[str]:
     """What to warn of where pretrained weights lack a part that the task reads."""
-    parts = [part for part in model.fresh_parts() if f"trunk/{part}/" not in head.unused]
+    if not model.weights:
+        return []
+    parts = [part for part in model.fresh_parts() if f"backbone/{part}/" not in head.unused]
+    other = head.pretrained(model)[1]
     return [
-        _("The pretrained weights have no {part}: it is randomly initialised, like the head.", part=part)
-        for part in parts
-    ]
+        *(_("The pretrained weights have no {part}: it is randomly initialised, like the head.", part=part)
+          for part in parts),
+        *([other] if other else []),
+    ]  # fmt: skip
 
 
 def _abstract(head: Head, model: ModelConfig, optimizer: Optimizer) -> Any:
@@ -212,10 +219,10 @@ _modules: dict[Any, Any] = {}
 
 def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
     """The module with what the way of fine-tuning adds to it."""
-    if optimizer.tune == "lora":
+    if optimizer.trainable == "lora":
         targets = optimizer.lora_targets
         if targets is None:
-            targets = tuple(f"trunk/{pattern}" for pattern in module.trunk.config.lora_targets)
+            targets = tuple(f"backbone/{pattern}" for pattern in module.backbone.config.lora_targets)
         lora.add(module, optimizer.lora_rank, optimizer.lora_alpha, targets, rngs)
     return module
 
@@ -223,11 +230,11 @@ def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
 def steps_of(
     experiment: Experiment, head: Head, module: Any, batches: Batches, placement: Placement | None = None,
     model: ModelConfig | None = None,
-) -> Steps:  # fmt: skip
+) -> TrainStep:  # fmt: skip
     """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists. ``model`` is
     its config with the sizes that come from the data."""
     train, top = experiment.train, experiment.model.layers + 1
-    return Steps(
+    return TrainStep(
         head, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
         total=train.epochs * batches.steps_per_epoch, report_every=max(1, batches.steps_per_epoch // REPORTS),
         accumulate=train.accumulate, placement=placement, model=model or experiment.model,
@@ -240,7 +247,7 @@ def with_precision(model: ModelConfig) -> ModelConfig:
     return model.replace(dtype="mixed") if model.dtype == "auto" and mixed_pays() else model
 
 
-def updates_per_call(steps: Steps, batches: Batches) -> int:
+def updates_per_call(steps: TrainStep, batches: Batches) -> int:
     """How many updates the compiled step can make in one call: several where one is over before the host can give the
     next, and all batches have one shape."""
     if len(batches.shapes) != 1:
@@ -250,7 +257,7 @@ def updates_per_call(steps: Steps, batches: Batches) -> int:
     return MANY if flops_of(steps, batch) < small else 1
 
 
-def shapes_of(batches: Batches, steps: Steps, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
+def shapes_of(batches: Batches, steps: TrainStep, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
     """What the batches look like, one of each shape, to compile for; ``stacked``: so many on a first axis."""
     first, found = batches.at(0), []
     for shape in batches.shapes:
@@ -265,7 +272,7 @@ def shapes_of(batches: Batches, steps: Steps, stacked: int = 1) -> list[dict[str
     return found
 
 
-def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None:
+def save_model(setup: TrainContext, params: Params, folder: Path, **origin: Any) -> None:
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
     names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the outputs. ``origin``,
     such as run and step, is sealed with it."""
@@ -295,7 +302,7 @@ def save_model(setup: Plan, params: Params, folder: Path, **origin: Any) -> None
     manifest.seal(folder, **origin)
 
 
-def _export_tokenizer(setup: Plan, folder: Path) -> None:
+def _export_tokenizer(setup: TrainContext, folder: Path) -> None:
     """Write the tokenizer, with which other programs make the tokens that this model reads; once more next to an
     encoder in its own folder."""
     task, model, tokenizer = setup.experiment.task, setup.model, setup.processor.tokenizer
@@ -328,11 +335,25 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Process
             facts=FACTS, folder=folder.name, error=error,
         ) from None  # fmt: skip
     processor = load_processor(experiment, folder, modality, shape)
+    module, head = load_module(experiment, folder, classes, processor)
+    if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
+        head = replace(head, bias=bias)
+    return module, head, processor
+
+
+def load_module(
+    experiment: Experiment, folder: Path, classes: tuple[str, ...], processor: Processor
+) -> tuple[Any, Head]:
+    """The weights of a folder, backbone and head, in the module of an experiment; and that head.
+
+    Raises:
+        WeightsError: the weights do not fit.
+    """
     model = processor.sized(experiment.model)
     head = experiment.task.restore(classes, processor.tokenizer)
     module = nnx.eval_shape(lambda: head.init(model, nnx.Rngs(0)))
     if model.published:
-        model.load(module.trunk, folder)
+        model.load(module.backbone, folder)
         head.load(module, folder, model)
         _fill_unused(module, head.unused, folder)
         for path, value in weights.flatten(module).items():  # the head's too
@@ -340,9 +361,7 @@ def load_model(experiment: Experiment, folder: Path) -> tuple[Any, Head, Process
             weights.check_values(np.asarray(value), "/".join(path), folder, limit)
     else:
         weights.load_own(module, folder, head.largest)
-    if head.output_bias({}) is not None and (bias := _offset(facts.get("offset"), module)) is not None:
-        head = replace(head, bias=bias)
-    return module, head, processor
+    return module, head
 
 
 def _offset(told: Any, module: Any) -> np.ndarray | None:
@@ -372,4 +391,4 @@ def _fill_unused(module: nnx.Module, unused: tuple[str, ...], folder: Path) -> N
 
 def _layer_of(module: Any, name: str, top: int) -> int | np.ndarray:
     part, _, rest = name.partition("/")
-    return module.trunk.layer_ids(tuple(rest.split("/"))) if part == "trunk" else top
+    return module.backbone.layer_ids(tuple(rest.split("/"))) if part == "backbone" else top

@@ -11,7 +11,7 @@ from labkit.core.cache import fingerprint
 from labkit.data.rows import Rows
 from labkit.profile.cost import Estimate, estimate
 from labkit.profile.hardware import ACCELERATORS, calibrate
-from labkit.train.context import Plan, plan_of, shapes_of
+from labkit.train.context import TrainContext, context_of, shapes_of
 from labkit.train.experiment import Experiment, check_reads
 from labkit.train.processors import processor_of
 
@@ -28,7 +28,7 @@ class CostPreview:
 
     estimate: Estimate
     steps: int
-    plan: Plan
+    plan: TrainContext
 
     def seconds(self, accelerator: str = "") -> float | None:
         """All steps of the run on a named accelerator, or here; evaluations and compilation come on top of them."""
@@ -37,7 +37,7 @@ class CostPreview:
         return next(one.seconds for one in self.estimate.accelerators if one.name == accelerator) * self.steps
 
 
-class Outlook:
+class CostPreviews:
     """Rows and settings to what a run would cost. One thread at a time may ask."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Outlook:
         """
         check_reads(experiment.model, rows, experiment.task)
         processor, examples = self._inputs(rows, experiment)
-        plan = plan_of(experiment, rows, processor, examples)
+        plan = context_of(experiment, rows, processor, examples)
         named = [replace(one, dollars=(prices or {}).get(one.name)) for one in ACCELERATORS.values()]
         each = plan.batches.examples_per_step
         found = estimate(plan.steps, shapes_of(plan.batches, plan.steps), each, calibrate(), named)

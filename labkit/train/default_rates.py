@@ -36,15 +36,15 @@ def default_rate(optimizer: Optimizer, model: ModelConfig, task: Task) -> float:
     rates = model.rates
     if _head_alone(optimizer, model.layers):
         rate = rates.head
-    elif optimizer.tune in ("lora", "bitfit"):
+    elif optimizer.trainable in ("lora", "bitfit"):
         rate = rates.added
     else:
         rate = rates.pretrained if model.weights else rates.fresh * task.fresh_rate_factor
         rate *= rates.width / model.output_width if rates.width else 1.0
-    return float(f"{rate * task.rate_factor * BY_RULE.get(optimizer.rule, 1.0):.2g}")
+    return float(f"{rate * task.rate_factor * BY_RULE.get(optimizer.algorithm, 1.0):.2g}")
 
 
 def _head_alone(optimizer: Optimizer, depth: int) -> bool:
-    """Whether only the layers above the trunk are trained, however that was chosen."""
-    whole = any(fnmatch.fnmatch("trunk/\0", pattern) for pattern in optimizer.freeze)
-    return optimizer.tune == "head" or whole or optimizer.freeze_layers >= max(depth, 1)
+    """Whether only the layers above the backbone are trained, however that was chosen."""
+    whole = any(fnmatch.fnmatch("backbone/\0", pattern) for pattern in optimizer.freeze)
+    return optimizer.trainable == "head" or whole or optimizer.freeze_layers >= max(depth, 1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from labkit.core import plugins
-from labkit.core.config import SEEDS, Config, check_names, option, short
+from labkit.core.config import SEEDS, Config, check_names, option, parse, short
 from labkit.core.errors import ConfigError, DataError
 from labkit.core.registry import Registry
 from labkit.data.io.load import load
@@ -44,7 +46,7 @@ class DataConfig(Config):
         """How ``rows`` came about."""
         given = dict(rows.source)
         steps = tuple(given.pop("steps", ()))
-        return cls(given.pop("source", ""), given, steps, accept_leakage, rows.basis.text)
+        return cls(given.pop("source", ""), given, steps, accept_leakage, rows.schema.text)
 
     def check(self) -> None:
         super().check()
@@ -198,7 +200,7 @@ class Training(Config):
     save_minutes: float = option(
         5.0, _("Maximum time between checkpoints in minutes; one is also saved at each evaluation."), low=0, high=1e6
     )
-    unsaved: str = option(
+    on_checkpoint_failure: str = option(
         "continue",
         _("What to do when a checkpoint cannot be saved (disk full): continue or pause."),
         choices=("continue", "pause"),
@@ -244,7 +246,7 @@ class Experiment(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         names = (("models", models.name_of(self.model)), ("tasks", tasks.name_of(self.task)),
-                 ("optimizers", self.train.optimizer.rule))  # fmt: skip
+                 ("optimizers", self.train.optimizer.algorithm))  # fmt: skip
         object.__setattr__(self, "plugins", plugins.used(names, self.plugins))
         object.__setattr__(self, "model", self.model.settled(vectors=self.task.pooled_vectors))
         object.__setattr__(self, "train", self.train.settled(self.model, self.task))
@@ -262,15 +264,59 @@ class Experiment(Config):
         if "model" not in values:
             raise ConfigError(_('the experiment has no model: add a table [model] with name = "bert".'))
         values = dict(values)
-        listed = values.get("plugins", [])
-        if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
-            raise ConfigError(
-                _('plugins = {plugins} must be a list of modules: plugins = ["my_module"].'), plugins=short(listed)
-            )
-        plugins.load(listed)
+        plugins.require(values.get("plugins", ()))
         values["model"] = _named(models, values["model"], "model")
         values["task"] = _named(tasks, values.get("task", {"name": "classify"}), "task")
         return super().from_dict(values, where or "experiment")
+
+
+def own_experiment(text: str, changes: Mapping[str, Any] | None = None) -> Experiment:
+    """The experiment of a TOML text that is the user's own: a file that they give, or a run of their lab. What it names
+    as plugins is imported; :func:`~labkit.core.config.loads` refuses plugins that are not allowed yet.
+
+    Args:
+        text: the TOML.
+        changes: settings to replace, by their path ("train.epochs") or, where only one table has it, their name.
+
+    Raises:
+        ConfigError: it is not valid TOML, a value is wrong, or a plugin cannot be imported.
+    """
+    values = with_changes(parse(text), changes or {})
+    plugins.load(values.get("plugins", ()))
+    return Experiment.from_dict(values)
+
+
+def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of an experiment file with some settings replaced.
+
+    Raises:
+        ConfigError: a path leads through a setting that is no table.
+    """
+    made = copy.deepcopy(dict(values))
+    for name, value in changes.items():
+        *tables, last = _path_of(name, made).split(".")
+        place = made
+        for table in tables:
+            place = place.setdefault(table, {})
+            if not isinstance(place, dict):
+                raise ConfigError(_("{name}: {table!r} is a value, not a table of settings."), name=name, table=table)
+        place[last] = value
+    return made
+
+
+def _path_of(name: str, values: Mapping[str, Any]) -> str:
+    """The path of a setting that is given by its name alone, as in ``lk.fit(epochs=5)``."""
+    if "." in name or name in ("name", "plugins"):
+        return name
+    homes: dict[str, type[Config]] = {"train": Training, "train.optimizer": Optimizer, "data": DataConfig}
+    for table, registry in (("task", tasks), ("model", models)):
+        kind = values.get(table, {}).get("name") if isinstance(values.get(table, {}), dict) else None
+        if isinstance(kind, str) and kind in registry:
+            homes[table] = registry[kind]
+    for place, cls in homes.items():
+        if name != "optimizer" and name in {field.name for field in dataclasses.fields(cls)}:  # type: ignore[arg-type]
+            return f"{place}.{name}"
+    return "train.optimizer.algorithm" if name == "optimizer" else f"train.{name}"
 
 
 def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Training]:
@@ -286,19 +332,19 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
     homes: dict[type[Config], dict[str, Any]] = {kind: {}, Training: {}, Optimizer: {}}
     if isinstance(task, Config):
         homes[kind] = task.to_dict()
-    if isinstance(rule := values.pop("optimizer", None), str):
-        values["rule"] = rule
-    elif inspect.isfunction(rule):
-        values["rule"] = optimizers.added(rule)
-    elif isinstance(rule, Optimizer):
-        homes[Optimizer] = rule.to_dict()
-    elif rule is not None:
+    if isinstance(given := values.pop("optimizer", None), str):
+        values["algorithm"] = given
+    elif inspect.isfunction(given):
+        values["algorithm"] = optimizers.added(given)
+    elif isinstance(given, Optimizer):
+        homes[Optimizer] = given.to_dict()
+    elif given is not None:
         raise ConfigError(
             _(
-                "optimizer = {rule} must be the name of an optimizer ({known}), an Optimizer, or a function that "
+                "optimizer = {given} must be the name of an optimizer ({known}), an Optimizer, or a function that "
                 "returns an optax.GradientTransformation."
             ),
-            rule=short(rule),
+            given=short(given),
             known=", ".join(optimizers),
         )
     fields = {field.name: cls for cls in homes for field in dataclasses.fields(cls) if field.name != "optimizer"}  # type: ignore[arg-type]

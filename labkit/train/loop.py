@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from labkit.core.cache import write_atomic
-from labkit.core.config import dumps, loads
+from labkit.core.config import dumps
 from labkit.core.errors import LabkitError, RunError
 from labkit.data.arrow import numbers
 from labkit.data.io.load import open_rows
@@ -24,15 +24,15 @@ from labkit.profile.hardware import memory_in_use
 from labkit.train.callback_specs import callbacks_of
 from labkit.train.callback_states import FILE
 from labkit.train.callbacks import Callback, CallbackList, EarlyStopping, Progress, RunLog
-from labkit.train.checkpoint import Checkpoints, unsaved, writer_lock
+from labkit.train.checkpoint import Checkpoints, checkpoint_error, writer_lock
 from labkit.train.compilation import use_compilation_cache
 from labkit.train.context import prepare, save_model, shapes_of
-from labkit.train.experiment import Experiment
+from labkit.train.experiment import Experiment, own_experiment
 from labkit.train.failure import failure_fields
 from labkit.train.logger import Logger, Record
 from labkit.train.outcome import outcome_of
 from labkit.train.overrides import Overrides
-from labkit.train.prefetch import Feed, Portion
+from labkit.train.prefetch import MultiBatch, Prefetcher
 from labkit.train.process_group import SINGLE, ProcessGroup
 from labkit.train.provenance import Provenance
 from labkit.train.selection import best_of
@@ -75,7 +75,7 @@ def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callb
         loop = None
         try:
             use_compilation_cache()
-            loop = _Loop(logger, loads(Experiment, run.experiment), group, callbacks)
+            loop = TrainingLoop(logger, own_experiment(run.experiment), group, callbacks)
             end = {"status": loop.run(), "message": ""}
         except Exception as error:
             if group.count > 1 and not isinstance(error, LabkitError):
@@ -85,7 +85,7 @@ def work(logger: Logger, group: ProcessGroup = SINGLE, callbacks: Sequence[Callb
         logger.flush(**end, ended=time.time())
 
 
-class _Loop:
+class TrainingLoop:
     def __init__(
         self,
         logger: Logger,
@@ -96,7 +96,7 @@ class _Loop:
         self.logger, self.experiment, self.group = logger, experiment, group
         self.own = callbacks_of(experiment.callbacks) if callbacks is None else callbacks
         self.train, self.folder = experiment.train, logger.folder
-        self.unsaved = ""  # why the last checkpoint is not there
+        self.save_error = ""  # why the last checkpoint is not there
         self.pending: list[tuple[int, int, dict[str, Any]]] = []  # step reached, updates of the call, what it told
         self.pace = 1  # updates in one call; adapted to their speed where the compiled step makes several
         self.flushed = self.saved = time.monotonic()
@@ -228,10 +228,10 @@ class _Loop:
             if most == 1:
                 steps.compile("train", self.state, batch)
             else:
-                steps.compile("many", self.state, batch, jax.ShapeDtypeStruct((), np.int32))
+                steps.compile("multi_step", self.state, batch, jax.ShapeDtypeStruct((), np.int32))
         for batch in shapes_of(self.setup.validation, steps):
             self._obey()
-            steps.compile("evaluate", self.state.params, steps.everywhere(steps.empty()), batch)
+            steps.compile("evaluate", self.state.params, steps.replicate(steps.empty()), batch)
         self.group.broadcast(None)  # the slowest compiler is waited for here, where nobody takes it for hanging
         seconds = round(steps.compile_seconds, 3)
         summary = {"compilations_from_cache": steps.from_cache, "compiled_because": steps.reasons}
@@ -243,7 +243,7 @@ class _Loop:
         if self.step and self.evaluated != self.step:
             self._evaluate()
         self.logger.flush(status="saving", message=_("the last checkpoint and the model"))
-        self._save()
+        self.save()
         self._settle()
         params, step = self.state.params, self.step
         if (best := self.group.broadcast(self._better())) is not None:
@@ -320,14 +320,14 @@ class _Loop:
 
     def _loop(self) -> None:
         self._resume_clock()
-        with Feed(self.batches, self.steps, self.setup.most) as feed:
+        with Prefetcher(self.batches, self.steps, self.setup.most) as feed:
             count = self._portion(self.step)
             while self.step < self.total and not self.stopping:
                 self._obey()
                 with jax.transfer_guard("disallow"):
                     then = self._portion(self.step + count)
                     portion = feed.take(self.step, count, then)
-                    self.state, told = self._call(portion)
+                    self.state, told = self.run_steps(portion)
                     self.step += portion.steps
                     self.pending.append((self.step, portion.steps, told))
                     self._read(AHEAD)
@@ -336,15 +336,15 @@ class _Loop:
                 if self.step % self.every == 0 or self.step == self.total:
                     self._evaluate()
                 if self.evaluated == self.step or self.due:
-                    self._save()
+                    self.save()
                 elif self.checkpoints.written:
                     self._settle()
 
-    def _call(self, portion: Portion) -> tuple[TrainState, dict[str, Any]]:
+    def run_steps(self, portion: MultiBatch) -> tuple[TrainState, dict[str, Any]]:
         self.shape = " × ".join(map(str, max((x.shape for x in portion.batch.values()), key=np.prod)))
         if self.setup.most == 1:
             return self.steps.train(self.state, portion.batch)
-        return self.steps.many(self.state, portion.batch, portion.count)
+        return self.steps.multi_step(self.state, portion.batch, portion.count)
 
     def _portion(self, step: int) -> int:
         """How many updates the call after ``step`` makes: never past a report, an evaluation or a change of rate.
@@ -357,8 +357,8 @@ class _Loop:
 
     def _obey(self) -> None:
         """Take the commands that wait; after a pause, stay here until the run is resumed."""
-        paused = self._take(False)
-        if self.unsaved and self.train.unsaved == "pause":
+        paused = self.take_commands(False)
+        if self.save_error and self.train.on_checkpoint_failure == "pause":
             self._hold()
         if paused:
             self._read(0)
@@ -367,7 +367,7 @@ class _Loop:
             while paused:
                 time.sleep(0.05)
                 self._flush()
-                paused = self._take(True)
+                paused = self.take_commands(True)
             self._resume_clock()
         self._set_rate()
 
@@ -375,23 +375,29 @@ class _Loop:
         """Stay here until a checkpoint can be saved, or somebody resumes the run without one."""
         self._read(0)
         self._flush(force=True)
-        self._say("paused", self.unsaved)
-        while self.unsaved:
+        self._say("paused", self.save_error)
+        while self.save_error:
             tried = time.monotonic()
-            while self.unsaved and not self.group.broadcast(time.monotonic() - tried > HOLD):
+            while self.save_error and not self.group.broadcast(time.monotonic() - tried > HOLD):
                 time.sleep(0.05)
                 self._flush()
-                if not self._take(True):
-                    self.unsaved = ""
-            if self.unsaved:
-                self._save()
+                if not self.take_commands(True):
+                    self.save_error = ""
+            if self.save_error:
+                self.save()
                 self._settle()
         self._resume_clock()
 
-    def _take(self, paused: bool) -> bool:
+    def take_commands(self, paused: bool) -> bool:
         """Do what somebody asked for; with several processes, what the leading one decides by its clock as well."""
-        here = [self.logger.commands(self.step), self._is_due(), self.pace, self.unsaved[:300], self.progress.stopping]
-        commands, self.due, self.pace, self.unsaved, self.stopping = self.group.broadcast(here)
+        here = [
+            self.logger.commands(self.step),
+            self._is_due(),
+            self.pace,
+            self.save_error[:300],
+            self.progress.stopping,
+        ]
+        commands, self.due, self.pace, self.save_error, self.stopping = self.group.broadcast(here)
         for name, value in commands:
             if name == "stop":
                 raise Stopped
@@ -400,7 +406,7 @@ class _Loop:
                 if "keep" in value:
                     self.logger.log(summary={"keep": value["keep"]})
             elif name == "save":
-                self._save()
+                self.save()
             elif name in ("pause", "resume"):
                 paused = name == "pause"
         return paused
@@ -412,7 +418,7 @@ class _Loop:
         """Give the state the learning rate that commands have set for this step, where it has another."""
         rate = self.overrides.learning_rate(self.step)
         if rate is not None and rate != self.rate:
-            self.state.learning_rate = self.steps.everywhere(np.float32(rate))
+            self.state.learning_rate = self.steps.replicate(np.float32(rate))
             self.rate = rate
 
     def _resume_clock(self) -> None:
@@ -454,8 +460,8 @@ class _Loop:
         self._read(0)
         self._flush(force=True)
         self._say("evaluating")
-        sums, params = self.steps.everywhere(self.steps.empty()), self.state.params
-        with Feed(self.setup.validation, self.steps) as feed:
+        sums, params = self.steps.replicate(self.steps.empty()), self.state.params
+        with Prefetcher(self.setup.validation, self.steps) as feed:
             for step in range(count := len(self.setup.validation)):
                 batch = feed.take(step, 1, int(step + 1 < count)).batch
                 sums = self.steps.evaluate(params, sums, batch)
@@ -522,7 +528,7 @@ class _Loop:
             self.logger.records.append((read, "machine", "memory", memory_in_use()))
             self.watched = (now, read)
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Begin a checkpoint of this step; its records are in the store before it is."""
         self._read(0)
         self._flush(force=True)
@@ -534,7 +540,7 @@ class _Loop:
         with self._told_if_unsaved():
             self.saved = time.monotonic()
             if self.group.broadcast(bool(self.logger.records)):
-                raise unsaved(self.step, _("the run store, which is written first, is not writable"))
+                raise checkpoint_error(self.step, _("the run store, which is written first, is not writable"))
             files = {FILE: states} if states else {}
             self.checkpoints.save(self.state, self.step, best[0] if best else None, self._flush, files)
         if self.group.count > 1:
@@ -546,8 +552,8 @@ class _Loop:
         step = None
         with self._told_if_unsaved():
             if (step := self.checkpoints.settle(self._flush)) is not None:
-                self.unsaved = ""
-                self.logger.log(summary={"saved_step": step, "unsaved": ""})
+                self.save_error = ""
+                self.logger.log(summary={"saved_step": step, "checkpoint_error": ""})
         self._tell_damage()
         if step is not None:
             self.callbacks.checkpoint(step)
@@ -558,9 +564,9 @@ class _Loop:
         try:
             yield
         except RunError as error:
-            self.unsaved = str(error)
+            self.save_error = str(error)
             self.saved = min(time.monotonic(), time.monotonic() + AGAIN - 60 * self.train.save_minutes)
-            self.logger.log(message=self.unsaved, summary={"unsaved": self.unsaved})
+            self.logger.log(message=self.save_error, summary={"checkpoint_error": self.save_error})
 
     def _tell_damage(self) -> None:
         """Name checkpoints that were set aside, where there are new ones."""

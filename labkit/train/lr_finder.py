@@ -26,7 +26,7 @@ SMOOTH = 0.9
 
 @dataclass(frozen=True, eq=False)
 class RateSearchResult:
-    """What :func:`find_rate` saw. ``rates`` and the smoothed ``losses`` are f64[n], one a step made."""
+    """What :func:`find_learning_rate` saw. ``rates`` and the smoothed ``losses`` are f64[n], one a step made."""
 
     rates: np.ndarray
     losses: np.ndarray
@@ -56,7 +56,7 @@ class RateSearchResult:
         )
 
 
-def find_rate(
+def find_learning_rate(
     experiment: Experiment,
     rows: Rows,
     low: float = 1e-7,
@@ -89,7 +89,7 @@ def find_rate(
         state = plan.steps.state(plan.weights(), train.seed)
         mean = 0.0
         for step, rate in enumerate(rates):
-            state.learning_rate = plan.steps.everywhere(np.float32(rate))
+            state.learning_rate = plan.steps.replicate(np.float32(rate))
             state, told = plan.steps.train(state, plan.steps.place(plan.batches.at(step)))
             loss = float(jax.device_get(told["loss"]))
             mean = SMOOTH * mean + (1 - SMOOTH) * loss

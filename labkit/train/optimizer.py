@@ -21,7 +21,7 @@ from labkit.core.shapes import Array, Float, Int
 from labkit.i18n import _
 from labkit.models.layers import ADDED
 
-#: Depth of a parameter: 0 for embeddings, 1 … L inside the trunk (an array for stacked layers), above that the head.
+#: Depth of a parameter: 0 for embeddings, 1 … L inside the backbone (an array for stacked layers), above that the head.
 LayerOf = Callable[[str], "int | np.ndarray"]
 
 
@@ -48,15 +48,15 @@ ONE_CYCLE = (1 / 25, 1e-5)
 
 @dataclass(frozen=True)
 class Optimizer(Config):
-    """Which parameters move, by which rule, how fast and when.
+    """The optimizer, its learning-rate schedule, and which parameters it trains.
 
-    ``rule``: AdamW (Loshchilov & Hutter, arXiv 1711.05101), Lion (Chen et al., arXiv 2302.06675), Adafactor (Shazeer &
-    Stern, arXiv 1804.04235; without its own schedule), SGD with Nesterov's momentum, or Muon (Jordan et al. 2024) for
-    the matrices between embeddings and head, with AdamW for the rest.
+    ``algorithm``: AdamW (Loshchilov & Hutter, arXiv 1711.05101), Lion (Chen et al., arXiv 2302.06675), Adafactor
+    (Shazeer & Stern, arXiv 1804.04235; without its own schedule), SGD with Nesterov's momentum, or Muon (Jordan et al.
+    2024) for the matrices between embeddings and head, with AdamW for the rest.
 
-    ``tune``: "full"; "head": the layers above the trunk, a pooler with them; "bitfit": biases and the head (Ben Zaken
-    et al., arXiv 2106.10199); "lora": low-rank additions to the linear layers, and the head (Hu et al., arXiv
-    2106.09685); their second factor may learn faster than the first (LoRA+, Hayou et al., arXiv 2402.12354).
+    ``trainable``: "full"; "head": the layers above the backbone, a pooler with them; "bitfit": biases and the head
+    (Ben Zaken et al., arXiv 2106.10199); "lora": low-rank matrices beside the linear layers, and the head (Hu et al.,
+    arXiv 2106.09685); the second factor may have a higher rate than the first (LoRA+, Hayou et al., arXiv 2402.12354).
 
     ``schedule``: after the warm-up the rate falls in a line, by a half cosine, as 1 / sqrt(step), or not at all; "wsd"
     keeps it and lets it fall in the last part, by 1 - sqrt (Hägele et al., arXiv 2405.18392); "one-cycle" rises and
@@ -69,7 +69,7 @@ class Optimizer(Config):
     schedule: str = option("linear", _("Learning rate schedule after the warm-up."), choices=SCHEDULES)
     warmup: float = option(0.1, _("Fraction of all steps for linear warm-up from 0."), low=0.0, high=1.0)
     decay: float = option(0.2, _("wsd: fraction of all steps for the final decay."), low=0.0, high=1.0)
-    rule: str = option("adamw", _("Optimizer (update rule)."), choices=optimizers)
+    algorithm: str = option("adamw", _("Optimizer (update rule)."), choices=optimizers)
     weight_decay: float = option(
         0.01, _("Decoupled weight decay; not applied to biases and normalisation parameters."), low=0.0
     )
@@ -91,7 +91,7 @@ class Optimizer(Config):
         low=0.0,
         high=0.99999,
     )
-    tune: str = option(
+    trainable: str = option(
         "full",
         _(
             "Parameters to train. full: all; head: the output head; bitfit: biases and head; lora: LoRA "
@@ -118,7 +118,7 @@ class Optimizer(Config):
         _("Gradual unfreezing: fraction of the run over which layers are unfrozen from the head down. 0: off."),
         low=0.0, high=1.0,
     )  # fmt: skip
-    freeze: tuple[str, ...] = option((), _("Parameters to freeze, as name patterns such as trunk/*."))
+    freeze: tuple[str, ...] = option((), _("Parameters to freeze, as name patterns such as backbone/*."))
     freeze_layers: int = option(
         0, _("Freeze the embeddings and this many of the lowest layers. 0: none."), low=0, high=10_000
     )
@@ -182,9 +182,9 @@ class Optimizer(Config):
         frozen = any(fnmatch.fnmatch(name, pattern) for pattern in self.freeze)
         kept = (layer > self.freeze_layers) if self.freeze_layers else np.ones_like(layer, bool)
         if (
-            (self.tune == "bitfit" and last != "bias")
-            or (self.tune == "lora" and last not in ADDED)
-            or self.tune == "head"
+            (self.trainable == "bitfit" and last != "bias")
+            or (self.trainable == "lora" and last not in ADDED)
+            or self.trainable == "head"
         ):
             kept = kept & (layer >= top)
         if last == "lora_b":
@@ -207,16 +207,16 @@ class Optimizer(Config):
 
     def _direction(self, names: Iterable[str], orthogonal: Collection[str]) -> optax.GradientTransformation:
         """The transformation of the update rule. Raises :class:`ConfigError` for one that is none."""
-        factory = optimizers[self.rule]
+        factory = optimizers[self.algorithm]
         values = {**self.values(), "names": tuple(names), "orthogonal": orthogonal}
         wanted = inspect.signature(factory).parameters.values()
         if unknown := [each.name for each in wanted if each.name not in values and each.default is each.empty]:
             raise ConfigError(
-                _("optimizer {rule!r}: {parameter!r} is no setting of Optimizer; give it a default value."),
-                rule=self.rule, parameter=unknown[0],
+                _("optimizer {algorithm!r}: {parameter!r} is no setting of Optimizer; give it a default value."),
+                algorithm=self.algorithm, parameter=unknown[0],
             )  # fmt: skip
         made = factory(**{each.name: values[each.name] for each in wanted if each.name in values})
-        if optimizers.target(self.rule):
+        if optimizers.target(self.algorithm):
             self._check_direction(made)
         return made
 
@@ -224,16 +224,17 @@ class Optimizer(Config):
         """Raise :class:`ConfigError` where a rule of one's own gives no directions along the gradient."""
         if not isinstance(made, optax.GradientTransformation):
             raise ConfigError(
-                _("optimizer {rule!r} returns a {type}; it must be an optax.GradientTransformation."),
-                rule=self.rule, type=type(made).__name__,
+                _("optimizer {algorithm!r} returns a {type}; it must be an optax.GradientTransformation."),
+                algorithm=self.algorithm, type=type(made).__name__,
             )  # fmt: skip
         params = {"probe/kernel": jnp.ones((2, 2), jnp.float32)}
         update, _state = made.update(params, made.init(params), params)
         if float(update["probe/kernel"].sum()) < 0:
             raise ConfigError(
-                _("optimizer {rule!r} gives updates against the gradient, as optax.adam(learning_rate) does. labkit "
-                  "subtracts learning_rate times the direction itself: return optax.scale_by_adam() or the like."),
-                rule=self.rule,
+                _("optimizer {algorithm!r} gives updates against the gradient, as optax.adam(learning_rate) "
+                  "does. labkit subtracts learning_rate times the direction itself: return optax.scale_by_adam() or "
+                  "the like."),
+                algorithm=self.algorithm,
             )  # fmt: skip
 
 

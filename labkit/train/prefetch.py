@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from labkit.train.step import Steps
+from labkit.train.step import TrainStep
 
 
 class BatchSource(Protocol):
@@ -18,7 +18,7 @@ class BatchSource(Protocol):
         ...
 
 
-class Portion(NamedTuple):
+class MultiBatch(NamedTuple):
     """What one call of the compiled step works on."""
 
     batch: dict[str, Any]  # on the device; with a first axis [most] where the feed stacks
@@ -26,7 +26,7 @@ class Portion(NamedTuple):
     count: Any  # the same number on the device
 
 
-class Feed:
+class Prefetcher:
     """The batches of a run, in the order of its steps.
 
     Args:
@@ -35,12 +35,12 @@ class Feed:
         most: updates in one call; above 1 that many batches are stacked on a first axis.
     """
 
-    def __init__(self, batches: BatchSource, steps: Steps, most: int = 1):
+    def __init__(self, batches: BatchSource, steps: TrainStep, most: int = 1):
         self.batches, self.steps, self.most = batches, steps, most
         self._maker = ThreadPoolExecutor(1, "labkit-feed")
-        self._ahead: dict[tuple[int, int], Future[Portion]] = {}
+        self._ahead: dict[tuple[int, int], Future[MultiBatch]] = {}
 
-    def take(self, step: int, count: int, then: int) -> Portion:
+    def take(self, step: int, count: int, then: int) -> MultiBatch:
         """The batches of ``count`` steps from ``step`` on, and begin with those of the ``then`` steps that follow."""
         found = self._ahead.pop((step, count), None)
         self._drop()
@@ -49,16 +49,16 @@ class Feed:
             self._ahead[step + count, then] = self._maker.submit(self._make, step + count, then)
         return portion
 
-    def _make(self, step: int, count: int) -> Portion:
+    def _make(self, step: int, count: int) -> MultiBatch:
         if self.most == 1:
-            return Portion(self.steps.place(self.batches.at(step)), 1, None)
+            return MultiBatch(self.steps.place(self.batches.at(step)), 1, None)
         first = self.batches.at(step)
         stacked = {name: np.zeros((self.most, *x.shape), x.dtype) for name, x in first.items()}
         for place in range(count):
             batch = self.batches.at(step + place) if place else first
             for name, array in batch.items():
                 stacked[name][place] = array
-        return Portion(self.steps.place(stacked, stacked=True), count, self.steps.everywhere(np.int32(count)))
+        return MultiBatch(self.steps.place(stacked, stacked=True), count, self.steps.replicate(np.int32(count)))
 
     def _drop(self) -> None:
         for future in self._ahead.values():

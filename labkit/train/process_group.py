@@ -86,14 +86,16 @@ def join(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
-            **_asked(cluster, address, environment), heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=30
+            **cluster_settings(cluster, address, environment),
+            heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=30,
         )
     except (RuntimeError, ValueError) as error:
         raise RunError(_("the processes of this run cannot connect to each other: {error}"), error=error) from error
     return ProcessGroup(jax.process_count(), jax.process_index())
 
 
-def _asked(cluster: str | None, address: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
+def cluster_settings(cluster: str | None, address: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
     if cluster:
         return {"cluster_detection_method": cluster, "initialization_timeout": 600}
     try:

@@ -353,7 +353,7 @@ class FeatureProcessor(ArrayProcessor):
     @classmethod
     def create(cls, experiment: Experiment, folder: Path, rows: Rows) -> Self:
         """Not fitted yet."""
-        return cls(columns=rows.basis.features)
+        return cls(columns=rows.schema.features)
 
     @classmethod
     def load(cls, experiment: Experiment, folder: Path, shape: tuple[int, ...] | None) -> Self:

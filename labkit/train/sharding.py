@@ -76,7 +76,7 @@ class Placement:
         return self if data == self.data else Placement.of(data * model, model, self.sharded, self.rules)
 
     @property
-    def everywhere(self) -> NamedSharding:
+    def replicated(self) -> NamedSharding:
         """The sharding of what every device has whole."""
         return self._sharding(PartitionSpec())
 

@@ -1,6 +1,6 @@
 """The compiled steps: one function that trains, one that evaluates.
 
-All work on pure state. Parameters are one flat dict, name (``trunk/encoder/…``) → array, split into those that move
+All work on pure state. Parameters are one flat dict, name (``backbone/encoder/…``) → array, split into those that move
 and those that are frozen, so that no gradient is made for the latter.
 """
 
@@ -37,10 +37,10 @@ class TrainState:
     """Everything that a step changes, and all that a checkpoint holds. The loader's position is ``step`` itself."""
 
     step: Int[Array, ""]  # updates made
-    moving: Params  # parameters that are trained
+    trainable: Params  # parameters that are trained
     frozen: Params  # parameters that are not
-    average: Params  # the running average of the moving ones, where one is wanted
-    statistics: Params  # what layers keep of the batches they saw (batch normalisation)
+    ema: Params  # the running average of the trainable ones, where one is wanted
+    batch_stats: Params  # what layers keep of the batches they saw (batch normalisation)
     optimizer: Any
     key: PRNGKeyArray  # never changes: randomness is a function of (key, step)
     learning_rate: Float[Array, ""]  # the greatest rate; a command may change it without a new compilation
@@ -50,7 +50,7 @@ class TrainState:
     @property
     def params(self) -> Params:
         """Computes the parameters that are evaluated and saved: averages, where there are any, for what moves."""
-        return {**self.moving, **self.average, **self.frozen, **self.statistics}
+        return {**self.trainable, **self.ema, **self.frozen, **self.batch_stats}
 
 
 def flatten(tree: dict[Any, Any]) -> Params:
@@ -59,7 +59,7 @@ def flatten(tree: dict[Any, Any]) -> Params:
     return {"/".join(str(getattr(part, "key", part)) for part in path): leaf for path, leaf in leaves}
 
 
-class Steps:
+class TrainStep:
     """The steps of one task, model and optimizer, compiled once per batch shape.
 
     Args:
@@ -98,22 +98,24 @@ class Steps:
         self._tree = jax.tree_util.tree_structure(nested)
         self._shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in flatten(nested).items()}
         self._names = tuple(self._shapes)
-        self._statistics = tuple(flatten(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))))
-        self.shapes = {name: x for name, x in self._shapes.items() if name not in self._statistics}
+        self._batch_stats = tuple(flatten(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))))
+        self.shapes = {name: x for name, x in self._shapes.items() if name not in self._batch_stats}
         self.multipliers = optimizer.multipliers({name: x.shape for name, x in self.shapes.items()}, layer_of, top)
-        self.moving = tuple(name for name in self.shapes if self.multipliers[name].any())
-        between = {name for name in self.moving if name.endswith("/kernel") and _between(layer_of(name), top)}
+        self.trainable = tuple(name for name in self.shapes if self.multipliers[name].any())
+        between = {name for name in self.trainable if name.endswith("/kernel") and _between(layer_of(name), top)}
         matrices = [name for name in between if self.shapes[name].ndim >= 2]
-        self.transform = optimizer.build({name: decays(name) for name in self.moving}, matrices)
-        begins = {name: _like(optimizer.begins(layer_of(name), top, total), self.shapes[name]) for name in self.moving}
+        self.transform = optimizer.build({name: decays(name) for name in self.trainable}, matrices)
+        begins = {
+            name: _like(optimizer.begins(layer_of(name), top, total), self.shapes[name]) for name in self.trainable
+        }
         self._begins = begins if optimizer.unfreeze else {}
         self.empty = jax.jit(task.empty)
         self.compilations, self.from_cache, self.compile_seconds = 0, 0, 0.0
         self.reasons: list[str] = []  # why each compilation after the first of its kind was needed
-        self._compiled: dict[str, dict[Any, Any]] = {"train": {}, "many": {}, "evaluate": {}}
+        self._compiled: dict[str, dict[Any, Any]] = {"train": {}, "multi_step": {}, "evaluate": {}}
         self._jitted = {
             "train": jax.jit(self._train, donate_argnums=0),
-            "many": jax.jit(self._many, donate_argnums=0),
+            "multi_step": jax.jit(self._multi_step, donate_argnums=0),
             "evaluate": jax.jit(self._evaluate, donate_argnums=1),
         }
 
@@ -141,14 +143,14 @@ class Steps:
         )  # fmt: skip
 
     def _state(self, params: Params, seed: int) -> TrainState:
-        moving = {name: jnp.asarray(params[name]) for name in self.moving}
+        trainable = {name: jnp.asarray(params[name]) for name in self.trainable}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
-            moving=moving,
-            frozen={name: jnp.asarray(params[name]) for name in self.shapes if name not in moving},
-            average={name: jnp.copy(leaf) for name, leaf in moving.items()} if self.optimizer.ema else {},
-            statistics={name: jnp.asarray(params[name]) for name in self._statistics},
-            optimizer=self.transform.init(moving),
+            trainable=trainable,
+            frozen={name: jnp.asarray(params[name]) for name in self.shapes if name not in trainable},
+            ema={name: jnp.copy(leaf) for name, leaf in trainable.items()} if self.optimizer.ema else {},
+            batch_stats={name: jnp.asarray(params[name]) for name in self._batch_stats},
+            optimizer=self.transform.init(trainable),
             key=jax.random.key(seed),
             learning_rate=jnp.float32(self.optimizer.learning_rate),
             sums=self.empty(),
@@ -176,17 +178,17 @@ class Steps:
             return jax.device_put(batch)
         return self.placement.put(batch, self.placement.batch(batch, stacked))
 
-    def everywhere(self, value: Any) -> Any:
+    def replicate(self, value: Any) -> Any:
         """Put numbers on every device."""
         if self.placement is None:
             return jax.device_put(value)
-        return self.placement.put(value, jax.tree.map(lambda _: self.placement.everywhere, value))
+        return self.placement.put(value, jax.tree.map(lambda _: self.placement.replicated, value))
 
     def on_host(self, params: Params) -> Params:
         """Parameters as NumPy arrays, in every process whole."""
         if self.placement and self.placement.shared:
-            everywhere = jax.tree.map(lambda _: self.placement.everywhere, params)
-            params = jax.jit(lambda tree: tree, out_shardings=everywhere)(params)
+            replicated = jax.tree.map(lambda _: self.placement.replicated, params)
+            params = jax.jit(lambda tree: tree, out_shardings=replicated)(params)
         return jax.device_get(params)
 
     def abstract_batch(self, batch: dict[str, Any], stacked: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
@@ -201,31 +203,31 @@ class Steps:
     # --- what is compiled -------------------------------------------------------------------------------------
 
     def function(self, kind: str) -> Callable[..., Any]:
-        """The plain function behind ``kind``: ``train`` (state, batch), ``many`` (state, batches, count) or
+        """The plain function behind ``kind``: ``train`` (state, batch), ``multi_step`` (state, batches, count) or
         ``evaluate`` (params, sums, batch)."""
-        return {"train": self._train, "many": self._many, "evaluate": self._evaluate}[kind]
+        return {"train": self._train, "multi_step": self._multi_step, "evaluate": self._evaluate}[kind]
 
     def _train(self, state: TrainState, batch: dict[str, Array]) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(state.key, state.step)
-        loss, counts, statistics, gradient = self._gradient(state, batch, key)
+        loss, counts, batch_stats, gradient = self._gradient(state, batch, key)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
-        direction, optimizer = self.transform.update(gradient, state.optimizer, state.moving)
+        direction, optimizer = self.transform.update(gradient, state.optimizer, state.trainable)
         rate = state.learning_rate * self.optimizer.shape(state.step, self.total)
         moved = {
             name: leaf - (rate * self._factor(name, state.step) * direction[name]).astype(leaf.dtype)
-            for name, leaf in state.moving.items()
+            for name, leaf in state.trainable.items()
         }
-        moved = _choose(finite, moved, state.moving)
+        moved = _choose(finite, moved, state.trainable)
         fresh = state.step % self.report_every == 0
         sums = jax.tree.map(lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.sums)
         sums = _choose(finite, sums.merge(counts), sums)
         new = TrainState(
             step=state.step + 1,
-            moving=moved,
+            trainable=moved,
             frozen=state.frozen,
-            average=self._averaged(state.average, moved, state.step),
-            statistics=_choose(finite, statistics, state.statistics),
+            ema=self._averaged(state.ema, moved, state.step),
+            batch_stats=_choose(finite, batch_stats, state.batch_stats),
             optimizer=_choose(finite, optimizer, state.optimizer),
             key=state.key,
             learning_rate=state.learning_rate,
@@ -242,20 +244,20 @@ class Steps:
             return self.multipliers[name]
         return self.multipliers[name] * (step >= self._begins[name])
 
-    def _averaged(self, average: Params, moved: Params, step: Int[Array, ""]) -> Params:
+    def _averaged(self, ema: Params, moved: Params, step: Int[Array, ""]) -> Params:
         """The running average after an update; early on it follows quickly, so that the start is soon forgotten."""
         slow = jnp.minimum(self.optimizer.ema, (1 + step) / (10 + step))
-        return {name: leaf + (1 - slow) * (moved[name] - leaf) for name, leaf in average.items()}
+        return {name: leaf + (1 - slow) * (moved[name] - leaf) for name, leaf in ema.items()}
 
     def _gradient(
         self, state: TrainState, batch: dict[str, Array], key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Any, Params, Params]:
-        """Loss, counts, the layers' statistics after it, and gradient of a whole batch, in ``accumulate`` parts."""
+        """Loss, metric counts, state of batch norms and gradient of a whole batch, in ``accumulate`` parts."""
 
         def total_of(
-            moving: Params, statistics: Params, part: dict[str, Array], key: PRNGKeyArray
+            trainable: Params, batch_stats: Params, part: dict[str, Array], key: PRNGKeyArray
         ) -> tuple[Array, Any]:
-            module = self.module({**moving, **state.frozen, **statistics})
+            module = self.module({**trainable, **state.frozen, **batch_stats})
             total, weight, counts = self.task.loss(module, part, key)
             if self.accumulate == 1:
                 total, weight = total / jnp.maximum(weight, LEAST_WEIGHT), jnp.ones(())
@@ -263,28 +265,28 @@ class Steps:
 
         differentiate = jax.value_and_grad(total_of, has_aux=True)
         if self.accumulate == 1:
-            (loss, (_, counts, statistics)), gradient = differentiate(state.moving, state.statistics, batch, key)
-            return loss, counts, statistics, gradient
+            (loss, (_, counts, batch_stats)), gradient = differentiate(state.trainable, state.batch_stats, batch, key)
+            return loss, counts, batch_stats, gradient
         # Example i goes to part i mod accumulate: every device cuts its own examples, none moves.
         cut = {name: x.reshape(-1, self.accumulate, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()}
 
-        def one(statistics: Params, part: dict[str, Array], number: Array) -> tuple[Any, Params]:
+        def one(batch_stats: Params, part: dict[str, Array], number: Array) -> tuple[Any, Params]:
             own = jax.random.fold_in(key, number)
-            (total, (weight, counts, after)), gradient = differentiate(state.moving, statistics, part, own)
+            (total, (weight, counts, after)), gradient = differentiate(state.trainable, batch_stats, part, own)
             return (total, weight, counts, gradient), after
 
         def add(carry: Any, part: Any) -> tuple[Any, None]:
             new, after = one(carry[1], *part)
             return (jax.tree.map(jnp.add, carry[0], new), after), None
 
-        empty, _ = jax.eval_shape(one, state.statistics, jax.tree.map(lambda x: x[0], cut), 0)
+        empty, _ = jax.eval_shape(one, state.batch_stats, jax.tree.map(lambda x: x[0], cut), 0)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), empty)
         parts = (cut, jnp.arange(self.accumulate))
-        ((total, weight, counts, gradient), statistics), _ = jax.lax.scan(add, (zeros, state.statistics), parts)
+        ((total, weight, counts, gradient), batch_stats), _ = jax.lax.scan(add, (zeros, state.batch_stats), parts)
         weight = jnp.maximum(weight, LEAST_WEIGHT)
-        return total / weight, counts, statistics, jax.tree.map(lambda leaf: leaf / weight, gradient)
+        return total / weight, counts, batch_stats, jax.tree.map(lambda leaf: leaf / weight, gradient)
 
-    def _many(
+    def _multi_step(
         self, state: TrainState, batches: dict[str, Array], count: Int[Array, ""]
     ) -> tuple[TrainState, dict[str, Any]]:
         """The first ``count`` of the batches stacked on a first axis [k, …], one step each; returns k values per
@@ -313,7 +315,7 @@ class Steps:
         sums = sums.merge(self.task.loss(self.module(params), batch, None)[2])
         if self.placement is None:
             return sums
-        return jax.lax.with_sharding_constraint(sums, self.placement.everywhere)
+        return jax.lax.with_sharding_constraint(sums, self.placement.replicated)
 
     # --- compiling and calling --------------------------------------------------------------------------------
 
@@ -345,11 +347,11 @@ class Steps:
         """One update. ``state`` is donated: use the one returned."""
         return self.compile("train", state, batch)(state, batch)
 
-    def many(
+    def multi_step(
         self, state: TrainState, batches: dict[str, Array], count: Int[Array, ""]
     ) -> tuple[TrainState, dict[str, Any]]:
-        """``count`` updates in one call (see :meth:`_many`). ``state`` is donated."""
-        return self.compile("many", state, batches, count)(state, batches, count)
+        """``count`` updates in one call (see :meth:`_multi_step`). ``state`` is donated."""
+        return self.compile("multi_step", state, batches, count)(state, batches, count)
 
     def evaluate(self, params: Params, sums: MetricState, batch: dict[str, Array]) -> MetricState:
         """Add a batch to the metric sums (donated)."""

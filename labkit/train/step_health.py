@@ -78,7 +78,7 @@ def _finite(tree: Any) -> Any:
 
 def is_finite(state: TrainState) -> bool:
     """Whether every parameter, average and statistic is a finite number, and the optimizer's numbers are."""
-    return bool(_finite((state.moving, state.average, state.statistics, state.optimizer)))
+    return bool(_finite((state.trainable, state.ema, state.batch_stats, state.optimizer)))
 
 
 def blamed(batch: dict[str, np.ndarray], rows: np.ndarray | None) -> list[int]:

@@ -58,7 +58,8 @@ def _line(run: RunCurves, split: str, name: str, language: str, values: bool) ->
     dashed, key = split == "validation", f"{split}/{name}"
     x, y = run.series[key]
     label = f"{run.label} {word(split, language)}".strip() + (f" {y[-1]:#.4g}" if values else "")
-    marker = ("square" if dashed else "circle") if len(x) <= FEW else ""
+    symbol = "square" if dashed else "circle"
+    marker = symbol if len(x) <= FEW else ""
     return Line(x, y, label, run.colour or 1 + dashed, "dash" if dashed else "", marker=marker, key=run.prefix + key)
 
 

@@ -194,7 +194,8 @@ def _mark(figure: go.Figure, trace: Any, number: int, names: Mapping[str, list[s
         return Bars(x, y, label, colour, flat=trace.orientation == "h", opacity=0.8)
     mode = trace.mode or "lines"
     each = () if own[1] is None or isinstance(own[1], str) else [1 + int(value) for value in own[1]]
-    marker = ("square" if trace.marker.symbol == "square" else "circle") if "markers" in mode else ""
+    symbol = "square" if trace.marker.symbol == "square" else "circle"
+    marker = symbol if "markers" in mode else ""
     texts = [_plain(str(text)) for text in _values(trace.text)] if "text" in mode else ()
     return Line(x, y, label, colour, trace.line.dash or "", "lines" in mode, marker, texts, each)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,10 @@ from labkit.core import html
 from labkit.core.html import Html
 from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
+from labkit.evaluate.conclusion import Conclusion
 from labkit.evaluate.intervals import Interval
-from labkit.evaluate.multilabel import TagReport
-from labkit.evaluate.regression import NumberReport
+from labkit.evaluate.multilabel import MultilabelReport
+from labkit.evaluate.regression import RegressionReport
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
@@ -41,9 +41,24 @@ def headline(report: ClassificationReport, error: float, language: str) -> Html:
     words = {score: word(score, language) for score in ("f1", "accuracy", "precision", "recall", "loss")}
     cards = _scored(report.scores, report.intervals, words, ".3f")
     cards.append((word("calibration_error", language), f"{error:.3f}"))
-    cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
+    cards.append((word("rows_evaluated", language), f"{int(report.counted.sum()):,}"))
     told = html.paragraph(word("intervals_are", language), "quiet")
     return html.joined(warned(report, language), html.cards(cards), told)
+
+
+def conclusion(found: Conclusion, language: str) -> Html:
+    """The model against its baselines: a sentence, the scores as bars with their intervals, what to try next."""
+    tone: html.Tone = {"better": "good", "worse": "bad", "equal": "warn"}.get(found.outcome, "info")
+    parts = [html.note(translate(found.sentence, language), tone)]
+    if len(found.bars) > 1:
+        names = [word("this_model", language), *(bar.name for bar in found.bars[1:])]
+        label = word(found.metric, language)
+        bars = [(name, bar.value, bar.low, bar.high) for name, bar in zip(names, found.bars, strict=True)]
+        parts.append(inline(charts.scores(bars, label)))
+    if found.advice:
+        parts += [html.heading(word("try_next", language), 4)]
+        parts += [html.listed(translate(text, language) for text in found.advice)]
+    return html.joined(*parts)
 
 
 def _scored(
@@ -73,11 +88,11 @@ def rowwise(report: RowReport, language: str) -> Html:
     """Report of multi-label classification or regression: scores, each label or number, and the worst predictions."""
     called = {name: word(key, language) for name, key in {**dict(zip(_OWN, _OWN, strict=True)), **_CALLED}.items()}
     cards = _scored(report.scores, report.intervals, {score: called[score] for score in report.headlines})
-    cards.append((word("rows_judged", language), f"{int(report.counted.sum()):,}"))
+    cards.append((word("rows_evaluated", language), f"{int(report.counted.sum()):,}"))
     if left_out := int((~report.counted).sum()):
         cards.append((word("left_out", language), f"{left_out:,}"))
     frame = report.per_name.head(LINES)
-    kind = "label" if isinstance(report, TagReport) else "value"
+    kind = "label" if isinstance(report, MultilabelReport) else "value"
     each = [
         [name, *(f"{value:.4g}" for value in line)] for name, line in zip(frame.index, frame.to_numpy(), strict=True)
     ]
@@ -96,7 +111,7 @@ def scores(found: Scores, language: str) -> Html:
     keys = {"accuracy": f"right_{found.task}", "loss": "loss"}
     words = {name: word(keys.get(name, f"score_{name}"), language) for name in found}
     cards = _scored(found, found.intervals, words)
-    cards.append((word("rows_judged", language), f"{found.rows:,}"))
+    cards.append((word("rows_evaluated", language), f"{found.rows:,}"))
     parts = [warned(found, language), html.cards(cards)]
     parts += [html.paragraph(word(f"measured_{found.task}", language), "quiet")]
     if found.intervals:
@@ -117,7 +132,7 @@ def _worst(worst: pd.DataFrame, report: RowReport, language: str) -> Html:
         worst = worst.drop(columns="text")
     words = {name: word(name, language) for name in ("row", "text", "truth", "loss")}
     words["predicted"] = word("answer", language)
-    if isinstance(report, NumberReport):
+    if isinstance(report, RegressionReport):
         words |= {f"{name}, answered": word("answered", language, name=name) for name in report.names}
     numeric = [place for place, kind in enumerate(worst.dtypes) if pd.api.types.is_numeric_dtype(kind)]
     lines = [
@@ -194,8 +209,11 @@ def comparison(found: Comparison, language: str) -> Html:
         for score, (x, y, gain, low, high) in zip(found.table().index, found.table().to_numpy(), strict=True)
     ]
     low, high = found.gains["f1"]
-    verdict = "better" if low > 0 else "worse" if high < 0 else "no_difference"
-    tone: Any = {"better": "good", "worse": "bad", "no_difference": "info"}[verdict]
+    verdict, tone = "no_difference", "info"
+    if low > 0:
+        verdict, tone = "better", "good"
+    elif high < 0:
+        verdict, tone = "worse", "bad"
     test = word("mcnemar", language, a=a, b=b, first=found.only_first, second=found.only_second, p=f"{found.p:.3g}")
     differ = found.disagreements.drop(columns="row").head(LINES)
     head_of = [word("text", language), word("truth", language), a, b]

@@ -69,8 +69,8 @@ def facts_of(info: RunInfo, language: str = "en") -> list[str]:
     for key in (key for key in troubles if info.summary.get(key)):
         told = info.summary[key]
         facts.append(word(key, language, n=len(told) if isinstance(told, list) else told))
-    if info.summary.get("unsaved"):
-        facts.append(word("unsaved", language))
+    if info.summary.get("checkpoint_error"):
+        facts.append(word("checkpoint_error", language))
     return facts
 
 

@@ -117,7 +117,8 @@ class _Frame:
         longest, beside = (max(map(len, axis.names), default=0) for axis in (plot.x, plot.y))
         room = (right - left) / max(len(plot.x.names), 1)
         aslant = len(plot.x.names) > 6 and longest > 4
-        self.turn = (65 if room < 25 else 35) if aslant else 0
+        steep = 65 if room < 25 else 35
+        self.turn = steep if aslant else 0
         self.below = 6.5 * longest * math.sin(math.radians(self.turn)) - 8 if aslant else 0.0
         edges = left + 2, right - 2, bottom - 2
         if not self.bare:

@@ -43,7 +43,7 @@ RUNS: dict[str, Message] = {
     "gradient_alarms": ngettext("{n} gradient spike", "{n} gradient spikes"),
     "restarts": ngettext("restarted {n} time", "restarted {n} times"),
     "quarantined": ngettext("{n} damaged checkpoint quarantined", "{n} damaged checkpoints quarantined"),
-    "unsaved": _("the last checkpoint could not be saved"),
+    "checkpoint_error": _("the last checkpoint could not be saved"),
     "rate": _("learning rate {number}"),
     "progress": _("progress of the run"),
     "nothing": _("no numbers yet"),
@@ -79,7 +79,7 @@ RUNS: dict[str, Message] = {
 TABLE = {**RUNS, **words_steps.TABLE, **words_evaluate.TABLE}
 
 
-_chosen: str | None = None
+chosen_language: str | None = None
 
 
 def choose(name: str | None = None) -> str:
@@ -90,9 +90,9 @@ def choose(name: str | None = None) -> str:
     Raises:
         ConfigError: the language is not supported.
     """
-    global _chosen
+    global chosen_language
     if name is not None:
-        _chosen = language(name)
+        chosen_language = language(name)
     return language()
 
 
@@ -103,7 +103,7 @@ def language(name: str | None = None) -> str:
     Raises:
         ConfigError: the language is not supported.
     """
-    asked = name or _chosen or os.environ.get("LABKIT_LANGUAGE")
+    asked = name or chosen_language or os.environ.get("LABKIT_LANGUAGE")
     if asked:
         short = asked.replace("_", "-").lower().split("-")[0]
         if short not in LANGUAGES:

@@ -7,8 +7,8 @@ from labkit.i18n import Message, _, pgettext
 #: key → English text.
 TABLE: dict[str, Message] = {
     "step_train": _("Train"),
-    "step_judge": _("Evaluate"),
-    "step_use": _("Predict"),
+    "step_evaluate": _("Evaluate"),
+    "step_predict": _("Predict"),
     # Train
     "start": _("Start training"),
     "start_help": _("Start a run with this data, this model and these settings"),
@@ -31,14 +31,17 @@ TABLE: dict[str, Message] = {
     "throughput": _("Examples/s"),
     "memory_mib": _("Memory (MiB)"),
     "f1_each": _("F1 by class, validation"),
-    # Judge
-    "judge_on": _("Rows"),
-    "judge_now": _("Evaluate"),
-    "judge_now_help": _("Evaluate the newest checkpoint of the run"),
-    "judge_first": _(
+    # Evaluate
+    "evaluate_on": _("Rows"),
+    "evaluate_now": _("Evaluate"),
+    "evaluate_now_help": _("Evaluate the newest checkpoint of the run"),
+    "evaluate_first": _(
         "Nothing to evaluate yet: choose a run that has a checkpoint, or wait for its first one, then press Evaluate."
     ),
-    "rows_judged": _("rows"),
+    "this_model": _("this model"),
+    "try_next": _("What to try next"),
+    "fitting_baselines": _("Fitting simple baselines on the same rows …"),
+    "rows_evaluated": _("rows"),
     "intervals_are": _("In brackets: 95 % bootstrap confidence intervals, from resampling the evaluated rows."),
     "left_out": _("unlabelled rows, excluded"),
     "mae": _("Mean absolute error (MAE)"),

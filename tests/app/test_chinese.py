@@ -16,9 +16,9 @@ from datasets import Array2D, Dataset, Features, Value
 
 import labkit as lk
 from labkit.app.lab import Lab
-from labkit.app.steps.evaluate import Judge
+from labkit.app.steps.evaluate import Evaluate
 from labkit.app.steps.model import Model
-from labkit.app.steps.predict import Use
+from labkit.app.steps.predict import Predict
 from labkit.app.steps.train import Train
 from labkit.app.widgets.controls import tree
 from labkit.data.rows import Rows
@@ -39,8 +39,8 @@ def said(root: widgets.Widget) -> Iterator[tuple[str, str]]:
                 yield f"{where}.{trait}", text
         for text in getattr(widget, "titles", ()):
             yield f"{where}.titles", text
-        for text in getattr(widget, "_options_labels", ()):
-            yield f"{where}.options", text
+        for option in getattr(widget, "options", ()):
+            yield f"{where}.options", str(option[0] if isinstance(option, tuple) else option)
         for trait in ("words", "charts", "table"):
             yield from ((f"{where}.{trait}", text) for text in leaves(getattr(widget, trait, "")))
         if isinstance(widget, widgets.HTML):
@@ -146,16 +146,16 @@ def opened(kind: Any, run: lk.Run) -> Any:
     """A step of a run in Chinese, in use where it can be."""
     panel = kind(run, language="zh")
     panel.settle(120)
-    if isinstance(panel, Use):
+    if isinstance(panel, Predict):
         panel.any.click()
         panel.settle(120)
     return panel
 
 
-@pytest.mark.parametrize("kind", [Train, Judge, Use])
+@pytest.mark.parametrize("kind", [Train, Evaluate, Predict])
 def test_a_run_that_classifies_is_shown_judged_and_used_without_english(kind: Any, films):
     panel = opened(kind, films)
-    if isinstance(panel, Judge):
+    if isinstance(panel, Evaluate):
         panel.examples.list.value = panel.examples.list.options[0][1] if panel.examples.list.options else None
         panel.settle(120)
     assert panel.problem is None and english(panel.root) == []
@@ -163,7 +163,7 @@ def test_a_run_that_classifies_is_shown_judged_and_used_without_english(kind: An
 
 
 def test_the_walk_finds_english(films):
-    panel = Judge(films, language="en")
+    panel = Evaluate(films, language="en")
     panel.settle(120)
     found = {where for where, _ in english(panel.root)}
     assert {"HTML", "Button.description", "Button.tooltip", "Dropdown.options"} <= found
@@ -201,7 +201,7 @@ def trained(rows: lk.Rows, task: str, factory: pytest.TempPathFactory) -> lk.Run
 
 
 @pytest.mark.parametrize("which", ["prices", "shapes"])
-@pytest.mark.parametrize("kind", [Train, Judge, Use])
+@pytest.mark.parametrize("kind", [Train, Evaluate, Predict])
 def test_numbers_and_labels_are_shown_judged_and_used_without_english(
     kind: Any, which: str, request: pytest.FixtureRequest
 ):
@@ -216,7 +216,7 @@ def test_the_verdict_on_numbers_is_that_of_the_report(prices):
     for language, wanted in (
         ("zh", chinese), ("en", ("Mean absolute error (MAE)", "价格 (predicted)", "Worst mistakes")),
     ):  # fmt: skip
-        panel = Judge(prices, language=language)
+        panel = Evaluate(prices, language=language)
         panel.settle(60)
         page = panel.scores.value
         assert [one for one in wanted if one not in page] == []
@@ -228,7 +228,7 @@ def test_the_verdict_on_numbers_is_that_of_the_report(prices):
 
 
 def test_the_verdict_on_labels_is_that_of_the_report(shapes):
-    report, panel = shapes.evaluate(baselines=False), Judge(shapes, language="zh")
+    report, panel = shapes.evaluate(baselines=False), Evaluate(shapes, language="zh")
     panel.settle(60)
     page = panel.scores.value
     for name, score in (

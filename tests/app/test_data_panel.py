@@ -92,12 +92,12 @@ def test_a_zip_of_pictures_in_folders_by_class_is_unpacked_and_read(data: Data):
 
 def test_a_zip_that_would_do_harm_is_refused_in_the_panel(data: Data, tmp_path: Path, monkeypatch):
     uploaded(data, "evil.zip", packed({"a/1.png": b"", "../../../../evil.png": b""}))
-    assert "would be written outside its folder" in data._error.value and data.state.rows is None
+    assert "would be written outside its folder" in data.error_box.value and data.state.rows is None
     monkeypatch.setattr("labkit.core.archive.MOST_BYTES", 1 << 20)
     uploaded(data, "bomb.zip", packed({"a/1.png": bytes(2 << 20)}))
-    assert "the limit is" in data._error.value and data.state.rows is None
+    assert "the limit is" in data.error_box.value and data.state.rows is None
     uploaded(data, "code.zip", packed({"a/model.pkl": b""}))
-    assert "no supported file" in data._error.value
+    assert "no supported file" in data.error_box.value
     assert not (tmp_path.parent / "evil.png").exists()
     assert [*tmp_path.rglob("*.png"), *tmp_path.rglob("*.pkl"), *tmp_path.rglob("*.zip")] == []
 
@@ -124,7 +124,7 @@ def test_columns_are_asked_for_when_they_are_not_clear(data: Data, tmp_path: Pat
     assert data.text.layout.display == "none"
     data.load.click()
     data.settle()
-    assert "several columns could be the text" in data._error.value and data.text.layout.display == ""
+    assert "several columns could be the text" in data.error_box.value and data.text.layout.display == ""
     assert [value for _, value in data.text.options] == ["", "one", "two", "three", "four"]
     data.text.value, data.pair.value, data.label.value = "one", "two", "four"
     data.load.click()
@@ -142,7 +142,7 @@ def test_bad_rows_stop_or_are_left_out_as_chosen(data: Data, tmp_path: Path):
     data.way.value, data.path.value = "path", "bad.csv"
     data.load.click()
     data.settle()
-    assert "row 2" in data._error.value
+    assert "row 2" in data.error_box.value
     data.bad.value, data.missing.value = "skip", "drop"
     data.load.click()
     data.settle()
@@ -158,7 +158,7 @@ def test_pictures_are_shown(data: Data):
     assert data.problem is None and data.browser.page.value.count("data:image/png;base64,") == 24
     data.path.value, data.way.value = "", "path"
     data.load.click()
-    assert "nothing to load yet" in data._error.value
+    assert "nothing to load yet" in data.error_box.value
 
 
 def test_a_picture_is_a_picture_and_a_sound_a_sound():
@@ -227,7 +227,7 @@ def test_leakage_stops_until_it_is_accepted(tmp_path: Path):
         (tmp_path / f"{name}.csv").write_text("text,label\n" + lines)
     prepare = Prepare(str(tmp_path), language="en")
     prepare.settle()
-    assert "are also in train" in prepare._error.value
+    assert "are also in train" in prepare.error_box.value
     prepare.leak.value = True
     prepare.settle()
     assert "9 rows of test also occur in train" in prepare.parted.value
@@ -247,7 +247,7 @@ def test_tokens_and_what_is_cut(prepare: Prepare):
     reading.length.value = 16
     prepare.settle()
     assert prepare.state.task.max_length == 16
-    tokenizer = reading._tokenizer[1]
+    tokenizer = reading.tokenizer
     train = prepare.state.prepared()["train"]
     cut = tokenizer.encode(train["text"], max_length=16).truncated
     assert f"{cut} truncated ({cut / len(train):.1%})" in reading.chart.value
@@ -255,7 +255,7 @@ def test_tokens_and_what_is_cut(prepare: Prepare):
 
 
 def test_a_text_is_read_as_the_tokenizer_reads_it(prepare: Prepare):
-    tokenizer = prepare.reading._tokenizer[1]
+    tokenizer = prepare.reading.tokenizer
     for text in ("A burst of color, music, and dance", "x", "", *HOSTILE):
         for limit in (512, 8):
             lines = read_as(tokenizer, [text], limit)
@@ -351,16 +351,16 @@ def test_several_labels_a_number_or_features_are_chosen(data: Data, tmp_path: Pa
     assert data.separator.layout.display == ""
     data.load.click()
     data.settle()
-    assert data.problem is None and data.state.rows.basis.problem_type == "labels"
+    assert data.problem is None and data.state.rows.schema.problem_type == "labels"
     assert type(data.state.task).__name__ == "MultiLabel" and "red" in data.overview.value
     data.label.value, data.goal.value = "stars", "number"
     data.load.click()
     data.settle()
-    assert data.problem is None and data.state.rows.basis.problem_type == "number"
+    assert data.problem is None and data.state.rows.schema.problem_type == "number"
     assert type(data.state.task).__name__ == "Regress" and "Values of stars" in data.overview.value
     data.features.value = True
     assert data.text.layout.display == "none"
     data.load.click()
     data.settle()
-    assert data.problem is None and data.state.rows.basis.modality == "features"
+    assert data.problem is None and data.state.rows.schema.modality == "features"
     assert loaded(data.code()).fingerprint == data.state.rows.fingerprint

@@ -13,7 +13,7 @@ import pytest
 
 import labkit as lk
 from labkit.app.state import State
-from labkit.app.steps.predict import _numbers
+from labkit.app.steps.predict import numbers_of
 from labkit.core.errors import DataError, LabkitError, RunError, headed
 from labkit.data.report import Report
 from labkit.hub.samples import SAMPLES
@@ -22,7 +22,7 @@ from labkit.inference.predictor import Predictor
 from labkit.models.weights import find
 from labkit.runs.store import Store, make_room
 from labkit.runs.supervisor import Supervisor
-from labkit.train.checkpoint import unsaved
+from labkit.train.checkpoint import checkpoint_error
 from labkit.train.experiment import Experiment, Training
 from labkit.train.failure import failure_fields
 from labkit.train.optimizer import Optimizer
@@ -84,7 +84,7 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "heads": (lambda: small("bert", width=10, heads=3), "BertConfig：宽度 = 10 不是注意力头数 = 3 的倍数。"),
     "field": (lambda: small("bert", dropout=2.0), "“丢弃率”（BertConfig.dropout） = 2.0 高于最大值"),
-    "choice": (lambda: Optimizer(rule="adma"), "“优化器”（Optimizer.rule） = 'adma' 不在可选值之内"),
+    "choice": (lambda: Optimizer(algorithm="adma"), "“优化器”（Optimizer.algorithm） = 'adma' 不在可选值之内"),
     "least": (lambda: Training(epochs=0), "“轮数”（Training.epochs） = 0 低于最小值 1。"),
     "setting": (lambda: Training.from_dict({"epoch": 1}), "Training 没有设置 'epoch'。是否指 'epochs'？可用的有："),
     "type": (lambda: Training.from_dict({"epochs": "x"}), "“轮数”（Training.epochs） = 'x' 的类型是 str；应为 int。"),
@@ -101,11 +101,11 @@ REAL: dict[str, tuple[Callable[[], Any], str]] = {
     "weights": (lambda: find("minilm"), "权重 'minilm' 不是示例（"),
     "other weights": (lambda: find("a.bin"), "只打开 safetensors，因为其他格式可能运行代码。"),
     "no export": (lambda: Predictor("folder"), "'folder' 中没有 labkit.toml"),
-    "numbers with a word": (lambda: _numbers("1, x", 2), "无法读作数值：'x'：请给出 2 个以逗号分隔的数值。"),
+    "numbers with a word": (lambda: numbers_of("1, x", 2), "无法读作数值：'x'：请给出 2 个以逗号分隔的数值。"),
     "no run": (lambda: Store("lab").run("x"), "没有运行 'x'（在 lab 中）"),
     "diverged": (lambda: raised(NotFinite([3, 4])), "梯度连续 2 步不是有限的数值，最后为第 4 步。"),
     "disk": (
-        lambda: raised(unsaved(7, "No space left on device")),
+        lambda: raised(checkpoint_error(7, "No space left on device")),
         "第 7 步的检查点未能保存：磁盘空间不足。之前的检查点完好。",
     ),
     "killed": (lambda: raised(RunError(ended(-9))), "进程被 SIGKILL 终止，最多占用内存 2.0 GB。"),
@@ -120,8 +120,8 @@ def leaking() -> lk.Rows:
 
 
 def ended(code: int) -> str:
-    here: Any = SimpleNamespace(_last_line=lambda index: "KeyError: 'x'")
-    end = Supervisor._ended(here, 0, code, 2_000_000_000, [])
+    here: Any = SimpleNamespace(last_line=lambda index: "KeyError: 'x'")
+    end = Supervisor.end_of(here, 0, code, 2_000_000_000, [])
     assert end is not None
     return _("{end}.{times}", end=end.text, times="")
 
@@ -154,7 +154,7 @@ def test_errors_that_a_person_meets_first_are_in_chinese(tmp_path: Path, monkeyp
         (lambda: lk.load("two.csv"), "有多列可能是文本"),
         (lambda: State().cleaned(), "尚无数据"),
         (lambda: State().experiment, "设置错误 ConfigError: 尚未选择模型"),
-        (lambda: _numbers("1, 2", 3), "输入了 2 个数值；模型需要 3 个"),
+        (lambda: numbers_of("1, 2", 3), "输入了 2 个数值；模型需要 3 个"),
     ):
         assert said in shown(call)
 

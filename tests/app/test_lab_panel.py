@@ -92,7 +92,7 @@ def test_a_source_that_is_gone_is_told_in_the_step(tmp_path: Path):
     (tmp_path / "gone.csv").unlink()
     again = lk.Lab()
     settle(again)
-    assert "gone.csv" in again.steps["data"]._error.value and again.state.rows is None
+    assert "gone.csv" in again.steps["data"].error_box.value and again.state.rows is None
     again.close()
 
 
@@ -119,7 +119,7 @@ def test_what_is_copied_and_what_is_saved_make_the_same_run_without_a_page(monke
     scope: dict[str, Any] = {}
     exec(panel.copy.text, scope)
     panel.save.click()
-    assert "experiment.toml" in panel._note.value
+    assert "experiment.toml" in panel.note_box.value
     told = CliRunner().invoke(app, ["train", "experiment.toml", "--folder", "third"])
     assert told.exit_code == 0, told.output
     (third,) = lk.runs("third")

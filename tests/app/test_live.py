@@ -12,7 +12,6 @@ from typing import Any
 
 import comm
 import comm.base_comm
-import ipywidgets
 import pytest
 
 import labkit.app
@@ -24,6 +23,7 @@ from labkit.app.widgets.controls import tree
 from labkit.runs.handle import Run
 from labkit.runs.store import Store
 from labkit.viz.series import DRAWN
+from tests.shown import open_widgets, send
 
 
 class Comm(comm.base_comm.BaseComm):
@@ -57,7 +57,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[dict[str, 
         monkeypatch.setattr(module, "publish", lambda data, id, update=False: shown.append((data, id, update)))
     monkeypatch.setattr(live.TICKER, "add", lambda member: None)
     yield shown
-    for panel in list(LivePanel._open.values()):
+    for panel in list(LivePanel.open_panels.values()):
         panel.close()
 
 
@@ -86,7 +86,7 @@ def messages(panel: LivePanel) -> list[dict[str, Any]]:
 
 
 def hello(panel: LivePanel) -> None:
-    panel.curves._handle_custom_msg({"type": "hello"}, [])
+    send(panel.curves, {"type": "hello"})
 
 
 def commands(run: Run) -> list[tuple[str, Any]]:
@@ -141,6 +141,8 @@ def test_opening_and_updates_are_small_whatever_the_length(run: FakeRun, sent: l
     run.store.write(run.id, [(s, split, name, 1 / s) for s in range(1, 20_001) for split, name in DRAWN])
     panel = LivePanel.of(run)
     hello(panel)
+    # The page answers: otherwise a panel that is slow to write all this adds the picture for pages that do not.
+    send(panel.curves, {"type": "ack"})
     panel.refresh()
     assert len(json.dumps([m["data"] for m in sent])) < 200_000
     snapshot = messages(panel)[0]
@@ -330,7 +332,7 @@ def test_a_page_that_does_not_answer_gets_a_picture_and_one_that_does_loses_it(r
     hello(panel)  # a view that can speak and not hear
     panel.refresh()
     assert "data:image/svg+xml," in panel.picture.value
-    panel.curves._handle_custom_msg({"type": "ack", "seq": 7}, [])
+    send(panel.curves, {"type": "ack", "seq": 7})
     panel.refresh()
     assert panel.picture.value == ""
 
@@ -363,7 +365,7 @@ def test_show_suits_the_front_end(
 
 def count() -> tuple[int, int]:
     """Widgets and threads there are."""
-    return len(ipywidgets.widgets.widget._instances), threading.active_count()
+    return len(open_widgets()), threading.active_count()
 
 
 def test_fifty_re_runs_leave_one_panel_of_a_run(run: FakeRun):
@@ -382,9 +384,9 @@ def test_panels_of_finished_runs_are_few_and_closing_gives_all_back(tmp_path: Pa
         panel = LivePanel.of(run)
         run.store.update(run.id, status="finished")
         panel.refresh()
-        highest = max(highest, len(LivePanel._open))
+        highest = max(highest, len(LivePanel.open_panels))
     assert highest <= live.KEPT + 2
-    for panel in list(LivePanel._open.values()):
+    for panel in list(LivePanel.open_panels.values()):
         panel.close()
     (widgets, threads), after = before, count()
     assert after[0] == widgets and after[1] <= threads  # what earlier tests left may have ended meanwhile

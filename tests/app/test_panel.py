@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ipywidgets as widgets
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 import labkit as lk
 from labkit.app import panel
@@ -15,6 +16,7 @@ from labkit.app.panel import Panel
 from labkit.app.state import State
 from labkit.core import frontend
 from labkit.core.errors import DataError
+from tests.shown import open_widgets
 
 from .hostile import HOSTILE, executable
 
@@ -64,19 +66,19 @@ def test_a_callback_that_fails_shows_it_and_the_panel_goes_on(step: Step):
     for callback in step.callbacks:
         whole, callback.action = callback.action, lambda *a, **k: raise_(ValueError("<b>boom</b>"))
         callback({"new": 1})
-        box = step._error.value
+        box = step.error_box.value
         assert "ValueError: &lt;b&gt;boom&lt;/b&gt;" in box and "What to do" in box and 'role="alert"' in box
         assert "Traceback (most recent call last)" in box and "in raise_" in box
         callback.action = whole
         step.go.click()
-        assert step._error.value == ""
+        assert step.error_box.value == ""
 
 
 def test_what_to_do_depends_on_the_error(step: Step):
     step.fail(DataError("give a list."))
-    assert "What to do" not in step._error.value
+    assert "What to do" not in step.error_box.value
     step.fail(MemoryError("x"))
-    assert "smaller batch size" in step._error.value
+    assert "smaller batch size" in step.error_box.value
     step.state.name = "x"  # the state's change is nobody's success
     assert step.problem is not None
 
@@ -87,7 +89,7 @@ def test_a_step_that_cannot_be_built_says_so():
             raise ValueError("no good")
 
     broken = Broken()
-    assert "ValueError: no good" in broken._error.value
+    assert "ValueError: no good" in broken.error_box.value
     broken.close()
 
 
@@ -100,7 +102,7 @@ def test_work_is_done_in_the_background_and_the_newest_counts(step: Step):
         return "old"
 
     step.later("rows", slow, step.pressed.append)
-    assert "Working" in step._busy.value
+    assert "Working" in step.busy_box.value
     began.wait(10)
     step.later("rows", lambda: "replaced", step.pressed.append, wait=0.2)
     step.later("rows", lambda: "new", step.pressed.append, wait=0.01)
@@ -109,18 +111,18 @@ def test_work_is_done_in_the_background_and_the_newest_counts(step: Step):
     step.settle(10)
     assert step.pressed[-1] == "new" or step.pressed[0] == "new"
     assert len(step.pressed) == 2 and threading.get_ident() not in step.pressed
-    assert "Working" not in step._busy.value
+    assert "Working" not in step.busy_box.value
     step.later("rows", lambda: raise_(OSError("disk")), step.pressed.append)
     step.settle(10)
-    assert "OSError: disk" in step._error.value
+    assert "OSError: disk" in step.error_box.value
     step.later("rows", lambda: 1, lambda _: raise_(KeyError("shown")))
     step.settle(10)
-    assert "KeyError: &#x27;shown&#x27;" in step._error.value
+    assert "KeyError: &#x27;shown&#x27;" in step.error_box.value
 
 
 def test_code_and_experiment(step: Step, tiny, tmp_path: Path):
     step.settle()
-    assert step.copy.text == "" and step.save.disabled and step._code.value == ""
+    assert step.copy.text == "" and step.save.disabled and step.code_box.value == ""
     step.state.rows, step.state.model = lk.load(REVIEWS), tiny
     step.settle()
     assert step.copy.text == step.code() != "" and not step.save.disabled
@@ -133,14 +135,14 @@ def test_code_and_experiment(step: Step, tiny, tmp_path: Path):
     from labkit.train.experiment import Experiment
 
     assert loads(Experiment, (tmp_path / "experiment-2.toml").read_text()) == step.state.experiment
-    assert "experiment-2.toml" in step._note.value and executable(step._note.value) == []
+    assert "experiment-2.toml" in step.note_box.value and executable(step.note_box.value) == []
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_errors_and_notes_are_text(step: Step, text: str):
     step.fail(ValueError(text))
     step.say(text)
-    assert executable(step._error.value) == executable(step._note.value) == []
+    assert executable(step.error_box.value) == executable(step.note_box.value) == []
 
 
 def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch):
@@ -166,13 +168,7 @@ def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch):
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("labkit")] == []
     state.name = "nobody hears"
     assert made[0].pressed[-1:] != ["nobody hears"]
-    Panel._open.clear()
-
-
-def open_widgets() -> dict:
-    from ipywidgets.widgets.widget import _instances
-
-    return dict(_instances)
+    Panel.open_panels.clear()
 
 
 def test_a_step_shows_itself(step: Step, monkeypatch: pytest.MonkeyPatch):
@@ -180,7 +176,7 @@ def test_a_step_shows_itself(step: Step, monkeypatch: pytest.MonkeyPatch):
 
     shown = []
     monkeypatch.setattr(IPython.display, "display", lambda data, **options: shown.append(data))
-    step._ipython_display_()
+    DisplayFormatter().format(step)
     assert shown[0]["application/vnd.jupyter.widget-view+json"]["model_id"] == step.root.model_id
     assert shown[0]["text/plain"] == "Data: run this cell to see the panel"
 

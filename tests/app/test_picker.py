@@ -96,7 +96,7 @@ def test_a_form_shows_every_value_and_gives_it_back(config: Config):
     form = Form(panel, config, panel.changes.append)
     assert set(form.controls) == {field.name for field in dataclasses.fields(config)} - set(LEFT_OUT)
     for name, control in form.controls.items():
-        assert form._value(name, control.value) == getattr(config, name), name
+        assert form.value_of(name, control.value) == getattr(config, name), name
         assert control.description == label_of(name) and control.tooltip
         low = form.fields[name].metadata.get("low")
         if low is not None and hasattr(control, "min"):
@@ -110,14 +110,17 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
     panel = Bare(State(language="en"))
     form = Form(panel, Optimizer(), panel.changes.append)
     form.controls["learning_rate"].value = "2e-5"
-    form.controls["freeze"].value = "trunk/*, head/bias"
+    form.controls["freeze"].value = "backbone/*, head/bias"
     form.controls["rule"].value = "lion"
     form.controls["warmup"].value = 0.25
     assert panel.changes == [
-        {"learning_rate": 2e-5}, {"freeze": ("trunk/*", "head/bias")}, {"rule": "lion"}, {"warmup": 0.25},
+        {"learning_rate": 2e-5}, {"freeze": ("backbone/*", "head/bias")}, {"rule": "lion"}, {"warmup": 0.25},
     ]  # fmt: skip
     form.controls["learning_rate"].value = "fast"
-    assert "is not a valid value for Learning rate" in panel._error.value and "&#x27;fast&#x27;" in panel._error.value
+    assert (
+        "is not a valid value for Learning rate" in panel.error_box.value
+        and "&#x27;fast&#x27;" in panel.error_box.value
+    )
     form.fill(Optimizer(learning_rate=1e-3), locked=["rule"])
     assert form.controls["learning_rate"].value == "0.001" and form.controls["rule"].disabled
     sliders = Form(panel, Training(epochs=90, batch_size=32), panel.changes.append)
@@ -163,7 +166,7 @@ def test_an_architecture_and_a_preset_are_picked(model: Model):
 
 def test_what_cannot_be_is_said_and_the_rest_stays(model: Model):
     model.forms["sizes"].controls["width"].value = 33
-    assert "is not a multiple of heads" in model._error.value and model.state.model.width == 16
+    assert "is not a multiple of heads" in model.error_box.value and model.state.model.width == 16
     model.forms["training"].controls["batch_size"].value = 20
     model.settle(120)
     assert model.problem is None and model.state.train.batch_size == 20
@@ -173,23 +176,23 @@ def test_the_estimate_is_that_of_the_front_door_and_moves_with_the_controls(mode
     # the same numbers as lk.estimate, which plans in a folder of its own
     options = {"max_length": 32, "vocabulary": 300, "epochs": 1, "batch_size": 16, "learning_rate": 3e-3}
     there = lk.estimate(lk.load(str(REVIEWS)).split(), state.model, measure=False, **options)
-    mine = model.costs._last.estimate
+    mine = model.costs.latest.estimate
     assert (mine.parameters, mine.flops_per_step, mine.memory_bytes) == (
         there.parameters, there.flops_per_step, there.memory_bytes,
     )  # fmt: skip
-    before, steps = mine.memory_bytes, model.costs._last.steps
+    before, steps = mine.memory_bytes, model.costs.latest.steps
     model.forms["training"].controls["epochs"].value = 3
     model.forms["training"].controls["batch_size"].value = 64
     model.settle(120)
-    assert model.costs._last.estimate.memory_bytes > before
-    assert model.costs._last.steps == 3 * model.costs._last.plan.batches.steps_per_epoch != steps
-    assert f"{model.costs._last.steps:,} steps in all" in text_of(model.costs.facts.value)
+    assert model.costs.latest.estimate.memory_bytes > before
+    assert model.costs.latest.steps == 3 * model.costs.latest.plan.batches.steps_per_epoch != steps
+    assert f"{model.costs.latest.steps:,} steps in all" in text_of(model.costs.facts.value)
 
 
 def test_a_price_gives_the_cost_of_the_run(model: Model):
     model.costs.where.value = "H100"
     model.costs.price.value = 3.6
-    found = model.costs._last
+    found = model.costs.latest
     one = next(one for one in found.estimate.accelerators if one.name == "H100")
     assert f'<td class="lk-number">{3.6 * one.seconds * found.steps / 3600:,.2f}</td>' in model.costs.table.value
     model.costs.where.value = "T4"
@@ -203,7 +206,7 @@ def test_what_does_not_fit_is_marked_before_it_is_tried(model: Model, monkeypatc
 
     monkeypatch.setattr(picker, "device_limit", lambda: 500_000_000)
     monkeypatch.setattr(cost, "device_limit", lambda: 1000)
-    model._mark_presets(picker._sized(type(model.state.model)))
+    model.mark_presets(picker.preset_sizes(type(model.state.model)))
     marked = {preset: "too large" in name for name, preset in model.preset.options}
     assert marked["large"] and not marked["tiny"] and not marked[""]
     model.forms["training"].controls["batch_size"].value = 24
@@ -269,7 +272,7 @@ def test_the_drawing_is_of_the_whole_stack(name: str):
     shape = (32, 32, 3) if config.modality == "image" else (8,)
     config = config.replace(**({"input_shape": shape} if "input_shape" in fields else {"vocab_size": 50}))
     state = nnx.state(nnx.eval_shape(lambda: config.build(nnx.Rngs(0))), nnx.Param)
-    shapes = {f"trunk/{name}": leaf.shape for name, leaf in flatten(nnx.to_pure_dict(state)).items()}
+    shapes = {f"backbone/{name}": leaf.shape for name, leaf in flatten(nnx.to_pure_dict(state)).items()}
     shapes |= {"head/kernel": (4, 2), "head/bias": (2,)}
     found = drawing.blocks(shapes, config.drawing)
     import math

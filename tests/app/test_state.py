@@ -21,7 +21,7 @@ def state(tiny, tmp_path: Path) -> State:
     return State(
         rows=lk.load(REVIEWS), model=tiny, folder=tmp_path, language="en",
         steps=({"do": "clean", "steps": ["html", "lowercase"]}, {"do": "dedupe"}),
-        train=Training(epochs=2, optimizer=Optimizer(rule="lion")),
+        train=Training(epochs=2, optimizer=Optimizer(algorithm="lion")),
     )  # fmt: skip
 
 

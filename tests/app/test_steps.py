@@ -12,7 +12,6 @@ from typing import Any
 
 import ipywidgets as widgets
 import pytest
-from ipywidgets.widgets.widget import _instances
 
 import labkit as lk
 import labkit.app
@@ -21,6 +20,7 @@ from labkit.app.panel import GuardedAction, Panel
 from labkit.app.state import State
 from labkit.app.widgets.controls import tree
 from labkit.tasks.classify import Classify
+from tests.shown import open_widgets
 
 from .hostile import HOSTILE, executable
 
@@ -78,8 +78,8 @@ def test_every_callback_that_fails_shows_it_and_the_step_goes_on(lab: Lab):
 
             whole, call.action = call.action, boom
             call({"new": None})
-            assert "OSError: disk &lt;full&gt;" in call.panel._error.value
-            assert "Traceback (most recent call last)" in call.panel._error.value
+            assert "OSError: disk &lt;full&gt;" in call.panel.error_box.value
+            assert "Traceback (most recent call last)" in call.panel.error_box.value
             call.action = whole
             call.panel.problem = None
             count += 1
@@ -186,7 +186,7 @@ def test_hostile_text_is_text_in_every_view(tiny, tmp_path: Path, monkeypatch: p
         prepare.reading.own.value = text
         settle(lab)
     data = lab.steps["data"]
-    data._offer({name: [text] for name, text in zip(HOSTILE, reversed(HOSTILE), strict=True)})
+    data.offer_columns({name: [text] for name, text in zip(HOSTILE, reversed(HOSTILE), strict=True)})
     for _ in range(14):
         data.browser.on.click()
         seen = [found for step in lab.steps.values() for text in texts(step) for found in executable(text)]
@@ -216,11 +216,11 @@ def test_runs_of_the_cell_again_leave_no_widget_and_no_thread(
             settle(panel)
         if execution in (1, times - 1):  # what was begun in between is dropped, or done and forgotten
             panel.settle(120)
-            counts.append((len(_instances), sum(thread.name.startswith("labkit") for thread in quiet())))
+            counts.append((len(open_widgets()), sum(thread.name.startswith("labkit") for thread in quiet())))
     assert counts[0] == counts[1]
-    assert len(Panel._open[type(panel), "cell"][1]) == 1
+    assert len(Panel.open_panels[type(panel), "cell"][1]) == 1
     panel.close()
-    Panel._open.clear()
+    Panel.open_panels.clear()
     assert not [
         one for one in shared._trait_notifiers.get("run", {}).get("change", ()) if isinstance(one, GuardedAction)
     ]

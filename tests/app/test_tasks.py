@@ -14,7 +14,7 @@ import pytest
 import labkit as lk
 from labkit.app.lab import STEPS, Lab
 from labkit.app.state import State
-from labkit.app.steps.predict import Use
+from labkit.app.steps.predict import Predict
 from labkit.app.widgets.controls import tree
 from labkit.data.report import visible
 from labkit.tasks import tasks
@@ -90,9 +90,9 @@ def test_every_step_goes_without_an_error_and_says_no_english(lab: Lab):
 
 
 def test_judge_shows_what_evaluate_measures(lab: Lab):
-    lab.show("judge")
+    lab.show("evaluate")
     settle(lab)
-    run, page = lk.open_run(lab.state.run.id, lab.state.folder), lab.steps["judge"].scores.value
+    run, page = lk.open_run(lab.state.run.id, lab.state.folder), lab.steps["evaluate"].scores.value
     found = run.evaluate("test")
     assert [name for name, value in found.items() if f"<b>{value:.4g}</b>" not in page] == []
     assert f"<b>{found.rows}</b>" in page and found.rows == len(run.rows["test"]) and len(found) >= 2
@@ -108,17 +108,17 @@ def test_judge_shows_what_evaluate_measures(lab: Lab):
 
 
 @pytest.fixture
-def use(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """The step Use, and its folder."""
+def use(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Predict:
+    """The step Predict, and its folder."""
     monkeypatch.chdir(lab.state.folder)
-    lab.show("use")
-    panel = lab.steps["use"]
+    lab.show("predict")
+    panel = lab.steps["predict"]
     panel.settle(120)
     panel.answer.value, panel.problem = "", None
     return panel
 
 
-def said(panel: Use) -> list[Any]:
+def said(panel: Predict) -> list[Any]:
     """What the copied code gives, line by line, but for its export."""
     scope: dict[str, Any] = {}
     lines = panel.code().splitlines()[:-1]
@@ -132,7 +132,7 @@ def said(panel: Use) -> list[Any]:
     return made
 
 
-def test_an_example_is_answered_as_the_copied_code_answers_it(use: Use):
+def test_an_example_is_answered_as_the_copied_code_answers_it(use: Predict):
     use.any.click()
     use.settle(120)
     assert use.problem is None and use.answer.value and english(use.root) == []
@@ -153,7 +153,7 @@ def test_an_example_is_answered_as_the_copied_code_answers_it(use: Use):
         assert found[0].shape == (4, 4) and f'<td class="lk-number">{found[0][0, 1]:.2f}</td>' in page
 
 
-def test_what_is_typed_is_text_and_errors_are_said(use: Use):
+def test_what_is_typed_is_text_and_errors_are_said(use: Predict):
     areas = [one for one in tree([use.asking.root]) if isinstance(one, widgets.Textarea)]
     for number, text in enumerate(HOSTILE[::5]):
         for area in areas:
@@ -168,10 +168,10 @@ def test_what_is_typed_is_text_and_errors_are_said(use: Use):
     use.go.click()
     use.settle(60)
     assert (use.problem is None) == (tasks.name_of(use.state.run.experiment.task) in ("lm", "seq2seq"))
-    assert english(use._error) == []
+    assert english(use.error_box) == []
 
 
-def test_a_text_is_drawn_or_searched_for(use: Use):
+def test_a_text_is_drawn_or_searched_for(use: Predict):
     if tasks.name_of(use.state.run.experiment.task) not in ("lm", "seq2seq"):
         assert not hasattr(use.asking, "beams")
         return
@@ -191,11 +191,11 @@ def test_a_text_is_drawn_or_searched_for(use: Use):
     asking.temperature.value = 1.0
     use.go.click()
     use.settle(60)
-    assert "temperature = 0" in use.problem.text and english(use._error) == []
+    assert "temperature = 0" in use.problem.text and english(use.error_box) == []
     asking.temperature.value, asking.beams.value, asking.length.value = 0, 1, 20
 
 
-def test_the_model_is_taken_away(use: Use):
+def test_the_model_is_taken_away(use: Predict):
     use.export.click()
     use.settle(60)
     assert use.problem is None

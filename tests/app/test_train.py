@@ -24,6 +24,7 @@ from labkit.tasks.classify import Classify
 from labkit.train.experiment import Training
 from labkit.train.optimizer import Optimizer
 from labkit.viz.series import DRAWN
+from tests.shown import send
 
 from .hostile import HOSTILE, executable
 
@@ -103,7 +104,7 @@ def test_all_that_is_recorded_is_drawn_with_the_last_value_right_and_little_is_s
     run, names = panel.live.run, [*DRAWN, *MORE, *(("validation", f"f1/{n}") for n in range(6))]
     run.store.update(run.id, summary={"classes": [f"class {n}" for n in range(6)]})
     run.store.write(run.id, [(s, split, name, 1 / s) for s in range(1, 10_001) for split, name in names])
-    panel.live._hello = True
+    send(panel.live.curves, {"type": "hello"})
     panel.live.refresh()
     (whole,) = sent
     assert whole["type"] == "snapshot" and len(json.dumps(whole)) < 600_000
@@ -124,7 +125,7 @@ def test_all_that_is_recorded_is_drawn_with_the_last_value_right_and_little_is_s
 def test_other_runs_are_laid_over_and_followed(panel: Train, sent: list[Any], tmp_path: Path):
     other = fake(tmp_path, "run-2", "other")
     other.store.write("run-2", [(1, "train", "loss", 0.5), (1, "machine", "memory", 3.0)])
-    panel._list()
+    panel.list_runs()
     assert [option[1] for option in panel.over.options] == ["run-2"]
     panel.over.value = ("run-2",)
     panel.live.refresh()
@@ -144,10 +145,10 @@ def test_other_runs_are_laid_over_and_followed(panel: Train, sent: list[Any], tm
 def test_another_run_is_chosen_and_the_old_panel_is_given_back(panel: Train, tmp_path: Path):
     fake(tmp_path, "run-2", "other")
     old = panel.live
-    panel._list()
+    panel.list_runs()
     panel.shown.value = "run-2"
     assert panel.live is not old and panel.live.run.id == "run-2" == panel.state.run.id
-    assert old._closed and old.root.comm is None
+    assert old.closed and old.root.comm is None
 
 
 def test_a_run_that_stopped_goes_on_from_the_panel_and_its_result_stays_beside(panel: Train, sent: list[Any]):
@@ -169,7 +170,7 @@ def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Train, 
     for callback in list(panel.callbacks):
         whole, callback.action = callback.action, lambda *a, **k: raise_(OSError("disk <full>"))
         callback({"new": 1, "old": 0})
-        assert "OSError: disk &lt;full&gt;" in panel._error.value and "What to do" in panel._error.value
+        assert "OSError: disk &lt;full&gt;" in panel.error_box.value and "What to do" in panel.error_box.value
         callback.action = whole
         panel.problem = None
     panel.name.value = "usable"
@@ -179,11 +180,11 @@ def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Train, 
 def test_errors_of_starting_show_in_the_panel(reviews, tiny, tmp_path: Path):
     panel = Train(state=State(rows=reviews, model=tiny, task=Classify(max_length=4096), folder=tmp_path, language="en"))
     panel.rate.value = "fast"
-    assert "&#x27;fast&#x27; is not a learning rate" in panel._error.value
+    assert "&#x27;fast&#x27; is not a learning rate" in panel.error_box.value
     panel.epochs.value = 2
     panel.later("start", lambda: raise_(MemoryError("no room")), lambda _: None)
     panel.settle()
-    assert "smaller batch size" in panel._error.value and not panel.begin.disabled
+    assert "smaller batch size" in panel.error_box.value and not panel.begin.disabled
     panel.close()
 
 

@@ -18,10 +18,10 @@ pytestmark = pytest.mark.skipif(ipykernel.version_info[0] < 7, reason="ipykernel
 BEGIN = """import os, threading, time
 os.environ["JPY_SESSION_NAME"] = "a page"
 from ipywidgets import IntText
-from labkit.app.kernel_subshell import usher
+from labkit.app.kernel_subshell import answer_in_subshell
 box = IntText(7)
 for _ in range(50):
-    usher()
+    answer_in_subshell()
 end = time.monotonic() + 20
 while not (found := [t for t in threading.enumerate() if t.name.startswith("subshell")]) and time.monotonic() < end:
     time.sleep(0.05)
@@ -75,7 +75,7 @@ def test_what_a_page_opens_with_is_answered_while_a_cell_runs(client: BlockingKe
 
 def test_other_messages_are_left_as_they_are():
     def opens(kind: str, **content: Any) -> bool:
-        return kernel_subshell._opens(kind, lambda: content)
+        return kernel_subshell.opens_subshell(kind, lambda: content)
 
     assert opens("kernel_info_request") and opens("comm_open", target_name=kernel_subshell.CONTROL)
     assert opens("comm_msg", data={"method": "request_state"})

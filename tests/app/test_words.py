@@ -88,7 +88,7 @@ def test_the_language_is_named_or_found(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_chosen_language_is_kept(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(words, "_chosen", None)
+    monkeypatch.setattr(words, "chosen_language", None)
     monkeypatch.setenv("LABKIT_LANGUAGE", "en")
     assert (lk.language(), lk.language("zh"), lk.language(), language("en")) == ("en", "zh", "zh", "en")
     with pytest.raises(ConfigError, match="'fr'"):

@@ -1,6 +1,6 @@
 """The pictures of the README, taken in a real JupyterLab: ``python -m tests.browser.pictures [NAME…] [--out FOLDER]``.
 
-The names are ``live`` (with ``live-moving``, the same panel while it trains), ``bench``, ``judge`` and ``train-zh``;
+The names are ``live`` (with ``live-moving``, the same panel while it trains), ``bench``, ``evaluate`` and ``train-zh``;
 without one all are taken. The Chinese picture needs a font with Chinese characters and is left out where there is none.
 """
 
@@ -135,14 +135,14 @@ def bench(lab: Lab, out: Path) -> None:
     page.close()
 
 
-def judge(lab: Lab, out: Path) -> None:
+def evaluate(lab: Lab, out: Path) -> None:
     """The step that evaluates: the worst mistake, explained."""
-    page = shown(lab, "judge.ipynb", 4)
+    page = shown(lab, "evaluate.ipynb", 4)
     page.find(".lk-matrix td button").first.wait_for()
     page.find("select[size] option, select[multiple] option").first.click()
     page.find(".lk-marked span[title]").first.wait_for()
     page.page.wait_for_timeout(500)
-    snap(page, out / "judge.png", 890)
+    snap(page, out / "evaluate.png", 890)
     page.close()
 
 
@@ -200,7 +200,7 @@ def few_colours(image: Image.Image) -> Image.Image:
 
 
 PICTURES: dict[str, Callable[[Lab, Path], None]] = {
-    "live": live, "bench": bench, "judge": judge, "train-zh": train_zh,
+    "live": live, "bench": bench, "evaluate": evaluate, "train-zh": train_zh,
 }  # fmt: skip
 
 if __name__ == "__main__":

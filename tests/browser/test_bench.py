@@ -198,7 +198,7 @@ for n, text in enumerate(HOSTILE):
     store.create(f'bad-{{n}}', text, status='failed', error=text, cure=text, traceback=text, message=text,
                  experiment='', summary={{'classes': [text, text[::-1]], 'quarantined': [text]}})
     store.write(f'bad-{{n}}', [(1, 'train', 'loss', 1.0), (1, 'validation', 'f1/0', 0.5)], step=1)
-answer = [run.status for run in runs] + [len(state.rows.basis.classes)]"""
+answer = [run.status for run in runs] + [len(state.rows.schema.classes)]"""
 
 
 def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(page: Page, tiny: Any):
@@ -222,7 +222,7 @@ def test_hostile_classes_texts_and_errors_run_nothing_in_train_judge_and_use(pag
     assert settled(page) == ""
     page.find(".lk-matrix td button").first.click()
     for number in range(4):
-        page.execute(f"j = bench.steps['judge']; j._worst(); j.examples.list.index = {number}; answer = 1")
+        page.execute(f"j = bench.steps['evaluate']; j._worst(); j.examples.list.index = {number}; answer = 1")
         assert settled(page) == ""
     page.find(".jupyter-widget-Collapse-header").first.click()  # attention
     for name in ("Thresholds", "Calibration", "Compare", "Slices"):

@@ -150,7 +150,7 @@ def test_a_batch_is_a_function_of_seed_and_step():
     forward = [one.at(step)["index"].tolist() for step in range(28)]
     assert [other.at(step)["index"].tolist() for step in reversed(range(28))] == forward[::-1]
     assert forward[:7] != forward[7:14] and forward[0] != ArrayBatches(examples(50), 8, seed=4).at(0)["index"].tolist()
-    assert len(one._plans) == 2, "of all epochs only two are kept"
+    assert len(one.plans) == 2, "of all epochs only two are kept"
     assert [batch["index"].tolist() for batch in one] == forward[:7]
 
 

@@ -117,7 +117,7 @@ def test_a_batch_is_a_function_of_seed_and_step():
     forward = [one.at(step) for step in steps]
     for step in [*reversed(steps), 0, 25, 3]:
         assert same(forward[step], other.at(step))
-    assert len(one._plans) == 2, "of all epochs only two are kept"
+    assert len(one.plans) == 2, "of all epochs only two are kept"
     assert not all(same(a, b) for a, b in zip(forward, BucketBatches(tokens, 8, (8, 16, 32), seed=4), strict=False))
     assert all(same(a, b) for a, b in zip(forward, one, strict=False))
 

@@ -16,6 +16,7 @@ from labkit.data.io.load import open_rows
 from labkit.data.prepare.clean import DEFAULT, STEPS, TextCleaner
 from labkit.data.rows import Rows
 from labkit.data.schema import Spec
+from tests.shown import shown_html
 
 ZWSP, ZWNJ, ZWJ, RLO = "\u200b", "\u200c", "\u200d", "\u202e"
 ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
@@ -245,7 +246,7 @@ def test_the_preview_shows_real_changes_of_each_step():
         [103, "whitespace", "c  d", "c d"],
     ]
     assert list(frame.columns) == ["row", "step", "before", "after"]
-    assert "&lt;b&gt;" in frame._repr_html_() and "<b>x" not in frame._repr_html_()
+    assert "&lt;b&gt;" in shown_html(frame) and "<b>x" not in shown_html(frame)
     assert len(TextCleaner().preview(rows, n=1)) == 2
     assert TextCleaner().preview(rows, step="html")["row"].tolist() == [100, 104]
     assert TextCleaner().preview(["a\xa0b"], escape=False)["before"].tolist() == ["a\xa0b"]

@@ -20,6 +20,7 @@ from labkit.core.errors import ConfigError, DataError, SampleError
 from labkit.data.io.load import open_rows
 from labkit.data.report import CAP, Note, Report, visible
 from labkit.data.schema import Spec
+from tests.shown import shown_html
 
 TABLE = [
     {"text": "a fine film", "label": "pos", "year": 1999},
@@ -515,7 +516,7 @@ class TestRows:
     def test_what_is_shown_is_escaped(self) -> None:
         text = "<script>alert(1)</script>\u202e\0\u200b"
         rows = lk.load([{"text": text, "label": "<b>"}, {"text": "y", "label": "c\u202e"}])
-        page = rows._repr_mimebundle_()["text/html"]
+        page = shown_html(rows)
         assert "<script" not in page and "<b>c" not in page and "&lt;b&gt;" in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt;\\u202e␀\\u200b" in page
         for shown in (page, repr(rows), str(rows.head())):

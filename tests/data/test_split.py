@@ -227,7 +227,7 @@ def test_what_cannot_be_split_says_why():
     with pytest.raises(DataError, match="1 different texts"):
         split(rows_of(["same"] * 40, [0] * 40))
     with pytest.raises(DataError, match="only a split named 'train'"):
-        split(Rows({"test": rows["train"]}, rows.basis))
+        split(Rows({"test": rows["train"]}, rows.schema))
 
 
 def test_rows_without_texts_can_be_split():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import labkit as lk
-from labkit.data.arrow import _grouped, batches, column
+from labkit.data.arrow import batches, column, grouped
 from labkit.data.prepare.split import leakage
 
 
@@ -43,13 +43,13 @@ def test_portions_are_the_chosen_rows_in_order(pieces, size, data):
 
 def test_stored_portions_are_handed_on_without_a_copy_and_crumbs_are_gathered():
     whole = stored([1000, 1000]).data.table
-    found = list(_grouped(whole, 1000))
+    found = list(grouped(whole, 1000))
     there = [chunk.buffers()[1].address for chunk in whole.column("n").chunks]
     assert [part.column("n").chunk(0).buffers()[1].address for part in found] == there
     crumbs = stored([1] * 250).data.table
-    assert [len(part) for part in _grouped(crumbs, 100)] == [100, 100, 50]
+    assert [len(part) for part in grouped(crumbs, 100)] == [100, 100, 50]
     mixed = stored([3, 90, 2, 2, 150]).data.table
-    assert [len(part) for part in _grouped(mixed, 100)] == [3, 90, 4, 100, 50]
+    assert [len(part) for part in grouped(mixed, 100)] == [3, 90, 4, 100, 50]
 
 
 def test_leakage_of_chosen_rows_is_told_by_row_number():

@@ -147,7 +147,7 @@ def test_pairs_are_cut_as_transformers_cuts_them(made, tmp_path):
 
 def test_truncation_is_counted(made):
     tokens = made["wordpiece"].encode(["film " * n for n in (0, 3, 4, 5, 900)], max_length=6)
-    assert tokens.lengths.tolist() == [2, 5, 6, 6, 6] and tokens.truncated == 2 and tokens.truncated_share == 0.4
+    assert tokens.lengths.tolist() == [2, 5, 6, 6, 6] and tokens.truncated == 2
     assert tokens.label.tolist() == [-1] * 5 and tokens.row.tolist() == list(range(5))
     assert (tokens.ids.dtype, tokens.types.dtype, tokens.offsets.dtype) == (np.int32, np.uint8, np.int64)
     assert tokens.lengths.dtype == tokens.row.dtype == np.int64 and tokens.label.dtype == np.int32
@@ -160,7 +160,7 @@ def test_reading_only_the_head_of_a_long_text_changes_nothing(made, kind):
     texts += ["x" * 3000 + " film", " " * 3000 + "film dull", "wonderfulfilm, " * 300]
     texts += ["x " * n + "wonderful " * 100 for n in range(5)]  # the cut falls at every place of the word
     texts += ["film " * 6 + " " * 600 + "film"]  # what is read first just fills the row, yet more follows
-    whole = [tokenizer._rust.encode(text, add_special_tokens=False).ids for text in texts]
+    whole = [tokenizer.rust.encode(text, add_special_tokens=False).ids for text in texts]
     for length in (8, 40, *range(50, 60), 200):
         tokens = tokenizer.encode(texts, max_length=length)
         for ids, full in zip(rows(tokens), whole, strict=True):
@@ -171,13 +171,13 @@ def test_reading_only_the_head_of_a_long_text_changes_nothing(made, kind):
 def test_huge_texts_are_bounded(made, monkeypatch):
     monkeypatch.setattr(module, "READ", 20_000)
     read: list[int] = []
-    head = module._head
+    head = module.head_of
 
     def counted(text: str, limit: int) -> str:
         read.append(len(head(text, limit)))
         return head(text, limit)
 
-    monkeypatch.setattr(module, "_head", counted)
+    monkeypatch.setattr(module, "head_of", counted)
     many = 5_000_000
     texts = ["film " * many, "电" * many, " " * many + "film", "x" * many, "film " + "电" * many]
     tokens = made["wordpiece"].encode(texts, max_length=64)
@@ -217,7 +217,7 @@ def test_vocabulary_files(tmp_path):
 
 
 def test_padding_and_truncation_of_a_file_are_ignored(made, tmp_path):
-    rust = tokenizers.Tokenizer.from_str(made["wordpiece"]._rust.to_str())
+    rust = tokenizers.Tokenizer.from_str(made["wordpiece"].rust.to_str())
     rust.enable_padding(length=40)
     rust.enable_truncation(3)
     rust.save(str(tmp_path / "tokenizer.json"))
@@ -284,9 +284,9 @@ def test_the_real_vocabulary_of_minilm(tmp_path):
     real = Tokenizer.load(folder("minilm-l6"))
     assert (real.vocab_size, real.pad_id, real.unk_id, real.cls_id, real.sep_id) == (30522, 0, 100, 101, 102)
     text = "Hello, [CLS] wörld! 天下龘 unaffable\ud800"
-    names = [real._rust.id_to_token(number) for number in real.encode([text]).ids]
+    names = [real.rust.id_to_token(number) for number in real.encode([text]).ids]
     assert " ".join(names) == "[CLS] hello , [ cl ##s ] world ! 天 下 [UNK] una ##ffa ##ble [SEP]"
-    vocab = sorted(real._rust.get_vocab().items(), key=lambda item: item[1])
+    vocab = sorted(real.rust.get_vocab().items(), key=lambda item: item[1])
     (tmp_path / "vocab.txt").write_text("\n".join(name for name, _ in vocab), encoding="utf-8")
     again = Tokenizer.load(tmp_path)
     assert again.encode([text, *CORPUS]).ids.tolist() == real.encode([text, *CORPUS]).ids.tolist()

@@ -250,7 +250,7 @@ def test_the_form_of_a_running_text_and_of_targets() -> None:
 
 
 def test_a_tokenizer_config_of_bert_overrules_the_normaliser(tmp_path: Path) -> None:
-    rust = Tokenizer.train(CORPUS, vocab_size=300)._rust
+    rust = Tokenizer.train(CORPUS, vocab_size=300).rust
     made = written(
         rust, tmp_path / "cased", tokenizer_config={"do_lower_case": False, "tokenizer_class": "BertTokenizer"}
     )
@@ -263,7 +263,7 @@ def test_a_tokenizer_config_of_bert_overrules_the_normaliser(tmp_path: Path) -> 
 def test_masks_are_put_in_as_the_library_does() -> None:
     for name in ("RoBERTa", "XLM-RoBERTa", "learnt WordPiece"):
         tokenizer = MADE[name]()
-        rust = tokenizers.Tokenizer.from_str(tokenizer._rust.to_str())
+        rust = tokenizers.Tokenizer.from_str(tokenizer.rust.to_str())
         mask = tokenizer.names([tokenizer.mask_id])[0]
         for text in ("the film was {} and dull", "{} film", "film {}", "film{}", "{}", "电影 {} 好", "  {}  {} x"):
             expected = rust.encode(text.format(mask, mask), add_special_tokens=False).ids
@@ -284,7 +284,7 @@ def test_every_reader_of_a_pair_has_the_form_of_the_file() -> None:
     a, b = "the film was wonderful", "the plot was dull and thin"
     for name in ("learnt WordPiece", "RoBERTa", "XLM-RoBERTa"):
         tokenizer = MADE[name]()
-        rust = tokenizers.Tokenizer.from_str(tokenizer._rust.to_str())
+        rust = tokenizers.Tokenizer.from_str(tokenizer.rust.to_str())
         whole = rust.encode(a, b)
         made = windows([a], [b], tokenizer, 64, 8, [(4, 8)])
         assert made.tokens.ids.tolist() == whole.ids and made.tokens.types.tolist() == whole.type_ids

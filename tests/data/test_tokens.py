@@ -67,7 +67,7 @@ def test_rows_come_out_with_their_labels_and_numbers(tokenizer, monkeypatch):
     for name in ("ids", "types", "offsets"):
         assert np.array_equal(getattr(tokens, name), getattr(expected, name))
     assert tokens.label.tolist() == [i % 3 - 1 for i in range(20)] and tokens.row.tolist() == list(range(1, 41, 2))
-    assert tokens.truncated == 4 == expected.truncated and tokens.truncated_share == 0.2
+    assert tokens.truncated == 4 == expected.truncated
     for name, kind in DTYPES.items():
         assert getattr(tokens, name).dtype == kind
         with pytest.raises(ValueError, match="read-only"):
@@ -173,14 +173,14 @@ def test_an_interrupted_writer_leaves_nothing(tokenizer, monkeypatch):
 
 def test_two_writers_at_once_both_get_the_tokens(tokenizer, monkeypatch):
     expected = encode(table(), tokenizer, 12, cache=False)
-    inner = module._write
+    inner = module.write_tokens
 
     def second_one_is_faster(*arguments):
         inner(*arguments)
-        monkeypatch.setattr(module, "_write", inner)
+        monkeypatch.setattr(module, "write_tokens", inner)
         assert same(expected, encode(table(), tokenizer, 12))
 
-    monkeypatch.setattr(module, "_write", second_one_is_faster)
+    monkeypatch.setattr(module, "write_tokens", second_one_is_faster)
     assert same(expected, encode(table(), tokenizer, 12))
     assert len(list(cache_dir("tokens").iterdir())) == 1
 
@@ -189,7 +189,7 @@ def test_no_rows(tokenizer):
     empty = table().select([])
     for cache in (True, True, False):
         tokens = encode(empty, tokenizer, 12, cache=cache)
-        assert len(tokens) == 0 and tokens.offsets.tolist() == [0] and tokens.truncated_share == 0.0
+        assert len(tokens) == 0 and tokens.offsets.tolist() == [0]
 
 
 def test_what_is_wrong_is_said(tokenizer, monkeypatch):

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from labkit.core.errors import DataError
 from labkit.evaluate.calibration import Calibration, calibrate, fit_temperature, with_temperature
 from labkit.evaluate.report import ClassificationReport
+from tests.shown import shown_html
 
 
 def drawn(temperature: float, n: int = 4000, classes: int = 3, seed: int = 0) -> ClassificationReport:
@@ -41,7 +42,7 @@ def test_the_temperature_is_found_again_and_mends_the_calibration():
     assert fit_temperature(drawn(0.5)) == pytest.approx(0.5, rel=0.06)
     found = calibrate(drawn(3.0), drawn(3.0, seed=1))
     assert found.scaled is not None and found.error > 0.15 > 0.03 > found.scaled.error
-    assert "0.0" in repr(found) and "at temperature 3." in repr(found) and "<table" in found._repr_html_()
+    assert "0.0" in repr(found) and "at temperature 3." in repr(found) and "<table" in shown_html(found)
 
 
 def test_the_temperature_is_that_of_a_general_minimiser():

@@ -13,6 +13,7 @@ from labkit.core.errors import DataError
 from labkit.evaluate.compare import compare, mcnemar
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.slices import by_length, by_size, slices
+from tests.shown import shown_html
 
 from .test_report import noisy, sharp
 
@@ -40,7 +41,7 @@ def test_a_better_model_is_told_from_an_equal_one():
     assert found.table().loc["accuracy", "gain"] == pytest.approx((good == truth).mean() - (poor == truth).mean())
     lines = found.disagreements
     assert len(lines) == sum(only) and (lines["good"][: only[0]] == lines["truth"][: only[0]]).all()
-    assert "only good is right in" in repr(found) and "McNemar" in found._repr_html_()
+    assert "only good is right in" in repr(found) and "McNemar" in shown_html(found)
     json.dumps(found.to_dict(), allow_nan=False)
     same = compare(report(good, truth), report(good, truth))
     assert same.p == 1.0 and same.gains["f1"] == (0.0, 0.0) and same.names == ("first", "second")

@@ -11,6 +11,7 @@ import sklearn.metrics as sk
 from labkit.core.errors import DataError
 from labkit.evaluate.intervals import bootstrap, difference, of_means
 from labkit.evaluate.report import ClassificationReport
+from tests.shown import shown, shown_html
 
 
 def sharp(predicted, classes, confidence=0.9):
@@ -54,7 +55,7 @@ def test_small_splits_do_not_fail(truth):
     report = ClassificationReport(["a", "b"], truth, sharp(np.zeros(len(truth), int), 2))
     assert set(report.intervals) == set(report.scores) - {"loss"}
     assert len(report.compare({"other": baseline})) == 2
-    assert report._repr_mimebundle_()["text/plain"].startswith(f"test: {len(truth)} rows")
+    assert shown(report)["text/plain"].startswith(f"test: {len(truth)} rows")
     json.dumps(report.to_dict(), allow_nan=False)
 
 
@@ -144,7 +145,7 @@ def test_hostile_text_shows_as_text():
     nasty = ["<img src=x onerror=alert(1)>", "</td><script>alert(2)</script>", "costs $5 or $6 \u202egpj.exe\x00"]
     classes = ["<b>a</b>", '"><svg onload=alert(3)>']
     report = ClassificationReport(classes, [0, 0, 0], sharp([1, 1, 1], 2), texts=nasty, split="<i>x</i>")
-    page = report._repr_mimebundle_()["text/html"]
+    page = shown_html(report)
     for tag in ("<img", "<script", "<svg", "<i>", "<b>a"):
         assert tag not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page and "&lt;svg onload=alert(3)&gt;" in page
@@ -155,7 +156,7 @@ def test_hostile_text_shows_as_text():
 
 def test_text_of_a_report_is_fixed():
     report = ClassificationReport(["neg", "pos"], [0, 0, 0, 0, 1, 1, 1, -1], sharp([0, 0, 0, 1, 1, 1, 0, 0], 2))
-    assert report._repr_mimebundle_()["text/plain"].splitlines() == [
+    assert shown(report)["text/plain"].splitlines() == [
         "test: 8 rows, 2 classes, 1 unlabelled left out",
         "score              95 % interval",
         f"f1         0.708  {report.intervals['f1'][0]:.3f} to {report.intervals['f1'][1]:.3f}",

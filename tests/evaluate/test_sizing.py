@@ -8,6 +8,7 @@ import pytest
 import labkit as lk
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.select import right_size
+from tests.shown import shown_html
 
 N = 400
 
@@ -32,7 +33,7 @@ def test_the_cheapest_within_a_standard_error_is_taken() -> None:
     assert found.table.loc["small", "error"] == pytest.approx(np.sqrt(differ) / N, rel=0.15)
     assert found.table["behind"].tolist() == pytest.approx([0.1, 0.005, 0.0])
     assert repr(found) == "<take 'small': accuracy 0.895 at 1.0% of the cost of 'large', which has 0.900>"
-    assert "take &#x27;small&#x27;" in found._repr_html_()
+    assert "take &#x27;small&#x27;" in shown_html(found)
 
 
 def test_a_difference_that_rows_agree_on_counts() -> None:

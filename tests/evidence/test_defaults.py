@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import labkit as lk
-from labkit.evaluate.ngram import beside
+from labkit.evaluate.ngram import baseline_scores
 from labkit.tasks.qa import overlap
 
 SEEDS, EPOCHS = (0, 1, 2), 5
@@ -73,11 +73,11 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[], Any], dict[str, Any]]] = 
     "gpt nano from new weights, reviews": (reviews, lambda: MODELS["gpt"](preset="nano"), SHORT),
     "bert-tiny, reviews": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), SHORT),
     "bert-tiny, ratings (regress)": (ratings, lambda: MODELS["bert"](preset="bert-tiny"), SHORT),
-    "bert-tiny, head only": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "tune": "head"}),
-    "bert-tiny, LoRA": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "tune": "lora"}),
+    "bert-tiny, head only": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "trainable": "head"}),
+    "bert-tiny, LoRA": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "trainable": "lora"}),
     "minilm-l6, reviews": (reviews, lambda: MODELS["bert"](preset="minilm-l6"), SHORT),
-    "minilm-l6, head only": (reviews, lambda: MODELS["bert"](preset="minilm-l6"), {**SHORT, "tune": "head"}),
-    "bert-tiny, BitFit": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "tune": "bitfit"}),
+    "minilm-l6, head only": (reviews, lambda: MODELS["bert"](preset="minilm-l6"), {**SHORT, "trainable": "head"}),
+    "bert-tiny, BitFit": (reviews, lambda: MODELS["bert"](preset="bert-tiny"), {**SHORT, "trainable": "bitfit"}),
     **{
         f"mlp small by {rule}, digits": (table("digits"), lambda: MODELS["mlp"](preset="small"), {"rule": rule})
         for rule in ("lion", "adafactor", "sgd", "muon")
@@ -130,7 +130,7 @@ def test_language_models_beside_token_frequencies_and_n_grams(seed, lab, tell, f
         f"frequencies {np.exp(frequencies):.1f}"
     )
     tell(figures[-1])
-    single = beside(run.info.folder / "model", rows, "test", order=1)["ngram_loss"]
+    single = baseline_scores(run.info.folder / "model", rows, "test", order=1)["ngram_loss"]
     assert single == pytest.approx(frequencies, abs=0.05)
     assert scores["loss"] < frequencies - 0.25
     if scores["loss"] >= scores["ngram_loss"]:

@@ -10,7 +10,7 @@ def test_a_gpt_tells_the_next_token_better_than_five_grams(lab, full, tell):
     model = lk.models["gpt"](preset="modern-tiny", depth=3, max_length=128, dropout=0.0)
     run = lk.fit(
         rows, model, task="lm", folder=lab, background=False, epochs=10 if full else 3, batch_size=16, max_length=128,
-        vocabulary=600, rule="muon", learning_rate=4e-3, schedule="cosine", warmup=0.05, accept_leakage=True,
+        vocabulary=600, optimizer="muon", learning_rate=4e-3, schedule="cosine", warmup=0.05, accept_leakage=True,
     )  # fmt: skip
     for split in ("validation", "test"):
         scores = run.evaluate(split)

@@ -25,8 +25,8 @@ def pretrained(novels, lab):
     model = lk.models["bert"](preset="tiny", heads=4, max_length=64, dropout=0.0, attention_dropout=0.0)
     return lk.fit(
         novels, model, task="pretrain", folder=lab, background=False, epochs=9, batch_size=32, max_length=64,
-        vocabulary=6000, buckets=1, chosen=0.2, rule="muon", learning_rate=3e-3, beta2=0.98, weight_decay=0.02,
-        schedule="cosine", warmup=0.04, accept_leakage=True,
+        vocabulary=6000, buckets=1, mask_probability=0.2, optimizer="muon", learning_rate=3e-3, beta2=0.98,
+        weight_decay=0.02, schedule="cosine", warmup=0.04, accept_leakage=True,
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def test_low_rank_additions_come_near_training_everything(reviews, lab, tell, ov
     usual = {"epochs": 2, "batch_size": 32, "max_length": 64, "background": False, "folder": lab}
     ways = {  # those of lesson 08
         "full": {"learning_rate": 1e-4, "layer_decay": 0.9},
-        "lora": {"learning_rate": 2e-3, "tune": "lora", "lora_rank": 8, "lora_alpha": 16.0},
+        "lora": {"learning_rate": 2e-3, "trainable": "lora", "lora_rank": 8, "lora_alpha": 16.0},
     }
     found, share = {name: [] for name in ways}, 0.0
     for seed in SEEDS:

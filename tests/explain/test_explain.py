@@ -16,6 +16,8 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.explain.attribution import Explainer, log_odds, words_of
 from labkit.tasks.classify import Classifier
 from labkit.train.processors import FeatureProcessor, ImageProcessor, TextProcessor
+from tests.compiled import count_traces
+from tests.shown import shown
 
 TEXTS = ["a good film, truly good", "a bad film", "so very bad and dull", "the good and the bad"]
 CLASSES = ("negative", "positive")
@@ -35,10 +37,20 @@ def classifier(name: str, seed: int = 0, scale: float = 8.0, **sizes: Any) -> Cl
 
 
 @pytest.fixture(scope="module")
-def bert(tokenizer: Tokenizer) -> Explainer:
+def module(tokenizer: Tokenizer) -> Classifier:
     sizes = {"preset": "tiny", "width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 32}
-    module = classifier("bert", vocab_size=tokenizer.vocab_size, scale=30.0, **sizes)
+    return classifier("bert", vocab_size=tokenizer.vocab_size, scale=30.0, **sizes)
+
+
+@pytest.fixture(scope="module")
+def bert(module: Classifier, tokenizer: Tokenizer) -> Explainer:
     return Explainer(module, CLASSES, TextProcessor(tokenizer, 32))
+
+
+def batch_of(text: str, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The batch of this text alone, as the model reads it."""
+    batch = TextProcessor(tokenizer, 32).to_predict([text]).at(0)
+    return {name: jnp.asarray(value[:1]) for name, value in batch.items()}
 
 
 def test_words_add_up_to_what_the_text_adds(bert: Explainer):
@@ -52,15 +64,18 @@ def test_words_add_up_to_what_the_text_adds(bert: Explainer):
     assert found.whole == pytest.approx(np.log(chance / (1 - chance)), abs=1e-3)
 
 
-def test_one_point_is_the_gradient_at_the_middle_times_the_way(bert: Explainer, tokenizer: Tokenizer):
+def test_one_point_is_the_gradient_at_the_middle_times_the_way(
+    bert: Explainer, module: Classifier, tokenizer: Tokenizer
+):
     found = bert.explain(TEXTS[1], target="positive", points=1)
-    batch = jax.tree.map(jnp.asarray, bert._one(TEXTS[1], None))
-    table = nnx.merge(bert._graph, bert._state).trunk.embeddings.word.embedding[...]
-    blank = bert._blank(batch)
+    batch = batch_of(TEXTS[1], tokenizer)
+    table = module.backbone.embeddings.word.embedding[...]
+    special = np.isin(batch["ids"], [tokenizer.special(name) for name in ("[CLS]", "[SEP]", "[PAD]")])
+    blank = np.where(special, batch["ids"], tokenizer.pad_id)
 
     def score(vectors):
-        copy = nnx.merge(bert._graph, bert._state)
-        copy.trunk.embeddings.word = lambda ids: vectors[None]  # a second way in: the vectors themselves
+        copy = nnx.merge(*nnx.split(module))
+        copy.backbone.embeddings.word = lambda ids: vectors[None]  # a second way in: the vectors themselves
         return log_odds(copy(batch)[0], 1)
 
     end, start = table[batch["ids"][0]], table[blank[0]]
@@ -82,35 +97,36 @@ def test_a_pair_explains_both_texts(bert: Explainer):
     assert found.words[3].text == "a" and "<br>" in found.marked()
 
 
-def test_covering_a_word_agrees_with_hand_work(bert: Explainer, tokenizer: Tokenizer):
+def test_covering_a_word_agrees_with_hand_work(bert: Explainer, module: Classifier, tokenizer: Tokenizer):
     found = bert.explain(TEXTS[1], target="positive", method="occlusion")
-    batch = bert._one(TEXTS[1], None)
+    batch, logits = batch_of(TEXTS[1], tokenizer), nnx.jit(lambda module, batch: module(batch))
     for word, value in zip(found.words, found.values, strict=True):
-        ids = batch["ids"].copy()
+        ids = np.array(batch["ids"])
         ids[0, word.tokens] = tokenizer.pad_id
-        fall = found.whole - float(log_odds(bert._answer(bert._state, {**batch, "ids": ids})[0], 1))
+        fall = found.whole - float(log_odds(logits(module, {**batch, "ids": jnp.asarray(ids)})[0], 1))
         assert value == pytest.approx(fall, abs=1e-5)
     assert np.isnan(found.gap) and "gap" not in repr(found)
 
 
-def test_every_function_is_compiled_once_a_shape(bert: Explainer):
-    for text in TEXTS:
-        for target in CLASSES:
-            bert.explain(text, target=target)
-    assert bert._paths["ids"]._cache_size() <= 3  # 16 and 32 places; one point and 32
-    bert.attention(TEXTS[0]), bert.attention(TEXTS[1])
-    assert bert._attend._cache_size() == 1
+def test_every_function_is_compiled_once_a_shape(module: Classifier, tokenizer: Tokenizer):
+    bert = Explainer(module, CLASSES, TextProcessor(tokenizer, 32))
+    traced = count_traces(lambda: [bert.explain(text, target=CLASSES[0]) for text in TEXTS])
+    assert traced > 0
+    again = count_traces(lambda: [bert.explain(text, target=target) for text in TEXTS for target in CLASSES])
+    assert again == 0, "of these texts and another class nothing is compiled again"
+    assert count_traces(lambda: bert.attention(TEXTS[0])) > 0
+    assert count_traces(lambda: bert.attention(TEXTS[1])) == 0
 
 
-def test_attention_is_what_the_layers_use(bert: Explainer):
+def test_attention_is_what_the_layers_use(bert: Explainer, module: Classifier, tokenizer: Tokenizer):
     found = bert.attention(TEXTS[1])
     assert found.tokens[0] == "[CLS]" and found.tokens[-1] == "[SEP]" and len(found.tokens) == 5
     assert found.weights.shape == (2, 2, 5, 5)
     np.testing.assert_allclose(found.weights.sum(-1), 1, rtol=1e-5)  # nothing is left for padding
-    module, batch = nnx.merge(bert._graph, bert._state), jax.tree.map(jnp.asarray, bert._one(TEXTS[1], None))
-    layer = jax.tree.map(lambda leaf: leaf[0], nnx.split(module.trunk.layers)[1])
-    first = nnx.merge(nnx.split(module.trunk.layers)[0], layer)
-    x = module.trunk.embeddings(batch["ids"], batch["types"], None)[:, :5]
+    batch = batch_of(TEXTS[1], tokenizer)
+    layer = jax.tree.map(lambda leaf: leaf[0], nnx.split(module.backbone.layers)[1])
+    first = nnx.merge(nnx.split(module.backbone.layers)[0], layer)
+    x = module.backbone.embeddings(batch["ids"], batch["types"], None)[:, :5]
     query, key = ((x @ part.kernel[...] + part.bias[...])[0] for part in (first.query, first.key))
     for head, part in enumerate((slice(0, 8), slice(8, 16))):
         scores = np.asarray(query[:, part] @ key[:, part].T) / np.sqrt(8)
@@ -210,7 +226,7 @@ def test_words_are_put_together_from_pieces_of_both_kinds():
 
 def test_hostile_words_are_text(bert: Explainer):
     found = bert.explain('<b>good</b> "film" & $x$ <img src=x onerror=alert(1)>')
-    bundle = found._repr_mimebundle_()
+    bundle = shown(found)
     assert "<b>" not in bundle["text/html"] and "<img" not in bundle["text/html"] and "&lt;" in bundle["text/html"]
 
 

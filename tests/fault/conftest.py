@@ -19,10 +19,11 @@ from labkit.train.step import TrainState
 def state_of(step: int, width: int = 64, kind: str = "float32") -> TrainState:
     """A state of every kind of array, its numbers a function of ``step``."""
     drawn = np.random.default_rng(step)
-    weights = {f"trunk/{name}/kernel": jnp.asarray(drawn.normal(size=(width, width)), kind) for name in "ab"}
+    weights = {f"backbone/{name}/kernel": jnp.asarray(drawn.normal(size=(width, width)), kind) for name in "ab"}
     return TrainState(
-        step=jnp.int32(step), moving=weights, frozen={"trunk/c/scale": jnp.asarray(drawn.normal(size=3), jnp.bfloat16)},
-        average={}, statistics={"trunk/n/mean": jnp.ones(2)},
+        step=jnp.int32(step), trainable=weights,
+        frozen={"backbone/c/scale": jnp.asarray(drawn.normal(size=3), jnp.bfloat16)},
+        ema={}, batch_stats={"backbone/n/mean": jnp.ones(2)},
         optimizer=({"mu": jax.tree.map(jnp.square, weights)}, jnp.int32(step)),
         key=jax.random.key(step), learning_rate=jnp.float32(1 / 3), sums={"loss": jnp.zeros(())},
         skipped=jnp.int32(0),

@@ -14,7 +14,7 @@ from typing import Any
 
 from labkit.cli.main import app
 from labkit.runs import logger
-from labkit.train.prefetch import Feed
+from labkit.train.prefetch import Prefetcher
 
 #: Seconds for which a run that is at its end waits for room: less than the usual ones.
 WAIT = 10
@@ -33,7 +33,7 @@ def fill(path: Path, left: int) -> None:
 
 
 def prepare(ballast: Path, step: int, left: int, seconds: float) -> None:
-    take = Feed.take
+    take = Prefetcher.take
 
     def filling(self: Any, at: int, *values: Any) -> Any:
         if at >= step and self.batches.shuffle and not ballast.exists() and not done:
@@ -44,7 +44,7 @@ def prepare(ballast: Path, step: int, left: int, seconds: float) -> None:
         return take(self, at, *values)
 
     done: list[bool] = []
-    Feed.take = filling  # type: ignore[method-assign]
+    Prefetcher.take = filling  # type: ignore[method-assign]
     logger.WAIT = WAIT
 
 

@@ -142,7 +142,7 @@ def jsonl(data: bytes) -> None:
     answers(lambda: loaded(path, features=True))
     rows = loaded(path)
     lines = [line for line in data.splitlines() if line.strip()]
-    if is_text(data) and data.count(b"\n") == len(lines) and rows.basis.text == ("text",) and len(lines) > 1:
+    if is_text(data) and data.count(b"\n") == len(lines) and rows.schema.text == ("text",) and len(lines) > 1:
         truth = {number: record["text"] for number, line in enumerate(lines) if (record := record_of(line))}
         compared(rows, truth)
 
@@ -191,7 +191,7 @@ def canonical(data: bytes) -> list[list[str]] | None:
 
 def compared(rows: lk.Rows, truth: dict[int, str]) -> None:
     """Assert that every text of the file was kept as it is, or is in the report."""
-    if rows.basis.text != ("text",):
+    if rows.schema.text != ("text",):
         return
     kept = {n: text for split in rows.splits.values() for n, text in zip(split["row"], split["text"], strict=True)}
     noted = {note.row for note in rows.report.notes if note.action != "counted"}

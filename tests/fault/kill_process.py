@@ -22,7 +22,7 @@ from labkit.runs.liveness import process_fields
 from labkit.runs.logger import RunLogger
 from labkit.runs.store import Store
 from labkit.train.loop import work
-from labkit.train.step import Steps
+from labkit.train.step import TrainStep
 
 
 class Killing:
@@ -70,7 +70,7 @@ def files(event: Callable[[], None], folder: str) -> None:
 def aim(phase: str, event: Callable[[], None]) -> None:
     """Have the events of a phase reported."""
     if phase == "compile":
-        before(Steps, "compile", event)
+        before(TrainStep, "compile", event)
     elif phase == "evaluate":
         before(Store, "write", event, lambda *_, **values: values.get("status") == "evaluating")
     elif phase == "save":

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import labkit as lk
-from labkit.app.steps.data import LONGEST, _file_name
+from labkit.app.steps.data import LONGEST, file_name
 from labkit.core.errors import DataError, LabkitError, WeightsError
 from labkit.data.io.audio import read_wav
 from labkit.data.text.tokenizer import Tokenizer
@@ -421,9 +421,9 @@ def test_named_pipes_and_devices_are_refused_at_once(finished, tmp_path):
 
 def test_long_names_of_uploads_are_shortened():
     for name in ("a" * 300 + ".csv", "数" * 300 + ".jsonl.gz", "x" * 5000):
-        short = _file_name(name)
+        short = file_name(name)
         assert len(short.encode()) <= LONGEST and short.endswith(name[-8:])
-    assert _file_name("../my reviews.csv") == "my_reviews.csv" and _file_name("..") == "upload"
+    assert file_name("../my reviews.csv") == "my_reviews.csv" and file_name("..") == "upload"
 
 
 @pytest.mark.parametrize("levels", [19, 60, 70, 900])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -92,10 +95,10 @@ def test_there_are_always_two_and_the_best_stays(tmp_path, tools):
 def test_wrong_arch_or_type_of_a_state_is_refused_with_the_paths(two, tools):
     checkpoints = Checkpoints(two)
     with pytest.raises(
-        RunError, match=r"(?s)does not match.*trunk/a/kernel.*saved float32\[64, 64\], expected float32\[8, 8\]"
+        RunError, match=r"(?s)does not match.*backbone/a/kernel.*saved float32\[64, 64\], expected float32\[8, 8\]"
     ):
         checkpoints.restore(2, tools.state_of(0, width=8))
-    with pytest.raises(RunError, match=r"(?s)trunk/b/kernel.*saved float32\[64, 64\], expected bfloat16\[64, 64\]"):
+    with pytest.raises(RunError, match=r"(?s)backbone/b/kernel.*saved float32\[64, 64\], expected bfloat16\[64, 64\]"):
         checkpoints.restore(2, tools.state_of(0, kind="bfloat16"))  # Orbax would cast without a word
 
 
@@ -141,7 +144,7 @@ def test_enospc_is_foreseen(two, tools, monkeypatch):
 def test_enospc_in_the_midst_is_told_and_overcome(small_disk, tools, monkeypatch):
     place = small_disk(6)
     checkpoints = Checkpoints(place / "checkpoints")
-    monkeypatch.setattr(checkpoints, "_lack", lambda state: "")  # as if another program had been quicker
+    monkeypatch.setattr(checkpoints, "missing_room", lambda state: "")  # as if another program had been quicker
     big = {step: tools.state_of(step, width=400) for step in (1, 2)}  # 2.5 MB that cannot be compressed
     checkpoints.save(big[1], 1, None)
     assert checkpoints.settle() == 1
@@ -154,6 +157,35 @@ def test_enospc_in_the_midst_is_told_and_overcome(small_disk, tools, monkeypatch
     (place / "ballast").unlink()
     checkpoints.save(big[2], 2, None)
     assert checkpoints.settle() == 2 and checkpoints.newest() == 2
+    checkpoints.close()
+
+
+def test_writes_that_go_on_after_a_failed_save_leave_nothing(tmp_path, tools, monkeypatch):
+    """Orbax raises the first error of its parallel writes; the others still create their files."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    going = []
+
+    def save(place: Path, **_: object) -> None:
+        def write() -> None:
+            for number in range(30):
+                late = place.with_name(place.name + ".orbax-checkpoint-tmp") / str(number)
+                with contextlib.suppress(OSError):  # removed meanwhile
+                    late.mkdir(parents=True, exist_ok=True)
+                    (late / "0").write_bytes(b"late")
+                time.sleep(0.01)
+
+        going.append(threading.Thread(target=write))
+        going[-1].start()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.checkpointer, "save", save)
+        checkpoints.save(tools.state_of(1), 1, None)
+        with pytest.raises(RunError, match="step 1 not saved: No space left on device"):
+            checkpoints.settle()
+        assert not going[0].is_alive() and list((checkpoints.folder / "saving").iterdir()) == []
+    checkpoints.save(tools.state_of(1), 1, None)
+    assert checkpoints.settle() == checkpoints.newest() == 1
     checkpoints.close()
 
 
@@ -236,6 +268,7 @@ def test_two_writers_the_second_learns_at_once_and_changes_no_byte(two):
 
 SAVER = """
 import sys
+import threading
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from conftest import state_of

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 import labkit as lk
 from labkit.api import Run as LabRun
-from labkit.api import _interrupt_stops
+from labkit.api import interrupt_stops
 from labkit.core.errors import FolderError, RunError
 from labkit.core.huge_pages import with_huge_pages
 from labkit.runs import logger, store_repair
@@ -92,8 +92,8 @@ def test_an_interrupt_stops_a_run_that_cannot_be_told_through_the_store(tmp_path
     store = Store(tmp_path)
     run = LabRun(store, store.create("a", "first", status="running", pid=os.getpid()).id)
     log = RunLogger(store, "a")
-    with monkeypatch.context() as patch, _interrupt_stops(run):
-        patch.setattr(Store, "_write", lambda self: (_ for _ in ()).throw(StoreError("disk is full")))
+    with monkeypatch.context() as patch, interrupt_stops(run):
+        patch.setattr(Store, "transaction", lambda self: (_ for _ in ()).throw(StoreError("disk is full")))
         os.kill(os.getpid(), signal.SIGINT)
         patch.setattr(Store, "take", lambda *_: (_ for _ in ()).throw(StoreError("disk is full")))
         assert [log.commands(3), log.commands(3)] == [[("stop", None)], []]
@@ -184,10 +184,10 @@ import os, resource, shutil, sys, threading, time
 from pathlib import Path
 from labkit.runs import logger
 from labkit.api import Store
-from labkit.train.loop import _Loop
+from labkit.train.loop import TrainingLoop
 logger.WAIT = 3.0
 folder, run, how = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-call, done = _Loop._call, []
+call, done = TrainingLoop.run_steps, []
 def keep_full():
     with open(folder.parent / "ballast", "ab", buffering=0) as file:
         while True:
@@ -207,7 +207,7 @@ def fill(self, portion):
     if how == "removed":
         shutil.rmtree(folder)
     return call(self, portion)
-_Loop._call = fill
+TrainingLoop.run_steps = fill
 sys.argv = ["labkit", "train", "--resume", run, "--folder", str(folder)]
 from labkit.cli.main import main
 main()

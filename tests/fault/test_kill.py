@@ -28,19 +28,19 @@ ANYWHERE = [(int(RANDOM.integers(24)), float(RANDOM.uniform(0, 0.3)), float(i % 
 
 KILLED = """
 import os, signal, sys, threading, time
-from labkit.train.loop import _Loop, work
+from labkit.train.loop import TrainingLoop, work
 from labkit.runs.liveness import process_fields
 from labkit.runs.logger import RunLogger
 from labkit.runs.store import Store
 store, run, at, seconds = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-call, killing = _Loop._call, []
+call, killing = TrainingLoop.run_steps, []
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 def killed(self, portion):
     if self.step + portion.steps > at and not killing:
         killing.append(threading.Timer(seconds, kill).start() if seconds else kill())
     return call(self, portion)
-_Loop._call = killed
+TrainingLoop.run_steps = killed
 store.update(run, pid=os.getpid(), **process_fields())
 work(RunLogger(store, run))
 time.sleep(30)
@@ -97,15 +97,15 @@ def test_resume_twice_and_again_at_once(finished, reviews, tmp_path, tools):
 
 SET = """
 import sys
-from labkit.train.loop import _Loop
+from labkit.train.loop import TrainingLoop
 from labkit.runs.store import Store
-when, rate, take = int(sys.argv[5]), float(sys.argv[6]), _Loop._take
+when, rate, take = int(sys.argv[5]), float(sys.argv[6]), TrainingLoop.take_commands
 def told(self, paused):
     self.pace = 1  # one update in a call, so that no step is passed over
     if self.step == when:
         self.logger.store.command(self.logger.id, "set", {"learning_rate": rate})
     return take(self, paused)
-_Loop._take = told
+TrainingLoop.take_commands = told
 """
 
 

@@ -45,7 +45,7 @@ def session(folder: Path, steps: tuple[int, ...], tools, **changes) -> Checkpoin
     assert checkpoints.provenance is not None
     checkpoints.provenance.begin(newest or 0, None if newest is None else checkpoints.facts(newest))
     for step in steps:
-        checkpoints._write(tools.state_of(step), step, {})
+        checkpoints.write(tools.state_of(step), step, {})
     return checkpoints
 
 
@@ -117,7 +117,7 @@ def test_a_run_whose_data_or_experiment_changed_uses_no_checkpoint(run, changes,
 
 
 def test_settings_that_change_no_number_may_change(run):
-    train = EXPERIMENT.train.replace(devices=1, save_minutes=1.0, unsaved="pause", watchdog=0.0)
+    train = EXPERIMENT.train.replace(devices=1, save_minutes=1.0, on_checkpoint_failure="pause", watchdog=0.0)
     assert opened(run, experiment=EXPERIMENT.replace(train=train, name="renamed")).newest() == 20
 
 
@@ -398,7 +398,7 @@ def test_a_checkpoint_is_not_saved_before_its_records(finished, reviews, tmp_pat
             raise sqlite3.OperationalError("database or disk is full")
         return written(self, run_id, records, **values)
 
-    save = loop._Loop._save
+    save = loop.TrainingLoop.save
 
     def saved(self):
         save(self)
@@ -406,6 +406,6 @@ def test_a_checkpoint_is_not_saved_before_its_records(finished, reviews, tmp_pat
         full.on = False
 
     monkeypatch.setattr(Store, "write", write)
-    monkeypatch.setattr(loop._Loop, "_save", saved)
+    monkeypatch.setattr(loop.TrainingLoop, "save", saved)
     run.start().wait(300)
     assert run.status == "finished" and not full.on and run.info.summary["saved_step"] == run.info.steps

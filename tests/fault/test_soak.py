@@ -34,7 +34,7 @@ pytestmark = pytest.mark.soak
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "accumulated, averaged and packed": {"accumulate": 2, "ema": 0.9, "packing": "always"},
-    "LoRA with patience": {"tune": "lora", "patience": 3, "evaluate_every": 5, "epochs": 3},
+    "LoRA with patience": {"trainable": "lora", "patience": 3, "evaluate_every": 5, "epochs": 3},
     "tabular": {},
 }
 #: Phase → events of it that may pass before the kill, at most; and where each run is killed, in this order.

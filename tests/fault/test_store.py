@@ -42,8 +42,8 @@ def lab(tmp_path) -> Path:
         store.command(run, "set", {"learning_rate": 0.1 + number})
         store.take(run, 12)
         store.update(run, status="finished", summary={"saved_step": 40, "validation_f1": 0.5 + number})
-    store._db().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    store._db().close()
+    store.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.connection().close()
     return tmp_path / "lab"
 
 

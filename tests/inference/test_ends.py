@@ -68,7 +68,7 @@ def test_a_start_token_of_the_file_comes_before_prompts(decoder: tuple[Path, Any
     )
     rust.save(str(folder / "tokenizer.json"))
     generator = lk.TextGenerationPipeline(str(folder))
-    assert generator._ids("the film").tolist() == rust.encode("the film").ids
+    assert generator.ids_of("the film").tolist() == rust.encode("the film").ids
     assert generator.generate("the film", max_new_tokens=8) != plain
 
 

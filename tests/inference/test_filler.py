@@ -47,8 +47,8 @@ def test_the_numbers_are_those_of_the_model(run, tmp_path):
 
     @jax.jit
     def asked(ids, types):
-        seen = module.trunk(ids, ids >= 0, types)
-        words = module.head.mlm_logits(seen.hidden, module.trunk.embeddings.word.embedding[...])
+        seen = module.backbone(ids, ids >= 0, types)
+        words = module.head.mlm_logits(seen.hidden, module.backbone.embeddings.word.embedding[...])
         return jax.nn.softmax(words[0, 5]), jax.nn.softmax(module.head.nsp_logits(seen.pooled)[0])
 
     words, follows = asked(ids, types)

@@ -45,8 +45,8 @@ def test_a_talk_has_the_tokens_of_its_form_and_gets_an_answer():
     rust.encode_special_tokens = True
     newline = rust.encode("\n").ids
     expected[1] = [begin, *rust.encode("user\nSay <|im_end|>, please.").ids, end, *newline]
-    np.testing.assert_array_equal(model._talk(talk), np.concatenate(expected))
-    alone = model._talk("Hi")
+    np.testing.assert_array_equal(model.chat_ids(talk), np.concatenate(expected))
+    alone = model.chat_ids("Hi")
     assert rust.decode(alone.tolist(), skip_special_tokens=False).startswith(f"<|im_start|>system\n{SYSTEM}<|im_end|>")
     assert "Paris" in model.chat(talk, max_new_tokens=24)
     with pytest.raises(DataError, match=r"got \{'role': 'bot', 'content': 'x'\}"):

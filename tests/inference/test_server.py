@@ -185,9 +185,9 @@ def test_examples_that_do_not_fit_are_told(endpoint: Endpoint) -> None:
 
 
 def test_null_is_a_missing_number() -> None:
-    found = server._numbers([[1, None], [2.5, 3]])
+    found = server.numbers_of([[1, None], [2.5, 3]])
     assert found.dtype == np.float64 and np.isnan(found[0, 1]) and found[1].tolist() == [2.5, 3]
-    assert server._numbers([[[0, 255]]]).dtype.kind == "i"  # the model knows the unit of its pictures
+    assert server.numbers_of([[[0, 255]]]).dtype.kind == "i"  # the model knows the unit of its pictures
 
 
 def test_a_slow_model_does_not_hold_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,7 +387,7 @@ def test_errors_repeat_no_value_of_the_request(endpoint: Endpoint) -> None:
     ],
 )  # fmt: skip
 def test_sentences_keep_rows_shapes_and_names_of_the_model(said: str, shown: str) -> None:
-    assert server._without(said, [{"SECRET": "SECRET", "x": 1.5}], {"age"}) == shown
+    assert server.without_values(said, [{"SECRET": "SECRET", "x": 1.5}], {"age"}) == shown
 
 
 def test_a_flood_without_the_token_takes_no_quota_of_clients_with_it() -> None:
@@ -407,7 +407,7 @@ def test_every_address_has_its_own_quota(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(http, "CLIENTS", 50)
     for number in range(200):
         quotas.take(False, f"192.0.2.{number}")
-    assert len(quotas._buckets) <= 51
+    assert len(quotas.buckets) <= 51
 
 
 def test_the_time_of_a_request_is_limited_as_a_whole() -> None:
@@ -440,7 +440,7 @@ def test_more_connections_than_allowed_get_503_at_once() -> None:
         assert parsed(read_all(idle[0]))[0] == 503
         for each in idle:
             each.close()
-        wait_for(lambda: not made._server._open)
+        wait_for(lambda: not made.server.open)
         assert ask(made, {"texts": ["x"]})[0] == 200
 
 
@@ -478,9 +478,9 @@ def test_closing_answers_what_is_in_work_and_refuses_what_arrives() -> None:
     with ThreadPoolExecutor(60) as pool:
         asked = [pool.submit(ask, made, {"texts": ["x"]}) for _ in range(50)]
         silent = socket.create_connection(("127.0.0.1", made.port), 10)
-        wait_for(lambda: len(made._server._open) == 51 and begun.is_set())
+        wait_for(lambda: len(made.server.open) == 51 and begun.is_set())
         closing = pool.submit(made.close)
-        wait_for(lambda: made._server.socket.fileno() < 0)
+        wait_for(lambda: made.server.socket.fileno() < 0)
         with pytest.raises(ConnectionError):
             ask(made, {"texts": ["x"]})
         go.set()
@@ -503,13 +503,13 @@ def test_a_panic_of_a_library_is_an_answer(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_a_client_that_sends_a_byte_at_a_time_wakes_its_thread_rarely(quick: Endpoint, monkeypatch: Any) -> None:
-    reads, read = [], http._Arriving.readinto
+    reads, read = [], http.RequestBody.readinto
 
     def counted(self: Any, buffer: Any) -> int:
         reads.append(count := read(self, buffer))
         return count
 
-    monkeypatch.setattr(http._Arriving, "readinto", counted)
+    monkeypatch.setattr(http.RequestBody, "readinto", counted)
     body = json.dumps({"texts": ["x"]}).encode()
     head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {quick.token}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -235,7 +235,7 @@ def test_a_folder_goes_in_and_comes_out_bit_for_bit(kind: str, headed: bool, tmp
 
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_classifier_of_labkit_is_one_of_that_layout(kind: str, tmp_path: Path) -> None:
-    """Trunk and head, each made here, are what the names in the file mean to a reader that knows only the layout."""
+    """Backbone and head, each made here, are what the names in the file mean to a reader that knows only the layout."""
     config, model = loaded(write(tmp_path / "start", kind, stored_by(kind)))
     random = np.random.default_rng(7)
     kernel = jnp.asarray(random.normal(size=(WIDTH, CLASSES)), jnp.float32)
@@ -465,11 +465,9 @@ def test_a_head_that_is_not_there_or_does_not_fit() -> None:
     with pytest.raises(
         WeightsError, match=r"no classifier.out_proj.weight and no classifier.out_proj.bias: .*'roberta'"
     ):
-        layouts.head_of(config, {"classifier.weight": np.zeros((2, 128))})
+        config.head_of({"classifier.weight": np.zeros((2, 128))})
     with pytest.raises(WeightsError, match=r"classifier.weight \[2, 64\] .* not a classifier for vectors of width 128"):
-        layouts.head_of(
-            config.replace(layout="bert"), {"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)}
-        )
+        config.replace(layout="bert").head_of({"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)})
 
 
 def test_a_file_of_another_layout_is_not_taken(tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def test_a_bias_that_no_norm_can_hold_is_stored_by_its_name(config, model, tmp_p
         ("gpt2", {"activation_function": "relu"}, "activation_function = 'relu'"),
         ("llama", {"rope_scaling": {"factor": 2}}, "rope_scaling = {'factor': 2}"),
         ("llama", {"attention_bias": True}, "attention_bias = True"),
-        ("llama", {"head_dim": 7}, "head_dim = 7 times the number of heads must equal the width"),
+        ("llama", {"head_dim": "7"}, "head_dim = '7'; expected numbers"),
         ("llama", {"hidden_size": "16"}, "hidden_size = '16'; expected numbers"),
     ],
 )
@@ -301,7 +301,7 @@ def test_sizes_that_do_not_fit_together():
         GptConfig(**{**SIZES, "heads": 3})
     with pytest.raises(ConfigError, match="heads = 4 is not a multiple of kv_heads = 3"):
         GptConfig(**SIZES, family="llama", kv_heads=3)
-    with pytest.raises(ConfigError, match="are for family = 'llama'"):
+    with pytest.raises(ConfigError, match="tied = False, but family 'gpt2' has True"):
         GptConfig(**SIZES, tied=False)
     with pytest.raises(ConfigError, match="the head dimension 1 is odd"):
         GptConfig(**{**SIZES, "heads": 16}, family="llama")

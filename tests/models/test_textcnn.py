@@ -128,9 +128,9 @@ def test_a_classifier_learns_and_dropout_needs_a_key():
         value, params = step(params, jax.random.key(number))
         losses.append(float(value))
     assert losses[0] == pytest.approx(np.log(2), abs=0.1) and np.mean(losses[-5:]) < 0.35
-    trunk = nnx.merge(graph, params).trunk
+    backbone = nnx.merge(graph, params).backbone
     plain, once, again, other = (
-        trunk(batch["ids"], batch["mask"], key=key).pooled
+        backbone(batch["ids"], batch["mask"], key=key).pooled
         for key in (None, jax.random.key(0), jax.random.key(0), jax.random.key(1))
     )
     np.testing.assert_array_equal(once, again)

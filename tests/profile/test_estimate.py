@@ -19,8 +19,9 @@ from labkit.profile.cost import compiled_of, device_limit, estimate, largest_bat
 from labkit.profile.hardware import ACCELERATORS, Machine
 from labkit.tasks.classify import Classification, Classify
 from labkit.train.optimizer import Optimizer
-from labkit.train.step import Steps
+from labkit.train.step import TrainStep
 from tests.batches import empty_batch
+from tests.shown import shown_html
 
 MINE = Machine("<mine>", "cpu", 1e11, 5e10, 1e10, 1e9, 1e-5, 0.0)
 
@@ -34,7 +35,7 @@ def rows():
 def steps_of(config, **settings):
     task = Classification.of(Classify(), ("no", "yes"))
     module = nnx.eval_shape(lambda: task.init(config, nnx.Rngs(0)))
-    return Steps(
+    return TrainStep(
         task, module, Optimizer(**{"learning_rate": 1e-3, **settings}), module_depth, config.depth + 1, 100, 10,
         model=config,
     )  # fmt: skip
@@ -96,7 +97,7 @@ def test_a_large_model_is_estimated_at_once_and_nothing_is_allocated():
 
 def test_the_table_says_it_all_and_escapes():
     found = estimate(steps_of(TINY), empty_batch((8, 32)), 8, MINE)
-    text, page = str(found), found._repr_html_()
+    text, page = str(found), shown_html(found)
     assert re.search(r"parameters +607,362 \(607,362 trained\)", text)
     assert "<mine>" in text and "H100" in text and "45%" in text
     assert "&lt;mine&gt;" in page and "<mine>" not in page

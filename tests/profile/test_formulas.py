@@ -17,7 +17,7 @@ from labkit.profile.cost import compiled_of, planned, work_and_plan
 from labkit.tasks import tasks
 from labkit.tasks.pretrain import Pretraining
 from labkit.train.optimizer import Optimizer
-from labkit.train.step import Steps
+from labkit.train.step import TrainStep
 
 #: Architecture → its batches: rows and tokens, features, or the side of pictures.
 BATCHES = {
@@ -45,7 +45,7 @@ def batch_of(config, rows, wide):
 
 def steps_of(name, preset, wide, task=None, accumulate=1, **fields):
     """The training step of a preset with the task that it is usually trained for."""
-    chosen = {field: fields.pop(field) for field in ("rule", "tune", "ema") if field in fields}
+    chosen = {field: fields.pop(field) for field in ("rule", "trainable", "ema") if field in fields}
     cls, optimizer = models[name], Optimizer(learning_rate=1e-3, **chosen)
     if cls.modality is Modality.IMAGE:
         fields["input_shape"] = (wide, wide, 1 if preset == "lenet-5" else 3)
@@ -61,12 +61,12 @@ def steps_of(name, preset, wide, task=None, accumulate=1, **fields):
 
     def made():
         module = head.init(config, rngs := nnx.Rngs(0))
-        if optimizer.tune == "lora":
-            lora.add(module, 8, 16.0, [f"trunk/{pattern}" for pattern in config.lora_targets], rngs)
+        if optimizer.trainable == "lora":
+            lora.add(module, 8, 16.0, [f"backbone/{pattern}" for pattern in config.lora_targets], rngs)
         return module
 
     module = nnx.eval_shape(made)
-    return Steps(
+    return TrainStep(
         head, module, optimizer, lambda name: config.layers + 1 if name.startswith("head") else 1, config.layers + 1,
         100, 10, accumulate=accumulate, model=config,
     )  # fmt: skip
@@ -106,7 +106,7 @@ SETTINGS = [
     {"dtype": "mixed"},
     {"dropout": 0.0, "attention_dropout": 0.0},
     *({"rule": rule} for rule in ("sgd", "lion", "adafactor", "muon")),
-    *({"tune": tune} for tune in ("head", "bitfit", "lora")),
+    *({"trainable": tune} for tune in ("head", "bitfit", "lora")),
     {"ema": 0.99},
     *({"task": task} for task in ("pretrain", "embed", "qa")),
 ]

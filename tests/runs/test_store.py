@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import shutil
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from labkit.core.errors import RunError
+from labkit.runs.handle import Run
 from labkit.runs.store import Store
 
 
@@ -78,6 +82,7 @@ def test_later_records_are_forgotten_for_a_resumed_run(store):
 
 WRITER = """
 import sys
+from labkit.runs.handle import Run
 from labkit.runs.store import Store
 store = Store(sys.argv[1])
 store.create(sys.argv[2], "writer")
@@ -89,6 +94,41 @@ for step in range(500):
 def test_store_race_of_eight_processes_loses_nothing(store):
     workers = [subprocess.Popen([sys.executable, "-c", WRITER, str(store.folder), name]) for name in "abcdefgh"]
     assert [worker.wait(300) for worker in workers] == [0] * 8
-    assert store._db().execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert store.connection().execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for name in "abcdefgh":
         assert [(r.step, r.value) for r in store.records(name)] == [(step, step / 7) for step in range(500)]
+
+
+def test_repairs_leave_no_files_open(tmp_path):
+    """A store that is damaged again and again, and lab folders that are removed, by one process."""
+    mine, before = psutil.Process(), 0
+    for number in range(12):
+        folder = tmp_path / f"lab-{number % 2}"
+        shutil.rmtree(folder, ignore_errors=True)
+        store = Store(folder)
+        store.create("a", "first")
+        store.write("a", [(1, "train", "loss", 0.5)], step=1)
+        for file in folder.glob("runs.sqlite*"):
+            file.unlink()
+        if number % 3:
+            store.path.write_bytes(b"no database " * 1000)
+        assert [info.id for info in store.runs()] == ["a"]
+        store.create("b", "second")
+        assert [info.id for info in Store(folder).runs()] == ["b", "a"]
+        gc.collect()
+        if number == 3:
+            before = mine.num_fds()
+    assert mine.num_fds() <= before + 3
+
+
+def test_a_run_whose_lab_folder_was_removed_says_so(tmp_path):
+    """Also where another process has made the folder again meanwhile."""
+    store = Store(tmp_path / "lab")
+    store.create("a", "first")
+    run = Run(store, "a")
+    shutil.rmtree(tmp_path / "lab")
+    with pytest.raises(RunError, match="its folder is gone"):
+        _ = run.status
+    Store(tmp_path / "lab").create("b", "second")
+    with pytest.raises(RunError, match="no run 'a' in lab any more: its folder is gone"):
+        _ = run.status

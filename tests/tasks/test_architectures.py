@@ -63,13 +63,13 @@ def test_the_table_above_is_whole():
 def test_one_step_moves_every_parameter(name, rows, tmp_path):
     plan = planned(name, rows, tmp_path)
     state = plan.steps.state(plan.weights(), 0)
-    before = {path: np.array(value) for path, value in state.moving.items()}
+    before = {path: np.array(value) for path, value in state.trainable.items()}
     state, told = plan.steps.train(state, plan.steps.place(plan.batches.at(0)))
     assert np.isfinite(told["loss"]) and told["loss"] > 0 and not int(told["skipped"])
     assert set(before) == set(plan.steps.shapes), "nothing is frozen"
-    still = [path for path, value in before.items() if np.array_equal(value, state.moving[path])]
+    still = [path for path, value in before.items() if np.array_equal(value, state.trainable[path])]
     assert not still
-    assert all(np.isfinite(value).all() for value in state.moving.values())
+    assert all(np.isfinite(value).all() for value in state.trainable.values())
 
 
 @pytest.mark.parametrize("name", DEEP)

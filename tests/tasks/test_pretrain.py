@@ -92,8 +92,8 @@ def test_the_loss_is_of_the_hidden_tokens_and_the_pairs(tokenizer):
     hiding, _ = jax.random.split(jax.random.key(0))
     free = ~jnp.asarray(task.reserved)[ids] & (batch["weight"][:, None] > 0)
     masked = hide(ids, free, None, 0.15, task.mask_id, tokenizer.vocab_size, hiding)
-    seen = module.trunk(masked.ids, batch["mask"], batch["types"])
-    logs = jax.nn.log_softmax(module.head.mlm_logits(seen.hidden, module.trunk.embeddings.word.embedding[...]))
+    seen = module.backbone(masked.ids, batch["mask"], batch["types"])
+    logs = jax.nn.log_softmax(module.head.mlm_logits(seen.hidden, module.backbone.embeddings.word.embedding[...]))
     places = np.argwhere(np.asarray(masked.weight) > 0)
     losses = [-float(logs[i, int(masked.place[i, j]), int(masked.target[i, j])]) for i, j in places]
     follows = jax.nn.log_softmax(module.head.nsp_logits(seen.pooled))

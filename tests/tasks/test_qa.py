@@ -307,9 +307,9 @@ def test_a_model_learns_that_there_is_no_answer(tmp_path):
         ]
         for limit in (*margins, -1e6)
     ]
-    judged = run.evaluate("validation")
-    assert judged["f1"] == pytest.approx(max(np.mean(f1, 1)))
-    assert judged["no_answer_threshold"] == scores["no_answer_threshold"]
+    evaluated = run.evaluate("validation")
+    assert evaluated["f1"] == pytest.approx(max(np.mean(f1, 1)))
+    assert evaluated["no_answer_threshold"] == scores["no_answer_threshold"]
     (none,) = run.answer(["when does anna live ?"], ["anna does live in rome ."])
     assert (none.text, none.answered, none.start, none.end) == ("", False, 0, 0) and none.probability > 0.5
     (some,) = run.answer(["where does anna live ?"], ["anna does live in rome ."])

@@ -55,7 +55,7 @@ VECTORS = jnp.asarray(RANDOM.normal(size=(20, 4)), jnp.float32)
 
 
 class Table(nnx.Module):
-    """In the place of a trunk: a vector for every first token."""
+    """In the place of a backbone: a vector for every first token."""
 
     def __call__(self, ids, mask, *, key=None):
         return Pooled(VECTORS[ids[:, 0]])

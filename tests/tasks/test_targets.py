@@ -15,6 +15,7 @@ import labkit as lk
 from labkit.core.errors import ConfigError, DataError
 from labkit.tasks.multilabel import MultiLabel
 from labkit.tasks.regress import Regress
+from tests.shown import shown_html
 
 KNOWN = np.zeros(6, np.int32)
 
@@ -146,7 +147,7 @@ def test_several_labels_end_to_end(coloured, reader, tmp_path):
     assert low <= report.scores["f1"] <= high
     assert set(report.baselines) == {"share of each label", "TF-IDF + logistic regression"}
     assert report.compare(report.baselines).loc["share of each label", "gain_low"] > 0
-    assert "f1" in str(report) and "<table" in report._repr_mimebundle_()["text/html"]
+    assert "f1" in str(report) and "<table" in shown_html(report)
     (one,) = run.predict(["old red tree blue dog"])
     assert set(one.labels) == {"red", "blue"} and one.probability["red"] > 0.5
     told = json.loads((run.export(tmp_path / "out") / "labkit.json").read_text())

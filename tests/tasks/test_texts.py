@@ -109,7 +109,7 @@ def greedy(run, lines, count):
     """The likeliest next piece, again and again, by the model that reads whole targets."""
     module, _, inputs = load_model(run.experiment, run.info.folder / "model")
     tokenizer, told = inputs.tokenizer, []
-    next_of = jax.jit(lambda *batch: module.trunk.logits(module.trunk(*batch).hidden).argmax(-1))
+    next_of = jax.jit(lambda *batch: module.backbone.logits(module.backbone(*batch).hidden).argmax(-1))
     for line in lines:
         source, target = tokenizer.encode([line]).ids[None], [tokenizer.cls_id]
         while len(target) <= count and target[-1] != tokenizer.sep_id:

@@ -154,7 +154,7 @@ def test_calls_come_in_order_and_their_values_are_those_of_the_run_store(rows, t
 
 def test_a_callback_changes_no_number_and_adds_no_transfer(rows, tmp_path, monkeypatch):
     get, counted, guards = jax.device_get, [], set()
-    take = loop._Loop._call
+    take = loop.TrainingLoop.run_steps
 
     def counting(tree):
         counted.append(1)
@@ -165,7 +165,7 @@ def test_a_callback_changes_no_number_and_adds_no_transfer(rows, tmp_path, monke
         return take(self, portion)
 
     monkeypatch.setattr(jax, "device_get", counting)
-    monkeypatch.setattr(loop._Loop, "_call", called)
+    monkeypatch.setattr(loop.TrainingLoop, "run_steps", called)
     runs, transfers = [], []
     for name, callbacks in (("with", [Journal()]), ("without", [])):
         counted.clear()

@@ -163,7 +163,7 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_ends_the_run_when_it_last
 
 def test_frozen_parameters_do_not_move(reviews, tiny, settings, tmp_path):
     options = {**settings, "epochs": 1, "keep": "last"}
-    moved = lk.fit(reviews, tiny, folder=tmp_path, background=False, **options, freeze=("trunk/*",))
+    moved = lk.fit(reviews, tiny, folder=tmp_path, background=False, **options, freeze=("backbone/*",))
     weights = load_file(moved.info.folder / "model" / "model.safetensors")
     assert moved.info.summary["trainable"] == 16 * 2 + 2 < moved.info.summary["parameters"]
     assert np.abs(weights["classifier.bias"]).max() > 0

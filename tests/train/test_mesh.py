@@ -75,13 +75,13 @@ def test_a_run_keeps_its_batches_on_fewer_or_more_devices(mesh):
 @pytest.mark.parametrize(
     ("name", "shape", "sharded", "expected"),
     [
-        ("trunk/layers/query/kernel", (6, 64, 64), False, (None, None, "model")),
-        ("trunk/layers/query/kernel", (6, 64, 64), True, (None, "data", "model")),
-        ("trunk/layers/out/kernel", (6, 64, 64), False, (None, "model", None)),
-        ("trunk/layers/out_norm/scale", (6, 1024), True, (None, "data")),
-        ("trunk/embeddings/word/embedding", (1000, 64), False, ("model", None)),
-        ("trunk/embeddings/word/embedding", (999, 64), True, (None, "data")),  # 999 cannot be divided
-        ("trunk/embeddings/type/embedding", (2, 64), True, ()),  # too small to be worth it
+        ("backbone/layers/query/kernel", (6, 64, 64), False, (None, None, "model")),
+        ("backbone/layers/query/kernel", (6, 64, 64), True, (None, "data", "model")),
+        ("backbone/layers/out/kernel", (6, 64, 64), False, (None, "model", None)),
+        ("backbone/layers/out_norm/scale", (6, 1024), True, (None, "data")),
+        ("backbone/embeddings/word/embedding", (1000, 64), False, ("model", None)),
+        ("backbone/embeddings/word/embedding", (999, 64), True, (None, "data")),  # 999 cannot be divided
+        ("backbone/embeddings/type/embedding", (2, 64), True, ()),  # too small to be worth it
         ("head/bias", (3,), True, ()),
         ("", (), True, ()),
     ],

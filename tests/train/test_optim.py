@@ -11,9 +11,9 @@ from labkit.core.errors import ConfigError
 from labkit.train.optimizer import Optimizer, decays
 
 SHAPES = {
-    "trunk/words/embedding": (9, 4),
-    "trunk/encoder/kernel": (3, 4, 4),
-    "trunk/encoder/bias": (3, 4),
+    "backbone/words/embedding": (9, 4),
+    "backbone/encoder/kernel": (3, 4, 4),
+    "backbone/encoder/bias": (3, 4),
     "head/kernel": (4, 2),
 }
 
@@ -41,16 +41,16 @@ def test_without_warmup_a_constant_schedule_is_one_everywhere():
 
 def test_layer_decay_lowers_the_rate_from_the_head_down():
     found = Optimizer(layer_decay=0.5).multipliers(SHAPES, layer_of, top=4)
-    assert found["head/kernel"] == 1.0 and found["trunk/words/embedding"] == 0.0625
-    assert found["trunk/encoder/kernel"].shape == (3, 1, 1) and found["trunk/encoder/bias"].shape == (3, 1)
-    np.testing.assert_allclose(found["trunk/encoder/kernel"].ravel(), [0.125, 0.25, 0.5])
+    assert found["head/kernel"] == 1.0 and found["backbone/words/embedding"] == 0.0625
+    assert found["backbone/encoder/kernel"].shape == (3, 1, 1) and found["backbone/encoder/bias"].shape == (3, 1)
+    np.testing.assert_allclose(found["backbone/encoder/kernel"].ravel(), [0.125, 0.25, 0.5])
 
 
 def test_freezing_by_layer_and_by_name():
     found = Optimizer(freeze_layers=2).multipliers(SHAPES, layer_of, top=4)
-    assert found["trunk/words/embedding"] == 0.0
-    np.testing.assert_allclose(found["trunk/encoder/bias"].ravel(), [0.0, 0.0, 1.0])
-    found = Optimizer(freeze=("trunk/*",)).multipliers(SHAPES, layer_of, top=4)
+    assert found["backbone/words/embedding"] == 0.0
+    np.testing.assert_allclose(found["backbone/encoder/bias"].ravel(), [0.0, 0.0, 1.0])
+    found = Optimizer(freeze=("backbone/*",)).multipliers(SHAPES, layer_of, top=4)
     assert [name for name, factor in found.items() if factor.any()] == ["head/kernel"]
 
 
@@ -64,8 +64,8 @@ def test_what_cannot_be_frozen_is_said():
 
 
 def test_weight_decay_spares_biases_and_norms():
-    assert decays("trunk/encoder/kernel") and decays("trunk/words/embedding")
-    assert not decays("trunk/encoder/bias") and not decays("trunk/norm/scale")
+    assert decays("backbone/encoder/kernel") and decays("backbone/words/embedding")
+    assert not decays("backbone/encoder/bias") and not decays("backbone/norm/scale")
 
 
 def test_one_update_is_that_of_optax_adamw():
@@ -113,24 +113,24 @@ def test_the_rates_of_a_whole_run():
 
 
 @pytest.mark.parametrize(
-    ("tune", "moving"),
+    ("trainable", "moving"),
     [
-        ("full", {"trunk/words/embedding", "trunk/encoder/kernel", "trunk/encoder/bias", "head/kernel"}),
+        ("full", {"backbone/words/embedding", "backbone/encoder/kernel", "backbone/encoder/bias", "head/kernel"}),
         ("head", {"head/kernel"}),
-        ("bitfit", {"trunk/encoder/bias", "head/kernel"}),
-        ("lora", {"trunk/encoder/lora_a", "trunk/encoder/lora_b", "head/kernel"}),
+        ("bitfit", {"backbone/encoder/bias", "head/kernel"}),
+        ("lora", {"backbone/encoder/lora_a", "backbone/encoder/lora_b", "head/kernel"}),
     ],
 )
-def test_what_each_way_of_tuning_moves(tune, moving):
-    added = {"trunk/encoder/lora_a": (3, 4, 2), "trunk/encoder/lora_b": (3, 2, 4)} if tune == "lora" else {}
-    found = Optimizer(tune=tune).multipliers({**SHAPES, **added}, layer_of, top=4)
+def test_the_parameters_that_each_setting_trains(trainable, moving):
+    added = {"backbone/encoder/lora_a": (3, 4, 2), "backbone/encoder/lora_b": (3, 2, 4)} if trainable == "lora" else {}
+    found = Optimizer(trainable=trainable).multipliers({**SHAPES, **added}, layer_of, top=4)
     assert {name for name, factor in found.items() if factor.any()} == moving
 
 
 def test_the_second_factor_of_an_addition_may_learn_faster():
-    shapes = {**SHAPES, "trunk/encoder/lora_a": (3, 4, 2), "trunk/encoder/lora_b": (3, 2, 4)}
-    found = Optimizer(tune="lora", lora_ratio=8.0, layer_decay=0.5).multipliers(shapes, layer_of, top=4)
-    np.testing.assert_allclose(found["trunk/encoder/lora_b"], 8 * found["trunk/encoder/lora_a"])
+    shapes = {**SHAPES, "backbone/encoder/lora_a": (3, 4, 2), "backbone/encoder/lora_b": (3, 2, 4)}
+    found = Optimizer(trainable="lora", lora_ratio=8.0, layer_decay=0.5).multipliers(shapes, layer_of, top=4)
+    np.testing.assert_allclose(found["backbone/encoder/lora_b"], 8 * found["backbone/encoder/lora_a"])
     assert found["head/kernel"] == 1.0
 
 
@@ -157,21 +157,21 @@ def assert_same_updates(settings, theirs, steps=3):
 
 
 def test_lion_and_sgd_are_those_of_optax():
-    lion = Optimizer(rule="lion", learning_rate=0.01, weight_decay=0.1, clip=0, beta2=0.99)
+    lion = Optimizer(algorithm="lion", learning_rate=0.01, weight_decay=0.1, clip=0, beta2=0.99)
     assert_same_updates(lion, optax.lion(0.01, 0.9, 0.99, weight_decay=0.1, mask=MASK))
-    sgd = Optimizer(rule="sgd", learning_rate=0.01, weight_decay=0, clip=0, momentum=0.8)
+    sgd = Optimizer(algorithm="sgd", learning_rate=0.01, weight_decay=0, clip=0, momentum=0.8)
     assert_same_updates(sgd, optax.sgd(0.01, 0.8, nesterov=True))
 
 
 def test_adafactor_is_that_of_optax():
-    ours = Optimizer(rule="adafactor", learning_rate=0.01, weight_decay=0, clip=0)
+    ours = Optimizer(algorithm="adafactor", learning_rate=0.01, weight_decay=0, clip=0)
     assert_same_updates(ours, optax.adafactor(0.01))
 
 
 def test_muon_turns_every_matrix_of_stacked_layers_into_an_orthogonal_one():
     random = np.random.default_rng(0)
     stacked = {"l/kernel": jnp.asarray(random.normal(size=(2, 8, 5)), jnp.float32), "l/bias": jnp.ones((2, 5))}
-    settings = Optimizer(rule="muon", weight_decay=0, clip=0)
+    settings = Optimizer(algorithm="muon", weight_decay=0, clip=0)
     ours = settings.build({"l/kernel": True, "l/bias": False}, ["l/kernel"])
     direction, _ = ours.update(stacked, ours.init(stacked), stacked)
     for matrix in np.asarray(direction["l/kernel"]) / (0.2 * 8**0.5):

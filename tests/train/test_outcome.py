@@ -12,6 +12,7 @@ from labkit.train.outcome import ConstantBaseline, frequent_labels, majority, no
 from labkit.train.processors import TextProcessor
 from labkit.train.truncation import message, truncation
 from labkit.viz import run_html
+from tests.shown import shown_html
 
 MLP = lk.models["mlp"](widths=(8,))
 
@@ -92,7 +93,7 @@ def test_a_run_with_a_rate_far_too_low_says_so_everywhere(tmp_path, capsys):
     report = run.evaluate()
     assert any("Worse than the linear baseline (logistic regression): F1 of test" in text for text in report.warnings)
     assert any("too low" in text for text in report.warnings)
-    assert all(text in str(report) and text in report._repr_mimebundle_()["text/html"] for text in report.warnings[:1])
+    assert all(text in str(report) and text in shown_html(report) for text in report.warnings[:1])
     good = lk.fit(rows, MLP, folder=tmp_path, background=False, epochs=5)
     assert good.info.summary["warnings"] == []
 

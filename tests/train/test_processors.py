@@ -53,14 +53,14 @@ def test_a_damaged_or_foreign_file_is_told_and_read_no_further(digits, tmp_path)
 
     folder = digits.export(tmp_path / "out")
     tensors = load_file(folder / "model.safetensors")
-    tensors["trunk/more"] = tensors.pop("head/bias")
+    tensors["backbone/more"] = tensors.pop("head/bias")
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(lk.LabkitError, match=r"model\.safetensors"):  # it is not the file that was sealed
         lk.Predictor(folder)
     (folder / "labkit-manifest.json").unlink()
     with pytest.raises(lk.LabkitError, match="head/bias") as caught:
         lk.Predictor(folder)
-    assert "trunk/more" in str(caught.value)
+    assert "backbone/more" in str(caught.value)
 
 
 def features(count: int) -> Rows:
@@ -126,7 +126,7 @@ def test_a_table_is_answered_alike_from_the_run_the_folder_and_any_form_of_its_r
     for rows in (asked, asked.to_dict("records"), cells, pd.read_csv(tmp_path / "new.csv"), asked.iloc[:, ::-1]):
         assert [float(answer) for answer in again.predict(rows)] == told
     batch = lk.load(frame, features=True, number="y")["train"].select(range(6))
-    np.testing.assert_allclose(again.judge(batch)[:, 0], told, rtol=1e-6)
+    np.testing.assert_allclose(again.predict_encoded(batch)[:, 0], told, rtol=1e-6)
     assert again.explain(cells[0]).values.shape == (6,)
     with pytest.raises(lk.LabkitError, match="have no column 'row'; the model needs row, when, size=cm, member"):
         again.predict(asked.drop(columns="row"))

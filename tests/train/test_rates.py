@@ -31,22 +31,22 @@ def test_every_architecture_task_rule_and_way_of_fine_tuning_has_a_rate():
     assert set(FRESH) == set(models) and set(BY_RULE) == set(optimizers)
     for name, preset in FRESH.items():
         for task in (task for task in tasks if tasks[task].needs in models[name].capabilities):
-            for tune in TUNES:
-                for rule in optimizers:
-                    assert 1e-6 < rate(name, preset, task, tune=tune, rule=rule) < 1
+            for trainable in TUNES:
+                for algorithm in optimizers:
+                    assert 1e-6 < rate(name, preset, task, trainable=trainable, algorithm=algorithm) < 1
 
 
 def test_pretrained_weights_move_less_than_new_ones_and_wide_layers_less_than_narrow_ones():
     assert rate("bert", "base") < rate("bert", "tiny") and rate("gpt", "xl") < rate("gpt", "small")
     assert rate("bert", "minilm-l6") < rate("bert", "small") / 2
-    assert rate("bert", "minilm-l6", tune="lora") > 5 * rate("bert", "minilm-l6")
+    assert rate("bert", "minilm-l6", trainable="lora") > 5 * rate("bert", "minilm-l6")
     assert rate("cnn") == rate("cnn", "resnet-20")
 
 
 def test_language_models_learn_new_weights_at_a_greater_rate_than_classifiers():
     assert rate("gpt", task="lm") == 2 * rate("gpt") == pytest.approx(2 * 2e-4 * 768 / 48)
     assert rate("gpt", "smollm2-135m", "lm") == rate("gpt", "smollm2-135m")
-    assert rate("gpt", task="lm", tune="head") == rate("gpt", tune="head")
+    assert rate("gpt", task="lm", trainable="head") == rate("gpt", trainable="head")
 
 
 def test_layers_of_sigmoids_learn_at_a_greater_rate():
@@ -56,10 +56,10 @@ def test_layers_of_sigmoids_learn_at_a_greater_rate():
 
 
 def test_the_head_alone_is_trained_by_one_rate_however_it_was_chosen():
-    head = rate("bert", "bert-tiny", tune="head")
-    assert head == rate("bert", "bert-tiny", freeze=("trunk/*",)) == rate("bert", "bert-tiny", freeze_layers=2)
+    head = rate("bert", "bert-tiny", trainable="head")
+    assert head == rate("bert", "bert-tiny", freeze=("backbone/*",)) == rate("bert", "bert-tiny", freeze_layers=2)
     assert head > rate("bert", "bert-tiny") == rate("bert", "bert-tiny", freeze_layers=1)
-    assert rate("bert", "bert-tiny", freeze=("trunk/embeddings/*",)) == rate("bert", "bert-tiny")
+    assert rate("bert", "bert-tiny", freeze=("backbone/embeddings/*",)) == rate("bert", "bert-tiny")
 
 
 def test_an_experiment_has_the_rate_wherever_it_comes_from(tmp_path: Path):

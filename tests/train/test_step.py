@@ -17,7 +17,7 @@ from flax import nnx
 import labkit as lk
 from labkit.tasks.classify import Classify
 from labkit.train.optimizer import Optimizer
-from labkit.train.step import Steps, flatten
+from labkit.train.step import TrainStep, flatten
 from tests.batches import empty_batch
 
 SIZES = {"width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 16, "vocab_size": 50}
@@ -30,7 +30,7 @@ def made(dropout: float = 0.0, report_every: int = 4, model: dict | None = None,
     task = Classify(head_dropout=dropout).build(("a", "b", "c"), np.arange(3))
     module = task.init(config, nnx.Rngs(0))
     optimizer = Optimizer(learning_rate=1e-2, warmup=0.0, schedule="constant")
-    steps = Steps(task, module, optimizer, lambda name: 1, 3, 100, report_every, **options)
+    steps = TrainStep(task, module, optimizer, lambda name: 1, 3, 100, report_every, **options)
     return steps, steps.state(flatten(nnx.to_pure_dict(nnx.split(module)[1])), seed=1)
 
 
@@ -89,7 +89,7 @@ def test_several_updates_in_a_call_are_the_same_bits_however_they_are_cut():
         steps, state = made(dropout=0.1)
         losses = []
         for several, count in cuts:
-            state, told = steps.many(state, steps.place(several, stacked=True), jax.device_put(np.int32(count)))
+            state, told = steps.multi_step(state, steps.place(several, stacked=True), jax.device_put(np.int32(count)))
             losses += np.asarray(told["loss"])[:count].tolist()
         assert steps.compilations == 1 and int(state.step) == 6
         assert int(told["sums"].confusion.sum()) == 16  # of the two steps after the report at step 4
@@ -103,7 +103,7 @@ def test_several_updates_in_a_call_are_those_of_single_calls(plain):
     steps, state = made()
     data = batches(5)
     stacked = {name: np.stack([batch[name] for batch in data]) for name in data[0]}
-    state, told = steps.many(state, steps.place(stacked, stacked=True), jax.device_put(np.int32(5)))
+    state, told = steps.multi_step(state, steps.place(stacked, stacked=True), jax.device_put(np.int32(5)))
     np.testing.assert_allclose(told["loss"], plain[0], rtol=1e-5)
 
 
@@ -151,7 +151,7 @@ def test_a_batch_of_no_weight_weighs_nothing(accumulate):
     batch = {**batches(1)[0], "weight": np.zeros(8, np.float32)}
     state, told = steps.train(state, steps.place(batch))
     assert float(told["loss"]) == 0 and float(told["gradient_norm"]) == 0 and int(told["skipped"]) == 0
-    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in state.moving.values())
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in state.trainable.values())
 
 
 SCRIPT = """
@@ -172,9 +172,9 @@ for devices, model, sharded in ((8, 1, False), (8, 1, True), (8, 2, True)):
     for number, batch in enumerate(batches(5)):
         state, told = steps.train(state, steps.place(batch))
         losses.append(float(told["loss"]))
-        layouts.add(str(jax.tree.map(lambda x: x.sharding, state.moving)))
+        layouts.add(str(jax.tree.map(lambda x: x.sharding, state.trainable)))
     name = f"{{devices}} {{model}} {{sharded}}"
-    kernel = state.optimizer[1].mu["trunk/layers/mlp_in/kernel"]
+    kernel = state.optimizer[1].mu["backbone/layers/mlp_in/kernel"]
     part = kernel.addressable_shards[0].data.size / kernel.size
     found[name] = dict(losses=losses, layouts=len(layouts), compilations=steps.compilations, part=part)
 checkpoints = Checkpoints(folder)

@@ -15,7 +15,7 @@ from labkit.tasks.classify import Classifier, Classify
 from labkit.train.context import prepare
 from labkit.train.experiment import Experiment
 from labkit.train.optimizer import Optimizer
-from labkit.train.step import Steps, flatten
+from labkit.train.step import TrainStep, flatten
 
 SIZES = {"width": 16, "depth": 2, "heads": 2, "mlp_width": 32, "max_length": 8, "vocab_size": 30}
 
@@ -26,9 +26,9 @@ def perceptron(optimizer, layers=2, accumulate=1):
     module = task.init(config, nnx.Rngs(0))
 
     def layer_of(name):
-        return int(name.split("/")[2]) + 1 if name.startswith("trunk") else layers + 1
+        return int(name.split("/")[2]) + 1 if name.startswith("backbone") else layers + 1
 
-    steps = Steps(task, module, optimizer, layer_of, layers + 1, 10, 5, accumulate=accumulate)
+    steps = TrainStep(task, module, optimizer, layer_of, layers + 1, 10, 5, accumulate=accumulate)
     return steps, steps.state(flatten(nnx.to_pure_dict(nnx.split(module)[1])), seed=1)
 
 
@@ -44,33 +44,33 @@ def batch(seed=0, count=8):
 
 def test_the_average_of_the_parameters_is_what_is_kept():
     steps, state = perceptron(Optimizer(learning_rate=0.1, ema=0.8, schedule="constant", warmup=0.0))
-    name = "trunk/layers/0/kernel"
-    expected = np.array(state.moving[name])
+    name = "backbone/layers/0/kernel"
+    expected = np.array(state.trainable[name])
     for step in range(6):
         state, _ = steps.train(state, steps.place(batch(step)))
         slow = min(0.8, (1 + step) / (10 + step))
-        expected = slow * expected + (1 - slow) * np.asarray(state.moving[name])
-    np.testing.assert_allclose(state.average[name], expected, rtol=1e-5)
-    np.testing.assert_array_equal(state.params[name], state.average[name])
-    assert np.abs(np.asarray(state.moving[name]) - expected).max() > 1e-3
+        expected = slow * expected + (1 - slow) * np.asarray(state.trainable[name])
+    np.testing.assert_allclose(state.ema[name], expected, rtol=1e-5)
+    np.testing.assert_array_equal(state.params[name], state.ema[name])
+    assert np.abs(np.asarray(state.trainable[name]) - expected).max() > 1e-3
 
 
 def test_layers_begin_to_move_one_after_the_other():
     steps, state = perceptron(Optimizer(learning_rate=0.1, unfreeze=0.6, schedule="constant", warmup=0.0))
-    first = {name: np.array(value) for name, value in state.moving.items()}
+    first = {name: np.array(value) for name, value in state.trainable.items()}
     moved: dict[str, int] = {}
     for step in range(6):
         state, _ = steps.train(state, steps.place(batch(step)))
-        for name, value in state.moving.items():
+        for name, value in state.trainable.items():
             if name not in moved and not np.array_equal(value, first[name]):
                 moved[name] = step
     # of ten steps six: the head at once, the upper layer at 2, the lower one at 4
-    assert moved == {"head/kernel": 0, "head/bias": 0, "trunk/layers/1/kernel": 2, "trunk/layers/1/bias": 2,
-                     "trunk/layers/0/kernel": 4, "trunk/layers/0/bias": 4}  # fmt: skip
+    assert moved == {"head/kernel": 0, "head/bias": 0, "backbone/layers/1/kernel": 2, "backbone/layers/1/bias": 2,
+                     "backbone/layers/0/kernel": 4, "backbone/layers/0/bias": 4}  # fmt: skip
 
 
 class Counting(nnx.Module):
-    """A trunk that keeps a running mean of its inputs, as batch normalisation does."""
+    """A backbone that keeps a running mean of its inputs, as batch normalisation does."""
 
     def __init__(self):
         self.scale = nnx.Param(jnp.ones(4))
@@ -86,8 +86,10 @@ class Counting(nnx.Module):
 def test_statistics_of_layers_are_carried_and_not_trained(parts):
     module = Classifier(Counting(), 4, 2, 0.0, rngs=nnx.Rngs(0))
     task = Classify(head_dropout=0.0).build(("a", "b"), np.array([0, 1]))
-    steps = Steps(task, module, Optimizer(learning_rate=0.1, warmup=0.0), lambda name: 1, 2, 10, 5, accumulate=parts)
-    assert "trunk/mean" not in steps.shapes and "trunk/mean" not in steps.multipliers
+    steps = TrainStep(
+        task, module, Optimizer(learning_rate=0.1, warmup=0.0), lambda name: 1, 2, 10, 5, accumulate=parts
+    )
+    assert "backbone/mean" not in steps.shapes and "backbone/mean" not in steps.multipliers
     state = steps.state(flatten(nnx.to_pure_dict(nnx.split(module)[1])), seed=0)
     expected = np.zeros(4)
     for step in range(3):
@@ -95,15 +97,15 @@ def test_statistics_of_layers_are_carried_and_not_trained(parts):
         for part in range(parts):
             expected = 0.5 * expected + 0.5 * examples["inputs"][part::parts].mean(0)
         state, _ = steps.train(state, steps.place(examples))
-    np.testing.assert_allclose(state.params["trunk/mean"], expected, atol=1e-5)
-    before = np.array(state.params["trunk/mean"])
+    np.testing.assert_allclose(state.params["backbone/mean"], expected, atol=1e-5)
+    before = np.array(state.params["backbone/mean"])
     steps.evaluate(state.params, steps.empty(), steps.place(batch(9)))
-    np.testing.assert_array_equal(state.params["trunk/mean"], before)
+    np.testing.assert_array_equal(state.params["backbone/mean"], before)
     poisoned = batch(4)
     poisoned["inputs"][0] = np.inf
     state, _ = steps.train(state, steps.place(poisoned))
     assert int(state.skipped) == 1
-    np.testing.assert_array_equal(state.params["trunk/mean"], before)
+    np.testing.assert_array_equal(state.params["backbone/mean"], before)
 
 
 @pytest.mark.parametrize("rule", ["lion", "adafactor", "sgd", "muon"])
@@ -134,14 +136,14 @@ def test_a_run_with_additions_keeps_a_model_without_them(rows, tmp_path):
     model = lk.models["bert"](preset="tiny", **{**SIZES, "vocab_size": None, "max_length": 16})
     run = lk.fit(
         rows, model, folder=tmp_path, background=False, epochs=3, batch_size=16, learning_rate=2e-2, max_length=16,
-        tune="lora", lora_rank=2, ema=0.5, vocabulary=200,
+        trainable="lora", lora_rank=2, ema=0.5, vocabulary=200,
     )  # fmt: skip
     summary = run.info.summary
     assert 0 < summary["trainable"] < 0.5 * summary["parameters"]
     state = weights.Tensors(run.info.folder / "model")
     assert not any("lora" in name for name in state)
     base = prepare(loads(Experiment, run.info.experiment), run.info.folder, print).weights()
-    for number, first in enumerate(base["trunk/layers/query/kernel"]):
+    for number, first in enumerate(base["backbone/layers/query/kernel"]):
         change = state[f"bert.encoder.layer.{number}.attention.self.query.weight"].T - np.asarray(first)
         sizes = np.linalg.svd(change, compute_uv=False)
         assert sizes[1] > 1e-4 and sizes[2] < 1e-6  # of rank two: the addition, and nothing else
@@ -151,13 +153,15 @@ def test_a_run_with_additions_keeps_a_model_without_them(rows, tmp_path):
 
 def test_a_rate_is_found_where_the_loss_falls(rows):
     model = lk.models["bert"](preset="tiny", **{**SIZES, "vocab_size": None, "max_length": 16})
-    found = lk.find_rate(rows, model, steps=30, low=1e-6, high=10.0, batch_size=16, max_length=16, vocabulary=200)
+    found = lk.find_learning_rate(
+        rows, model, steps=30, low=1e-6, high=10.0, batch_size=16, max_length=16, vocabulary=200
+    )
     assert len(found.rates) == len(found.losses) <= 30 and found.rates[0] == pytest.approx(1e-6)
     assert 1e-5 < found.suggestion < 1.0 and f"{found.suggestion:g}" in repr(found)
     figure = found.figure()
     assert figure.layout.xaxis.type == "log" and len(figure.data[0].x) == len(found.rates)
     with pytest.raises(lk.LabkitError, match=r"low = 1 must be above 0 and below high = 0\.5"):
-        lk.find_rate(rows, model, low=1, high=0.5)
+        lk.find_learning_rate(rows, model, low=1, high=0.5)
 
 
 def test_a_schedule_is_drawn_before_it_is_used():
@@ -170,8 +174,8 @@ def test_a_schedule_is_drawn_before_it_is_used():
 def test_an_optimizer_is_named_or_given_whole():
     from labkit.train.experiment import settings
 
-    assert settings(optimizer="lion")[1].optimizer.rule == "lion"
-    given = settings(optimizer=Optimizer(rule="sgd", clip=0.0), learning_rate=0.1)[1].optimizer
+    assert settings(optimizer="lion")[1].optimizer.algorithm == "lion"
+    given = settings(optimizer=Optimizer(algorithm="sgd", clip=0.0), learning_rate=0.1)[1].optimizer
     assert (given.rule, given.clip, given.learning_rate) == ("sgd", 0.0, 0.1)
     with pytest.raises(lk.LabkitError, match="optimizer = 3 must be the name of an optimizer"):
         settings(optimizer=3)
@@ -203,9 +207,9 @@ def test_training_begins_at_stored_convolutions(tmp_path):
     weights.save_own(stored, tmp_path / "stored", said)
     run = lk.fit(
         lk.load("digits").sample(100), lk.models["vgg"](weights=str(tmp_path / "stored")), folder=tmp_path / "lab",
-        background=False, epochs=1, batch_size=16, learning_rate=1e-2, tune="head",
+        background=False, epochs=1, batch_size=16, learning_rate=1e-2, trainable="head",
     )  # fmt: skip
     kept = weights.Tensors(run.info.folder / "model")
     for name, value in stored.items():
-        np.testing.assert_array_equal(kept[f"trunk/{name}"], value)
+        np.testing.assert_array_equal(kept[f"backbone/{name}"], value)
     assert run.info.summary["trainable"] == 8 * 10 + 10 and len(run.predict(np.zeros((2, 8, 8), np.uint8))) == 2

@@ -15,6 +15,7 @@ import pytest
 
 import labkit as lk
 from labkit.viz.plotly import picture
+from tests.shown import shown
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -117,8 +118,8 @@ def test_figures_of_labkit_are_drawn(finished) -> None:
 
 
 def test_a_picture_shows_itself() -> None:
-    shown = picture(px.line(y=[1, 2]), "a line")._repr_mimebundle_()
-    assert shown["text/plain"] == "<picture: a line>" and shown["image/svg+xml"].startswith("<svg xmlns=")
+    bundle = shown(picture(px.line(y=[1, 2]), "a line"))
+    assert bundle["text/plain"] == "<picture: a line>" and bundle["image/svg+xml"].startswith("<svg xmlns=")
 
 
 def test_another_kind_of_trace_is_refused() -> None:

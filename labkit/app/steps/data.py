@@ -116,7 +116,7 @@ class Data(Panel):
 
     def _begin(self) -> None:
         """Where the state left off: rows that it knows the source of are read again."""
-        self._offer({})
+        self.offer_columns({})
         self._show_source()
         if self.state.rows is not None:
             self._rows_came()
@@ -169,12 +169,12 @@ class Data(Panel):
             return
         file = self.upload.value[0]
         content = bytes(file["content"])
-        name = _file_name(file["name"])
+        name = file_name(file["name"])
         place = self.state.store.folder / "uploads" / fingerprint(content)[:8] / name.removesuffix(".zip")
         here = Path.cwd()
         self._file = os.fspath(place.relative_to(here) if place.is_relative_to(here) else place)
         with self.filling():
-            self._offer({})
+            self.offer_columns({})
         self._show_way()
         self._load(lambda: _kept(content, place, name.endswith(".zip")))
 
@@ -221,7 +221,7 @@ class Data(Panel):
 
     def _loaded(self, found: tuple[Rows | None, dict[str, Any], Exception | None]) -> None:
         rows, columns, error = found
-        self._offer(columns)
+        self.offer_columns(columns)
         if error is not None:
             raise error
         self.problem = None
@@ -229,7 +229,7 @@ class Data(Panel):
             self.state.steps = ()
         self.state.rows = rows
 
-    def _offer(self, columns: dict[str, Any]) -> None:
+    def offer_columns(self, columns: dict[str, Any]) -> None:
         """Columns to choose from, each with its first value; what was chosen stays where it can."""
         found = self.word("found_out")
         shown = [(html.short(name, values), name) for name, values in columns.items()]
@@ -317,7 +317,7 @@ class Data(Panel):
         return html.joined(title, html.scrolled(html.table(head, lines, numeric=(2,)), self.word("problems")))
 
 
-def _file_name(given: str) -> str:
+def file_name(given: str) -> str:
     """The name of an uploaded file without odd characters, short enough for every file system; its ending stays."""
     name = re.sub(r"[^\w.-]+", "_", Path(given).name).strip(".") or "upload"
     if len(raw := name.encode()) <= LONGEST:

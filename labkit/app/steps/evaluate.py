@@ -19,6 +19,7 @@ from labkit.core.text import visible
 from labkit.data.groups import parting
 from labkit.evaluate import run_report
 from labkit.evaluate.calibration import Calibration, calibrate
+from labkit.evaluate.conclusion import Conclusion
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
@@ -33,7 +34,7 @@ TABS = ("tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """What the panel shows of a run: made in a thread, and then looked at."""
 
     run: Run
@@ -45,23 +46,23 @@ class Judged:
     columns: list[str]  # by which it can be parted
 
 
-def judged(run: Run, split: str) -> Judged | RowReport | Scores | None:
+def evaluated(run: Run, split: str) -> Evaluated | RowReport | Scores | None:
     """Evaluate a run on a split of its rows; None while it has no model, only a report or scores where it does not
     classify. Raises :class:`DataError` where there are no such rows."""
     try:
         run_report.folder_of(run)
     except RunError:
         return None
-    report = run_report.verdict_of(run, split, baselines=run.experiment.task.problem_type is None)
+    report = run_report.evaluate_run(run, split, baselines=run.experiment.task.problem_type is None)
     if not isinstance(report, ClassificationReport):
         return report
     predictor = run_report.predictor_of(run)
     validation = report if split == "validation" else run_report.report_of(run, "validation")
     part = run_report.rows_of(run)[split]
-    return Judged(run, report, validation, calibrate(validation, report), predictor, part, parting(part))
+    return Evaluated(run, report, validation, calibrate(validation, report), predictor, part, parting(part))
 
 
-class Judge(Panel):
+class Evaluate(Panel):
     """Evaluates a run on its test or validation rows; classifiers in full detail.
 
     Args:
@@ -69,27 +70,28 @@ class Judge(Panel):
         state, language: see :class:`labkit.app.panel.Panel`.
     """
 
-    title = "judge"
+    title = "evaluate"
 
     def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
-        self.now: Judged | None = None
+        self.now: Evaluated | None = None
+        self._concluding: ClassificationReport | RowReport | None = None
         super().__init__(state if state is not None else state_of(run, language))
 
     def build(self) -> None:
         self.split = widgets.Dropdown(
             options=[(self.split_word(name), name) for name in ("test", "validation")],
-            description=self.word("judge_on"),
+            description=self.word("evaluate_on"),
         )
-        self.go = self.button("judge_now", self._ask, primary=True)
+        self.go = self.button("evaluate_now", self._ask, primary=True)
         self.on_change(self.split, lambda _: self._ask())
         top = widgets.HBox([self.split, self.go])
         top.add_class("lk-form")
-        self.empty, self.scores = self.html(), self.html()
+        self.empty, self.conclusion, self.scores = self.html(), self.html(), self.html()
         self.tabs = widgets.Tab(
             [self._mistakes(), self._thresholds(), self._calibration(), self._compare(), self._slices()]
         )
         self.tabs.titles = tuple(self.word(name) for name in TABS)
-        self.body.children = (top, self.empty, self.scores, self.tabs)
+        self.body.children = (top, self.empty, self.conclusion, self.scores, self.tabs)
         self.watch(["run"], self._ask)
         self._ask()
 
@@ -104,36 +106,40 @@ class Judge(Panel):
             lines += [opened(other, "other", self.state), source_code.line(both)]
         return source_code.program(lines)
 
-    # --- judging ------------------------------------------------------------------------------------------------
+    # --- evaluation ------------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
         run, split = self.state.run, self.split.value
         self.go.disabled = run is None
         self._show(None)
         if run is not None:
-            self.later("judge", lambda: judged(run, split), self._show)
+            self.later("evaluate", lambda: evaluated(run, split), self._show)
 
-    def _show(self, found: Judged | RowReport | Scores | None) -> None:
+    def _show(self, found: Evaluated | RowReport | Scores | None) -> None:
+        self.conclusion.value, self._concluding = "", None
         if isinstance(found, RowReport | Scores):
             self._show(None)
+            if isinstance(found, RowReport):
+                self._conclude(found)
             self.empty.value, self.scores.layout.display = "", ""
             show = report_html.rowwise if isinstance(found, RowReport) else report_html.scores
             self.scores.value = show(found, self.state.language)
             return
         self.now = found
         self.tabs.layout.display = self.scores.layout.display = "none" if found is None else ""
-        self.empty.value = html.paragraph(self.word("judge_first"), "quiet") if found is None else ""
+        self.empty.value = html.paragraph(self.word("evaluate_first"), "quiet") if found is None else ""
         if found is None:
             return
+        self._conclude(found.report)
         self.scores.value = report_html.headline(found.report, found.calibration.error, self.state.language)
-        self.examples.judge(found.report, found.part, found.predictor)
+        self.examples.show_report(found.report, found.part, found.predictor)
         self.grid.show(found.report.confusion.to_numpy(), found.report.classes, self.word("truth_by_answer"))
         self.each.value = report_html.by_class(found.report, self.state.language)
         self.drawn.value = report_html.calibration(found.calibration, self.state.language)
         with self.filling():
             self.which.options = [(visible(name, 60), name) for name in found.report.classes]
             self.which.value = found.report.classes[-1]
-            self._fill_others()
+            self.fill_others()
             named = {"length": self.word("by_length")}
             self.column.options = [(named.get(name, name), name) for name in found.columns]
             self.column.value = next(iter(found.columns), None)
@@ -141,6 +147,18 @@ class Judge(Panel):
         self._worst()
         self._cut()
         self._slice(self.column.value)
+
+    def _conclude(self, report: ClassificationReport | RowReport) -> None:
+        """Compare with the baselines, which takes a while: the scores are shown meanwhile."""
+        run = self.state.run
+        if run is not None:
+            self.conclusion.value = html.paragraph(self.word("fitting_baselines"), "quiet")
+            self._concluding = report
+            self.later("conclude", lambda: (report, run_report.conclusion_of(run, report)), self._show_conclusion)
+
+    def _show_conclusion(self, found: tuple[ClassificationReport | RowReport, Conclusion]) -> None:
+        if found[0] is self._concluding:  # another run may have been chosen meanwhile
+            self.conclusion.value = report_html.conclusion(found[1], self.state.language)
 
     # --- mistakes -----------------------------------------------------------------------------------------------
 
@@ -220,7 +238,7 @@ class Judge(Panel):
         self.on_change(self.other, self._versus)
         return widgets.VBox([self.other, self.compared])
 
-    def _fill_others(self) -> None:
+    def fill_others(self) -> None:
         run, before = self.state.run, self.other.value
         others = [(name, key) for name, key in choices(self.state) if run is None or key != run.id]
         self.other.options = [(self.word("choose_run"), ""), *others]

@@ -22,7 +22,7 @@ from labkit.models.base import ModelConfig
 from labkit.profile.cost import device_limit
 from labkit.tasks import tasks
 from labkit.tasks.base import ProblemType
-from labkit.train.cost_preview import CostPreview, Outlook
+from labkit.train.cost_preview import CostPreview, CostPreviews
 from labkit.train.experiment import check_reads
 from labkit.viz import charts
 from labkit.viz.svg import inline
@@ -30,7 +30,7 @@ from labkit.viz.words import label_of, title_of
 
 #: Fields at the front; the others are folded away.
 TRAINING = ("epochs", "batch_size", "patience", "seed")
-OPTIMIZER = ("learning_rate", "schedule", "warmup", "rule", "tune")
+OPTIMIZER = ("learning_rate", "schedule", "warmup", "algorithm", "trainable")
 #: Bytes of a parameter in training: it, its gradient and the two means of Adam, in float32.
 EACH = 16
 #: Word for the end of the drawing.
@@ -53,7 +53,7 @@ class Model(Panel):
     title: ClassVar[str] = "model"
 
     def __init__(self, rows: Any = None, *, state: State | None = None, language: str | None = None):
-        self.outlook = Outlook()
+        self.cost_previews = CostPreviews()
         self.forms: dict[str, Form] = {}
         self._made: dict[str, Any] = {}
         super().__init__(state_with(rows, state, language))
@@ -87,7 +87,7 @@ class Model(Panel):
 
     def close(self) -> None:
         super().close()
-        self.outlook.close()
+        self.cost_previews.close()
 
     # --- choosing ---------------------------------------------------------------------------------------------
 
@@ -108,12 +108,12 @@ class Model(Panel):
     def _task_unfit(self, name: str) -> bool:
         rows, kind = self.state.rows, tasks[name]
         assert rows is not None
-        if rows.basis.modality not in kind.modalities:
+        if rows.schema.modality not in kind.modalities:
             return True
         if kind.problem_type is not None:
             least = 2 if kind.problem_type is ProblemType.CLASS else 1
-            return kind.problem_type != rows.basis.problem_type or len(rows.basis.classes) < least
-        if kind.needs_pairs and not rows.basis.pairs:
+            return kind.problem_type != rows.schema.problem_type or len(rows.schema.classes) < least
+        if kind.needs_pairs and not rows.schema.pairs:
             return True
         return kind.needs_answers and not has_answers(next(iter(rows.splits.values())))
 
@@ -122,14 +122,14 @@ class Model(Panel):
         rows, task = self.state.rows, self.state.task
         assert rows is not None
         reasons = {name: _reason(name, rows, task) for name in models}
-        kind = rows.basis.modality
+        kind = rows.schema.modality
         able = (name for name, why in reasons.items() if not why)
         fit = sorted(able, key=lambda name: kind not in models[name].default_for)
         with self.filling():
             self.task.value = tasks.name_of(task)
             self.which.options = [(title_of("model", name, self.state.language), name) for name in fit]
             mine = "" if self.state.model is None else models.name_of(self.state.model)
-            self.which.value = mine if mine in fit else fit[0] if fit else None
+            self.which.value = mine if mine in fit else next(iter(fit), None)
         others = [
             (title_of("model", name, self.state.language), translate(why, self.state.language))
             for name, why in reasons.items()
@@ -180,7 +180,7 @@ class Model(Panel):
             options = [(preset or self.word("own_sizes"), preset) for preset in _presets(type(model))]
             if [value for _, value in self.preset.options] != [value for _, value in options]:
                 self.preset.options = options
-                self.later("presets", lambda: _sized(type(model)), self._mark_presets)
+                self.later("presets", lambda: preset_sizes(type(model)), self.mark_presets)
             self.preset.value = model.preset
         self.later("costs", self._expected, self._show, _CALM)
 
@@ -203,7 +203,7 @@ class Model(Panel):
 
     def _idle(self) -> tuple[str, ...]:
         """Settings of the task that say nothing for these rows."""
-        return () if self.state.rows is None else self.state.task.idle(self.state.rows.basis.modality)
+        return () if self.state.rows is None else self.state.task.idle(self.state.rows.schema.modality)
 
     def _fill_training(self) -> None:
         task, train = self.state.task, self.state.training
@@ -232,17 +232,17 @@ class Model(Panel):
 
     def _classes(self) -> int:
         rows = self.state.rows
-        return max(len(rows.basis.classes), 2) if rows is not None else 2
+        return max(len(rows.schema.classes), 2) if rows is not None else 2
 
     def _expected(self) -> CostPreview:
         rows, experiment = self.state.ready()
-        return self.outlook(rows, experiment, self.costs.prices)
+        return self.cost_previews(rows, experiment, self.costs.prices)
 
     def _show(self, found: CostPreview) -> None:
         self.problem = None
         self.costs.show(found)
         rows, shapes = self.state.rows, {name: x.shape for name, x in found.plan.steps.shapes.items()}
-        into = self.word(f"into_{rows.basis.modality}") if rows is not None else ""
+        into = self.word(f"into_{rows.schema.modality}") if rows is not None else ""
         out = self.word(_OUT.get(self.state.task.problem_type, "out_other"), count=self._classes())
         title = html.heading(self.word("drawing"))
         picture = drawing.drawn(drawing.blocks(shapes, self.state.model.drawing), self.word, (into, out))
@@ -252,7 +252,7 @@ class Model(Panel):
         chart = charts.line(rates, self.word("schedule_title"), self.word("step"), self.word("learning_rate"))
         self.schedule.value = html.joined(title, inline(chart))
 
-    def _mark_presets(self, sizes: dict[str, int | None]) -> None:
+    def mark_presets(self, sizes: dict[str, int | None]) -> None:
         """Say of each preset how large it is, and of one that is too large that it will not fit."""
         limit, options = device_limit(), []
         for preset, count in sizes.items():
@@ -280,6 +280,6 @@ def _presets(cls: type[ModelConfig]) -> list[str]:
     return ["", *cls.PRESETS]
 
 
-def _sized(cls: type[ModelConfig]) -> dict[str, int | None]:
+def preset_sizes(cls: type[ModelConfig]) -> dict[str, int | None]:
     """Preset → parameters, nothing allocated; None where that depends on the data."""
     return {"": None, **{name: config.count() for name, config in cls.presets().items()}}

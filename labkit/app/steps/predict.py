@@ -55,7 +55,7 @@ class Link(anywidget.AnyWidget):
     label = traitlets.Unicode().tag(sync=True)
 
 
-class Use(Panel):
+class Predict(Panel):
     """Asks a run's model, explains the answer, and exports the model.
 
     Args:
@@ -63,7 +63,7 @@ class Use(Panel):
         state, language: see :class:`labkit.app.panel.Panel`.
     """
 
-    title = "use"
+    title = "predict"
 
     def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
         self.predictor: Predictor | None = None
@@ -158,7 +158,7 @@ class Use(Panel):
 
     def _pairs(self) -> bool:
         run = self.state.run
-        return run is not None and run_report.rows_of(run).basis.pairs
+        return run is not None and run_report.rows_of(run).schema.pairs
 
     # --- an example ---------------------------------------------------------------------------------------------
 
@@ -314,10 +314,10 @@ def _features(text: str, processor: Any) -> np.ndarray:
         except DataError:
             if len(cells) != processor.shape[0]:  # else they may be the numbers of a row that was drawn
                 raise
-    return _numbers(text, processor.shape[0])
+    return numbers_of(text, processor.shape[0])
 
 
-def _numbers(text: str, count: int) -> np.ndarray:
+def numbers_of(text: str, count: int) -> np.ndarray:
     values = []
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):
         try:

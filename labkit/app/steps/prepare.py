@@ -1,13 +1,15 @@
-"""The step Prepare: cleaning with preview, duplicates, splits and tokenization."""
+"""The step Prepare: cleaning with preview, classes, duplicates, splits and tokenization."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
+from labkit.app.widgets.classes import ClassEditor
 from labkit.app.widgets.tokens import TokensPreview
 from labkit.core import html
 from labkit.core.config import SEEDS
@@ -24,7 +26,7 @@ _SPLIT = {"validation": 0.1, "test": 0.1, "stratify": True, "seed": 0}
 
 
 class Prepare(Panel):
-    """Clean, deduplicate and split rows, and see them as tokens.
+    """Clean texts and labels, remove duplicates, split rows, and see them as tokens.
 
     Args:
         rows: what :func:`labkit.load` returns or takes.
@@ -40,10 +42,11 @@ class Prepare(Panel):
         self.none = self.html()
         self.cleaning, self.copying, self.splitting = (widgets.VBox() for _ in range(3))
         self._build_cleaning()
+        self.classes = ClassEditor(self, self._decide)
         self._build_copies()
         self._build_split()
         self.reading = TokensPreview(self)
-        self.parts = widgets.VBox([self.cleaning, self.copying, self.splitting, self.reading.root])
+        self.parts = widgets.VBox([self.cleaning, self.classes.root, self.copying, self.splitting, self.reading.root])
         self.body.children = (self.none, self.parts)
         self.watch(("rows", "steps", "task", "accept_leakage"), self._preview)
         self.watch(["rows"], self._fill)
@@ -113,7 +116,7 @@ class Prepare(Panel):
         self.parts.layout.display = "none" if rows is None else ""
         if rows is None:
             return
-        texts = rows.basis.modality == "text"
+        texts = rows.schema.modality == "text"
         whole = {"validation", "test"} <= set(rows.splits)
         self.cleaning.layout.display = "" if texts else "none"
         self.split_form.layout.display = "none" if whole else ""
@@ -126,18 +129,21 @@ class Prepare(Panel):
                 box.value = name in done.get("clean", {}).get("steps", ())
             options = [each for each in self.copies.options if each[1] != "near" or texts]
             self.copies.options = options
-            self.copies.value = "keep" if "dedupe" not in done else "near" if done["dedupe"].get("near") else "exact"
+            self.copies.value = _copies(done)
             self.group.options = [(self.word("none"), ""), *((name, name) for name in columns)]
             self.group.value = split["group"] if split["group"] in columns else ""
             self.validation.value, self.test.value = split["validation"], split["test"]
             self.stratify.value, self.seed.value = split["stratify"], split["seed"]
             self.leak.value = self.state.accept_leakage
+            self.classes.fill(rows, done.get("relabel", {}))
 
     def _decide(self) -> None:
         """The state as the controls have it; settings with default values are omitted."""
         steps = [step for step in self.state.steps if step["do"] == "sample"]
         if chosen := [name for name, box in self.boxes.items() if box.value]:
             steps.append({"do": "clean", "steps": chosen})
+        if (relabel := self.classes.step()) is not None:
+            steps.append(relabel)
         if self.copies.value != "keep":
             steps.append({"do": "dedupe", "near": True} if self.copies.value == "near" else {"do": "dedupe"})
         controls = {"validation": self.validation, "test": self.test, "stratify": self.stratify, "seed": self.seed}
@@ -160,7 +166,7 @@ class Prepare(Panel):
         for step in self.state.steps:
             if step["do"] == "clean":
                 chosen = tuple(step["steps"])
-        if rows.basis.modality == "text":
+        if rows.schema.modality == "text":
             self.later("clean", lambda: _cleaned(rows, chosen), self._show_changes, CALM)
         self.later("split", self._prepared, self._show_split, CALM)
         self.reading.renew()
@@ -189,7 +195,7 @@ class Prepare(Panel):
         before, left = len(self.state.rows or ()), len(cleaned)
         gone = self.word("rows_left", left=f"{left:,}", gone=f"{before - left:,}")
         self.copied.value = html.paragraph(gone, "quiet") if before != left else ""
-        spec, classes = rows.spec, rows.basis.classes[:24] if rows.basis.problem_type != "number" else ()
+        spec, classes = rows.spec, rows.schema.classes[:24] if rows.schema.problem_type != "number" else ()
         lines = []
         for name, part in rows.splits.items():
             counts = [f"{spec.counts[name].get(each, 0):,}" for each in classes]
@@ -202,6 +208,13 @@ class Prepare(Panel):
             for part in leaked
         ] or [html.note(self.word("no_leak"), "good")]
         self.parted.value = html.joined(html.scrolled(table, self.word("split_title")), *notes)
+
+
+def _copies(done: Mapping[str, Any]) -> str:
+    """The option for duplicates that a recipe of preparation chose."""
+    if "dedupe" not in done:
+        return "keep"
+    return "near" if done["dedupe"].get("near") else "exact"
 
 
 def _cleaned(rows: Rows, steps: tuple[str, ...]) -> tuple[list[tuple[Any, ...]], dict[str, int], int]:

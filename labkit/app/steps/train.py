@@ -156,14 +156,14 @@ class Train(Panel):
         if before is not None and before is not self.live:
             before.close()
         self.empty.value = "" if run is not None else f'<p class="lk-quiet">{self.word("train_first")}</p>'
-        self._list()
+        self.list_runs()
         self._enable()
 
     def _ended(self) -> None:
-        self._list()
+        self.list_runs()
         self._enable()
 
-    def _list(self) -> None:
+    def list_runs(self) -> None:
         """The runs there are, newest first, and what of the run store was repaired."""
         run = self.state.run
         named = choices(self.state)
@@ -172,8 +172,9 @@ class Train(Panel):
         notes = [escape(translate(note, self.state.language)) for note in self.state.store.notes]
         self.repairs.value = "".join(f'<p class="lk-quiet">{note}</p>' for note in notes)
         with self.filling():
-            self.shown.options = named or [(self.word("run_none"), "")]
-            self.shown.value = run.id if run is not None else self.shown.options[0][1] if named else ""
+            offered = named or [(self.word("run_none"), "")]
+            self.shown.options = offered
+            self.shown.value = offered[0][1] if run is None else run.id
             self.over.options = [(name, run_id) for name, run_id in named if run is None or run_id != run.id]
         for control in (self.shown, self.over):
             control.disabled = not named

@@ -46,7 +46,10 @@ class Browser:
             self.split.options = [(self.panel.split_word(name), name) for name in rows.splits]
             self.label.options = [
                 (self.panel.word("all"), -1),
-                *((name, i) for i, name in enumerate(rows.basis.classes if rows.basis.problem_type == "class" else ())),
+                *(
+                    (name, i)
+                    for i, name in enumerate(rows.schema.classes if rows.schema.problem_type == "class" else ())
+                ),
             ]
             self.split.value, self.label.value = next(iter(rows.splits)), -1
         self.root.layout.display = ""
@@ -69,7 +72,7 @@ class Browser:
     @property
     def _size(self) -> int:
         assert self.rows is not None
-        return PAGE.get(self.rows.basis.modality, PAGE["text"])
+        return PAGE.get(self.rows.schema.modality, PAGE["text"])
 
     def _show(self) -> None:
         assert self.rows is not None
@@ -86,16 +89,16 @@ def page(rows: Rows, split: str, chosen: np.ndarray, panel: Panel) -> html.Html:
     part = rows[split].select(chosen.tolist())
     names = ["–" if told is None else str(told) for told in rows.known_of(part)]
     order = numbers(part, "row").tolist()
-    if rows.basis.modality == "image":
+    if rows.schema.modality == "image":
         return _pictures(part, names, order)
-    if rows.basis.modality == "audio":
-        heard = [media.sound(np.asarray(wave, np.float32) / 32767, rows.basis.rate, name)
+    if rows.schema.modality == "audio":
+        heard = [media.sound(np.asarray(wave, np.float32) / 32767, rows.schema.rate, name)
                  for wave, name in zip(part["sound"], names, strict=True)]  # fmt: skip
         lines = list(zip(order, names, heard, strict=True))
         return html.table([panel.word("row"), panel.word("class"), panel.word("sound")], lines, numeric=(0,))
     if texts := text_columns(part):
         columns = [part[name] for name in texts]
-        head = [panel.word("row"), panel.word("class"), *rows.basis.text]
+        head = [panel.word("row"), panel.word("class"), *rows.schema.text]
         lines = list(zip(order, names, *columns, strict=True))
     else:
         shown = [name for name in part.column_names if name not in ("label", "row", "target")][:WIDE]

@@ -18,7 +18,7 @@ class Costs:
     """A part of the step Model. ``root`` is its widget, ``prices`` user input: accelerator → price an hour."""
 
     def __init__(self, panel: Panel):
-        self.panel, self.prices, self._last = panel, dict[str, float](), None
+        self.panel, self.prices, self.latest = panel, dict[str, float](), None
         self.facts, self.table = panel.html(), panel.html()
         self.where = widgets.Dropdown(options=list(ACCELERATORS), description=panel.word("accelerator"))
         self.price = widgets.BoundedFloatText(
@@ -32,7 +32,7 @@ class Costs:
 
     def show(self, found: CostPreview) -> None:
         """Show what was found."""
-        self._last = found
+        self.latest = found
         word, one, plan = self.panel.word, found.estimate, found.plan
         fits = word("fits") if one.fits else word("does_not_fit")
         seconds = found.seconds()
@@ -54,7 +54,7 @@ class Costs:
         self._tabulate()
 
     def _tabulate(self) -> None:
-        if (found := self._last) is None:
+        if (found := self.latest) is None:
             return
         word, lines = self.panel.word, []
         for one in found.estimate.accelerators:

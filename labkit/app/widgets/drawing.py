@@ -38,7 +38,7 @@ def blocks(shapes: dict[str, tuple[int, ...]], parts: Sequence[DrawingPart]) -> 
     """The layers from input to output.
 
     Args:
-        shapes: parameter name ("trunk/layers/query/kernel") → shape.
+        shapes: parameter name ("backbone/layers/query/kernel") → shape.
         parts: of the architecture (:attr:`labkit.models.base.ModelConfig.drawing`).
     """
     groups: dict[tuple[Any, ...], dict[str, tuple[int, ...]]] = {}
@@ -78,7 +78,7 @@ def drawn(found: list[Block], word: Callable[..., str], ends: tuple[str, str]) -
 
 def _group(name: str, known: Sequence[DrawingPart]) -> tuple[int, str, int, int]:
     """(rank, key, place, colour) of the block that a parameter belongs to."""
-    path = [part for part in name.split("/") if part != "trunk"]
+    path = [part for part in name.split("/") if part != "backbone"]
     place = next((int(part) for part in path if part.isdigit()), -1)
     found = next((part for step in path[:-1] for part in known if step.startswith(part.prefix)), _OTHER)
     return found.rank, found.word, place if found.rank not in (1, 9) else -1, found.colour

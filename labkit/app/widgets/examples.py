@@ -99,7 +99,7 @@ class Examples:
         self.root = widgets.VBox([self.text, self.why.root])
         panel.on_change(self.list, self.choose)
 
-    def judge(self, report: ClassificationReport, part: Any, predictor: Predictor) -> None:
+    def show_report(self, report: ClassificationReport, part: Any, predictor: Predictor) -> None:
         """Show rows of another report; ``part`` is the split that it is of."""
         self.report, self.part, self.predictor = report, part, predictor
 

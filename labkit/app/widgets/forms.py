@@ -63,7 +63,7 @@ class Form:
         self.controls = {name: self._control(self.fields[name], values[name]) for name in shown}
         before = len(panel.callbacks)
         for name, control in self.controls.items():
-            panel.on_change(control, lambda value, name=name: changed({name: self._value(name, value)}))
+            panel.on_change(control, lambda value, name=name: changed({name: self.value_of(name, value)}))
         self.callbacks = panel.callbacks[before:]
         self.root = widgets.HBox(list(self.controls.values()))
         self.root.add_class("lk-form")
@@ -99,7 +99,7 @@ class Form:
             return widgets.FloatSlider(value, min=low, max=high, step=0.01, continuous_update=False, **said)
         return widgets.Text(_text_of(value), continuous_update=False, **said)
 
-    def _value(self, name: str, value: Any) -> Any:
+    def value_of(self, name: str, value: Any) -> Any:
         """What a control holds, as the field wants it. Raises :class:`ConfigError` for a text that is none."""
         if not isinstance(self.controls[name], widgets.Text):
             return value
@@ -118,7 +118,9 @@ class Form:
 def _text_of(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value))
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _plain_hint(hint: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 import numpy as np
@@ -35,7 +35,8 @@ class TokensPreview:
 
     def __init__(self, panel: Panel):
         self.panel = panel
-        self._tokenizer: tuple[Any, Tokenizer] | None = None
+        self.tokenizer: Tokenizer | None = None
+        self._made_for: tuple[object, ...] = ()  # what the tokenizer depends on
         self._lengths: np.ndarray | None = None
         self.title = panel.html(html.heading(panel.word("tokens_title")))
         self.about, self.chart, self.shown = panel.html(), panel.html(), panel.html()
@@ -58,7 +59,7 @@ class TokensPreview:
     def renew(self) -> None:
         """Read anew what the state has now."""
         state = self.panel.state
-        texts = state.rows is not None and state.rows.basis.modality == "text"
+        texts = state.rows is not None and state.rows.schema.modality == "text"
         self.root.layout.display = "" if texts else "none"
         if not texts:
             return
@@ -81,9 +82,9 @@ class TokensPreview:
         model = state.model if state.model is not None and state.model.modality is Modality.TEXT else None
         weights = "" if model is None else model.weights
         key = (weights or id(rows), state.task.tokenizer, state.task.vocabulary)
-        if self._tokenizer is None or self._tokenizer[0] != key:
-            self._tokenizer = (key, tokenizer_of(model, state.task, rows))
-        return self._tokenizer[1]
+        if self.tokenizer is None or self._made_for != key:
+            self.tokenizer, self._made_for = tokenizer_of(model, state.task, rows), key
+        return self.tokenizer
 
     def _show(self, found: tuple[Tokenizer, np.ndarray, int]) -> None:
         tokenizer, self._lengths, count = found
@@ -117,14 +118,16 @@ class TokensPreview:
         chart = charts.histogram(
             Histogram.of(self._lengths), word("token_lengths"), word("tokens"), word("rows"), limit + 0.5, note
         )
-        tone = "good" if not cut else "warn" if cut / len(self._lengths) > 0.05 else "info"
+        tone = "warn" if cut / max(len(self._lengths), 1) > 0.05 else "info"
+        if not cut:
+            tone = "good"
         self.chart.value = html.joined(inline(chart), html.note(word("cut_told", note=note, length=limit), tone))
 
     def _text(self) -> None:
         """The pieces of one text, in a thread: the tokenizer may still be learning."""
-        if self._tokenizer is None:
+        if self.tokenizer is None:
             return
-        tokenizer, own, number, limit = self._tokenizer[1], self.own.value, self.row.value, self.length.value
+        tokenizer, own, number, limit = self.tokenizer, self.own.value, self.row.value, self.length.value
 
         def read() -> list[str]:
             if own.strip():

@@ -262,7 +262,8 @@ def _is_wide(kind: pa.DataType) -> bool:
 
 def _columns(dataset: datasets.Dataset, names: list[str]) -> np.ndarray:
     """Numeric columns side by side, [n, features]: a missing value is NaN; f64 where float32 may round, else f32."""
-    kinds = [_storage(dataset.features.arrow_schema.field(name).type) for name in names]
+    types = dict(zip(*_schema(dataset), strict=True))  # once: ``datasets`` copies all features at every access
+    kinds = [_storage(types[name]) for name in names]
     wide = pa.float64() if any(map(_is_wide, kinds)) else pa.float32()
     inputs, start = np.empty((len(dataset), len(names)), wide.to_pandas_dtype()), 0
     for table in batches(dataset, names):
@@ -280,7 +281,9 @@ def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) 
         axes += 1
     if not _is_number(kind):
         raise DataError(_("column {column!r} contains {kind}, not numbers."), column=name, kind=kind)
-    dtype: Any = np.uint8 if kind == pa.uint8() else np.float64 if wide and _is_wide(kind) else np.float32
+    dtype: Any = np.float64 if wide and _is_wide(kind) else np.float32
+    if kind == pa.uint8():
+        dtype = np.uint8
     inputs, start = np.empty((len(dataset),), dtype), 0
     for table in batches(dataset, [name]):
         for chunk in table.column(0).chunks:

@@ -53,7 +53,7 @@ class Batches(ABC):
         self._source = examples
         self.batch_size, self.seed, self.shuffle = int(batch_size), int(seed), shuffle
         self.examples = len(self._rows)
-        self._plans: dict[int, Any] = {}
+        self.plans: dict[int, Any] = {}
 
     @property
     @abstractmethod
@@ -109,10 +109,10 @@ class Batches(ABC):
 
     def _plan(self, epoch: int) -> Any:
         """The plan of an epoch; the last two are kept."""
-        plans = self._plans
+        plans = self.plans
         if epoch not in plans:
             plans = {**dict(list(plans.items())[-1:]), epoch: self._planned(epoch)}
-            self._plans = plans  # in one assignment: other threads see the old ones or the new
+            self.plans = plans  # in one assignment: other threads see the old ones or the new
         return plans[epoch]
 
     def _bits(self, epoch: int) -> np.random.BitGenerator:

@@ -111,7 +111,9 @@ def _decoded(file: BinaryIO, form: bytes, length: int, order: str) -> tuple[int,
         wide = np.zeros((len(raw) // 3, 4), np.uint8)
         wide[:, slice(1, 4) if order == "<" else slice(0, 3)] = raw.reshape(-1, 3)
         raw, width = wide.reshape(-1), 4
-    code = f"{order}f{width}" if kind == _FLOAT else "u1" if width == 1 else f"{order}i{width}"
+    code = f"{order}f{width}" if kind == _FLOAT else f"{order}i{width}"
+    if kind != _FLOAT and width == 1:  # one byte has no sign
+        code = "u1"
     return rate, raw.view(code).reshape(-1, channels)
 
 

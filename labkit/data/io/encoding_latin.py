@@ -147,7 +147,9 @@ def _kind(text: str, place: int) -> str:
     char = text[place] if 0 <= place < len(text) else " "
     if char.isalpha():
         return "A" if char.isupper() else "a"
-    return "0" if char.isdigit() else " " if char.isspace() else "."
+    if char.isdigit():
+        return "0"
+    return " " if char.isspace() else "."
 
 
 def _is_letter(char: str) -> bool:

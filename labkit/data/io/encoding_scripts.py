@@ -109,8 +109,10 @@ def _likelihood(text: str, script: Script) -> tuple[float, int]:
         small = char.lower()
         if small in common:
             total += common[small] - (2.0 if small != char else 0.0)
+        elif re.match(script.pattern, char):
+            total += rest
         else:
-            total += rest if re.match(script.pattern, char) else _SIGN if _SIGNS.match(char) else _OTHER
+            total += _SIGN if _SIGNS.match(char) else _OTHER
     return total + misplaced(text), above
 
 

@@ -406,7 +406,7 @@ def _read_named(part: Part, column: str, files: list[Path | None], kind: str, sh
     detail = [visible(str(values[int(at)].as_py()), 100) for at in gone]
     report.add("refused", _("no such file"), [rows[int(at)].as_py() for at in gone], column=column, detail=detail)
     table = table.take(pa.array(there))
-    taken = "text" if kind == "text" else "image" if kind == "image" else "sound"
+    taken = kind if kind in ("text", "image") else "sound"
     if taken in table.column_names:
         new = "file" if taken == column and "file" not in table.column_names else f"source_{taken}"
         table = table.rename_columns([new if name == taken else name for name in table.column_names])

@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,11 +133,10 @@ def load(
     media = {name: value for name, value in shape.items() if value is not None}
     hub = {name: value for name, value in (("revision", revision), ("subset", subset)) if value is not None}
     label = label if label is None or isinstance(label, str | bool) else tuple(label)
-    columns = features if isinstance(features, bool) else (features,) if isinstance(features, str) else tuple(features)
+    columns = features if isinstance(features, bool) else _names(features)
     choice = Choice(
         text=text, label=label, classes=classes, on_bad=on_bad, missing=missing, separator=separator, features=columns,
-        decimal=decimal,
-        number=() if number is None else (number,) if isinstance(number, str) else tuple(number),
+        decimal=decimal, number=() if number is None else _names(number),
         kind="features" if features else "text",
     )  # fmt: skip
     usual = Choice()
@@ -240,13 +239,20 @@ def _is_tuples(x: Any) -> bool:
     return isinstance(x, list | tuple) and bool(x) and isinstance(x[0], list | tuple)
 
 
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    """One name or several as a tuple."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """Options as TOML and JSON hold them."""
-    return {
-        name: {str(key): str(item) for key, item in value.items()} if isinstance(value, Mapping)
-        else value if isinstance(value, str | int | float) else list(value)
-        for name, value in options.items()
-    }  # fmt: skip
+    plain: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            plain[name] = {str(key): str(item) for key, item in value.items()}
+        else:
+            plain[name] = value if isinstance(value, str | int | float) else list(value)
+    return plain
 
 
 def _no_use(options: Mapping[str, Any], where: str) -> None:

@@ -45,7 +45,8 @@ class Shape:
 
 def shape_of(size: int | Sequence[int] | None = None, seconds: float | None = None, rate: int | None = None) -> Shape:
     """The arguments of ``load``, checked. Raises :class:`ConfigError`."""
-    both = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
+    sides = (size, size) if isinstance(size, int) else size
+    both = None if sides is None else tuple(sides)
     if both is not None and (len(both) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in both)):
         raise ConfigError(
             _("size = {size!r} must be a number of pixels from 1 to 4096, or (height, width)."), size=size

@@ -105,7 +105,9 @@ def _without_tags(text: str) -> str:
         kept.append(text[end : match.start()])
         end = match.end()
         token, name = match.group(), (match["name"] or "").lower()
-        ends = "comment" if token == "-->" else name if match["close"] else ""
+        ends = name if match["close"] else ""
+        if token == "-->":
+            ends = "comment"
         if ends in opened:
             start = opened[ends]
             del kept[start:]
@@ -167,7 +169,7 @@ def _whitespace(text: str) -> str:
 
 _URL = re.compile(r"(?ai:(?<![a-z0-9])(?:(?:https?|ftp)://|www\.)(?=[a-z0-9\[])[a-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+)")
 _URL_TAIL = ".,;:!?'*~_)]"
-# Whole runs of address characters are judged, so that what is left of one cannot become a part of another.
+# Whole runs of address characters are checked, so that what is left of one cannot become a part of another.
 _ADDRESS_RUN = re.compile(r"[A-Za-z0-9._%+@-]+")
 _ADDRESS = re.compile(r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}")
 # Not after a letter of an alphabet (MP3, covid19), but after a Chinese character (第3章).
@@ -179,12 +181,12 @@ def _urls(text: str, mask: str = "URL") -> str:
 
 
 def _emails(text: str, mask: str = "EMAIL") -> str:
-    def judged(match: re.Match[str]) -> str:
+    def checked(match: re.Match[str]) -> str:
         run = match.group()
         core = run.strip("._%+-")
         return run.replace(core, mask, 1) if _ADDRESS.fullmatch(core) else run
 
-    return _ADDRESS_RUN.sub(judged, text) if "@" in text else text
+    return _ADDRESS_RUN.sub(checked, text) if "@" in text else text
 
 
 def _numbers(text: str, mask: str = "NUMBER") -> str:

@@ -99,7 +99,7 @@ def dedupe(
     _one_of("conflicts", conflicts, ("keep-first", "drop"))
     copies = table(rows, last=keep == "last")
     noisy = _disagree(copies) & (conflicts == "drop")
-    notes = [_noisy(line, rows.basis.classes) for line in copies[noisy].itertuples()]
+    notes = [_noisy(line, rows.schema.classes) for line in copies[noisy].itertuples()]
     copies = copies[~noisy]
     copies = _with_leaders(copies, rows, threshold) if near else copies.assign(leader=copies["key"])
     again = copies.duplicated("leader")
@@ -107,7 +107,7 @@ def dedupe(
     copies = copies[again]
     leaders = kept[kept["leader"].isin(copies["leader"])].set_index("leader")
     copies = copies.join(leaders.add_prefix("kept_"), on="leader")
-    notes += [_copied(line, rows.basis.classes) for line in copies.itertuples()]
+    notes += [_copied(line, rows.schema.classes) for line in copies.itertuples()]
     splits = {name: _chosen(split, name, kept) for name, split in rows.splits.items()}
     return rows.with_splits(splits, sorted(notes, key=lambda note: note.row or 0))
 
@@ -242,7 +242,7 @@ def _disagree(copies: pd.DataFrame) -> pd.Series:
 def _groups(copies: pd.DataFrame, rows: SplitDataset, by: str, *more: str) -> pd.DataFrame:
     """The lines that share their value of ``by``, numbered by group."""
     groups = copies[copies.duplicated(by, keep=False)].sort_values(by, kind="stable", ignore_index=True)
-    classes = rows.basis.classes
+    classes = rows.schema.classes
     named = [classes[label] if label >= 0 else None for label in groups["label"]]
     groups = groups.assign(group=pd.factorize(groups[by])[0], label=pd.Series(named, dtype=object))
     groups["text"] = _taken(groups, rows, lambda split: column(split, "text").to_pylist())

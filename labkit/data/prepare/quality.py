@@ -78,7 +78,7 @@ class DataQuality:
 
 def check(rows: Rows) -> DataQuality:
     """Look rows over. Nothing is changed; it takes as long as hashing every text."""
-    counts = {} if rows.basis.problem_type == "number" else rows.spec.class_counts()
+    counts = {} if rows.schema.problem_type == "number" else rows.spec.class_counts()
     found = [*_reported(rows), *_copied(rows), *_leaked(rows), *_labels(rows, counts), *_far(rows)]
     order = {"bad": 0, "warn": 1, "info": 2}
     ranked = sorted(found, key=lambda problem: order[problem.level])
@@ -142,11 +142,11 @@ def _far(rows: Rows) -> Iterator[QualityProblem]:
 
 def _numbers(rows: Rows) -> dict[str, Histogram]:
     """The numbers to be predicted, by name, of the rows that have them."""
-    if rows.basis.problem_type != "number":
+    if rows.schema.problem_type != "number":
         return {}
     parts = [targets_of(split)[numbers(split, "label") >= 0] for split in rows.splits.values() if len(split)]
     values = np.concatenate(parts)
-    return {name: Histogram.of(values[:, place]) for place, name in enumerate(rows.basis.classes)}
+    return {name: Histogram.of(values[:, place]) for place, name in enumerate(rows.schema.classes)}
 
 
 def _lengths(rows: Rows) -> np.ndarray | None:

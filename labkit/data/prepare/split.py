@@ -247,7 +247,7 @@ def _carved(
     train = rows.splits["train"]
     labels = numbers(train, "label")
     labelled = sum(int(np.count_nonzero(labels[part] >= 0)) for part in memmap.portions(len(labels)))
-    strata, stratify = labels, stratify and rows.basis.problem_type == "class"
+    strata, stratify = labels, stratify and rows.schema.problem_type == "class"
     if not (stratify and labelled):
         strata = memmap.array(len(labels), np.int8)
         for part in memmap.portions(len(labels)):
@@ -257,7 +257,7 @@ def _carved(
     sizes = _sizes(wanted, labelled or len(labels))
     names = ("train", *sizes)
     where = units.assign(sizes)
-    kinds = len(rows.basis.classes) if rows.basis.problem_type == "class" else 1
+    kinds = len(rows.schema.classes) if rows.schema.problem_type == "class" else 1
     counts = np.zeros((len(names), 1 + kinds), np.int64)  # split → rows without a label, of a class
     for part in memmap.portions(len(where)):
         cells = where[part].astype(np.int64) * counts.shape[1] + np.maximum(labels[part], -1) + 1
@@ -280,11 +280,13 @@ def _carved(
     splits = {"train": carved.pop("train"), **carved, **{k: v for k, v in rows.splits.items() if k != "train"}}
     splits = {name: splits[name] for name in sorted(splits, key=_place)}
     shown = ", ".join(f"{name} {held[name]:,}" for name in order)
-    how = _("by {group!r}", group=group) if group else _("stratified") if stratify else _("at random")
+    how = _("stratified") if stratify else _("at random")
+    if group:
+        how = _("by {group!r}", group=group)
     notes = [
         Note(None, None, "counted", _("split"), _("{shown} rows; {how}, seed {seed}", shown=shown, how=how, seed=seed))
     ]
-    if rows.basis.problem_type == "class":
+    if rows.schema.problem_type == "class":
         notes += _absent(rows, {name: counts[names.index(name), 1:] for name in order})
     drawn_for = {} if group else {name: memmap.take(draws, there) for name, there in places.items()}
     return rows.with_splits(splits, notes), drawn_for
@@ -319,11 +321,11 @@ def _group_draws(rows: SplitDataset, group: str, seed: int) -> np.ndarray:
 
 def _absent(rows: SplitDataset, counts: dict[str, np.ndarray]) -> list[Note]:
     """A note for each class that a split lacks though it has rows; ``counts`` are the rows of a split by class."""
-    notes, classes = [], rows.basis.classes
+    notes, classes = [], rows.schema.classes
     for label, count in enumerate(np.sum(list(counts.values()), axis=0).tolist()):
         for name in (name for name, found in counts.items() if count and not found[label]):
             detail = ngettext("{label!r} has {n} row", "{label!r} has {n} rows", count, label=classes[label])
-            notes.append(Note(None, rows.basis.label, "counted", _("class missing from a split"), detail, name))
+            notes.append(Note(None, rows.schema.label, "counted", _("class missing from a split"), detail, name))
     return notes
 
 

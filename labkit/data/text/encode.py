@@ -155,7 +155,7 @@ def _made(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> Tokens:
             shutil.rmtree(old, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
     try:
-        _write(work, chunks, pad_id)
+        write_tokens(work, chunks, pad_id)
         if _open(folder) is None:
             shutil.rmtree(folder, ignore_errors=True)  # damaged
             with suppress(OSError):
@@ -170,7 +170,7 @@ def _made(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> Tokens:
     return tokens
 
 
-def _write(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> None:
+def write_tokens(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> None:
     columns = {name: _Column(folder / f"{name}.npy", kind) for name, kind in DTYPES.items()}
     truncated = 0
     try:

@@ -112,8 +112,10 @@ def processor(rust: tokenizers.Tokenizer, forms: Templates) -> Any:
         forms: may have no special tokens at all.
     """
     now = json.loads(rust.post_processor.__getstate__()) if rust.post_processor is not None else None
-    parts = now["processors"] if now and now["type"] == "Sequence" else [now] if now else []
-    parts = [part for part in parts if part["type"] == "ByteLevel"] + [_template(rust, forms)]
+    steps = [now] if now else []
+    if now and now["type"] == "Sequence":
+        steps = now["processors"]
+    parts = [*(step for step in steps if step["type"] == "ByteLevel"), _template(rust, forms)]
     about = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
         "pre_tokenizer": None, "decoder": None, "model": {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"},

@@ -76,7 +76,7 @@ class Tokenizer:
         rust.no_padding()
         rust.no_truncation()
         rust.encode_special_tokens = True  # that is: take special-token text in a text for plain text
-        self._rust, self._said = rust, said or Said()
+        self.rust, self._said = rust, said or Said()
         vocab = rust.get_vocab()
         self.vocab_size = 1 + max(vocab.values(), default=-1)
         limits.check_ids(self.vocab_size - 1, len(vocab))
@@ -113,14 +113,12 @@ class Tokenizer:
 
         Of ids that ``config.json`` gives only those with such a name: a text may end at an ordinary piece.
         """
-        declared = {number for number, token in self._rust.get_added_tokens_decoder().items() if token.special}
+        declared = {number for number, token in self.rust.get_added_tokens_decoder().items() if token.special}
         ids = (roles.pad, roles.unk, roles.cls, roles.sep, roles.mask, roles.bos, *roles.ends)
         known = {name for names in ROLES.values() for name in names} | set(self._said.names.values())
-        names = {
-            self._rust.id_to_token(number): None for number in ids if number is not None and number not in declared
-        }
+        names = {self.rust.id_to_token(number): None for number in ids if number is not None and number not in declared}
         if names := [name for name in names if name in known]:
-            self._rust.add_special_tokens(names)
+            self.rust.add_special_tokens(names)
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -187,7 +185,7 @@ class Tokenizer:
         Names of special tokens that the vocabulary does not show go to ``tokenizer_config.json``, lists of end tokens
         to ``generation_config.json``.
         """
-        return tokenizer_files.save(self._rust, self._said, Path(folder))
+        return tokenizer_files.save(self.rust, self._said, Path(folder))
 
     def export(
         self,
@@ -213,7 +211,7 @@ class Tokenizer:
             **more: further keys of ``tokenizer_config.json``, which win over these.
         """
         mask = None if self.mask_id is None else self.names([self.mask_id])[0]
-        rust = tokenizer_files.with_mask(self._rust, mask, special=True)
+        rust = tokenizer_files.with_mask(self.rust, mask, special=True)
         if prompts:
             rust.post_processor = templates.processor(rust, self._prompts)
         inputs = ["input_ids", "token_type_ids", "attention_mask"] if types else ["input_ids", "attention_mask"]
@@ -293,7 +291,7 @@ class Tokenizer:
         """This tokenizer with another form of one text."""
         if single == self.single:
             return self
-        rust = tokenizers.Tokenizer.from_str(self._rust.to_str())
+        rust = tokenizers.Tokenizer.from_str(self.rust.to_str())
         rust.post_processor = templates.processor(rust, (single, self.pair))
         return Tokenizer(rust, self._said)
 
@@ -302,7 +300,7 @@ class Tokenizer:
         last token that is none as the last of a text."""
         if self.pad_id not in self.single.after:
             return self
-        rust = tokenizers.Tokenizer.from_str(self._rust.to_str())
+        rust = tokenizers.Tokenizer.from_str(self.rust.to_str())
         cut = [replace(form, special=(*form.special[:-1], ())) for form in (self.single, self.pair)]
         rust.post_processor = templates.processor(rust, (cut[0], cut[1]))
         return Tokenizer(rust, self._said)
@@ -315,14 +313,14 @@ class Tokenizer:
     @property
     def continues(self) -> np.ndarray:
         """Which pieces go on the word before them, bool[vocab_size]: only WordPiece marks them, with ``##``."""
-        prefix = getattr(self._rust.model, "continuing_subword_prefix", None) or "\0"
-        goes_on = [number for piece, number in self._rust.get_vocab().items() if piece.startswith(prefix)]
+        prefix = getattr(self.rust.model, "continuing_subword_prefix", None) or "\0"
+        goes_on = [number for piece, number in self.rust.get_vocab().items() if piece.startswith(prefix)]
         return np.isin(np.arange(self.vocab_size), goes_on) & ~self._reserved
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides what :meth:`encode` returns."""
-        return fingerprint("labkit tokenizer 1", self._rust.to_str(), READ)
+        return fingerprint("labkit tokenizer 1", self.rust.to_str(), READ)
 
     def encode(self, texts: Texts, pairs: Texts | None = None, max_length: int = 512) -> Tokens:
         """Encode texts to token ids, in parallel, with special tokens.
@@ -374,35 +372,35 @@ class Tokenizer:
     def pieces(self, text: str) -> list[tuple[str, int, tuple[int, int]]]:
         """``(piece, id, (start, end))`` for display, without special tokens; start and end count characters of text."""
         with limits.running():
-            found = self._rust.encode(_well_formed(_checked([text])[0][:READ]), add_special_tokens=False)
+            found = self.rust.encode(_well_formed(_checked([text])[0][:READ]), add_special_tokens=False)
         ids = (self.unk_id if self._reserved[number] else number for number in found.ids)
         return list(zip(found.tokens, ids, found.offsets, strict=True))
 
     def names(self, ids: Iterable[int]) -> list[str]:
         """The pieces of some ids as the vocabulary spells them, special tokens too."""
-        return [self._rust.id_to_token(int(number)) or "" for number in ids]
+        return [self.rust.id_to_token(int(number)) or "" for number in ids]
 
     def special(self, name: str) -> int | None:
         """The id of the special token of this name, such as "<|im_end|>"; None where the vocabulary has none."""
-        number = self._rust.token_to_id(name)
+        number = self.rust.token_to_id(name)
         return number if number is not None and self._reserved[number] else None
 
     def decode(self, ids: Iterable[int]) -> str:
         """Decode ids to text, skipping special tokens."""
         with limits.running():
-            return self._rust.decode([int(number) for number in ids], skip_special_tokens=True)
+            return self.rust.decode([int(number) for number in ids], skip_special_tokens=True)
 
     def __repr__(self) -> str:
-        return f"<tokenizer: {type(self._rust.model).__name__}, {self.vocab_size} pieces>"
+        return f"<tokenizer: {type(self.rust.model).__name__}, {self.vocab_size} pieces>"
 
     @cached_property
     def _masking(self) -> tokenizers.Tokenizer:
         """Recognises the mask in a text, and no other special token: those stay text as they are marked special."""
-        return tokenizer_files.with_mask(self._rust, self.names([self.mask_id])[0], special=False)
+        return tokenizer_files.with_mask(self.rust, self.names([self.mask_id])[0], special=False)
 
     @cached_property
     def _words(self) -> Words | None:
-        return Words(self._rust) if fits(self._rust) else None
+        return Words(self.rust) if fits(self.rust) else None
 
     def _numbers(self, texts: list[str] | pa.Array, room: int) -> tuple[np.ndarray, ...]:
         """Flat ids i32, lengths i64[n] and whether a text went on after what was read, bool[n]."""
@@ -425,7 +423,7 @@ class Tokenizer:
         if len(long):
             heads = texts.to_pylist()
             for i in long.tolist():
-                heads[i] = _head(heads[i], limit)
+                heads[i] = head_of(heads[i], limit)
             read = pa.array(heads, pa.large_string())
         with self._lock:
             ids, length, unclear = self._words.pieces(read)
@@ -437,10 +435,10 @@ class Tokenizer:
         return ids, length, size > most
 
     def _some(self, texts: list[str], limit: int, most: int, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        found = self._cut([_head(text, limit) for text in texts])
+        found = self._cut([head_of(text, limit) for text in texts])
         sparse = [i for i, text in enumerate(texts) if len(text) > limit and len(found[i]) <= room]
         if sparse:
-            more = self._cut([_head(texts[i], most) for i in sparse])
+            more = self._cut([head_of(texts[i], most) for i in sparse])
             for i, encoding in zip(sparse, more, strict=True):
                 found[i] = encoding
         length = np.fromiter(map(len, found), np.int64, len(found))
@@ -450,7 +448,7 @@ class Tokenizer:
 
     def _cut(self, texts: list[str]) -> list[Any]:
         with limits.running():
-            return self._rust.encode_batch_fast(texts, add_special_tokens=False)
+            return self.rust.encode_batch_fast(texts, add_special_tokens=False)
 
     def _lay(self, form: Template, cut: np.ndarray, *texts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tokens:
         """Put the kept part of every text (flat ids, lengths, lengths to keep) between the special tokens."""
@@ -555,7 +553,7 @@ def _well_formed(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def _head(text: str, limit: int) -> str:
+def head_of(text: str, limit: int) -> str:
     """The first ``limit`` characters, well formed, back to white space so that the last word is whole.
 
     More than ``limit / 2`` characters without white space are cut where they are (Chinese, or no language).

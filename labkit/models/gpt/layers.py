@@ -1,4 +1,4 @@
-"""The layer of GPT-2 and of Llama, its norms and rotary positions."""
+"""The layer of GPT-2, Llama and Qwen, its norms and rotary positions."""
 
 from __future__ import annotations
 
@@ -6,44 +6,46 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.models import layers
+from labkit.models.layers import Rotation, frequencies
 
 LOWEST = jnp.finfo(jnp.float32).min  # finite: see parts.padding_bias
 
-#: Cosine and sine of the angle of every position, f32[b, t, 1, k] each; None where positions are learned.
-Rotation = tuple[Array, Array] | None
 
-
-def norm(config: Any, rngs: nnx.Rngs) -> nnx.LayerNorm | nnx.RMSNorm:
-    """The family's normalisation over the last axis; mean and variance are taken in float32."""
+def norm(config: Any, rngs: nnx.Rngs, width: int | None = None) -> nnx.LayerNorm | nnx.RMSNorm:
+    """The family's normalisation over the last axis, of ``width`` (by default that of the hidden states); mean and
+    variance are taken in float32."""
     if config.family == "gpt2":
         return layers.norm(config.width, config.norm_eps, config.dtype, rngs)
-    dtype = layers.compute_dtype(config.dtype)
-    return nnx.RMSNorm(config.width, epsilon=config.norm_eps, dtype=dtype, use_fast_variance=False, rngs=rngs)
+    dtype, width = layers.compute_dtype(config.dtype), width or config.width
+    return nnx.RMSNorm(width, epsilon=config.norm_eps, dtype=dtype, use_fast_variance=False, rngs=rngs)
 
 
 def rotation(config: Any, place: Int[Array, "#b t"]) -> Rotation:
-    """Angles of positions for :func:`turned` (Su et al. 2021, arXiv 2104.09864, 3.4.2)."""
+    """Angles of positions for :func:`~labkit.models.layers.turned`."""
     if config.family == "gpt2":
         return None
-    size = config.width // config.heads
-    wave = config.rope_base ** (-jnp.arange(0, size, 2, dtype=jnp.float32) / size)
-    angle = place[:, :, None, None].astype(jnp.float32) * jnp.concatenate([wave, wave])
-    return jnp.cos(angle), jnp.sin(angle)
+    return layers.rotation(place, scaled(frequencies(config.head_size, config.rope_base), config.rope_scaling))
 
 
-def turned(x: Float[Array, "b t h k"], by: Rotation) -> Float[Array, "b t h k"]:
-    """Heads turned by their positions. The pairs that turn together are i and i + k / 2, as in Hugging Face's weights;
-    the paper has 2 i and 2 i + 1: the same but for the order."""
-    if by is None:
-        return x
-    cosine, sine = by
-    half = x.shape[-1] // 2
-    other = jnp.concatenate([-x[..., half:], x[..., :half]], axis=-1)
-    return (x * cosine + other * sine).astype(x.dtype)
+def scaled(wave: np.ndarray, scaling: tuple[float, ...]) -> np.ndarray:
+    """Frequencies f32[k / 2] for texts longer than those of pretraining.
+
+    Args:
+        wave: the frequencies that were trained.
+        scaling: none; (factor,), by which all are divided (Chen et al. 2023, arXiv 2306.15595); or (factor, low, high,
+            length) of Llama 3.1: those that turn at most ``low`` times in ``length`` tokens are divided, those that
+            turn more than ``high`` times stay, and between them the two are interpolated.
+    """
+    if len(scaling) < 4:
+        return wave / np.float32(*scaling or (1.0,))
+    factor, low, high, length = map(np.float32, scaling)
+    share = np.clip((length * wave / np.float32(2 * np.pi) - low) / (high - low), 0, 1)
+    return (1 - share) * wave / factor + share * wave
 
 
 class GptLayer(nnx.Module):
@@ -51,16 +53,21 @@ class GptLayer(nnx.Module):
 
     def __init__(self, config: Any, rngs: nnx.Rngs):
         d, m, dtype, biased = config.width, config.mlp_width, config.dtype, config.family == "gpt2"
-        shared = config.kv_heads * (d // config.heads)
+        own, shared = (count * config.head_size for count in (config.heads, config.kv_heads))
 
-        def dense(n_in: int, n_out: int) -> layers.Linear:
-            return layers.dense(n_in, n_out, dtype, rngs, use_bias=biased, width=d)
+        def dense(n_in: int, n_out: int, use_bias: bool = biased) -> layers.Linear:
+            return layers.dense(n_in, n_out, dtype, rngs, use_bias=use_bias, width=d)
 
         self.attention_norm, self.mlp_norm = norm(config, rngs), norm(config, rngs)
-        self.query, self.key, self.value, self.out = dense(d, d), dense(d, shared), dense(d, shared), dense(d, d)
+        joint = biased or config.family == "qwen2"
+        self.query, self.key, self.value = (dense(d, size, joint) for size in (own, shared, shared))
+        self.out = dense(own, d)
         self.mlp_in, self.mlp_out = dense(d, m), dense(m, d)
         if not biased:
             self.mlp_gate = dense(d, m)
+        self.normalised = config.family == "qwen3"
+        if self.normalised:
+            self.query_norm, self.key_norm = (norm(config, rngs, config.head_size) for _unused in range(2))
         for last in (self.out, self.mlp_out):  # Radford et al. 2019, 2.3: the sum of layers keeps its size
             last.kernel[...] = last.kernel[...] * (2 * config.depth) ** -0.5
         self.heads, self.kv_heads, self.dropout = config.heads, config.kv_heads, config.dropout
@@ -98,7 +105,9 @@ class GptLayer(nnx.Module):
             y.reshape(*x.shape[:2], count, -1)
             for y, count in ((query, self.heads), (key, self.kv_heads), (value, self.kv_heads))
         )
-        return turned(query, turn), turned(key, turn), value
+        if self.normalised:
+            query, key = self.query_norm(query), self.key_norm(key)
+        return layers.turned(query, turn), layers.turned(key, turn), value
 
     def _mixed(self, query: Array, key: Array, value: Array, bias: Array, rng: PRNGKeyArray | None) -> Array:
         """Attention; every head of a group uses the keys and values of its group."""

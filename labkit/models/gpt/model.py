@@ -1,10 +1,11 @@
-"""GPT: a causal Transformer decoder, in the variants of GPT-2 and Llama.
+"""GPT: a causal Transformer decoder, in the variants of GPT-2, Llama and Qwen.
 
-Both families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer normalisation,
+All families normalise before each part and once at the end. "gpt2" (Radford et al. 2019): layer normalisation,
 learned positions, GELU. "llama" (Touvron et al. 2023, arXiv 2302.13971): RMS normalisation (arXiv 1910.07467), rotary
 positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), keys and values shared by groups of heads (arXiv 2305.13245),
-no biases. The layers are run by a scan; the model holds parameters only, and a key given to a call is the one source of
-chance.
+no biases. "qwen2" (arXiv 2407.10671) is Llama with biases of query, key and value; "qwen3" (arXiv 2505.09388) has none,
+but normalises every head of query and key. The layers are run by a scan; the model holds parameters only, and a key
+given to a call is the one source of chance.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from labkit.core.config import option
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
-from labkit.models import layers, weights
+from labkit.models import fields, layers, weights
 from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
 from labkit.models.gpt import layout
 from labkit.models.gpt.layers import LOWEST, GptLayer, norm, rotation
@@ -54,20 +55,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 VOCABULARY = 50257  # of the published checkpoints
-USUAL = {
-    "family": "gpt2",
-    "weights": "",
-    "max_length": 1024,
-    "dropout": 0.1,
-    "norm_eps": 1e-5,
-    "rope_base": 10000.0,
-    "tied": True,
-}
 
 
 @dataclass(frozen=True, init=False)
 class GptConfig(PublishedConfig):
-    """Configuration of a GPT decoder: a preset, pretrained weights, or sizes; missing fields are filled in on creation.
+    """Configuration of a GPT decoder: a preset, pretrained weights, or sizes.
 
     Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
     size "small" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of
@@ -85,6 +77,7 @@ class GptConfig(PublishedConfig):
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
     lora_targets: ClassVar[tuple[str, ...]] = ("layers/*",)
     first_preset: ClassVar[str] = "micro"
+    model_types: ClassVar[tuple[str, ...]] = tuple(layout.FOREIGN)
     word_table: ClassVar[tuple[str, ...]] = ("word",)
     shown: ClassVar[tuple[str, ...]] = ("family", "width", "depth", "heads", "mlp_width", "dropout")
     drawing: ClassVar[tuple[DrawingPart, ...]] = (
@@ -94,7 +87,6 @@ class GptConfig(PublishedConfig):
         DrawingPart("norm", 6, "block_norm", 7),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
     DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
         **FROM_WIDTH,
         "kv_heads": lambda known: known["heads"],
@@ -103,39 +95,37 @@ class GptConfig(PublishedConfig):
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = layout.FIELDS
 
     preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
-    weights: str = option(
-        help=_("Pretrained weights: a sample name, a folder or org/name@revision. Empty: random initialisation.")
-    )
+    weights: str = fields.weights()
     family: str = option(
-        help=_("Layer design: gpt2, or llama (RMSNorm, SwiGLU, rotary positions)."), choices=("gpt2", "llama")
+        "gpt2",
+        _("Layer design: gpt2; llama (RMSNorm, SwiGLU, rotary positions); qwen2 and qwen3, variants of llama."),
+        choices=tuple(layout.FOREIGN),
     )
-    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
-    width: int = option(help=_("Dimension of the hidden states."), low=1, high=1_000_000)
-    depth: int = option(help=_("Number of Transformer layers."), low=1, high=10_000)
-    heads: int = option(help=_("Number of attention heads per layer."), low=1, high=10_000)
-    kv_heads: int = option(help=_("llama: number of key-value heads (grouped-query attention)."), low=1, high=10_000)
-    mlp_width: int = option(help=_("Hidden dimension of the feed-forward network."), low=1, high=10_000_000)
-    max_length: int = option(help=_("Maximum sequence length in tokens."), low=1, high=10_000_000)
-    dropout: float = option(help=_("Dropout rate during training."), low=0.0, high=0.9)
-    norm_eps: float = option(help=_("Epsilon of the normalisation, added to the variance."), low=0.0, high=0.1)
-    rope_base: float = option(help=_("llama: base frequency of the rotary position embeddings (rope_theta)."), low=1.0)
-    tied: bool = option(help=_("Tie the input and output embeddings."))
-    dtype: str = option(
-        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
+    vocab_size: int | None = fields.vocab_size()
+    width: int = fields.width(768)
+    depth: int = fields.depth(12)
+    heads: int = fields.heads(12)
+    kv_heads: int = option(12, _("Number of key-value heads (grouped-query attention); not gpt2."), low=1, high=10_000)
+    head_dim: int = option(0, _("Dimension of an attention head. 0: width / heads."), low=0, high=1_000_000)
+    mlp_width: int = fields.mlp_width(3072)
+    max_length: int = fields.max_length(1024)
+    dropout: float = option(0.1, _("Dropout rate during training."), low=0.0, high=0.9)
+    norm_eps: float = option(1e-5, _("Epsilon of the normalisation, added to the variance."), low=0.0, high=0.1)
+    rope_base: float = option(
+        10000.0, _("Base frequency of the rotary position embeddings (rope_theta); not gpt2."), low=1.0
     )
-    unroll: int = option(
-        1,
-        _("Layers unrolled per iteration of the scan over layers: faster steps, slower compilation."),
-        low=1,
-        high=10_000,
-    )
-    remat: bool = option(
-        False,
+    rope_scaling: tuple[float, ...] = option(
+        (),
         _(
-            "Recompute activations in the backward pass (gradient checkpointing): less memory, about a third "
-            "more computation."
+            "Scaling of the rotary positions for longer texts. Empty: none. One number: the factor (linear). "
+            "Four: factor, low_freq_factor, high_freq_factor, original length (llama3)."
         ),
+        low=1e-9,
     )
+    tied: bool = option(True, _("Tie the input and output embeddings."))
+    dtype: str = fields.dtype()
+    unroll: int = fields.unroll()
+    remat: bool = fields.remat()
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
@@ -145,7 +135,7 @@ class GptConfig(PublishedConfig):
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range, and for numbers of heads that do not fit."""
         super().check()
-        if self.width % self.heads:
+        if self.width % self.heads and not self.head_dim:
             raise ConfigError(
                 _("GptConfig.width = {width} is not a multiple of heads = {heads}."), width=self.width, heads=self.heads
             )
@@ -155,13 +145,31 @@ class GptConfig(PublishedConfig):
                 heads=self.heads,
                 kv_heads=self.kv_heads,
             )
-        if self.family == "gpt2" and (self.kv_heads != self.heads or not self.tied):
-            raise ConfigError(_("GptConfig: kv_heads below heads, and tied = false, are for family = 'llama'."))
-        if self.family == "llama" and (self.width // self.heads) % 2:
+        scaling = self.rope_scaling
+        if len(scaling) not in map(len, layout.SCALINGS.values()) or (len(scaling) > 1 and scaling[1] >= scaling[2]):
+            raise ConfigError(
+                _("GptConfig.rope_scaling = {scaling!r}; expected none, one or four numbers, low before high."),
+                scaling=scaling,
+            )  # fmt: skip
+        if self.family == "gpt2":
+            own = {"kv_heads": self.heads, "tied": True, "head_dim": 0, "rope_scaling": ()}
+            values = self.values()
+            if other := [name for name, value in own.items() if values[name] != value]:
+                raise ConfigError(
+                    _("GptConfig.{name} = {value!r}, but family 'gpt2' has {own!r}; other values are for the other "
+                      "families."),
+                    name=other[0], value=values[other[0]], own=own[other[0]],
+                )  # fmt: skip
+        elif self.head_size % 2:
             raise ConfigError(
                 _("GptConfig: the head dimension {width} is odd; rotary positions need an even one."),
-                width=self.width // self.heads,
+                width=self.head_size,
             )
+
+    @property
+    def head_size(self) -> int:
+        """Dimension of an attention head."""
+        return self.head_dim or self.width // self.heads
 
     @property
     def vocabulary(self) -> int:
@@ -208,8 +216,9 @@ class GptConfig(PublishedConfig):
     ) -> None:
         """Write parameters with a linear head on the last token: ``…ForSequenceClassification`` of transformers.
 
-        That head has no bias. GPT-2's is folded into the bias of the last norm; a bias that cannot be (of llama, or of
-        more outputs than the width) is stored as ``score.bias``, which :func:`~labkit.inference.export.export` refuses.
+        That head has no bias. GPT-2's is folded into the bias of the last norm; a bias that cannot be (of another
+        family, or of more outputs than the width) is stored as ``score.bias``, which
+        :func:`~labkit.inference.export.export` refuses.
 
         Args:
             params: a :class:`Gpt`, its state or a dict of its parameters.
@@ -228,8 +237,12 @@ class GptConfig(PublishedConfig):
                 bias = None
         if bias is not None and np.any(bias):
             extra["score.bias"] = np.asarray(bias)
-        name = {"gpt2": "GPT2ForSequenceClassification", "llama": "LlamaForSequenceClassification"}[self.family]
+        name = f"{layout.CLASSES[self.family]}ForSequenceClassification"
         self.save(flat, folder, extra, specials=specials, architectures=[name], **more)
+
+    def has_classifier(self, folder: Path) -> bool:
+        """Whether a folder holds a classifier of transformers on the last token."""
+        return "score.weight" in weights.Tensors(folder)
 
     def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
         """Kernel f32 [d, c] and bias f32 [c], or None, of the head that :meth:`save_classifier` wrote.
@@ -255,7 +268,7 @@ class GptConfig(PublishedConfig):
         specials: weights.Specials | None = None,
         **more: Any,
     ) -> Path:
-        """Write parameters as a Hugging Face folder, of GPT-2 or Llama by the family.
+        """Write parameters as a Hugging Face folder of the family.
 
         Args:
             params: a :class:`Gpt`, its state or a dict of its parameters.
@@ -367,7 +380,7 @@ class Gpt(nnx.Module):
         """
         self._check(length)
         config = self.config
-        shape = (config.depth, count, length, config.kv_heads, config.width // config.heads)
+        shape = (config.depth, count, length, config.kv_heads, config.head_size)
         dtype = layers.compute_dtype(config.dtype)
         return KeyValueCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(count, jnp.int32))
 

@@ -21,7 +21,7 @@ from labkit.core.config import option
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
-from labkit.models import layers, weights
+from labkit.models import fields, layers, weights
 from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
 from labkit.models.seq2seq import layout
 from labkit.models.seq2seq.layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, EncoderLayer, sinusoids
@@ -34,21 +34,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "big": {"encoder_depth": 6, "decoder_depth": 6, "width": 1024, "dropout": 0.3},
 }
 VOCABULARY = 37000  # shared pieces of the published English-German model
-USUAL = {
-    "weights": "",
-    "max_length": 512,
-    "dropout": 0.1,
-    "attention_dropout": 0.0,
-    "activation": "relu",
-    "norm_first": False,
-    "output_bias": False,
-}
 
 
 @dataclass(frozen=True, init=False)
 class TransformerConfig(PublishedConfig):
-    """Configuration of an encoder-decoder Transformer: a preset, pretrained weights, or sizes; missing fields are
-    filled in on creation.
+    """Configuration of an encoder-decoder Transformer: a preset, pretrained weights, or sizes.
 
     Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
     size "base" (heads = width / 64, mlp_width = 4 width). ``vocab_size`` may stay None: the size of the
@@ -65,6 +55,7 @@ class TransformerConfig(PublishedConfig):
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
     lora_targets: ClassVar[tuple[str, ...]] = ("encoder/*", "decoder/*")
     first_preset: ClassVar[str] = "tiny"
+    model_types: ClassVar[tuple[str, ...]] = tuple(layout.KINDS)
     word_table: ClassVar[tuple[str, ...]] = ("word",)
     shown: ClassVar[tuple[str, ...]] = ("width", "encoder_depth", "decoder_depth", "heads", "mlp_width", "dropout")
     drawing: ClassVar[tuple[DrawingPart, ...]] = (
@@ -73,51 +64,37 @@ class TransformerConfig(PublishedConfig):
         DrawingPart("word", 1, "block_embedding", 5),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["base"], **USUAL}
     DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = FROM_WIDTH
     FROM_WEIGHTS: ClassVar[tuple[str, ...]] = (*layout.FOREIGN, "norm_first", "output_bias")
     # A packed row of sources would need a row of just their targets beside it, and what fills one overflows the other.
     packs: ClassVar[bool] = False
 
     preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
-    weights: str = option(help=_("Pretrained weights: a folder or org/name@revision. Empty: random initialisation."))
-    vocab_size: int | None = option(None, _("Vocabulary size. Default: that of the tokenizer."), low=1, high=10_000_000)
-    width: int = option(help=_("Dimension of the hidden states."), low=1, high=1_000_000)
-    encoder_depth: int = option(help=_("Number of encoder layers."), low=1, high=10_000)
-    decoder_depth: int = option(help=_("Number of decoder layers."), low=1, high=10_000)
-    heads: int = option(help=_("Number of attention heads per layer."), low=1, high=10_000)
-    mlp_width: int = option(help=_("Hidden dimension of the feed-forward network."), low=1, high=10_000_000)
-    max_length: int = option(help=_("Maximum length of source and target in tokens."), low=1, high=10_000_000)
-    dropout: float = option(help=_("Dropout rate of the hidden states during training."), low=0.0, high=0.9)
-    attention_dropout: float = option(
-        help=_("Dropout rate of the attention probabilities during training."), low=0.0, high=0.9
-    )
-    activation: str = option(help=_("Activation function of the feed-forward network."), choices=tuple(ACTIVATIONS))
+    weights: str = option("", _("Pretrained weights: a folder or org/name@revision. Empty: random initialisation."))
+    vocab_size: int | None = fields.vocab_size()
+    width: int = fields.width(512)
+    encoder_depth: int = option(6, _("Number of encoder layers."), low=1, high=10_000)
+    decoder_depth: int = option(6, _("Number of decoder layers."), low=1, high=10_000)
+    heads: int = fields.heads(8)
+    mlp_width: int = fields.mlp_width(2048)
+    max_length: int = option(512, _("Maximum length of source and target in tokens."), low=1, high=10_000_000)
+    dropout: float = fields.dropout(0.1)
+    attention_dropout: float = fields.attention_dropout(0.0)
+    activation: str = option("relu", _("Activation function of the feed-forward network."), choices=tuple(ACTIVATIONS))
     norm_first: bool = option(
-        help=_(
-            "Pre-norm: layer normalisation before each block instead of after it (post-norm, as published). "
-            "More stable for deep models."
-        )
-    )
-    output_bias: bool = option(
-        help=_("Bias of the output projection over the vocabulary, as in Marian (absent in the original Transformer).")
-    )
-    dtype: str = option(
-        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
-    )
-    unroll: int = option(
-        1,
-        _("Layers unrolled per iteration of the scan over layers: faster steps, slower compilation."),
-        low=1,
-        high=10_000,
-    )
-    remat: bool = option(
         False,
         _(
-            "Recompute activations in the backward pass (gradient checkpointing): less memory, about a third "
-            "more computation."
+            "Pre-norm: layer normalisation before each block instead of after it (post-norm, as published). "
+            "More stable for deep models."
         ),
     )
+    output_bias: bool = option(
+        False,
+        _("Bias of the output projection over the vocabulary, as in Marian (absent in the original Transformer)."),
+    )
+    dtype: str = fields.dtype()
+    unroll: int = fields.unroll()
+    remat: bool = fields.remat()
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from labkit.core.config import option
 from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.i18n import _
-from labkit.models import conv, layers, norms
+from labkit.models import conv, fields, layers, norms
 from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import ACTIVATIONS, Pooled
 from labkit.models.vision import residual
@@ -43,17 +43,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     # (ImageNet), 11,689,512 with one of 1000.
     "resnet-20": {"widths": (16, 32, 64), "blocks": (3, 3, 3), "halving": "pad"},
     "resnet-18": {"widths": (64, 128, 256, 512), "blocks": (2, 2, 2, 2), "halving": "project", "stem": "large"},
-}
-USUAL = {
-    "blocks": (),
-    "dense": (),
-    "kernel": 3,
-    "padding": "SAME",
-    "activation": "relu",
-    "pooling": "max",
-    "stem": "small",
-    "halving": "project",
-    "dropout": 0.0,
 }
 
 
@@ -82,45 +71,49 @@ class CnnConfig(ModelConfig):
         DrawingPart("norm", 6, "block_norm", 7),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["small"], **USUAL}
     DERIVED: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
         "norm": lambda known: "batch" if known["blocks"] else "none",
     }
 
     preset: str = option("", _("Named configuration."), choices=("", *PRESETS))
-    widths: tuple[int, ...] = option(help=_("Number of channels in each stage."), high=1_000_000)
+    widths: tuple[int, ...] = option((32, 64, 128), _("Number of channels in each stage."), high=1_000_000)
     blocks: tuple[int, ...] = option(
-        help=_("Number of residual blocks in each stage. Empty: one convolution and one pooling layer per stage."),
+        (),
+        _("Number of residual blocks in each stage. Empty: one convolution and one pooling layer per stage."),
         high=10_000,
     )
     dense: tuple[int, ...] = option(
-        help=_("Units of the dense layers after the convolutions. Empty: global average pooling."), high=1_000_000
+        (), _("Units of the dense layers after the convolutions. Empty: global average pooling."), high=1_000_000
     )
-    kernel: int = option(help=_("Kernel size of the convolutions in pixels."), low=1, high=1_000)
+    kernel: int = option(3, _("Kernel size of the convolutions in pixels."), low=1, high=1_000)
     padding: str = option(
-        help=_("Padding of the convolutions: SAME keeps the image size, VALID shrinks it."), choices=("SAME", "VALID")
+        "SAME",
+        _("Padding of the convolutions: SAME keeps the image size, VALID shrinks it."),
+        choices=("SAME", "VALID"),
     )
-    norm: str = option(help=_("Normalisation after each convolution: batch norm or group norm."), choices=norms.KINDS)
-    activation: str = option(help=_("Activation function after each layer."), choices=tuple(ACTIVATIONS))
-    pooling: str = option(help=_("Pooling over 2 × 2 pixels: max or mean."), choices=tuple(conv.POOLS))
+    norm: str = option(
+        "none", _("Normalisation after each convolution: batch norm or group norm."), choices=norms.KINDS
+    )
+    activation: str = option("relu", _("Activation function after each layer."), choices=tuple(ACTIVATIONS))
+    pooling: str = option("max", _("Pooling over 2 × 2 pixels: max or mean."), choices=tuple(conv.POOLS))
     stem: str = option(
-        help=_("First layers of a residual network. large: a 7 × 7 convolution and max pooling, each with stride 2."),
+        "small",
+        _("First layers of a residual network. large: a 7 × 7 convolution and max pooling, each with stride 2."),
         choices=residual.STEMS,
     )
     halving: str = option(
-        help=_(
+        "project",
+        _(
             "Downsampling between residual stages. pad, project: a block of stride 2 with a "
             "zero-padded or projected shortcut. pool: a convolution and max pooling."
         ),
         choices=residual.HALVINGS,
     )
-    dropout: float = option(help=_("Dropout rate of the dense layers during training."), low=0.0, high=0.9)
+    dropout: float = option(0.0, _("Dropout rate of the dense layers during training."), low=0.0, high=0.9)
     input_shape: tuple[int, ...] | None = option(
         None, _("Image shape: (height, width, channels). Default: that of the data.")
     )
-    dtype: str = option(
-        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=layers.DTYPES
-    )
+    dtype: str = fields.dtype()
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for a value out of range, and for blocks that do not fit the widths."""

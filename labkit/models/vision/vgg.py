@@ -21,7 +21,7 @@ from labkit.core.config import option
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, PRNGKeyArray
 from labkit.i18n import _
-from labkit.models import conv, norms, weights
+from labkit.models import conv, fields, norms, weights
 from labkit.models import layers as parts
 from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
@@ -40,7 +40,6 @@ PRESETS = {
     **{f"{name}-bn": {**sizes, "batch_norm": True} for name, sizes in PLAIN.items()},
     "vgg16-trunk": {**PLAIN["vgg-16"], "weights": "vgg16-trunk", "head_width": 0, "pixels": "imagenet"},
 }
-USUAL = {"weights": "", "base_width": 64, "head_width": 4096, "batch_norm": False, "dropout": 0.5, "pixels": "unit"}
 WIDENING = (1, 2, 4, 8, 8)  # channels of a stage / base_width
 MEAN = (104.007, 116.669, 122.679)  # blue, green and red of ImageNet, of 255
 
@@ -68,34 +67,32 @@ class VggConfig(ModelConfig):
         DrawingPart("norm", 6, "block_norm", 7),
     )
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {**PRESETS["vgg-11"], **USUAL}
-    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ("stages", *USUAL)
+    FROM_WEIGHTS: ClassVar[tuple[str, ...]] = ("stages", "base_width", "head_width", "pixels")
 
     preset: str = option("", _("Named configuration, or named pretrained weights."), choices=("", *PRESETS))
-    weights: str = option(help=_("Pretrained convolutions: a sample name or a folder. Empty: random initialisation."))
+    weights: str = option("", _("Pretrained convolutions: a sample name or a folder. Empty: random initialisation."))
     stages: tuple[int, ...] = option(
-        help=_("Number of convolutions in each stage; max pooling halves the image after each stage."), high=10_000
+        (1, 1, 2, 2, 2),
+        _("Number of convolutions in each stage; max pooling halves the image after each stage."),
+        high=10_000,
     )
     base_width: int = option(
-        help=_("Channels of the first stage; later stages have 2, 4, 8 and 8 times as many."), low=1, high=100_000
+        64, _("Channels of the first stage; later stages have 2, 4, 8 and 8 times as many."), low=1, high=100_000
     )
     head_width: int = option(
-        help=_("Units of the two dense layers. 0: none, global average pooling instead."), low=0, high=1_000_000
+        4096, _("Units of the two dense layers. 0: none, global average pooling instead."), low=0, high=1_000_000
     )
-    batch_norm: bool = option(help=_("Batch normalisation after each convolution: faster and more stable training."))
-    dropout: float = option(help=_("Dropout rate of the dense layers during training."), low=0.0, high=0.9)
+    batch_norm: bool = option(False, _("Batch normalisation after each convolution: faster and more stable training."))
+    dropout: float = option(0.5, _("Dropout rate of the dense layers during training."), low=0.0, high=0.9)
     pixels: str = option(
-        help=_(
-            "Pixel scaling of the input. unit: RGB from 0 to 1. imagenet: BGR from 0 to 255 minus the ImageNet means."
-        ),
+        "unit",
+        _("Pixel scaling of the input. unit: RGB from 0 to 1. imagenet: BGR from 0 to 255 minus the ImageNet means."),
         choices=("unit", "imagenet"),
     )
     input_shape: tuple[int, ...] | None = option(
         None, _("Image shape: (height, width, channels). Default: that of the data.")
     )
-    dtype: str = option(
-        "auto", _("Compute dtype of the layers. auto: bfloat16 on GPU and TPU, float32 on CPU."), choices=parts.DTYPES
-    )
+    dtype: str = fields.dtype()
 
     @classmethod
     def sizes_from(cls, folder: Path) -> dict[str, Any]:
@@ -211,7 +208,7 @@ def sizes_from(folder: Path) -> dict[str, Any]:
                 _("{path}: {name} = {value}; expected a whole number from {low} to {high:,}."),
                 path=path, name=name, value=shown(value), low=low, high=high,
             )  # fmt: skip
-    widths = [sizes.get("base_width", USUAL["base_width"]) * times for times in WIDENING]
+    widths = [sizes.get("base_width", VggConfig.base_width) * times for times in WIDENING]
     claimed = sum(9 * width * width * (many - 1) for many, width in zip(stages, widths, strict=False))
     if (stored := stored_in(folder)) is not None and claimed > max(SLACK * stored, FREE):
         raise WeightsError(

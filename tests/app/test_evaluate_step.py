@@ -1,4 +1,4 @@
-"""The step Judge without a browser: real runs judged, cells chosen, thresholds moved, hostile texts and classes."""
+"""The step Evaluate without a browser: real runs, cells chosen, thresholds moved, hostile texts and classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sklearn.metrics as sk
 
 import labkit as lk
 from labkit.app.state import State
-from labkit.app.steps.evaluate import Judge
+from labkit.app.steps.evaluate import Evaluate
 from labkit.app.widgets.confusion import WIDEST, Grid
 from labkit.data.groups import parting
 from labkit.evaluate import run_report
@@ -31,7 +31,7 @@ from .test_train import raise_, shown
 
 @pytest.fixture(scope="module")
 def panel(finished):
-    made = Judge(finished, language="en")
+    made = Evaluate(finished, language="en")
     made.settle(120)
     assert made.problem is None, made.problem
     yield made
@@ -43,7 +43,7 @@ def report(finished):
     return run_report.report_of(finished, "test")
 
 
-def test_the_scores_are_those_of_the_report(panel: Judge, report: ClassificationReport, finished):
+def test_the_scores_are_those_of_the_report(panel: Evaluate, report: ClassificationReport, finished):
     assert panel.now is not None
     np.testing.assert_array_equal(panel.now.report.confusion, report.confusion)
     assert f"<b>{report.scores['f1']:.3f}</b>" in panel.scores.value
@@ -52,7 +52,7 @@ def test_the_scores_are_those_of_the_report(panel: Judge, report: Classification
     assert finished.evaluate(baselines=False).scores["f1"] == pytest.approx(want) == pytest.approx(report.scores["f1"])
 
 
-def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Judge, report: ClassificationReport):
+def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Evaluate, report: ClassificationReport):
     cell = np.argwhere(report.confusion.to_numpy())[0]
     panel.grid.selected = cell.tolist()
     places = [place for _, place in panel.examples.list.options]
@@ -80,7 +80,9 @@ def test_a_cell_filters_to_its_examples_and_one_is_explained(panel: Judge, repor
     assert len(panel.examples.list.options) == len(report.mistakes(100))
 
 
-def test_the_threshold_is_live_and_the_best_is_that_of_validation(panel: Judge, report: ClassificationReport, finished):
+def test_the_threshold_is_live_and_the_best_is_that_of_validation(
+    panel: Evaluate, report: ClassificationReport, finished
+):
     panel.which.value = "positive"
     panel.threshold.value = 0.6
     called = report.probability[:, 1] >= 0.6
@@ -96,7 +98,7 @@ def test_the_threshold_is_live_and_the_best_is_that_of_validation(panel: Judge, 
     assert len(panel.plots.value) < 20_000
 
 
-def test_calibration_slices_and_another_split(panel: Judge, finished):
+def test_calibration_slices_and_another_split(panel: Evaluate, finished):
     found = lk.ClassificationReport and calibrate(
         run_report.report_of(finished, "validation"), run_report.report_of(finished, "test")
     )
@@ -113,12 +115,12 @@ def test_calibration_slices_and_another_split(panel: Judge, finished):
 
 
 @pytest.mark.slow
-def test_two_runs_are_compared(panel: Judge, finished, reviews, tiny, settings):
+def test_two_runs_are_compared(panel: Evaluate, finished, reviews, tiny, settings):
     folder = finished.store.folder
     other = lk.fit(
         reviews, tiny, folder=folder, background=False, name="other", **{**settings, "epochs": 1, "learning_rate": 0.0}
     )
-    panel._fill_others()
+    panel.fill_others()
     panel.other.value = other.id
     panel.settle(120)
     found = lk.compare(finished, other)
@@ -132,23 +134,23 @@ def test_two_runs_are_compared(panel: Judge, finished, reviews, tiny, settings):
 
 
 def test_nothing_to_judge_says_what_to_do(tmp_path: Path, finished):
-    panel = Judge(state=State(folder=tmp_path, language="en"))
+    panel = Evaluate(state=State(folder=tmp_path, language="en"))
     assert "Nothing to evaluate yet" in panel.empty.value and panel.go.disabled and panel.code() == ""
     panel.close()
     from .test_train import fake
 
-    running = Judge(fake(tmp_path), language="zh")
+    running = Evaluate(fake(tmp_path), language="zh")
     running.settle()
     assert "暂无可评估的内容" in running.empty.value and running.problem is None and not running.go.disabled
     running.close()
 
 
-def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Judge):
+def test_every_callback_that_fails_shows_it_and_the_panel_goes_on(panel: Evaluate):
     assert len(panel.callbacks) >= 14
     for callback in list(panel.callbacks):
         whole, callback.action = callback.action, lambda *a, **k: raise_(OSError("disk <full>"))
         callback({"new": 1, "old": 0})
-        assert "OSError: disk &lt;full&gt;" in panel._error.value
+        assert "OSError: disk &lt;full&gt;" in panel.error_box.value
         callback.action = whole
         panel.problem = None
     panel.threshold.value = 0.25
@@ -193,7 +195,7 @@ def test_a_hostile_run_is_judged_as_text(tmp_path: Path, tiny):
     rows = lk.load(frame, on_bad="skip").split(validation=0.3, test=0.3, seed=0, accept_leakage=True)
     run = lk.fit(rows, tiny, folder=tmp_path, background=False, name=HOSTILE[1], epochs=1, batch_size=32, max_length=32,
                  vocabulary=300, accept_leakage=True)  # fmt: skip
-    panel = Judge(run, language="en")
+    panel = Evaluate(run, language="en")
     panel.settle(120)
     assert panel.problem is None and executable(shown(panel)) == []
     for _, place in panel.examples.list.options[:8]:
