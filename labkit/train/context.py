@@ -27,7 +27,7 @@ from labkit.models import lora, peft, weights
 from labkit.models.base import Modality, ModelConfig, PublishedConfig
 from labkit.models.bert import sentence
 from labkit.models.layers import compute_dtype
-from labkit.profile.cost import work_and_plan
+from labkit.profile.cost import flops_of
 from labkit.profile.hardware import mixed_pays
 from labkit.tasks.base import Head
 from labkit.train.experiment import Experiment, check_reads
@@ -47,6 +47,8 @@ ADAPTER = "adapter"
 REPORTS = 20
 #: Steps of a run at most: they are counted in 32 bits on the device.
 STEPS = 2**31 - 1
+#: Modules without weights that are kept.
+ABSTRACT = 8
 #: Updates in one call, at most, where a single one is shorter than the host takes to give the next …
 MANY = 32
 #: … which is so below this many floating-point operations a step, on a CPU and elsewhere.
@@ -162,7 +164,7 @@ def context_of(
             epochs=train.epochs, steps_per_epoch=batches.steps_per_epoch, total=total, steps=STEPS,
         )  # fmt: skip
     say(_("building the model"))
-    module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
+    module = _abstract(head, model, train.optimizer)
     steps = steps_of(experiment, head, module, batches, placement, model)
     most = updates_per_call(steps, batches)
     # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the same.
@@ -205,6 +207,20 @@ def _fresh(model: ModelConfig, head: Head) -> list[str]:
     ]  # fmt: skip
 
 
+def _abstract(head: Head, model: ModelConfig, optimizer: Optimizer) -> Any:
+    """The module without weights; the last ones are kept, for the sliders of a panel."""
+    key = (type(head), repr(head), type(model), repr(model), optimizer.tune, optimizer.lora_rank, optimizer.lora_alpha,
+           optimizer.lora_targets)  # fmt: skip
+    if key not in _modules:
+        while len(_modules) >= ABSTRACT:
+            _modules.pop(next(iter(_modules)), None)
+        _modules[key] = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), optimizer, rngs))
+    return _modules[key]
+
+
+_modules: dict[Any, Any] = {}
+
+
 def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
     """The module with what the way of fine-tuning adds to it."""
     if optimizer.trainable == "lora":
@@ -242,7 +258,7 @@ def updates_per_call(steps: TrainStep, batches: Batches) -> int:
         return 1
     batch = shapes_of(batches, steps)[0]
     small = SMALL if jax.default_backend() == "cpu" else SMALL_ON_ACCELERATORS
-    return MANY if work_and_plan(steps, batch)[0].flops < small else 1
+    return MANY if flops_of(steps, batch) < small else 1
 
 
 def shapes_of(batches: Batches, steps: TrainStep, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
