@@ -209,7 +209,7 @@ def _fresh(model: ModelConfig, head: Head) -> list[str]:
 
 def _abstract(head: Head, model: ModelConfig, optimizer: Optimizer) -> Any:
     """The module without weights; the last ones are kept, for the sliders of a panel."""
-    key = (type(head), repr(head), type(model), repr(model), optimizer.tune, optimizer.lora_rank, optimizer.lora_alpha,
+    key = (type(head), repr(head), type(model), repr(model), optimizer.trainable, optimizer.lora_rank, optimizer.lora_alpha,
            optimizer.lora_targets)  # fmt: skip
     if key not in _modules:
         while len(_modules) >= ABSTRACT:
@@ -310,13 +310,10 @@ def save_model(setup: TrainContext, params: Params, folder: Path, **origin: obje
 def _save_adapter(setup: TrainContext, params: Params, folder: Path) -> None:
     """Write the low-rank additions to pretrained weights once more by themselves, for PEFT, as ``adapter``."""
     model, optimizer = setup.model, setup.experiment.train.optimizer
+    if not isinstance(model, PublishedConfig) or optimizer.trainable != "lora":
+        return
     base = model.folder()
-    if (
-        not isinstance(model, PublishedConfig)
-        or optimizer.trainable != "lora"
-        or base is None
-        or (folder / sentence.MODULES).exists()
-    ):
+    if base is None or (folder / sentence.MODULES).exists():
         return
     base, flat = sentence.encoder_folder(base), {name: np.asarray(value) for name, value in params.items()}
     peft.save(flat, folder / ADAPTER, model=folder, base=base, name=model.weights, table=model.table(folder),
