@@ -133,7 +133,7 @@ class _Registered(ModuleType):
     def keys(self) -> list[str]:
         return list(self._registry)
 
-    def register(self, name: str, entry: Any) -> None:
+    def register(self, name: str, entry: object) -> None:
         """Add a class of one's own under a name; see :meth:`labkit.core.registry.Registry.register`."""
         self._registry.register(name, entry)
 

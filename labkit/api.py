@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +33,7 @@ from labkit.train.experiment import Experiment, own_experiment
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.data.io.load import RowSource
     from labkit.evaluate.calibration import Calibration
     from labkit.evaluate.compare import Comparison
     from labkit.evaluate.evaluate import EvaluationReport
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from labkit.inference.pipeline import Pipeline
     from labkit.inference.predictor import Predictor
     from labkit.inference.server import Endpoint
+    from labkit.train.experiment import ModelSource
 
 Opened = TypeVar("Opened", bound="Pipeline")
 #: Seconds for which a run in the foreground goes on while its store cannot be read.
@@ -73,12 +75,12 @@ class Run(BaseRun):
         return open_rows(self.info.folder / "data")
 
     @known_settings
-    def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
+    def predict(self, examples: object, pairs: str | Sequence[str] | None = None) -> Any:
         """Predict for new texts (or one), images, sounds or features, or the rows of a table; see
         :meth:`labkit.Predictor.predict`."""
         return self.predictor.predict(examples, pairs)
 
-    def generate(self, prompts: str | Sequence[str], **settings: Any) -> Any:
+    def generate(self, prompts: str | Sequence[str], **settings: object) -> Any:
         """Continue prompts with the language model; see :meth:`labkit.TextGenerationPipeline.generate`."""
         from labkit.inference.text_generation import TextGenerationPipeline
 
@@ -106,7 +108,7 @@ class Run(BaseRun):
 
         return self._pipeline(EmbeddingPipeline).embed(texts)
 
-    def translate(self, texts: str | Sequence[str], **settings: Any) -> Any:
+    def translate(self, texts: str | Sequence[str], **settings: object) -> Any:
         """Generate target texts from source texts; see :meth:`labkit.TranslationPipeline.translate`."""
         from labkit.inference.translation import TranslationPipeline
 
@@ -148,13 +150,13 @@ class Run(BaseRun):
 
         return run_report.calibration(self, split, bins)
 
-    def slices(self, by: Any = "length", split: str = "test") -> pd.DataFrame:
+    def slices(self, by: str | Iterable[Hashable] = "length", split: str = "test") -> pd.DataFrame:
         """Scores of slices of a split, by a column or by text length, lowest first."""
         from labkit.evaluate import run_report
 
         return run_report.slices(self, by, split)
 
-    def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
+    def explain(self, example: object, pair: str | None = None, **settings: Any) -> Explanation:
         """Explain a prediction: attributions for and against a class; see ``Explainer.explain``."""
         return self.predictor.explain(example, pair, **settings)
 
@@ -281,8 +283,8 @@ class Runs(Sequence[Run]):
 
 
 def fit(
-    rows: Any,
-    model: Any = "bert",
+    rows: RowSource,
+    model: ModelSource = "bert",
     *,
     name: str = "",
     folder: str | Path | None = None,
@@ -291,7 +293,7 @@ def fit(
     background: bool | None = None,
     accept_leakage: bool = False,
     callbacks: Sequence[Callback] = (),
-    **options: Any,
+    **options: object,
 ) -> Run:
     """Train ``model`` to predict the labels of ``rows`` (a class, several labels or a number), or another ``task``.
 

@@ -19,8 +19,10 @@ from labkit.train.lr_finder import find_learning_rate as search
 from labkit.train.optimizer import Optimizer
 
 if TYPE_CHECKING:
+    from labkit.data.io.load import RowSource
     from labkit.profile.cost import Estimate
     from labkit.train.context import TrainContext
+    from labkit.train.experiment import ModelSource
 
 
 def experiment_of(
@@ -41,9 +43,14 @@ def experiment_of(
 
 
 def estimate(
-    rows: Any, model: Any = "bert", *, accept_leakage: bool = False, measure: bool = True, exact: bool = False,
-    **options: Any,
-) -> Estimate:  # fmt: skip
+    rows: RowSource,
+    model: ModelSource = "bert",
+    *,
+    accept_leakage: bool = False,
+    measure: bool = True,
+    exact: bool = False,
+    **options: object,
+) -> Estimate:
     """Estimate the training cost without allocating weights: parameters, FLOPs, memory, time here and on other
     hardware.
 
@@ -77,14 +84,14 @@ class RateSearch(RateSearchResult):
 
 
 def find_learning_rate(
-    rows: Any,
-    model: Any = "bert",
+    rows: RowSource,
+    model: ModelSource = "bert",
     *,
     low: float = 1e-7,
     high: float = 1.0,
     steps: int = 100,
     accept_leakage: bool = False,
-    **options: Any,
+    **options: object,
 ) -> RateSearch:
     """Learning rate range test: train up to ``steps`` steps while the rate rises from ``low`` to ``high``. Nothing is
     saved.
@@ -116,7 +123,12 @@ def plot_schedule(steps: int, *optimizers: Optimizer, **options: Any) -> Any:
 
 
 def largest_batch(
-    rows: Any, model: Any = "bert", *, limit: int | None = None, accept_leakage: bool = False, **options: Any
+    rows: RowSource,
+    model: ModelSource = "bert",
+    *,
+    limit: int | None = None,
+    accept_leakage: bool = False,
+    **options: object,
 ) -> int:
     """Find the largest ``batch_size`` that fits in memory: by formula, then checked by the memory plan of the compiler;
     nothing is executed.
@@ -150,7 +162,7 @@ def largest_batch(
 
 @contextlib.contextmanager
 def _planned(
-    rows: Any, model: Any, accept_leakage: bool, options: dict[str, Any]
+    rows: RowSource, model: ModelSource, accept_leakage: bool, options: dict[str, Any]
 ) -> Iterator[tuple[TrainContext, Path]]:
     """A plan of a run that is not made, and its folder, which goes away."""
     from labkit.train.context import prepare

@@ -180,7 +180,7 @@ class LivePanel:
     def _guarded(self, action: Callable[..., Any]) -> Callable[..., Any]:
         """``action``, whose failure is shown in the panel: no cell would show that of a callback."""
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: object) -> Any:
             try:
                 return action(*arguments)
             except Exception as error:
@@ -216,7 +216,7 @@ class LivePanel:
         if isinstance(command, int):
             self._asked[command] = self._word(key)
 
-    def _message(self, _: Any, content: dict[str, Any], __: Any = None) -> None:
+    def _message(self, _: object, content: dict[str, Any], __: object = None) -> None:
         if content.get("type") == "hello":
             self._hello = True
         elif content.get("type") == "ack":

@@ -44,7 +44,7 @@ class GuardedAction:
     def __init__(self, panel: Panel, action: Callable[..., Any], person: bool):
         self.panel, self.action, self.person = panel, action, person
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, *arguments: object, **named: object) -> Any:
         before = self.panel.problem
         try:
             result = self.action(*arguments, **named)
@@ -137,7 +137,7 @@ class Panel:
     def on_change(self, widget: widgets.Widget, action: Callable[[Any], Any], name: str = "value") -> None:
         """Call ``action`` with the new value when a person changes a control; not while the panel fills it."""
 
-        def changed(change: Any) -> None:
+        def changed(change: dict[str, Any]) -> None:
             if not getattr(self._filling, "now", False):
                 action(change["new"])
 

@@ -7,7 +7,7 @@ import threading
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import traitlets
 
@@ -26,6 +26,10 @@ from labkit.train.default_rates import BATCH
 from labkit.train.experiment import DataConfig, Experiment, Training, ready
 from labkit.train.optimizer import Optimizer
 from labkit.viz.words import language as language_of
+
+if TYPE_CHECKING:
+    from labkit.core.registry import Registry
+    from labkit.data.io.load import RowSource
 
 #: The file in the lab folder that keeps a state.
 FILE = "bench.toml"
@@ -65,7 +69,7 @@ class State(traitlets.HasTraits):
         "rows", "source", "options", "steps", "accept_leakage", "model", "task", "train", "name", "run",
     )  # fmt: skip
 
-    def __init__(self, *, folder: str | Path | None = None, language: str | None = None, **traits: Any):
+    def __init__(self, *, folder: str | Path | None = None, language: str | None = None, **traits: object):
         super().__init__(language=language_of(language), **traits)
         self.folder = folder
         self.file: Path | None = None
@@ -82,7 +86,7 @@ class State(traitlets.HasTraits):
         return Training()
 
     @traitlets.observe("rows")
-    def _told_rows(self, change: Any) -> None:
+    def _told_rows(self, change: dict[str, Any]) -> None:
         if change["new"] is not None:
             given = {key: value for key, value in change["new"].source.items() if key != "steps"}
             self.source, self.options = given.pop("source", ""), given
@@ -208,7 +212,7 @@ class State(traitlets.HasTraits):
         def run() -> None:
             self.run = Run(self.store, values["run"])
 
-        def named(noun: str, registry: Any) -> None:
+        def named(noun: str, registry: Registry) -> None:
             rest = dict(values[noun])
             setattr(self, noun, registry[rest.pop("name")].from_dict(rest, noun))
 
@@ -233,7 +237,7 @@ class State(traitlets.HasTraits):
             write_atomic(self.file, dumps(kept))
 
 
-def state_with(rows: Any, state: State | None, language: str | None) -> State:
+def state_with(rows: RowSource | None, state: State | None, language: str | None) -> State:
     """The state of a step: ``state`` or a new one, with ``rows`` in it where they are given: what :func:`~labkit.load`
     returns or takes."""
     if not isinstance(state, State | None):

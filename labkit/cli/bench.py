@@ -147,7 +147,7 @@ def figures(peer: str = "", case: str = "", names: Sequence[str] = ()) -> list[M
     return [figure for figure in found if (figure.name in names if names else not figure.long)]
 
 
-def measure(wanted: Sequence[Measurement], say: Callable[[str], None], **options: Any) -> Iterator[dict[str, Any]]:
+def measure(wanted: Sequence[Measurement], say: Callable[[str], None], **options: object) -> Iterator[dict[str, Any]]:
     """Measure the figures, one after the other, each function once.
 
     Args:

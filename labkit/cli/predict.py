@@ -135,7 +135,7 @@ _WRITERS: dict[str, Callable[[IO[str], Answers, bool], int]] = {
 }  # fmt: skip
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """A value of a table as text; lists and structures as JSON."""
     if value is None:
         return ""

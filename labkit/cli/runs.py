@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from labkit.core.text import one_line, printed
 
 #: Columns of the list that are cut at a width, and those that a narrow terminal does without, in this order.
 LONGEST, DROPPED = {"name": 24, "model": 22, "data": 22}, ("data", "model", "age", "score")
+
+if TYPE_CHECKING:
+    from labkit.runs.handle import Run
 
 runs_app = typer.Typer(help="List, show and control runs.")
 
@@ -126,7 +129,7 @@ def pause(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
 def resume(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
     """Resume a paused run; a stopped, failed or lost run is resumed in a new process."""
 
-    def go_on(found: Any) -> None:
+    def go_on(found: Run) -> None:
         if found.info.over:
             found.start(detach=True)  # a thread of this command would end with it
         else:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from labkit.core.errors import FolderError, LabkitError, os_reason
 from labkit.i18n import _
@@ -71,7 +70,7 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(*objects: Any) -> str:
+def fingerprint(*objects: object) -> str:
     """SHA-256 over values (str, bytes, numpy arrays, anything JSON can hold); equal content gives equal digits.
 
     Raises:

@@ -26,7 +26,8 @@ from labkit.core.errors import ConfigError, nearest, os_reason
 from labkit.i18n import _, joined
 from labkit.i18n.labels import setting
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 #: The greatest seed: keys of JAX take 32 bits, and would drop the bits above without an error.
 SEEDS = 2**32 - 1
 LONGEST_VALUE = 400  # characters of a value in a message
@@ -51,7 +52,7 @@ def option(
 class Config:
     """Mixin for frozen dataclasses: checked on creation, equal by value, plain in TOML."""
 
-    def __new__(cls, *values: Any, **named: Any) -> Self:
+    def __new__(cls, *values: object, **named: object) -> Self:
         _known(cls, named, cls.__name__)  # before the __init__ that dataclasses write raises a bare TypeError
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         if len(values) > len(names):
@@ -89,7 +90,7 @@ class Config:
         none, fields = dataclasses.MISSING, dataclasses.fields(cls)  # type: ignore[arg-type]
         return [field.name for field in fields if field.default is none and field.default_factory is none]
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: object) -> Self:
         """A copy with some fields changed; an unknown field raises :class:`ConfigError` with the nearest name."""
         _known(type(self), changes, type(self).__name__)
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
@@ -177,7 +178,7 @@ def _check_range(where: str, value: Any, low: float | None, high: float | None) 
         )  # fmt: skip
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     """A value for a message, cut where it is long; an integer too long for Python to write is given by its size."""
     if isinstance(value, int) and value.bit_length() > 1000:
         return f"an integer of {value.bit_length():,} bits"
@@ -279,7 +280,7 @@ def _known(cls: type[Any], values: dict[str, Any], where: str) -> None:
     check_names(where, values, [field.name for field in dataclasses.fields(cls)])
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, Config):
         return value.to_dict()
     if isinstance(value, tuple | list):
@@ -289,7 +290,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _typed(hint: Any, value: Any, where: str) -> Any:
+def _typed(hint: object, value: object, where: str) -> Any:
     """Convert a plain value to what the annotation asks for, or raise with the place and the value."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -332,7 +333,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     )  # fmt: skip
 
 
-def _first_that_fits(hints: tuple[Any, ...], value: Any, where: str) -> Any:
+def _first_that_fits(hints: tuple[Any, ...], value: object, where: str) -> Any:
     if value is None and type(None) in hints:
         return None
     problem: ConfigError | None = None

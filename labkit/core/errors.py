@@ -11,7 +11,6 @@ import os
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from labkit.core.text import printed
 from labkit.i18n import Message, _, joined
@@ -28,7 +27,7 @@ class LabkitError(Exception):
         message: the text with its msgid and parameters; ``str(error)`` is its English.
     """
 
-    def __init__(self, message: str = "", /, **params: Any):
+    def __init__(self, message: str = "", /, **params: object):
         if params:
             message = message.fill(**params) if isinstance(message, Message) else Message(message, params)
         self.message = message

@@ -19,7 +19,7 @@ class Html(str):
     """Text that is HTML already, every part of it from outside escaped."""
 
 
-def safe(value: Any, limit: int | None = None) -> str:
+def safe(value: object, limit: int | None = None) -> str:
     """A value as HTML: escaped, hidden characters written out, cut at ``limit``; :class:`Html` passes as it is."""
     return value if isinstance(value, Html) else escape(visible(str(value), limit))
 
@@ -53,22 +53,22 @@ def cards(facts: Iterable[tuple[Any, Any]]) -> Html:
     return Html(f'<div class="lk-cards">{each}</div>')
 
 
-def chip(text: Any, tone: Tone = "plain") -> Html:
+def chip(text: object, tone: Tone = "plain") -> Html:
     """A word in a round frame."""
     return Html(f'<span class="lk-chip lk-{tone}">{safe(text, 120)}</span>')
 
 
-def note(text: Any, tone: Tone = "info") -> Html:
+def note(text: object, tone: Tone = "info") -> Html:
     """A highlighted sentence."""
     return Html(f'<div class="lk-note lk-{tone}">{safe(text, 2000)}</div>')
 
 
-def heading(text: Any, level: Literal[3, 4] = 3) -> Html:
+def heading(text: object, level: Literal[3, 4] = 3) -> Html:
     """A title within a panel."""
     return Html(f"<h{level}>{safe(text, 200)}</h{level}>")
 
 
-def paragraph(text: Any, tone: Tone = "plain") -> Html:
+def paragraph(text: object, tone: Tone = "plain") -> Html:
     """A paragraph."""
     return Html(f'<p class="lk-{tone}">{safe(text, 4000)}</p>')
 
@@ -106,17 +106,17 @@ def marked(text: str, other: str) -> Html:
     )
 
 
-def details(title: Any, *parts: Html) -> Html:
+def details(title: object, *parts: Html) -> Html:
     """Pieces that are folded under a title."""
     return Html(f"<details><summary>{safe(title)}</summary>{joined(*parts)}</details>")
 
 
-def block(text: Any) -> Html:
+def block(text: object) -> Html:
     """Text as it is, to copy, in a block that the keyboard reaches."""
     return Html(f'<pre tabindex="0">{escape(text)}</pre>')
 
 
-def page(heading: Any, *parts: Html | str) -> Html:
+def page(heading: object, *parts: Html | str) -> Html:
     """What a notebook shows of an object, outside the panels: a heading, paragraphs of text, and other pieces."""
     each = (part if isinstance(part, Html) else paragraph(part) for part in parts)
     return Html(f'<div class="{LITERAL}"><b>{safe(heading)}</b>{joined(*each)}</div>')

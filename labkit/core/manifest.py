@@ -18,7 +18,7 @@ from labkit.i18n import _
 NAME = "labkit-manifest.json"
 
 
-def seal(folder: Path, **facts: Any) -> None:
+def seal(folder: Path, **facts: object) -> None:
     """Bring every file of a folder to the disk, hash what lies there and write the manifest, with ``facts`` (JSON).
 
     Raises:

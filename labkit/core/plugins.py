@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from labkit.core.config import short
 from labkit.core.errors import ConfigError, RunError
@@ -45,7 +44,7 @@ print(json.dumps([file_of(name) for name in sys.argv[1:]]))
 ALLOWED: set[str] = set()
 
 
-def load(plugins: Any) -> None:
+def load(plugins: object) -> None:
     """Import the modules of plugins and register what they name; from then on, :func:`require` takes them.
 
     Raises:
@@ -57,7 +56,7 @@ def load(plugins: Any) -> None:
         require([entry])
 
 
-def require(plugins: Any) -> None:
+def require(plugins: object) -> None:
     """Register what plugins name, where this needs no code that the user of this process has not allowed.
 
     Raises:
@@ -79,7 +78,7 @@ def require(plugins: Any) -> None:
             _import(module)
 
 
-def _listed(plugins: Any) -> Sequence[str]:
+def _listed(plugins: object) -> Sequence[str]:
     if not isinstance(plugins, list | tuple) or not all(isinstance(each, str) for each in plugins):
         raise ConfigError(
             _('plugins = {plugins} must be a list of modules: plugins = ["my_module"].'), plugins=short(plugins)

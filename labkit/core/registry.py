@@ -61,7 +61,7 @@ class Registry(Mapping[str, Any]):
             ) from None  # fmt: skip
         return resolve(self.adapt)(found) if self.adapt else found
 
-    def register(self, name: str, entry: Any) -> None:
+    def register(self, name: str, entry: object) -> None:
         """Add a class or function of one's own, or its ``"package.module:attribute"``, under a name.
 
         Raises:
@@ -81,7 +81,7 @@ class Registry(Mapping[str, Any]):
             resolve(self.adapt)(entry)  # raises where it is of no use
         self.entries[name] = target
 
-    def added(self, entry: Any) -> str:
+    def added(self, entry: object) -> str:
         """The name of a class or function, which is registered under its own name if it has none yet."""
         target = _target(entry)
         for name, known in self.entries.items():
@@ -111,7 +111,7 @@ class Registry(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"<{self.noun}s: {', '.join(self)}>"
 
-    def name_of(self, entry: Any) -> str:
+    def name_of(self, entry: object) -> str:
         """The name under which a class (or an instance of it) is registered."""
         cls = entry if isinstance(entry, type) else type(entry)
         for name, target in self.entries.items():
@@ -123,7 +123,7 @@ class Registry(Mapping[str, Any]):
         )  # fmt: skip
 
 
-def _target(entry: Any) -> str:
+def _target(entry: object) -> str:
     own = entry if isinstance(entry, type | types.FunctionType) else type(entry)
     return f"{own.__module__}:{own.__qualname__}"
 

@@ -6,7 +6,6 @@ import ast
 import keyword
 import math
 from collections.abc import Iterable
-from typing import Any
 
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
@@ -15,7 +14,7 @@ from labkit.i18n import _
 DEPTH = 20
 
 
-def call(function: str | ast.expr, /, *values: Any, **named: Any) -> ast.Call:
+def call(function: str | ast.expr, /, *values: object, **named: object) -> ast.Call:
     """The call of a function with literals for arguments, or with expressions that were built before.
 
     Args:
@@ -41,7 +40,7 @@ def variable(name: str) -> ast.expr:
     return _named(name)
 
 
-def literal(value: Any, depth: int = 0) -> ast.expr:
+def literal(value: object, depth: int = 0) -> ast.expr:
     """A plain value as an expression that :func:`ast.literal_eval` reads back. Expressions are returned unchanged.
 
     Raises:

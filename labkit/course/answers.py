@@ -26,7 +26,7 @@ class Blank(Exception):
     """A function handed in as an answer does nothing yet."""
 
 
-def equals(value: Any, tolerance: float = 1e-4) -> Check:
+def equals(value: object, tolerance: float = 1e-4) -> Check:
     """The answer is ``value``: numbers and arrays up to a relative or absolute ``tolerance``, others exactly."""
     return lambda answer: "" if _same(answer, value, tolerance) else _("{answer}.", answer=_short(answer))
 
@@ -34,7 +34,7 @@ def equals(value: Any, tolerance: float = 1e-4) -> Check:
 def computes(*cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> Check:
     """The answer is a function; a case is its arguments and what it must return for them."""
 
-    def check(answer: Any) -> str:
+    def check(answer: object) -> str:
         if not callable(answer):
             return _("{answer} is not a function.", answer=_short(answer))
         for arguments, value in cases:
@@ -55,7 +55,7 @@ def computes(*cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> Ch
 def holds(condition: Callable[[Any], bool], otherwise: str) -> Check:
     """The answer has a property; ``otherwise`` says what it lacks."""
 
-    def check(answer: Any) -> str:
+    def check(answer: object) -> str:
         try:
             return "" if condition(answer) else otherwise
         except Exception as error:  # an answer of another kind than the condition expects
@@ -67,13 +67,13 @@ def holds(condition: Callable[[Any], bool], otherwise: str) -> Check:
     return check
 
 
-def given(answer: Any) -> Any:
+def given(answer: object) -> Any:
     if answer is None or answer is ...:
         raise Blank
     return answer
 
 
-def _same(answer: Any, value: Any, tolerance: float) -> bool:
+def _same(answer: object, value: object, tolerance: float) -> bool:
     answer = answer.item() if isinstance(answer, np.generic) else answer
     if isinstance(value, str | bool | tuple | set | frozenset):
         return type(answer) is type(value) and answer == value
@@ -84,7 +84,7 @@ def _same(answer: Any, value: Any, tolerance: float) -> bool:
     return found.shape == wanted.shape and bool(np.allclose(found, wanted, rtol=tolerance, atol=tolerance))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """A value in one line of at most 60 characters."""
     text = " ".join(repr(value.tolist() if isinstance(value, np.ndarray) else value).split())
     return text if len(text) <= 60 else text[:59] + "…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from labkit.core.errors import ConfigError, nearest
 from labkit.course.answers import Blank, given
@@ -16,7 +16,10 @@ from labkit.viz.words import language, word
 SCALES = ("tutorial", "full")
 
 
-def scale(tutorial: Any, full: Any) -> Any:
+_T = TypeVar("_T")
+
+
+def scale(tutorial: _T, full: _T) -> _T:
     """``tutorial``, or ``full`` where the environment variable LABKIT_SCALE is "full".
 
     Raises:
@@ -46,7 +49,7 @@ class ExerciseResult:
         return self.said
 
 
-def check(name: str, answer: Any) -> ExerciseResult:
+def check(name: str, answer: object) -> ExerciseResult:
     """Check the answer to an exercise: an answer still ``...`` waits, a wrong one gets what is wrong and a hint.
 
     Args:

@@ -168,7 +168,7 @@ def _answer(record: Mapping[str, Any], paragraph: str) -> Answer:
     return Answer(texts, (begin, begin + len(text)), noted=MOVED if moved else "", detail=detail)
 
 
-def _as_list(value: Any) -> list[Any]:
+def _as_list(value: object) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -188,7 +188,7 @@ def _letter(char: str) -> bool:
     return not char.isspace() and unicodedata.category(char) not in ("Cc", "Cf")
 
 
-def _bare(text: Any) -> str:
+def _bare(text: object) -> str:
     """A text without what is not seen around it; "" for a missing one."""
     text = "" if text is None else str(text)
     seen = [place for place, char in enumerate(text) if _letter(char)]

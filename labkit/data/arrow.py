@@ -8,7 +8,7 @@ import math
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from labkit.data import memmap
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from numpy.typing import DTypeLike
 
 BATCH = 10_000  # rows in a table, at most
 _BYTES = 1 << 25  # bytes in a table, at most, unless a single row has more
@@ -120,7 +121,7 @@ def column(dataset: Dataset, name: str) -> pa.ChunkedArray:
     return pa.chunked_array([chunk for part in tables for chunk in part.chunks], kind)
 
 
-def numbers(dataset: Dataset, name: str, kind: Any = None) -> np.ndarray:
+def numbers(dataset: Dataset, name: str, kind: DTypeLike | None = None) -> np.ndarray:
     """One column of whole numbers, out of memory (:mod:`labkit.data.memmap`); nulls are -1."""
     kind = kind or dataset.data.table.schema.field(name).type.to_pandas_dtype()
     out, done = memmap.array(len(dataset), kind), 0
@@ -141,7 +142,7 @@ def written(values: pa.ChunkedArray) -> Iterator[bytes]:
         yield from made or (repr(value).encode("utf-8", "surrogatepass") for value in chunk.to_pylist())
 
 
-def _written_lists(lists: Any) -> Iterator[bytes] | None:
+def _written_lists(lists: pa.Array) -> Iterator[bytes] | None:
     """The same for lists of one shape without missing values; None for anything else."""
     shape, count = [], len(lists)
     while pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type) or pa.types.is_fixed_size_list(lists.type):

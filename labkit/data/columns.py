@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +18,9 @@ from labkit.data.labels import Classes
 from labkit.data.report import Report, visible
 from labkit.i18n import _
 from labkit.i18n.labels import split_name
+
+if TYPE_CHECKING:
+    from datasets.features.features import FeatureType
 
 TEXT = ("text", "sentence", "review", "content", "comment", "message", "body", "tweet", "文本", "内容", "评论", "正文")
 #: Columns that labkit adds to every split.
@@ -176,7 +179,7 @@ def _ambiguous(argument: str, names: list[str]) -> DataError:
     )  # fmt: skip
 
 
-def _is_text(feature: Any) -> bool:
+def _is_text(feature: FeatureType) -> bool:
     return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
 
 

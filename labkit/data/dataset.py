@@ -199,7 +199,7 @@ class SplitDataset:
         facts.append(f"text: {visible(', '.join(spec.text)) or 'none'}; label: {visible(spec.label or 'none')}")
         return [*facts, *repr(self.report).splitlines()]
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         frame = self.head()
         table = html.table(list(frame.columns), frame.itertuples(index=False))
         return {"text/plain": repr(self), "text/html": html.page(self._title(), html.listed(self._facts()), table)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,9 @@ from labkit.data.labels import with_class_names
 from labkit.data.report import CAP, Report, visible
 from labkit.data.targets import NOT_NUMBER, NOT_YES_NO, shown_mark
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    from datasets.features.features import FeatureType
 
 #: Different values of a column of categories at most; each becomes a column of 0 and 1.
 CATEGORIES = 50
@@ -134,7 +137,8 @@ def tabular(
 
 
 def _kind(
-    part: Part, name: str, feature: Any, mixed: bool, wordy: bool, given: str | None, shown: str | None, report: Report
+    part: Part, name: str, feature: FeatureType, mixed: bool, wordy: bool, given: str | None, shown: str | None,
+    report: Report,
 ) -> Column | str:  # fmt: skip
     """How a column of the type ``feature`` is encoded, or why it is not a feature.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,9 @@ from labkit.data.cells import (
 )
 from labkit.data.report import Report, visible
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    from datasets.features.features import FeatureType
 
 MOST = 1000  # classes; beyond it a column is no label
 #: Labels that may stand for a missing one, lower case; they are kept and counted.
@@ -106,7 +109,7 @@ def read_labels(table: Dataset, name: str, rows: np.ndarray, keep: Sequence[str]
     return _merged(index, [category_name(value) for value in raw])
 
 
-def class_names(feature: Any) -> tuple[str, ...]:
+def class_names(feature: FeatureType) -> tuple[str, ...]:
     """The class names that a feature of ``datasets`` brings, itself or as a list of classes; empty without."""
     while not isinstance(feature, ClassLabel) and hasattr(feature, "feature"):
         feature = feature.feature
@@ -147,7 +150,7 @@ def too_many(name: str, found: int, total: int) -> DataError:
     )  # fmt: skip
 
 
-def _is_label(value: Any, keep: Sequence[str]) -> bool:
+def _is_label(value: object, keep: Sequence[str]) -> bool:
     if value is None or value != value:
         return False
     name = category_name(value)

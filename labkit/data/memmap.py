@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +19,16 @@ from datasets.features.features import generate_from_arrow_type
 
 from labkit.core.cache import cache_dir
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
 PORTION = 1 << 17  # entries worked on at a time
 _SMALL = 1 << 22  # bytes up to which an array is kept in memory
 
 Kinds = Callable[[slice], np.ndarray]
 
 
-def array(count: int, kind: Any) -> np.ndarray:
+def array(count: int, kind: DTypeLike | None) -> np.ndarray:
     """Room for ``count`` numbers, not set to anything: in a file in the cache folder, or in memory where it is small.
 
     In memory too where the folder cannot be written or the disk is full.
@@ -49,7 +52,7 @@ def portions(count: int, wide: int = 1) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def take(values: np.ndarray, index: np.ndarray, kind: Any = None) -> np.ndarray:
+def take(values: np.ndarray, index: np.ndarray, kind: DTypeLike | None = None) -> np.ndarray:
     """``values[index]``, as ``kind``."""
     out = array(len(index), kind or values.dtype)
     for part in portions(len(index)):

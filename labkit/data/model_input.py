@@ -47,14 +47,14 @@ def texts_of(given: Iterable[Any], noun: str, blank: bool = True) -> list[str]:
     return texts
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """Whether a cell holds nothing: None, NaN, NA of pandas."""
     return (
         value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
     )
 
 
-def is_row(given: Any) -> bool:
+def is_row(given: object) -> bool:
     """Whether a dict is one row, column to value, and not a dict of columns."""
     return isinstance(given, Mapping) and any(
         isinstance(value, str | bytes | os.PathLike) or not isinstance(value, Iterable) for value in given.values()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from labkit.i18n import _
 WANTED = {"number": _("a number"), "boolean": _("true or false"), "date": _("a date"), "duration": _("a duration")}
 
 
-def features_of(records: Any, columns: Sequence[Column], names: Sequence[str]) -> np.ndarray:
+def features_of(records: object, columns: Sequence[Column], names: Sequence[str]) -> np.ndarray:
     """New rows as the features that a model was trained on, f64[n, features]; a missing value is NaN.
 
     Args:

@@ -30,7 +30,7 @@ def recorded(step: Step, name: str = "") -> Step:
     return step
 
 
-def source_of(source: Any) -> dict[str, Any]:
+def source_of(source: object) -> dict[str, Any]:
     """The ``source`` of rows as a file holds it, checked: arguments of ``lk.load``, with the name of the source and
     ``steps`` among them. Raises :class:`ConfigError`."""
     if not isinstance(source, Mapping) or not isinstance(source.get("source", ""), str):
@@ -48,7 +48,7 @@ def check_options(source: str, options: Mapping[str, Any]) -> None:
     _check("load", options, (*_arguments("load"), *_options_of_sample(source)))
 
 
-def check_steps(steps: Any) -> None:
+def check_steps(steps: object) -> None:
     """Raise :class:`ConfigError` for an unknown step or setting."""
     if not isinstance(steps, list | tuple) or not all(isinstance(step, Mapping) for step in steps):
         raise ConfigError(_("data.steps must be a list of tables, such as {do = 'split', test = 0.2}."))
@@ -89,7 +89,7 @@ def _check(where: str, settings: Mapping[str, Any], known: Collection[str]) -> N
             )  # fmt: skip
 
 
-def _is_plain(value: Any, inner: bool = False) -> bool:
+def _is_plain(value: object, inner: bool = False) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, int):
@@ -101,7 +101,7 @@ def _is_plain(value: Any, inner: bool = False) -> bool:
     return isinstance(value, str)
 
 
-def fits(value: Any, kind: Any) -> bool:
+def fits(value: object, kind: object) -> bool:
     """Whether a plain value is of the type of an annotation. A number is no truth value, a list may stand for any
     sequence, and a whole number for one with a fraction."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)

@@ -21,7 +21,7 @@ from labkit.i18n import _
 class Rows(SplitDataset):
     """Examples in named splits (see :class:`~labkit.data.dataset.SplitDataset`); immutable."""
 
-    def clean(self, pipeline: TextCleaner | tuple[str, ...] | None = None, **settings: Any) -> Rows:
+    def clean(self, pipeline: TextCleaner | tuple[str, ...] | None = None, **settings: object) -> Rows:
         """Apply a cleaning ``pipeline`` (or named steps) to all texts; the report lists the changes.
 
         ``settings`` are those of ``TextCleaner``.

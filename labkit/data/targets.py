@@ -252,7 +252,7 @@ def _names(tags: Sequence[Any]) -> list[str]:
     return [name for name in named if name.casefold() not in BLANK]
 
 
-def _list(value: Any, separator: str | None, names: Sequence[str], column: str) -> list[Any] | None:
+def _list(value: object, separator: str | None, names: Sequence[str], column: str) -> list[Any] | None:
     if separator is not None:
         text = "" if value is None else str(value)
         return None if text.strip().casefold() in BLANK - {""} else text.split(separator)
@@ -315,7 +315,7 @@ def as_column(targets: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(targets).reshape(-1)), targets.shape[1])
 
 
-def targets_of(dataset: Any) -> np.ndarray | None:
+def targets_of(dataset: Dataset) -> np.ndarray | None:
     """The targets of a split, [n, k]: labels f32, numbers f64; None where each row has one class."""
     if "target" not in dataset.column_names:
         return None

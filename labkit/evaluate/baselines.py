@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -27,6 +27,9 @@ from labkit.data.io.audio import frames_of, log_mel
 from labkit.data.schema import Spec
 from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # Thai to Lao, Burmese, Khmer, kana, Han: scripts that put no space between words
 _UNSPACED = re.compile(
@@ -61,7 +64,7 @@ def baselines(
     }
 
 
-def plain_inputs(dataset: Any, spec: Spec) -> np.ndarray:
+def plain_inputs(dataset: Dataset, spec: Spec) -> np.ndarray:
     """What a linear model reads of pictures, features or sounds [n, …]; of sounds the mean and deviation of each band
     of frequencies."""
     inputs = stack(dataset, spec).inputs
@@ -145,8 +148,10 @@ def vectorizer(texts: Sequence[str], classes: int) -> TfidfVectorizer:
         start = text[:1000]
         unspaced += len(_UNSPACED.findall(start))
         letters += sum(map(str.isalpha, start))
-    words = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}  # the default drops words of one character
-    features = {"ngram_range": (1, 3), "analyzer": "char"} if 2 * unspaced > letters else words
+    # the default token pattern drops words of one character
+    features: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
+    if 2 * unspaced > letters:
+        features = {"ngram_range": (1, 3), "analyzer": "char"}
     return TfidfVectorizer(
         sublinear_tf=True,
         min_df=2 if len(texts) > 1000 else 1,
@@ -185,5 +190,5 @@ def texts_of(split: Any) -> list[str]:
     return [f"{text}\n{pair}" for text, pair in zip(first, _column(split, "text_pair"), strict=True)]
 
 
-def _column(split: Any, name: str) -> list[Any]:
+def _column(split: Dataset | Mapping[str, Any], name: str) -> list[Any]:
     return list(split[name])

@@ -8,7 +8,7 @@ section 4.2. It changes no prediction, only how sure the model says it is.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from labkit.core.errors import DataError
 from labkit.core.text import escape
 from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _COLDEST, _HOTTEST = 0.02, 50.0
 _LEAST = np.finfo(np.float32).tiny  # a probability of 0 has no logarithm
@@ -58,8 +61,8 @@ class Calibration:
         place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
         count = np.bincount(place, minlength=bins)
         with np.errstate(invalid="ignore"):
-            means = (np.bincount(place, weights, bins) / count for weights in (confidence, right.astype(np.float64)))
-            return cls(report.split, count, *means, temperature, scaled)
+            means = [np.bincount(place, weights, bins) / count for weights in (confidence, right.astype(np.float64))]
+            return cls(report.split, count, means[0], means[1], temperature, scaled)
 
     @property
     def error(self) -> float:
@@ -126,7 +129,7 @@ def fit_temperature(report: ClassificationReport) -> float:
     return float(np.exp(found.x))
 
 
-def with_temperature(probability: Any, temperature: float) -> np.ndarray:
+def with_temperature(probability: ArrayLike, temperature: float) -> np.ndarray:
     """softmax(logits / temperature) from probabilities [n, c], float64.
 
     Raises:
@@ -139,5 +142,5 @@ def with_temperature(probability: Any, temperature: float) -> np.ndarray:
     return raised / raised.sum(-1, keepdims=True)
 
 
-def _logits(probability: Any) -> np.ndarray:
+def _logits(probability: ArrayLike) -> np.ndarray:
     return np.log(np.maximum(np.asarray(probability, np.float64), _LEAST))

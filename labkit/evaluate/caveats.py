@@ -65,6 +65,7 @@ def _constant(report: ClassificationReport | RowReport, rows: Rows, task: Task) 
     if isinstance(report, RegressionReport):
         return ConstantBaseline(_("the mean"), "r2", 0.0)
     known = targets_of(rows["train"])
+    assert known is not None, "rows with several labels have targets"
     return frequent_labels(known[label >= 0] > 0.5, report.truth[report.counted] > 0.5, task.threshold)
 
 

@@ -130,7 +130,7 @@ def compare(
     right = [report.predicted[kept] == report.truth[kept] for report in (a, b)]
     only = [int((right[i] & ~right[1 - i]).sum()) for i in (0, 1)]
     gains = difference(a.truth[kept], a.predicted[kept], b.predicted[kept], len(a.classes), seed=checked_seed(seed))
-    return Comparison(names, a, b, gains, *only, mcnemar(*only))
+    return Comparison(names, a, b, gains, only[0], only[1], mcnemar(only[0], only[1]))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

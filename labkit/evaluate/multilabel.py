@@ -33,11 +33,14 @@ class MultilabelReport(RowReport):
     def _scored(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         truth, given = self.truth[self.counted] > 0.5, self.given[self.counted]
         exact = (truth == given).all(-1)
-        sums = [weights @ part.astype(np.float64) for part in (truth & given, truth, given, exact)]
+        hit, support, predicted, right = (
+            weights @ part.astype(np.float64) for part in (truth & given, truth, given, exact)
+        )
         examples = weights.sum(-1)
         with np.errstate(invalid="ignore", divide="ignore"):
             loss = np.asarray(weights @ self._loss[self.counted] / examples)
-        scores = {name: np.asarray(value) for name, value in tag_scores(*sums, examples).items()}
+        found = tag_scores(hit, support, predicted, right, examples)
+        scores = {name: np.asarray(value) for name, value in found.items()}
         return {"loss": loss, **{name: value.reshape(-1) for name, value in scores.items()}}
 
     @property

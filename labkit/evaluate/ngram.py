@@ -16,6 +16,7 @@ import numpy as np
 from labkit.core.config import load_file
 from labkit.core.errors import ConfigError, DataError
 from labkit.data.rows import Rows
+from labkit.data.text.tokens import Tokens
 from labkit.i18n import _
 from labkit.train.experiment import Experiment
 from labkit.train.processors import load_processor
@@ -138,6 +139,7 @@ def baseline_scores(folder: Path, rows: Rows, split: str, order: int = ORDER) ->
     experiment: Experiment = load_file(Experiment, folder / "labkit.toml")
     processor = load_processor(experiment, folder, "text", ())
     train, asked = processor.encode(rows["train"]), processor.encode(rows[split])
+    assert isinstance(train, Tokens) and isinstance(asked, Tokens) and processor.tokenizer is not None
     vocabulary = max(processor.tokenizer.vocab_size, experiment.model.vocab_size or 0)
     chances = NGram(vocabulary, order).fit(train.ids).log_chances(asked.ids)
     scored = np.ones(len(chances), bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from labkit.evaluate.intervals import Interval, bootstrap, difference
 from labkit.evaluate.shown import SCORED, Table, TableReport
 from labkit.i18n import _
 from labkit.tasks.metrics import per_class, scores
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _WIDEST = 20  # classes whose table and confusion matrix are shown; beyond, look at .per_class and .confusion
 _HEADLINES = ("f1", "accuracy", "precision", "recall", "loss")
@@ -34,10 +37,10 @@ class ClassificationReport(TableReport):
     def __init__(
         self,
         classes: Sequence[str],
-        truth: Any,
-        probability: Any,
+        truth: ArrayLike,
+        probability: ArrayLike,
         texts: Sequence[str] | None = None,
-        rows: Any = None,
+        rows: ArrayLike | None = None,
         *,
         split: str = "test",
         seed: int = 0,
@@ -155,12 +158,13 @@ class ClassificationReport(TableReport):
 
     def _compared(self) -> list[list[str]]:
         table = self.compare(self.baselines).to_dict(orient="index")
-        lines = []
+        lines: list[list[str]] = []
         for name, line in table.items():
-            gain = (
-                "" if name == "model" else "{f1_gain:+.3f}  ({f1_gain_low:+.3f} to {f1_gain_high:+.3f})".format(**line)
-            )
-            lines.append([name, "{f1:.3f}  ({f1_low:.3f} to {f1_high:.3f})".format(**line), gain])
+            gain = ""
+            if name != "model":
+                gain = f"{line['f1_gain']:+.3f}  ({line['f1_gain_low']:+.3f} to {line['f1_gain_high']:+.3f})"
+            value = f"{line['f1']:.3f}  ({line['f1_low']:.3f} to {line['f1_high']:.3f})"
+            lines.append([str(name), value, gain])
         return lines
 
     def _line(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from labkit.core.text import one_line
 from labkit.evaluate.intervals import Interval
 from labkit.evaluate.shown import SCORED, Table, TableReport
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _DRAWN_AT_ONCE = 2**22  # numbers held at a time: 32 MB
 RESAMPLES = 1000
@@ -34,11 +37,11 @@ class RowReport(TableReport):
     def __init__(
         self,
         names: Sequence[str],
-        truth: Any,
-        answers: Any,
-        counted: Any,
+        truth: ArrayLike | None,
+        answers: ArrayLike,
+        counted: ArrayLike,
         texts: Sequence[str] | None = None,
-        rows: Any = None,
+        rows: ArrayLike | None = None,
         *,
         split: str = "test",
         seed: int = 0,
@@ -165,11 +168,13 @@ class RowReport(TableReport):
         ]
         tables: list[Table] = [(SCORED, scored)]
         if self.baselines:
-            lines = []
+            lines: list[list[str]] = []
             for name, line in self.compare(self.baselines).to_dict(orient="index").items():
                 value = "{:.4g}  ({:.4g} to {:.4g})".format(*(line[self.main + end] for end in ("", "_low", "_high")))
-                gain = "" if name == "model" else "{gain:+.4g}  ({gain_low:+.4g} to {gain_high:+.4g})".format(**line)
-                lines.append([name, value, gain])
+                gain = ""
+                if name != "model":
+                    gain = f"{line['gain']:+.4g}  ({line['gain_low']:+.4g} to {line['gain_high']:+.4g})"
+                lines.append([str(name), value, gain])
             tables.append((["", f"{self.main} (95 % interval)", "gain of the model"], lines))
         frame = self.per_name.head(20)
         each = [

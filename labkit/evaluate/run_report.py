@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -19,7 +19,8 @@ from labkit.evaluate.calibration import Calibration, calibrate
 from labkit.evaluate.caveats import with_warnings
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.compare import compare as of_reports
-from labkit.evaluate.evaluate import EvaluationReport, make_report
+from labkit.evaluate.conclusion import Conclusion, conclude
+from labkit.evaluate.evaluate import EvaluationReport, make_report, with_fitted_baselines
 from labkit.evaluate.intervals import of_means
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.scores import Scores, assess
@@ -33,6 +34,9 @@ from labkit.runs.handle import Run, model_of
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import QuestionAnswering
 from labkit.train.processors import load_processor
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def folder_of(run: Run) -> Path:
@@ -117,6 +121,14 @@ def evaluate_run(run: Run, split: str = "test", baselines: bool = True) -> Evalu
     return with_warnings(report, run, rows, split, predictor.processor)
 
 
+def conclusion_of(run: Run, report: EvaluationReport) -> Conclusion:
+    """The conclusion of a report of a run; baselines are fitted unless the report has them."""
+    rows = rows_of(run)
+    if not report.baselines:
+        with_warnings(with_fitted_baselines(report, rows), run, rows, report.split, predictor_of(run).processor)
+    return conclude(report, run, rows.spec.counts.get("train", {}))
+
+
 def report_of(run: Run, split: str = "test") -> ClassificationReport:
     """The same of a run that classifies. Raises :class:`DataError` for one that is not a single-label classifier."""
     report = evaluate_run(run, split, baselines=False)
@@ -155,7 +167,7 @@ def calibration(run: Run, split: str = "test", bins: int = 15) -> Calibration:
     return calibrate(report_of(run, "validation"), report_of(run, split), bins)
 
 
-def slices(run: Run, by: Any = "length", split: str = "test") -> pd.DataFrame:
+def slices(run: Run, by: str | Iterable[Hashable] = "length", split: str = "test") -> pd.DataFrame:
     """Scores of parts of a split, weakest first.
 
     Args:
@@ -170,7 +182,7 @@ def slices(run: Run, by: Any = "length", split: str = "test") -> pd.DataFrame:
     return sliced(report_of(run, split), rows_of(run)[split], by)
 
 
-def sliced(report: ClassificationReport, part: Any, by: Any) -> pd.DataFrame:
+def sliced(report: ClassificationReport, part: Dataset, by: str | Iterable[Hashable]) -> pd.DataFrame:
     """The same for a report and the split that it is of."""
     if not isinstance(by, str):
         groups = list(by)

@@ -72,7 +72,7 @@ def assess(folder: Path, rows: Rows, split: str) -> Scores:
     )
 
     @jax.jit
-    def add(state: Any, sums: MetricState, batch: dict[str, Any]) -> MetricState:
+    def add(state: nnx.State, sums: MetricState, batch: dict[str, Any]) -> MetricState:
         return sums.merge(task.loss(nnx.merge(graph, state), batch, None)[2])
 
     sums = task.empty()

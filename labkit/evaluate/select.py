@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,7 @@ def right_size(
     gains = reports[best].compare({name: report for name, report in reports.items() if name != best})
     lines = {}
     for name in sorted(reports, key=lambda name: (cost[name], -reports[name].scores[score])):
-        line = gains.loc["model" if name == best else name]
+        line: Mapping[Any, Any] = gains.loc["model" if name == best else name].to_dict()
         behind = 0.0 if name == best else float(line[f"{score}_gain"])
         width = 0.0 if name == best else float(line[f"{score}_gain_high"] - line[f"{score}_gain_low"])
         lines[name] = {

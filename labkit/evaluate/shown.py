@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from labkit.core import html
 
@@ -36,7 +35,7 @@ class TableReport:
         tables = ["\n".join(columns_of_text(*table)) for table in self._tables()]
         return "\n".join([self._heading(), *self.warnings, "\n\n".join(tables)])
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         tables = [html.table(head, body, numeric=range(1, len(head))) for head, body in self._html_tables()]
         head, wrong = self._wrong()
         mistakes = [html.table(head, wrong, numeric=[0, *range(2, len(head))])] if wrong else []

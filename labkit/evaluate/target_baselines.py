@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -18,11 +18,15 @@ from labkit.data.targets import targets_of
 from labkit.evaluate.baselines import LONGEST, plain_inputs, texts_of, vectorizer
 from labkit.i18n import _
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from numpy.typing import ArrayLike
+
 #: Strengths of the penalty that ridge regression chooses from, by leaving one row out at a time.
 PENALTIES = np.logspace(-3, 4, 15)
 
 
-def answers(train: Any, test: Any, spec: Spec) -> dict[str, np.ndarray]:
+def answers(train: Dataset, test: Dataset, spec: Spec) -> dict[str, np.ndarray]:
     """What the baselines answer for the rows of ``test``, having learnt from ``train``, each [n, k]: shares f32,
     numbers f64.
 
@@ -52,7 +56,7 @@ def answers(train: Any, test: Any, spec: Spec) -> dict[str, np.ndarray]:
     return found if spec.problem_type == "number" else {name: value.astype(np.float32) for name, value in found.items()}
 
 
-def _features(train: Any, test: Any, spec: Spec, kept: np.ndarray) -> tuple[Any, Any]:
+def _features(train: Dataset, test: Dataset, spec: Spec, kept: np.ndarray) -> tuple[Any, Any]:
     """What both linear models read, of the kept training rows and of the rows asked for; None without any word."""
     if spec.modality != "text":
         flat = [plain_inputs(part, spec).reshape(len(part), -1).astype(np.float64) for part in (train, test)]
@@ -67,13 +71,13 @@ def _features(train: Any, test: Any, spec: Spec, kept: np.ndarray) -> tuple[Any,
         return None, None
 
 
-def _logistic(known: Any, truth: np.ndarray, asked: Any) -> np.ndarray:
+def _logistic(known: ArrayLike, truth: np.ndarray, asked: ArrayLike) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # far enough for a baseline
         return LogisticRegression(C=4.0, max_iter=300).fit(known, truth).predict_proba(asked)[:, 1]
 
 
-def _ridge(known: Any, target: np.ndarray, asked: Any) -> np.ndarray:
+def _ridge(known: ArrayLike, target: np.ndarray, asked: ArrayLike) -> np.ndarray:
     """Ridge regression on the numbers, each standardised, so that one penalty suits all."""
     middle, spread = target.mean(0), np.where(target.std(0) > 0, target.std(0), 1)
     model = RidgeCV(PENALTIES).fit(known, (target - middle) / spread)

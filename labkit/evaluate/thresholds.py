@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,9 @@ import pandas as pd
 from labkit.core.errors import DataError, nearest
 from labkit.evaluate.report import ClassificationReport
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _SCORES = ("precision", "recall", "f1")
 
@@ -35,7 +38,7 @@ class Thresholds:
         DataError: lengths that disagree, no rows, or a score that is not a number.
     """
 
-    def __init__(self, score: Any, positive: Any, name: str = "") -> None:
+    def __init__(self, score: ArrayLike, positive: ArrayLike, name: str = "") -> None:
         score, positive = np.asarray(score, np.float64), np.asarray(positive, bool)
         if score.shape != positive.shape or score.ndim != 1:
             raise DataError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,9 @@ from labkit.explain.explanation import AttentionWeights, Explanation, Word
 from labkit.i18n import _
 from labkit.tasks.base import ProblemType
 from labkit.train.processors import Processor, TextProcessor
+
+if TYPE_CHECKING:
+    from jax import Array
 
 METHODS = ("integrated", "occlusion", "gradient")
 #: Points of the path at which gradients are taken, by Gauss and Legendre's rule; points computed at once.
@@ -49,7 +52,7 @@ class Explainer:
 
     def __init__(
         self,
-        module: Any,
+        module: nnx.Module,
         classes: tuple[str, ...],
         processor: Processor,
         problem_type: str = "class",
@@ -137,7 +140,7 @@ class Explainer:
 
     # --- the example --------------------------------------------------------------------------------------------
 
-    def _merged(self, state: Any) -> Any:
+    def _merged(self, state: nnx.State) -> Any:
         return nnx.merge(self._graph, state)
 
     def _check(self, target: str | None, method: str, points: int) -> None:
@@ -151,7 +154,7 @@ class Explainer:
         if points < 1:
             raise ConfigError(_("points = {points}; must be at least 1."), points=points)
 
-    def _one(self, example: Any, pair: str | None) -> Batch:
+    def _one(self, example: object, pair: str | None) -> Batch:
         """A batch of this example alone."""
         if isinstance(self.processor, TextProcessor):
             if not isinstance(example, str):
@@ -186,7 +189,7 @@ class Explainer:
 
     # --- what is computed ---------------------------------------------------------------------------------------
 
-    def _path_of_words(self, state: Any, batch: Batch, blank: Any, *rest: Any) -> Any:
+    def _path_of_words(self, state: nnx.State, batch: Batch, blank: Array, *rest: Array) -> Any:
         """:func:`_path` over the word vectors [t, d].
 
         The table of words is exchanged for one with a row for every place, and the ids for the places: so any model
@@ -194,7 +197,7 @@ class Explainer:
         """
         table = _table(self._merged(state).backbone).embedding[...]
 
-        def logits(vectors: Any) -> Any:
+        def logits(vectors: Array) -> Any:
             module = self._merged(state)
             _table(module.backbone).embedding = nnx.Param(vectors)
             return module({**batch, "ids": jnp.arange(len(vectors))[None]})[0]
@@ -202,15 +205,15 @@ class Explainer:
         values, *ends = _path(self._score, logits, table[batch["ids"][0]], table[blank[0]], *rest)
         return values.sum(-1), *ends
 
-    def _path_of_numbers(self, state: Any, batch: Batch, blank: Any, *rest: Any) -> Any:
+    def _path_of_numbers(self, state: nnx.State, batch: Batch, blank: Array, *rest: Array) -> Any:
         """:func:`_path` over a picture or features."""
         return _path(self._score, self._numbers(state, batch), batch["inputs"][0], blank[0], *rest)
 
-    def _slope_of_numbers(self, state: Any, batch: Batch, target: Any) -> Any:
+    def _slope_of_numbers(self, state: nnx.State, batch: Batch, target: Array | int) -> Any:
         logits = self._numbers(state, batch)
         return jax.grad(lambda values: self._score(logits(values), target))(batch["inputs"][0])
 
-    def _numbers(self, state: Any, batch: Batch) -> Callable[[Any], Any]:
+    def _numbers(self, state: nnx.State, batch: Batch) -> Callable[[Any], Any]:
         return lambda values: self._merged(state)({**batch, "inputs": values[None]})[0]
 
     def _integrated(self, batch: Batch, target: int, points: int) -> tuple[np.ndarray, float, float]:
@@ -244,15 +247,15 @@ class Explainer:
 def _path(
     of: Callable[[Any, Any], Any],
     logits: Callable[[Any], Any],
-    end: Any,
-    start: Any,
-    target: Any,
-    nodes: Any,
-    weights: Any,
+    end: Array,
+    start: Array,
+    target: Array | int,
+    nodes: Array,
+    weights: Array,
 ) -> tuple[Any, Any, Any]:
     """Integrated gradients from ``start`` to ``end``, of their shape, and F at the end and at the start."""
 
-    def score(values: Any) -> Any:
+    def score(values: Array) -> Any:
         return of(logits(values), target)
 
     slope = jax.grad(score)
@@ -260,7 +263,7 @@ def _path(
     return jnp.tensordot(weights, slopes, 1) * (end - start), score(end), score(start)
 
 
-def log_odds(logits: Any, target: Any) -> Any:
+def log_odds(logits: Array, target: Array | int) -> Any:
     """log p / (1 - p) of a class, from logits [..., c]."""
     others = jnp.where(jnp.arange(logits.shape[-1]) == target, -jnp.inf, logits)
     return jnp.take(logits, target, axis=-1) - jax.nn.logsumexp(others, -1)
@@ -273,7 +276,7 @@ _PROBABILITIES = {
 }
 
 
-def _logit(logits: Any, target: Any) -> Any:
+def _logit(logits: Array, target: Array | int) -> Any:
     return jnp.take(logits, target, axis=-1)
 
 
@@ -308,7 +311,7 @@ def words_of(tokenizer: Any, text: str, count: int) -> list[tuple[int, int, np.n
     return [(start, end, np.asarray(pieces)) for start, end, pieces in found]
 
 
-def _patches(picture: Any, side: int | None) -> list[Any]:
+def _patches(picture: np.ndarray, side: int | None) -> list[Any]:
     """The parts of an input that are covered one after the other: squares of a picture, half overlapping; features
     one by one."""
     if picture.ndim == 1:

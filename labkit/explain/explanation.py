@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -83,7 +83,7 @@ class Explanation:
             pieces.append(f'<span style="background:{colour};{edge}" title="{value:+.4f}">{text}</span>')
         return f'<span class="mathjax_ignore tex2jax_ignore" style="line-height:2">{"".join(pieces)}</span>'
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         bundle = {"text/plain": repr(self)}
         if self.words:
             chance = f"{escape(self.target)} {self.probability[self.target]:.3f}"

@@ -58,5 +58,5 @@ def _looked_up(text: Message, language: str) -> str:
     return known.pgettext(text.context, text.msgid) if text.context else known.gettext(text.msgid)
 
 
-def _translated(value: Any, language: str) -> Any:
+def _translated(value: object, language: str) -> Any:
     return translate(value, language) if isinstance(value, Message) else value

@@ -49,7 +49,7 @@ class Message(str):
         self.params = {name: _kept(value) for name, value in given.items()}
         return self
 
-    def fill(self, /, **params: Any) -> Message:
+    def fill(self, /, **params: object) -> Message:
         """This message with these parameters."""
         return Message(self.msgid, params, plural=self.plural, context=self.context)
 
@@ -80,17 +80,17 @@ class Shown:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _(msgid: str, /, **params: Any) -> Message:
+def _(msgid: str, /, **params: object) -> Message:
     """Mark ``msgid`` for translation; with parameters, the message that they fill."""
     return Message(msgid, params)
 
 
-def ngettext(singular: str, plural: str, n: int | None = None, /, **params: Any) -> Message:
+def ngettext(singular: str, plural: str, n: int | None = None, /, **params: object) -> Message:
     """A message that depends on a number, which is its parameter ``n``; left out, :meth:`Message.fill` gives it."""
     return Message(singular, params if n is None else {"n": n, **params}, plural=plural)
 
 
-def pgettext(context: str, msgid: str, /, **params: Any) -> Message:
+def pgettext(context: str, msgid: str, /, **params: object) -> Message:
     """A message whose English alone has several meanings."""
     return Message(msgid, params, context=context)
 
@@ -107,7 +107,7 @@ def filled(msgid: str, params: dict[str, Any], joined: bool = False) -> str:
     return msgid.format(**params) if params else msgid
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """``value`` with each message in it as a dict for JSON: text, msgid and parameters."""
     if isinstance(value, Message):
         told = {"text": str(value), "msgid": value.msgid, "params": plain(value.params)}
@@ -119,7 +119,7 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def revive(value: Any) -> Any:
+def revive(value: object) -> Any:
     """The inverse of :func:`plain`."""
     if isinstance(value, list):
         return [revive(part) for part in value]
@@ -141,7 +141,7 @@ def _revived(
     return Message(msgid, params, plural=plural, context=context, joined=joined, text=text)
 
 
-def _kept(value: Any) -> Any:
+def _kept(value: object) -> Any:
     """A parameter as it is kept: what is neither text nor number by how it is written, an error by its message."""
     if isinstance(value, BaseException) and isinstance(message := getattr(value, "message", None), Message):
         return message

@@ -65,7 +65,7 @@ class EmbeddingPipeline(Pipeline):
             self.max_length = min(self.max_length, self._modules.max_length or self.max_length)
         return model
 
-    def _vectors(self, model: Any, batch: dict[str, Any]) -> jax.Array:
+    def _vectors(self, model: nnx.Module, batch: dict[str, Any]) -> jax.Array:
         made = model(batch["ids"], batch["mask"], batch["types"])
         if self._modules is None:
             return made.pooled

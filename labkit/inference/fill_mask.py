@@ -52,7 +52,7 @@ class FillMaskPipeline(Pipeline):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.tokenizer.vocab_size} tokens>"
 
-    def _used(self, module: Any) -> Any:
+    def _used(self, module: nnx.Module) -> Any:
         self.next_sentence = self.experiment.task.next_sentence
         return module
 

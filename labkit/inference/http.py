@@ -101,7 +101,7 @@ class Application(Protocol):
 
     def allows(self, host: str) -> bool: ...
 
-    def answer(self, values: Any) -> dict[str, Any]: ...
+    def answer(self, values: object) -> dict[str, Any]: ...
 
 
 class Server(ThreadingHTTPServer):
@@ -147,17 +147,17 @@ class Server(ThreadingHTTPServer):
         finally:
             self._forget(request)
 
-    def _forget(self, request: Any) -> None:
+    def _forget(self, request: socket.socket) -> None:
         with self._changed:
             self.open.pop(request, None)
             self._changed.notify_all()
 
-    def enter(self, request: Any, handler: Handler) -> None:
+    def enter(self, request: socket.socket, handler: Handler) -> None:
         """Note the handler of a connection."""
         with self._changed:
             self.open[request] = handler
 
-    def refuse(self, request: Any, said: str) -> None:
+    def refuse(self, request: socket.socket, said: str) -> None:
         """Answer a new connection with 503, without a thread and without reading its request."""
         data = json.dumps({"error": said}).encode()
         head = (
@@ -173,7 +173,7 @@ class Server(ThreadingHTTPServer):
         self.linger(request)
         self.shutdown_request(request)
 
-    def linger(self, request: Any) -> None:
+    def linger(self, request: socket.socket) -> None:
         """Keep an answered connection until its client has closed it; closing over unread bytes would reset it."""
         if len(self._lingering) < LINGERING:
             try:
@@ -239,7 +239,7 @@ class Server(ThreadingHTTPServer):
                 self._changed.wait(min(left, 0.1))
                 self.service_actions()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: object, client_address: Any) -> None:
         _LOG.debug("a client went away")  # the base class writes a traceback to stderr
 
 
@@ -446,10 +446,10 @@ class Handler(BaseHTTPRequestHandler):
         self.whole = length <= 8 * most
         return b"".join(parts) if length <= most else None
 
-    def log_request(self, code: Any = "-", size: Any = "-") -> None:
+    def log_request(self, code: Any = "-", size: object = "-") -> None:
         _LOG.info("%s %d", self.command if self.command in METHODS else "-", int(code))
 
-    def log_message(self, format: str, *values: Any) -> None:
+    def log_message(self, format: str, *values: object) -> None:
         """Nothing: the messages of the base class repeat the request."""
 
 

@@ -33,9 +33,11 @@ from labkit.train.processors import Processor
 
 #: File that only model folders of labkit have.
 MARK = "labkit.toml"
+#: Files of which pretrained weights have one: of transformers, of sentence-transformers.
+_PRETRAINED = ("config.json", "modules.json")
 
 
-def folder_of(given: Any) -> Path:
+def folder_of(given: object) -> Path:
     """The path of a model folder. Raises :class:`WeightsError` for what is none."""
     if not isinstance(given, str | os.PathLike):
         raise WeightsError(
@@ -92,6 +94,13 @@ class Pipeline(ABC):
     def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
         use_compilation_cache()
         allow(plugins)
+        folder = folder_of(source)
+        if folder.is_dir() and not any((folder / name).exists() for name in (MARK, *_PRETRAINED)):
+            raise WeightsError(
+                _("{folder!r} contains no labkit.toml, which run.export(folder) writes, and no config.json of "
+                  "pretrained weights."),
+                folder=folder.name,
+            )  # fmt: skip
         if self.pretrained and not is_folder(source):
             self.model = self._load_weights(str(source))
         else:
@@ -102,7 +111,7 @@ class Pipeline(ABC):
             nnx.update(self.model, self._state)
 
     @abstractmethod
-    def __call__(self, inputs: Any, *more: Any, **settings: Any) -> Any:
+    def __call__(self, inputs: object, *more: object, **settings: object) -> Any:
         """The answers to inputs: one for a single input, a list or an array for several."""
 
     def clean(self, text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -40,6 +40,9 @@ from labkit.tasks.pretrain import Pretrain
 from labkit.tasks.qa import QuestionAnswering
 from labkit.tasks.seq2seq import Seq2Seq
 from labkit.train.processors import TextProcessor
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ class Predictor(Pipeline):
         return self.experiment.data.columns if self.processor.modality == "text" else ()
 
     @known_settings
-    def predict(self, examples: Any, pairs: str | Sequence[str] | None = None) -> Any:
+    def predict(self, examples: object, pairs: str | Sequence[str] | None = None) -> Any:
         """Predictions for new examples: a list with a :class:`Prediction` or :class:`NumericPrediction`
         each; for a single text its prediction alone. The ``notes`` of the list say where examples were longer than the
         model reads.
@@ -193,7 +196,7 @@ class Predictor(Pipeline):
 
     __call__ = predict
 
-    def predictions(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> Predictions:
+    def predictions(self, examples: object, pairs: Sequence[str] | None = None, *, clean: bool = True) -> Predictions:
         """As :meth:`predict`, always a list; ``clean=False`` for texts that were cleaned before."""
         found, truncated = self._probabilities(examples, pairs, clean)
         notes = (self.processor.truncation_note(truncated, len(found)),) if truncated else ()
@@ -207,7 +210,7 @@ class Predictor(Pipeline):
         pair: str | None = None,
         size: int = 1024,
         note: Callable[[str], None] | None = None,
-        **file: Any,
+        **file: object,
     ) -> Iterator[tuple[dict[str, Any], Prediction | NumericPrediction]]:
         """Every row of a file or folder with its prediction; read as :func:`labkit.load` reads it.
 
@@ -230,6 +233,7 @@ class Predictor(Pipeline):
         truncated = 0
         for start in range(0, len(table), size):
             records = table.slice(start, size).to_pylist()
+            given: list[Any]
             if kind == "text":
                 given = [texts_in(records, name) for name in chosen]
             elif kind == "features":
@@ -326,7 +330,7 @@ class Predictor(Pipeline):
         above = np.log10(np.maximum(np.abs(row), off) / off)
         return 7 + int(np.clip(np.ceil(above.max()), 0, 10))
 
-    def explain(self, example: Any, pair: str | None = None, **settings: Any) -> Explanation:
+    def explain(self, example: object, pair: str | None = None, **settings: Any) -> Explanation:
         """What speaks for and against a class in a new example; see ``Explainer.explain``."""
         return self.explainer.explain(*self._one(example, pair), **settings)
 
@@ -334,7 +338,7 @@ class Predictor(Pipeline):
         """The attention over the tokens of a new text; see :meth:`~labkit.explain.attribution.Explainer.attention`."""
         return self.explainer.attention(*self._one(text, pair))
 
-    def _one(self, example: Any, pair: str | None) -> tuple[Any, str | None]:
+    def _one(self, example: object, pair: str | None) -> tuple[Any, str | None]:
         """An example as the model reads it."""
         if isinstance(self.processor, TextProcessor) and not isinstance(example, str | Mapping):
             raise DataError(_("this model expects texts; the example is a {type}."), type=type(example).__name__)
@@ -344,12 +348,12 @@ class Predictor(Pipeline):
             return self.clean(examples[0]), None if pairs is None else self.clean(pairs[0])
         return examples[0], None
 
-    def probabilities(self, examples: Any, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
+    def probabilities(self, examples: object, pairs: Sequence[str] | None = None, *, clean: bool = True) -> np.ndarray:
         """Probability of every class f32[n, c], or the numbers of a regression f64[n, c]; ``clean=False`` for texts
         that were cleaned before. See :meth:`predict`."""
         return self._probabilities(examples, pairs, clean)[0]
 
-    def _probabilities(self, examples: Any, pairs: Sequence[str] | None, clean: bool) -> tuple[np.ndarray, int]:
+    def _probabilities(self, examples: object, pairs: Sequence[str] | None, clean: bool) -> tuple[np.ndarray, int]:
         """The answers, and how many examples were longer than the model reads."""
         examples, pairs = self._given(examples, pairs)
         kind = np.float64 if self.problem_type is ProblemType.NUMBER else np.float32
@@ -369,7 +373,7 @@ class Predictor(Pipeline):
             )
         return (result if self._offset is None else result + self._offset), batches.truncated
 
-    def predict_encoded(self, dataset: Any) -> np.ndarray:
+    def predict_encoded(self, dataset: Dataset) -> np.ndarray:
         """Probability of every class, f32[n, c], for a split of :class:`labkit.data.rows.Rows`."""
         if not isinstance(self.processor, TextProcessor):
             return self.probabilities(self.processor.raw(dataset).inputs)

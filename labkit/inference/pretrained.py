@@ -24,7 +24,7 @@ from labkit.train.processors import Processor, load_processor
 WINDOW, STRIDE, LONGEST_ANSWER = 384, 128, 15
 
 
-def config_of(name: str, capability: Capability, **settings: Any) -> ModelConfig:
+def config_of(name: str, capability: Capability, **settings: object) -> ModelConfig:
     """The config of the architecture that reads the weights ``name``.
 
     Raises:

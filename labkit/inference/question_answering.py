@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -21,6 +21,9 @@ from labkit.inference.pretrained import open_reader
 from labkit.models import weights
 from labkit.models.base import Capability
 from labkit.tasks.qa import NULLABLE, THRESHOLD, QuestionAnswering, Search, exact, overlap, right_answers
+
+if TYPE_CHECKING:
+    from flax import nnx
 
 
 class QuestionAnsweringPipeline(Pipeline):
@@ -50,7 +53,7 @@ class QuestionAnsweringPipeline(Pipeline):
         self.tokenizer, self.max_length = self.processor.tokenizer, self.processor.max_length
         return module
 
-    def _used(self, module: Any) -> Any:
+    def _used(self, module: nnx.Module) -> Any:
         return module
 
     @known_settings

@@ -134,7 +134,7 @@ class Endpoint:
         known = {*_LOOPBACK, *self.hosts, self.host.lower()}
         return name.strip("[]").lower() in known or self.host in ("0.0.0.0", "::")
 
-    def answer(self, values: Any) -> dict[str, Any]:
+    def answer(self, values: object) -> dict[str, Any]:
         """The answer to a request's JSON.
 
         Raises:
@@ -152,7 +152,7 @@ class Endpoint:
             answer["notes"] = list(map(str, notes))
         return answer
 
-    def _examples(self, values: Any) -> tuple[Any, list[str] | None]:
+    def _examples(self, values: object) -> tuple[Any, list[str] | None]:
         """The examples and second texts of a request. Raises :class:`Refused` for what is none, or too much."""
         if not isinstance(values, dict) or set(values) not in ({"texts"}, {"texts", "pairs"}, {"inputs"}, {"records"}):
             raise Refused(
@@ -189,7 +189,7 @@ class Endpoint:
                     raise Refused(422, f'"{name}"[{number}] holds a list or an object; a column has one value.')
         return given
 
-    def _check_text(self, place: str, text: Any) -> None:
+    def _check_text(self, place: str, text: object) -> None:
         if text is None:
             raise Refused(422, f"{place} is null: the text is missing.")
         if not isinstance(text, str):
@@ -201,7 +201,7 @@ class Endpoint:
                 "The server sets the limit (characters=, --characters).",
             )
 
-    def _predict(self, examples: Any, pairs: Any) -> Any:
+    def _predict(self, examples: object, pairs: list[str] | None) -> Any:
         if self.predictor.processor.modality in ENDINGS and not isinstance(
             examples, np.ndarray
         ):  # else texts would name files of this machine
@@ -241,7 +241,7 @@ _QUOTED = re.compile(r"'([^']*)(?:'|$)|\"([^\"]*)(?:\"|$)")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d+(?:e[-+]?\d+)?|\d+e[-+]?\d+|\d{6,}|nan|inf)(?!\w)", re.IGNORECASE)
 
 
-def without_values(said: str, examples: Any, own: Collection[str]) -> str:
+def without_values(said: str, examples: object, own: Collection[str]) -> str:
     """A sentence about examples without their values: it repeats only the names of the model and row numbers."""
     said = _ARRAY.sub("…", said)
     for text in sorted({text for text in _strings(examples) if text in said}, key=len, reverse=True):
@@ -251,7 +251,7 @@ def without_values(said: str, examples: Any, own: Collection[str]) -> str:
     return _NUMBER.sub("…", said)
 
 
-def _strings(examples: Any) -> Iterator[str]:
+def _strings(examples: object) -> Iterator[str]:
     """Every string in the examples of a request."""
     if isinstance(examples, str):
         yield examples

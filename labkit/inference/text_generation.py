@@ -35,7 +35,7 @@ class TextGenerationPipeline(GenerationPipeline):
     def _check_loaded(self, report: weights.LoadReport) -> None:
         report.check_whole()
 
-    def generate(self, prompts: str | Sequence[str], **settings: Any) -> Any:
+    def generate(self, prompts: str | Sequence[str], **settings: object) -> Any:
         """What the model writes after prompts, without them.
 
         Args:
@@ -54,7 +54,7 @@ class TextGenerationPipeline(GenerationPipeline):
 
     __call__ = generate
 
-    def chat(self, messages: str | Sequence[Mapping[str, str]], **settings: Any) -> str:
+    def chat(self, messages: str | Sequence[Mapping[str, str]], **settings: object) -> str:
         """The answer of a model that was trained on conversations, such as "smollm2-135m".
 
         Args:

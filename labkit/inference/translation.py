@@ -26,7 +26,7 @@ class TranslationPipeline(GenerationPipeline):
 
     task, pretrained, noun = Seq2Seq, Capability.SEQ2SEQ, _("source text")
 
-    def translate(self, texts: str | Sequence[str], **settings: Any) -> Any:
+    def translate(self, texts: str | Sequence[str], **settings: object) -> Any:
         """The target texts of source texts, of which the ends are lost beyond the length of the training.
 
         Args:

@@ -149,13 +149,13 @@ class Connection(sqlite3.Connection):
     def cursor(self, factory: Any = _Cursor) -> Any:
         return super().cursor(factory)
 
-    def execute(self, *args: Any) -> Any:
+    def execute(self, *args: object) -> Any:
         return self.cursor().execute(*args)
 
-    def executemany(self, *args: Any) -> Any:
+    def executemany(self, *args: object) -> Any:
         return self.cursor().executemany(*args)
 
-    def executescript(self, *args: Any) -> Any:
+    def executescript(self, *args: object) -> Any:
         return self.cursor().executescript(*args)
 
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from labkit.core import file_lock, manifest, plugins, safety, source_code
 from labkit.core.cache import writable
-from labkit.core.config import dumps
+from labkit.core.config import Config, dumps
 from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.core.extras import require
 from labkit.i18n import _
 from labkit.runs import liveness
+from labkit.runs.database import StoreError
 from labkit.runs.store import RunInfo, Store, make_room
 from labkit.train.experiment import DataConfig, Experiment, own_experiment
 
@@ -73,8 +74,19 @@ class Run:
 
     @property
     def info(self) -> RunInfo:
-        """What the store knows of the run now."""
-        return self.store.run(self.id)
+        """What the store knows of the run now. Raises :class:`RunError` where the run was removed meanwhile."""
+        try:
+            return self.store.run(self.id)
+        except StoreError:
+            raise
+        except RunError:
+            if (self.store.folder / self.id).exists():
+                raise
+            raise RunError(
+                _("no run {run!r} in {folder} any more: its folder is gone."),
+                run=self.id,
+                folder=self.store.folder.name,
+            ) from None
 
     @property
     def name(self) -> str:
@@ -99,7 +111,7 @@ class Run:
 
         records = (r for r in self.store.records(self.id) if r.split != "machine" and "/" not in r.name)
         frame = pd.DataFrame(records, columns=["seq", "step", "split", "name", "value", "time"])
-        wide = frame.pivot_table(index=["step", "split"], columns="name", values="value", aggfunc="last", sort=False)
+        wide = frame.pivot_table(index=["step", "split"], columns="name", values="value", aggfunc="last", sort=False)  # pyrefly: ignore[bad-argument-type] (stubs lack "last")
         return wide.rename_axis(columns=None).reset_index()
 
     def __repr__(self) -> str:
@@ -163,7 +175,7 @@ class Run:
         values = {"learning_rate": None if learning_rate is None else float(learning_rate), "keep": keep}
         return self._command("set", {name: value for name, value in values.items() if value is not None})
 
-    def _command(self, name: str, value: Any = None) -> int:
+    def _command(self, name: str, value: object = None) -> int:
         info = self.info
         if info.over:
             again = "" if info.status == "finished" else _(" Use `run.resume()` to continue it.")
@@ -349,14 +361,14 @@ def code_of(experiment: Experiment) -> str:
     from labkit.train.experiment import Training
     from labkit.train.optimizer import Optimizer
 
-    def given(config: Any, plain: Any) -> dict[str, Any]:
+    def given(config: Config, plain: Config) -> dict[str, Any]:
         values, usual = config.to_dict(), plain.to_dict()
         return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if usual.get(key) != v}
 
     data, train = experiment.data, experiment.train
     name, task = models.name_of(experiment.model), tasks.name_of(experiment.task)
     model = source_code.call(source_code.item("lk.models", name), **experiment.model.to_dict())
-    rest = {} if task == DEFAULT else {"task": task}
+    rest: dict[str, Any] = {} if task == DEFAULT else {"task": task}
     usual = Training(batch_size=default_batch(experiment.model, experiment.task))
     rest |= {**given(train, usual), **given(train.optimizer, Optimizer())}
     rest.pop("optimizer", None)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from labkit.core.errors import headed
 
@@ -109,6 +109,18 @@ def is_alive(process: Mapping[str, Any]) -> bool:
     return not now or not started or now == started
 
 
+@runtime_checkable
+class RunProcess(Protocol):
+    """What is read here of :class:`labkit.runs.store.RunInfo`: who works on a run, and when it was last heard of."""
+
+    id: str
+    created: float
+    heartbeat: float | None
+    pid: int | None
+    process: dict[str, Any]
+    watcher: dict[str, Any]
+
+
 def is_dead(info: Any, folder: Path) -> bool:
     """Whether nobody works any more on a run that has not recorded its end.
 
@@ -129,19 +141,19 @@ def is_dead(info: Any, folder: Path) -> bool:
     return True
 
 
-def _process_of(info: Any) -> dict[str, Any]:
+def _process_of(info: RunProcess) -> dict[str, Any]:
     """The process that works on a run; one of which only the id was recorded counts as a process of this host."""
     if info.process.get("pid") == info.pid:
         return info.process
     return {"pid": info.pid}
 
 
-def _thread_ended(info: Any, folder: Path, process: Mapping[str, Any]) -> bool:
+def _thread_ended(info: RunProcess, folder: Path, process: Mapping[str, Any]) -> bool:
     thread = THREADS.get((str(folder), info.id)) if process["pid"] == os.getpid() else None
     return thread is not None and not thread.is_alive()
 
 
-def _silent(info: Any, seconds: float) -> bool:
+def _silent(info: RunProcess, seconds: float) -> bool:
     """Whether the last heartbeat is long ago; one in the future comes from another clock and counts the same."""
     return abs(time.time() - (info.created if info.heartbeat is None else info.heartbeat)) > seconds
 

@@ -53,7 +53,7 @@ class RunLogger:
         """The folder of the run."""
         return self.run.folder
 
-    def update(self, **fields: Any) -> None:
+    def update(self, **fields: object) -> None:
         """Write fields at once; raises what prevents it."""
         self.store.update(self.id, **fields)
 
@@ -62,7 +62,7 @@ class RunLogger:
         summary = {**self._fields.get("summary", {}), **fields.get("summary", {})}
         self._fields |= {**fields, "summary": summary} if summary else fields
 
-    def log(self, **fields: Any) -> None:
+    def log(self, **fields: object) -> None:
         """Write the records and these fields; what cannot be written on a full disk is kept for the next write."""
         self.note(**fields)
         try:
@@ -71,7 +71,7 @@ class RunLogger:
         except sqlite3.OperationalError as error:
             report_trouble(self.store, f"{_first_line(error)} The run goes on; its records wait in memory.")
 
-    def flush(self, **fields: Any) -> None:
+    def flush(self, **fields: object) -> None:
         """Write the records and these fields; waits a while for room on a full disk, then raises."""
         self.note(**fields)
         with_room(self.store, self._write)
@@ -99,7 +99,7 @@ class RunLogger:
     def recorded(self, split: str) -> list[Record]:
         """All records of a split, those not yet written included."""
         now = time.time()
-        waiting = [Record(0, step, *rest, now) for step, *rest in self.records if rest[0] == split]
+        waiting = [Record(0, step, part, name, value, now) for step, part, name, value in self.records if part == split]
         return self.store.records(self.id, split=split) + waiting
 
     def forget_after(self, step: int) -> None:
@@ -119,7 +119,7 @@ class RunLogger:
 class ReadOnlyLogger(RunLogger):
     """The log for a process that does not lead: it reads the run, and its writes do nothing."""
 
-    def update(self, **fields: Any) -> None:
+    def update(self, **fields: object) -> None:
         """Nothing: the leading process writes."""
 
     def forget_after(self, step: int) -> None:

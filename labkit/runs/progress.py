@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from typing import Any
+import time
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -28,7 +29,7 @@ class ProgressBar:
     every evaluation.
     """
 
-    def __init__(self, store: Store, run_id: str, file: Any = None):
+    def __init__(self, store: Store, run_id: str, file: TextIO | None = None):
         self.store, self.id, self.file = store, run_id, file or sys.stderr
         self.live = bool(getattr(self.file, "isatty", lambda: False)())
         self.bar = tqdm(file=self.file, disable=not self.live, leave=True)
@@ -74,7 +75,7 @@ class ProgressBar:
         running = info.status == "running"
         if running and not self.began:  # compiling is no measure of how long the rest will take
             self.began = True
-            self.bar.initial, self.bar.start_t = info.step, self.bar._time()
+            self.bar.initial, self.bar.start_t = info.step, time.time()
         width = shutil.get_terminal_size().columns
         text = info.name if running else f"{info.name}: {info.status} {info.message}".rstrip()
         text = one_line(text, max(width // 3, 8))

@@ -11,7 +11,7 @@ import contextlib
 import json
 import tomllib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ def write(
     write_atomic(folder / RUN, text, sync=False)
 
 
-def append(folder: Path, records: Iterable[Iterable[Any]], anew: bool = False) -> int:
+def append(folder: Path, records: Iterable[Sequence[Any]], anew: bool = False) -> int:
     """Append rows of records, or write all of them ``anew``; returns the last sequence number. Raises OSError."""
     last = 0
     place = folder / RECORDS

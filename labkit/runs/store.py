@@ -162,7 +162,7 @@ class Store(Connected):
     # --- runs -------------------------------------------------------------------------------------------------
 
     @guarded
-    def create(self, run_id: str, name: str, content: Path | None = None, **values: Any) -> RunInfo:
+    def create(self, run_id: str, name: str, content: Path | None = None, **values: object) -> RunInfo:
         """Enter a new run; its folder is ``<lab folder>/<id>``, made of the folder ``content`` where that is given.
 
         Raises:
@@ -219,7 +219,7 @@ class Store(Connected):
                 raise RunError(_("run {run!r} is {state}; stop it before you delete it."),
                                run=info.name, state=info.status)  # fmt: skip
             aside = self.folder / DELETED / info.id
-            with self._write() as db:
+            with self.transaction() as db:
                 for table, column in (("runs", "id"), ("records", "run"), ("tallies", "run"), ("commands", "run")):
                     db.execute(f"DELETE FROM {table} WHERE {column} = ?", (info.id,))
                 if info.folder.is_dir():  # by its name alone the store would enter it again
@@ -257,13 +257,13 @@ class Store(Connected):
         return [info for _, info in read if info is not None], [run for run, info in read if info is None]
 
     @guarded
-    def update(self, run_id: str, **values: Any) -> None:
+    def update(self, run_id: str, **values: object) -> None:
         """Change fields of :class:`RunInfo`; in ``summary`` the given keys are merged with those there."""
         with self.transaction() as db:
             self._change(db, run_id, values)
 
     @guarded
-    def claim(self, run_id: str, statuses: Collection[str], **values: Any) -> RunInfo:
+    def claim(self, run_id: str, statuses: Collection[str], **values: object) -> RunInfo:
         """Change fields of a run that is in one of ``statuses``, and on which nobody works; returns it as it was.
 
         Raises:
@@ -360,7 +360,7 @@ class Store(Connected):
     # --- records ----------------------------------------------------------------------------------------------
 
     @guarded
-    def write(self, run_id: str, records: Iterable[tuple[int, str, str, float]], **values: Any) -> None:
+    def write(self, run_id: str, records: Iterable[tuple[int, str, str, float]], **values: object) -> None:
         """Append records ``(step, split, name, value)`` and update fields of the run."""
         now = time.time()
         rows = [(step, split, name, float(value)) for step, split, name, value in records]
@@ -443,7 +443,7 @@ class Store(Connected):
     # --- commands ---------------------------------------------------------------------------------------------
 
     @guarded
-    def command(self, run_id: str, name: str, value: Any = None) -> int:
+    def command(self, run_id: str, name: str, value: object = None) -> int:
         """Leave a command for a run; returns its number. The run takes it before its next step."""
         with self.transaction() as db:
             cursor = db.execute(
@@ -476,7 +476,7 @@ class Store(Connected):
         found = self._commands("run = ? AND name = 'set' AND taken >= ?", run_id, step)
         return [(command["taken"], json.loads(command["value"])) for command in found]
 
-    def _commands(self, where: str, run_id: str, *values: Any) -> list[dict[str, Any]]:
+    def _commands(self, where: str, run_id: str, *values: object) -> list[dict[str, Any]]:
         """Rows of commands, oldest first. Raises :class:`Damaged` where a checksum is wrong."""
         columns = SEALED["commands"]
         query = f"SELECT {', '.join(columns)}, seal FROM commands WHERE {where} ORDER BY seq"

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from labkit.core import file_lock
 from labkit.core.cache import writable
@@ -35,7 +35,7 @@ def guarded(method: Callable[..., Found]) -> Callable[..., Found]:
     """A method of the store that repairs what it finds damaged and tries again."""
 
     @functools.wraps(method)
-    def call(self: Connected, *args: Any, **kwargs: Any) -> Found:
+    def call(self: Connected, *args: object, **kwargs: object) -> Found:
         try:
             return method(self, *args, **kwargs)
         except Damaged as error:

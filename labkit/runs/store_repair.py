@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ def missing(db: Connection, folder: Path) -> list[Path]:
 
 def unreadable(db: Connection, folder: Path) -> dict[str, str]:
     """The runs whose folders do not say enough for the database to know them, each with the reason."""
-    found = {}
+    found: dict[str, str] = {}
     for path in missing(db, folder):
         held = run_record.read(path)
         if held.row is None:
@@ -68,7 +68,7 @@ def outdated(db: Connection, folder: Path) -> list[Path]:
 
 def renew(db: Connection, folders: Iterable[Path]) -> list[str]:
     """Bring the rows of runs up to the copies in their folders where those are newer; returns what happened."""
-    notes = []
+    notes: list[str] = []
     for folder in folders:
         with _transaction(db):  # a copy is written before the change is committed
             held, now = run_record.read(folder), _revision(db, folder.name)
@@ -146,7 +146,7 @@ def _revision(db: Connection, run: str) -> int | None:
 
 
 def _enter(
-    db: Connection, row: Any, commands: list[dict[str, Any]], records: dict[int, list[Any]], whole: int = 0
+    db: Connection, row: Sequence[Any], commands: list[dict[str, Any]], records: dict[int, list[Any]], whole: int = 0
 ) -> bool:
     """Insert a run with its commands and records; returns whether the records got other numbers. Records that are
     there are forgotten where ``records`` lack them, up to the number ``whole``."""
@@ -183,7 +183,7 @@ def _sound(run: str, row: list[Any]) -> tuple[Any, ...] | None:
         return None
 
 
-def put_run(db: Connection, row: Any) -> None:
+def put_run(db: Connection, row: Sequence[Any]) -> None:
     """Insert or replace the row of a run."""
     run, number, created, info, revision = row
     values = (run, number, float(created), json.dumps(info), revision)
@@ -286,14 +286,14 @@ def salvaged(path: Path) -> Salvage:
     return found
 
 
-def _sound_rows(db: Connection, table: str, where: str = "NOT INDEXED", *values: Any) -> Iterator[Any]:
+def _sound_rows(db: Connection, table: str, where: str = "NOT INDEXED", *values: object) -> Iterator[Any]:
     """The rows of a table whose checksums are right, with these."""
     for row in db.execute(f"SELECT {', '.join(SEALED[table])}, seal FROM {table} {where}", values):
         if row[-1] is not None and seal_of(table, row[:-1]) == row[-1]:
             yield row
 
 
-def _add(found: Salvage, table: str, values: list[Any], seal: Any) -> None:
+def _add(found: Salvage, table: str, values: list[Any], seal: object) -> None:
     if table == "runs":
         run, number, created, text, revision = values
         found.runs[run] = (run, number, created, json.loads(text), revision)
@@ -328,7 +328,7 @@ def mend(path: Path, run: str | None) -> list[str]:
 
 
 def _mend_runs(db: Connection, folder: Path) -> list[str]:
-    notes = []
+    notes: list[str] = []
     for *values, seal in db.execute(f"SELECT {', '.join(SEALED['runs'])}, seal FROM runs NOT INDEXED").fetchall():
         if seal_of("runs", values) == seal:
             continue
@@ -344,7 +344,7 @@ def _mend_runs(db: Connection, folder: Path) -> list[str]:
 
 
 def _mend_commands(db: Connection, folder: Path) -> list[str]:
-    notes = []
+    notes: list[str] = []
     columns = SEALED["commands"]
     for *values, seal in db.execute(f"SELECT {', '.join(columns)}, seal FROM commands NOT INDEXED").fetchall():
         if seal_of("commands", values) == seal:

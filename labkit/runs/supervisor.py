@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
@@ -90,7 +90,7 @@ class Supervisor:
                 summary={"restarts": restarts + 1, "restarted_because": end.text},
             )  # fmt: skip
 
-    def _record(self, **values: Any) -> None:
+    def _record(self, **values: object) -> None:
         """Change fields of the run; on a full disk it is tried again for a while."""
         with_room(self.store, lambda: self.store.update(self.id, **values))
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import PyTree
 
 from labkit.core.config import SEEDS, Config, option
 from labkit.core.errors import ConfigError
@@ -78,7 +79,7 @@ def write(
     step: Step,
     prompt: Int[Array, "b t"],
     count: Int[Array, " b"],
-    cache: Any,
+    cache: PyTree[Array],
     ends: int | Sequence[int],
     how: Generation,
     key: PRNGKeyArray,
@@ -128,17 +129,19 @@ def left(logits: Float[Array, "b v"], top_k: int, top_p: float) -> Float[Array, 
     return logits
 
 
-def _draw(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: Generation, key: PRNGKeyArray) -> Written:
+def _draw(
+    step: Step, logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation, key: PRNGKeyArray
+) -> Written:
     rows, most = len(logits), how.max_new_tokens
     first = (
         jnp.int32(0), logits, cache, jnp.full((rows, most), max(ends[0], 0), jnp.int32), jnp.zeros(rows, bool),
         jnp.zeros(rows, jnp.int32), jnp.zeros(rows, jnp.float32),
     )  # fmt: skip
 
-    def unfinished(carry: Any) -> Bool[Array, ""]:
+    def unfinished(carry: tuple[Any, ...]) -> Bool[Array, ""]:
         return (carry[0] < most) & ~jnp.all(carry[4])
 
-    def one(carry: Any) -> Any:
+    def one(carry: tuple[Any, ...]) -> Any:
         number, logits, cache, ids, over, length, score = carry
         token = choose(logits, how, jax.random.fold_in(key, number))
         logs = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=-1)[:, 0]
@@ -152,7 +155,7 @@ def _draw(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: Gen
     return Written(ids, length, score)
 
 
-def _search(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: Generation) -> Written:
+def _search(step: Step, logits: Array, cache: PyTree[Array], ends: tuple[int, ...], how: Generation) -> Written:
     """Beam search (Wu et al. 2016, arXiv 1609.08144, 7): the ``beams`` likeliest texts are followed."""
     rows, vocabulary = logits.shape
     beams, most = how.beams, how.max_new_tokens
@@ -168,10 +171,10 @@ def _search(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: G
     def normalized(score: Array, length: Array) -> Array:
         return score / jnp.maximum(length, 1).astype(jnp.float32) ** how.length_penalty
 
-    def unfinished(carry: Any) -> Bool[Array, ""]:
+    def unfinished(carry: tuple[Any, ...]) -> Bool[Array, ""]:
         return (carry[0] < most) & ~jnp.all(carry[4])
 
-    def one(carry: Any) -> Any:
+    def one(carry: tuple[Any, ...]) -> Any:
         number, logs, cache, ids, over, length, score = carry
         # An ended text goes on as itself, once: with a token that costs nothing.
         nothing = jnp.where(jnp.arange(vocabulary) == 0, 0.0, LOWEST)
@@ -198,7 +201,7 @@ def _search(step: Step, logits: Array, cache: Any, ends: tuple[int, ...], how: G
     return Written(take(ids), take(length), take(score))
 
 
-def map_rows(function: Callable[[Array], Array], cache: Any) -> Any:
+def map_rows(function: Callable[[Array], Array], cache: PyTree[Array]) -> Any:
     """Apply a function of an array's first axis to the examples of a cache: the second axis of keys and values
     [L, b, t, h, k], the first of everything else."""
 

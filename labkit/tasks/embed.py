@@ -89,8 +89,8 @@ class PairSums(MetricState):
 class Encoder(nnx.Module):
     """A backbone that makes one vector of a text; nothing on top."""
 
-    def __init__(self, backbone: Any):
-        self.backbone = backbone
+    def __init__(self, backbone: nnx.Module):
+        self.backbone: Any = backbone
 
     def __call__(self, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Float[Array, "b d"]:
         """Vectors of length 1."""

@@ -56,8 +56,8 @@ class LanguageModel(Task):
 class Decoder(nnx.Module):
     """Decoder with a next-token head; its head is its own table."""
 
-    def __init__(self, backbone: Any):
-        self.backbone = backbone
+    def __init__(self, backbone: nnx.Module):
+        self.backbone: Any = backbone
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Float[Array, "b t d"]:
         """Hidden states of a batch of windows, or of packed texts."""

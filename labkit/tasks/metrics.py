@@ -7,8 +7,9 @@ macro average runs over the classes that occur in truth or prediction, and so do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,10 @@ from labkit.tasks.base import MetricState
 
 #: Classes whose F1 is recorded one by one.
 SINGLE = 20
+
+
+#: Counts and sums, in an array of any kind, a list or alone.
+Numbers: TypeAlias = np.ndarray | np.generic | Array | Sequence[Any] | int | float
 
 
 @jax.tree_util.register_dataclass
@@ -80,7 +85,7 @@ def count(
     return add(Counts.empty(logits.shape[-1]), logits, label, weight, loss)
 
 
-def scores(confusion: Any) -> dict[str, float]:
+def scores(confusion: Numbers) -> dict[str, float]:
     """Scores from a confusion matrix [c, c].
 
     ``accuracy``; ``precision``, ``recall`` and ``f1`` as macro averages, and ``_micro`` and ``_weighted``
@@ -89,13 +94,13 @@ def scores(confusion: Any) -> dict[str, float]:
     return {name: float(value) for name, value in summary(*margins(confusion)).items()}
 
 
-def per_class(confusion: Any) -> dict[str, np.ndarray]:
+def per_class(confusion: Numbers) -> dict[str, np.ndarray]:
     """``precision``, ``recall``, ``f1`` (float64 [c]) and ``support`` (int64 [c], true examples) of every class."""
     hit, support, predicted = margins(confusion)
     return {**rates(hit, support, predicted), "support": support}
 
 
-def margins(confusion: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def margins(confusion: Numbers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The diagonal, row sums and column sums of a confusion matrix [c, c], each int64 [c]."""
     table = np.asarray(jax.device_get(confusion))
     if table.ndim != 2 or table.shape[0] != table.shape[1]:
@@ -132,7 +137,7 @@ def rates(hit: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> dict[s
     }
 
 
-def ratio(top: Any, bottom: Any, empty: float) -> np.ndarray:
+def ratio(top: Numbers, bottom: Numbers, empty: float) -> np.ndarray:
     """``top / bottom``, and ``empty`` where ``bottom`` is 0."""
     top, bottom = np.asarray(top, np.float64), np.asarray(bottom, np.float64)
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), empty)

@@ -16,7 +16,7 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.tasks.base import Batch, MetricState, ProblemType
 from labkit.tasks.classify import MULTI_LABEL, Classification, Classifier, Classify, changed
-from labkit.tasks.metrics import SINGLE, mean_loss, rates, ratio
+from labkit.tasks.metrics import SINGLE, Numbers, mean_loss, rates, ratio
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,13 @@ def count(given: Array, truth: Array, weight: Float[Array, " b"], losses: Float[
     )
 
 
-def tag_scores(hit: Any, support: Any, predicted: Any, exact: Any, examples: Any) -> dict[str, Any]:
+def tag_scores(
+    hit: Numbers,
+    support: Numbers,
+    predicted: Numbers,
+    exact: Numbers,
+    examples: Numbers,
+) -> dict[str, Any]:
     """Scores from counts of every class [..., c] and of examples [...], as scikit-learn has them.
 
     ``accuracy``: examples with all classes right; ``hamming``: share of wrong decisions; ``precision``, ``recall`` and

@@ -170,8 +170,8 @@ class PretrainSums(MetricState):
 class Pretrained(nnx.Module):
     """An encoder with the heads that it is pretrained with."""
 
-    def __init__(self, backbone: Any, config: Any, rngs: nnx.Rngs):
-        self.backbone = backbone
+    def __init__(self, backbone: nnx.Module, config: Any, rngs: nnx.Rngs):
+        self.backbone: Any = backbone
         self.head = heads.PretrainingHeads(config, rngs)
 
 

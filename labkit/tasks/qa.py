@@ -102,8 +102,8 @@ class SpanSums(MetricState):
 class Reader(nnx.Module):
     """An encoder and a linear layer with start and end scores for each token."""
 
-    def __init__(self, backbone: Any, width: int, rngs: nnx.Rngs):
-        self.backbone = backbone
+    def __init__(self, backbone: nnx.Module, width: int, rngs: nnx.Rngs):
+        self.backbone: Any = backbone
         self.head = layers.dense(width, 2, "float32", rngs)
 
     def __call__(
@@ -185,7 +185,7 @@ class Search:
         graph, self._state = nnx.split(module)
 
         @jax.jit
-        def read(state: Any, batch: dict[str, Any]) -> Any:
+        def read(state: nnx.State, batch: dict[str, Any]) -> Any:
             begins, ends = nnx.merge(graph, state)(batch)
             best, logsumexp = best_span(begins, ends, config.longest_answer), jax.nn.logsumexp
             whole, none = logsumexp(begins, axis=1) + logsumexp(ends, axis=1), begins[:, 0] + ends[:, 0]

@@ -58,8 +58,8 @@ class Seq2Seq(Task):
 class EncoderDecoder(nnx.Module):
     """An encoder and a decoder; the head is their own table."""
 
-    def __init__(self, backbone: Any):
-        self.backbone = backbone
+    def __init__(self, backbone: nnx.Module):
+        self.backbone: Any = backbone
 
 
 @dataclass(frozen=True, eq=False)

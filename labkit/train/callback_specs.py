@@ -44,7 +44,7 @@ def not_importable(callback: Callback) -> str:
     return ""
 
 
-def _attribute(module: Any, path: str) -> Any:
+def _attribute(module: object, path: str) -> Any:
     found = module
     for name in path.split("."):
         found = getattr(found, name, None)
@@ -90,7 +90,7 @@ def specs_of(callbacks: Iterable[Callback]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def check_spec(spec: Any) -> None:
+def check_spec(spec: object) -> None:
     """Raise :class:`ConfigError` where an entry of ``callbacks`` in an experiment names no class."""
     name = str(spec.get("class")) if isinstance(spec, dict) else ""
     if not _NAME.fullmatch(name) or any(map(keyword.iskeyword, re.split(r"[.:]", name))):

@@ -26,7 +26,7 @@ def encode(states: dict[str, Any]) -> bytes:
     """
     arrays: dict[str, np.ndarray] = {}
 
-    def plain(value: Any, where: str) -> Any:
+    def plain(value: object, where: str) -> Any:
         if isinstance(value, np.ndarray | np.generic | jax.Array):
             array = np.asarray(value)
             if array.dtype.kind not in "biufV" or (array.dtype.kind == "V" and array.dtype.names):
@@ -55,7 +55,7 @@ def encode(states: dict[str, Any]) -> bytes:
 def decode(path: Path) -> dict[str, Any]:
     """The states that :func:`encode` wrote. Raises :class:`RunError` for any other file."""
 
-    def value_of(value: Any) -> Any:
+    def value_of(value: object) -> Any:
         if not isinstance(value, dict):
             return value
         ((kind, content),) = value.items()

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jaxtyping import PyTree
 
 from labkit.core import file_lock, manifest
 from labkit.core.cache import sync_folder
@@ -344,7 +345,7 @@ def _reason(error: BaseException) -> str:
     return next((said for said in known if said in text), text.partition("\n")[0][:200])
 
 
-def _described(state: Any) -> list[list[Any]]:
+def _described(state: PyTree[Any]) -> list[list[Any]]:
     """Path, shape and data type of every array of a state, as JSON holds them."""
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return [[jax.tree_util.keystr(path), list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves]

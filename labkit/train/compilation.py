@@ -16,7 +16,7 @@ _hits = threading.local()
 
 def use_compilation_cache() -> None:
     """Switch JAX's cache on, in a private folder of labkit's own, unless the user has chosen one already."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # pyrefly: ignore[missing-attribute] (JAX adds its settings late)
         place = cache_dir("compiled")
         place.chmod(0o700)  # native code that is run: nobody else may put any there, even if the folder was made so
         jax.config.update("jax_compilation_cache_dir", str(place))

@@ -24,10 +24,10 @@ from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import lora, peft, weights
-from labkit.models.base import Modality, ModelConfig
+from labkit.models.base import Modality, ModelConfig, PublishedConfig
 from labkit.models.bert import sentence
 from labkit.models.layers import compute_dtype
-from labkit.profile.cost import work_and_plan
+from labkit.profile.cost import flops_of
 from labkit.profile.hardware import mixed_pays
 from labkit.tasks.base import Head
 from labkit.train.experiment import Experiment, check_reads
@@ -47,6 +47,8 @@ ADAPTER = "adapter"
 REPORTS = 20
 #: Steps of a run at most: they are counted in 32 bits on the device.
 STEPS = 2**31 - 1
+#: Modules without weights that are kept.
+ABSTRACT = 8
 #: Updates in one call, at most, where a single one is shorter than the host takes to give the next …
 MANY = 32
 #: … which is so below this many floating-point operations a step, on a CPU and elsewhere.
@@ -146,12 +148,14 @@ def context_of(
                 "{devices} devices: set devices = 0 to resume on as many as possible."),
             parts=parts, devices=train.devices,
         )  # fmt: skip
-    if group.count > 1 and len({device.process_index for device in placement.mesh.devices.flat}) < group.count:
-        raise ConfigError(
-            _("{n_devices} devices are too few for {n_processes} processes."),
-            n_devices=placement.mesh.size,
-            n_processes=group.count,
-        )
+    if group.count > 1:
+        assert placement is not None, "several processes have several devices"
+        if len({device.process_index for device in placement.mesh.devices.flat}) < group.count:
+            raise ConfigError(
+                _("{n_devices} devices are too few for {n_processes} processes."),
+                n_devices=placement.mesh.size,
+                n_processes=group.count,
+            )
     if (total := train.epochs * batches.steps_per_epoch) > STEPS:
         raise ConfigError(
             _(
@@ -160,7 +164,7 @@ def context_of(
             epochs=train.epochs, steps_per_epoch=batches.steps_per_epoch, total=total, steps=STEPS,
         )  # fmt: skip
     say(_("building the model"))
-    module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
+    module = _abstract(head, model, train.optimizer)
     steps = steps_of(experiment, head, module, batches, placement, model)
     most = updates_per_call(steps, batches)
     # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the same.
@@ -203,6 +207,20 @@ def _fresh(model: ModelConfig, head: Head) -> list[str]:
     ]  # fmt: skip
 
 
+def _abstract(head: Head, model: ModelConfig, optimizer: Optimizer) -> Any:
+    """The module without weights; the last ones are kept, for the sliders of a panel."""
+    key = (type(head), repr(head), type(model), repr(model), optimizer.trainable, optimizer.lora_rank, optimizer.lora_alpha,
+           optimizer.lora_targets)  # fmt: skip
+    if key not in _modules:
+        while len(_modules) >= ABSTRACT:
+            _modules.pop(next(iter(_modules)), None)
+        _modules[key] = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), optimizer, rngs))
+    return _modules[key]
+
+
+_modules: dict[Any, Any] = {}
+
+
 def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
     """The module with what the way of fine-tuning adds to it."""
     if optimizer.trainable == "lora":
@@ -214,7 +232,7 @@ def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
 
 
 def steps_of(
-    experiment: Experiment, head: Head, module: Any, batches: Batches, placement: Placement | None = None,
+    experiment: Experiment, head: Head, module: nnx.Module, batches: Batches, placement: Placement | None = None,
     model: ModelConfig | None = None,
 ) -> TrainStep:  # fmt: skip
     """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists. ``model`` is
@@ -240,7 +258,7 @@ def updates_per_call(steps: TrainStep, batches: Batches) -> int:
         return 1
     batch = shapes_of(batches, steps)[0]
     small = SMALL if jax.default_backend() == "cpu" else SMALL_ON_ACCELERATORS
-    return MANY if work_and_plan(steps, batch)[0].flops < small else 1
+    return MANY if flops_of(steps, batch) < small else 1
 
 
 def shapes_of(batches: Batches, steps: TrainStep, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
@@ -258,7 +276,7 @@ def shapes_of(batches: Batches, steps: TrainStep, stacked: int = 1) -> list[dict
     return found
 
 
-def save_model(setup: TrainContext, params: Params, folder: Path, **origin: Any) -> None:
+def save_model(setup: TrainContext, params: Params, folder: Path, **origin: object) -> None:
     """Write the model: texts' in the layout of their family, which other programs read; others' under labkit's own
     names. ``labkit.toml`` and ``labkit.json`` contain the experiment and the names of the outputs. ``origin``,
     such as run and step, is sealed with it."""
@@ -292,8 +310,10 @@ def save_model(setup: TrainContext, params: Params, folder: Path, **origin: Any)
 def _save_adapter(setup: TrainContext, params: Params, folder: Path) -> None:
     """Write the low-rank additions to pretrained weights once more by themselves, for PEFT, as ``adapter``."""
     model, optimizer = setup.model, setup.experiment.train.optimizer
+    if not isinstance(model, PublishedConfig) or optimizer.trainable != "lora":
+        return
     base = model.folder()
-    if optimizer.trainable != "lora" or base is None or (folder / sentence.MODULES).exists():
+    if base is None or (folder / sentence.MODULES).exists():
         return
     base, flat = sentence.encoder_folder(base), {name: np.asarray(value) for name, value in params.items()}
     peft.save(flat, folder / ADAPTER, model=folder, base=base, name=model.weights, table=model.table(folder),
@@ -305,6 +325,7 @@ def _export_tokenizer(setup: TrainContext, folder: Path) -> None:
     encoder in its own folder."""
     task, model, tokenizer = setup.experiment.task, setup.model, setup.processor.tokenizer
     longest = model.max_length if task.whole_length else task.max_length
+    assert tokenizer is not None and longest is not None, "models of texts have both"
     encoder = sentence.encoder_folder(folder) if (folder / sentence.MODULES).exists() else folder
     for place in {folder, encoder}:
         tokenizer.export(place, longest, types=model.reads_types, prompts=task.writes, read_special=task.reads_special)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from labkit.core import plugins
 from labkit.core.config import SEEDS, Config, check_names, option, parse, short
@@ -96,7 +96,8 @@ def ready(rows: Rows, task: Task, accept_leakage: bool = False) -> Rows:
         if rows.spec.problem_type != task.problem_type:
             raise ConfigError(
                 _("the target of each row is {problem_type}; {task!r} needs {learned}. Use the task {fitting!r}."),
-                problem_type=_AIMS[rows.spec.problem_type], task=tasks.name_of(task), learned=_AIMS[task.problem_type],
+                problem_type=_AIMS[ProblemType(rows.spec.problem_type)],
+                task=tasks.name_of(task), learned=_AIMS[task.problem_type],
                 fitting=BY_PROBLEM_TYPE[rows.spec.problem_type],
             )  # fmt: skip
     if task.example_format.running:
@@ -118,7 +119,7 @@ def check_reads(model: ModelConfig, rows: Rows, task: Task) -> None:
             model=models.name_of(model), task=tasks.name_of(task), able=able,
         )  # fmt: skip
     kind = rows.spec.modality
-    readers = _READERS[kind]
+    readers = _READERS[Modality(kind)]
     if model.modality not in readers:
         fit = ", ".join(name for name in models if models[name].modality in readers)
         raise DataError(
@@ -319,7 +320,12 @@ def _path_of(name: str, values: Mapping[str, Any]) -> str:
     return "train.optimizer.algorithm" if name == "optimizer" else f"train.{name}"
 
 
-def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Training]:
+#: What :func:`labkit.fit` takes as a model: a config, the name of an architecture, or a class or function that makes an
+#: ``nnx.Module``.
+ModelSource: TypeAlias = ModelConfig | str | Callable[..., Any]
+
+
+def settings(task: str | Config = "classify", **values: object) -> tuple[Any, Training]:
     """Task and training from one flat set of keyword arguments, each going where its name belongs.
 
     ``task`` is the name of a task or its settings, ``optimizer`` that of a rule, a function that makes one, or an
@@ -355,7 +361,7 @@ def settings(task: str | Config = "classify", **values: Any) -> tuple[Any, Train
     return kind.from_dict(homes[kind]), Training.from_dict(homes[Training]).replace(optimizer=optimizer)
 
 
-def _named(registry: Registry, values: Any, noun: str) -> Any:
+def _named(registry: Registry, values: object, noun: str) -> Any:
     if isinstance(values, Config):
         return values
     if not isinstance(values, dict) or not isinstance(values.get("name"), str):

@@ -67,19 +67,19 @@ class Logger(Protocol):
         """The fields of the run now."""
         ...
 
-    def update(self, **fields: Any) -> None:
+    def update(self, **fields: object) -> None:
         """Write fields at once; raises what prevents it."""
         ...
 
-    def note(self, **fields: Any) -> None:
+    def note(self, **fields: object) -> None:
         """Add fields to the next write; entries of ``summary`` are merged."""
         ...
 
-    def log(self, **fields: Any) -> None:
+    def log(self, **fields: object) -> None:
         """Write the records and these fields; what cannot be written on a full disk is kept for the next write."""
         ...
 
-    def flush(self, **fields: Any) -> None:
+    def flush(self, **fields: object) -> None:
         """Write the records and these fields; waits a while for room on a full disk, then raises."""
         ...
 

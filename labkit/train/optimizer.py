@@ -220,7 +220,7 @@ class Optimizer(Config):
             self._check_direction(made)
         return made
 
-    def _check_direction(self, made: Any) -> None:
+    def _check_direction(self, made: object) -> None:
         """Raise :class:`ConfigError` where a rule of one's own gives no directions along the gradient."""
         if not isinstance(made, optax.GradientTransformation):
             raise ConfigError(
@@ -228,7 +228,7 @@ class Optimizer(Config):
                 algorithm=self.algorithm, type=type(made).__name__,
             )  # fmt: skip
         params = {"probe/kernel": jnp.ones((2, 2), jnp.float32)}
-        update, _state = made.update(params, made.init(params), params)
+        update: Any = made.update(params, made.init(params), params)[0]
         if float(update["probe/kernel"].sum()) < 0:
             raise ConfigError(
                 _("optimizer {algorithm!r} gives updates against the gradient, as optax.adam(learning_rate) "

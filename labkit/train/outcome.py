@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from labkit.core.registry import ByClass
+from labkit.data.batching.arrays import Arrays
 from labkit.data.batching.pairs import TextPairs
+from labkit.data.batching.qa_windows import Windows
 from labkit.data.text.tokens import Tokens
 from labkit.i18n import _
 from labkit.i18n.labels import split_name
@@ -40,7 +42,9 @@ class ConstantBaseline(NamedTuple):
     share: float = 0.0  # of the training rows that are of the most frequent class
 
 
-def constant_of(head: Head, train: Any, validation: Any) -> ConstantBaseline | None:
+def constant_of(
+    head: Head, train: Tokens | TextPairs | Windows | Arrays, validation: Tokens | TextPairs | Windows | Arrays
+) -> ConstantBaseline | None:
     """What a constant prediction would score on ``validation``; None for tasks that have none to compare with.
 
     Args:
@@ -53,16 +57,16 @@ def constant_of(head: Head, train: Any, validation: Any) -> ConstantBaseline | N
     return of(head, train, validation) if of else None
 
 
-def _of_classes(head: Head, train: Any, validation: Any) -> ConstantBaseline | None:
+def _of_classes(head: Head, train: Tokens | Arrays, validation: Tokens | Arrays) -> ConstantBaseline | None:
     return majority(len(head.classes), np.asarray(train.label), np.asarray(validation.label))
 
 
-def _of_labels(head: Head, train: Any, validation: Any) -> ConstantBaseline | None:
-    known = [np.asarray(part.target)[np.asarray(part.label) >= 0] > 0.5 for part in (train, validation)]
-    return frequent_labels(*known, head.config.threshold)
+def _of_labels(head: Head, train: Tokens | Arrays, validation: Tokens | Arrays) -> ConstantBaseline | None:
+    known, asked = (np.asarray(part.target)[np.asarray(part.label) >= 0] > 0.5 for part in (train, validation))
+    return frequent_labels(known, asked, head.config.threshold)
 
 
-def _of_numbers(head: Head, train: Any, validation: Any) -> ConstantBaseline:
+def _of_numbers(head: Head, train: Tokens | Arrays, validation: Tokens | Arrays) -> ConstantBaseline:
     return ConstantBaseline(_("the mean"), "r2", 0.0)
 
 
@@ -105,7 +109,7 @@ def frequent_labels(train: np.ndarray, labels: np.ndarray, threshold: float) -> 
     return ConstantBaseline(_("the most frequent labels"), "f1", float(f1))
 
 
-def _unigram(train: Any, validation: Any) -> float:
+def _unigram(train: Tokens, validation: Tokens) -> float:
     """Cross-entropy of the validation tokens, in nats, by how often each was in training (add-one)."""
     ids, asked = np.asarray(train.ids), np.asarray(validation.ids)
     counts = np.bincount(ids, minlength=int(max(ids.max(initial=0), asked.max(initial=0))) + 1) + 1.0

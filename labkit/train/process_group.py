@@ -39,7 +39,7 @@ class ProcessGroup:
         """Whether this one decides, saves and writes."""
         return self.index == 0
 
-    def broadcast(self, value: Any) -> Any:
+    def broadcast(self, value: object) -> Any:
         """The leading process's ``value`` (what JSON holds, below a kilobyte) in all of them; all must call it."""
         if self.count == 1:
             return value

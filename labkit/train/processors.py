@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from datasets import Dataset
 
 from labkit.core.cache import write_atomic
 from labkit.core.config import dumps, load_file
@@ -93,7 +94,7 @@ class Processor(ABC):
         return self.tokenizer is not None and self.example_format.truncates
 
     @abstractmethod
-    def encode(self, dataset: Any) -> Tokens | TextPairs | Windows | Arrays:
+    def encode(self, dataset: Dataset) -> Tokens | TextPairs | Windows | Arrays:
         """The examples of a split; they have ``label``."""
 
     @abstractmethod
@@ -107,7 +108,7 @@ class Processor(ABC):
         """Batches that can be divided into ``parts``, and the reason for their layout."""
 
     @abstractmethod
-    def to_predict(self, values: Any, pairs: Any = None) -> Batches:
+    def to_predict(self, values: object, pairs: object = None) -> Batches:
         """Batches of new examples, in their order."""
 
     def truncation_note(self, truncated: int, of: int) -> str:
@@ -161,34 +162,35 @@ class TextProcessor(Processor):
     def _of(cls, tokenizer: Tokenizer, experiment: Experiment) -> Self:
         task = experiment.task
         tokenizer = tokenizer.open_ended() if task.problem_type and experiment.model.pools_last else tokenizer
+        assert task.max_length is not None, "with_length has set it"
         return cls(tokenizer, task.max_length, task.example_format, experiment.train.seed, task.stride)
 
-    def encode(self, dataset: Any) -> Tokens | TextPairs | Windows:
+    def encode(self, dataset: Dataset) -> Tokens | TextPairs | Windows:
         """Token numbers of every example; those of rows come from the cache where they were made before."""
         return self._ENCODERS[self.example_format](self, dataset)
 
-    def _rows(self, dataset: Any) -> Tokens:
+    def _rows(self, dataset: Dataset) -> Tokens:
         return replace(encode(dataset, self.tokenizer, self.max_length), target=targets_of(dataset))
 
-    def _spans(self, dataset: Any) -> Windows:
+    def _spans(self, dataset: Dataset) -> Windows:
         if "text_pair" not in dataset.column_names:
             raise DataError(_('questions need paragraphs: lk.load(..., text=("question", "context"), label=False).'))
         _unused, spans = answers_of(dataset)
         return windows(dataset["text"], dataset["text_pair"], self.tokenizer, self.max_length, self.stride, spans)
 
-    def _stream(self, dataset: Any) -> Tokens:
+    def _stream(self, dataset: Dataset) -> Tokens:
         tokenizer, skip = self.tokenizer.running
         return stream(encode(dataset, tokenizer, WHOLE), self.max_length, skip)
 
-    def _passages(self, dataset: Any) -> Tokens:
+    def _passages(self, dataset: Dataset) -> Tokens:
         whole = encode(dataset, self.tokenizer.passages, WHOLE)
         return sentence_pairs(whole, whole.label, self.max_length, self.seed)
 
-    def _two(self, dataset: Any) -> TextPairs:
+    def _two(self, dataset: Dataset) -> TextPairs:
         """Source and target, each tokenised alone; without a second text the first is both."""
         return self._pairs(dataset, self.tokenizer)
 
-    def _translation(self, dataset: Any) -> TextPairs:
+    def _translation(self, dataset: Dataset) -> TextPairs:
         return self._pairs(dataset, self.tokenizer.targets)
 
     def _pairs(self, dataset: Any, targets: Tokenizer) -> TextPairs:
@@ -212,7 +214,7 @@ class TextProcessor(Processor):
         """Vocabulary from the tokenizer. Raises :class:`ConfigError` where the model is too small."""
         if model.vocab_size is None:
             model = model.replace(vocab_size=self.tokenizer.vocab_size)
-        if model.vocab_size < self.tokenizer.vocab_size:
+        elif model.vocab_size < self.tokenizer.vocab_size:
             raise ConfigError(
                 _("the tokenizer has {n_pieces} tokens, but the model has only {n_rows} embeddings."),
                 n_pieces=self.tokenizer.vocab_size,
@@ -231,11 +233,16 @@ class TextProcessor(Processor):
     ) -> tuple[Batches, str]:
         """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
         lengths = examples.lengths[examples.label >= 0] if self.labelled else examples.lengths
+        size = _batch_size(train)
         if isinstance(examples, TextPairs | Windows):
-            _divisible(train, parts)
-            widths = choose_buckets(lengths, model.max_length, train.buckets, batch_size=train.batch_size)
-            kind, what = (PairBatches, "pair") if isinstance(examples, TextPairs) else (WindowBatches, "window")
-            made = kind(examples, train.batch_size, widths, train.seed, shuffle)
+            _divisible(size, parts)
+            widths = choose_buckets(lengths, model.max_length, train.buckets, batch_size=size)
+            made: Batches
+            if isinstance(examples, TextPairs):
+                # pyrefly: ignore[bad-argument-type] (it takes pairs where its base takes tokens)
+                made, what = PairBatches(examples, size, widths, train.seed, shuffle), "pair"
+            else:
+                made, what = WindowBatches(examples, size, widths, train.seed, shuffle), "window"
             return made, f"buckets of {', '.join(map(str, widths))} tokens: a row holds one {what}"
         packing = train.packing
         if not model.packs:
@@ -245,20 +252,20 @@ class TextProcessor(Processor):
                 )
             packing = "never"
         layout = choose(
-            lengths, model.max_length, train.batch_size, train.buckets,
+            lengths, model.max_length, size, train.buckets,
             cost=6 * model.width, packing=packing, parts=parts,
         )  # fmt: skip
         if layout.packed:
             settings = {"labelled_only": self.labelled, "parts": parts}
-            packed = PackedBatches(examples, train.batch_size, layout, train.seed, shuffle, **settings)
+            packed = PackedBatches(examples, size, layout, train.seed, shuffle, **settings)
             return packed, layout.reason
-        _divisible(train, parts)
+        _divisible(size, parts)
         settings = {"labelled_only": self.labelled}
-        return BucketBatches(examples, train.batch_size, layout.widths, train.seed, shuffle, **settings), layout.reason
+        return BucketBatches(examples, size, layout.widths, train.seed, shuffle, **settings), layout.reason
 
-    def to_predict(self, texts: Any, pairs: Any = None) -> Batches:
+    def to_predict(self, values: object, pairs: object = None) -> Batches:
         """Batches of new texts, in their order."""
-        tokens = self.tokenizer.encode(texts, pairs, self.max_length)
+        tokens = self.tokenizer.encode(values, pairs, self.max_length)
         buckets = (*(length for length in (16, 32, 64, 128, 256, 512) if length < self.max_length), self.max_length)
         return BucketBatches(tokens, BATCH, buckets, shuffle=False, labelled_only=False)
 
@@ -273,7 +280,7 @@ class ArrayProcessor(Processor):
     def __init__(self, shape: tuple[int, ...] | None = None):
         self.shape = shape
 
-    def raw(self, dataset: Any) -> Arrays:
+    def raw(self, dataset: Dataset) -> Arrays:
         """The rows as stacked arrays, as they are."""
         return stack(dataset, Spec(modality=self.modality))
 
@@ -291,15 +298,16 @@ class ArrayProcessor(Processor):
         self, examples: Arrays, train: Training, model: ModelConfig, parts: int, shuffle: bool
     ) -> tuple[ArrayBatches, str]:
         """Batches of one shape."""
-        _divisible(train, parts)
-        made = ArrayBatches(examples, train.batch_size, train.seed, shuffle, labelled_only=self.labelled)
+        size = _batch_size(train)
+        _divisible(size, parts)
+        made = ArrayBatches(examples, size, train.seed, shuffle, labelled_only=self.labelled)
         return made, "all examples have one shape"
 
-    def examples(self, values: Any) -> Any:
+    def examples(self, values: object) -> Any:
         """New examples as an array [n, …]; arrays, and lists of them, as they are."""
         return values
 
-    def to_predict(self, values: Any, pairs: Any = None) -> ArrayBatches:
+    def to_predict(self, values: object, pairs: object = None) -> ArrayBatches:
         """Batches of new examples [n, …], in their order; see :meth:`examples`.
 
         Raises:
@@ -320,7 +328,7 @@ class ArrayProcessor(Processor):
             )  # fmt: skip
         return ArrayBatches(self._to_model(arrays), BATCH, shuffle=False, labelled_only=False)
 
-    def _array(self, values: Any) -> np.ndarray:
+    def _array(self, values: object) -> np.ndarray:
         """Examples as one array; errors of NumPy pass."""
         return np.asarray(values)
 
@@ -361,7 +369,7 @@ class FeatureProcessor(ArrayProcessor):
         place = folder / _STANDARD
         return cls(shape, load_file(Standard, place) if place.exists() else None)
 
-    def encode(self, dataset: Any) -> Arrays:
+    def encode(self, dataset: Dataset) -> Arrays:
         """The rows as standardised arrays; the first call, with the training rows, fits."""
         arrays = self.raw(dataset)
         if self.shape is None:
@@ -371,7 +379,7 @@ class FeatureProcessor(ArrayProcessor):
     def _standardised(self, arrays: Arrays) -> Arrays:
         return self.standard(arrays) if self.standard else arrays
 
-    def examples(self, values: Any) -> Any:
+    def examples(self, values: object) -> Any:
         """New rows of a table as an array of features f64[n, f]; arrays, and lists of them, as they are."""
         listed = isinstance(values, list | tuple)
         array = isinstance(values, np.ndarray) or (listed and not (values and isinstance(values[0], dict)))
@@ -379,7 +387,7 @@ class FeatureProcessor(ArrayProcessor):
             return values
         return features_of(values, self.standard.columns, self.standard.names)
 
-    def _array(self, values: Any) -> np.ndarray:
+    def _array(self, values: object) -> np.ndarray:
         array = np.asarray(values)
         array = array.astype(np.float64) if array.dtype == object else array  # None is a missing value
         return array.reshape(len(array), -1)
@@ -414,7 +422,7 @@ class ImageProcessor(ArrayProcessor):
         place = folder / _PIXELS
         return cls(shape, load_file(Pixels, place) if place.exists() else None)
 
-    def encode(self, dataset: Any) -> Arrays:
+    def encode(self, dataset: Dataset) -> Arrays:
         """The rows as stacked arrays; the first call, with the training rows, fits."""
         arrays = self.raw(dataset)
         self.shape = self.shape or arrays.shape
@@ -425,7 +433,7 @@ class ImageProcessor(ArrayProcessor):
     def _scaled(self, arrays: Arrays) -> Arrays:
         return arrays if self.pixels is None else replace(arrays, inputs=self.pixels.to_model(arrays.inputs))
 
-    def _array(self, values: Any) -> np.ndarray:
+    def _array(self, values: object) -> np.ndarray:
         array = np.asarray(values)
         return array[..., None] if array.ndim == 3 else array
 
@@ -434,7 +442,7 @@ class ImageProcessor(ArrayProcessor):
             raise DataError(_("the image cannot be read: {said}."), said=said)
         return self._scaled(Arrays.unlabelled(values if values.dtype == np.uint8 else values.astype(np.float32)))
 
-    def examples(self, values: Any) -> Any:
+    def examples(self, values: object) -> Any:
         """New pictures as an array [n, height, width (, channels)]: files, Pillow images or arrays."""
         assert self.shape is not None
         if isinstance(values, list | tuple) and any(not isinstance(each, np.ndarray | list | tuple) for each in values):
@@ -476,7 +484,7 @@ class AudioProcessor(ArrayProcessor):
         sound = load_file(Sound, folder / _SOUND)
         return cls(sound.rate, sound, shape)
 
-    def encode(self, dataset: Any) -> Arrays:
+    def encode(self, dataset: Dataset) -> Arrays:
         """The sounds as pictures; the first call, with the training rows, fits."""
         waves = self.raw(dataset)
         if self.sound is None:
@@ -577,7 +585,7 @@ def tokenizer_of(model: ModelConfig | None, task: Task, rows: Rows) -> Tokenizer
         return Tokenizer.load(sentence.encoder_folder(source))
     train = rows["train"]
     columns = [train[name] for name in (("text", "text_pair") if rows.spec.pairs else ("text",))]
-    special = {} if model is None else {"special_tokens": model.special_tokens}
+    special: dict[str, Any] = {} if model is None else {"special_tokens": model.special_tokens}
     size = fitting_vocabulary(chain(*columns)) if task.vocabulary is None else task.vocabulary
     return Tokenizer.train(chain(*columns), kind=task.tokenizer, vocab_size=size, **special)
 
@@ -588,11 +596,16 @@ def fitting_vocabulary(texts: Iterable[str]) -> int:
     return min(max(sum(map(len, texts)) // CHARACTERS, FEWEST), MOST)
 
 
-def _divisible(train: Training, parts: int) -> None:
-    if train.batch_size % parts:
+def _batch_size(train: Training) -> int:
+    assert train.batch_size is not None, "Training.settled has set it"
+    return train.batch_size
+
+
+def _divisible(size: int, parts: int) -> None:
+    if size % parts:
         raise ConfigError(
             _(
                 "batch_size = {batch_size} is not divisible by {parts} (devices × accumulate); {fitting} "
                 "is."),
-            batch_size=train.batch_size, parts=parts, fitting=-(-train.batch_size // parts) * parts,
+            batch_size=size, parts=parts, fitting=-(-size // parts) * parts,
         )  # fmt: skip

@@ -27,6 +27,7 @@ from labkit.core.cache import fingerprint, write_atomic
 from labkit.core.config import dumps, loads
 from labkit.core.errors import LabkitError
 from labkit.data.io.load import open_rows
+from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _, joined, plain, revive
 from labkit.profile.hardware import cores, processor
 from labkit.train.experiment import Experiment
@@ -62,7 +63,7 @@ class Session:
     note: str = ""
 
     @classmethod
-    def of(cls, values: Any) -> Self:
+    def of(cls, values: Mapping[str, Any]) -> Self:
         """A session as JSON holds it. Raises TypeError or KeyError for anything else."""
         found = cls(values["id"], values["start"], revive(values["note"]))
         if not isinstance(found.start, int) or not isinstance(found.id, str) or not isinstance(found.note, str):
@@ -110,7 +111,7 @@ class Provenance:
         run: str,
         experiment: Experiment,
         summary: Mapping[str, Any],
-        tokenizer: Any,
+        tokenizer: Tokenizer | None,
         group: ProcessGroup,
     ) -> Self:
         """The provenance of a prepared run; ``summary`` is that of its plan. All processes of ``group``

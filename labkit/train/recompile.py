@@ -11,7 +11,7 @@ import jax
 Signature = dict[str, Any]
 
 
-def signature(*args: Any, **settings: Any) -> Signature:
+def signature(*args: object, **settings: object) -> Signature:
     """The signature of a call: what a compiled program depends on.
 
     Args:
@@ -53,7 +53,7 @@ def _distance(old: Signature, now: Signature) -> tuple[int, int]:
     return len(changed) + len(old.keys() ^ now.keys()), steps
 
 
-def _array(entry: Any) -> bool:
+def _array(entry: object) -> bool:
     return isinstance(entry, tuple) and len(entry) == 3 and isinstance(entry[0], tuple)
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 from labkit.core.errors import ConfigError
 from labkit.i18n import _
@@ -100,7 +102,7 @@ class Placement:
         """Whether other processes have some of the devices."""
         return any(device.process_index != jax.process_index() for device in self.mesh.devices.flat)
 
-    def put(self, tree: Any, where: Any) -> Any:
+    def put(self, tree: PyTree[Any], where: PyTree[Any]) -> Any:
         """Arrays of this process on the devices; of devices that are shared, each process fills its own.
 
         Args:
@@ -111,7 +113,7 @@ class Placement:
             return jax.device_put(tree, where)
         return jax.tree.map(_filled, tree, where)
 
-    def state(self, shapes: Any) -> Any:
+    def state(self, shapes: PyTree[Any]) -> Any:
         """The sharding of every array of a state: arrays named and shaped like a parameter are sharded like it."""
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: self._sharding(self.spec(_name(path), leaf.shape)), shapes
@@ -126,7 +128,7 @@ class Placement:
         return NamedSharding(self.mesh, spec)
 
 
-def _filled(array: Any, where: NamedSharding) -> jax.Array:
+def _filled(array: np.ndarray | Array, where: NamedSharding) -> jax.Array:
     host = np.asarray(array)
     with jax.transfer_guard("allow"):  # it is meant, but JAX does not see that in a callback
         return jax.make_array_from_callback(host.shape, where, lambda index: host[index])

@@ -7,7 +7,7 @@ and those that are frozen, so that no gradient is made for the latter.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.models.base import ModelConfig
@@ -178,7 +179,7 @@ class TrainStep:
             return jax.device_put(batch)
         return self.placement.put(batch, self.placement.batch(batch, stacked))
 
-    def replicate(self, value: Any) -> Any:
+    def replicate(self, value: PyTree[Any]) -> Any:
         """Put numbers on every device."""
         if self.placement is None:
             return jax.device_put(value)
@@ -212,7 +213,8 @@ class TrainStep:
         loss, counts, batch_stats, gradient = self._gradient(state, batch, key)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
-        direction, optimizer = self.transform.update(gradient, state.optimizer, state.trainable)
+        update: Any = self.transform.update(gradient, state.optimizer, state.trainable)
+        direction, optimizer = update
         rate = state.learning_rate * self.optimizer.shape(state.step, self.total)
         moved = {
             name: leaf - (rate * self._factor(name, state.step) * direction[name]).astype(leaf.dtype)
@@ -293,7 +295,7 @@ class TrainStep:
         metric, of which the first ``count`` are valid, and the sums after the last step."""
         most = jax.tree.leaves(batches)[0].shape[0]
 
-        def one(number: Array, carry: Any) -> Any:
+        def one(number: Array, carry: tuple[Any, ...]) -> Any:
             state, told = carry
             state, new = self._train(state, jax.tree.map(lambda x: x[number], batches))
             return state, {name: told[name].at[number].set(new[name]) for name in told}
@@ -319,11 +321,11 @@ class TrainStep:
 
     # --- compiling and calling --------------------------------------------------------------------------------
 
-    def trace(self, kind: str, *args: Any) -> jax.stages.Traced:
+    def trace(self, kind: str, *args: object) -> jax.stages.Traced:
         """``kind`` traced for the shapes of ``args`` (arrays or their shapes): its ``jaxpr``, and ``lower()``."""
         return self._jitted[kind].trace(*args)
 
-    def lower(self, kind: str, *args: Any) -> jax.stages.Lowered:
+    def lower(self, kind: str, *args: object) -> jax.stages.Lowered:
         """``kind`` lowered for the shapes of ``args``, ready to be analysed or compiled."""
         return self.trace(kind, *args).lower()
 
@@ -363,15 +365,15 @@ def _between(layer: int | np.ndarray, top: int) -> bool:
     return bool(np.any((np.asarray(layer) > 0) & (np.asarray(layer) < top)))
 
 
-def _like(values: int | np.ndarray, leaf: Any) -> np.ndarray:
+def _like(values: int | np.ndarray, leaf: Array | jax.ShapeDtypeStruct) -> np.ndarray:
     """One number, or one a layer, broadcastable to a parameter."""
     values = np.asarray(values)
     return values.reshape(values.shape + (1,) * (len(leaf.shape) - values.ndim)) if values.ndim else values
 
 
-def _signature(key: Any) -> Signature:
+def _signature(key: Iterable[tuple[str, tuple[int, ...], str]]) -> Signature:
     return {name: (shape, dtype, "") for name, shape, dtype in key}
 
 
-def _choose(condition: Array, new: Any, old: Any) -> Any:
+def _choose(condition: Array, new: PyTree[Array], old: PyTree[Array]) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import PyTree
 
 from labkit.core.errors import RunError
 from labkit.i18n import _
@@ -71,7 +73,7 @@ class Health:
 
 
 @jax.jit
-def _finite(tree: Any) -> Any:
+def _finite(tree: PyTree[Array]) -> Any:
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
 

@@ -49,6 +49,7 @@ def _lost(dataset: Any, tokens: Tokens, columns: list[str], processor: Processor
     part = dataset.select_columns(columns).select(sample)
     if columns == ["text_pair"]:
         part = part.rename_column("text_pair", "text")
+    assert processor.tokenizer is not None, "only texts are truncated"
     whole = encode(part, processor.tokenizer, READ, cache=False).lengths.mean() * len(full)
     return kept, max(float(whole) - float(tokens.lengths[full].sum()), 0.0)
 

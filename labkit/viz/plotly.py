@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,7 +105,7 @@ class Picture:
     def __repr__(self) -> str:
         return f"<picture: {self.title}>"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"image/svg+xml": self.svg, "text/plain": repr(self)}
 
 
@@ -169,7 +169,7 @@ def _rule(shape: Any) -> Rule:
     return Rule(None if whole[0] else (shape.x0, shape.x1), None if whole[1] else (shape.y0, shape.y1))
 
 
-def _values(values: Any) -> list[Any]:
+def _values(values: Iterable[Any] | None) -> list[Any]:
     return [] if values is None else list(values)
 
 
@@ -200,7 +200,7 @@ def _mark(figure: go.Figure, trace: Any, number: int, names: Mapping[str, list[s
     return Line(x, y, label, colour, trace.line.dash or "", "lines" in mode, marker, texts, each)
 
 
-def _in_legend(figure: go.Figure, trace: Any) -> bool:
+def _in_legend(figure: go.Figure, trace: object) -> bool:
     named = [one for one in figure.data if one.name and one.showlegend is not False and one.type != "heatmap"]
     return figure.layout.showlegend is not False and len(named) > 1 and any(one is trace for one in named)
 

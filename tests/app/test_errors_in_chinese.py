@@ -17,7 +17,7 @@ from labkit.app.steps.predict import numbers_of
 from labkit.core.errors import DataError, LabkitError, RunError, headed
 from labkit.data.report import Report
 from labkit.hub.samples import SAMPLES
-from labkit.i18n import _, translate
+from labkit.i18n import Message, translate
 from labkit.inference.predictor import Predictor
 from labkit.models.weights import find
 from labkit.runs.store import Store, make_room
@@ -123,7 +123,7 @@ def ended(code: int) -> str:
     here: Any = SimpleNamespace(last_line=lambda index: "KeyError: 'x'")
     end = Supervisor.end_of(here, 0, code, 2_000_000_000, [])
     assert end is not None
-    return _("{end}.{times}", end=end.text, times="")
+    return Message("{end}.{times}", {"end": end.text, "times": ""})
 
 
 def raised(error: Exception) -> None:
@@ -184,7 +184,7 @@ def test_cures_of_runs_are_in_chinese():
 @pytest.mark.parametrize("number", range(0, 40, 8))
 def test_data_in_errors_stay_what_they_are_and_are_escaped(number: int):
     for text in HOSTILE[number : number + 8]:
-        error = DataError(_("no batch at step {step} ({examples} examples)."), step=text, examples=text)
+        error = DataError(Message("no batch at step {step} ({examples} examples)."), step=text, examples=text)
         assert text in translate(error.message, "zh")
         problem = run_html.Problem(headed(error), text, text)
         assert executable(run_html.error_box(problem, "run", "zh")) == []

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 import labkit as lk
-from labkit.i18n import _, translate
+from labkit.i18n import Message, translate
 from labkit.train.outcome import ConstantBaseline, frequent_labels, majority, no_better, outcome_of
 from labkit.train.processors import TextProcessor
 from labkit.train.truncation import message, truncation
@@ -70,7 +70,7 @@ def test_a_model_no_better_than_a_constant_answer(constant, score, says):
 )
 def test_the_likely_cause_is_named_in_both_languages(options, constant, lost, losses, cause):
     value, share = constant
-    summary = {"constant": [_("the most frequent class"), "f1", value, share], "truncation": {"lost": lost}}
+    summary = {"constant": [Message("the most frequent class"), "f1", value, share], "truncation": {"lost": lost}}
     problem, said = outcome_of(experiment(**options), summary, losses, {"f1": value}).warnings
     assert problem.startswith("No better than the most frequent class: F1 of validation")
     assert any(part in said for part in cause.split("|"))

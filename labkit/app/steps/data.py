@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import ipywidgets as widgets
 import numpy as np
@@ -31,6 +31,9 @@ from labkit.viz import charts
 from labkit.viz.svg import inline
 from labkit.viz.words import message
 
+if TYPE_CHECKING:
+    from labkit.data.io.load import RowSource
+
 #: Kinds of files that can be uploaded; a zip file holds others of them, or what READ names beside.
 FILES = (*READERS, *OPENERS)
 READ = (*FILES, *PICTURES, *SOUNDS)
@@ -49,7 +52,7 @@ class Data(Panel):
 
     title: ClassVar[str] = "data"
 
-    def __init__(self, rows: Any = None, *, state: State | None = None, language: str | None = None):
+    def __init__(self, rows: RowSource | None = None, *, state: State | None = None, language: str | None = None):
         super().__init__(state_with(rows, state, language))
 
     def build(self) -> None:

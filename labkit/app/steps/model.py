@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import ipywidgets as widgets
 
@@ -28,6 +29,9 @@ from labkit.viz import charts
 from labkit.viz.svg import inline
 from labkit.viz.words import label_of, title_of
 
+if TYPE_CHECKING:
+    from labkit.data.io.load import RowSource
+
 #: Fields at the front; the others are folded away.
 TRAINING = ("epochs", "batch_size", "patience", "seed")
 OPTIMIZER = ("learning_rate", "schedule", "warmup", "algorithm", "trainable")
@@ -52,7 +56,7 @@ class Model(Panel):
 
     title: ClassVar[str] = "model"
 
-    def __init__(self, rows: Any = None, *, state: State | None = None, language: str | None = None):
+    def __init__(self, rows: RowSource | None = None, *, state: State | None = None, language: str | None = None):
         self.cost_previews = CostPreviews()
         self.forms: dict[str, Form] = {}
         self._made: dict[str, Any] = {}
@@ -184,7 +188,14 @@ class Model(Panel):
             self.preset.value = model.preset
         self.later("costs", self._expected, self._show, _CALM)
 
-    def _fill(self, key: str, config: Config, box: widgets.VBox, first: tuple[str, ...], changed: Any) -> None:
+    def _fill(
+        self,
+        key: str,
+        config: Config,
+        box: widgets.VBox,
+        first: tuple[str, ...],
+        changed: Callable[[dict[str, Any]], None],
+    ) -> None:
         """A form for a config, made anew when it is of another class; what is not ``first`` is folded."""
         form = self.forms.get(key)
         kind = (type(config), self._idle())

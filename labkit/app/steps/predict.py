@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import ipywidgets as widgets
@@ -35,6 +36,10 @@ from labkit.runs.handle import Run
 from labkit.tasks.base import ProblemType
 from labkit.viz import explanation_html, media
 from labkit.viz.words import message
+
+if TYPE_CHECKING:
+    from labkit.inference.pipeline import Pipeline
+    from labkit.train.processors import FeatureProcessor
 
 _HERE = Path(__file__).parent
 
@@ -128,7 +133,7 @@ class Predict(Panel):
         if run is not None:
             self.later("open", lambda: _model(run), self._opened)
 
-    def _opened(self, tool: Any) -> None:
+    def _opened(self, tool: Pipeline | None) -> None:
         predictor = self.predictor = tool if isinstance(tool, Predictor) else None
         kind = KINDS.get(type(tool))
         self.asking, self.asked = None if kind is None else kind(self, tool), None
@@ -178,13 +183,13 @@ class Predict(Panel):
         asked = self.asked = asking.asked()
         self._changed()
 
-        def show(found: Any) -> None:
+        def show(found: object) -> None:
             if asking is self.asking:
                 self.answer.value = asking.shown(asked, found)
 
         self.later("predict", lambda: asking.answer(asked), show)
 
-    def _dropped(self, widget: Any, content: dict[str, Any], buffers: Any = None) -> None:
+    def _dropped(self, widget: object, content: dict[str, Any], buffers: Sequence[memoryview] | None = None) -> None:
         if content.get("type") == "refused":
             raise DataError(
                 _("{name!r} is not an image that this page can read: {error}."),
@@ -222,7 +227,7 @@ class Predict(Panel):
             raise RunError(message("use_first"))
         return self.predictor
 
-    def _ask(self, example: Any, pair: str | None) -> None:
+    def _ask(self, example: object, pair: str | None) -> None:
         """Answer an example that is clean already."""
         predictor = self._ready()
         self.example = (example, pair)
@@ -294,7 +299,7 @@ def _model(run: Run) -> Any:
         return None
 
 
-def _columns(processor: Any) -> tuple[str, ...]:
+def _columns(processor: FeatureProcessor) -> tuple[str, ...]:
     """Source columns of features of which some are more than a number: categories, dates, yes and no."""
     columns = processor.standard.columns if processor.standard else ()
     return tuple(visible(each.name, 40) for each in columns) if any(each.kind != "number" for each in columns) else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import ipywidgets as widgets
 
@@ -16,6 +16,9 @@ from labkit.core.config import SEEDS
 from labkit.data.prepare.clean import DEFAULT, STEPS, TextCleaner
 from labkit.data.prepare.split import leakage
 from labkit.data.rows import Rows
+
+if TYPE_CHECKING:
+    from labkit.data.io.load import RowSource
 
 #: Rows that previews and counts look at, at most.
 LOOKED_AT = 20_000
@@ -35,7 +38,7 @@ class Prepare(Panel):
 
     title: ClassVar[str] = "prepare"
 
-    def __init__(self, rows: Any = None, *, state: State | None = None, language: str | None = None):
+    def __init__(self, rows: RowSource | None = None, *, state: State | None = None, language: str | None = None):
         super().__init__(state_with(rows, state, language))
 
     def build(self) -> None:

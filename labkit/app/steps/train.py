@@ -99,7 +99,7 @@ class Train(Panel):
         self.state.name = name
 
     def _set(self, field: str) -> Callable[[Any], None]:
-        def change(value: Any) -> None:
+        def change(value: object) -> None:
             self.state.train = self.state.train.replace(**{field: value})
 
         return change

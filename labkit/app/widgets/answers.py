@@ -27,6 +27,8 @@ from labkit.tasks.qa import AnswerSpan
 from labkit.viz import explanation_html
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from labkit.app.panel import Panel
 
 #: What a model is given at most, in characters; texts that are compared at once; pieces told of a hidden place.
@@ -58,7 +60,7 @@ class Asking:
         """Make the controls."""
         raise NotImplementedError
 
-    def take(self, part: Any, place: int) -> None:
+    def take(self, part: Dataset, place: int) -> None:
         """Put a row of a split into the controls."""
         raise NotImplementedError
 
@@ -120,7 +122,7 @@ class Writes(Asking):
             control.style.description_width, control.layout.width = "auto", "190px"
         return self.text, self.length, self.temperature, self.beams
 
-    def take(self, part: Any, place: int) -> None:
+    def take(self, part: Dataset, place: int) -> None:
         """The first half of a text, and no more than leaves room for the rest."""
         text = part[place]["text"]
         told = self.tool.tokenizer.pieces(text)
@@ -153,7 +155,7 @@ class Translates(Writes):
 
     verb, method = "write_target", "translate"
 
-    def take(self, part: Any, place: int) -> None:
+    def take(self, part: Dataset, place: int) -> None:
         row = part[place]
         self.text.value, self.truth = row["text"], (row["text"], row["text_pair"])
 
@@ -169,7 +171,7 @@ class Fills(Asking):
         self.text.placeholder = self.word("hidden_hint", mask=HIDDEN)
         return (self.text, self.pair) if self.tool.next_sentence else (self.text,)
 
-    def take(self, part: Any, place: int) -> None:
+    def take(self, part: Dataset, place: int) -> None:
         """A text with a piece hidden, and the text behind it."""
         pair = self.tool.next_sentence and len(part) > 1
         place = min(place, len(part) - 1 - pair)
@@ -269,7 +271,7 @@ class Compares(Asking):
         self.texts = self.area("texts_by_line", 6)
         return (self.texts,)
 
-    def take(self, part: Any, place: int) -> None:
+    def take(self, part: Dataset, place: int) -> None:
         """Two rows, with the texts that belong to them."""
         rows = [part[(place + step) % len(part)] for step in range(min(2, len(part)))]
         texts = [text for row in rows for text in (row["text"], row.get("text_pair")) if text]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 import numpy as np
@@ -13,6 +13,8 @@ from labkit.data.rows import Rows
 from labkit.viz import media
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from labkit.app.panel import Panel
 
 #: Rows on a page.
@@ -107,11 +109,11 @@ def page(rows: Rows, split: str, chosen: np.ndarray, panel: Panel) -> html.Html:
     return html.scrolled(html.table(head, lines, numeric=(0,), limit=400), panel.word("look_at_rows"))
 
 
-def _pictures(part: Any, names: list[str], order: list[int]) -> html.Html:
+def _pictures(part: Dataset, names: list[str], order: list[int]) -> html.Html:
     own = next(name for name in part.column_names if name not in ("label", "row"))
     pixels = [np.asarray(values, np.uint8) for values in part[own]]
     return media.gallery([(p, f"{name} · {row}") for p, name, row in zip(pixels, names, order, strict=True)])
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -14,6 +14,8 @@ from labkit.explain.explanation import AttentionWeights, Explanation
 from labkit.viz import explanation_html, media
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from labkit.app.panel import Panel
     from labkit.inference.predictor import Predictor
 
@@ -99,7 +101,7 @@ class Examples:
         self.root = widgets.VBox([self.text, self.why.root])
         panel.on_change(self.list, self.choose)
 
-    def show_report(self, report: ClassificationReport, part: Any, predictor: Predictor) -> None:
+    def show_report(self, report: ClassificationReport, part: Dataset, predictor: Predictor) -> None:
         """Show rows of another report; ``part`` is the split that it is of."""
         self.report, self.part, self.predictor = report, part, predictor
 

@@ -115,7 +115,7 @@ class Form:
             raise ConfigError(message("not_a_value", name=LABELS.get(name, name), value=repr(value))) from None
 
 
-def _text_of(value: Any) -> str:
+def _text_of(value: object) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value))
     if value is None:
@@ -123,7 +123,7 @@ def _text_of(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _plain_hint(hint: Any) -> Any:
+def _plain_hint(hint: object) -> Any:
     """``int`` of ``int | None``."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return next(part for part in typing.get_args(hint) if part is not type(None))

@@ -243,7 +243,7 @@ def _schema(dataset: datasets.Dataset) -> tuple[list[str], list[pa.DataType]]:
     return schema.names, schema.types
 
 
-def _storage(kind: Any) -> pa.DataType:
+def _storage(kind: pa.DataType) -> pa.DataType:
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
@@ -306,7 +306,7 @@ def _lists(dataset: datasets.Dataset, name: str, kind: pa.DataType, wide: bool) 
     return inputs
 
 
-def _values(chunk: Any, axes: int, name: str) -> tuple[np.ndarray, tuple[int, ...]]:
+def _values(chunk: pa.Array, axes: int, name: str) -> tuple[np.ndarray, tuple[int, ...]]:
     """The numbers of nested lists end to end, and the shape that all lists have."""
     values, shape = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk, []
     for _unused in range(axes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +13,21 @@ from labkit.data.memmap import array, order, portions, where
 from labkit.i18n import _
 
 Batch = dict[str, np.ndarray]
+
+
+class EncodedExamples(Protocol):
+    """What batches are made of: the examples of a split as a model reads them."""
+
+    @property
+    def label(self) -> np.ndarray: ...
+
+    @property
+    def target(self) -> np.ndarray | None: ...
+
+    @property
+    def truncated(self) -> int: ...
+
+    def __len__(self) -> int: ...
 
 
 class Batches(ABC):
@@ -41,7 +56,7 @@ class Batches(ABC):
 
     def __init__(
         self,
-        examples: Any,
+        examples: EncodedExamples,
         batch_size: int,
         seed: int = 0,
         shuffle: bool = True,
@@ -80,7 +95,7 @@ class Batches(ABC):
 
     @property
     def truncated(self) -> int:
-        """Examples that were longer than the model reads and lost their end."""
+        """EncodedExamples that were longer than the model reads and lost their end."""
         return self._source.truncated
 
     @property
@@ -146,7 +161,7 @@ def mixed(bits: np.random.BitGenerator, count: int) -> np.ndarray:
     return order(drawn)
 
 
-def checked_rows(tokens: Any, batch_size: int, seed: int, labelled_only: bool) -> np.ndarray:
+def checked_rows(tokens: EncodedExamples, batch_size: int, seed: int, labelled_only: bool) -> np.ndarray:
     """The rows that take part, i32[n]; raises what :class:`Batches` raises."""
     if batch_size < 1 or seed < 0:
         raise ConfigError(

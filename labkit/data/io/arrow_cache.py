@@ -220,7 +220,7 @@ def as_text(values: Iterable[Any]) -> pa.Array:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict | list | tuple):
@@ -308,7 +308,7 @@ def _as_deep_texts(values: Iterable[Any], name: str, numbers: Sequence[int], rep
     return as_text(values)
 
 
-def _simple(value: Any) -> Any:
+def _simple(value: object) -> Any:
     """A value as Arrow holds it: no NaN, lists for arrays and for sets, which have no fixed order."""
     if isinstance(value, float) and value != value:
         return None

@@ -199,7 +199,9 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _header(path: Path, reader: Any, delimiter: str, dialect: Dialect, report: Report) -> tuple[str, ...]:
+def _header(
+    path: Path, reader: Iterator[list[str]], delimiter: str, dialect: Dialect, report: Report
+) -> tuple[str, ...]:
     if dialect.names:
         return dialect.names
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def read_excel(path: Path, dialect: Dialect, reading: Reading) -> Iterator[pa.Ta
         ) from error
 
 
-def _rows(book: Any, where: str, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
+def _rows(book: object, where: str, dialect: Dialect, reading: Reading) -> Iterator[pa.Table]:
     lines = _sheet(book, where, dialect.sheet, reading)
     if dialect.names:
         names = list(dialect.names)
@@ -122,7 +122,7 @@ def _lines(sheet: Any) -> Iterator[tuple[int, Any]]:
             yield place, values
 
 
-def _trimmed(values: Any) -> list[Any]:
+def _trimmed(values: Iterable[Any]) -> list[Any]:
     """Cells without the empty ones at the end."""
     kept = list(values)
     while kept and (kept[-1] is None or kept[-1] == ""):

@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,9 @@ from labkit.data.io.json import read_json
 from labkit.data.labels import class_names
 from labkit.data.report import Report, visible
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    from datasets.features.features import FeatureType
 
 Reader = Callable[[Path, Dialect, Reading], Iterator[pa.Table]]
 
@@ -245,7 +248,7 @@ def _common(files: Sequence[Path], features: Sequence[Features]) -> Features:
     return Features({**common, ROW: Value("int64")})
 
 
-def _wider(one: Any, two: Any, name: str) -> Any:
+def _wider(one: FeatureType, two: FeatureType, name: str) -> Any:
     if one == two:
         return one
     if class_names(one) or class_names(two):
@@ -254,5 +257,5 @@ def _wider(one: Any, two: Any, name: str) -> Any:
     return Features.from_arrow_schema(unify(schemas))[name]
 
 
-def _kind(feature: Any) -> str:
+def _kind(feature: FeatureType) -> str:
     return visible(str(feature.dtype) if isinstance(feature, Value) else str(feature), 100)

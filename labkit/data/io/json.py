@@ -163,7 +163,7 @@ def _within(
     return [found], names
 
 
-def _all(value: Any, kind: type) -> bool:
+def _all(value: object, kind: type) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
 
 

@@ -6,11 +6,11 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -50,10 +50,27 @@ def _readable() -> Iterator[None]:
         raise unreadable(error) from error
 
 
+class _Query(Protocol):
+    """A query that has not run yet, such as a lazy frame of polars."""
+
+    collect: Callable[..., Any]
+
+
+class _ArrowStream(Protocol):
+    """A table of another library that hands its rows over as Arrow: a frame of polars, a result of DuckDB."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+#: What :func:`load` reads: rows that are loaded already, a name, path or address, columns, records, tuples, a data set,
+#: a table of Arrow, or a frame or query of another library.
+RowSource: TypeAlias = Rows | str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any] | _ArrowStream | _Query
+
+
 @recorded
 @_readable()
 def load(
-    x: Any,
+    x: RowSource,
     *,
     text: str | Sequence[str] | None = None,
     label: str | Sequence[str] | bool | None = None,
@@ -76,7 +93,7 @@ def load(
     size: int | Sequence[int] | None = None,
     seconds: float | None = None,
     rate: int | None = None,
-    **options: Any,
+    **options: object,
 ) -> Rows:
     """Load labelled examples. Nothing is changed or dropped silently: ``rows.report`` lists all changes by row number.
 
@@ -169,7 +186,7 @@ class Read:
 
 
 @_readable()
-def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **file: Any) -> Read:
+def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **file: object) -> Read:
     """Read one table exactly as :func:`load` does, without choosing a text or a label.
 
     Args:
@@ -197,7 +214,7 @@ def read_table(x: Any, *, split: str | None = None, on_bad: str = "error", **fil
     return Read(table, rows, part.report.merge(found.notes))
 
 
-def _table_parts(x: Any, how: Dialect) -> Found:
+def _table_parts(x: RowSource, how: Dialect) -> Found:
     """Rows in memory, a path or an address as tables, also where they name pictures."""
     if not isinstance(x, str | os.PathLike):
         usual = vars(Dialect())
@@ -218,7 +235,7 @@ def _table_parts(x: Any, how: Dialect) -> Found:
 
 
 @_readable()
-def peek(path: str | os.PathLike[str], n: int = 3, **file: Any) -> dict[str, list[Any]]:
+def peek(path: str | os.PathLike[str], n: int = 3, **file: object) -> dict[str, list[Any]]:
     """The columns of a file or folder with their first ``n`` values; empty for a folder of images or sounds by class.
 
     Args:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from labkit.core.errors import ConfigError, DataError
 from labkit.data.io.arrow_cache import ROW, Part, Reading, cached
 from labkit.data.io.audio import RATE, read_wav
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    import PIL.Image as PILImage
 
 PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 SOUNDS = (".wav",)
@@ -239,7 +242,7 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _eight_bits(picture: Any) -> Any:
+def _eight_bits(picture: PILImage.Image) -> Any:
     """A picture of 16 or 32 bits as one of 8, which Pillow would clip."""
     from PIL import Image
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +18,11 @@ from labkit.data.io.folders import SPLITS, Parts, canonical, in_order
 from labkit.data.report import Report
 from labkit.i18n import _
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def memory_parts(x: Any, names: Sequence[str] | None = None) -> Parts:
+
+def memory_parts(x: object, names: Sequence[str] | None = None) -> Parts:
     """Split → what reads it, for rows in memory; a single table is the split ``""``.
 
     Args:
@@ -150,15 +153,15 @@ def _columns_part(columns: Mapping[Any, Any]) -> Part:
     return in_memory([pa.table({**arrays, ROW: pa.array(numbers, pa.int64())})], reading)
 
 
-def _is_column(value: Any) -> bool:
+def _is_column(value: object) -> bool:
     return hasattr(value, "__len__") and not isinstance(value, str | bytes)
 
 
-def _listed(values: Any) -> Any:
+def _listed(values: Iterable[Any]) -> Any:
     return values if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
 
 
-def _arrow_part(x: Any) -> Part:
+def _arrow_part(x: object) -> Part:
     """An Arrow table, record batch or reader, or whatever hands its rows over as Arrow: polars, DuckDB …"""
     try:
         table = x if isinstance(x, pa.Table) else pa.table(x)
@@ -174,7 +177,7 @@ def _arrow_part(x: Any) -> Part:
     return in_memory([table.append_column(ROW, pa.array(range(len(table)), pa.int64()))], reading)
 
 
-def _query(x: Any) -> Callable[[], Any] | None:
+def _query(x: object) -> Callable[[], Any] | None:
     """What runs a query that polars or DuckDB has not run yet, or hands its result over; None where ``x`` is none."""
     library = type(x).__module__.partition(".")[0]
     if library == "polars":
@@ -182,7 +185,7 @@ def _query(x: Any) -> Callable[[], Any] | None:
     return getattr(x, "to_arrow_table", None) if library in ("duckdb", "_duckdb") else None
 
 
-def _ran(x: Any, run: Callable[[], Any]) -> Any:
+def _ran(x: object, run: Callable[[], Any]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # DuckDB's of a copy
@@ -193,7 +196,7 @@ def _ran(x: Any, run: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _frame_part(frame: Any) -> Part:
+def _frame_part(frame: pd.DataFrame) -> Part:
     import pandas as pd
 
     if not len(frame):
@@ -213,7 +216,7 @@ def _frame_part(frame: Any) -> Part:
     return in_memory([table], reading)
 
 
-def _values(series: Any) -> Any:
+def _values(series: pd.Series) -> Any:
     """A column in what Arrow reads at once: the array of a typed column, a list of objects with None for NaN."""
     return series.tolist() if series.dtype == object else series.array
 

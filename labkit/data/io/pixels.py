@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from labkit.core.errors import DataError
 from labkit.data.io.media import decode
 from labkit.data.precision import rounded_away
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    import PIL.Image as PILImage
 
 #: Greatest pixel of pictures with few grey levels, such as those of the sample "digits"; others have 256.
 FEW = 16
@@ -95,7 +98,7 @@ class Pixels(Config):
         made = [self._read(number, picture, shape) for number, picture in enumerate(pictures)]
         return np.stack(made) if made else np.empty((0, *shape), np.uint8)
 
-    def _read(self, number: int, picture: Any, shape: tuple[int, ...]) -> np.ndarray:
+    def _read(self, number: int, picture: PILImage.Image, shape: tuple[int, ...]) -> np.ndarray:
         if picture is None or picture != picture:
             raise DataError(_("image {number} is missing."), number=number)
         if isinstance(picture, str | Path):

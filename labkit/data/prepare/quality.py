@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from labkit.data.prepare.split import leakage
 from labkit.data.rows import Rows
 from labkit.data.targets import targets_of
 from labkit.i18n import _
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 #: Row numbers that a problem names, at most; its count is exact.
 SHOWN = 50
@@ -163,5 +166,5 @@ def _lengths(rows: Rows) -> np.ndarray | None:
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
-def _first(values: Any) -> tuple[int, ...]:
+def _first(values: ArrayLike) -> tuple[int, ...]:
     return tuple(sorted(int(value) for value in np.asarray(values))[:SHOWN])

@@ -26,6 +26,8 @@ from labkit.i18n import _
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
+    from numpy.typing import DTypeLike
 
 
 _FORMAT = 1
@@ -92,7 +94,7 @@ def _chunks(dataset: datasets.Dataset, tokenizer: Tokenizer, max_length: int) ->
         done += len(tokens)
 
 
-def _numbers(column: Any) -> np.ndarray:
+def _numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """An Arrow column of integers as i64; nulls are -1."""
     return column.cast("int64").fill_null(-1).to_numpy()
 
@@ -113,7 +115,7 @@ def _content(dataset: datasets.Dataset) -> list[str]:
     return [f"{name} {digest.hexdigest()}" for name, digest in sorted(digests.items())]
 
 
-def _buffers(array: Any) -> tuple[bytes, memoryview]:
+def _buffers(array: pa.Array) -> tuple[bytes, memoryview]:
     """The lengths (i64) of an Arrow array of strings, and its UTF-8 bytes."""
     _, offsets, data = array.buffers()
     if not len(array) or offsets is None:
@@ -191,7 +193,7 @@ def write_tokens(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> None:
 class _Column:
     """A ``.npy`` file that grows: NumPy leaves room in the header for the length, which is written when closing."""
 
-    def __init__(self, path: Path, kind: Any):
+    def __init__(self, path: Path, kind: DTypeLike | None):
         self.file = open(path, "w+b")  # noqa: SIM115 (see close)
         self.kind, self.count = np.dtype(kind), 0
         self._header()

@@ -195,7 +195,7 @@ class Tokenizer:
         types: bool = True,
         prompts: bool = False,
         read_special: bool = False,
-        **more: Any,
+        **more: object,
     ) -> None:
         """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``special_tokens_map.json``, from which
         ``transformers.AutoTokenizer`` makes the ids of :meth:`encode`.

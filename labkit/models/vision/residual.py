@@ -14,7 +14,7 @@ from flax import nnx
 
 from labkit.core.shapes import Array, Bool, Float
 from labkit.models import conv, norms
-from labkit.profile.activations import Activations, convolution
+from labkit.profile.activations import Activations
 
 STEMS = ("small", "large")
 HALVINGS = ("pad", "project", "pool")
@@ -126,19 +126,19 @@ def activations(
     """What a forward pass of :class:`Residual` computes and keeps, by formula, and the size of its last map."""
     before, large = config.widths[0], config.stem == "large"
     stem = {**settings, "kernel": 7, "stride": 2} if large else settings
-    found, side = convolution(rows, side, channels, before, **stem, pool="max" if large else "")
+    found, side = conv.convolution_activations(rows, side, channels, before, **stem, pool="max" if large else "")
     found = replace(found, first=found.flops)
     for number, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
         stride = 2 if number else 1
         if number and config.halving == "pool":
-            entry, side = convolution(rows, side, before, width, **settings, pool=config.pooling)
+            entry, side = conv.convolution_activations(rows, side, before, width, **settings, pool=config.pooling)
             found, before, stride = found + entry, width, 1
         for _ in range(blocks):
             if config.halving == "project" and (before, stride) != (width, 1):
                 shortcut = {**settings, "kernel": 1, "activation": ""}
-                found += convolution(rows, side, before, width, stride=stride, **shortcut)[0]
-            first, side = convolution(rows, side, before, width, stride=stride, **settings)
-            found += first + convolution(rows, side, width, width, **settings)[0]
+                found += conv.convolution_activations(rows, side, before, width, stride=stride, **shortcut)[0]
+            first, side = conv.convolution_activations(rows, side, before, width, stride=stride, **settings)
+            found += first + conv.convolution_activations(rows, side, width, width, **settings)[0]
             before, stride = width, 1
     return found, side
 
