@@ -34,7 +34,7 @@ from labkit.train.processors import Processor
 #: File that only model folders of labkit have.
 MARK = "labkit.toml"
 #: Files of which pretrained weights have one: of transformers, of sentence-transformers.
-_PRETRAINED = ("config.json", "modules.json")
+_PRETRAINED = ("config.json", "modules.json", "adapter_config.json")
 
 
 def folder_of(given: object) -> Path:
