@@ -6,16 +6,16 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labkit.core import plugins
+from labkit.core import html, plugins
 from labkit.core.config import known_settings, read_text
 from labkit.core.errors import ConfigError, RunError
 from labkit.core.extras import require
-from labkit.core.text import escape, printed
+from labkit.core.text import printed, visible
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
@@ -23,6 +23,7 @@ from labkit.planning import experiment_of
 from labkit.runs import liveness, repair_log
 from labkit.runs.handle import Run as BaseRun
 from labkit.runs.handle import model_of
+from labkit.runs.overview import COLUMNS, overview
 from labkit.runs.store import RunInfo, Store, StoreError
 from labkit.train.callback_specs import check_callbacks, check_importable, specs_of
 from labkit.train.callbacks import Callback
@@ -198,7 +199,10 @@ class Run(BaseRun):
 
 
 class Runs(Sequence[Run]):
-    """The runs of a lab folder, newest first; ``to_pandas()`` returns a comparison table."""
+    """The runs of a lab folder, newest first.
+
+    ``overview()`` has a line for each; ``to_pandas()`` all scores and the settings in which they differ.
+    """
 
     def __init__(self, store: Store):
         self.store = store
@@ -236,13 +240,20 @@ class Runs(Sequence[Run]):
         each."""
         return [*(repair_log.unreadable(*each) for each in self._unreadable.items()), *self.store.notes]
 
+    def overview(self) -> list[dict[str, str]]:
+        """A line per run: name, status, score, model, data, age and id, as texts."""
+        return [overview(info) for info in self._infos]
+
     def __repr__(self) -> str:
-        table = self.to_pandas().to_string(index=False, na_rep="") if self._infos else "no runs yet"
+        import pandas as pd
+
+        table = pd.DataFrame(self.overview()).map(visible).to_string(index=False) if self._infos else "no runs yet"
         return printed("\n".join([table, *self.notes]))
 
     def _repr_html_(self) -> str:
-        table = self.to_pandas().to_html(index=False, na_rep="") if self._infos else "no runs yet"
-        return table + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        lines = [list(line.values()) for line in self.overview()]
+        table = html.table(list(map(str, COLUMNS.values())), lines) if lines else html.paragraph("no runs yet")
+        return html.page("", table, *self.notes)
 
 
 def fit(
@@ -307,6 +318,7 @@ def train(
     name: str | None = None,
     folder: str | Path | None = None,
     processes: int = 1,
+    changes: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train an experiment file in the foreground, or resume a run.
 
@@ -316,17 +328,26 @@ def train(
         name: a name for the run, instead of the one in the file.
         folder: the lab folder.
         processes: number of training processes; above 1, this process only supervises them.
+        changes: settings of the file that are replaced, such as ``{"train.epochs": 5}``.
     """
-    run = Run(Store(folder), resume) if resume is not None else create(experiment, name=name, folder=folder)
+    if resume is not None:
+        run = Run(Store(folder), resume)
+    else:
+        run = create(experiment, name=name, folder=folder, changes=changes)
     _go(run, detach=processes > 1, background=True, processes=processes)
     _foreground(run)
     return run
 
 
 def create(
-    experiment: Experiment | str | Path | None, *, name: str | None = None, folder: str | Path | None = None
+    experiment: Experiment | str | Path | None,
+    *,
+    name: str | None = None,
+    folder: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Create a run of an experiment (or of its TOML file) without starting it."""
+    """Create a run of an experiment (or of its TOML file) without starting it; ``changes`` are settings of the file
+    that are replaced, such as ``{"train.epochs": 5}``."""
     require("train")
     if not isinstance(experiment, Experiment):
         if experiment is None:
@@ -334,9 +355,10 @@ def create(
         path = Path(experiment)
         if not path.exists():
             raise ConfigError(
-                _("experiment file {path!r} not found. `run.toml()` returns the contents of one."), path=str(path)
+                _("experiment file {path!r} not found. `labkit new DATA` writes one, and `run.toml()` returns one."),
+                path=str(path),
             )
-        experiment = own_experiment(read_text(path))
+        experiment = own_experiment(read_text(path), changes or {})
     if name:
         experiment = experiment.replace(name=name)
     rows = experiment.data.load(experiment.task)

@@ -22,7 +22,7 @@ Imports go down only: a room imports the rooms above it in the list below, never
 """
 #: Lowest first.
 ROOMS = (
-    *("i18n", "core", "hub", "data", "models", "profile", "tasks", "train"),
+    *("i18n", "core", "hub", "profile", "data", "models", "tasks", "train"),
     *("runs", "explain", "inference", "evaluate", "viz", "app", "course", "", "cli", "benchmarks"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -47,7 +49,7 @@ class FakeRun:
         return 'name = "first"\n'
 
     def __getattr__(self, name: str):
-        if name in ("stop", "pause", "resume", "start"):
+        if name in ("stop", "pause", "resume", "start", "delete"):
             return lambda **options: self.calls.append((name, options))
         raise AttributeError(name)
 
@@ -153,13 +155,34 @@ def test_ctrl_c_in_a_real_process_is_code_130() -> None:
 
 def test_train_passes_everything_on(front) -> None:
     text = command("train", "x.toml", "--name", "n", "--folder", "f").stdout
-    assert front.calls == [("train", (Path("x.toml"),), {"resume": None, "name": "n", "folder": Path("f")})]
+    assert front.calls == [
+        ("train", (Path("x.toml"),), {"resume": None, "name": "n", "folder": Path("f"), "changes": {}})
+    ]
     assert text == f"<run 'first': running>\nlabkit predict {front.run.id} 'some text'\n"
 
 
 def test_train_takes_up_a_run(front) -> None:
     command("train", "--resume", "first")
-    assert front.calls == [("train", (None,), {"resume": "first", "name": None, "folder": None})]
+    assert front.calls == [("train", (None,), {"resume": "first", "name": None, "folder": None, "changes": {}})]
+
+
+def test_settings_of_the_file_are_changed_by_name(front) -> None:
+    words = (
+        "--set",
+        "train.epochs=5",
+        "--set",
+        "name=first try",
+        "--set",
+        'metric = "f1"',
+        "--set",
+        "freeze=['a', 'b']",
+    )
+    command("train", "x.toml", *words)
+    changes = front.calls[0][2]["changes"]
+    assert changes == {"train.epochs": 5, "name": "first try", "metric": "f1", "freeze": ["a", "b"]}
+    for wrong in ("epochs", "=5"):
+        assert "give a name and a value" in command("train", "x.toml", "--set", wrong, code=2).stderr
+    assert "keeps its settings" in command("train", "--resume", "x", "--set", "epochs=5", code=2).stderr
 
 
 @pytest.mark.parametrize("words", [[], ["x.toml", "--resume", "first"]])
@@ -172,6 +195,36 @@ def test_runs_lists_for_people_and_for_programs(front) -> None:
     assert command("runs", "--folder", "f").stdout == "id  validation_f1\n"
     assert front.calls == [("runs", (Path("f"),), {})]
     assert json.loads(command("runs", "--json").stdout) == [{"id": "a", "validation_f1": None, "seconds": 1.5}]
+
+
+def test_runs_are_deleted_once_confirmed(front) -> None:
+    front.run.status = "finished"
+    asked = CliRunner().invoke(app, ["runs", "rm", "first"], input="n\n")
+    assert "Delete first" in asked.stdout and asked.exit_code == 0 and front.run.calls == []
+    assert command("runs", "rm", "first", "--yes").stdout == f"first ({front.run.id}) deleted\n"
+    assert front.run.calls == [("delete", {})]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_list_of_runs_fits_the_terminal(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    experiment = 'model = {name = "bert", preset = "minilm-l6"}\ndata = {source = "/a/b/reviews.csv"}'
+    summary = {"metric": "f1", "validation_f1": 0.5, "test_f1": 0.8125}
+    store.create("20260101-000000-abcdef", "a long name for a run " * 3, experiment=experiment, summary=summary)
+    store.create("b", "red", status="failed")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    from labkit.cli.runs import print_table
+
+    with redirect_stdout(io.StringIO()) as file:
+        print_table(labkit.runs(tmp_path))
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 3 and max(map(len, lines)) <= width and "red" in lines[1] and "failed" in lines[1]
+    assert "20260101-000000-abcdef" in lines[2]
+    if width == 200:
+        assert all(part in lines[2] for part in ("F1 0.812 (test)", "bert minilm-l6", "reviews.csv", "now", "abcdef"))
+    shown = repr(labkit.runs(tmp_path))
+    assert "F1 0.812 (test)" in shown and "reviews.csv" in labkit.runs(tmp_path)._repr_html_()
 
 
 def test_show_says_all_about_a_run(front) -> None:
@@ -215,7 +268,7 @@ def test_runs_are_steered(verb, over, done, front) -> None:
 def test_predict_answers_texts_a_line_each(front) -> None:
     text = command("predict", "first", "good", "a\x1b[2Jb\nc", "--folder", "f").stdout
     assert text == "pos\t0.7500\tgood\npos\t0.7500\ta␛[2Jb c\n"
-    assert front.calls == [("predictor", ("first",), {"folder": Path("f")})]
+    assert front.calls == [("predictor", ("first",), {"folder": Path("f"), "plugins": ()})]
     assert front.batches == [["good", "a\x1b[2Jb\nc"]]
 
 

@@ -10,6 +10,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ HEIGHT = {
     "hub": 2,
     "data": 3,
     "models": 3,
-    "profile": 3,
+    "profile": 2,
     "tasks": 4,
     "train": 5,
     "runs": 6,
@@ -143,6 +144,30 @@ def test_no_two_public_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(file)
     assert {name: files for name, files in found.items() if len(files) > 1} == {"Run": ["api.py", "runs/handle.py"]}
+
+
+#: Methods and attributes that classes of the standard library call.
+OVERRIDES = {"daemon_threads", "request_queue_size", "handle_error", "readinto", "log_request"}
+
+
+def test_no_public_name_is_used_by_tests_alone() -> None:
+    """Every public function, class and method is named at a second place in the package, the lessons or the guides."""
+    root = PACKAGE.parent
+    texts = [path for kind in ("py", "js") for path in PACKAGE.rglob(f"*.{kind}")]
+    texts += [*root.glob("notebooks/*.ipynb"), *PACKAGE.glob("docs/*.md"), *PACKAGE.glob("docs/how-to/*.md")]
+    words = Counter(word for path in texts for word in re.findall(r"\w+", path.read_text("utf-8")))
+    unused = []
+    for file in FILES:
+        for node in ast.walk(ast.parse((PACKAGE / file).read_text("utf-8"))):
+            plain = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if plain and words[node.name] == 1 and node.name not in OVERRIDES and not called_by_name(node):
+                unused.append(f"{file}: {node.name}")
+    assert unused == []
+
+
+def called_by_name(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether a decorator enters it into a table of commands."""
+    return any(".command(" in ast.unparse(each) for each in node.decorator_list)
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:

@@ -25,6 +25,7 @@ SOURCE = Path(__file__).parents[1] / "docs"
 NAVIGATION: dict[str, tuple[str, ...]] = {
     "Start": ("index", "quickstart"),
     "How-to guides": (
+        "how-to/coming-from-transformers",
         "how-to/load-data",
         "how-to/prepare-data",
         "how-to/choose-a-model",

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from labkit.cli import app as web_app
-from labkit.cli import bench, docs, doctor, lab, launch, predict, runs, samples, serve, train
+from labkit.cli import bench, docs, doctor, lab, launch, new, predict, runs, samples, serve, train
 from labkit.cli.options import say
 from labkit.core.errors import LabkitError
 from labkit.core.huge_pages import with_huge_pages
@@ -72,6 +72,7 @@ app.command(context_settings={"ignore_unknown_options": True})(web_app.app)
 app.command()(docs.docs)
 app.command()(doctor.doctor)
 app.command()(bench.bench)
+app.command()(new.new)
 app.command()(train.train)
 app.command()(predict.predict)
 app.command()(serve.serve)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labkit.cli.options import AsJson, Folder, RunName, say
+from labkit.core.text import one_line, printed
+
+#: Columns of the list that are cut at a width, and those that a narrow terminal does without, in this order.
+LONGEST, DROPPED = {"name": 24, "model": 22, "data": 22}, ("data", "model", "age", "score")
 
 if TYPE_CHECKING:
     from labkit.runs.handle import Run
@@ -18,7 +23,12 @@ runs_app = typer.Typer(help="List, show and control runs.")
 
 
 @runs_app.callback(invoke_without_command=True)
-def _runs(ctx: typer.Context, as_json: AsJson = False, folder: Folder = None) -> None:
+def _runs(
+    ctx: typer.Context,
+    as_json: AsJson = False,
+    every: Annotated[bool, typer.Option("--all", help="Also print all scores and differing settings.")] = False,
+    folder: Folder = None,
+) -> None:
     """List the runs of a lab folder, newest first."""
     if ctx.invoked_subcommand is not None:
         ctx.obj = folder
@@ -28,7 +38,58 @@ def _runs(ctx: typer.Context, as_json: AsJson = False, folder: Folder = None) ->
     if not as_json:  # the table names them
         logging.getLogger("labkit.store").setLevel(logging.ERROR)
     found = front.runs(folder)
-    say(found.to_pandas().to_json(orient="records", indent=1) if as_json else repr(found))
+    if as_json:
+        say(found.to_pandas().to_json(orient="records", indent=1))
+    elif every:
+        say(found.to_pandas().to_string(index=False, na_rep=""))
+    elif sys.stdout.isatty():
+        print_table(found)
+    else:
+        say(repr(found))
+
+
+def print_table(found: Any) -> None:
+    """The runs in the width of the terminal, failed and lost ones in red."""
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = [{column: one_line(text) for column, text in line.items()} for line in found.overview()]
+    console = Console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    widths = {column: max(cell_len(line[column]) for line in lines) for column in lines[0]} if lines else {}
+    widths = {column: min(max(width, len(column)), LONGEST.get(column, width)) for column, width in widths.items()}
+    for column in DROPPED:
+        if sum(widths.values()) + 2 * len(widths) > console.width:
+            widths.pop(column, None)
+    for column, width in widths.items():
+        fixed = {} if column == "name" else {"min_width": width}
+        table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=width, **fixed)
+    for line in lines:
+        style = "red" if line["status"].startswith(("failed", "lost")) else ""
+        table.add_row(*(Text(line[column], style=style) for column in widths))
+    console.print(table if lines else "no runs yet")
+    for note in found.notes:
+        say(note)
+
+
+@runs_app.command()
+def rm(
+    ctx: typer.Context,
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids or names.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    folder: Folder = None,
+) -> None:
+    """Delete runs with their checkpoints, models and rows."""
+    from labkit import api as front
+
+    found = [front.open_run(run, folder=folder or ctx.obj) for run in runs]
+    for run in found:
+        label = f"{run.name} ({run.id})"
+        if yes or typer.confirm(printed(f"Delete {label}, {run.status}?")):
+            run.delete()
+            say(f"{label} deleted")
 
 
 @runs_app.command()

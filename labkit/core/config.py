@@ -11,10 +11,11 @@ import functools
 import inspect
 import re
 import sys
+import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -198,6 +199,50 @@ def dumps(config: Config) -> str:
             _("{line!r} contains characters that UTF-8 cannot represent. Rename the file or column."), line=line[:200]
         )
     return text
+
+
+def commented(config: Config) -> str:
+    """A config as TOML text in which every setting has its help above it; what is left to labkit is commented out."""
+    return "\n".join(_commented(config, config.to_dict(), ())).strip() + "\n"
+
+
+def _commented(config: Config, values: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    """The lines of one table, and of those inside it."""
+    own, inner, fields = config.values(), [], {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    if path:
+        yield f"[{'.'.join(path)}]"
+    for name in {**dict.fromkeys(values), **dict.fromkeys(own)}:
+        value = values.get(name)
+        line = f"# {name} =" if value is None else tomli_w.dumps({name: value}).rstrip()
+        if isinstance(value, dict) or line.startswith("[["):
+            inner.append(name)
+        else:
+            yield from (*_help_of(fields.get(name)), line)
+    for name in inner:
+        yield ""
+        field = fields.get(name)
+        if isinstance(own.get(name), Config):
+            yield from _help_of(field)
+            yield from _commented(own[name], values[name], (*path, name))
+        else:
+            nested: dict[str, Any] = {name: values[name]}
+            for table in reversed(path):
+                nested = {table: nested}
+            yield from _help_of(field)
+            yield tomli_w.dumps(nested).rstrip()
+
+
+def _help_of(field: dataclasses.Field[Any] | None) -> list[str]:
+    """The help of a setting as comment lines, with its choices or range."""
+    if field is None or not field.metadata.get("help"):
+        return []
+    text, meta = str(field.metadata["help"]), field.metadata
+    if choices := meta.get("choices"):
+        text += f" One of: {', '.join(repr(choice) for choice in choices)}."
+    elif (low := meta.get("low")) is not None:
+        high = meta.get("high")
+        text += f" At least {low:g}." if high is None or high >= 1e5 else f" {low:g} to {high:g}."
+    return [f"# {line}" for line in textwrap.wrap(text, 100)]
 
 
 def parse(text: str) -> dict[str, Any]:

@@ -7,8 +7,12 @@ traceback. The subclasses also inherit the built-in that a Python programmer wou
 from __future__ import annotations
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
+from labkit.core.text import printed
 from labkit.i18n import Message, _, joined
 
 
@@ -28,6 +32,22 @@ class LabkitError(Exception):
             message = message.fill(**params) if isinstance(message, Message) else Message(message, params)
         self.message = message
         super().__init__(self.message)
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints: the message, and the line of the user's code that led to it.
+
+        ``LABKIT_TRACEBACK=full`` in the environment shows all frames.
+        """
+        if os.environ.get("LABKIT_TRACEBACK") == "full":
+            return [printed("".join(traceback.format_exception(self)))]
+        frames = [frame for frame in traceback.extract_tb(self.__traceback__) if frame.line]
+        where = [f"----> {frame.line}" for frame in frames if _is_users(frame.filename)]
+        return [printed(line) for line in (*where[:1], f"{type(self).__name__}: {self}")]
+
+
+def _is_users(file: str) -> bool:
+    """Whether a frame is one of the user: a notebook cell or a file, not labkit nor an installed package."""
+    return "site-packages" not in file and not Path(file).is_relative_to(Path(__file__).parents[1])
 
 
 class ConfigError(LabkitError, ValueError):

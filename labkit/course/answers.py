@@ -16,11 +16,10 @@ Check = Callable[[Any], str]
 
 @dataclass(frozen=True)
 class Exercise:
-    """How an answer is checked, and the hint for a wrong one, also in Chinese for Chinese lessons."""
+    """How an answer is checked, and the hint for a wrong one."""
 
     check: Check
     hint: str
-    hint_zh: str = ""
 
 
 class Blank(Exception):

@@ -38,8 +38,9 @@ def features_of(records: object, columns: Sequence[Column], names: Sequence[str]
         raise DataError(_("there are several splits: {parts}. Choose one."), parts=", ".join(parts))
     table = parts[""]().table
     values: dict[str, np.ndarray] = {}
+    there = _Names(names_of(table))
     for how in columns:
-        name = _same_name(how.name, names_of(table))
+        name = there.same(how.name)
         if name is None:
             known = visible(", ".join(each.name for each in columns), 400)
             raise DataError(
@@ -61,12 +62,21 @@ def features_of(records: object, columns: Sequence[Column], names: Sequence[str]
     return np.stack([values[name] for name in names], 1)
 
 
-def _same_name(name: str, names: Sequence[str]) -> str | None:
-    """The column called so, up to white space around it and its Unicode form."""
-    if name in names:
-        return name
-    found = [other for other in names if plain_name(other) == plain_name(name)]
-    return found[0] if len(found) == 1 else None
+class _Names:
+    """The names of columns, to be looked up many times."""
+
+    def __init__(self, names: Sequence[str]):
+        self._names = set(names)
+        self._plain: dict[str, list[str]] = {}
+        for name in names:
+            self._plain.setdefault(plain_name(name), []).append(name)
+
+    def same(self, name: str) -> str | None:
+        """The column called so, up to white space around it and its Unicode form; None where none or several are."""
+        if name in self._names:
+            return name
+        found = self._plain.get(plain_name(name), [])
+        return found[0] if len(found) == 1 else None
 
 
 def plain_name(name: str) -> str:

@@ -1,7 +1,8 @@
-"""Loaded rows with their preparation steps: clean, split, dedupe and sample."""
+"""Loaded rows with their preparation steps: clean, relabel, split, dedupe and sample."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from labkit.core.config import checked_seed, known_settings
 from labkit.data import memmap, recipe
 from labkit.data.dataset import SplitDataset
+from labkit.data.prepare import classes, split
 from labkit.data.prepare import dedupe as duplicates
-from labkit.data.prepare import split
 from labkit.data.prepare.clean import TextCleaner
 from labkit.data.report import Note
 from labkit.i18n import _
@@ -30,6 +31,16 @@ class Rows(SplitDataset):
         usual = TextCleaner().to_dict()
         given = {key: value for key, value in pipeline.to_dict().items() if key == "steps" or value != usual[key]}
         return pipeline.apply(self)._did("clean", given)
+
+    def relabel(self, names: Mapping[str, str] | None = None, drop: Sequence[str] = ()) -> Rows:
+        """Rename, merge and drop labels; see :func:`labkit.data.prepare.classes.relabel`."""
+        given = {**({"names": dict(names)} if names else {}), **({"drop": list(drop)} if drop else {})}
+        return classes.relabel(self, **given)._did("relabel", given)
+
+    def suggest_merges(self) -> dict[str, str]:
+        """Labels that are probably others misspelt, for :meth:`relabel`: ``{"postive": "positive"}``; see
+        :func:`labkit.data.prepare.classes.suggestions`."""
+        return {each.label: each.into for each in classes.suggestions(self)}
 
     def split(self, **settings: Any) -> Rows:
         """Split into train, validation and test; see :func:`labkit.data.prepare.split.split`."""

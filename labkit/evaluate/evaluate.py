@@ -33,24 +33,31 @@ def make_report(
         task: its settings; the report follows from its problem type.
         baselines: fit baselines on the training rows and include them.
     """
-    part, train = rows[split], rows["train"]
+    part = rows[split]
     texts = part["text"] if rows.spec.modality == Modality.TEXT else None
     if task.problem_type is ProblemType.CLASS:
-        seen = sorted(set(train["label"]) - {-1})
-        report = ClassificationReport(classes, part["label"], answers, texts, part["row"], split=split, seen=seen)
-        return (
-            report.with_baselines(class_baselines(train, part, classes, rows.spec, split=split))
-            if baselines
-            else report
+        seen = sorted(set(rows["train"]["label"]) - {-1})
+        report: EvaluationReport = ClassificationReport(
+            classes, part["label"], answers, texts, part["row"], split=split, seen=seen
         )
-    tags = task.problem_type is ProblemType.LABELS
-    kind, more = (MultilabelReport, {"threshold": task.threshold}) if tags else (RegressionReport, {})
-    truth, counted = targets_of(part), np.asarray(part["label"]) >= 0
+    else:
+        labels = task.problem_type is ProblemType.LABELS
+        more: dict[str, Any] = {"threshold": task.threshold} if labels else {}
+        kind = MultilabelReport if labels else RegressionReport
+        counted = np.asarray(part["label"]) >= 0
+        report = kind(classes, targets_of(part), answers, counted, texts, part["row"], split=split, **more)
+    return with_fitted_baselines(report, rows) if baselines else report
 
-    def made(found: np.ndarray, **settings: Any) -> MultilabelReport | RegressionReport:
-        return kind(classes, truth, found, counted, texts, part["row"], split=split, **settings)
 
-    report = made(answers, **more)
-    learnt = target_baselines.answers(train, part, rows.spec) if baselines else {}
-    others: dict[str, Any] = {name: made(found) for name, found in learnt.items()}
+def with_fitted_baselines(report: EvaluationReport, rows: Rows) -> EvaluationReport:
+    """``report``, including baselines fitted on the training rows."""
+    part, train = rows[report.split], rows["train"]
+    if isinstance(report, ClassificationReport):
+        return report.with_baselines(class_baselines(train, part, report.classes, rows.spec, split=report.split))
+    given = (report.counted, report.texts, report.rows)
+    learnt = target_baselines.answers(train, part, rows.spec)
+    others: dict[str, Any] = {
+        name: type(report)(report.names, report.truth, found, *given, split=report.split)
+        for name, found in learnt.items()
+    }
     return report.with_baselines(others)

@@ -19,7 +19,8 @@ from labkit.evaluate.calibration import Calibration, calibrate
 from labkit.evaluate.caveats import with_warnings
 from labkit.evaluate.compare import Comparison
 from labkit.evaluate.compare import compare as of_reports
-from labkit.evaluate.evaluate import EvaluationReport, make_report
+from labkit.evaluate.conclusion import Conclusion, conclude
+from labkit.evaluate.evaluate import EvaluationReport, make_report, with_fitted_baselines
 from labkit.evaluate.intervals import of_means
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.scores import Scores, assess
@@ -118,6 +119,14 @@ def evaluate_run(run: Run, split: str = "test", baselines: bool = True) -> Evalu
     answers, task = predictor.predict_encoded(rows[split]), predictor.experiment.task
     report = make_report(rows, split, predictor.classes, answers, task, baselines=baselines)
     return with_warnings(report, run, rows, split, predictor.processor)
+
+
+def conclusion_of(run: Run, report: EvaluationReport) -> Conclusion:
+    """The conclusion of a report of a run; baselines are fitted unless the report has them."""
+    rows = rows_of(run)
+    if not report.baselines:
+        with_warnings(with_fitted_baselines(report, rows), run, rows, report.split, predictor_of(run).processor)
+    return conclude(report, run, rows.spec.counts.get("train", {}))
 
 
 def report_of(run: Run, split: str = "test") -> ClassificationReport:

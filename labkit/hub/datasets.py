@@ -48,7 +48,7 @@ class RawTable:
     number: tuple[str, ...] = ()  # columns of numbers to predict, where there is no label
 
 
-def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
+def table(name: str, *, progress: Progress = None, **options: object) -> RawTable:
     """Read a data sample, fetching it on first use.
 
     Args:
@@ -301,7 +301,7 @@ def _decoded(parts: list[Message]) -> Iterator[str]:
         yield payload
 
 
-def _text(content: Any, charset: str | None) -> str:
+def _text(content: bytes, charset: str | None) -> str:
     try:
         return content.decode(charset or "latin-1", "replace")
     except LookupError:  # a charset that nobody knows, like "default_charset"

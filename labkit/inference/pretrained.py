@@ -51,7 +51,8 @@ def open_classifier(name: str) -> tuple[Experiment, Any, Head, Processor]:
         WeightsError: it holds no such head.
     """
     model, folder = config_of(name, Capability.BIDIRECTIONAL), weights.find(name)
-    if not model.replace(pooling="cls").has_classifier(folder):
+    model = model.settled(vectors=False)
+    if not model.has_classifier(folder):
         raise WeightsError(
             _("weights {name!r} have no classifier (…ForSequenceClassification). Train one, or use another "
               "pipeline: lk.EmbeddingPipeline, lk.FillMaskPipeline, lk.QuestionAnsweringPipeline."),
@@ -74,7 +75,7 @@ def open_reader(name: str) -> tuple[Experiment, Any, Head, Processor]:
     Raises:
         WeightsError: it holds no such head.
     """
-    model, folder = config_of(name, Capability.BIDIRECTIONAL), weights.find(name)
+    model, folder = config_of(name, Capability.SPANS), weights.find(name)
     if not has_reader(folder):
         raise WeightsError(_("weights {name!r} have no head for answers (…ForQuestionAnswering)."), name=name)
     length = min(_length(folder, model), WINDOW)

@@ -30,7 +30,7 @@ class QuestionAnsweringPipeline(Pipeline):
     """A model of the task "qa" that a run has written or exported, or pretrained weights of a
     ``…ForQuestionAnswering`` of transformers: it finds the answer to a question in a paragraph."""
 
-    task, pretrained = QuestionAnswering, Capability.BIDIRECTIONAL
+    task, pretrained = QuestionAnswering, Capability.SPANS
 
     def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
         super().__init__(source, device, plugins)

@@ -9,6 +9,7 @@ models = Registry(
     _("architecture"),
     {
         "bert": "labkit.models.bert.model:BertConfig",
+        "modernbert": "labkit.models.modernbert:ModernBertConfig",
         "textcnn": "labkit.models.text_cnn:TextCnnConfig",
         "gpt": "labkit.models.gpt.model:GptConfig",
         "transformer": "labkit.models.seq2seq.model:TransformerConfig",

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import jax
 import numpy as np
@@ -22,6 +22,10 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.layers import Rates
+from labkit.profile.activations import Activations
+
+#: Parameters: a module, its state, or a dict of them (nested, or path → array).
+ParameterTree: TypeAlias = nnx.Module | nnx.State | Mapping[Any, Any]
 
 
 class Modality(StrEnum):
@@ -40,6 +44,7 @@ class Capability(StrEnum):
     POOLED = "pooled"  # one vector of every example
     CAUSAL = "causal"  # logits of every next token
     BIDIRECTIONAL = "bidirectional"  # hidden states of tokens that read both ways
+    SPANS = "spans"  # such hidden states, from which a linear layer reads spans
     SEQ2SEQ = "seq2seq"  # a target text from a source text
 
 
@@ -127,7 +132,7 @@ class ModelConfig(Config, ABC):
     input_shape: tuple[int, ...] | None = None  # None: that of the data
     dtype: str = "auto"  # what layers compute in
 
-    def __init__(self, *values: Any, **named: Any):
+    def __init__(self, *values: object, **named: object):
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         given = {field.name: value for field, value in zip(fields, values, strict=False)}
         if twice := given.keys() & named.keys():
@@ -194,6 +199,22 @@ class ModelConfig(Config, ABC):
         return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
     @property
+    def vocabulary(self) -> int:
+        """Entries of the vocabulary of the model that is built; 0 where it reads no tokens."""
+        return self.vocab_size or 0
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations | None:
+        """What a forward pass computes and keeps of a batch, by formula, for cost estimates.
+
+        Args:
+            batch: name → array, or its shape and data type.
+
+        Returns:
+            None, the default, where there is no formula: the compiled step is analysed then, in seconds.
+        """
+        return None
+
+    @property
     def special_tokens(self) -> tuple[str, ...]:
         """Special tokens of a tokenizer learnt for this model, in the order of their ids from 0."""
         return ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -241,7 +262,7 @@ class ModelConfig(Config, ABC):
         raise NotImplementedError(f"{type(self).__name__} reads no stored weights.")
 
     def save(
-        self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None,
+        self, params: ParameterTree, folder: str | Path, extra: dict[str, Any] | None = None,
         specials: weights.Specials | None = None, **more: Any,
     ) -> Path:  # fmt: skip
         """Write parameters in the published format of the architecture, of those that have one.
@@ -260,7 +281,7 @@ class ModelConfig(Config, ABC):
         return False
 
     def save_classifier(
-        self, params: Any, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
+        self, params: ParameterTree, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
         specials: weights.Specials | None = None, max_length: int | None = None, **more: Any,
     ) -> None:  # fmt: skip
         """Write parameters with a linear head (kernel f32 [d, c], bias f32 [c]) in the published format."""
@@ -296,7 +317,7 @@ class PublishedConfig(ModelConfig):
         follow = self.DERIVED if moved else ()
         return {name: value for name, value in own.items() if value != implied.get(name) or name in follow}
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: object) -> Self:
         """A copy with some fields changed; another preset or other weights bring their own sizes with them."""
         if not {"preset", "weights"} & set(changes):
             return super().replace(**changes)

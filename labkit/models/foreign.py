@@ -27,6 +27,8 @@ RANGES = {
     "max_length": (1, 100_000_000),
     "types": (0, 10_000),
 }
+#: Activation functions of transformers → labkit's name.
+HIDDEN_ACTS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 #: Sizes that claim more than this many times the parameters of the file are refused at once. Below it the comparison
 #: of names and shapes, which lists every difference, follows.
 SLACK = 4
@@ -142,7 +144,7 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -
         )  # fmt: skip
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value for a message, shortened."""
     try:
         text = repr(value)

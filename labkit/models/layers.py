@@ -114,7 +114,7 @@ def _of_bfloat16(a: Array, b: Array, axis: int) -> Array:
     return jax.lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _linear_product(x: Array, kernel: Array, dimensions: Any, **_: Any) -> Array:
+def _linear_product(x: Array, kernel: Array, dimensions: object, **_: object) -> Array:
     return product(x, kernel)
 
 
@@ -166,9 +166,10 @@ def embed(count: int, width: int, rngs: nnx.Rngs, deviation: float | None = None
     return nnx.Embed(count, width, embedding_init=normal(deviation or spread(width)), rngs=rngs)
 
 
-def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def norm(width: int, eps: float, dtype: str, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.LayerNorm:
     """Layer normalisation over the last axis; mean and variance are taken in float32, two-pass."""
-    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=compute_dtype(dtype), rngs=rngs)
+    settings: Any = {"dtype": compute_dtype(dtype), "use_bias": use_bias}
+    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, rngs=rngs, **settings)
 
 
 def dropout(x: Float[Array, "*s"], rate: float, key: PRNGKeyArray | None) -> Float[Array, "*s"]:
@@ -327,9 +328,11 @@ def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) ->
 
 
 def scan(
-    layers: Any, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False
-) -> Array:
-    """Run stacked layers one after the other: ``x = layer(x, *shared, key=key_of_the_layer)``.
+    layers: nnx.Module, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False,
+    each: tuple[Array, ...] = (),
+) -> Array:  # fmt: skip
+    """Run stacked layers one after the other: ``x = layer(x, *its_own, *shared, key=key_of_the_layer)``, where
+    ``its_own`` are the values that ``each`` has for it on first axes [depth, …].
 
     The layer is compiled once whatever the depth. ``unroll`` layers are unrolled inside the loop:
     more compile time for a few per cent of speed. With ``remat`` only what goes from layer to layer is kept for the
@@ -339,8 +342,8 @@ def scan(
     depth = jax.tree.leaves(params)[0].shape[0]
     keys = None if key is None else jax.random.split(key, depth)
 
-    def step(x: Array, layer: tuple[Any, PRNGKeyArray | None]) -> tuple[Array, None]:
-        return nnx.merge(graph, layer[0])(x, *shared, key=layer[1]), None
+    def step(x: Array, layer: tuple[Any, PRNGKeyArray | None, tuple[Array, ...]]) -> tuple[Array, None]:
+        return nnx.merge(graph, layer[0])(x, *layer[2], *shared, key=layer[1]), None
 
     step = jax.checkpoint(step, prevent_cse=False) if remat else step  # a scan needs no barrier against merging
-    return jax.lax.scan(step, x, (params, keys), length=depth, unroll=min(unroll, depth))[0]
+    return jax.lax.scan(step, x, (params, keys, each), length=depth, unroll=min(unroll, depth))[0]

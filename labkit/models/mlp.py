@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from labkit.i18n import _
 from labkit.models import conv, fields, layers
 from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
+from labkit.profile.activations import Activations, dense, number_bytes, scaled_inputs
 
 ACTIVATIONS = {**layers.ACTIVATIONS, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
 PRESETS: dict[str, dict[str, Any]] = {
@@ -83,6 +84,15 @@ class MlpConfig(ModelConfig):
             ConfigError: without an input shape.
         """
         return Mlp(self, self._features(), rngs)
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations:
+        """What a forward pass computes and keeps of a batch, by formula."""
+        inputs = batch["inputs"]
+        found = scaled_inputs(inputs, self.dtype)
+        for first, (before, width) in enumerate(pairwise((self._features(), *self.widths))):
+            layer = dense(inputs.shape[0], before, width, self.activation, self.dropout > 0, number_bytes(self.dtype))
+            found += layer if first else replace(layer, first=layer.flops)
+        return found
 
     def _features(self) -> int:
         axes = len(self.input_shape or (1,))

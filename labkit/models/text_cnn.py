@@ -20,6 +20,7 @@ from labkit.i18n import _
 from labkit.models import conv, fields, layers
 from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
+from labkit.profile.activations import KEPT, MOVED_IN_MAPS, WORKING_OF_MAPS, Activations, number_bytes
 
 PRESETS: dict[str, dict[str, Any]] = {
     "keras": {"embedding": 100, "filters": 128},
@@ -68,6 +69,22 @@ class TextCnnConfig(ModelConfig):
     def width(self) -> int:
         """Width of the pooled vector: that of the last stage."""
         return self.filters
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations:
+        """What a forward pass computes and keeps of a batch, by formula."""
+        (rows, length), size = batch["ids"].shape, number_bytes(self.dtype)
+        looked_up = rows * length * self.embedding * (4.0 + 6 * (self.dropout > 0))
+        found = Activations(looked_up, looked_up, MOVED_IN_MAPS * looked_up)
+        channels = self.embedding
+        for _unused in range(self.depth):
+            length = max(length, self.kernel) - self.kernel + 1
+            elements = rows * length * self.filters
+            # the windows laid out for a product, and what the activation, the mask and the pool keep of its result
+            kept = self.kernel * rows * length * channels * size + elements * (KEPT[self.activation] + 2.5) * size
+            flops = 2.0 * elements * self.kernel * channels
+            found += Activations(kept, kept + 3 * WORKING_OF_MAPS * elements * size, MOVED_IN_MAPS * kept, flops)
+            length, channels = max(length // self.pool, 1), self.filters
+        return found
 
     def build(self, rngs: nnx.Rngs) -> TextCnn:
         """A model with fresh parameters: embeddings truncated normal 0.02, kernels He normal, biases 0."""
@@ -170,6 +187,6 @@ def _first(count: Int[Array, " b"], places: int) -> Bool[Array, "b t 1"]:
     return (jnp.arange(places) < count[:, None])[:, :, None]
 
 
-def _at_least(x: Float[Array, "b t c"], places: int, fill: Any) -> Float[Array, "b u c"]:
+def _at_least(x: Float[Array, "b t c"], places: int, fill: object) -> Float[Array, "b u c"]:
     """Rows of so many places at least; those that are added hold ``fill``."""
     return jnp.pad(x, ((0, 0), (0, max(0, places - x.shape[1])), (0, 0)), constant_values=fill)

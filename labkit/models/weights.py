@@ -73,7 +73,8 @@ class Entry:
     ``{i}`` in the foreign name stands for the layer: the own array is then stacked [depth, …]. ``axes`` are the
     foreign axes (of one layer) in our order, () for the same; (1, 0) turns a kernel [out, in] into [in, out]. With
     ``cut`` (i, n) ours is the i-th of n equal parts of the foreign array, along our last axis; there is an entry for
-    every part. ``unread`` are the unused first rows of both arrays: they are 0.
+    every part. ``unread`` are the unused first rows of both arrays: they are 0. ``first`` is the number of the first
+    layer that has the parameter.
     """
 
     own: str
@@ -81,10 +82,12 @@ class Entry:
     axes: tuple[int, ...] = ()
     cut: tuple[int, int] = (0, 1)
     unread: tuple[int, int] = (0, 0)
+    first: int = 0
 
     def names(self, shape: tuple[int, ...]) -> Names:
         """The foreign names of an own array of this shape, one a layer."""
-        return tuple(self.foreign.format(i=i) for i in range(shape[0])) if self.stacked else (self.foreign,)
+        numbers = range(self.first, self.first + shape[0]) if self.stacked else range(1)
+        return tuple(self.foreign.format(i=i) for i in numbers)
 
     @property
     def stacked(self) -> bool:

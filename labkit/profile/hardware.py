@@ -12,17 +12,17 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from labkit.core.cache import cache_dir, fingerprint, write_atomic
 from labkit.core.errors import ConfigError, nearest
 from labkit.i18n import _
-from labkit.profile.flops import Work, count
 
 #: Share of the peak of the data sheet that a Transformer's training step usually reaches: of the products of
 #: matrices, and of the memory bandwidth. Assumptions, not measurements.
@@ -147,6 +147,22 @@ class Machine:
         return self.platform == "cpu" and self.bfloat16 >= PAYS * self.float32
 
 
+@dataclass(frozen=True)
+class Work:
+    """Operations of a step.
+
+    Attributes:
+        flops: all but roots, exponentials and similar, which are ``transcendentals``.
+        products: the part of ``flops`` in products of matrices and convolutions, by data type of the operands.
+        batched: the part of ``products`` in many small ones at once, as those of attention.
+    """
+
+    flops: float = 0.0
+    transcendentals: float = 0.0
+    products: dict[str, float] = field(default_factory=dict)
+    batched: float = 0.0
+
+
 def roofline(machine: Machine | Accelerator, work: Work, traffic: float, fresh: float = 0.0) -> float:
     """Expected seconds of a step: its products of matrices at the rate of the machine; beside them the rest, by memory
     traffic or by element-wise arithmetic, whichever takes longer; the memory it takes anew; and the call.
@@ -246,7 +262,7 @@ def _faster(rounds: int = 7) -> float:
     return best[0] / best[1]
 
 
-def _summed(x: Any, y: Any) -> Any:
+def _summed(x: Array, y: Array) -> Any:
     return jnp.matmul(x, y, preferred_element_type=jnp.float32)
 
 
@@ -313,10 +329,10 @@ def _traffic(seconds: float) -> float:
 def _batched(seconds: float) -> float:
     """Both products of attention, 16 texts of 64 tokens with 8 heads of 32."""
     x, call = jnp.ones((16, 64, 8, 32), jnp.float32), jax.jit(_attention)
-    return count(_attention, x).batched / _best(lambda: call(x), seconds)
+    return 2 * 2.0 * 16 * 8 * 64 * 64 * 32 / _best(lambda: call(x), seconds)
 
 
-def _attention(x: Any) -> Any:
+def _attention(x: Array) -> Any:
     return jnp.einsum("bhqt,bthk->bqhk", jnp.einsum("bqhk,bthk->bhqt", x, x), x)
 
 
@@ -332,11 +348,13 @@ def _elementwise(seconds: float) -> float:
     """The error function and dropout's random bits are what a training step computes most beside products."""
     x, key = jnp.ones((256, 1024), jnp.float32), jax.random.key(0)
 
-    def work(x: Any, key: Any) -> Any:
+    def work(x: Array, key: Array) -> Any:
         return jax.nn.gelu(x, approximate=False) * (jax.random.bits(key, x.shape) > 0)
 
-    found, call = count(work, x, key), jax.jit(work)
-    return (found.flops + DEAR * found.transcendentals) / _best(lambda: call(x, key), seconds)
+    call = jax.jit(work)
+    found = call.lower(x, key).cost_analysis() or {}
+    operations = found.get("flops", 0.0) + DEAR * found.get("transcendentals", 0.0)
+    return operations / _best(lambda: call(x, key), seconds)
 
 
 def _dispatch(seconds: float) -> float:

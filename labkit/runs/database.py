@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,6 +159,8 @@ class Connection(sqlite3.Connection):
         return self.cursor().executescript(*args)
 
 
+#: Connections that were abandoned, and the process that did so.
+_ABANDONED: list[tuple[int, Connection]] = []
 #: Errors of SQLite that mean a damaged file: no such table or column, a broken structure, a row that contradicts an
 #: index, no database at all.
 _DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH,
@@ -244,13 +246,34 @@ def _decoded(text: bytes) -> str:
 
 
 def abandon(db: Connection) -> None:
-    """Leave a connection to a file that has lost its name, and never close it: SQLite removes the write-ahead log by
-    its name when it closes a database, and that name belongs to another database now."""
+    """Leave a connection to a file that loses its name, open until :func:`release`, and at the end of the process:
+    SQLite removes the write-ahead log by its name when it closes a database, and that name may belong to another."""
     if sys.platform == "win32":  # where a file that is open keeps its name
         with suppress(sqlite3.Error):
             db.close()
         return
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
+    _ABANDONED.append((os.getpid(), db))
+
+
+def release(used: Collection[Connection]) -> None:
+    """Close the abandoned connections of this thread whose three files have lost their names, but for those in use.
+
+    SQLite removes nothing then, as it finds that the database was moved; and no lock of this process is lost, as none
+    of its other connections has one of these files open.
+    """
+    for each in list(_ABANDONED):
+        pid, db = each
+        if pid != os.getpid() or db in used:
+            continue
+        if any(old and old == new for old, new in zip(db.stamp, stamp_of(db.file), strict=True)):
+            continue
+        try:
+            db.close()
+        except sqlite3.Error:  # of another thread
+            continue
+        _ABANDONED.remove(each)
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(db))
 
 
 def _columns(db: Connection, table: str) -> set[str]:

@@ -131,6 +131,10 @@ class Run:
             self._command("resume")
         return self
 
+    def delete(self) -> None:
+        """Delete the run with its checkpoints, model and rows. Raises :class:`RunError` while it is worked on."""
+        self.store.delete(self.id)
+
     def stop(self) -> int:
         """End the run before its next step; the model of the best evaluation is kept."""
         return self._command("stop")

@@ -39,6 +39,8 @@ STATUSES = (
     "finished", "stopped", "failed", "lost",
 )  # fmt: skip
 OVER = frozenset(STATUSES[-4:])
+#: Folder below the lab folder in which deleted runs end.
+DELETED = ".deleted"
 #: Bytes free on a disk below which it counts as full.
 FULL = 1 << 20
 
@@ -202,6 +204,29 @@ class Store(Connected):
             _("no run {run_id!r} in {folder}.{hint} List them with `labkit runs`."),
             run_id=run_id, folder=self.folder.name, hint=hint,
         )  # fmt: skip
+
+    @guarded
+    def delete(self, run_id: str) -> None:
+        """Delete a run: its rows here and its folder.
+
+        Raises:
+            RunError: it is being worked on, or there is none.
+        """
+        info = self.run(run_id)
+        with writable(_("lab folder"), self.folder, "LABKIT_FOLDER"):
+            busy = not info.over and info.status != "created"
+            if busy or (info.folder.is_dir() and not file_lock.is_free(info.folder / "lock")):
+                raise RunError(_("run {run!r} is {state}; stop it before you delete it."),
+                               run=info.name, state=info.status)  # fmt: skip
+            aside = self.folder / DELETED / info.id
+            with self.transaction() as db:
+                for table, column in (("runs", "id"), ("records", "run"), ("tallies", "run"), ("commands", "run")):
+                    db.execute(f"DELETE FROM {table} WHERE {column} = ?", (info.id,))
+                if info.folder.is_dir():  # by its name alone the store would enter it again
+                    aside.parent.mkdir(exist_ok=True)
+                    info.folder.rename(aside)
+            shutil.rmtree(aside.parent, ignore_errors=True)
+        self._renewed(info.id)
 
     def runs(self) -> list[RunInfo]:
         """All runs that can be read, newest first."""

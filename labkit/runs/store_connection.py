@@ -27,6 +27,8 @@ Found = TypeVar("Found")
 _LOG = logging.getLogger("labkit.store")
 #: Connections that are open in this process.
 _OPEN: weakref.WeakSet[database.Connection] = weakref.WeakSet()
+#: Stores of this process; each knows its connection in the thread that looks.
+_STORES: weakref.WeakSet[Connected] = weakref.WeakSet()
 
 
 def guarded(method: Callable[..., Found]) -> Callable[..., Found]:
@@ -54,6 +56,7 @@ class Connected:
         self.path, self.folder = path, path.parent
         self._noted: list[str] = []  # repairs that could not be written down
         self._local = threading.local()
+        _STORES.add(self)
 
     @property
     def notes(self) -> list[str]:
@@ -78,6 +81,7 @@ class Connected:
                     self._note(*store_repair.replace(self.path, _("its write-ahead log was removed")))
         now = database.stamp_of(self.path)
         self._abandon(lambda db: db.is_apart(now))
+        database.release([store._local.db for store in _STORES if hasattr(store._local, "db")])
         if store_repair.is_removed(self.path):
             with self._locked():
                 if store_repair.is_removed(self.path):

@@ -233,7 +233,7 @@ def _transaction(db: Connection) -> Any:
 def replace(path: Path, why: str) -> list[str]:
     """Give a damaged database another name and make it again from the folders of the runs; returns what happened.
 
-    Whoever calls this holds the lock of the store, and a connection to the old database that is never closed.
+    Whoever calls this holds the lock of the store, and has abandoned connections to the old database.
     """
     aside = set_aside(path)
     salvage = salvaged(aside)

@@ -24,6 +24,7 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, Modality, ModelConfig
+from labkit.profile.activations import Activations
 
 Batch = dict[str, Any]
 #: Settings that say something for texts only.
@@ -250,6 +251,14 @@ class Head(ABC):
 
     def output_bias(self, params: dict[str, np.ndarray]) -> np.ndarray | None:
         """The bias of the last layer in the units of the predictions, f64[k]; None where float32 is enough."""
+        return None
+
+    def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
+        """What the loss of a batch computes and keeps, by formula, for cost estimates.
+
+        Returns:
+            None, the default, where there is no formula: the compiled step is analysed then, in seconds.
+        """
         return None
 
     # --- the model on disk ------------------------------------------------------------------------------------

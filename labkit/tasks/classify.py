@@ -20,6 +20,7 @@ from labkit.i18n import _
 from labkit.models import foreign, weights
 from labkit.models.base import Modality, ModelConfig
 from labkit.models.layers import Segments, dropout
+from labkit.profile.activations import Activations, linear_head
 from labkit.tasks import metrics
 from labkit.tasks.augment import KINDS, augment, mixup
 from labkit.tasks.base import OF_TEXTS, Batch, Head, ProblemType, Task, tokenizer_option, vocabulary_option
@@ -142,6 +143,13 @@ class PooledHead(Head):
         outputs = len(self.classes)
         how = (model.output_width, outputs, self.config.head_dropout, model.head_bias(outputs))
         return Classifier(model.build(rngs), *how, rngs=rngs)
+
+    def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
+        """What the loss of a batch computes and keeps, by formula; None where the model has none."""
+        found, examples = model.activations(batch), batch["weight"].size
+        if found is None:
+            return None
+        return found + linear_head(examples, model.output_width, len(self.classes), self.config.head_dropout > 0)
 
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family, so that other programs compute the same."""

@@ -6,6 +6,7 @@ it (Reimers & Gurevych 2019, arXiv 1908.10084; Gao et al. 2021, arXiv 2104.08821
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,6 +22,7 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
+from labkit.profile.activations import Activations, linear_head
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import mean_loss
 
@@ -129,6 +131,12 @@ class Embedding(Head):
     def empty(self) -> PairSums:
         """The metric sums over no examples."""
         return PairSums.empty()
+
+    def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
+        """What the loss of a batch computes and keeps, by formula; None where the model has none."""
+        sides = [model.activations({"ids": batch[name]}) for name in ("ids", "target_ids")]
+        rows = batch["ids"].shape[0]
+        return sides[0] and sides[1] and sides[0] + sides[1] + linear_head(rows, model.output_width, rows, False)
 
     def loss(
         self, module: Encoder, batch: Batch, key: jax.Array | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +19,10 @@ from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.layers import Segments
+from labkit.profile.activations import Activations
 from labkit.tasks.base import Batch, ExampleFormat, Head, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.decoding import Generation
-from labkit.tasks.token_metrics import TokenSums, token_sums
+from labkit.tasks.token_metrics import TokenSums, token_logits, token_sums
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ class LanguageModelling(Head):
     def empty(self) -> TokenSums:
         """The metric sums over no examples."""
         return TokenSums.empty()
+
+    def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
+        """What the loss of a batch computes and keeps, by formula; None where the model has none."""
+        (rows, length), found = batch["ids"].shape, model.activations(batch)
+        return found and found + token_logits(rows * (length - 1), model.width, model.vocabulary)
 
     def loss(
         self, module: Decoder, batch: Batch, key: jax.Array | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -20,9 +21,10 @@ from labkit.models import weights
 from labkit.models.base import Capability, ModelConfig
 from labkit.models.bert import heads
 from labkit.models.layers import Segments
+from labkit.profile.activations import Activations, dense
 from labkit.tasks import metrics
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
-from labkit.tasks.token_metrics import TokenSums, token_sums
+from labkit.tasks.token_metrics import TokenSums, token_logits, token_sums
 
 #: Of the chosen tokens so many become [MASK], and so many any other piece; the rest stay as they are.
 MASKED, REPLACED = 0.8, 0.1
@@ -122,7 +124,7 @@ def hide(
         word = jax.lax.cummax(jnp.where(goes_on, 0, column), axis=1)  # the column where a piece's word begins
         drawn = jnp.take_along_axis(drawn, word, axis=1)
         spread = 2.0  # words come and go as a whole
-    room = min(wide, int(np.ceil(share * wide + 4 * spread * np.sqrt(share * (1 - share) * wide))))
+    room = room_of(share, wide, spread)
     chosen = (drawn < share) & free
     # The chosen columns first, in their order.
     place = jnp.argsort(jnp.where(chosen, column, wide + column), axis=1)[:, :room]
@@ -136,6 +138,12 @@ def hide(
     shown = jnp.where(told, shown, target)
     hidden = jnp.put_along_axis(ids, place, shown, axis=1, inplace=False)
     return Masked(hidden, place, target, told.astype(jnp.float32))
+
+
+def room_of(share: float, wide: int, spread: float) -> int:
+    """Places of a row for masked tokens: four standard deviations above their mean number, ``spread`` times as many
+    for whole words."""
+    return min(wide, int(np.ceil(share * wide + 4 * spread * np.sqrt(share * (1 - share) * wide))))
 
 
 @jax.tree_util.register_dataclass
@@ -211,6 +219,15 @@ class Pretraining(Head):
     def empty(self) -> PretrainSums:
         """The metric sums over no examples."""
         return PretrainSums(TokenSums.empty(), metrics.Counts.empty(2), self.config.next_sentence)
+
+    def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
+        """What the loss of a batch computes and keeps, by formula; None where the model has none."""
+        (rows, length), found = batch["ids"].shape, model.activations(batch)
+        if found is None:
+            return None
+        masked = rows * room_of(self.config.mask_probability, length, 2.0 if self.config.whole_words else 1.0)
+        transform = dense(masked, model.width, model.width, "gelu")
+        return found + transform + token_logits(masked, model.width, model.vocabulary)
 
     def loss(
         self, module: Pretrained, batch: Batch, key: jax.Array | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -24,7 +24,7 @@ from labkit.data.text.tokenizer import Tokenizer
 from labkit.i18n import _
 from labkit.models import foreign, layers, weights
 from labkit.models.base import Capability, ModelConfig
-from labkit.models.bert.layouts import LAYOUTS
+from labkit.profile.activations import Activations, linear_head
 from labkit.tasks.base import Batch, ExampleFormat, Head, MetricState, Task, tokenizer_option, vocabulary_option
 from labkit.tasks.metrics import mean_loss
 
@@ -39,7 +39,7 @@ BATCH = 32
 class QuestionAnswering(Task):
     """Settings of question answering. The rows are pairs, question and paragraph, with their answers."""
 
-    needs: ClassVar[Capability] = Capability.BIDIRECTIONAL
+    needs: ClassVar[Capability] = Capability.SPANS
     needs_pairs: ClassVar[bool] = True
     needs_answers: ClassVar[bool] = True
     rate_factor: ClassVar[float] = 2.5
@@ -284,7 +284,7 @@ class Answering(Head):
     def save(self, params: dict[str, np.ndarray], model: ModelConfig, folder: Path, specials: weights.Specials) -> None:
         """Write the model of config ``model`` in the layout of its family."""
         tensors = {"qa_outputs.weight": params["head/kernel"].T, "qa_outputs.bias": params["head/bias"]}
-        name = f"{LAYOUTS[model.layout].classes}ForQuestionAnswering"
+        name = f"{model.classes}ForQuestionAnswering"
         known = {NULLABLE: True, THRESHOLD: self.threshold} if self.nullable else {}
         model.save(weights.backbone(params), folder, tensors, specials, architectures=[name], **known)
 
@@ -315,6 +315,11 @@ class Answering(Head):
     def empty(self) -> SpanSums:
         """The metric sums over no examples."""
         return SpanSums.empty()
+
+    def activations(self, model: ModelConfig, batch: Mapping[str, Any]) -> Activations | None:
+        """What the loss of a batch computes and keeps, by formula; None where the model has none."""
+        found = model.activations(batch)
+        return found and found + linear_head(batch["ids"].size, model.output_width, 2, False)
 
     def loss(
         self, module: Reader, batch: Batch, key: jax.Array | None

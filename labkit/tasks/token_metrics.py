@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from labkit.core.shapes import Array, Float, Int
+from labkit.profile.activations import Activations
 from labkit.tasks.base import MetricState
 from labkit.tasks.metrics import mean_loss
 
@@ -41,6 +42,13 @@ class TokenSums(MetricState):
         accuracy = int(host.right) / int(host.tokens) if host.tokens else float("nan")
         perplexity = math.exp(min(loss, 700.0)) if loss == loss else float("nan")
         return {"loss": loss, "perplexity": perplexity, "bits": loss / math.log(2), "accuracy": accuracy}
+
+
+def token_logits(tokens: int, width: int, vocabulary: int) -> Activations:
+    """What :func:`token_sums` computes and keeps, by formula."""
+    numbers, flops = tokens * vocabulary, 2.0 * tokens * width * vocabulary
+    kept, again = 4.0 * tokens * width, flops if numbers > AT_ONCE else 0.0
+    return Activations(kept, kept + 8.0 * numbers / -(-numbers // AT_ONCE), 48.0 * numbers, flops, again=again)
 
 
 def token_sums(

@@ -27,7 +27,7 @@ from labkit.models import lora, weights
 from labkit.models.base import Modality, ModelConfig
 from labkit.models.bert import sentence
 from labkit.models.layers import compute_dtype
-from labkit.profile.flops import work_of
+from labkit.profile.cost import work_and_plan
 from labkit.profile.hardware import mixed_pays
 from labkit.tasks.base import Head
 from labkit.train.experiment import Experiment, check_reads
@@ -161,7 +161,7 @@ def context_of(
         )  # fmt: skip
     say(_("building the model"))
     module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
-    steps = steps_of(experiment, head, module, batches, placement)
+    steps = steps_of(experiment, head, module, batches, placement, model)
     most = updates_per_call(steps, batches)
     # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the same.
     steps.report_every = max(steps.report_every, min(most, batches.steps_per_epoch // 4))
@@ -169,6 +169,7 @@ def context_of(
     summary = {
         "parameters": sum(sizes.values()),
         "reported": list(head.eval_metrics),
+        "metric": train.metric or head.monitor,
         "trainable": sum(sizes[name] for name in steps.trainable),
         "shapes": [list(shape) for shape in batches.shapes],
         "padding_share": round(batches.padding_share, 4),
@@ -213,14 +214,16 @@ def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
 
 
 def steps_of(
-    experiment: Experiment, head: Head, module: nnx.Module, batches: Batches, placement: Placement | None = None
-) -> TrainStep:
-    """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists."""
+    experiment: Experiment, head: Head, module: nnx.Module, batches: Batches, placement: Placement | None = None,
+    model: ModelConfig | None = None,
+) -> TrainStep:  # fmt: skip
+    """The steps of an experiment. ``module`` may be abstract (``nnx.eval_shape``): then no weight exists. ``model`` is
+    its config with the sizes that come from the data."""
     train, top = experiment.train, experiment.model.layers + 1
     return TrainStep(
         head, module, train.optimizer, lambda name: _layer_of(module, name, top), top,
         total=train.epochs * batches.steps_per_epoch, report_every=max(1, batches.steps_per_epoch // REPORTS),
-        accumulate=train.accumulate, placement=placement,
+        accumulate=train.accumulate, placement=placement, model=model or experiment.model,
     )  # fmt: skip
 
 
@@ -237,7 +240,7 @@ def updates_per_call(steps: TrainStep, batches: Batches) -> int:
         return 1
     batch = shapes_of(batches, steps)[0]
     small = SMALL if jax.default_backend() == "cpu" else SMALL_ON_ACCELERATORS
-    return MANY if work_of(steps.trace("train", steps.abstract_state(), batch).jaxpr.jaxpr).flops < small else 1
+    return MANY if work_and_plan(steps, batch)[0].flops < small else 1
 
 
 def shapes_of(batches: Batches, steps: TrainStep, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:

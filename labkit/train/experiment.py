@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
@@ -270,16 +271,53 @@ class Experiment(Config):
         return super().from_dict(values, where or "experiment")
 
 
-def own_experiment(text: str) -> Experiment:
+def own_experiment(text: str, changes: Mapping[str, Any] | None = None) -> Experiment:
     """The experiment of a TOML text that is the user's own: a file that they give, or a run of their lab. What it names
     as plugins is imported; :func:`~labkit.core.config.loads` refuses plugins that are not allowed yet.
+
+    Args:
+        text: the TOML.
+        changes: settings to replace, by their path ("train.epochs") or, where only one table has it, their name.
 
     Raises:
         ConfigError: it is not valid TOML, a value is wrong, or a plugin cannot be imported.
     """
-    values = parse(text)
+    values = with_changes(parse(text), changes or {})
     plugins.load(values.get("plugins", ()))
     return Experiment.from_dict(values)
+
+
+def with_changes(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of an experiment file with some settings replaced.
+
+    Raises:
+        ConfigError: a path leads through a setting that is no table.
+    """
+    made = copy.deepcopy(dict(values))
+    for name, value in changes.items():
+        *tables, last = _path_of(name, made).split(".")
+        place = made
+        for table in tables:
+            place = place.setdefault(table, {})
+            if not isinstance(place, dict):
+                raise ConfigError(_("{name}: {table!r} is a value, not a table of settings."), name=name, table=table)
+        place[last] = value
+    return made
+
+
+def _path_of(name: str, values: Mapping[str, Any]) -> str:
+    """The path of a setting that is given by its name alone, as in ``lk.fit(epochs=5)``."""
+    if "." in name or name in ("name", "plugins"):
+        return name
+    homes: dict[str, type[Config]] = {"train": Training, "train.optimizer": Optimizer, "data": DataConfig}
+    for table, registry in (("task", tasks), ("model", models)):
+        kind = values.get(table, {}).get("name") if isinstance(values.get(table, {}), dict) else None
+        if isinstance(kind, str) and kind in registry:
+            homes[table] = registry[kind]
+    for place, cls in homes.items():
+        if name != "optimizer" and name in {field.name for field in dataclasses.fields(cls)}:  # type: ignore[arg-type]
+            return f"{place}.{name}"
+    return "train.optimizer.algorithm" if name == "optimizer" else f"train.{name}"
 
 
 #: What :func:`labkit.fit` takes as a model: a config, the name of an architecture, or a class or function that makes an

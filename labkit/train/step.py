@@ -18,6 +18,9 @@ from flax import nnx
 from jaxtyping import PyTree
 
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
+from labkit.models.base import ModelConfig
+from labkit.models.layers import compute_dtype
+from labkit.profile.activations import Activations
 from labkit.tasks.base import Head, MetricState
 from labkit.train.compilation import cache_hits
 from labkit.train.optimizer import Optimizer, decays
@@ -71,6 +74,7 @@ class TrainStep:
         report_every: steps after which the metric sums start anew.
         accumulate: parts that a batch is computed in, one after the other; the gradient is that of the whole batch.
         placement: where the arrays live; None for one device.
+        model: config of the model, for cost estimates by its formulas.
     """
 
     def __init__(
@@ -85,7 +89,9 @@ class TrainStep:
         *,
         accumulate: int = 1,
         placement: Placement | None = None,
+        model: ModelConfig | None = None,
     ):
+        self.model = model
         self.task, self.optimizer, self.total, self.report_every = task, optimizer, total, report_every
         self.accumulate, self.placement = accumulate, placement
         self.graph, state = nnx.split(module)
@@ -156,6 +162,16 @@ class TrainStep:
         """The model with these parameters."""
         leaves = [params[name] for name in self._names]
         return nnx.merge(self.graph, jax.tree_util.tree_unflatten(self._tree, leaves))
+
+    def activations(self, batch: dict[str, Any]) -> Activations | None:
+        """What a forward pass computes and keeps of a batch, by formula; None where the model or task has none."""
+        return None if self.model is None else self.task.activations(self.model, batch)
+
+    @property
+    def product_dtype(self) -> str:
+        """Data type of the factors of the products of matrices."""
+        dtype = "float32" if self.model is None else self.model.dtype
+        return "bfloat16" if dtype == "mixed" else str(compute_dtype(dtype))
 
     def place(self, batch: dict[str, Any], stacked: bool = False) -> dict[str, Any]:
         """Put a batch of NumPy arrays (``stacked``: several, on a first axis) on the devices; returns at once."""

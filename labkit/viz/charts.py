@@ -24,6 +24,24 @@ def bars(amounts: Sequence[tuple[str, float]], label: str, shown: Sequence[str] 
     return FigureSpec([Plot([mark], x=x, y=y)], f"{label}. {said}", height=22 * max(count, 1))
 
 
+def scores(found: Sequence[tuple[str, float, float, float]], label: str) -> FigureSpec:
+    """Horizontal bars of scores, each with a line over its interval: (name, score, low, high) from top to bottom."""
+    names, values, lows, highs = zip(*found, strict=True)
+    texts = [f"{value:.3f}  ({low:.3f} – {high:.3f})" for _, value, low, high in found]
+    ends = [each for each in (*values, *lows, *highs, 0.0) if math.isfinite(each)]
+    least, most, places = min(ends), max(ends), range(len(found))
+    ranges = [Line([low, high], [place] * 2, colour=2) for place, (_, _, low, high) in enumerate(found)]
+    uppers = [high if math.isfinite(high) else value for value, high in zip(values, highs, strict=True)]
+    marks = [
+        Bars(values, places, width=0.5, flat=True, opacity=0.6), *ranges,
+        Bars(uppers, places, width=0.5, flat=True, opacity=0.0, texts=texts),  # the texts stand behind the intervals
+    ]  # fmt: skip
+    x = Axis(limits=(least, most + 0.9 * (most - least or 1.0)), shown=False)
+    said = "; ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
+    y = Axis(names=[one_line(name, 30) for name in names], flipped=True)
+    return FigureSpec([Plot(marks, x=x, y=y)], f"{label}: {said}", height=26 * len(found) + 8)
+
+
 def histogram(found: Histogram, label: str, x: str, y: str, limit: float | None = None, note: str = "") -> FigureSpec:
     """How often values occur; what lies above ``limit`` is in another colour, with ``note`` at the line."""
     edges, counts = np.array(found.edges), np.array(found.counts)

@@ -11,6 +11,7 @@ from labkit.core import html
 from labkit.core.html import Html
 from labkit.evaluate.calibration import Calibration
 from labkit.evaluate.compare import Comparison
+from labkit.evaluate.conclusion import Conclusion
 from labkit.evaluate.intervals import Interval
 from labkit.evaluate.multilabel import MultilabelReport
 from labkit.evaluate.regression import RegressionReport
@@ -43,6 +44,21 @@ def headline(report: ClassificationReport, error: float, language: str) -> Html:
     cards.append((word("rows_evaluated", language), f"{int(report.counted.sum()):,}"))
     told = html.paragraph(word("intervals_are", language), "quiet")
     return html.joined(warned(report, language), html.cards(cards), told)
+
+
+def conclusion(found: Conclusion, language: str) -> Html:
+    """The model against its baselines: a sentence, the scores as bars with their intervals, what to try next."""
+    tone: html.Tone = {"better": "good", "worse": "bad", "equal": "warn"}.get(found.outcome, "info")
+    parts = [html.note(translate(found.sentence, language), tone)]
+    if len(found.bars) > 1:
+        names = [word("this_model", language), *(bar.name for bar in found.bars[1:])]
+        label = word(found.metric, language)
+        bars = [(name, bar.value, bar.low, bar.high) for name, bar in zip(names, found.bars, strict=True)]
+        parts.append(inline(charts.scores(bars, label)))
+    if found.advice:
+        parts += [html.heading(word("try_next", language), 4)]
+        parts += [html.listed(translate(text, language) for text in found.advice)]
+    return html.joined(*parts)
 
 
 def _scored(

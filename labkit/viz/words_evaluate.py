@@ -38,6 +38,9 @@ TABLE: dict[str, Message] = {
     "evaluate_first": _(
         "Nothing to evaluate yet: choose a run that has a checkpoint, or wait for its first one, then press Evaluate."
     ),
+    "this_model": _("this model"),
+    "try_next": _("What to try next"),
+    "fitting_baselines": _("Fitting simple baselines on the same rows …"),
     "rows_evaluated": _("rows"),
     "intervals_are": _("In brackets: 95 % bootstrap confidence intervals, from resampling the evaluated rows."),
     "left_out": _("unlabelled rows, excluded"),

@@ -1,4 +1,4 @@
-"""The progress bar: on a terminal one line that changes, elsewhere a line an evaluation."""
+"""The progress bar: on a terminal a bar below a table of evaluations, elsewhere a line an evaluation."""
 
 from __future__ import annotations
 
@@ -27,18 +27,34 @@ def learn(store: Store) -> None:
     store.write("a", [(5, "validation", "loss", 0.6), (5, "validation", "f1", 0.8125)], step=5)
 
 
-def test_a_terminal_shows_loss_f1_speed_and_time_left(store):
+def test_a_terminal_shows_loss_f1_speed_and_time_left(store, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
     screen = Terminal()
     bar = ProgressBar(store, "a", screen)
     bar.update()
     learn(store)
     bar.update()
     line = screen.getvalue().split("\r")[-1]
-    for part in ("reviews", "5/10", "loss 0.700", "F1 0.500", "val F1 0.812", "320 examples/s", "<"):
+    for part in ("reviews", "5/10", "loss 0.700", "F1 0.500", "val loss 0.600", "320 examples/s", "<"):
         assert part in line
+    assert "epoch      step      loss  val loss        F1      time\n" in screen.getvalue()
+    assert "    5    0.7000    0.6000    0.8125" in screen.getvalue()
     store.update("a", status="stopped")
     bar.close()
     assert screen.getvalue().endswith("reviews: stopped after step 5 of 10\n")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 110])
+def test_a_bar_fits_a_line_of_any_width(store, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    store.update("a", name="a long name for a run of reviews", steps=123_456)
+    screen = Terminal()
+    bar = ProgressBar(store, "a", screen)
+    learn(store)
+    bar.update()
+    line = screen.getvalue().split("\r")[-1]
+    assert "%|" in line and len(line.rstrip()) <= width and ("loss" in line) == (width >= 110)
+    bar.close()
 
 
 def test_a_log_gets_a_line_an_evaluation(store):

@@ -147,7 +147,7 @@ def test_pairs_are_cut_as_transformers_cuts_them(made, tmp_path):
 
 def test_truncation_is_counted(made):
     tokens = made["wordpiece"].encode(["film " * n for n in (0, 3, 4, 5, 900)], max_length=6)
-    assert tokens.lengths.tolist() == [2, 5, 6, 6, 6] and tokens.truncated == 2 and tokens.truncated_share == 0.4
+    assert tokens.lengths.tolist() == [2, 5, 6, 6, 6] and tokens.truncated == 2
     assert tokens.label.tolist() == [-1] * 5 and tokens.row.tolist() == list(range(5))
     assert (tokens.ids.dtype, tokens.types.dtype, tokens.offsets.dtype) == (np.int32, np.uint8, np.int64)
     assert tokens.lengths.dtype == tokens.row.dtype == np.int64 and tokens.label.dtype == np.int32

@@ -67,7 +67,7 @@ def test_rows_come_out_with_their_labels_and_numbers(tokenizer, monkeypatch):
     for name in ("ids", "types", "offsets"):
         assert np.array_equal(getattr(tokens, name), getattr(expected, name))
     assert tokens.label.tolist() == [i % 3 - 1 for i in range(20)] and tokens.row.tolist() == list(range(1, 41, 2))
-    assert tokens.truncated == 4 == expected.truncated and tokens.truncated_share == 0.2
+    assert tokens.truncated == 4 == expected.truncated
     for name, kind in DTYPES.items():
         assert getattr(tokens, name).dtype == kind
         with pytest.raises(ValueError, match="read-only"):
@@ -189,7 +189,7 @@ def test_no_rows(tokenizer):
     empty = table().select([])
     for cache in (True, True, False):
         tokens = encode(empty, tokenizer, 12, cache=cache)
-        assert len(tokens) == 0 and tokens.offsets.tolist() == [0] and tokens.truncated_share == 0.0
+        assert len(tokens) == 0 and tokens.offsets.tolist() == [0]
 
 
 def test_what_is_wrong_is_said(tokenizer, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +13,14 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 import labkit as lk
-from labkit.data import cells, memmap
+from labkit.data import cells, memmap, new_rows
 from labkit.data import features as tabular
+from labkit.data.batching.arrays import stack
 from labkit.data.io import csv
 from labkit.data.report import Report
 
-#: Columns of cells, each a kind of its own.
-CELLS = {
+#: Columns, each a kind of its own: texts as files have them, then numbers of a type.
+COLUMNS: dict[str, Any] = {
     "whole": ["1", "-20", "+3", "4", "5"],
     "dotted": ["1.5", "-2.25", "3.0", "4.125e3", "50.5"],
     "both": ["1", "2.5", "3e2", "4", "5"],
@@ -47,6 +50,13 @@ CELLS = {
     "dates": ["2020-01-31", "2020-02-01", "2020-03-01", "2020-04-01", "2020-05-01"],
     "slashed": ["1/2/2020", "2/2/2020", "3/2/2020", "4/2/2020", "5/2/2020"],
     "spans": ["1 days", "2 days", "3 days", "4 days", "5 days"],
+    "text": [f"some text {i}" for i in range(5)],
+    "int64": [1, 2, 3, 4, 2**60 + 1],
+    "float64": pa.array([0.5, 1, 2, 3, np.nan], from_pandas=True),
+    "float64 with inf": [0.5, 1, 2, 3, np.inf],
+    "float64 beyond float32": [0.5, 1, 2, 3, 1e39],
+    "uint8": pa.array([1, 2, 3, 4, 5], pa.uint8()),
+    "bool": [True, False, True, True, True],
 }
 
 
@@ -56,16 +66,8 @@ def loaded(table, monkeypatch, wide: bool):
     return rows["train"].to_dict(), rows.report, rows.spec.features
 
 
-@pytest.mark.parametrize("kind", ["text", "typed"])
-def test_columns_found_together_are_read_as_alone(kind, monkeypatch):
-    columns = {name: pa.array(values) for name, values in CELLS.items()}
-    if kind == "typed":
-        numbers = {"i": pa.array([1, 2, 3, 4, 2**60 + 1]), "f": pa.array([0.5, 1, 2, 3, np.nan], from_pandas=True),
-                   "g": pa.array([0.5, 1, 2, 3, np.inf]), "h": pa.array([0.5, 1, 2, 3, 1e39]),
-                   "u": pa.array([1, 2, 3, 4, 5], pa.uint8()),
-                   "b": pa.array([True, False, True, True, True])}  # fmt: skip
-        columns = {**numbers, "text": pa.array([f"some text {i}" for i in range(5)])}
-    table = pa.table({**columns, "label": list("ababa")})
+def test_columns_found_together_are_read_as_alone(monkeypatch):
+    table = pa.table({**COLUMNS, "label": list("ababa")})
     narrow, wide = (loaded(table, monkeypatch, each) for each in (False, True))
     np.testing.assert_equal(wide[0], narrow[0])
     assert sorted(map(str, wide[1].notes)) == sorted(map(str, narrow[1].notes)) and wide[2] == narrow[2]
@@ -112,6 +114,32 @@ def test_more_columns_than_ever_read_before(tmp_path, monkeypatch):
     assert csv.COLUMNS == 200_000
     with pytest.raises(lk.LabkitError, match="200,001 columns; the maximum is 200,000"):
         lk.load({f"c{i}": [1, 2] for i in range(200_001)})
+
+
+@pytest.mark.parametrize("kind", ["texts", "numbers"])
+def test_no_step_looks_at_all_columns_for_each_of_them(kind, monkeypatch):
+    """From a table to the arrays of a model, also for predictions: 50 columns or 150, the names and types of all are
+    read equally often."""
+    looked: Counter[str] = Counter()
+    for name in ("features", "column_names"):
+        whole = getattr(Dataset, name)
+        monkeypatch.setattr(Dataset, name, property(lambda table, n=name, w=whole: looked.update([n]) or w.fget(table)))
+    names = new_rows.names_of
+    monkeypatch.setattr(new_rows, "names_of", lambda table: looked.update(["names_of"]) or names(table))
+    monkeypatch.setattr(tabular, "WIDE", 1)
+    counts = []
+    for width in (50, 150):
+        columns = {f"c{i}": [i * r % 97 for r in range(6)] for i in range(width)}
+        table = pa.table({n: list(map(str, c)) for n, c in columns.items()} if kind == "texts" else columns)
+        looked.clear()
+        rows = lk.load(table.append_column("label", [list("ababab")]), features=True, label="label")
+        arrays = stack(rows["train"], rows.spec)
+        found = new_rows.features_of(
+            table, rows.schema.features, [name for how in rows.schema.features for name in how.features]
+        )
+        np.testing.assert_array_equal(found, arrays.inputs)
+        counts.append(dict(looked))
+    assert counts[0] == counts[1] and counts[0]["names_of"] == 1
 
 
 def test_assembled_is_what_single_steps_give():

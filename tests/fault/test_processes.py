@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -16,8 +17,10 @@ import yaml
 
 import labkit as lk
 from labkit.cli.main import app
+from labkit.core import manifest
 from labkit.core.config import dumps
 from labkit.core.errors import ConfigError, RunError
+from labkit.data.io.load import open_rows
 from labkit.runs import launch_scripts
 from labkit.runs.store import RunInfo, Store
 from labkit.train.process_group import CLUSTER, COORDINATOR, COUNT, INDEX, ProcessGroup, cluster_settings, join
@@ -93,6 +96,63 @@ def test_dp_equal_and_a_dead_rank_is_overcome(experiment, reference, tmp_path, t
     assert info.summary["devices"] == 2 and info.summary["parts"] == 2
     tools.same_run(run, reference)
     assert tools.series(run, "train", "gradient_norm") == tools.series(reference, "train", "gradient_norm")
+
+
+#: A callback whose module writes down which process hashes rows, by its number.
+COUNTING = """
+import os
+from functools import cached_property
+
+import labkit as lk
+from labkit.data.dataset import SplitDataset
+
+whole = SplitDataset.fingerprint.func
+
+
+def counted(rows):
+    with open(os.environ["HASHED"], "a") as file:
+        print(os.environ[os.environ["INDEX_OF_PROCESS"]], file=file)
+    return whole(rows)
+
+
+SplitDataset.fingerprint = cached_property(counted)
+SplitDataset.fingerprint.__set_name__(SplitDataset, "fingerprint")
+
+
+class Counting(lk.Callback):
+    pass
+"""
+
+
+def test_rows_are_hashed_by_the_leading_process_only(tmp_path, monkeypatch):
+    """Two processes; the others get the hash from the first one, which seals it with the checkpoints."""
+    from labkit.api import create
+
+    lines = ["x,y,label", *(f"{n % 7},{n % 5},{'ab'[n % 7 > n % 5]}" for n in range(80))]
+    (tmp_path / "points.csv").write_text("\n".join(lines))
+    (tmp_path / "counting.py").write_text(COUNTING)
+    (tmp_path / "experiment.toml").write_text(f"""
+callbacks = [{{class = "counting:Counting"}}]
+[model]
+name = "mlp"
+[data]
+source = {json.dumps(str(tmp_path / "points.csv"))}
+options = {{label = "label", features = true}}
+accept_leakage = true
+[train]
+epochs = 1
+batch_size = 16
+""")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("HASHED", str(tmp_path / "hashed"))
+    monkeypatch.setenv("INDEX_OF_PROCESS", INDEX)
+    run = create(tmp_path / "experiment.toml", folder=tmp_path)
+    run.start(processes=2)
+    run.wait(600)
+    assert run.status == "finished" and run.info.summary["devices"] == 2, begun(run)
+    assert set((tmp_path / "hashed").read_text().split()) == {"0"}
+    sealed = manifest.read(run.info.folder / "checkpoints" / f"step_{run.info.summary['saved_step']}")
+    assert sealed is not None and sealed["rows"] == open_rows(run.info.folder / "data").fingerprint
 
 
 @pytest.mark.soak

@@ -104,10 +104,10 @@ def test_those_who_did_it_are_named_else_all():
 # --- no room --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("checkpoint_error", ["continue", "pause"])
-def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, tools, unsaved):
+@pytest.mark.parametrize("reaction", ["continue", "pause"])
+def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, tools, reaction):
     place = small_disk(32)
-    run = again(finished, Store(place / "lab"), reviews, epochs=500, save_minutes=0.0, on_checkpoint_failure=unsaved)
+    run = again(finished, Store(place / "lab"), reviews, epochs=500, save_minutes=0.0, on_checkpoint_failure=reaction)
     run.start()
     try:
         tools.wait_for(lambda: run.info.summary.get("saved_step") or run.info.over)
@@ -115,7 +115,7 @@ def test_enospc_in_a_run_is_told_and_overcome(finished, reviews, small_disk, too
         fill(place / "ballast", leave=1_000_000)
         tools.wait_for(lambda: run.info.summary.get("checkpoint_error") or run.info.over)
         assert "MB needed" in run.info.summary["checkpoint_error"], run.info.error
-        if unsaved == "pause":
+        if reaction == "pause":
             tools.wait_for(lambda: run.status == "paused")
             assert "not saved" in run.info.message
         else:

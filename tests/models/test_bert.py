@@ -21,7 +21,8 @@ from labkit.core.errors import ConfigError
 from labkit.hub import samples
 from labkit.models import layers as parts
 from labkit.models import models
-from labkit.models.bert.model import PRESETS, Bert, BertConfig, BertOutput
+from labkit.models.bert.model import PRESETS, Bert, BertConfig
+from labkit.models.encoder import EncoderOutput
 from labkit.models.weights import LoadReport
 
 SMALL = BertConfig(vocab_size=50, width=32, depth=3, heads=4, mlp_width=48, max_length=24)
@@ -84,11 +85,11 @@ def padded(rows: list[list[int]]) -> tuple[jax.Array, jax.Array]:
 
 
 @partial(jax.jit, static_argnums=0)
-def compiled(graph: nnx.GraphDef, params: nnx.State, *batch: jax.Array, key: jax.Array | None = None) -> BertOutput:
+def compiled(graph: nnx.GraphDef, params: nnx.State, *batch: jax.Array, key: jax.Array | None = None) -> EncoderOutput:
     return nnx.merge(graph, params)(*batch, key=key)
 
 
-def run(model: Bert, *batch: jax.Array, key: jax.Array | None = None) -> BertOutput:
+def run(model: Bert, *batch: jax.Array, key: jax.Array | None = None) -> EncoderOutput:
     """A compiled call; models of one structure share the compilation."""
     return compiled(*nnx.split(model), *batch, key=key)
 

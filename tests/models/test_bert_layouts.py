@@ -465,11 +465,9 @@ def test_a_head_that_is_not_there_or_does_not_fit() -> None:
     with pytest.raises(
         WeightsError, match=r"no classifier.out_proj.weight and no classifier.out_proj.bias: .*'roberta'"
     ):
-        layouts.head_of(config, {"classifier.weight": np.zeros((2, 128))})
+        config.head_of({"classifier.weight": np.zeros((2, 128))})
     with pytest.raises(WeightsError, match=r"classifier.weight \[2, 64\] .* not a classifier for vectors of width 128"):
-        layouts.head_of(
-            config.replace(layout="bert"), {"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)}
-        )
+        config.replace(layout="bert").head_of({"classifier.weight": np.zeros((2, 64)), "classifier.bias": np.zeros(2)})
 
 
 def test_a_file_of_another_layout_is_not_taken(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.models import weights
 from labkit.models.gpt.model import GptConfig
 from labkit.models.layers import Segments
+from labkit.models.modernbert import ModernBertConfig
 from labkit.tasks.decoding import Generation, step_of, write
 
-from .golden.make import DECODERS, KEPT
+from .golden.make import DECODERS, ENCODERS, KEPT
 
 
 def answers(name: str) -> dict[str, Any]:
@@ -30,6 +31,12 @@ def assert_close(ours: Any, theirs: np.ndarray, real: Any = slice(None)) -> None
     ours, theirs = np.asarray(ours)[real], theirs[real]
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
+
+
+def assert_same_tensors(one: Path, other: Path) -> None:
+    before, after = weights.Tensors(one), weights.Tensors(other)
+    assert set(before) == set(after)
+    assert all(np.array_equal(before[each], after[each]) for each in before)
 
 
 def opened(config: Any) -> Any:
@@ -76,13 +83,67 @@ def test_a_packed_row_gives_the_logits_of_its_texts(name: str) -> None:
     assert_close(found[5:], kept["logits"][2, :13])
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_gives_the_hidden_states_of_transformers(name: str) -> None:
+    config, kept = ModernBertConfig(weights=str(KEPT / name), pooling="mean"), answers(name)
+    model = opened(config)
+    found = model(kept["ids"], kept["real"])
+    assert_close(found.hidden, kept["hidden"], np.asarray(kept["real"]))
+    means = np.stack([row[:count].mean(0) for row, count in zip(kept["hidden"], (20, 5, 13), strict=True)])
+    assert_close(found.pooled, means)
+    segments = Segments(
+        jnp.array([[1] * 5 + [2] * 13 + [0] * 2]), jnp.array([[*range(5), *range(13), 0, 0]]), jnp.array([[0, 5]])
+    )  # fmt: skip
+    ids = jnp.concatenate([kept["ids"][1, :5], kept["ids"][2, :13], jnp.zeros(2, jnp.int32)])[None]
+    packed = model(ids, segments.segment > 0, None, segments)
+    assert_close(packed.hidden[0, :5], kept["hidden"][1, :5])
+    assert_close(packed.hidden[0, 5:18], kept["hidden"][2, :13])
+    assert_close(packed.pooled[0], means[1:])
+    looks = model.attention(kept["ids"], kept["real"], jnp.zeros_like(kept["ids"]))
+    assert looks.shape == (3, 4, 4, 20, 20)
+    np.testing.assert_allclose(looks.sum(-1), 1, rtol=1e-5)
+    assert np.all(np.asarray(looks)[:, 1, :, 0, 3:] == 0) and np.all(np.asarray(looks)[:, 0, :, 0, 3:5] > 0)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_is_written_back_as_it_was(name: str, tmp_path: Path) -> None:
+    config = ModernBertConfig(weights=str(KEPT / name), pooling="mean")
+    config.save(opened(config), tmp_path)
+    assert_same_tensors(KEPT / name, tmp_path)
+    again = ModernBertConfig(weights=str(tmp_path), pooling="mean")
+    assert again.replace(weights=config.weights, pooling="mean") == config
+    assert ModernBertConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("name", ("modernbert-first", "modernbert-mean"))
+def test_a_classifier_is_written_back_as_it_was(name: str, tmp_path: Path) -> None:
+    config = ModernBertConfig(weights=str(KEPT / name)).settled(vectors=False)
+    kernel, bias = config.load_classifier(KEPT / name)
+    config.save_classifier(opened(config), tmp_path, kernel, bias)
+    assert_same_tensors(KEPT / name, tmp_path)
+    assert ModernBertConfig(weights=str(tmp_path)).settled(vectors=False).pooling == config.pooling
+
+
+@pytest.mark.parametrize(("settings", "message"), (
+    ({"norm_bias": True}, "norm_bias = True; supported: False"),
+    ({"tie_word_embeddings": False}, "tie_word_embeddings = False"),
+    ({"hidden_activation": "silu"}, "hidden_activation = 'silu'"),
+    ({"classifier_activation": "relu"}, "classifier_activation = 'relu'; supported: 'gelu'"),
+    ({"layer_types": ["full_attention"] * 2 + ["sliding_attention"] * 2}, "layer_types = .*supported: global"),
+    ({"layer_types": None, "global_attn_every_n_layers": 0}, "supported: global attention"),
+    ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type = 'yarn'"),
+    ({"num_hidden_layers": 10_000}, "num_hidden_layers = 10,000"),
+))  # fmt: skip
+def test_a_modernbert_that_labkit_does_not_have(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=message):
+        ModernBertConfig(weights=changed("modernbert", tmp_path, **settings))
+
+
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_decoder_is_written_back_as_it_was(name: str, tmp_path: Path) -> None:
     config = GptConfig(weights=str(KEPT / name))
     config.save(opened(config), tmp_path)
-    before, after = weights.Tensors(KEPT / name), weights.Tensors(tmp_path)
-    assert set(before) == set(after)
-    assert all(np.array_equal(before[each], after[each]) for each in before)
+    assert_same_tensors(KEPT / name, tmp_path)
     again = GptConfig(weights=str(tmp_path))
     assert again.replace(weights=config.weights) == config
     assert GptConfig.from_dict(config.to_dict()) == config

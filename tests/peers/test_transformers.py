@@ -21,6 +21,7 @@ from labkit.models.bert import heads as bert_heads
 from labkit.models.bert.heads import PretrainingHeads
 from labkit.models.bert.model import BertConfig
 from labkit.models.gpt.model import GptConfig
+from labkit.models.modernbert import ModernBertConfig
 from labkit.models.seq2seq.model import TransformerConfig
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("default")]  # warnings of torch are its own business
@@ -115,6 +116,28 @@ def test_a_classifier_there(layout: str, torch: Any, theirs: Any, tmp_path: Path
     back = BertConfig(weights=str(tmp_path / "back"))
     again, head = loaded(back), back.head_of(weights.Tensors(tmp_path / "back"))
     equal(again(jnp.asarray(IDS), jnp.asarray(REAL)).pooled @ head[0] + head[1], logits, what=f"{layout}, and back")
+
+
+@pytest.mark.parametrize("pooling", ("cls", "mean_head"))
+def test_a_modernbert_there(pooling: str, torch: Any, theirs: Any, tmp_path: Path) -> None:
+    config = ModernBertConfig(**SIZES, window=6, global_every=2, pooling=pooling, activation="gelu_tanh")
+    model = noisy(config.build(nnx.Rngs(0)))
+    random = np.random.default_rng(1)
+    kernel, bias = random.normal(size=(32, 3)).astype("f4"), random.normal(size=3).astype("f4")
+    names = {str(place): "abc"[place] for place in range(3)}
+    config.save_classifier(model, tmp_path, kernel, bias, id2label=names)
+    given, seen = asked(torch, input_ids=IDS, attention_mask=REAL), model(jnp.asarray(IDS), jnp.asarray(REAL))
+    peer = opened(theirs.AutoModelForSequenceClassification, tmp_path)
+    equal(seen.pooled @ kernel + bias, peer(**given).logits, what=f"ModernBERT, classifier on {pooling}")
+    hidden = theirs.AutoModel.from_pretrained(tmp_path).eval()(**given).last_hidden_state
+    equal(seen.hidden, hidden, REAL, "ModernBERT, hidden states")
+    heads = noisy(PretrainingHeads(config, nnx.Rngs(1)), 1)
+    plain = {path: value for path, value in weights.flatten(model).items() if path[0] != "pooler"}
+    bert_heads.save(config, plain, heads, tmp_path / "masked")
+    peer = opened(theirs.AutoModelForMaskedLM, tmp_path / "masked")
+    equal(
+        heads.mlm_logits(seen.hidden, model.embeddings.word.embedding[...]), peer(**given).logits, REAL, "masked words"
+    )
 
 
 @pytest.mark.parametrize("layout", ENCODERS)

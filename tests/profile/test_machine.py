@@ -10,8 +10,7 @@ import pytest
 
 from labkit.core.errors import ConfigError
 from labkit.profile import hardware
-from labkit.profile.flops import Work
-from labkit.profile.hardware import ACCELERATORS, Machine, accelerator, calibrate, roofline
+from labkit.profile.hardware import ACCELERATORS, Machine, Work, accelerator, calibrate, roofline
 
 MINE = Machine("m", "cpu", float32=1e11, bfloat16=5e10, bandwidth=1e10, elementwise=1e9, dispatch=1e-5, measured=0.0)
 

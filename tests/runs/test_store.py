@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import shutil
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from labkit.core.errors import RunError
@@ -92,3 +95,25 @@ def test_store_race_of_eight_processes_loses_nothing(store):
     assert store.connection().execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for name in "abcdefgh":
         assert [(r.step, r.value) for r in store.records(name)] == [(step, step / 7) for step in range(500)]
+
+
+def test_repairs_leave_no_files_open(tmp_path):
+    """A store that is damaged again and again, and lab folders that are removed, by one process."""
+    mine, before = psutil.Process(), 0
+    for number in range(12):
+        folder = tmp_path / f"lab-{number % 2}"
+        shutil.rmtree(folder, ignore_errors=True)
+        store = Store(folder)
+        store.create("a", "first")
+        store.write("a", [(1, "train", "loss", 0.5)], step=1)
+        for file in folder.glob("runs.sqlite*"):
+            file.unlink()
+        if number % 3:
+            store.path.write_bytes(b"no database " * 1000)
+        assert [info.id for info in store.runs()] == ["a"]
+        store.create("b", "second")
+        assert [info.id for info in Store(folder).runs()] == ["b", "a"]
+        gc.collect()
+        if number == 3:
+            before = mine.num_fds()
+    assert mine.num_fds() <= before + 3

@@ -126,7 +126,7 @@ def test_a_table_is_answered_alike_from_the_run_the_folder_and_any_form_of_its_r
     for rows in (asked, asked.to_dict("records"), cells, pd.read_csv(tmp_path / "new.csv"), asked.iloc[:, ::-1]):
         assert [float(answer) for answer in again.predict(rows)] == told
     batch = lk.load(frame, features=True, number="y")["train"].select(range(6))
-    np.testing.assert_allclose(again.judge(batch)[:, 0], told, rtol=1e-6)
+    np.testing.assert_allclose(again.predict_encoded(batch)[:, 0], told, rtol=1e-6)
     assert again.explain(cells[0]).values.shape == (6,)
     with pytest.raises(lk.LabkitError, match="have no column 'row'; the model needs row, when, size=cm, member"):
         again.predict(asked.drop(columns="row"))

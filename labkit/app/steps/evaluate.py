@@ -19,6 +19,7 @@ from labkit.core.text import visible
 from labkit.data.groups import parting
 from labkit.evaluate import run_report
 from labkit.evaluate.calibration import Calibration, calibrate
+from labkit.evaluate.conclusion import Conclusion
 from labkit.evaluate.report import ClassificationReport
 from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
@@ -76,6 +77,7 @@ class Evaluate(Panel):
 
     def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
         self.now: Evaluated | None = None
+        self._concluding: ClassificationReport | RowReport | None = None
         super().__init__(state if state is not None else state_of(run, language))
 
     def build(self) -> None:
@@ -87,12 +89,12 @@ class Evaluate(Panel):
         self.on_change(self.split, lambda _: self._ask())
         top = widgets.HBox([self.split, self.go])
         top.add_class("lk-form")
-        self.empty, self.scores = self.html(), self.html()
+        self.empty, self.conclusion, self.scores = self.html(), self.html(), self.html()
         self.tabs = widgets.Tab(
             [self._mistakes(), self._thresholds(), self._calibration(), self._compare(), self._slices()]
         )
         self.tabs.titles = tuple(self.word(name) for name in TABS)
-        self.body.children = (top, self.empty, self.scores, self.tabs)
+        self.body.children = (top, self.empty, self.conclusion, self.scores, self.tabs)
         self.watch(["run"], self._ask)
         self._ask()
 
@@ -107,7 +109,7 @@ class Evaluate(Panel):
             lines += [opened(other, "other", self.state), source_code.line(both)]
         return source_code.program(lines)
 
-    # --- judging ------------------------------------------------------------------------------------------------
+    # --- evaluation ------------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
         run, split = self.state.run, self.split.value
@@ -117,8 +119,11 @@ class Evaluate(Panel):
             self.later("evaluate", lambda: evaluated(run, split), self._show)
 
     def _show(self, found: Evaluated | RowReport | Scores | None) -> None:
+        self.conclusion.value, self._concluding = "", None
         if isinstance(found, RowReport | Scores):
             self._show(None)
+            if isinstance(found, RowReport):
+                self._conclude(found)
             self.empty.value, self.scores.layout.display = "", ""
             show = report_html.rowwise if isinstance(found, RowReport) else report_html.scores
             self.scores.value = show(found, self.state.language)
@@ -128,6 +133,7 @@ class Evaluate(Panel):
         self.empty.value = html.paragraph(self.word("evaluate_first"), "quiet") if found is None else ""
         if found is None:
             return
+        self._conclude(found.report)
         self.scores.value = report_html.headline(found.report, found.calibration.error, self.state.language)
         self.examples.show_report(found.report, found.part, found.predictor)
         self.grid.show(found.report.confusion.to_numpy(), found.report.classes, self.word("truth_by_answer"))
@@ -144,6 +150,18 @@ class Evaluate(Panel):
         self._worst()
         self._cut()
         self._slice(self.column.value)
+
+    def _conclude(self, report: ClassificationReport | RowReport) -> None:
+        """Compare with the baselines, which takes a while: the scores are shown meanwhile."""
+        run = self.state.run
+        if run is not None:
+            self.conclusion.value = html.paragraph(self.word("fitting_baselines"), "quiet")
+            self._concluding = report
+            self.later("conclude", lambda: (report, run_report.conclusion_of(run, report)), self._show_conclusion)
+
+    def _show_conclusion(self, found: tuple[ClassificationReport | RowReport, Conclusion]) -> None:
+        if found[0] is self._concluding:  # another run may have been chosen meanwhile
+            self.conclusion.value = report_html.conclusion(found[1], self.state.language)
 
     # --- mistakes -----------------------------------------------------------------------------------------------
 

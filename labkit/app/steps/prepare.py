@@ -1,4 +1,4 @@
-"""The step Prepare: cleaning with preview, duplicates, splits and tokenization."""
+"""The step Prepare: cleaning with preview, classes, duplicates, splits and tokenization."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import ipywidgets as widgets
 
 from labkit.app.panel import Panel
 from labkit.app.state import State, state_with
+from labkit.app.widgets.classes import ClassEditor
 from labkit.app.widgets.tokens import TokensPreview
 from labkit.core import html
 from labkit.core.config import SEEDS
@@ -28,7 +29,7 @@ _SPLIT = {"validation": 0.1, "test": 0.1, "stratify": True, "seed": 0}
 
 
 class Prepare(Panel):
-    """Clean, deduplicate and split rows, and see them as tokens.
+    """Clean texts and labels, remove duplicates, split rows, and see them as tokens.
 
     Args:
         rows: what :func:`labkit.load` returns or takes.
@@ -44,10 +45,11 @@ class Prepare(Panel):
         self.none = self.html()
         self.cleaning, self.copying, self.splitting = (widgets.VBox() for _ in range(3))
         self._build_cleaning()
+        self.classes = ClassEditor(self, self._decide)
         self._build_copies()
         self._build_split()
         self.reading = TokensPreview(self)
-        self.parts = widgets.VBox([self.cleaning, self.copying, self.splitting, self.reading.root])
+        self.parts = widgets.VBox([self.cleaning, self.classes.root, self.copying, self.splitting, self.reading.root])
         self.body.children = (self.none, self.parts)
         self.watch(("rows", "steps", "task", "accept_leakage"), self._preview)
         self.watch(["rows"], self._fill)
@@ -136,12 +138,15 @@ class Prepare(Panel):
             self.validation.value, self.test.value = split["validation"], split["test"]
             self.stratify.value, self.seed.value = split["stratify"], split["seed"]
             self.leak.value = self.state.accept_leakage
+            self.classes.fill(rows, done.get("relabel", {}))
 
     def _decide(self) -> None:
         """The state as the controls have it; settings with default values are omitted."""
         steps = [step for step in self.state.steps if step["do"] == "sample"]
         if chosen := [name for name, box in self.boxes.items() if box.value]:
             steps.append({"do": "clean", "steps": chosen})
+        if (relabel := self.classes.step()) is not None:
+            steps.append(relabel)
         if self.copies.value != "keep":
             steps.append({"do": "dedupe", "near": True} if self.copies.value == "near" else {"do": "dedupe"})
         controls = {"validation": self.validation, "test": self.test, "stratify": self.stratify, "seed": self.seed}

@@ -262,7 +262,8 @@ def _is_wide(kind: pa.DataType) -> bool:
 
 def _columns(dataset: datasets.Dataset, names: list[str]) -> np.ndarray:
     """Numeric columns side by side, [n, features]: a missing value is NaN; f64 where float32 may round, else f32."""
-    kinds = [_storage(dataset.features.arrow_schema.field(name).type) for name in names]
+    types = dict(zip(*_schema(dataset), strict=True))  # once: ``datasets`` copies all features at every access
+    kinds = [_storage(types[name]) for name in names]
     wide = pa.float64() if any(map(_is_wide, kinds)) else pa.float32()
     inputs, start = np.empty((len(dataset), len(names)), wide.to_pandas_dtype()), 0
     for table in batches(dataset, names):

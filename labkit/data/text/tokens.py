@@ -58,8 +58,3 @@ class Tokens:
         for part in memmap.portions(len(self)):
             found[part] = np.diff(self.offsets[part.start : part.stop + 1])
         return found
-
-    @property
-    def truncated_share(self) -> float:
-        """Fraction of truncated rows, 0 to 1."""
-        return self.truncated / len(self) if len(self) else 0.0

@@ -1,12 +1,11 @@
 """The heads that BERT is pretrained with: masked language model and next sentence (Devlin et al. 2018, 3.1).
 
-RoBERTa and DistilBERT have only the first one, under other names.
+RoBERTa, DistilBERT and ModernBERT have only the first one, under other names.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Float
 from labkit.i18n import _
 from labkit.models import foreign, layers, weights
+from labkit.models.base import ModelConfig, ParameterTree
 from labkit.models.bert.layouts import LAYOUTS, dense, norm
 
 #: Layout → the last product, whose kernel is the encoder's table of words; some files hold it once more.
@@ -24,7 +24,14 @@ TIED = {
     "roberta": "lm_head.decoder",
     "xlm-roberta": "lm_head.decoder",
     "distilbert": "vocab_projector",
+    "modernbert": "decoder",
 }
+#: Layout → stored names of the table of words.
+WORDS = {
+    **{name: (f"{each.prefix}embeddings.word_embeddings.weight", "embeddings.word_embeddings.weight")
+       for name, each in LAYOUTS.items()},
+    "modernbert": ("model.embeddings.tok_embeddings.weight",),
+}  # fmt: skip
 
 
 def _table(transform: str, normed: str, last: str, optional: tuple[str, ...], follows: str = "") -> weights.Table:
@@ -55,6 +62,15 @@ TABLES = {
     "distilbert": _table("vocab_transform", "vocab_layer_norm", "vocab_projector", ("vocab_",)),
 }
 TABLES["xlm-roberta"] = TABLES["roberta"]
+TABLES["modernbert"] = weights.Table(
+    entries=(
+        weights.Entry("transform/kernel", "head.dense.weight", (1, 0)),
+        weights.Entry("norm/scale", "head.norm.weight"),
+        weights.Entry("bias", "decoder.bias"),
+    ),
+    optional=("head.", "decoder."),
+    ignored=("model.", "classifier.", "decoder.weight"),
+)
 
 
 class PretrainingHeads(nnx.Module):
@@ -68,10 +84,11 @@ class PretrainingHeads(nnx.Module):
         rngs: for the parameters.
     """
 
-    def __init__(self, config: Any, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         d, self.layout = config.width, config.layout
-        self.transform = layers.dense(d, d, config.dtype, rngs)
-        self.norm = layers.norm(d, config.norm_eps, config.dtype, rngs)
+        biased = any(entry.own == "transform/bias" for entry in TABLES[self.layout].entries)
+        self.transform = layers.dense(d, d, config.dtype, rngs, use_bias=biased)
+        self.norm = layers.norm(d, config.norm_eps, config.dtype, rngs, use_bias=biased)
         self.bias = nnx.Param(jnp.zeros((config.vocabulary,), jnp.float32))
         if self.layout == "bert":
             self.follows = layers.dense(d, 2, "float32", rngs)
@@ -106,21 +123,21 @@ class PretrainingHeads(nnx.Module):
         if self.layout != "bert":
             raise ConfigError(
                 _(
-                    "layout {layout!r} has no next-sentence head: RoBERTa and DistilBERT were trained "
-                    "without it. Set next_sentence = False, or use layout 'bert'."),
+                    "layout {layout!r} has no next-sentence head: only BERT was trained with one. "
+                    "Set next_sentence = False, or use layout 'bert'."),
                 layout=self.layout,
             )  # fmt: skip
         return self.follows(pooled).astype(jnp.float32)
 
 
-def architecture(config: Any, next_sentence: bool = True) -> str:
+def architecture(config: ModelConfig, next_sentence: bool = True) -> str:
     """What config.json calls an encoder of this config with these heads; ``next_sentence``: with the second one, which
     transformers has on the pooler alone."""
     both = config.layout == "bert" and config.pooled_by == "cls" and next_sentence
-    return f"{LAYOUTS[config.layout].classes}For{'PreTraining' if both else 'MaskedLM'}"
+    return f"{config.classes}For{'PreTraining' if both else 'MaskedLM'}"
 
 
-def tensors_of(heads: Any, layout: str = "bert") -> dict[str, np.ndarray]:
+def tensors_of(heads: ParameterTree, layout: str = "bert") -> dict[str, np.ndarray]:
     """The parameters of heads (the module, its state or a dict of them) under Hugging Face names.
 
     They are the ``extra`` of :meth:`labkit.models.bert.model.BertConfig.save`.
@@ -133,7 +150,7 @@ def tensors_of(heads: Any, layout: str = "bert") -> dict[str, np.ndarray]:
     }
 
 
-def save(config: Any, model: Any, heads: Any, folder: str | Path, **more: Any) -> Path:
+def save(config: ModelConfig, model: ParameterTree, heads: ParameterTree, folder: str | Path, **more: object) -> Path:
     """Write an encoder with its heads: ``BertForPreTraining`` of transformers, or the layout's ``…ForMaskedLM``.
 
     Args:
@@ -161,8 +178,8 @@ def load(heads: PretrainingHeads, source: weights.Tensors | str | Path) -> weigh
             is unchanged then.
     """
     tensors = source if isinstance(source, weights.Tensors) else weights.Tensors(source)
-    names, own, words = set(tensors), f"{TIED[heads.layout]}.weight", "embeddings.word_embeddings.weight"
-    word = next((name for name in (LAYOUTS[heads.layout].prefix + words, words) if name in names), None)
+    names, own = set(tensors), f"{TIED[heads.layout]}.weight"
+    word = next((name for name in WORDS[heads.layout] if name in names), None)
     if word and own in names and not np.array_equal(tensors[own], tensors[word]):
         raise WeightsError(
             _(

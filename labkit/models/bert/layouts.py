@@ -24,13 +24,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from labkit.core.errors import ConfigError, WeightsError
-from labkit.core.shapes import Array, Float
+from labkit.core.errors import WeightsError
+from labkit.core.shapes import Array
 from labkit.i18n import _
 from labkit.models import foreign, weights
+from labkit.models.base import ModelConfig
 from labkit.models.bert import sentence
+from labkit.models.foreign import HIDDEN_ACTS
 from labkit.models.layers import spread
 
 # Field → key of config.json, as BERT and RoBERTa have it.
@@ -60,7 +61,6 @@ DISTILBERT_FOREIGN = {
 }
 #: How a model is trained to make one vector of a text: the pooler on its first token; a pooling of hidden states.
 POOLINGS = ("cls", "mean", "first", "max")
-HIDDEN_ACTS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
 
 def dense(own: str, foreign: str) -> list[weights.Entry]:
@@ -311,7 +311,7 @@ def first_position(layout: Layout, config: Mapping[str, Any]) -> int:
     return pad + 1
 
 
-def settings(config: Any, specials: weights.Specials | None = None) -> dict[str, Any]:
+def settings(config: ModelConfig, specials: weights.Specials | None = None) -> dict[str, Any]:
     """The entries of ``config.json`` that say what a :class:`labkit.models.bert.model.BertConfig` says."""
     layout = LAYOUTS[config.layout]
     ids = {**layout.says, **({} if specials is None else specials.settings())}
@@ -329,60 +329,3 @@ def settings(config: Any, specials: weights.Specials | None = None) -> dict[str,
         **ids,
         "labkit_pooling": config.pooled_by,
     }
-
-
-def head_tensors(
-    config: Any, kernel: Float[Array | np.ndarray, "d c"], bias: Float[Array | np.ndarray, " c"]
-) -> tuple[dict[str, np.ndarray], str]:
-    """A linear head on the pooler as it is stored: together they are the layout's classifier in transformers.
-
-    Returns:
-        Tensors to give to ``config.save`` as ``extra``, kernels [c, d]; and the name for ``architectures``.
-
-    Raises:
-        ConfigError: the head is on another pooling, which no classifier of transformers has.
-    """
-    if config.pooled_by != "cls":
-        raise ConfigError(
-            _("transformers has no {classes}ForSequenceClassification with pooling = {pooling!r}; "
-              "save_classifier writes such a head as a folder of sentence-transformers."),
-            classes=LAYOUTS[config.layout].classes, pooling=config.pooling,
-        )  # fmt: skip
-    layout = LAYOUTS[config.layout]
-    name = layout.output
-    tensors = {f"{name}.weight": np.ascontiguousarray(np.asarray(kernel).T), f"{name}.bias": np.asarray(bias)}
-    return tensors, f"{layout.classes}ForSequenceClassification"
-
-
-def head_of(
-    config: Any, tensors: Mapping[str, np.ndarray], folder: Path = Path("the file")
-) -> tuple[Float[np.ndarray, "d c"], Float[np.ndarray, " c"]]:
-    """Kernel [d, c] and bias [c], float32, of the head that :func:`head_tensors` stored, or transformers did.
-
-    Args:
-        config: of the encoder.
-        tensors: by name, of ``folder``.
-        folder: named in errors.
-
-    Raises:
-        WeightsError: there is no head of this layout, or it is of another width.
-    """
-    name = LAYOUTS[config.layout].output
-    if lacking := [each for each in (f"{name}.weight", f"{name}.bias") if each not in tensors]:
-        raise WeightsError(
-            _(
-                "the file has no {lacking}: it contains no classifier of layout {layout!r}. Train a head, "
-                "or set the layout it was saved with."),
-            lacking=" and no ".join(lacking), layout=config.layout,
-        )  # fmt: skip
-    kernel, bias = (np.asarray(tensors[f"{name}.{part}"], np.float32) for part in ("weight", "bias"))
-    for part, array in (("weight", kernel), ("bias", bias)):
-        weights.check_values(array, f"{name}.{part}", folder, weights.UNITS)
-    if bias.ndim != 1 or kernel.shape != (len(bias), config.width):
-        raise WeightsError(
-            _(
-                "{name}.weight {kernel} and {name}.bias {bias} are not a classifier for vectors of width "
-                "{width}: expected [c, {width}] and [c]."),
-            name=name, kernel=list(kernel.shape), bias=list(bias.shape), width=config.width,
-        )  # fmt: skip
-    return kernel.T, bias

@@ -11,22 +11,25 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from labkit.core.config import option
-from labkit.core.errors import ConfigError, WeightsError
+from labkit.core.errors import ConfigError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
-from labkit.models import fields, foreign, weights
+from labkit.models import fields, weights
 from labkit.models import layers as parts
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, ParameterTree
 from labkit.models.bert import layouts, sentence
 from labkit.models.bert.layouts import FOREIGN, LAYOUTS
+from labkit.models.encoder import EMBEDDED, EncoderConfig, EncoderOutput
+from labkit.profile.activations import Activations, transformer
 
 # Sizes: Devlin et al. 2018 (base, large), Turc et al. 2019, arXiv 1908.08962 (tiny to medium), Liu et al. 2019,
 # arXiv 1907.11692 (roberta), Sanh et al. 2019, arXiv 1910.01108 (distilbert). heads = width / 64 and mlp_width =
@@ -56,12 +59,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "bert-tiny": {"weights": "bert-tiny", "vocab_size": 30522, "depth": 2, "width": 128},
 }
-#: Deviation of new embeddings, as published: they are normalised, so that it decides only how fast they turn.
-EMBEDDED = 0.02
 
 
 @dataclass(frozen=True, init=False)
-class BertConfig(PublishedConfig):
+class BertConfig(EncoderConfig):
     """Configuration of a BERT encoder: a preset, pretrained weights, or sizes.
 
     Missing fields come from the preset; without a preset from ``config.json`` of the weights; without either from the
@@ -78,8 +79,9 @@ class BertConfig(PublishedConfig):
         WeightsError: the weights cannot be found, or are of another architecture.
     """
 
-    modality: ClassVar[Modality] = Modality.TEXT
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.POOLED, Capability.BIDIRECTIONAL})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.POOLED, Capability.BIDIRECTIONAL, Capability.SPANS}
+    )
     rates: ClassVar[parts.Rates] = parts.Rates(fresh=1e-4, pretrained=3e-5, width=768)
     sharding: ClassVar[tuple[tuple[str, int], ...]] = TRANSFORMER_SHARDING
     lora_targets: ClassVar[tuple[str, ...]] = ("layers/*",)
@@ -165,9 +167,14 @@ class BertConfig(PublishedConfig):
             )
 
     @property
-    def pooled_by(self) -> str:
-        """The pooling of the model that is built: "auto" is "cls" where no task settles it."""
-        return "cls" if self.pooling == "auto" else self.pooling
+    def output(self) -> str:
+        """Stored name of the last layer of a classifier."""
+        return LAYOUTS[self.layout].output
+
+    @property
+    def classes(self) -> str:
+        """Beginning of the names of its classes in transformers ("Bert")."""
+        return LAYOUTS[self.layout].classes
 
     def fresh_parts(self) -> tuple[str, ...]:
         """ "pooler" where the pretrained weights lack it and the model has one."""
@@ -187,17 +194,7 @@ class BertConfig(PublishedConfig):
         """
         if self.pooling != "auto":
             return self
-        modules = sentence.read(self.folder()) if vectors and self.weights else None
-        if modules is not None and modules.pooling not in [(how,) for how in layouts.POOLINGS]:
-            raise WeightsError(
-                _(
-                    "{weights} uses the pooling {pooling}; training supports {known}: set pooling to one "
-                    "of them. lk.EmbeddingPipeline supports such a folder."),
-                weights=self.weights, pooling=" and ".join(modules.pooling),
-                known=", ".join(layouts.POOLINGS),
-            )  # fmt: skip
-        pooling = modules.pooling[0] if modules else "mean" if vectors else "cls"
-        return dataclasses.replace(self, pooling=pooling)
+        return dataclasses.replace(self, pooling=self.vector_pooling(layouts.POOLINGS) if vectors else "cls")
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
@@ -213,6 +210,13 @@ class BertConfig(PublishedConfig):
     def vocabulary(self) -> int:
         """Entries of the vocabulary: ``vocab_size``, or as many as the published English one of the layout has."""
         return self.vocab_size or LAYOUTS[self.layout].vocabulary
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations:
+        """What a forward pass computes and keeps of a batch, by formula."""
+        return transformer(
+            batch["ids"].shape, self.depth, self.width, self.mlp_width, self.heads, dtype=self.dtype, remat=self.remat,
+            activation=self.activation, dropout=self.dropout > 0, attention_dropout=self.attention_dropout > 0,
+        )  # fmt: skip
 
     def build(self, rngs: nnx.Rngs) -> Bert:
         """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 0.02), biases 0, norm
@@ -230,24 +234,13 @@ class BertConfig(PublishedConfig):
         folder = sentence.encoder_folder(folder)
         return weights.load_into(model, folder, layouts.reading(self.layout, folder))
 
-    def head_tensors(self, kernel: Any, bias: Any) -> tuple[dict[str, np.ndarray], str]:
-        """A linear head on the pooled vector (kernel [d, c], bias [c]) as stored, and the architecture's name:
-        :func:`labkit.models.bert.layouts.head_tensors`."""
-        return layouts.head_tensors(self, kernel, bias)
-
-    def head_of(
-        self, tensors: Mapping[str, np.ndarray], folder: Path = Path("the file")
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel [d, c] and bias [c] of the head that :meth:`head_tensors` stored in ``folder``."""
-        return layouts.head_of(self, tensors, folder)
-
     def save(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: str | Path,
         extra: dict[str, Any] | None = None,
         specials: weights.Specials | None = None,
-        **more: Any,
+        **more: object,
     ) -> Path:
         """Write parameters as a Hugging Face folder of the config's layout.
 
@@ -266,60 +259,6 @@ class BertConfig(PublishedConfig):
         table = LAYOUTS[self.layout].writing(extra or {}, settings.get("pad_token_id"))
         return weights.save_from(params, folder, table, config, extra)
 
-    def save_classifier(
-        self,
-        params: Any,
-        folder: Path,
-        kernel: np.ndarray,
-        bias: np.ndarray,
-        *,
-        specials: weights.Specials | None = None,
-        max_length: int,
-        **more: Any,
-    ) -> None:
-        """Write parameters with a linear head on the pooled vector, so that other programs compute the same.
-
-        With pooling "cls" that is the layout's classifier of transformers. A head on another pooling is none, and is
-        written as a folder of sentence-transformers, whose vectors are then the logits: the encoder in
-        ``0_Transformer``, the head in ``2_Dense``, no config.json at the root.
-
-        Args:
-            params: a :class:`Bert`, its state or a dict of its parameters.
-            folder: where; made if it is not there.
-            kernel: f32 [d, c]. bias: f32 [c].
-            specials: ids of the tokenizer's special tokens.
-            max_length: maximum tokens per text.
-            more: further keys of config.json.
-        """
-        if self.pooled_by == "cls":
-            extra, name = self.head_tensors(kernel, bias)
-            self.save(params, folder, extra, specials, architectures=[name], **more)
-            return
-        self.save(params, folder / sentence.ENCODER, specials=specials)
-        head = sentence.Dense(np.asarray(kernel), np.asarray(bias))
-        sentence.write(folder, sentence.ENCODER, self.pooled_by, self.width, (head,), max_length)
-
-    def has_classifier(self, folder: Path) -> bool:
-        """Whether a folder holds a classifier of transformers on the pooler."""
-        named = self.pooled_by == "cls" and foreign.names_class(folder, "ForSequenceClassification")
-        return named and f"{LAYOUTS[self.layout].output}.weight" in weights.Tensors(folder)
-
-    def load_classifier(self, folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
-        """Kernel f32 [d, c] and bias f32 [c] of the head that :meth:`save_classifier` wrote.
-
-        Raises:
-            WeightsError: there is no such head, or it does not fit.
-        """
-        if self.pooled_by == "cls":
-            return self.head_of(weights.Tensors(folder), folder)
-        modules = sentence.read(folder)
-        heads = () if modules is None else [layer for layer in modules.layers if isinstance(layer, sentence.Dense)]
-        if len(heads) != 1 or heads[0].bias is None or len(heads[0].kernel) != self.width:
-            raise WeightsError(
-                _("{folder} contains no head for vectors of width {width} (2_Dense)."), folder=folder, width=self.width
-            )
-        return heads[0].kernel, heads[0].bias
-
     def save_embedder(
         self, params: Any, folder: Path, *, specials: weights.Specials | None = None, max_length: int
     ) -> None:
@@ -327,21 +266,14 @@ class BertConfig(PublishedConfig):
 
         With pooling "cls" the pooler is both in the encoder and a Dense module on its first token.
         """
-        encoder, pooling, layers = sentence.ENCODER, self.pooled_by, [sentence.Normalize()]
-        if self.pooled_by == "cls":
-            flat, squash = weights.flatten(params), LAYOUTS[self.layout].squash
-            kernel, bias = (np.asarray(flat["pooler", part]) for part in ("kernel", "bias"))
-            layers.insert(0, sentence.Dense(kernel, bias, "ReLU" if squash is jax.nn.relu else "Tanh"))
-            encoder, pooling = "", "first"
-        self.save(params, folder / encoder, specials=specials)
-        sentence.write(folder, encoder, pooling, self.width, layers, max_length)
-
-
-class BertOutput(NamedTuple):
-    """Output of the encoder: ``hidden`` f32 [b, t, d] of the last layer; ``pooled`` f32 [b, d], packed [b, s, d]."""
-
-    hidden: Float[Array, "b t d"]
-    pooled: Float[Array, "b d"] | Float[Array, "b s d"]
+        if self.pooled_by != "cls":
+            super().save_embedder(params, folder, specials=specials, max_length=max_length)
+            return
+        flat, squash = weights.flatten(params), LAYOUTS[self.layout].squash
+        kernel, bias = (np.asarray(flat["pooler", part]) for part in ("kernel", "bias"))
+        dense = sentence.Dense(kernel, bias, "ReLU" if squash is jax.nn.relu else "Tanh")
+        self.save(params, folder, specials=specials)
+        sentence.write(folder, "", "first", self.width, [dense, sentence.Normalize()], max_length)
 
 
 class Embeddings(nnx.Module):
@@ -425,7 +357,7 @@ class Bert(nnx.Module):
         segments: parts.Segments | None = None,
         *,
         key: PRNGKeyArray | None = None,
-    ) -> BertOutput:
+    ) -> EncoderOutput:
         """Encode a batch.
 
         Args:
@@ -462,7 +394,7 @@ class Bert(nnx.Module):
         else:
             pooled = x[:, 0] if segments is None else parts.segment_first(x, segments)
             pooled = LAYOUTS[self.config.layout].squash(self.pooler(pooled)).astype(jnp.float32)
-        return BertOutput(hidden, pooled)
+        return EncoderOutput(hidden, pooled)
 
     def attention(
         self, ids: Int[Array, "b t"], mask: Bool[Array, "b t"], types: Int[Array, "b t"]
@@ -471,7 +403,7 @@ class Bert(nnx.Module):
         graph, params = nnx.split(self.layers)
         bias = parts.padding_bias(mask)
 
-        def step(x: Array, layer: Any) -> tuple[Array, Array]:
+        def step(x: Array, layer: PyTree[Array]) -> tuple[Array, Array]:
             module = nnx.merge(graph, layer)
             return module(x, bias), module.looks(x, bias)
 

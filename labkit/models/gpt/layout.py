@@ -9,6 +9,7 @@ from typing import Any
 from labkit.core.errors import WeightsError
 from labkit.i18n import _
 from labkit.models import foreign, weights
+from labkit.models.base import ModelConfig
 from labkit.models.layers import spread
 
 # Field → key of config.json; Qwen's are those of Llama.
@@ -141,7 +142,7 @@ def rope_of(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, "rope_scaling": tuple(map(float, numbers))}
 
 
-def settings(config: Any, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
+def settings(config: ModelConfig, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
     """The content of config.json for a ``GptConfig``; without ``specials`` no token begins,
     ends or fills a text."""
     values, name = config.values(), CLASSES[config.family]
@@ -154,16 +155,14 @@ def settings(config: Any, vocab_size: int, specials: weights.Specials | None = N
                 "architectures": [f"{name}LMHeadModel"]}  # fmt: skip
         return {**own, **common, **more}
     more = {"hidden_act": "silu", "head_dim": config.head_size, "attention_dropout": config.dropout,
-            "rope_scaling": _scaling(config.rope_scaling),
             "architectures": [f"{name}ForCausalLM"]}  # fmt: skip
     fixed = {key: absent for key, (absent, _allowed) in REQUIRED[config.family].items() if absent is False}
-    return {**own, **common, **more, **fixed}
+    scaling = {"rope_scaling": _scaling(config.rope_scaling)} if config.rope_scaling else {}
+    return {**own, **common, **more, **fixed, **scaling}
 
 
-def _scaling(numbers: tuple[float, ...]) -> dict[str, Any] | None:
-    """The table ``rope_scaling`` of config.json; None without a scaling."""
-    if not numbers:
-        return None
+def _scaling(numbers: tuple[float, ...]) -> dict[str, Any]:
+    """The table ``rope_scaling`` of config.json."""
     kind = next(kind for kind, keys in SCALINGS.items() if len(keys) == len(numbers))
     table = dict(zip(SCALINGS[kind], numbers, strict=True))
     if (length := "original_max_position_embeddings") in table:

@@ -25,9 +25,18 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import fields, layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
+from labkit.models.base import (
+    FROM_WIDTH,
+    TRANSFORMER_SHARDING,
+    Capability,
+    DrawingPart,
+    Modality,
+    ParameterTree,
+    PublishedConfig,
+)
 from labkit.models.gpt import layout
 from labkit.models.gpt.layers import LOWEST, GptLayer, norm, rotation
+from labkit.profile.activations import Activations, transformer
 
 # Sizes of GPT-2: Radford et al. 2019, table 2; the smaller ones are those of nanoGPT's older sister minGPT.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -170,6 +179,20 @@ class GptConfig(PublishedConfig):
         """Dimension of an attention head."""
         return self.head_dim or self.width // self.heads
 
+    @property
+    def vocabulary(self) -> int:
+        """Entries of the vocabulary: ``vocab_size``, or as many as GPT-2 has."""
+        return self.vocab_size or VOCABULARY
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations:
+        """What a forward pass computes and keeps of a batch, by formula."""
+        llama = self.family == "llama"
+        return transformer(
+            batch["ids"].shape, self.depth, self.width, self.mlp_width, self.heads, dtype=self.dtype, remat=self.remat,
+            activation="silu" if llama else "gelu_tanh", gated=llama, shared=self.kv_heads / self.heads,
+            dropout=self.dropout > 0, attention_dropout=self.dropout > 0,
+        )  # fmt: skip
+
     def build(self, rngs: nnx.Rngs) -> Gpt:
         """A model with fresh parameters: truncated normal (:func:`parts.spread`), what is added to the sum of layers
         1 / sqrt(2 depth) of that."""
@@ -190,14 +213,14 @@ class GptConfig(PublishedConfig):
 
     def save_classifier(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: Path,
         kernel: np.ndarray,
         bias: np.ndarray | None,
         *,
         specials: weights.Specials | None = None,
         max_length: int = 0,
-        **more: Any,
+        **more: object,
     ) -> None:
         """Write parameters with a linear head on the last token: ``…ForSequenceClassification`` of transformers.
 
@@ -247,11 +270,11 @@ class GptConfig(PublishedConfig):
 
     def save(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: str | Path,
         extra: dict[str, Any] | None = None,
         specials: weights.Specials | None = None,
-        **more: Any,
+        **more: object,
     ) -> Path:
         """Write parameters as a Hugging Face folder of the family.
 
@@ -290,7 +313,7 @@ class Gpt(nnx.Module):
 
     def __init__(self, config: GptConfig, rngs: nnx.Rngs):
         self.config = config
-        vocab_size = config.vocab_size or VOCABULARY
+        vocab_size = config.vocabulary
         self.word = layers.embed(vocab_size, config.width, rngs)
         if config.family == "gpt2":
             self.position = layers.embed(config.max_length, config.width, rngs)

@@ -16,15 +16,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from labkit.core.config import option
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import fields, layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
+from labkit.models.base import (
+    FROM_WIDTH,
+    TRANSFORMER_SHARDING,
+    Capability,
+    DrawingPart,
+    Modality,
+    ParameterTree,
+    PublishedConfig,
+)
 from labkit.models.seq2seq import layout
 from labkit.models.seq2seq.layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, EncoderLayer, sinusoids
+from labkit.profile.activations import Activations, transformer
 
 # Sizes: Vaswani et al. 2017, table 3. heads = width / 64 and mlp_width = 4 width unless said otherwise.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -115,6 +125,22 @@ class TransformerConfig(PublishedConfig):
         """Layers of both stacks, one after the other."""
         return self.encoder_depth + self.decoder_depth
 
+    @property
+    def vocabulary(self) -> int:
+        """Entries of the vocabulary: ``vocab_size``, or as many as the published model has."""
+        return self.vocab_size or VOCABULARY
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations:
+        """What a forward pass computes and keeps of a batch, by formula."""
+        sizes = (self.width, self.mlp_width, self.heads)
+        settings: dict[str, Any] = {
+            "dtype": self.dtype, "remat": self.remat, "activation": self.activation, "dropout": self.dropout > 0,
+            "attention_dropout": self.attention_dropout > 0,
+        }  # fmt: skip
+        source, target = batch["ids"].shape, batch["target_ids"].shape
+        encoder = transformer(source, self.encoder_depth, *sizes, **settings)
+        return encoder + transformer(target, self.decoder_depth, *sizes, **settings, memory=source[1])
+
     def build(self, rngs: nnx.Rngs) -> Transformer:
         """A model with fresh parameters: truncated normal (:func:`parts.spread`; embeddings 1 / sqrt(width)), biases 0,
         norm scales 1."""
@@ -138,11 +164,11 @@ class TransformerConfig(PublishedConfig):
 
     def save(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: str | Path,
         extra: dict[str, Any] | None = None,
         specials: weights.Specials | None = None,
-        **more: Any,
+        **more: object,
     ) -> Path:
         """Write parameters as a Hugging Face folder: a MarianMTModel, or with ``norm_first`` a Pegasus model.
 
@@ -192,7 +218,7 @@ class Transformer(nnx.Module):
 
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         self.config = config
-        vocab_size, d, dtype = config.vocab_size or VOCABULARY, config.width, config.dtype
+        vocab_size, d, dtype = config.vocabulary, config.width, config.dtype
         self.word = layers.embed(vocab_size, d, rngs, d**-0.5)  # of size 1 once scaled, as positions are
         self.encoder = layers.stack(lambda rngs: EncoderLayer(config, rngs), config.encoder_depth, rngs)
         self.decoder = layers.stack(lambda rngs: DecoderLayer(config, rngs), config.decoder_depth, rngs)
@@ -267,7 +293,7 @@ class Transformer(nnx.Module):
         graph, params = nnx.split(self.decoder.cross)
         memory = memory.astype(dtype)
 
-        def one(nothing: None, layer: Any) -> tuple[None, list[Array]]:
+        def one(nothing: None, layer: PyTree[Array]) -> tuple[None, list[Array]]:
             return nothing, nnx.merge(graph, layer).project(memory, "key", "value")
 
         _, across = jax.lax.scan(one, None, params)

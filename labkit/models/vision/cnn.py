@@ -4,7 +4,8 @@ layers."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import jax
@@ -20,6 +21,7 @@ from labkit.models import conv, fields, layers, norms
 from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import ACTIVATIONS, Pooled
 from labkit.models.vision import residual
+from labkit.profile.activations import Activations, convolution, dense, number_bytes, scaled_inputs
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"widths": (32, 64, 128)},
@@ -157,6 +159,27 @@ class CnnConfig(ModelConfig):
     def width(self) -> int:
         """Width of the pooled vector: that of the last layer."""
         return (*self.widths, *self.dense)[-1]
+
+    def activations(self, batch: Mapping[str, Any]) -> Activations:
+        """What a forward pass computes and keeps of a batch, by formula."""
+        rows, high, wide, channels = batch["inputs"].shape
+        side, found = (high, wide), scaled_inputs(batch["inputs"], self.dtype)
+        settings: dict[str, Any] = {
+            "kernel": self.kernel, "norm": self.norm, "activation": self.activation, "size": number_bytes(self.dtype),
+        }  # fmt: skip
+        if self.blocks:
+            layers_, side = residual.activations(self, rows, side, channels, settings)
+            found += layers_
+        else:
+            padding = 0 if self.padding == "VALID" else None
+            for width in self.widths:
+                layer, side = convolution(rows, side, channels, width, padding=padding, pool=self.pooling, **settings)
+                found += layer if found.flops else replace(layer, first=layer.flops)
+                channels = width
+        sizes = (side[0] * side[1] * self.widths[-1], *self.dense)
+        for before, width in pairwise(sizes):
+            found += dense(rows, before, width, self.activation, self.dropout > 0, settings["size"])
+        return found
 
     def build(self, rngs: nnx.Rngs) -> Cnn:
         """A model with fresh parameters: He normal, biases 0, norm scales 1.

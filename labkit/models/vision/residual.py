@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from flax import nnx
 
 from labkit.core.shapes import Array, Bool, Float
 from labkit.models import conv, norms
+from labkit.profile.activations import Activations, convolution
 
 STEMS = ("small", "large")
 HALVINGS = ("pad", "project", "pool")
@@ -116,6 +118,29 @@ def _blocks(config: Any, rngs: nnx.Rngs) -> Iterator[StageEntry | ResidualBlock]
         for _ in range(blocks):
             yield ResidualBlock(before, width, stride, config, rngs)
             before, stride = width, 1
+
+
+def activations(
+    config: Any, rows: int, side: tuple[int, int], channels: int, settings: dict[str, Any]
+) -> tuple[Activations, tuple[int, int]]:
+    """What a forward pass of :class:`Residual` computes and keeps, by formula, and the size of its last map."""
+    before, large = config.widths[0], config.stem == "large"
+    stem = {**settings, "kernel": 7, "stride": 2} if large else settings
+    found, side = convolution(rows, side, channels, before, **stem, pool="max" if large else "")
+    found = replace(found, first=found.flops)
+    for number, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True)):
+        stride = 2 if number else 1
+        if number and config.halving == "pool":
+            entry, side = convolution(rows, side, before, width, **settings, pool=config.pooling)
+            found, before, stride = found + entry, width, 1
+        for _ in range(blocks):
+            if config.halving == "project" and (before, stride) != (width, 1):
+                shortcut = {**settings, "kernel": 1, "activation": ""}
+                found += convolution(rows, side, before, width, stride=stride, **shortcut)[0]
+            first, side = convolution(rows, side, before, width, stride=stride, **settings)
+            found += first + convolution(rows, side, width, width, **settings)[0]
+            before, stride = width, 1
+    return found, side
 
 
 def layers(config: Any) -> int:

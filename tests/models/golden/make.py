@@ -33,6 +33,18 @@ _DISTIL = {"vocab_size": 40, "dim": 16, "hidden_dim": 12, "n_layers": 2, "n_head
            "pad_token_id": 0}  # fmt: skip
 _ROBERTA = {**_ENCODER, "type_vocab_size": 1, "pad_token_id": 1}
 _NAMES = {0: "bad", 1: "good", 2: "so so"}
+_MODERN = {
+    **_ENCODER,
+    "num_hidden_layers": 4,
+    "local_attention": 4,
+    "global_attn_every_n_layers": 3,
+    "bos_token_id": 2,
+    "cls_token_id": 2,
+    "eos_token_id": 3,
+    "sep_token_id": 3,
+}
+#: Encoders without a head.
+ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {"modernbert": ("ModernBertModel", _MODERN)}
 CLASSIFIERS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert-classes": ("BertForSequenceClassification", {**_ENCODER, "id2label": _NAMES}),
     "bert-one": ("BertForSequenceClassification", {**_ENCODER, "id2label": {0: "relevant"}}),
@@ -40,6 +52,9 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, Any]]] = {
                                                             "problem_type": "multi_label_classification"}),
     "distilbert-numbers": ("DistilBertForSequenceClassification", {**_DISTIL, "id2label": {0: "length", 1: "price"},
                                                                    "problem_type": "regression"}),
+    "modernbert-first": ("ModernBertForSequenceClassification", {**_MODERN, "id2label": _NAMES}),
+    "modernbert-mean": ("ModernBertForSequenceClassification", {**_MODERN, "id2label": _NAMES,
+                                                                "classifier_pooling": "mean"}),
 }  # fmt: skip
 _LONG = {"max_position_embeddings": 66}
 READERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,8 +64,9 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
 MASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "bert-masked": ("BertForMaskedLM", _ENCODER),
     "distilbert-masked": ("DistilBertForMaskedLM", _DISTIL),
+    "modernbert-masked": ("ModernBertForMaskedLM", _MODERN),
 }
-CASES = {**DECODERS, **CLASSIFIERS, **READERS, **MASKED}
+CASES = {**DECODERS, **ENCODERS, **CLASSIFIERS, **READERS, **MASKED}
 _WORDS = """the a film plot actors was were not there great dull what and so , . ! ? t h e f i l m g r ##s ##e ##m ##r
 ##o"""
 TEXTS = ("the film was great", "a dull plot", "great, great actors!", "", "words that nobody knows")
@@ -85,6 +101,11 @@ def make(name: str) -> None:
         written = model.generate(given["input_ids"][:1], max_new_tokens=8, do_sample=False, eos_token_id=None)
         logits = model(**given).logits.detach().numpy()
         np.savez_compressed(KEPT / f"{name}.npz", ids=ids, real=real, logits=logits, written=written[:, 20:].numpy())
+        return
+    if name in ENCODERS:
+        ids, real = inputs()
+        hidden = model(torch.tensor(ids), torch.tensor(real.astype(np.int64))).last_hidden_state.detach().numpy()
+        np.savez_compressed(KEPT / f"{name}.npz", ids=ids, real=real, hidden=hidden)
         return
     spell = tokenizer(model)
     spell.save_pretrained(KEPT / name)

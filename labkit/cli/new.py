@@ -1,0 +1,51 @@
+"""`labkit new`: an experiment file for a table, a folder or a sample, with the help of every setting as comments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labkit.cli.options import say
+from labkit.core.cache import write_atomic
+from labkit.core.errors import ConfigError, LabkitError, os_reason
+from labkit.i18n import _
+
+#: Modality of the rows → the architecture that is chosen, and its preset.
+USUAL = {"text": ("bert", "minilm-l6"), "image": ("cnn", ""), "audio": ("cnn", ""), "features": ("mlp", "")}
+
+
+def new(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder, a sample or a hub name.")],
+    out: Annotated[Path, typer.Option(help="The experiment file to write.")] = Path("experiment.toml"),
+    model: Annotated[str | None, typer.Option(help="Architecture, such as bert or textcnn.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Named configuration of the architecture.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task, if it does not follow from the labels.")] = None,
+    text: Annotated[str | None, typer.Option(help="Column of the text (default: detected).")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the label (default: detected).")] = None,
+    number: Annotated[str | None, typer.Option(help="Column of a number to predict.")] = None,
+    features: Annotated[bool, typer.Option(help="Use the other columns as features, not a text.")] = False,
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Write an experiment file for DATA, with comments. Change it, then run `labkit train FILE`."""
+    from labkit.core.config import commented
+    from labkit.data.io.load import load
+    from labkit.models import models
+    from labkit.planning import experiment_of
+
+    if out.exists() and not force:
+        raise ConfigError(
+            _("{out!r} already exists. Give another name with --out, or --force to replace it."), out=str(out)
+        )
+    given: dict[str, Any] = {"text": text, "label": label, "number": number, "features": features or None}
+    rows = load(data, **{name: value for name, value in given.items() if value is not None})
+    name, usual = USUAL[rows.schema.modality]
+    name, preset = (name, preset if preset is not None else usual) if model in (None, name) else (model, preset or "")
+    config = models[name](**({"preset": preset} if preset else {}))
+    rows, experiment = experiment_of(rows, config, False, {} if task is None else {"task": task})
+    try:
+        write_atomic(out, commented(experiment))
+    except OSError as error:
+        raise LabkitError(_("cannot write {out!r}: {reason}."), out=str(out), reason=os_reason(error)) from error
+    say(f"{rows}\n\n{out}: {name} {preset}".rstrip() + f"\nlabkit train {out}")

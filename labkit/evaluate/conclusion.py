@@ -1,0 +1,129 @@
+"""What an evaluation says in one sentence: the model against its best baseline, and what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from labkit.evaluate.report import ClassificationReport
+from labkit.evaluate.report_base import RowReport
+from labkit.i18n import _
+from labkit.train.outcome import score_name
+
+if TYPE_CHECKING:
+    from labkit.runs.handle import Run
+
+#: Classes with fewer training rows are rare; an interval is wide from this width on; fewer steps are few.
+RARE, WIDE, FEW_STEPS = 10, 0.1, 100
+#: A loss still falls when its last evaluation is lower than the one before by this share.
+FALLING = 0.01
+#: Share of tokens lost to truncation that is worth a remark.
+LOST = 0.05
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A score with its 95 % interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """The result of an evaluation.
+
+    Attributes:
+        sentence: the model against the best baseline.
+        outcome: "better", "worse", "equal", or "alone" where there is no baseline.
+        metric: of the bars.
+        bars: the model first, then its baselines.
+        advice: what to try next, the most promising first; each names the number it rests on.
+    """
+
+    sentence: str
+    outcome: str
+    metric: str
+    bars: tuple[Bar, ...]
+    advice: tuple[str, ...]
+
+
+def conclude(report: ClassificationReport | RowReport, run: Run, counts: Mapping[str, int]) -> Conclusion:
+    """The conclusion of a report that includes its baselines.
+
+    Args:
+        report: of the run.
+        run: its history and settings say what to try next.
+        counts: class → its training rows.
+    """
+    metric = "f1" if isinstance(report, ClassificationReport) else report.main
+    others: dict[str, Any] = dict(report.baselines)
+    table = report.compare(others)
+    bars = tuple(
+        Bar(str(name), *(float(line[f"{metric}{end}"]) for end in ("", "_low", "_high")))
+        for name, line in table.iterrows()
+    )
+    outcome, sentence = _against(table.iloc[1:], bars[0], metric, getattr(report, "better", 1))
+    return Conclusion(sentence, outcome, metric, bars, tuple(advice_of(run, report, outcome, counts)))
+
+
+def _against(baselines: pd.DataFrame, model: Bar, metric: str, better: int) -> tuple[str, str]:
+    if baselines.empty:
+        return "alone", _("{metric} {value:.3f}.", metric=score_name(metric), value=model.value)
+    best = (better * baselines[metric]).idxmax()
+    line: Mapping[Any, Any] = baselines.loc[best].to_dict()
+    gain = "f1_gain" if "f1_gain" in line else "gain"
+    facts = {"metric": score_name(metric), "value": model.value, "name": best, "other": float(line[metric])}
+    if line[f"{gain}_low"] > 0:
+        return "better", _(
+            "Better than the best baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts
+        )
+    if line[f"{gain}_high"] < 0:
+        return "worse", _("Worse than a baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts)
+    return "equal", _(
+        "No significant difference to a baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts
+    )
+
+
+def advice_of(
+    run: Run, report: ClassificationReport | RowReport, outcome: str, counts: Mapping[str, int]
+) -> Iterator[str]:
+    """What to try next, the most promising first."""
+    summary, steps = run.info.summary, run.info.step
+    losses = [record.value for record in run.store.records(run.id, split="validation") if record.name == "loss"]
+    if len(losses) >= 2 and losses[-1] == min(losses) and losses[-1] < (1 - FALLING) * losses[-2]:
+        yield _(
+            "Train for more epochs: the validation loss still fell at the last evaluation, from {before:.4g} to "
+            "{after:.4g}.",
+            before=losses[-2], after=losses[-1],
+        )  # fmt: skip
+    elif steps < FEW_STEPS:
+        yield _("Train for more epochs: these were only {steps:,} steps.", steps=steps)
+    elif len(losses) >= 3 and (best := losses.index(min(losses)) + 1) <= len(losses) // 2:
+        yield _(
+            "Train for fewer epochs or with more rows: the validation loss was lowest at evaluation {best} of {count}.",
+            best=best, count=len(losses),
+        )  # fmt: skip
+    if (lost := (summary.get("truncation") or {}).get("lost", 0.0)) >= LOST:
+        yield _("Raise max_length: {lost:.0%} of the tokens of long texts are cut off.", lost=lost)
+    model = run.experiment.model
+    if outcome != "better" and not model.weights and any(preset.get("weights") for preset in model.PRESETS.values()):
+        yield _("Start from pretrained weights: this model started from random ones.")
+    if isinstance(report, ClassificationReport) and (rare := _rare(counts)):
+        yield _("Collect more rows of {names}: {count} in training.", names=", ".join(rare[:3]),
+                count=", ".join(f"{counts[name]:,}" for name in rare[:3]))  # fmt: skip
+    low, high = report.intervals.get("f1", (0.0, 0.0))
+    if high - low >= WIDE:
+        yield _(
+            "Evaluate on more rows: with {rows:,} rows the confidence interval is {width:.2f} wide.",
+            rows=int(report.counted.sum()), width=high - low,
+        )  # fmt: skip
+
+
+def _rare(counts: Mapping[str, int]) -> list[str]:
+    return sorted((name for name, count in counts.items() if count < RARE), key=lambda name: counts[name])

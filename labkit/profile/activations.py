@@ -1,0 +1,155 @@
+"""Formulas of what layers compute, and keep for the backward pass, of one batch.
+
+The config of an architecture adds up its layers with them (:meth:`labkit.models.base.ModelConfig.activations`); nothing
+is built, traced or compiled. Bytes kept are those of the arrays that JAX saves for the derivative of each layer,
+counted by data type: 4 or 2 bytes a number as layers compute in float32 or half precision, 1 for a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+#: Numbers that the derivative of an activation function keeps of each unit, as multiples of a number of 4 bytes.
+KEPT = {"relu": 1.25, "gelu": 4.0, "gelu_tanh": 6.0, "silu": 6.0, "swish": 4.0, "tanh": 1.0, "sigmoid": 1.0, "": 0.0}
+#: The same of a normalisation, of each channel of each pixel.
+NORMS = {"none": 0.0, "batch": 1.0, "group": 3.0}
+#: Bytes in use beside what is kept while a layer is differentiated, of what it keeps, or of its result; and bytes read
+#: and written for each byte that is kept. Fitted to XLA's plans and counts.
+WORKING, WORKING_OF_RECOMPUTED, WORKING_OF_MAPS = 1.0, 1.5, 1.75
+MOVED_IN_TRANSFORMERS, MOVED_IN_MAPS = 8.5, 5.0
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What a forward pass computes and keeps of a batch.
+
+    Attributes:
+        kept: bytes kept for the backward pass.
+        peak: bytes kept or in use at the moment of the backward pass that needs most.
+        moved: bytes read and written in both passes.
+        flops: of its matrix products and convolutions.
+        attention: the part of ``flops`` in products of attention, many small ones at once.
+        first: the part of ``flops`` whose input has no derivative: that of the first layer.
+        again: FLOPs that the backward pass computes again.
+    """
+
+    kept: float = 0.0
+    peak: float = 0.0
+    moved: float = 0.0
+    flops: float = 0.0
+    attention: float = 0.0
+    first: float = 0.0
+    again: float = 0.0
+
+    def __add__(self, other: Activations) -> Activations:
+        """One layer after the other: the backward pass begins with the last and frees what each has kept."""
+        return Activations(
+            self.kept + other.kept, max(self.peak, self.kept + other.peak), self.moved + other.moved,
+            self.flops + other.flops, self.attention + other.attention, self.first + other.first,
+            self.again + other.again,
+        )  # fmt: skip
+
+    def times(self, depth: int) -> Activations:
+        """A scan over ``depth`` of these layers; what they keep is freed at its end."""
+        rest = (depth * part for part in (self.moved, self.flops, self.attention, self.first, self.again))
+        return Activations(depth * self.kept, (depth - 1) * self.kept + self.peak, *rest)
+
+    def recomputed(self, carried: float) -> Activations:
+        """The layer if its forward pass is repeated in the backward pass and ``carried`` bytes, its input, are kept."""
+        working = WORKING_OF_RECOMPUTED * self.kept
+        return replace(self, kept=carried, peak=carried + working, moved=1.3 * self.moved, again=self.flops)
+
+
+def number_bytes(dtype: str) -> int:
+    """Bytes of a number that a layer keeps: on a CPU XLA stores numbers of half precision as float32."""
+    half = jax.default_backend() != "cpu" and dtype in ("auto", "bfloat16", "float16")
+    return 2 if half else 4
+
+
+def transformer(
+    batch: Sequence[int], depth: int, width: int, mlp: int, heads: int, *, dtype: str, activation: str, remat: bool,
+    dropout: bool, attention_dropout: bool, shared: float = 1.0, gated: bool = False, memory: int | None = None,
+) -> Activations:  # fmt: skip
+    """Embeddings and a stack of layers: self-attention, attention to a memory where there is one, and a feed-forward
+    part.
+
+    Args:
+        batch: (rows, tokens of a row).
+        depth: layers. width, mlp, heads, activation, dropout, attention_dropout: of each.
+        dtype: what layers compute in; what norms and sums keep is float32.
+        remat: whether the forward pass of a layer is repeated in the backward pass.
+        shared: keys and values as a share of the queries.
+        gated: whether the feed-forward part has a gate.
+        memory: tokens of a row of the memory.
+    """
+    (rows, length), size = batch, number_bytes(dtype)
+    tokens, parts = rows * length, 2 if memory is None else 3
+    scores = rows * heads * length * length
+    units = KEPT.get(activation, 6.0) * 4 if activation != "relu" else size + 1
+    kept = tokens * (parts * (12 * width + 8) + 6 * size * width + parts * dropout * width + units * mlp * size / 4)
+    kept += scores * (4 + size + attention_dropout) + 8 * rows * heads * length
+    flops = 2 * tokens * width * (2 * width + 2 * shared * width + (3 if gated else 2) * mlp)
+    attention = 4.0 * scores * width / heads
+    if memory is not None:
+        across = rows * heads * length * memory
+        kept += tokens * 3 * size * width + 2 * rows * memory * size * width + across * (4 + size + attention_dropout)
+        flops += 2 * width * width * (2 * tokens + 2 * rows * memory)
+        attention += 4.0 * across * width / heads
+    layer = Activations(kept, kept * (1 + WORKING), MOVED_IN_TRANSFORMERS * kept, flops + attention, attention)
+    layer = layer.recomputed(4.0 * tokens * width) if remat else layer
+    looked_up = tokens * width * (4 + dropout)
+    return Activations(looked_up, looked_up) + layer.times(depth)
+
+
+def scaled_inputs(inputs: Any, dtype: str) -> Activations:
+    """Bytes that are read as numbers 0 … 1; other inputs are read in place."""
+    kept = float(np.prod(inputs.shape)) * number_bytes(dtype) if inputs.dtype.itemsize == 1 else 0.0
+    return Activations(kept, kept, 2 * kept)
+
+
+def dense(
+    rows: int, inputs: int, outputs: int, activation: str = "", dropout: bool = False, size: int = 4
+) -> Activations:
+    """A linear layer with its activation; the input of the layer that follows is counted here."""
+    kept = rows * outputs * ((KEPT.get(activation, 6.0) + 1) * size + 5 * dropout)
+    return Activations(kept, kept, MOVED_IN_MAPS * kept, 2.0 * rows * inputs * outputs)
+
+
+def linear_head(rows: int, inputs: int, outputs: int, dropout: bool) -> Activations:
+    """Dropout and a linear layer."""
+    kept = 5.0 * rows * inputs * dropout
+    moved = (46.0 if dropout else 12.0) * rows * inputs  # random bits are many operations
+    return Activations(kept, kept + 4.0 * rows * inputs, moved, 2.0 * rows * inputs * outputs)
+
+
+def convolution(
+    rows: int, side: Sequence[int], channels: int, features: int, kernel: int = 3, stride: int = 1,
+    padding: int | None = None, norm: str = "none", activation: str = "relu", pool: str = "", size: int = 4,
+) -> tuple[Activations, tuple[int, int]]:  # fmt: skip
+    """A convolution of pictures with its norm, activation and 2 × 2 pooling ("max", "mean" or none); and the height and
+    width of its result.
+
+    ``padding`` is the number of pixels on every side; None: half the kernel. Products with padding count no FLOPs.
+    """
+    around = kernel // 2 if padding is None else padding
+    out = [(one + 2 * around - kernel) // stride + 1 for one in side]
+    met = places = 1.0  # pairs of a pixel and a place of the kernel on it; places that are on any pixel
+    for one, many in zip(side, out, strict=True):
+        at = np.arange(many)[:, None] * stride + np.arange(kernel) - around
+        inside = (at >= 0) & (at < one)
+        met, places = met * int(inside.sum()), places * int(inside.any(0).sum())
+    elements = rows * out[0] * out[1] * features
+    high, wide = (one // 2 for one in out) if pool else out
+    after = rows * high * wide * features
+    kept = elements * (NORMS[norm] + KEPT.get(activation, 6.0)) * size + after * (size + (pool == "max"))
+    # On a CPU a small picture is multiplied once for each place of the kernel (models/conv.py), whose slices are kept.
+    if jax.default_backend() == "cpu" and (kernel == 1 or min(*side, *out) <= kernel + 1):
+        kept += rows * met * channels * size + 4.0 * places * channels * features
+    working = 1.0 if pool == "mean" else WORKING_OF_MAPS  # the derivative of a mean is no array
+    peak = kept + working * elements * size
+    return Activations(kept, peak, MOVED_IN_MAPS * kept, 2.0 * rows * channels * features * met), (high, wide)
