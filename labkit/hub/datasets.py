@@ -141,9 +141,9 @@ def _spam(place: Path) -> RawTable:
         for row, line in enumerate(file):
             mail = json.loads(line)
             message = email.message_from_string(mail["text"])
-            group, subject = mail["group"], _subject(message)
+            group, subject = mail["group"], subject_of(message)
             label = "spam" if group.startswith("spam") else "ham"
-            if text := _body(message):
+            if text := body_of(message):
                 rows.append({"row": row, "text": text, "label": label, "subject": subject, "group": group})
             else:
                 notes.append((row, "no text in the mail"))
@@ -277,7 +277,7 @@ def _pictures(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
     return Dataset(pa.table(columns, schema=features.arrow_schema))
 
 
-def _body(message: Message) -> str:
+def body_of(message: Message) -> str:
     """The text of a mail: its plain parts, else all its text parts, else a multipart body that could not be parsed.
 
     Transfer encodings are undone; HTML stays, for the cleaning steps.
@@ -308,7 +308,7 @@ def _text(content: bytes, charset: str | None) -> str:
         return content.decode("latin-1")
 
 
-def _subject(message: Message) -> str:
+def subject_of(message: Message) -> str:
     raw = " ".join(line.strip() for line in str(message.get("subject", "")).splitlines())
     try:
         return str(make_header(decode_header(raw)))
