@@ -13,7 +13,7 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Float
 from labkit.i18n import _
 from labkit.models import foreign, weights
-from labkit.models.base import Modality, PublishedConfig
+from labkit.models.base import Modality, ParameterTree, PublishedConfig
 from labkit.models.bert import sentence
 
 #: Deviation of new embeddings, as published: they are normalised, so that it decides only how fast they turn.
@@ -56,7 +56,9 @@ class EncoderConfig(PublishedConfig):
         """The pooling of the model that is built: "auto" is "cls" where no task settles it."""
         return "cls" if self.pooling == "auto" else self.pooling
 
-    def head_tensors(self, kernel: Any, bias: Any) -> tuple[dict[str, np.ndarray], str]:
+    def head_tensors(
+        self, kernel: Array | np.ndarray, bias: Array | np.ndarray | None
+    ) -> tuple[dict[str, np.ndarray], str]:
         """A linear head on the pooled vector as it is stored: together they are a classifier of transformers.
 
         Args:
@@ -158,7 +160,7 @@ class EncoderConfig(PublishedConfig):
         return heads[0].kernel, heads[0].bias
 
     def save_embedder(
-        self, params: Any, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+        self, params: ParameterTree, folder: Path, *, specials: weights.Specials | None = None, max_length: int
     ) -> None:
         """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long."""
         self.save(params, folder / sentence.ENCODER, specials=specials)

@@ -25,7 +25,15 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import fields, layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
+from labkit.models.base import (
+    FROM_WIDTH,
+    TRANSFORMER_SHARDING,
+    Capability,
+    DrawingPart,
+    Modality,
+    ParameterTree,
+    PublishedConfig,
+)
 from labkit.models.gpt import layout
 from labkit.models.gpt.layers import LOWEST, GptLayer, norm, rotation
 from labkit.profile.activations import Activations, transformer
@@ -201,14 +209,14 @@ class GptConfig(PublishedConfig):
 
     def save_classifier(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: Path,
         kernel: np.ndarray,
         bias: np.ndarray | None,
         *,
         specials: weights.Specials | None = None,
         max_length: int = 0,
-        **more: Any,
+        **more: object,
     ) -> None:
         """Write parameters with a linear head on the last token: ``…ForSequenceClassification`` of transformers.
 
@@ -258,11 +266,11 @@ class GptConfig(PublishedConfig):
 
     def save(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: str | Path,
         extra: dict[str, Any] | None = None,
         specials: weights.Specials | None = None,
-        **more: Any,
+        **more: object,
     ) -> Path:
         """Write parameters as a Hugging Face folder of the family.
 
