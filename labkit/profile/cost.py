@@ -266,9 +266,9 @@ def step_by_formula(found: Activations, steps: Any, state: Any, batch: Mapping[s
     through = bool(below)  # else only the head has a gradient
     peak = found.peak
     if not through:
-        trunk = steps.model.activations(batch)
-        head = peak - trunk.kept if peak > trunk.peak else 0.0
-        peak = max(FORWARD * (trunk.peak - trunk.kept), head)
+        backbone = steps.model.activations(batch)
+        head = peak - backbone.kept if peak > backbone.peak else 0.0
+        peak = max(FORWARD * (backbone.peak - backbone.kept), head)
     elif not any(name.endswith(("/kernel", "/lora_a")) for name in below):
         peak *= WITHOUT_KERNELS
     peak = peak / (share_of(next(iter(batch.values()))) * steps.accumulate) + trained * (steps.accumulate > 1)
