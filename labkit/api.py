@@ -177,6 +177,30 @@ class Run(BaseRun):
 
         return export(self.experiment, model_of(self.info)[0], Path(folder))
 
+    def push_to_hub(
+        self, repo: str, *, revision: str = "main", private: bool | None = None, token: str | None = None
+    ) -> str:
+        """Upload the exported model to the Hugging Face hub.
+
+        Args:
+            repo: "org/name"; made if it does not exist.
+            revision: branch; made if it does not exist.
+            private: whether a new repository is private. None: the default of the hub.
+            token: access token. None: the one of `hf auth login` or ``HF_TOKEN``.
+
+        Returns:
+            The name of this version, "org/name@commit": ``lk.Predictor(name)`` and ``weights=name`` load it.
+
+        Raises:
+            ConfigError: other libraries would compute other results from this model.
+            WeightsError: the hub cannot be reached, or refuses the upload.
+        """
+        from labkit.inference.publish import push
+
+        return push(
+            self.experiment, model_of(self.info)[0], repo, revision=revision, private=private, token=token
+        )  # fmt: skip
+
     def show(self) -> Any:
         """The live panel of this run."""
         from labkit.app.live import show

@@ -45,9 +45,9 @@ _JAX = {"jax", "flax", "optax"}
 OUTSIDE = {
     "i18n": set(),
     "core": {"tomli_w"},
-    "hub": {"huggingface_hub", "h5py", "gguf", "datasets", "pyarrow"},
-    "data": {"datasets", "pyarrow", "pandas", "tokenizers", "scipy", "charset_normalizer", "PIL", "openpyxl"},
-    "models": {"jax", "flax", "safetensors", "huggingface_hub"},
+    "hub": {"huggingface_hub", "safetensors", "h5py", "gguf", "datasets", "pyarrow"},
+    "data": {"datasets", "pyarrow", "pandas", "tokenizers", "jinja2", "scipy", "charset_normalizer", "PIL", "openpyxl"},
+    "models": {"jax", "flax"},
     "profile": {"jax", "psutil"},
     "tasks": _JAX,
     "train": {*_JAX, "datasets", "orbax", "psutil", "safetensors"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,26 +59,28 @@ def conclude(report: ClassificationReport | RowReport, run: Run, counts: Mapping
     Args:
         report: of the run.
         run: its history and settings say what to try next.
-        counts: class → its training rows.
+        counts: class → number of training rows.
     """
     metric = "f1" if isinstance(report, ClassificationReport) else report.main
-    others: dict[str, Any] = dict(report.baselines)
+    others: Any = report.baselines
     table = report.compare(others)
     bars = tuple(
         Bar(str(name), *(float(line[f"{metric}{end}"]) for end in ("", "_low", "_high")))
         for name, line in table.iterrows()
     )
-    outcome, sentence = _against(table.iloc[1:], bars[0], metric, getattr(report, "better", 1))
+    outcome, sentence = _against(table, bars, metric, getattr(report, "better", 1))
     return Conclusion(sentence, outcome, metric, bars, tuple(advice_of(run, report, outcome, counts)))
 
 
-def _against(baselines: pd.DataFrame, model: Bar, metric: str, better: int) -> tuple[str, str]:
-    if baselines.empty:
+def _against(table: pd.DataFrame, bars: Sequence[Bar], metric: str, better: int) -> tuple[str, str]:
+    """The outcome, and the sentence."""
+    model, *others = bars
+    if not others:
         return "alone", _("{metric} {value:.3f}.", metric=score_name(metric), value=model.value)
-    best = (better * baselines[metric]).idxmax()
-    line: Mapping[Any, Any] = baselines.loc[best].to_dict()
+    best = max(others, key=lambda bar: better * bar.value)
+    line = table.loc[best.name]
     gain = "f1_gain" if "f1_gain" in line else "gain"
-    facts = {"metric": score_name(metric), "value": model.value, "name": best, "other": float(line[metric])}
+    facts = {"metric": score_name(metric), "value": model.value, "name": best.name, "other": best.value}
     if line[f"{gain}_low"] > 0:
         return "better", _(
             "Better than the best baseline: {metric} {value:.3f}, against {other:.3f} of {name}.", **facts

@@ -41,11 +41,11 @@ def make_report(
             classes, part["label"], answers, texts, part["row"], split=split, seen=seen
         )
     else:
-        labels = task.problem_type is ProblemType.LABELS
-        more: dict[str, Any] = {"threshold": task.threshold} if labels else {}
-        kind = MultilabelReport if labels else RegressionReport
-        counted = np.asarray(part["label"]) >= 0
-        report = kind(classes, targets_of(part), answers, counted, texts, part["row"], split=split, **more)
+        given = (classes, targets_of(part), answers, np.asarray(part["label"]) >= 0, texts, part["row"])
+        if task.problem_type is ProblemType.LABELS:
+            report = MultilabelReport(*given, split=split, threshold=task.threshold)
+        else:
+            report = RegressionReport(*given, split=split)
     return with_fitted_baselines(report, rows) if baselines else report
 
 
@@ -55,9 +55,8 @@ def with_fitted_baselines(report: EvaluationReport, rows: Rows) -> EvaluationRep
     if isinstance(report, ClassificationReport):
         return report.with_baselines(class_baselines(train, part, report.classes, rows.spec, split=report.split))
     given = (report.counted, report.texts, report.rows)
-    learnt = target_baselines.answers(train, part, rows.spec)
     others: dict[str, Any] = {
         name: type(report)(report.names, report.truth, found, *given, split=report.split)
-        for name, found in learnt.items()
+        for name, found in target_baselines.answers(train, part, rows.spec).items()
     }
     return report.with_baselines(others)

@@ -33,6 +33,8 @@ from labkit.train.processors import Processor
 
 #: File that only model folders of labkit have.
 MARK = "labkit.toml"
+#: Files of which pretrained weights have one: of transformers, of sentence-transformers.
+_PRETRAINED = ("config.json", "modules.json")
 
 
 def folder_of(given: object) -> Path:
@@ -92,6 +94,13 @@ class Pipeline(ABC):
     def __init__(self, source: str | Path, device: jax.Device | None = None, plugins: Sequence[str] = ()):
         use_compilation_cache()
         allow(plugins)
+        folder = folder_of(source)
+        if folder.is_dir() and not any((folder / name).exists() for name in (MARK, *_PRETRAINED)):
+            raise WeightsError(
+                _("{folder!r} contains no labkit.toml, which run.export(folder) writes, and no config.json of "
+                  "pretrained weights."),
+                folder=folder.name,
+            )  # fmt: skip
         if self.pretrained and not is_folder(source):
             self.model = self._load_weights(str(source))
         else:

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from labkit.core.errors import ConfigError, DataError
+from labkit.core.errors import ConfigError
+from labkit.data.text import chat
 from labkit.i18n import _
 from labkit.inference.pipeline import GenerationPipeline
 from labkit.models import weights
@@ -16,9 +17,8 @@ from labkit.models.base import Capability
 from labkit.tasks.decoding import Generation, step_of, write
 from labkit.tasks.lm import LanguageModel
 
-#: The tokens that stand around a message of a talk (ChatML), and who may say one.
+#: The tokens that stand around a message of a talk (ChatML).
 TURN, OVER = "<|im_start|>", "<|im_end|>"
-SPEAKERS = ("system", "user", "assistant")
 #: What a talk begins with where nobody says otherwise.
 SYSTEM = "You are a helpful assistant."
 
@@ -55,22 +55,40 @@ class TextGenerationPipeline(GenerationPipeline):
     __call__ = generate
 
     def chat(self, messages: str | Sequence[Mapping[str, str]], **settings: object) -> str:
-        """The answer of a model that was taught to talk in the form of ChatML, as "smollm2-135m" was.
+        """The answer of a model that was trained on conversations, such as "smollm2-135m".
 
         Args:
             messages: a question; or the talk so far, a list of ``{"role": "user", "content": "…"}``, where the role is
-                "system", "user" or "assistant". Without a system's message the talk begins with :data:`SYSTEM`.
+                "system", "user" or "assistant". The chat template of the model's folder makes the prompt; without one
+                it is that of ChatML, which begins with :data:`SYSTEM` where there is no system message.
             **settings: as for :meth:`generate`.
 
         Raises:
-            ConfigError: the model was not taught to talk so; or as for :meth:`generate`.
+            ConfigError: the model has neither, or its template fails; or as for :meth:`generate`.
             DataError: a message has no role that is known, or no content.
         """
         how = Generation.from_dict(settings)
-        return self._continue([self.chat_ids(messages)], (self.tokenizer.special(OVER) or 0,), how)[0].strip()
+        over = self.tokenizer.special(OVER)
+        ends = self.tokenizer.end_ids if over is None else (*self.tokenizer.end_ids, over)
+        return self._continue([self.chat_ids(messages)], ends, how)[0].strip()
+
+    def chat_text(self, conversations: Sequence[Sequence[Mapping[str, str]]], prompt: bool = False) -> list[str]:
+        """The texts of conversations by the chat template of the model, such as rows of instruction data.
+
+        Args:
+            conversations: each a list of messages as for :meth:`chat`.
+            prompt: whether to end with the beginning of the assistant's answer.
+
+        Raises: ConfigError, DataError: as :meth:`chat`; or the model has no template.
+        """
+        return chat.render(self.tokenizer, conversations, prompt)
 
     def chat_ids(self, messages: str | Sequence[Mapping[str, str]]) -> np.ndarray:
-        """The tokens of a talk, up to where the assistant begins to speak."""
+        """The tokens of a talk, up to where the assistant begins to speak: by the chat template of the model, without
+        one in the form of ChatML."""
+        talk: list[Any] = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        if chat.template_of(self.tokenizer) is not None:
+            return chat.ids(self.tokenizer, talk)
         begin, end = (self.tokenizer.special(name) for name in (TURN, OVER))
         if begin is None or end is None:
             raise ConfigError(
@@ -78,14 +96,7 @@ class TextGenerationPipeline(GenerationPipeline):
                 turn=TURN,
                 over=OVER,
             )
-        talk = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-        for turn in talk:
-            if turn.get("role") not in SPEAKERS or not isinstance(turn.get("content"), str):
-                raise DataError(
-                    _("a message needs a role ({known}) and content; got {turn!r}."),
-                    known=", ".join(SPEAKERS),
-                    turn=turn,
-                )
+        chat.check(talk)
         if not talk or talk[0]["role"] != "system":
             talk = [{"role": "system", "content": SYSTEM}, *talk]
         said = [self._pieces(f"{turn['role']}\n{turn['content']}") for turn in talk]

@@ -19,6 +19,7 @@ from flax import nnx
 
 from labkit.core.config import Config
 from labkit.core.errors import ConfigError, WeightsError
+from labkit.hub.pretrained import pinned
 from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.layers import Rates
@@ -152,6 +153,8 @@ class ModelConfig(Config, ABC):
     def completed(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Every field, from those that are given."""
         known = cls.PRESETS.get(given.get("preset", ""), {})
+        if given.get("weights"):
+            given = {**given, "weights": pinned(given["weights"])}
         if given.get("weights") and not given.get("preset") and any(name not in given for name in cls.FROM_WEIGHTS):
             known = cls.sizes_from(weights.find(given["weights"]))
         known = {**known, **given}
@@ -263,7 +266,7 @@ class ModelConfig(Config, ABC):
 
     def save(
         self, params: ParameterTree, folder: str | Path, extra: dict[str, Any] | None = None,
-        specials: weights.Specials | None = None, **more: Any,
+        specials: weights.Specials | None = None, **more: object,
     ) -> Path:  # fmt: skip
         """Write parameters in the published format of the architecture, of those that have one.
 
@@ -282,7 +285,7 @@ class ModelConfig(Config, ABC):
 
     def save_classifier(
         self, params: ParameterTree, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
-        specials: weights.Specials | None = None, max_length: int | None = None, **more: Any,
+        specials: weights.Specials | None = None, max_length: int | None = None, **more: object,
     ) -> None:  # fmt: skip
         """Write parameters with a linear head (kernel f32 [d, c], bias f32 [c]) in the published format."""
         raise NotImplementedError(f"{type(self).__name__} has no published format.")
@@ -301,8 +304,16 @@ class PublishedConfig(ModelConfig):
     """
 
     published: ClassVar[bool] = True
+
     BROUGHT: ClassVar[tuple[str, ...]] = ()
     DERIVED_FROM: ClassVar[tuple[str, ...]] = ("width",)
+
+    @abstractmethod
+    def table(self, folder: Path) -> weights.Table:
+        """The names of the weights in a folder."""
+
+    def _load(self, model: Any, folder: Path) -> weights.LoadReport:
+        return weights.load_into(model, folder, self.table(folder))
 
     def to_dict(self) -> dict[str, Any]:
         """The preset and what differs from it; without a preset but with weights, everything.

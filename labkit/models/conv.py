@@ -21,7 +21,9 @@ from labkit.core.errors import ConfigError, nearest
 from labkit.core.shapes import Array, Float
 from labkit.i18n import _
 from labkit.models import layers
+from labkit.models.base import ModelConfig
 from labkit.models.layers import compute_dtype
+from labkit.profile.activations import KEPT, MOVED_IN_MAPS, NORMS, WORKING_OF_MAPS, Activations, number_bytes
 
 AXES = ("NHWC", "HWIO", "NHWC")
 PADDINGS = ("SAME", "VALID", "HALF")
@@ -172,8 +174,50 @@ MOST_BYTES = 2**28
 def _pays(shape: tuple[int, ...], kernel: tuple[int, ...], out: Sequence[int]) -> bool:
     """Whether products of bfloat16, one for each place of the kernel, are faster than float32, and not too large."""
     c, o = kernel[2:]
-    held = 4 * kernel[0] * kernel[1] * shape[0] * max(shape[1] * shape[2] * c, out[0] * out[1] * o)
-    return c * o >= LEAST_INTENSITY * (c + o) and held <= MOST_BYTES
+    return c * o >= LEAST_INTENSITY * (c + o) and _at_once(shape, kernel, out) <= MOST_BYTES
+
+
+def _at_once(shape: tuple[int, ...], kernel: tuple[int, ...], out: Sequence[int]) -> int:
+    """Bytes of the products of all places of a kernel."""
+    c, o = kernel[2:]
+    return 4 * kernel[0] * kernel[1] * shape[0] * max(shape[1] * shape[2] * c, out[0] * out[1] * o)
+
+
+def convolution_activations(
+    rows: int, side: Sequence[int], channels: int, features: int, kernel: int = 3, stride: int = 1,
+    padding: int | None = None, norm: str = "none", activation: str = "relu", pool: str = "", dtype: str = "float32",
+    plain: bool = False,
+) -> tuple[Activations, tuple[int, int]]:  # fmt: skip
+    """A convolution of pictures with its norm, activation and 2 × 2 pooling ("max", "mean" or none); and the height and
+    width of its result.
+
+    ``padding`` is the number of pixels on every side; None: half the kernel. Products with padding count no FLOPs.
+    ``plain``: of a network without shortcuts, in which XLA keeps the products of several layers in mixed precision.
+    """
+    around = kernel // 2 if padding is None else padding
+    size, out = number_bytes(dtype), [(one + 2 * around - kernel) // stride + 1 for one in side]
+    met = places = 1.0  # pairs of a pixel and a place of the kernel on it; places that are on any pixel
+    for one, many in zip(side, out, strict=True):
+        at = np.arange(many)[:, None] * stride + np.arange(kernel) - around
+        inside = (at >= 0) & (at < one)
+        met, places = met * int(inside.sum()), places * int(inside.any(0).sum())
+    elements = rows * out[0] * out[1] * features
+    high, wide = (one // 2 for one in out) if pool else out
+    after = rows * high * wide * features
+    kept = elements * (NORMS[norm] + KEPT.get(activation, 6.0)) * size + after * (size + (pool == "max"))
+    moved, working = (
+        MOVED_IN_MAPS * kept,
+        elements * size * (1.0 if pool == "mean" else WORKING_OF_MAPS),
+    )  # the derivative of a mean is no array
+    if jax.default_backend() == "cpu":  # on which small pictures are multiplied once for each place of the kernel
+        shapes = (rows, *side, channels), (kernel, kernel, channels, features), out
+        if dtype == "mixed" and _pays(*shapes):
+            kept += 2.0 * (rows * side[0] * side[1] * channels + kernel**2 * channels * features)
+            kept += _at_once(*shapes) * plain
+            working += _at_once(*shapes) * (not plain)
+        elif kernel == 1 or min(*side, *out) <= kernel + 1:
+            kept += rows * met * channels * size + 4.0 * places * channels * features
+    return Activations(kept, kept + working, moved, 2.0 * rows * channels * features * met), (high, wide)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -362,13 +406,13 @@ def _product(x: Float[Array, "b n"], kernel: Float[Array, "n m"], dimensions: An
     return layers.product(x, kernel)
 
 
-def count(config: Any) -> int:
+def count(config: ModelConfig) -> int:
     """Number of parameters of the model that ``config`` builds; nothing is allocated."""
     shapes = nnx.eval_shape(lambda: nnx.state(config.build(nnx.Rngs(0)), nnx.Param))
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
-def known_shape(config: Any, axes: int, of: str) -> tuple[int, ...]:
+def known_shape(config: ModelConfig, axes: int, of: str) -> tuple[int, ...]:
     """``config.input_shape``, checked: it must be there and have ``axes`` axes, all positive.
 
     Raises:

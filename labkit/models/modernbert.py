@@ -189,12 +189,16 @@ class ModernBertConfig(EncoderConfig):
         is added to the sum of layers 1 / sqrt(2 depth) of that."""
         return ModernBert(self, rngs)
 
+    def table(self, folder: Path) -> weights.Table:
+        """The names of the weights in a folder."""
+        return TABLE
+
     def _load(self, model: ModernBert, folder: Path) -> weights.LoadReport:
-        return weights.load_into(model, sentence.encoder_folder(folder), TABLE)
+        return super()._load(model, sentence.encoder_folder(folder))
 
     def save(
         self, params: ParameterTree, folder: str | Path, extra: dict[str, Any] | None = None,
-        specials: weights.Specials | None = None, **more: Any,
+        specials: weights.Specials | None = None, **more: object,
     ) -> Path:  # fmt: skip
         """Write parameters as a Hugging Face folder; see :meth:`~labkit.models.base.ModelConfig.save`."""
         ids = (

@@ -8,10 +8,7 @@ value is copied and all of them are raised together.
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,29 +16,18 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx, traverse_util
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from labkit.core import manifest
 from labkit.core.cache import write_atomic
-from labkit.core.errors import WeightsError, nearest
-from labkit.core.safety import UNSAFE, check_safetensors, kind_of
-from labkit.hub import samples
+from labkit.core.errors import WeightsError
+from labkit.hub.pretrained import find as find
+from labkit.hub.tensors import CAST, LARGEST, SHOWN, Tensors, write_tensors
+from labkit.hub.tensors import UNITS as UNITS
+from labkit.hub.tensors import check_sealed as check_sealed
+from labkit.hub.tensors import check_values as check_values
 from labkit.i18n import _, joined
 
 Names = tuple[str, ...]
-SHOWN = 10  # of each kind of mismatch in a message
-CAST = {"F16": "float16", "BF16": "bfloat16"}
-#: Dtypes that safetensors reads as NumPy arrays.
-READABLE = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
-LARGEST = 1e15  # squares of larger weights, summed over a layer, overflow float32
-UNITS = float(jnp.finfo(jnp.float32).max)  # of a regression's head
-CURE = _(
-    "Only safetensors is supported, because other formats can execute code. If you trust the file, "
-    "convert it with `AutoModel.from_pretrained(folder).save_pretrained(new_folder, "
-    "safe_serialization=True)` of transformers."
-)
-HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>.*))?")
 
 
 class Specials(NamedTuple):
@@ -182,83 +168,6 @@ class LoadReport:
             )  # fmt: skip
 
 
-class Tensors(Mapping[str, np.ndarray]):
-    """The tensors of a folder by name, memory-mapped: one ``model.safetensors`` or shards with their index.
-
-    Raises:
-        WeightsError: no safetensors in the folder (other formats are named and refused), a file that is something
-            else inside, a damaged file, an index that points at files that are not there or out of the folder.
-    """
-
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        files = _files(self.folder)
-        if (self.folder / manifest.NAME).exists():  # labkit's own folders have one
-            check_sealed(self.folder, [file.name for file in files])
-        opened = [_open(file) for file in files]
-        self._where = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        if len(self._where) < sum(len(file.keys()) for file in opened):
-            names = Counter(name for file in opened for name in file.keys())  # noqa: SIM118
-            twice = [name for name, count in names.items() if count > 1]
-            raise WeightsError(
-                _("several files in {folder} contain {twice}. Download or copy the folder again."),
-                folder=self.folder,
-                twice=", ".join(twice[:SHOWN]),
-            )
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        opened, kind = self._where[name], self.kind(name)[1]
-        if kind not in READABLE:
-            raise WeightsError(
-                _("the weights in {folder} cannot be read: {name} has the dtype {kind}; supported: {known}."),
-                folder=self.folder, name=name, kind=kind, known=", ".join(READABLE),
-            )  # fmt: skip
-        return opened.get_tensor(name)
-
-    def checked(self, name: str, largest: float = LARGEST) -> np.ndarray:
-        """A tensor whose values are finite and usable; see :func:`check_values`."""
-        check_values(array := self[name], name, self.folder, largest)
-        return array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._where)
-
-    def __len__(self) -> int:
-        return len(self._where)
-
-    def kind(self, name: str) -> tuple[tuple[int, ...], str]:
-        """Shape and dtype ("F32", "BF16", …) of a tensor, without reading it."""
-        piece = self._where[name].get_slice(name)
-        return tuple(piece.get_shape()), piece.get_dtype()
-
-
-def check_values(array: np.ndarray, name: str, folder: Path, largest: float = LARGEST) -> None:
-    """Raise :class:`WeightsError` for a tensor with values that make every output NaN or infinite.
-
-    ``largest``: the largest amount; :data:`UNITS` for the head of a regression, which holds the unit of its numbers.
-    """
-    if array.size and jnp.issubdtype(array.dtype, jnp.floating):
-        for value in (float(array.min()), float(array.max())):  # NaN carries over; nothing is allocated
-            if not abs(value) <= largest:
-                raise WeightsError(
-                    _(
-                        "the weights in {folder} are damaged: {name} contains {value:g}; expected finite "
-                        "values up to {largest:g}. Download, copy or train them again."),
-                    folder=folder, name=name, value=value, largest=largest,
-                )  # fmt: skip
-
-
-def check_sealed(folder: Path, only: Collection[str] | None = None) -> None:
-    """Raise :class:`WeightsError` where files of a sealed folder (``only``: of these) are not as they were sealed."""
-    if problems := manifest.damage(folder, only):
-        raise WeightsError(
-            _(
-                "the model in {folder} is damaged: {problems}. Copy or export it again; if you changed "
-                "the file yourself, remove {manifest}."),
-            folder=folder, problems=joined(_("; "), problems[:SHOWN]), manifest=manifest.NAME,
-        )  # fmt: skip
-
-
 def flatten(tree: Any) -> dict[Names, Any]:
     """Path → array of the parameters of a module, an ``nnx.State`` or a nested (or already flat) dict."""
     if isinstance(tree, nnx.Module):
@@ -346,7 +255,7 @@ def load_into(model: nnx.Module, folder: str | Path, table: Table) -> LoadReport
 
 
 def save_from(
-    params: Any,
+    params: nnx.Module | nnx.State | Mapping[Any, Any],
     folder: str | Path,
     table: Table,
     config: dict[str, Any],
@@ -391,21 +300,7 @@ def _write(folder: Path, tensors: dict[str, np.ndarray], config: dict[str, Any])
     write_atomic(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def write_tensors(folder: Path, tensors: dict[str, np.ndarray]) -> None:
-    """Write ``model.safetensors`` into a folder (made if it is not there), whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".model.safetensors.{os.getpid()}"
-    try:
-        arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        save_file(arrays, part, metadata={"format": "pt"})  # "pt": what Hugging Face readers ask for
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, folder / "model.safetensors")
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_generation(folder: Path, specials: Specials | None, **more: Any) -> None:
+def write_generation(folder: Path, specials: Specials | None, **more: object) -> None:
     """Write ``generation_config.json``: greedy, ending where labkit ends; nothing where the specials are not known."""
     if specials is not None:
         content = {"do_sample": False, "num_beams": 1, **specials.settings(), **more}
@@ -435,116 +330,6 @@ def load_own(module: nnx.Module, folder: Path, largest: float = LARGEST) -> None
     read = {path: jnp.asarray(tensors.checked("/".join(map(str, path)), limit)) for path, limit in limits.items()}
     filled = [(path, leaf.replace(read[path])) for path, leaf in nnx.to_flat_state(state)]
     nnx.update(module, nnx.from_flat_state(filled))
-
-
-def find(name: str) -> Path:
-    """The folder that a weights setting names.
-
-    Args:
-        name: a sample ("minilm-l6"), a local folder, or a hub repository with its revision ("org/name@<40 hex>").
-
-    Raises:
-        WeightsError: none of the three, a hub name without a full revision, or the hub cannot be reached.
-        SampleError: the sample cannot be fetched.
-    """
-    models = [sample.name for sample in samples.SAMPLES.values() if sample.kind == "model"]
-    if name in models:
-        return samples.folder(name)
-    if (path := Path(name).expanduser()).is_dir():
-        return path
-    if path.suffix.lower() in (*UNSAFE, ".safetensors"):
-        raise WeightsError(
-            _("weights {name!r}: give the folder that contains config.json and model.safetensors. {cure}"),
-            name=name,
-            cure=CURE,
-        )
-    if not (hub := HUB.fullmatch(name)):
-        raise WeightsError(
-            _("weights {name!r} are neither a sample ({models}), nor a folder that exists, nor "
-              "'org/name@revision'.{hint}"),
-            name=name, models=", ".join(models), hint=nearest(name, models),
-        )  # fmt: skip
-    if not re.fullmatch(r"[0-9a-f]{40}", revision := hub["revision"] or ""):
-        raise WeightsError(
-            _(
-                "weights {name!r}: no such folder, and a name on the hub needs a full revision, "
-                "'org/name@' and 40 hexadecimal digits, so that the same weights are used every time. The "
-                "model's page on the hub lists revisions under 'Files', 'History'."),
-            name=name,
-        )  # fmt: skip
-    return _from_hub(hub["repo"], revision)
-
-
-def _from_hub(repo: str, revision: str) -> Path:
-    import huggingface_hub
-
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                repo, revision=revision, allow_patterns=["*.safetensors", "*.json", "*.txt"]
-            )
-        )
-    except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's errors
-        raise WeightsError(
-            _(
-                "{repo}@{revision} could not be downloaded from the hub ({type}: {error}). Check the "
-                "name, the revision and the connection, or copy the folder by other means and give its "
-                "path as weights."),
-            repo=repo, revision=revision, type=type(error).__name__, error=error,
-        ) from error  # fmt: skip
-
-
-def _files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, checked to be inside it."""
-    if (single := folder / "model.safetensors").is_file():
-        return [single]
-    if (index := folder / "model.safetensors.index.json").is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise WeightsError(
-                _("{index} is not an index of weights ({error}). Fetch the folder again."), index=index, error=error
-            ) from None
-        if bad := [str(name) for name in names if not _lies_in(folder, name)]:
-            raise WeightsError(
-                _("{index} lists files that are not in the folder: {bad}. Download it again."),
-                index=index,
-                bad=", ".join(bad),
-            )
-        return [folder / name for name in names]
-    there = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
-    if refused := [name for name in there if name.lower().endswith(tuple(UNSAFE))]:
-        raise WeightsError(
-            _("{folder} contains {refused} and no model.safetensors. {cure}"),
-            folder=folder, refused=", ".join(refused), cure=CURE,
-        )  # fmt: skip
-    raise WeightsError(
-        _("{folder} contains no model.safetensors; it has: {there}."),
-        folder=folder,
-        there=", ".join(there) or _("nothing"),
-    )
-
-
-def _lies_in(folder: Path, name: Any) -> bool:
-    return isinstance(name, str) and Path(name).name == name and (folder / name).is_file()
-
-
-def _open(file: Path) -> Any:
-    try:
-        check_safetensors(file)
-        return safe_open(file, "np")
-    except (WeightsError, SafetensorError) as error:
-        with open(file, "rb") as raw:
-            start = raw.read(32)
-        # Looked at only now: the length that opens a sound file may begin with any byte.
-        if what := kind_of(start):
-            packed = _("a ZIP archive, as torch.save writes (pickle inside)") if what == "a ZIP archive" else what
-            raise WeightsError(_("{file} is {what}. {cure}"), file=file, what=packed, cure=CURE) from None
-        if isinstance(error, WeightsError):
-            raise WeightsError(_("{error} Fetch or copy it again."), error=error) from None
-        raise WeightsError(
-            _("{file} is damaged or not safetensors ({error}). Fetch or copy it again."), file=file, error=error
-        ) from None
 
 
 def _raise_all(folder: Path, mismatches: dict[str, list[str]]) -> None:

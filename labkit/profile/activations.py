@@ -115,8 +115,10 @@ def scaled_inputs(inputs: Any, dtype: str) -> Activations:
 def dense(
     rows: int, inputs: int, outputs: int, activation: str = "", dropout: bool = False, size: int = 4
 ) -> Activations:
-    """A linear layer with its activation; the input of the layer that follows is counted here."""
-    kept = rows * outputs * ((KEPT.get(activation, 6.0) + 1) * size + 5 * dropout)
+    """A linear layer with its activation; the input of the layer that follows is counted here. The derivatives of tanh
+    and the sigmoid need their result, which is that input."""
+    numbers = 1.0 if activation in ("tanh", "sigmoid") else KEPT.get(activation, 6.0) + 1
+    kept = rows * outputs * (numbers * size + 5 * dropout)
     return Activations(kept, kept, MOVED_IN_MAPS * kept, 2.0 * rows * inputs * outputs)
 
 
@@ -125,31 +127,3 @@ def linear_head(rows: int, inputs: int, outputs: int, dropout: bool) -> Activati
     kept = 5.0 * rows * inputs * dropout
     moved = (46.0 if dropout else 12.0) * rows * inputs  # random bits are many operations
     return Activations(kept, kept + 4.0 * rows * inputs, moved, 2.0 * rows * inputs * outputs)
-
-
-def convolution(
-    rows: int, side: Sequence[int], channels: int, features: int, kernel: int = 3, stride: int = 1,
-    padding: int | None = None, norm: str = "none", activation: str = "relu", pool: str = "", size: int = 4,
-) -> tuple[Activations, tuple[int, int]]:  # fmt: skip
-    """A convolution of pictures with its norm, activation and 2 × 2 pooling ("max", "mean" or none); and the height and
-    width of its result.
-
-    ``padding`` is the number of pixels on every side; None: half the kernel. Products with padding count no FLOPs.
-    """
-    around = kernel // 2 if padding is None else padding
-    out = [(one + 2 * around - kernel) // stride + 1 for one in side]
-    met = places = 1.0  # pairs of a pixel and a place of the kernel on it; places that are on any pixel
-    for one, many in zip(side, out, strict=True):
-        at = np.arange(many)[:, None] * stride + np.arange(kernel) - around
-        inside = (at >= 0) & (at < one)
-        met, places = met * int(inside.sum()), places * int(inside.any(0).sum())
-    elements = rows * out[0] * out[1] * features
-    high, wide = (one // 2 for one in out) if pool else out
-    after = rows * high * wide * features
-    kept = elements * (NORMS[norm] + KEPT.get(activation, 6.0)) * size + after * (size + (pool == "max"))
-    # On a CPU a small picture is multiplied once for each place of the kernel (models/conv.py), whose slices are kept.
-    if jax.default_backend() == "cpu" and (kernel == 1 or min(*side, *out) <= kernel + 1):
-        kept += rows * met * channels * size + 4.0 * places * channels * features
-    working = 1.0 if pool == "mean" else WORKING_OF_MAPS  # the derivative of a mean is no array
-    peak = kept + working * elements * size
-    return Activations(kept, peak, MOVED_IN_MAPS * kept, 2.0 * rows * channels * features * met), (high, wide)

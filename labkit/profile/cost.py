@@ -215,6 +215,13 @@ def work_and_plan(steps: Any, batch: Mapping[str, Any], state: Any = None) -> tu
     return _known[key]
 
 
+def flops_of(steps: Any, batch: Mapping[str, Any]) -> float:
+    """FLOPs of a step: by formula, or by XLA's count of the step that is traced and not compiled."""
+    if steps.activations(batch) is not None:
+        return work_and_plan(steps, batch)[0].flops
+    return (steps.lower("train", steps.abstract_state(), dict(batch)).cost_analysis() or {}).get("flops", 0.0)
+
+
 _known: OrderedDict[Any, tuple[Work, MemoryPlan]] = OrderedDict()
 
 
@@ -259,7 +266,9 @@ def step_by_formula(found: Activations, steps: Any, state: Any, batch: Mapping[s
     through = bool(below)  # else only the head has a gradient
     peak = found.peak
     if not through:
-        peak = FORWARD * (peak - steps.model.activations(batch).kept)
+        backbone = steps.model.activations(batch)
+        head = peak - backbone.kept if peak > backbone.peak else 0.0
+        peak = max(FORWARD * (backbone.peak - backbone.kept), head)
     elif not any(name.endswith(("/kernel", "/lora_a")) for name in below):
         peak *= WITHOUT_KERNELS
     peak = peak / (share_of(next(iter(batch.values()))) * steps.accumulate) + trained * (steps.accumulate > 1)

@@ -20,6 +20,7 @@ from labkit.core.errors import ConfigError, RunError, WeightsError
 from labkit.core.extras import require
 from labkit.i18n import _
 from labkit.runs import liveness
+from labkit.runs.database import StoreError
 from labkit.runs.store import RunInfo, Store, make_room
 from labkit.train.experiment import DataConfig, Experiment, own_experiment
 
@@ -73,8 +74,19 @@ class Run:
 
     @property
     def info(self) -> RunInfo:
-        """What the store knows of the run now."""
-        return self.store.run(self.id)
+        """What the store knows of the run now. Raises :class:`RunError` where the run was removed meanwhile."""
+        try:
+            return self.store.run(self.id)
+        except StoreError:
+            raise
+        except RunError:
+            if (self.store.folder / self.id).exists():
+                raise
+            raise RunError(
+                _("no run {run!r} in {folder} any more: its folder is gone."),
+                run=self.id,
+                folder=self.store.folder.name,
+            ) from None
 
     @property
     def name(self) -> str:

@@ -23,11 +23,11 @@ from labkit.data.batching.base import Batches
 from labkit.data.io.load import open_rows
 from labkit.data.rows import Rows
 from labkit.i18n import _
-from labkit.models import lora, weights
-from labkit.models.base import Modality, ModelConfig
+from labkit.models import lora, peft, weights
+from labkit.models.base import Modality, ModelConfig, PublishedConfig
 from labkit.models.bert import sentence
 from labkit.models.layers import compute_dtype
-from labkit.profile.cost import work_and_plan
+from labkit.profile.cost import flops_of
 from labkit.profile.hardware import mixed_pays
 from labkit.tasks.base import Head
 from labkit.train.experiment import Experiment, check_reads
@@ -41,10 +41,14 @@ from labkit.train.truncation import message, truncation
 
 #: Of a model folder: what an example is, its shape, and the names of the outputs.
 FACTS = "labkit.json"
+#: Folder in a model folder with the low-rank additions alone.
+ADAPTER = "adapter"
 #: Train metrics are reported about this many times an epoch.
 REPORTS = 20
 #: Steps of a run at most: they are counted in 32 bits on the device.
 STEPS = 2**31 - 1
+#: Modules without weights that are kept.
+ABSTRACT = 8
 #: Updates in one call, at most, where a single one is shorter than the host takes to give the next …
 MANY = 32
 #: … which is so below this many floating-point operations a step, on a CPU and elsewhere.
@@ -160,7 +164,7 @@ def context_of(
             epochs=train.epochs, steps_per_epoch=batches.steps_per_epoch, total=total, steps=STEPS,
         )  # fmt: skip
     say(_("building the model"))
-    module = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), train.optimizer, rngs))
+    module = _abstract(head, model, train.optimizer)
     steps = steps_of(experiment, head, module, batches, placement, model)
     most = updates_per_call(steps, batches)
     # A call ends with a report: rarer reports make longer calls, but a short epoch has four of them all the same.
@@ -203,6 +207,20 @@ def _fresh(model: ModelConfig, head: Head) -> list[str]:
     ]  # fmt: skip
 
 
+def _abstract(head: Head, model: ModelConfig, optimizer: Optimizer) -> Any:
+    """The module without weights; the last ones are kept, for the sliders of a panel."""
+    lora_settings = (optimizer.trainable, optimizer.lora_rank, optimizer.lora_alpha, optimizer.lora_targets)
+    key = (type(head), repr(head), type(model), repr(model), lora_settings)
+    if key not in _modules:
+        while len(_modules) >= ABSTRACT:
+            _modules.pop(next(iter(_modules)), None)
+        _modules[key] = nnx.eval_shape(lambda: _adapt(head.init(model, rngs := nnx.Rngs(0)), optimizer, rngs))
+    return _modules[key]
+
+
+_modules: dict[Any, Any] = {}
+
+
 def _adapt(module: Any, optimizer: Optimizer, rngs: nnx.Rngs) -> Any:
     """The module with what the way of fine-tuning adds to it."""
     if optimizer.trainable == "lora":
@@ -240,7 +258,7 @@ def updates_per_call(steps: TrainStep, batches: Batches) -> int:
         return 1
     batch = shapes_of(batches, steps)[0]
     small = SMALL if jax.default_backend() == "cpu" else SMALL_ON_ACCELERATORS
-    return MANY if work_and_plan(steps, batch)[0].flops < small else 1
+    return MANY if flops_of(steps, batch) < small else 1
 
 
 def shapes_of(batches: Batches, steps: TrainStep, stacked: int = 1) -> list[dict[str, jax.ShapeDtypeStruct]]:
@@ -277,6 +295,7 @@ def save_model(setup: TrainContext, params: Params, folder: Path, **origin: obje
         assert tokenizer is not None
         special = weights.Specials(tokenizer.pad_id, tokenizer.cls_id, tokenizer.end_ids, tokenizer.start_id)
         head.save(merged, setup.model, folder, special)
+        _save_adapter(setup, params, folder)
     else:
         weights.save_own(merged, folder, head.get_config())
     if tokenizer is not None:
@@ -286,6 +305,19 @@ def save_model(setup: TrainContext, params: Params, folder: Path, **origin: obje
     write_atomic(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=2) + "\n")
     write_atomic(folder / "labkit.toml", dumps(setup.experiment))
     manifest.seal(folder, **origin)
+
+
+def _save_adapter(setup: TrainContext, params: Params, folder: Path) -> None:
+    """Write the low-rank additions to pretrained weights once more by themselves, for PEFT, as ``adapter``."""
+    model, optimizer = setup.model, setup.experiment.train.optimizer
+    if not isinstance(model, PublishedConfig) or optimizer.trainable != "lora":
+        return
+    base = model.folder()
+    if base is None or (folder / sentence.MODULES).exists():
+        return
+    base, flat = sentence.encoder_folder(base), {name: np.asarray(value) for name, value in params.items()}
+    peft.save(flat, folder / ADAPTER, model=folder, base=base, name=model.weights, table=model.table(folder),
+              alpha=optimizer.lora_alpha)  # fmt: skip
 
 
 def _export_tokenizer(setup: TrainContext, folder: Path) -> None:

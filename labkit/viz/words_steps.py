@@ -221,6 +221,7 @@ TABLE: dict[str, Message] = {
     "architecture": _("Architecture"),
     "model_bert": _("BERT"),
     "model_gpt": _("GPT"),
+    "model_modernbert": _("ModernBERT"),
     "model_textcnn": _("Text CNN"),
     "model_transformer": _("Transformer"),
     "model_mlp": _("Multilayer perceptron (MLP)"),

@@ -111,18 +111,18 @@ def test_a_form_gives_what_was_typed_or_says_what_is_wrong():
     form = Form(panel, Optimizer(), panel.changes.append)
     form.controls["learning_rate"].value = "2e-5"
     form.controls["freeze"].value = "backbone/*, head/bias"
-    form.controls["rule"].value = "lion"
+    form.controls["algorithm"].value = "lion"
     form.controls["warmup"].value = 0.25
     assert panel.changes == [
-        {"learning_rate": 2e-5}, {"freeze": ("backbone/*", "head/bias")}, {"rule": "lion"}, {"warmup": 0.25},
+        {"learning_rate": 2e-5}, {"freeze": ("backbone/*", "head/bias")}, {"algorithm": "lion"}, {"warmup": 0.25},
     ]  # fmt: skip
     form.controls["learning_rate"].value = "fast"
     assert (
         "is not a valid value for Learning rate" in panel.error_box.value
         and "&#x27;fast&#x27;" in panel.error_box.value
     )
-    form.fill(Optimizer(learning_rate=1e-3), locked=["rule"])
-    assert form.controls["learning_rate"].value == "0.001" and form.controls["rule"].disabled
+    form.fill(Optimizer(learning_rate=1e-3), locked=["algorithm"])
+    assert form.controls["learning_rate"].value == "0.001" and form.controls["algorithm"].disabled
     sliders = Form(panel, Training(epochs=90, batch_size=32), panel.changes.append)
     assert isinstance(sliders.controls["epochs"], widgets.IntSlider) and sliders.controls["epochs"].value == 90
     sliders.fill(Training(batch_size=512))

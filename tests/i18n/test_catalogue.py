@@ -22,7 +22,19 @@ from labkit.runs.store import StoreError
 ROOT = Path(lk.__path__[0]).parent
 PO = LOCALE / "zh_CN" / "LC_MESSAGES" / "labkit.po"
 #: What is the same in both languages: names, and frames around what is translated itself.
-SAME = {"BERT", "GPT", "HTML", "Python", "R²", "Transformer", "VGG", "  - {reason}", "{reason} {n:,}", "{what}"}
+SAME = {
+    "BERT",
+    "GPT",
+    "HTML",
+    "ModernBERT",
+    "Python",
+    "R²",
+    "Transformer",
+    "VGG",
+    "  - {reason}",
+    "{reason} {n:,}",
+    "{what}",
+}
 
 
 def read(path: Path) -> Catalog:

@@ -9,7 +9,6 @@ import tokenizers
 import labkit as lk
 from labkit.core.errors import ConfigError, DataError
 from labkit.hub import samples
-from labkit.inference.text_generation import SYSTEM
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_a_talk_has_the_tokens_of_its_form_and_gets_an_answer():
     expected[1] = [begin, *rust.encode("user\nSay <|im_end|>, please.").ids, end, *newline]
     np.testing.assert_array_equal(model.chat_ids(talk), np.concatenate(expected))
     alone = model.chat_ids("Hi")
-    assert rust.decode(alone.tolist(), skip_special_tokens=False).startswith(f"<|im_start|>system\n{SYSTEM}<|im_end|>")
+    assert rust.decode(alone.tolist(), skip_special_tokens=False).startswith("<|im_start|>system\n")
     assert "Paris" in model.chat(talk, max_new_tokens=24)
     with pytest.raises(DataError, match=r"got \{'role': 'bot', 'content': 'x'\}"):
         model.chat([{"role": "bot", "content": "x"}])

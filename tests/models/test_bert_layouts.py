@@ -19,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 from labkit.core.config import dumps, loads
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.models.bert import layouts
-from labkit.models.bert.model import Bert, BertConfig, BertOutput
+from labkit.models.bert.model import Bert, BertConfig
+from labkit.models.encoder import EncoderOutput
 from labkit.models.layers import Segments
 from labkit.models.weights import Specials
 
@@ -134,11 +135,11 @@ def reference(kind: str, stored: dict[str, np.ndarray], ids: list[int]) -> tuple
 
 
 @partial(jax.jit, static_argnums=0)
-def compiled(graph: nnx.GraphDef, params: nnx.State, *batch: Any) -> BertOutput:
+def compiled(graph: nnx.GraphDef, params: nnx.State, *batch: Any) -> EncoderOutput:
     return nnx.merge(graph, params)(*batch)
 
 
-def run(model: Bert, *batch: Any) -> BertOutput:
+def run(model: Bert, *batch: Any) -> EncoderOutput:
     return compiled(*nnx.split(model), *batch)
 
 

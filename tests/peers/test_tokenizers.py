@@ -166,3 +166,19 @@ def test_prompts_with_a_start_token_there(theirs: Any, tmp_path: Path) -> None:
     batch = spell(texts, return_tensors="pt", padding=True)
     made = peer.generate(**batch, max_new_tokens=8, do_sample=False)[:, batch.input_ids.shape[1] :]
     assert own.generate(texts, max_new_tokens=8) == spell.batch_decode(made, skip_special_tokens=True)
+
+
+def test_conversations_there(theirs: Any, tmp_path: Path) -> None:
+    from labkit.data.text import chat
+
+    from ..inference.test_chat import CHATML, TALK, folder_with
+
+    peer = theirs.AutoTokenizer.from_pretrained(folder_with(CHATML, tmp_path))
+    own = Tokenizer.load(tmp_path)
+    for prompt in (True, False):
+        assert chat.render(own, [TALK], prompt) == [
+            peer.apply_chat_template(TALK, tokenize=False, add_generation_prompt=prompt)
+        ]
+    plain = [{**each, "content": each["content"].replace("<|im_end|>", "it")} for each in TALK]
+    found = peer.apply_chat_template(plain, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert chat.ids(own, plain).tolist() == found

@@ -112,6 +112,18 @@ SETTINGS = [
 ]
 
 
+MIXED = [("cnn", "resnet-9", 32), ("vgg", "vgg-11", 128), ("vgg", "vgg-11-bn", 32), ("vgg", "vgg16-trunk", 32)]
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "rows"), [("cnn", "small", 48), *(pytest.param(*case, marks=pytest.mark.soak) for case in MIXED)]
+)
+def test_the_peak_of_convolutions_in_mixed_precision(name, preset, rows):
+    """Whose products are in memory for all places of a kernel at once."""
+    (_, found), xla = compared(steps_of(name, preset, 32, dtype="mixed"), rows, 32)
+    check(found, xla, name, preset, "mixed")
+
+
 @pytest.mark.parametrize("change", [*SETTINGS[:2], *(pytest.param(x, marks=pytest.mark.soak) for x in SETTINGS[2:])])
 def test_the_peak_follows_the_settings(change):
     steps, shape = steps_of("bert", "mini", 96, **change), (16, 96)

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from labkit.core.errors import RunError
+from labkit.runs.handle import Run
 from labkit.runs.store import Store
 
 
@@ -81,6 +82,7 @@ def test_later_records_are_forgotten_for_a_resumed_run(store):
 
 WRITER = """
 import sys
+from labkit.runs.handle import Run
 from labkit.runs.store import Store
 store = Store(sys.argv[1])
 store.create(sys.argv[2], "writer")
@@ -117,3 +119,16 @@ def test_repairs_leave_no_files_open(tmp_path):
         if number == 3:
             before = mine.num_fds()
     assert mine.num_fds() <= before + 3
+
+
+def test_a_run_whose_lab_folder_was_removed_says_so(tmp_path):
+    """Also where another process has made the folder again meanwhile."""
+    store = Store(tmp_path / "lab")
+    store.create("a", "first")
+    run = Run(store, "a")
+    shutil.rmtree(tmp_path / "lab")
+    with pytest.raises(RunError, match="its folder is gone"):
+        _ = run.status
+    Store(tmp_path / "lab").create("b", "second")
+    with pytest.raises(RunError, match="no run 'a' in lab any more: its folder is gone"):
+        _ = run.status

@@ -27,7 +27,7 @@ from labkit.core.cache import fingerprint
 from labkit.core.errors import ConfigError, DataError, nearest
 from labkit.data.arrow import batches
 from labkit.data.text import limits, templates, tokenizer_files
-from labkit.data.text.special_tokens import ROLES, Said, Special, resolve
+from labkit.data.text.special_tokens import NAMED, ROLES, Said, Special, resolve
 from labkit.data.text.templates import Template
 from labkit.data.text.tokens import Tokens
 from labkit.data.text.vocabulary import SPECIAL, learn_bpe, learn_wordpiece
@@ -379,6 +379,17 @@ class Tokenizer:
     def names(self, ids: Iterable[int]) -> list[str]:
         """The pieces of some ids as the vocabulary spells them, special tokens too."""
         return [self.rust.id_to_token(int(number)) or "" for number in ids]
+
+    @property
+    def chat_template(self) -> Any:
+        """The Jinja template of conversations that the tokenizer's files have; None without any."""
+        return self._said.chat_template
+
+    @property
+    def role_names(self) -> dict[str, str]:
+        """Role ("bos", "eos", "pad", …) → name of its special token, of those that the files or the vocabulary name."""
+        ids = {role: number for role, number in vars(self.roles).items() if role in NAMED} | {"eos": self.end_id}
+        return {role: self.names([number])[0] for role, number in ids.items() if number is not None}
 
     def special(self, name: str) -> int | None:
         """The id of the special token of this name, such as "<|im_end|>"; None where the vocabulary has none."""

@@ -223,16 +223,14 @@ class BertConfig(EncoderConfig):
         scales 1."""
         return Bert(self, rngs)
 
+    def table(self, folder: Path) -> weights.Table:
+        """The names of the weights in a folder. The first layer of a RoBERTa or DistilBERT classifier, where the file
+        has one, is the pooler."""
+        return layouts.reading(self.layout, folder)
+
     def _load(self, model: Bert, folder: Path) -> weights.LoadReport:
-        """Put the weights of ``folder`` (by default :meth:`folder`) into a model; a pooler they lack stays as it is.
-
-        The first layer of a RoBERTa or DistilBERT classifier, where the file has one, is the pooler.
-
-        Raises:
-            WeightsError: there are no weights, or they do not fit; the model is unchanged then.
-        """
-        folder = sentence.encoder_folder(folder)
-        return weights.load_into(model, folder, layouts.reading(self.layout, folder))
+        """A pooler that the weights lack stays as it is."""
+        return super()._load(model, sentence.encoder_folder(folder))
 
     def save(
         self,
@@ -260,7 +258,7 @@ class BertConfig(EncoderConfig):
         return weights.save_from(params, folder, table, config, extra)
 
     def save_embedder(
-        self, params: Any, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+        self, params: ParameterTree, folder: Path, *, specials: weights.Specials | None = None, max_length: int
     ) -> None:
         """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long.
 

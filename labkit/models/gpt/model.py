@@ -198,13 +198,9 @@ class GptConfig(PublishedConfig):
         1 / sqrt(2 depth) of that."""
         return Gpt(self, rngs)
 
-    def _load(self, model: Gpt, folder: Path) -> weights.LoadReport:
-        """Put the weights of ``folder`` (by default :meth:`folder`) into a model.
-
-        Raises:
-            WeightsError: there are no weights, or they do not fit; the model is unchanged then.
-        """
-        return weights.load_into(model, folder, layout.TABLES[self.family])
+    def table(self, folder: Path) -> weights.Table:
+        """The names of the weights in a folder of this family."""
+        return layout.TABLES[self.family]
 
     def head_bias(self, outputs: int) -> bool:
         """Whether a head on the last token is trained with a bias: that of transformers has none, but GPT-2's last norm

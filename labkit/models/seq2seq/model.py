@@ -146,6 +146,10 @@ class TransformerConfig(PublishedConfig):
         norm scales 1."""
         return Transformer(self, rngs)
 
+    def table(self, folder: Path) -> weights.Table:
+        """The names of the weights in a folder."""
+        return layout.TABLE
+
     def _load(self, model: Transformer, folder: Path) -> weights.LoadReport:
         """Put the weights of ``folder`` (by default :meth:`folder`) into a model; a bias they lack stays as it is.
 
@@ -160,7 +164,7 @@ class TransformerConfig(PublishedConfig):
                 folder=folder,
                 bias=layout.BIAS,
             )
-        return weights.load_into(model, folder, layout.TABLE)
+        return super()._load(model, folder)
 
     def save(
         self,

@@ -21,7 +21,7 @@ from labkit.models import conv, fields, layers, norms
 from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import ACTIVATIONS, Pooled
 from labkit.models.vision import residual
-from labkit.profile.activations import Activations, convolution, dense, number_bytes, scaled_inputs
+from labkit.profile.activations import Activations, dense, number_bytes, scaled_inputs
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"widths": (32, 64, 128)},
@@ -165,7 +165,7 @@ class CnnConfig(ModelConfig):
         rows, high, wide, channels = batch["inputs"].shape
         side, found = (high, wide), scaled_inputs(batch["inputs"], self.dtype)
         settings: dict[str, Any] = {
-            "kernel": self.kernel, "norm": self.norm, "activation": self.activation, "size": number_bytes(self.dtype),
+            "kernel": self.kernel, "norm": self.norm, "activation": self.activation, "dtype": self.dtype,
         }  # fmt: skip
         if self.blocks:
             layers_, side = residual.activations(self, rows, side, channels, settings)
@@ -173,12 +173,14 @@ class CnnConfig(ModelConfig):
         else:
             padding = 0 if self.padding == "VALID" else None
             for width in self.widths:
-                layer, side = convolution(rows, side, channels, width, padding=padding, pool=self.pooling, **settings)
+                layer, side = conv.convolution_activations(
+                    rows, side, channels, width, padding=padding, pool=self.pooling, plain=True, **settings
+                )
                 found += layer if found.flops else replace(layer, first=layer.flops)
                 channels = width
         sizes = (side[0] * side[1] * self.widths[-1], *self.dense)
         for before, width in pairwise(sizes):
-            found += dense(rows, before, width, self.activation, self.dropout > 0, settings["size"])
+            found += dense(rows, before, width, self.activation, self.dropout > 0, number_bytes(self.dtype))
         return found
 
     def build(self, rngs: nnx.Rngs) -> Cnn:

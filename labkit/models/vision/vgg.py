@@ -26,7 +26,7 @@ from labkit.models import layers as parts
 from labkit.models.base import DrawingPart, Modality, ModelConfig
 from labkit.models.conv import Pooled
 from labkit.models.foreign import FREE, SLACK, settings_of, shown, stored_in
-from labkit.profile.activations import Activations, convolution, dense, number_bytes, scaled_inputs
+from labkit.profile.activations import Activations, dense, number_bytes, scaled_inputs
 
 # Table 1 of the paper, columns A, B, D and E: convolutions in each of the five stages.
 PLAIN: dict[str, dict[str, Any]] = {
@@ -129,19 +129,26 @@ class VggConfig(ModelConfig):
     def activations(self, batch: Mapping[str, Any]) -> Activations:
         """What a forward pass computes and keeps of a batch, by formula."""
         rows, high, wide, channels = batch["inputs"].shape
-        side, size = (high, wide), number_bytes(self.dtype)
+        side = (high, wide)
         channels = 3 if self.pixels == "imagenet" else channels
         found, norm = scaled_inputs(batch["inputs"], self.dtype), "batch" if self.batch_norm else "none"
         for width, times in zip(self.channels, self.stages, strict=True):
             for number in range(1, times + 1):
-                layer, side = convolution(
-                    rows, side, channels, width, norm=norm, pool="max" if number == times else "", size=size
+                layer, side = conv.convolution_activations(
+                    rows,
+                    side,
+                    channels,
+                    width,
+                    norm=norm,
+                    pool="max" if number == times else "",
+                    dtype=self.dtype,
+                    plain=True,
                 )
                 found += layer if found.flops else replace(layer, first=layer.flops)
                 channels = width
         inputs = side[0] * side[1] * channels
         for before in (inputs, self.head_width) if self.head_width else ():
-            found += dense(rows, before, self.head_width, "relu", self.dropout > 0, size)
+            found += dense(rows, before, self.head_width, "relu", self.dropout > 0, number_bytes(self.dtype))
         return found
 
     def build(self, rngs: nnx.Rngs) -> Vgg:

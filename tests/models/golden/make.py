@@ -66,6 +66,17 @@ MASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "distilbert-masked": ("DistilBertForMaskedLM", _DISTIL),
     "modernbert-masked": ("ModernBertForMaskedLM", _MODERN),
 }
+#: Name → folder of the base model, class of transformers, settings of PEFT's LoraConfig.
+ADAPTERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "adapter-qwen2": ("qwen2", "Qwen2ForCausalLM", {
+        "r": 2, "lora_alpha": 6, "use_rslora": True, "task_type": "CAUSAL_LM", "target_modules": ["q_proj", "up_proj"],
+        "rank_pattern": {"up_proj": 3}, "alpha_pattern": {"up_proj": 5},
+    }),
+    "adapter-bert": ("bert-masked", "BertForSequenceClassification", {
+        "r": 2, "lora_alpha": 4, "task_type": "SEQ_CLS", "target_modules": ["query", "value"],
+        "modules_to_save": ["classifier", "pooler.dense"],
+    }),
+}  # fmt: skip
 CASES = {**DECODERS, **ENCODERS, **CLASSIFIERS, **READERS, **MASKED}
 _WORDS = """the a film plot actors was were not there great dull what and so , . ! ? t h e f i l m g r ##s ##e ##m ##r
 ##o"""
@@ -79,6 +90,34 @@ def inputs() -> tuple[np.ndarray, np.ndarray]:
     ids = np.random.default_rng(0).integers(3, 24, (3, 20))
     real = np.arange(20) < np.array([[20], [5], [13]])
     return np.where(real, ids, 0), real
+
+
+def make_adapter(name: str) -> None:
+    """Write a PEFT adapter and the logits of its model for :func:`inputs`."""
+    import peft
+    import torch
+    import transformers
+
+    torch.manual_seed(1)
+    base, kind, settings = ADAPTERS[name]
+    known = {} if base == "qwen2" else {"num_labels": 3}
+    model = peft.get_peft_model(
+        getattr(transformers, kind).from_pretrained(KEPT / base, **known), peft.LoraConfig(**settings)
+    ).eval()
+    with torch.no_grad():
+        for each, parameter in model.named_parameters():
+            if "lora_" in each or "modules_to_save" in each:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    shutil.rmtree(KEPT / name, ignore_errors=True)
+    model.save_pretrained(KEPT / name)
+    (KEPT / name / "README.md").unlink()
+    config = json.loads((KEPT / name / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = f"../{base}"
+    (KEPT / name / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    ids, real = inputs()
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(real.astype(np.int64))).logits.numpy()
+    np.savez_compressed(KEPT / f"{name}.npz", ids=ids, real=real, logits=logits)
 
 
 def make(name: str) -> None:
@@ -170,5 +209,5 @@ def tokenizer(model: Any) -> Any:
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:] or CASES:
-        make(each)
+    for each in sys.argv[1:] or (*CASES, *ADAPTERS):
+        (make_adapter if each in ADAPTERS else make)(each)
