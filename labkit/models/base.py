@@ -266,7 +266,7 @@ class ModelConfig(Config, ABC):
 
     def save(
         self, params: ParameterTree, folder: str | Path, extra: dict[str, Any] | None = None,
-        specials: weights.Specials | None = None, **more: Any,
+        specials: weights.Specials | None = None, **more: object,
     ) -> Path:  # fmt: skip
         """Write parameters in the published format of the architecture, of those that have one.
 
@@ -285,7 +285,7 @@ class ModelConfig(Config, ABC):
 
     def save_classifier(
         self, params: ParameterTree, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
-        specials: weights.Specials | None = None, max_length: int | None = None, **more: Any,
+        specials: weights.Specials | None = None, max_length: int | None = None, **more: object,
     ) -> None:  # fmt: skip
         """Write parameters with a linear head (kernel f32 [d, c], bias f32 [c]) in the published format."""
         raise NotImplementedError(f"{type(self).__name__} has no published format.")

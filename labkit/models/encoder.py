@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -113,8 +113,8 @@ class EncoderConfig(PublishedConfig):
         return kernel.T, bias
 
     def save_classifier(
-        self, params: Any, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
-        specials: weights.Specials | None = None, max_length: int | None = None, **more: Any,
+        self, params: ParameterTree, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
+        specials: weights.Specials | None = None, max_length: int | None = None, **more: object,
     ) -> None:  # fmt: skip
         """Write parameters with a linear head on the pooled vector, so that other programs compute the same.
 

@@ -198,7 +198,7 @@ class ModernBertConfig(EncoderConfig):
 
     def save(
         self, params: ParameterTree, folder: str | Path, extra: dict[str, Any] | None = None,
-        specials: weights.Specials | None = None, **more: Any,
+        specials: weights.Specials | None = None, **more: object,
     ) -> Path:  # fmt: skip
         """Write parameters as a Hugging Face folder; see :meth:`~labkit.models.base.ModelConfig.save`."""
         ids = (

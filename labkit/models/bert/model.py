@@ -258,7 +258,7 @@ class BertConfig(EncoderConfig):
         return weights.save_from(params, folder, table, config, extra)
 
     def save_embedder(
-        self, params: Any, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+        self, params: ParameterTree, folder: Path, *, specials: weights.Specials | None = None, max_length: int
     ) -> None:
         """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long.
 
