@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -195,11 +196,12 @@ class Run(BaseRun):
             ConfigError: other libraries would compute other results from this model.
             WeightsError: the hub cannot be reached, or refuses the upload.
         """
-        from labkit.inference.publish import push
+        from labkit.hub.upload import check, upload
 
-        return push(
-            self.experiment, model_of(self.info)[0], repo, revision=revision, private=private, token=token
-        )  # fmt: skip
+        check(repo)
+        with tempfile.TemporaryDirectory() as work:
+            folder = self.export(Path(work) / "model")
+            return upload(folder, repo, revision=revision, private=private, token=token)
 
     def show(self) -> Any:
         """The live panel of this run."""

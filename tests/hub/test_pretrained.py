@@ -17,9 +17,9 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from labkit.api import Run
 from labkit.core.errors import WeightsError
-from labkit.hub import modelscope, pretrained, web
-from labkit.inference import publish
+from labkit.hub import modelscope, pretrained, upload, web
 
 from ..models.golden.make import KEPT
 
@@ -177,29 +177,38 @@ class Api:
         return SimpleNamespace(oid=COMMIT)
 
 
-def test_a_run_is_uploaded_to_a_branch(monkeypatch: pytest.MonkeyPatch) -> None:
-    def export(experiment: Any, model: Path, folder: Path) -> Path:
-        folder.mkdir()
-        (folder / "model.safetensors").write_bytes(b"")
-        return folder
-
+def test_a_model_is_uploaded_to_a_branch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    monkeypatch.setattr(publish, "export", export)
     monkeypatch.delenv("LABKIT_OFFLINE", raising=False)
     settings: dict[str, Any] = {"private": True, "token": "t"}
-    made = publish.push(None, Path(), "org/name", revision="next", **settings)
+    made = upload.upload(tmp_path, "org/name", revision="next", **settings)
     assert made == f"org/name@{COMMIT}"
     assert Api.calls == [
         ("token", "t"), ("repo", "org/name", {"private": True, "exist_ok": True}),
         ("branch", "org/name", {"branch": "next", "exist_ok": True}),
         ("upload", "org/name", "next", ["model.safetensors"]),
     ]  # fmt: skip
-    publish.push(None, Path(), "org/name", revision="main", **settings)
+    upload.upload(tmp_path, "org/name", revision="main", **settings)
     assert [call[0] for call in Api.calls] == ["token", "repo", "upload"]
     with pytest.raises(WeightsError, match=r"uploaded to org/name@locked \(PermissionError: 403 Forbidden\)"):
-        publish.push(None, Path(), "org/name", revision="locked", **settings)
+        upload.upload(tmp_path, "org/name", revision="locked", **settings)
     with pytest.raises(WeightsError, match="'name' is no name of a repository"):
-        publish.push(None, Path(), "name", revision="main", **settings)
+        upload.upload(tmp_path, "name", revision="main", **settings)
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
     with pytest.raises(WeightsError, match="LABKIT_OFFLINE is set"):
-        publish.push(None, Path(), "org/name", revision="main", **settings)
+        upload.upload(tmp_path, "org/name", revision="main", **settings)
+
+
+def test_a_run_is_exported_and_uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def export(run: Any, folder: Path) -> Path:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        return folder
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(Run, "export", export)
+    monkeypatch.delenv("LABKIT_OFFLINE", raising=False)
+    run = object.__new__(Run)
+    assert run.push_to_hub("org/name", revision="next", token="t") == f"org/name@{COMMIT}"
+    assert Api.calls[-1] == ("upload", "org/name", "next", ["config.json"])

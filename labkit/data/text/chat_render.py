@@ -1,7 +1,7 @@
 """Renders chat templates, as a process of its own with limits: ``python chat_render.py < request``.
 
 A template comes with a model from outside. Jinja's sandbox keeps it from everything but its arguments; the limits of
-the process keep it from filling the memory or running for ever. Imports nothing of labkit, so that it starts fast.
+the process keep it from filling the memory and from running endlessly. Imports nothing of labkit, to start fast.
 """
 
 from __future__ import annotations
