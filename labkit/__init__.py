@@ -55,7 +55,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+#: Public name → "module:attribute"; the module is imported when the name is used.
+HOMES = {
     "load": "labkit.data.io.load:load",
     "Rows": "labkit.data.rows:Rows",
     "samples": "labkit.hub.samples:SAMPLES",
@@ -155,8 +156,8 @@ labkit.runs.__class__ = _Runs
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        module, _, attribute = _HOMES[name].partition(":")
+    if name in HOMES:
+        module, _, attribute = HOMES[name].partition(":")
         found = importlib.import_module(module)
         value = globals()[name] = getattr(found, attribute) if attribute else found
         return value

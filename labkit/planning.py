@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def experiment_of(
-    rows: Any, model: Any, accept_leakage: bool, options: dict[str, Any], name: str = ""
+    rows: RowSource, model: ModelSource, accept_leakage: bool, options: dict[str, Any], name: str = ""
 ) -> tuple[Rows, Experiment]:
     """Prepare the rows and the experiment of a ``fit`` call.
 

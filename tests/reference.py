@@ -64,12 +64,12 @@ def main() -> None:
 
 def room_of(name: str) -> str:
     """The room of the module that a public name comes from."""
-    return lk._HOMES[name].partition(":")[0].split(".")[1]
+    return lk.HOMES[name].partition(":")[0].split(".")[1]
 
 
 def names_of(page: str) -> list[str]:
     """The public names described on a page, in the order of ``labkit.__all__``."""
-    return [name for name in lk.__all__ if name in lk._HOMES and room_of(name) in PAGES[page][1]]
+    return [name for name in lk.__all__ if name in lk.HOMES and room_of(name) in PAGES[page][1]]
 
 
 def api(page: str) -> Iterator[str]:
@@ -95,7 +95,7 @@ def described(thing: Any, name: str, brief: bool = False) -> Iterator[str]:
     yield f"## {name}"
     if isinstance(thing, types.ModuleType):
         yield prose(thing.__doc__ or "")
-        for panel in thing._HOMES:
+        for panel in thing.HOMES:
             found = getattr(thing, panel)
             yield f"- `{name}.{panel}{signature(found)}`: {first_sentence(found)}"
         return

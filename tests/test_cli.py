@@ -30,6 +30,7 @@ from labkit.cli.main import app
 from labkit.core.errors import RunError
 from labkit.inference.predictor import NumericPrediction, Prediction, Predictions, Predictor
 from labkit.runs.store import Store
+from tests.shown import shown_html
 
 
 @dataclass
@@ -224,7 +225,7 @@ def test_the_list_of_runs_fits_the_terminal(width: int, tmp_path: Path, monkeypa
     if width == 200:
         assert all(part in lines[2] for part in ("F1 0.812 (test)", "bert minilm-l6", "reviews.csv", "now", "abcdef"))
     shown = repr(labkit.runs(tmp_path))
-    assert "F1 0.812 (test)" in shown and "reviews.csv" in labkit.runs(tmp_path)._repr_html_()
+    assert "F1 0.812 (test)" in shown and "reviews.csv" in shown_html(labkit.runs(tmp_path))
 
 
 def test_show_says_all_about_a_run(front) -> None:

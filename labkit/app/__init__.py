@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from labkit.app.steps.prepare import Prepare as Prepare
     from labkit.app.steps.train import Train as Train
 
-_HOMES = {
+#: Public name → "module:attribute"; the module is imported when the name is used.
+HOMES = {
     "Lab": "labkit.app.lab:Lab",
     "Data": "labkit.app.steps.data:Data",
     "Prepare": "labkit.app.steps.prepare:Prepare",
@@ -37,15 +38,15 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())  # a panel shows i
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in HOMES:
         from labkit.core.errors import nearest
 
-        hint = "" if name.startswith("_") else nearest(name, _HOMES)
+        hint = "" if name.startswith("_") else nearest(name, HOMES)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint}")
-    module, _, attribute = _HOMES[name].partition(":")
+    module, _, attribute = HOMES[name].partition(":")
     value = globals()[name] = getattr(importlib.import_module(module), attribute)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *HOMES})

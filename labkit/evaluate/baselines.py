@@ -60,7 +60,7 @@ def baselines(
     seen, rows = np.unique(label[label >= 0]).tolist(), _column(test, "row")
     return {
         name: ClassificationReport(classes, truth, probability, scored, rows, split=split, seed=seed, seen=seen)
-        for name, probability in {"majority class": majority(label, len(truth), classes), **linear}.items()
+        for name, probability in {_("majority class"): majority(label, len(truth), classes), **linear}.items()
     }
 
 

@@ -65,8 +65,8 @@ def conclude(report: ClassificationReport | RowReport, run: Run, counts: Mapping
     others: Any = report.baselines
     table = report.compare(others)
     bars = tuple(
-        Bar(str(name), *(float(line[f"{metric}{end}"]) for end in ("", "_low", "_high")))
-        for name, line in table.iterrows()
+        Bar(name, *(float(line[f"{metric}{end}"]) for end in ("", "_low", "_high")))
+        for name, (_unused, line) in zip(("model", *others), table.iterrows(), strict=True)
     )
     outcome, sentence = _against(table, bars, metric, getattr(report, "better", 1))
     return Conclusion(sentence, outcome, metric, bars, tuple(advice_of(run, report, outcome, counts)))

@@ -48,7 +48,7 @@ class RawTable:
     number: tuple[str, ...] = ()  # columns of numbers to predict, where there is no label
 
 
-def table(name: str, *, progress: Progress = None, **options: Any) -> RawTable:
+def table(name: str, *, progress: Progress = None, **options: object) -> RawTable:
     """Read a data sample, fetching it on first use.
 
     Args:
@@ -141,9 +141,9 @@ def _spam(place: Path) -> RawTable:
         for row, line in enumerate(file):
             mail = json.loads(line)
             message = email.message_from_string(mail["text"])
-            group, subject = mail["group"], _subject(message)
+            group, subject = mail["group"], subject_of(message)
             label = "spam" if group.startswith("spam") else "ham"
-            if text := _body(message):
+            if text := body_of(message):
                 rows.append({"row": row, "text": text, "label": label, "subject": subject, "group": group})
             else:
                 notes.append((row, "no text in the mail"))
@@ -277,7 +277,7 @@ def _pictures(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
     return Dataset(pa.table(columns, schema=features.arrow_schema))
 
 
-def _body(message: Message) -> str:
+def body_of(message: Message) -> str:
     """The text of a mail: its plain parts, else all its text parts, else a multipart body that could not be parsed.
 
     Transfer encodings are undone; HTML stays, for the cleaning steps.
@@ -301,14 +301,14 @@ def _decoded(parts: list[Message]) -> Iterator[str]:
         yield payload
 
 
-def _text(content: Any, charset: str | None) -> str:
+def _text(content: bytes, charset: str | None) -> str:
     try:
         return content.decode(charset or "latin-1", "replace")
     except LookupError:  # a charset that nobody knows, like "default_charset"
         return content.decode("latin-1")
 
 
-def _subject(message: Message) -> str:
+def subject_of(message: Message) -> str:
     raw = " ".join(line.strip() for line in str(message.get("subject", "")).splitlines())
     try:
         return str(make_header(decode_header(raw)))

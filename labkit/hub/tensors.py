@@ -153,7 +153,7 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def _lies_in(folder: Path, name: Any) -> bool:
+def _lies_in(folder: Path, name: object) -> bool:
     return isinstance(name, str) and Path(name).name == name and (folder / name).is_file()
 
 

@@ -48,7 +48,7 @@ def fetched(address: str, most: int = MOST, patience: float = PATIENCE) -> Path:
     until = time.monotonic() + patience
     where = address
     for _unused in range(REDIRECTS + 1):
-        connection, path = _connected(where, until)
+        connection, path = connected(where, until)
         try:
             connection.request("GET", path, headers={"User-Agent": "labkit", "Accept-Encoding": "identity"})
             with connection.getresponse() as answer:
@@ -103,7 +103,7 @@ def _utf8(header: str) -> str:
         return header
 
 
-def _connected(address: str, until: float) -> tuple[_Pinned | _Tunnelled, str]:
+def connected(address: str, until: float) -> tuple[PinnedConnection | _Tunnelled, str]:
     """A connection to the host of an address, not opened yet, and the path to ask for."""
     try:
         parts = urlsplit(address)
@@ -116,8 +116,10 @@ def _connected(address: str, until: float) -> tuple[_Pinned | _Tunnelled, str]:
         )
     patience = max(1.0, min(30.0, until - time.monotonic()))
     proxy = _proxy(host)
-    connection = _Pinned(host, port, timeout=patience) if proxy is None else _tunnelled(proxy, host, port, patience)
-    if isinstance(connection, _Pinned):
+    connection = (
+        PinnedConnection(host, port, timeout=patience) if proxy is None else _tunnelled(proxy, host, port, patience)
+    )
+    if isinstance(connection, PinnedConnection):
         connection.pinned, *connection.others = _resolved(address, host, port)
     else:
         _check_name(address, host)
@@ -181,12 +183,12 @@ def _check_name(address: str, host: str) -> None:
         raise _private(address, name)
 
 
-def _secured(raw: socket.socket, host: str) -> Any:
+def secured(raw: socket.socket, host: str) -> Any:
     """TLS over a connection; the certificate must be that of the name."""
     return ssl.create_default_context().wrap_socket(raw, server_hostname=host)
 
 
-class _Pinned(http.client.HTTPSConnection):
+class PinnedConnection(http.client.HTTPSConnection):
     """A connection to one of the addresses that were checked; the certificate is still that of the name."""
 
     via = ""
@@ -210,7 +212,7 @@ class _Pinned(http.client.HTTPSConnection):
                 raise failed[0][1]
             raise OSError("; ".join(f"{ip}: {error}" for ip, error in failed))
         raw.settimeout(self.timeout)
-        self.sock = _secured(raw, self.host)
+        self.sock = secured(raw, self.host)
 
 
 class _Tunnelled(http.client.HTTPSConnection):
@@ -221,7 +223,7 @@ class _Tunnelled(http.client.HTTPSConnection):
 
     def connect(self) -> None:
         http.client.HTTPConnection.connect(self)  # to the proxy, and CONNECT from there
-        self.sock = _secured(self.sock, self.target)
+        self.sock = secured(self.sock, self.target)
 
 
 def _proxy(host: str) -> SplitResult | None:

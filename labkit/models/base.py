@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import jax
 import numpy as np
@@ -24,6 +24,9 @@ from labkit.i18n import _
 from labkit.models import weights
 from labkit.models.layers import Rates
 from labkit.profile.activations import Activations
+
+#: Parameters: a module, its state, or a dict of them (nested, or path → array).
+ParameterTree: TypeAlias = nnx.Module | nnx.State | Mapping[Any, Any]
 
 
 class Modality(StrEnum):
@@ -130,7 +133,7 @@ class ModelConfig(Config, ABC):
     input_shape: tuple[int, ...] | None = None  # None: that of the data
     dtype: str = "auto"  # what layers compute in
 
-    def __init__(self, *values: Any, **named: Any):
+    def __init__(self, *values: object, **named: object):
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         given = {field.name: value for field, value in zip(fields, values, strict=False)}
         if twice := given.keys() & named.keys():
@@ -262,8 +265,8 @@ class ModelConfig(Config, ABC):
         raise NotImplementedError(f"{type(self).__name__} reads no stored weights.")
 
     def save(
-        self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None,
-        specials: weights.Specials | None = None, **more: Any,
+        self, params: ParameterTree, folder: str | Path, extra: dict[str, Any] | None = None,
+        specials: weights.Specials | None = None, **more: object,
     ) -> Path:  # fmt: skip
         """Write parameters in the published format of the architecture, of those that have one.
 
@@ -281,8 +284,8 @@ class ModelConfig(Config, ABC):
         return False
 
     def save_classifier(
-        self, params: Any, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
-        specials: weights.Specials | None = None, max_length: int | None = None, **more: Any,
+        self, params: ParameterTree, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
+        specials: weights.Specials | None = None, max_length: int | None = None, **more: object,
     ) -> None:  # fmt: skip
         """Write parameters with a linear head (kernel f32 [d, c], bias f32 [c]) in the published format."""
         raise NotImplementedError(f"{type(self).__name__} has no published format.")
@@ -325,7 +328,7 @@ class PublishedConfig(ModelConfig):
         follow = self.DERIVED if moved else ()
         return {name: value for name, value in own.items() if value != implied.get(name) or name in follow}
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: object) -> Self:
         """A copy with some fields changed; another preset or other weights bring their own sizes with them."""
         if not {"preset", "weights"} & set(changes):
             return super().replace(**changes)

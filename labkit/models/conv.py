@@ -21,6 +21,7 @@ from labkit.core.errors import ConfigError, nearest
 from labkit.core.shapes import Array, Float
 from labkit.i18n import _
 from labkit.models import layers
+from labkit.models.base import ModelConfig
 from labkit.models.layers import compute_dtype
 from labkit.profile.activations import KEPT, MOVED_IN_MAPS, NORMS, WORKING_OF_MAPS, Activations, number_bytes
 
@@ -405,13 +406,7 @@ def _product(x: Float[Array, "b n"], kernel: Float[Array, "n m"], dimensions: An
     return layers.product(x, kernel)
 
 
-def count(config: Any) -> int:
-    """Number of parameters of the model that ``config`` builds; nothing is allocated."""
-    shapes = nnx.eval_shape(lambda: nnx.state(config.build(nnx.Rngs(0)), nnx.Param))
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
-
-def known_shape(config: Any, axes: int, of: str) -> tuple[int, ...]:
+def known_shape(config: ModelConfig, axes: int, of: str) -> tuple[int, ...]:
     """``config.input_shape``, checked: it must be there and have ``axes`` axes, all positive.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Float
 from labkit.i18n import _
 from labkit.models import foreign, weights
-from labkit.models.base import Modality, PublishedConfig
+from labkit.models.base import Modality, ParameterTree, PublishedConfig
 from labkit.models.bert import sentence
 
 #: Deviation of new embeddings, as published: they are normalised, so that it decides only how fast they turn.
@@ -56,7 +56,9 @@ class EncoderConfig(PublishedConfig):
         """The pooling of the model that is built: "auto" is "cls" where no task settles it."""
         return "cls" if self.pooling == "auto" else self.pooling
 
-    def head_tensors(self, kernel: Any, bias: Any) -> tuple[dict[str, np.ndarray], str]:
+    def head_tensors(
+        self, kernel: Array | np.ndarray, bias: Array | np.ndarray | None
+    ) -> tuple[dict[str, np.ndarray], str]:
         """A linear head on the pooled vector as it is stored: together they are a classifier of transformers.
 
         Args:
@@ -111,8 +113,8 @@ class EncoderConfig(PublishedConfig):
         return kernel.T, bias
 
     def save_classifier(
-        self, params: Any, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
-        specials: weights.Specials | None = None, max_length: int | None = None, **more: Any,
+        self, params: ParameterTree, folder: Path, kernel: np.ndarray, bias: np.ndarray | None, *,
+        specials: weights.Specials | None = None, max_length: int | None = None, **more: object,
     ) -> None:  # fmt: skip
         """Write parameters with a linear head on the pooled vector, so that other programs compute the same.
 
@@ -158,7 +160,7 @@ class EncoderConfig(PublishedConfig):
         return heads[0].kernel, heads[0].bias
 
     def save_embedder(
-        self, params: Any, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+        self, params: ParameterTree, folder: Path, *, specials: weights.Specials | None = None, max_length: int
     ) -> None:
         """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long."""
         self.save(params, folder / sentence.ENCODER, specials=specials)

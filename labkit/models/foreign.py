@@ -144,7 +144,7 @@ def check_sizes(path: Path, sizes: Mapping[str, Any], keys: Mapping[str, str]) -
         )  # fmt: skip
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value for a message, shortened."""
     try:
         text = repr(value)

@@ -114,7 +114,7 @@ def _of_bfloat16(a: Array, b: Array, axis: int) -> Array:
     return jax.lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _linear_product(x: Array, kernel: Array, dimensions: Any, **_: Any) -> Array:
+def _linear_product(x: Array, kernel: Array, dimensions: object, **_: object) -> Array:
     return product(x, kernel)
 
 
@@ -328,7 +328,7 @@ def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) ->
 
 
 def scan(
-    layers: Any, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False,
+    layers: nnx.Module, x: Array, *shared: Any, key: PRNGKeyArray | None = None, unroll: int = 1, remat: bool = False,
     each: tuple[Array, ...] = (),
 ) -> Array:  # fmt: skip
     """Run stacked layers one after the other: ``x = layer(x, *its_own, *shared, key=key_of_the_layer)``, where

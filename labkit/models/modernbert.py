@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from labkit.core.config import option
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import fields, foreign, layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, ParameterTree
 from labkit.models.bert import sentence
 from labkit.models.encoder import EMBEDDED, EncoderConfig, EncoderOutput
 from labkit.models.foreign import HIDDEN_ACTS
@@ -196,8 +197,8 @@ class ModernBertConfig(EncoderConfig):
         return super()._load(model, sentence.encoder_folder(folder))
 
     def save(
-        self, params: Any, folder: str | Path, extra: dict[str, Any] | None = None,
-        specials: weights.Specials | None = None, **more: Any,
+        self, params: ParameterTree, folder: str | Path, extra: dict[str, Any] | None = None,
+        specials: weights.Specials | None = None, **more: object,
     ) -> Path:  # fmt: skip
         """Write parameters as a Hugging Face folder; see :meth:`~labkit.models.base.ModelConfig.save`."""
         ids = (
@@ -454,7 +455,7 @@ class ModernBert(nnx.Module):
         graph, params = nnx.split(self.layers)
         sight = self._sight(mask, None)
 
-        def step(x: Array, layer: Any) -> tuple[Array, Array]:
+        def step(x: Array, layer: PyTree[Array]) -> tuple[Array, Array]:
             module = nnx.merge(graph, layer[0])
             return module(x, *layer[1], sight), module.looks(x, *layer[1], sight)
 

@@ -110,7 +110,7 @@ class Wrapped(nnx.Module):
         self._reads = tuple(known)[1:]
 
     def __call__(
-        self, inputs: Array, mask: Array | None = None, types: Array | None = None, segments: Any = None, *,
+        self, inputs: Array, mask: Array | None = None, types: Array | None = None, segments: object = None, *,
         key: PRNGKeyArray | None = None, real: Array | None = None,
     ) -> Pooled:  # fmt: skip
         """The vectors f32[b, d] that the module makes of arrays, bytes as 0 … 1, or of token ids.
@@ -169,7 +169,7 @@ def _set_streams(module: nnx.Module, streams: tuple[Any, ...], key: PRNGKeyArray
 
 
 @functools.cache
-def config_class(entry: Any) -> type[ModelConfig]:
+def config_class(entry: object) -> type[ModelConfig]:
     """The config class of an architecture: itself, or one made for a module of one's own.
 
     Args:
@@ -228,14 +228,14 @@ def config_class(entry: Any) -> type[ModelConfig]:
     return made
 
 
-def _parameters(entry: Any) -> Mapping[str, inspect.Parameter]:
+def _parameters(entry: object) -> Mapping[str, inspect.Parameter]:
     """The parameters of a function, or of the constructor of a class; of anything else none."""
     if isinstance(entry, type):  # whose own signature is that of the metaclass
         return dict(list(inspect.signature(entry.__init__).parameters.items())[1:])
     return inspect.signature(entry).parameters if inspect.isfunction(entry) else {}
 
 
-def _hints(function: Any) -> Mapping[str, Any]:
+def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
     """The annotations of a function; none where they name what cannot be found."""
     try:
         return typing.get_type_hints(function)

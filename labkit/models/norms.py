@@ -90,7 +90,9 @@ def _by_batch_forward(x: Array, scale: Array, bias: Array, real: Array, eps: flo
     return (y.astype(x.dtype), mean, var, count), (x, mean, inverse, scale, real, held)
 
 
-def _by_batch_backward(eps: float, kept: Any, slopes: tuple[Array, ...]) -> tuple[Array, Array, Array, None]:
+def _by_batch_backward(
+    eps: float, kept: tuple[Any, ...], slopes: tuple[Array, ...]
+) -> tuple[Array, Array, Array, None]:
     x, mean, inverse, scale, real, held = kept
     slope, apart = slopes[0].astype(jnp.float32), (x.astype(jnp.float32) - mean) * inverse
     to_scale, to_bias = _total(slope * apart), _total(slope)

@@ -187,6 +187,6 @@ def _first(count: Int[Array, " b"], places: int) -> Bool[Array, "b t 1"]:
     return (jnp.arange(places) < count[:, None])[:, :, None]
 
 
-def _at_least(x: Float[Array, "b t c"], places: int, fill: Any) -> Float[Array, "b u c"]:
+def _at_least(x: Float[Array, "b t c"], places: int, fill: object) -> Float[Array, "b u c"]:
     """Rows of so many places at least; those that are added hold ``fill``."""
     return jnp.pad(x, ((0, 0), (0, max(0, places - x.shape[1])), (0, 0)), constant_values=fill)

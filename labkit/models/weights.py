@@ -255,7 +255,7 @@ def load_into(model: nnx.Module, folder: str | Path, table: Table) -> LoadReport
 
 
 def save_from(
-    params: Any,
+    params: nnx.Module | nnx.State | Mapping[Any, Any],
     folder: str | Path,
     table: Table,
     config: dict[str, Any],
@@ -300,7 +300,7 @@ def _write(folder: Path, tensors: dict[str, np.ndarray], config: dict[str, Any])
     write_atomic(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def write_generation(folder: Path, specials: Specials | None, **more: Any) -> None:
+def write_generation(folder: Path, specials: Specials | None, **more: object) -> None:
     """Write ``generation_config.json``: greedy, ending where labkit ends; nothing where the specials are not known."""
     if specials is not None:
         content = {"do_sample": False, "num_beams": 1, **specials.settings(), **more}

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from labkit.core.cache import cache_dir, fingerprint, write_atomic
 from labkit.core.errors import ConfigError, nearest
@@ -261,7 +262,7 @@ def _faster(rounds: int = 7) -> float:
     return best[0] / best[1]
 
 
-def _summed(x: Any, y: Any) -> Any:
+def _summed(x: Array, y: Array) -> Any:
     return jnp.matmul(x, y, preferred_element_type=jnp.float32)
 
 
@@ -331,7 +332,7 @@ def _batched(seconds: float) -> float:
     return 2 * 2.0 * 16 * 8 * 64 * 64 * 32 / _best(lambda: call(x), seconds)
 
 
-def _attention(x: Any) -> Any:
+def _attention(x: Array) -> Any:
     return jnp.einsum("bhqt,bthk->bqhk", jnp.einsum("bqhk,bthk->bhqt", x, x), x)
 
 
@@ -347,7 +348,7 @@ def _elementwise(seconds: float) -> float:
     """The error function and dropout's random bits are what a training step computes most beside products."""
     x, key = jnp.ones((256, 1024), jnp.float32), jax.random.key(0)
 
-    def work(x: Any, key: Any) -> Any:
+    def work(x: Array, key: Array) -> Any:
         return jax.nn.gelu(x, approximate=False) * (jax.random.bits(key, x.shape) > 0)
 
     call = jax.jit(work)

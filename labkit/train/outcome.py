@@ -169,7 +169,7 @@ def no_better(constant: ConstantBaseline | None, scores: dict[str, float], split
 
 def score_name(metric: str) -> str:
     """A metric as people write it."""
-    return {"f1": "F1", "r2": "R²", "loss": _("loss")}.get(metric, metric)
+    return {"f1": "F1", "r2": "R²", "loss": _("loss"), "mae": _("mean absolute error")}.get(metric, metric)
 
 
 def _far_from_default(experiment: Any) -> str:

@@ -193,7 +193,7 @@ class TextProcessor(Processor):
     def _translation(self, dataset: Dataset) -> TextPairs:
         return self._pairs(dataset, self.tokenizer.targets)
 
-    def _pairs(self, dataset: Any, targets: Tokenizer) -> TextPairs:
+    def _pairs(self, dataset: Dataset, targets: Tokenizer) -> TextPairs:
         kept = [name for name in ("text", "label", "row") if name in dataset.column_names]
         source = encode(dataset.select_columns(kept), self.tokenizer, self.max_length)
         if "text_pair" not in dataset.column_names:
@@ -552,7 +552,7 @@ def load_processor(experiment: Experiment, folder: Path, modality: str, shape: t
     return made
 
 
-def lengths_of(dataset: Any, tokenizer: Tokenizer, example_format: ExampleFormat) -> np.ndarray:
+def lengths_of(dataset: Dataset, tokenizer: Tokenizer, example_format: ExampleFormat) -> np.ndarray:
     """Tokens of some examples of a split, evenly spaced over it, i64[n]; none above :data:`LONGEST`."""
     some = dataset.select(np.unique(np.linspace(0, len(dataset) - 1, SAMPLE).round().astype(np.int64)))
     if example_format is not ExampleFormat.TWO_TEXTS or "text_pair" not in some.column_names:

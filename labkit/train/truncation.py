@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 
 from labkit.data.batching.pairs import TextPairs
 from labkit.data.text.encode import encode
@@ -18,7 +19,7 @@ from labkit.train.processors import Processor
 SAMPLE = 500
 
 
-def truncation(processor: Processor, dataset: Any, examples: Any) -> dict[str, Any]:
+def truncation(processor: Processor, dataset: Dataset, examples: Any) -> dict[str, Any]:
     """Truncated texts of a split, of how many, and the share of all tokens lost; empty where nothing is truncated, and
     where examples are windows over the whole text.
 
@@ -39,7 +40,7 @@ def truncation(processor: Processor, dataset: Any, examples: Any) -> dict[str, A
     return {"rows": int(rows), "of": of, "lost": round(lost / (kept + lost), 4), "max_length": processor.max_length}
 
 
-def _lost(dataset: Any, tokens: Tokens, columns: list[str], processor: Processor) -> tuple[float, float]:
+def _lost(dataset: Dataset, tokens: Tokens, columns: list[str], processor: Processor) -> tuple[float, float]:
     """Tokens kept and, by a sample of the truncated rows, tokens lost."""
     kept = float(tokens.lengths.sum())
     if not tokens.truncated:

@@ -51,7 +51,7 @@ def conclusion(found: Conclusion, language: str) -> Html:
     tone: html.Tone = {"better": "good", "worse": "bad", "equal": "warn"}.get(found.outcome, "info")
     parts = [html.note(translate(found.sentence, language), tone)]
     if len(found.bars) > 1:
-        names = [word("this_model", language), *(bar.name for bar in found.bars[1:])]
+        names = [word("this_model", language), *(translate(bar.name, language) for bar in found.bars[1:])]
         label = word(found.metric, language)
         bars = [(name, bar.value, bar.low, bar.high) for name, bar in zip(names, found.bars, strict=True)]
         parts.append(inline(charts.scores(bars, label)))

@@ -43,7 +43,7 @@ def info(page: Page, field: str) -> Any:
 def taken(page: Page, name: str) -> int:
     """The step at which the newest command of this name was taken."""
     query = "SELECT taken FROM commands WHERE name = '{}' ORDER BY seq DESC LIMIT 1"
-    return page.execute(f'answer = run.store._db().execute("{query.format(name)}").fetchone()[0]')
+    return page.execute(f'answer = run.store.connection().execute("{query.format(name)}").fetchone()[0]')
 
 
 def test_the_cell_returns_at_once_and_another_one_answers_while_it_trains(training: Page):

@@ -307,7 +307,7 @@ def internet(monkeypatch):
         self.sock.connect(server.server_address)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(web._Pinned, "connect", connect)
+    monkeypatch.setattr(web.PinnedConnection, "connect", connect)
     monkeypatch.delenv("LABKIT_OFFLINE", raising=False)
     yield asked
     server.shutdown()
@@ -352,11 +352,11 @@ def test_the_connection_goes_to_the_address_that_was_checked(monkeypatch):
         raise OSError("far enough")
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    connection = web._Pinned("open.test", 443, timeout=1)
+    connection = web.PinnedConnection("open.test", 443, timeout=1)
     connection.pinned = "93.184.216.34"
     with pytest.raises(OSError, match="far enough"):
         connection.connect()
-    assert asked == [("93.184.216.34", 443)] and issubclass(web._Pinned, http.client.HTTPSConnection)
+    assert asked == [("93.184.216.34", 443)] and issubclass(web.PinnedConnection, http.client.HTTPSConnection)
 
 
 # --- what is kept, and where ------------------------------------------------------------------------------------------

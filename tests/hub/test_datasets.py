@@ -78,7 +78,7 @@ QUOTED = "Content-Transfer-Encoding: Quoted-Printable"
     ],
 )
 def test_the_body_of_a_mail(text: str, said: str) -> None:
-    assert datasets._body(message_from_string(text)) == said
+    assert datasets.body_of(message_from_string(text)) == said
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_the_body_of_a_mail(text: str, said: str) -> None:
     ],
 )
 def test_the_subject_of_a_mail(header: str, said: str) -> None:
-    assert datasets._subject(message_from_string(mail("", header))) == said
+    assert datasets.subject_of(message_from_string(mail("", header))) == said
 
 
 def test_spam_keeps_no_header_and_notes_empty_mails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def test_several_packages_make_one_sample(tmp_path: Path, monkeypatch: pytest.Mo
         ran.append(command)
         shutil.copy(tmp_path / (one, two)[len(ran) - 1].file, work)
 
-    monkeypatch.setattr(download, "_run", bring)
+    monkeypatch.setattr(download, "run_client", bring)
     assert kept(samples.folder("toy")) == CONTENT, "and what was only converted is gone"
     assert len(ran) == 2
 
@@ -193,7 +193,7 @@ def test_a_package_for_the_conversion_is_asked_for_before_the_download(
         package="toy", version="1", file="t.whl", sha256="0" * 64, take=take, finish=print, needs="no_such_package"
     )
     known(monkeypatch, source)
-    monkeypatch.setattr(download, "_run", lambda *args: pytest.fail("a client was started"))
+    monkeypatch.setattr(download, "run_client", lambda *args: pytest.fail("a client was started"))
     with pytest.raises(
         SampleError, match=r"no_such_package is needed for the conversion: pip install 'labkit\[convert\]'"
     ):

@@ -160,7 +160,7 @@ def test_without_a_source_the_error_says_why_and_what_to_do(tmp_path: Path, monk
 def test_offline_no_client_starts_and_a_mirror_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known(monkeypatch, wheel(tmp_path / "index"))
     monkeypatch.setenv("LABKIT_OFFLINE", "1")
-    monkeypatch.setattr(download, "_run", lambda *args: pytest.fail("a client was started"))
+    monkeypatch.setattr(download, "run_client", lambda *args: pytest.fail("a client was started"))
     with pytest.raises(SampleError, match=r"PyPI toy 1\.0: not tried, LABKIT_OFFLINE is set"):
         samples.folder("toy")
     monkeypatch.setenv("LABKIT_SAMPLES", os.pathsep.join([str(tmp_path), str(tmp_path / "index")]))
@@ -323,12 +323,12 @@ from labkit.hub import download as fetch, samples
 source, members = json.loads(sys.argv[1])
 members = {name: fetch.Member(*pair) for name, pair in members.items()}
 samples.SAMPLES["toy"] = samples.Sample("toy", "data", "", "", "", members, (fetch.PyPI(**source),))
-run = fetch._run
+run = fetch.run_client
 def traced(*args):
     with open(os.environ["TRACE"], "a") as file:
         file.write("fetched\\n")
     run(*args)
-fetch._run = traced
+fetch.run_client = traced
 if sys.argv[2] == "dies":  # when all is downloaded
     samples.os.replace = lambda *args: os._exit(9)
 assert (samples.folder("toy") / "a.txt").read_bytes() == b"first\\n"
@@ -358,8 +358,8 @@ def test_of_many_threads_one_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyP
     known(monkeypatch, wheel(tmp_path / "index"))
     monkeypatch.setenv("LABKIT_SAMPLES", str(tmp_path / "index"))
     fills, together = [], threading.Barrier(8)
-    fill = samples._fill
-    monkeypatch.setattr(samples, "_fill", lambda *args: (fills.append(args), fill(*args)))
+    fill = samples.fill_sample
+    monkeypatch.setattr(samples, "fill_sample", lambda *args: (fills.append(args), fill(*args)))
 
     def get() -> Path:
         together.wait(20)
@@ -374,7 +374,7 @@ def test_a_killed_fetch_leaves_no_half_sample_and_no_lock(tmp_path: Path, monkey
     source = wheel(tmp_path / "index")
     known(monkeypatch, source)
     assert other_process(source, "dies").wait(60) == 9
-    assert not samples.is_cached("toy") and not samples._place(samples.SAMPLES["toy"]).exists()
+    assert not samples.is_cached("toy") and not samples.place_of(samples.SAMPLES["toy"]).exists()
     assert len(leftovers(tmp_path)) == 1, "what it was working on"
     samples.folder("toy")
     assert leftovers(tmp_path) == [] and samples.verify("toy") == []
@@ -386,7 +386,7 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pyt
     def refuse(handle: int) -> None:
         raise PermissionError(13, "Permission denied", "/somewhere")
 
-    monkeypatch.setattr(samples, "_lock", refuse)
+    monkeypatch.setattr(samples, "lock_file", refuse)
     with pytest.raises(SampleError, match=r"the cache is not writable: .*'/somewhere'\. Set LABKIT_CACHE to another"):
         samples.folder("toy")
 
@@ -399,7 +399,7 @@ def test_an_interrupted_fetch_is_interrupted_and_leaves_nothing(
         raise KeyboardInterrupt
 
     known(monkeypatch, wheel(tmp_path / "index"), sdist(tmp_path / "index"))
-    monkeypatch.setattr(download, "_run", interrupt)
+    monkeypatch.setattr(download, "run_client", interrupt)
     with pytest.raises(KeyboardInterrupt):
         samples.folder("toy")
     assert leftovers(tmp_path) == [] and not samples.is_cached("toy")
@@ -467,7 +467,7 @@ def test_the_bar_names_the_sample(
 
 def test_bytes_are_reported_while_they_arrive(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    with download._watch(tmp_path, 1000, lambda done, total: seen.append((done, total))):
+    with download.watch_size(tmp_path, 1000, lambda done, total: seen.append((done, total))):
         for part in range(3):
             (tmp_path / f"part{part}").write_bytes(bytes(300))
             time.sleep(0.5)

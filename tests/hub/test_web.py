@@ -63,7 +63,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTT
     """A server on this machine, without certificates."""
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server)
     threading.Thread(target=made.serve_forever, daemon=True).start()
-    monkeypatch.setattr(web, "_secured", lambda raw, host: raw)
+    monkeypatch.setattr(web, "secured", lambda raw, host: raw)
     _Server.seen.clear()
     yield made
     made.shutdown()
@@ -99,7 +99,7 @@ def connects(monkeypatch: pytest.MonkeyPatch, server: Any, good: str) -> list[st
 
 def test_addresses_are_tried_in_the_resolvers_order(monkeypatch, server):
     resolves(monkeypatch, "52.85.1.1", "2600:9000::1", "52.85.1.2", "52.85.1.2")
-    connection, _ = web._connected("https://example.org/a.csv", time.monotonic() + 9)
+    connection, _ = web.connected("https://example.org/a.csv", time.monotonic() + 9)
     assert connection.pinned == "52.85.1.1"
     tried = connects(monkeypatch, server, "52.85.1.2")
     assert lk.load("https://example.org/a.csv")["train"]["text"][:] == ["good", "bad"]
@@ -118,7 +118,7 @@ def test_a_silent_address_leaves_time_for_the_others(monkeypatch):
         raise TimeoutError("timed out")
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    connection = web._Pinned("example.org", 443, timeout=8)
+    connection = web.PinnedConnection("example.org", 443, timeout=8)
     connection.pinned, connection.others = "52.85.1.1", ["52.85.1.2", "52.85.1.3"]
     with pytest.raises(OSError, match="timed out"):
         connection.connect()

@@ -55,7 +55,8 @@ def test_scores_agree_with_scikit_learn(case):
         return
     truth, predicted = truth[kept], predicted[kept]
     expected = {"loss": np.average(loss, weights=weight), "accuracy": sk.accuracy_score(truth, predicted)}
-    for suffix, average in (("", "macro"), ("_micro", "micro"), ("_weighted", "weighted")):
+    for average in ("macro", "micro", "weighted"):
+        suffix = "" if average == "macro" else f"_{average}"
         rates = sk.precision_recall_fscore_support(truth, predicted, average=average, zero_division=0)
         expected |= {name + suffix: value for name, value in zip(("precision", "recall", "f1"), rates, strict=False)}
     assert found == pytest.approx(expected, abs=1e-6)

@@ -18,14 +18,14 @@ from labkit.train.sharding import Placement
 ON_EIGHT = """
 import sys
 from labkit.api import Run
-from labkit.train.loop import _Loop
+from labkit.train.loop import TrainingLoop
 from labkit.runs.store import Store
 store, run = Store(sys.argv[1]), Run(Store(sys.argv[1]), sys.argv[2])
-evaluate = _Loop._evaluate
+evaluate = TrainingLoop._evaluate
 def once(self):
     evaluate(self)
     store.command(run.id, "stop")
-_Loop._evaluate = once
+TrainingLoop._evaluate = once
 run.start()
 run.wait()
 assert run.status == "stopped" and run.info.summary["devices"] == 8, run

@@ -278,7 +278,7 @@ class Model(Panel):
             self.preset.value = before
 
 
-def _reason(name: str, rows: Rows, task: Any) -> str:
+def _reason(name: str, rows: Rows, task: Config) -> str:
     """Why an architecture cannot learn this from these rows; empty where it can."""
     try:
         check_reads(models[name](preset=models[name].first_preset), rows, task)

@@ -6,7 +6,6 @@ RoBERTa, DistilBERT and ModernBERT have only the first one, under other names.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Float
 from labkit.i18n import _
 from labkit.models import foreign, layers, weights
+from labkit.models.base import ModelConfig, ParameterTree
 from labkit.models.bert.layouts import LAYOUTS, dense, norm
 
 #: Layout → the last product, whose kernel is the encoder's table of words; some files hold it once more.
@@ -84,7 +84,7 @@ class PretrainingHeads(nnx.Module):
         rngs: for the parameters.
     """
 
-    def __init__(self, config: Any, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         d, self.layout = config.width, config.layout
         biased = any(entry.own == "transform/bias" for entry in TABLES[self.layout].entries)
         self.transform = layers.dense(d, d, config.dtype, rngs, use_bias=biased)
@@ -130,14 +130,14 @@ class PretrainingHeads(nnx.Module):
         return self.follows(pooled).astype(jnp.float32)
 
 
-def architecture(config: Any, next_sentence: bool = True) -> str:
+def architecture(config: ModelConfig, next_sentence: bool = True) -> str:
     """What config.json calls an encoder of this config with these heads; ``next_sentence``: with the second one, which
     transformers has on the pooler alone."""
     both = config.layout == "bert" and config.pooled_by == "cls" and next_sentence
     return f"{config.classes}For{'PreTraining' if both else 'MaskedLM'}"
 
 
-def tensors_of(heads: Any, layout: str = "bert") -> dict[str, np.ndarray]:
+def tensors_of(heads: ParameterTree, layout: str = "bert") -> dict[str, np.ndarray]:
     """The parameters of heads (the module, its state or a dict of them) under Hugging Face names.
 
     They are the ``extra`` of :meth:`labkit.models.bert.model.BertConfig.save`.
@@ -150,7 +150,7 @@ def tensors_of(heads: Any, layout: str = "bert") -> dict[str, np.ndarray]:
     }
 
 
-def save(config: Any, model: Any, heads: Any, folder: str | Path, **more: Any) -> Path:
+def save(config: ModelConfig, model: ParameterTree, heads: ParameterTree, folder: str | Path, **more: object) -> Path:
     """Write an encoder with its heads: ``BertForPreTraining`` of transformers, or the layout's ``…ForMaskedLM``.
 
     Args:

@@ -29,6 +29,7 @@ from labkit.core.errors import WeightsError
 from labkit.core.shapes import Array
 from labkit.i18n import _
 from labkit.models import foreign, weights
+from labkit.models.base import ModelConfig
 from labkit.models.bert import sentence
 from labkit.models.foreign import HIDDEN_ACTS
 from labkit.models.layers import spread
@@ -310,7 +311,7 @@ def first_position(layout: Layout, config: Mapping[str, Any]) -> int:
     return pad + 1
 
 
-def settings(config: Any, specials: weights.Specials | None = None) -> dict[str, Any]:
+def settings(config: ModelConfig, specials: weights.Specials | None = None) -> dict[str, Any]:
     """The entries of ``config.json`` that say what a :class:`labkit.models.bert.model.BertConfig` says."""
     layout = LAYOUTS[config.layout]
     ids = {**layout.says, **({} if specials is None else specials.settings())}

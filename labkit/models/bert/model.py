@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from labkit.core.config import option
 from labkit.core.errors import ConfigError
@@ -24,7 +25,7 @@ from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import fields, weights
 from labkit.models import layers as parts
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality
+from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, ParameterTree
 from labkit.models.bert import layouts, sentence
 from labkit.models.bert.layouts import FOREIGN, LAYOUTS
 from labkit.models.encoder import EMBEDDED, EncoderConfig, EncoderOutput
@@ -233,11 +234,11 @@ class BertConfig(EncoderConfig):
 
     def save(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: str | Path,
         extra: dict[str, Any] | None = None,
         specials: weights.Specials | None = None,
-        **more: Any,
+        **more: object,
     ) -> Path:
         """Write parameters as a Hugging Face folder of the config's layout.
 
@@ -257,7 +258,7 @@ class BertConfig(EncoderConfig):
         return weights.save_from(params, folder, table, config, extra)
 
     def save_embedder(
-        self, params: Any, folder: Path, *, specials: weights.Specials | None = None, max_length: int
+        self, params: ParameterTree, folder: Path, *, specials: weights.Specials | None = None, max_length: int
     ) -> None:
         """Write parameters as a folder of sentence-transformers that makes the pooled vectors, 1 long.
 
@@ -400,7 +401,7 @@ class Bert(nnx.Module):
         graph, params = nnx.split(self.layers)
         bias = parts.padding_bias(mask)
 
-        def step(x: Array, layer: Any) -> tuple[Array, Array]:
+        def step(x: Array, layer: PyTree[Array]) -> tuple[Array, Array]:
             module = nnx.merge(graph, layer)
             return module(x, bias), module.looks(x, bias)
 

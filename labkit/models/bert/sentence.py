@@ -278,11 +278,11 @@ def _inside(folder: Path, name: str) -> Path:
     return place
 
 
-def _table(path: Path, absent: Any = None) -> Any:
+def _table(path: Path, absent: object = None) -> Any:
     """The table in a JSON file; ``absent``, unless it is None, where there is no such file."""
     return table_of(path, _UNREADABLE) if absent is None or path.is_file() else absent
 
 
-def _write(path: Path, content: Any) -> None:
+def _write(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +9,13 @@ from flax import nnx
 
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.models import layers
+from labkit.models.base import ModelConfig
 from labkit.models.layers import Rotation, frequencies
 
 LOWEST = jnp.finfo(jnp.float32).min  # finite: see parts.padding_bias
 
 
-def norm(config: Any, rngs: nnx.Rngs, width: int | None = None) -> nnx.LayerNorm | nnx.RMSNorm:
+def norm(config: ModelConfig, rngs: nnx.Rngs, width: int | None = None) -> nnx.LayerNorm | nnx.RMSNorm:
     """The family's normalisation over the last axis, of ``width`` (by default that of the hidden states); mean and
     variance are taken in float32."""
     if config.family == "gpt2":
@@ -25,7 +24,7 @@ def norm(config: Any, rngs: nnx.Rngs, width: int | None = None) -> nnx.LayerNorm
     return nnx.RMSNorm(width, epsilon=config.norm_eps, dtype=dtype, use_fast_variance=False, rngs=rngs)
 
 
-def rotation(config: Any, place: Int[Array, "#b t"]) -> Rotation:
+def rotation(config: ModelConfig, place: Int[Array, "#b t"]) -> Rotation:
     """Angles of positions for :func:`~labkit.models.layers.turned`."""
     if config.family == "gpt2":
         return None
@@ -51,7 +50,7 @@ def scaled(wave: np.ndarray, scaling: tuple[float, ...]) -> np.ndarray:
 class GptLayer(nnx.Module):
     """Self-attention and a feed-forward part, each fed what is normalised and added to what is not."""
 
-    def __init__(self, config: Any, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         d, m, dtype, biased = config.width, config.mlp_width, config.dtype, config.family == "gpt2"
         own, shared = (count * config.head_size for count in (config.heads, config.kv_heads))
 

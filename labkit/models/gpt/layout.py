@@ -9,6 +9,7 @@ from typing import Any
 from labkit.core.errors import WeightsError
 from labkit.i18n import _
 from labkit.models import foreign, weights
+from labkit.models.base import ModelConfig
 from labkit.models.layers import spread
 
 # Field → key of config.json; Qwen's are those of Llama.
@@ -141,7 +142,7 @@ def rope_of(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, "rope_scaling": tuple(map(float, numbers))}
 
 
-def settings(config: Any, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
+def settings(config: ModelConfig, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
     """The content of config.json for a ``GptConfig``; without ``specials`` no token begins,
     ends or fills a text."""
     values, name = config.values(), CLASSES[config.family]

@@ -25,7 +25,15 @@ from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import fields, layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
+from labkit.models.base import (
+    FROM_WIDTH,
+    TRANSFORMER_SHARDING,
+    Capability,
+    DrawingPart,
+    Modality,
+    ParameterTree,
+    PublishedConfig,
+)
 from labkit.models.gpt import layout
 from labkit.models.gpt.layers import LOWEST, GptLayer, norm, rotation
 from labkit.profile.activations import Activations, transformer
@@ -178,11 +186,12 @@ class GptConfig(PublishedConfig):
 
     def activations(self, batch: Mapping[str, Any]) -> Activations:
         """What a forward pass computes and keeps of a batch, by formula."""
-        llama = self.family == "llama"
+        llama = self.family != "gpt2"  # or one of its variants
         return transformer(
             batch["ids"].shape, self.depth, self.width, self.mlp_width, self.heads, dtype=self.dtype, remat=self.remat,
             activation="silu" if llama else "gelu_tanh", gated=llama, shared=self.kv_heads / self.heads,
-            dropout=self.dropout > 0, attention_dropout=self.dropout > 0,
+            dropout=self.dropout > 0, attention_dropout=self.dropout > 0, inner=self.heads * self.head_size,
+            normalised=self.family == "qwen3",
         )  # fmt: skip
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
@@ -201,14 +210,14 @@ class GptConfig(PublishedConfig):
 
     def save_classifier(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: Path,
         kernel: np.ndarray,
         bias: np.ndarray | None,
         *,
         specials: weights.Specials | None = None,
         max_length: int = 0,
-        **more: Any,
+        **more: object,
     ) -> None:
         """Write parameters with a linear head on the last token: ``…ForSequenceClassification`` of transformers.
 
@@ -258,11 +267,11 @@ class GptConfig(PublishedConfig):
 
     def save(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: str | Path,
         extra: dict[str, Any] | None = None,
         specials: weights.Specials | None = None,
-        **more: Any,
+        **more: object,
     ) -> Path:
         """Write parameters as a Hugging Face folder of the family.
 

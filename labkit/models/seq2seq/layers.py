@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from flax import nnx
 
 from labkit.core.shapes import Array, Float, Int, PRNGKeyArray
 from labkit.models import layers as parts
+from labkit.models.base import ModelConfig
 
 ACTIVATIONS = {**parts.ACTIVATIONS, "swish": jax.nn.silu}  # that of many Marian models
 NORM_EPS = 1e-5  # what Hugging Face readers have, and no config.json says
@@ -32,7 +32,7 @@ def sinusoids(length: int, width: int) -> np.ndarray:
 class Attention(nnx.Module):
     """Attention of several heads, with its four linear layers."""
 
-    def __init__(self, config: Any, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         d = config.width
         self.query, self.key, self.value, self.out = (parts.dense(d, d, config.dtype, rngs) for _ in range(4))
         self.heads, self.rate = config.heads, config.attention_dropout
@@ -57,7 +57,7 @@ class Attention(nnx.Module):
 class EncoderLayer(nnx.Module):
     """Self-attention and a feed-forward part, each added to its input and normalised: a layer of the encoder."""
 
-    def __init__(self, config: Any, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         d, m, dtype = config.width, config.mlp_width, config.dtype
         self.attention = Attention(config, rngs)
         self.attention_norm = parts.norm(d, NORM_EPS, dtype, rngs)
@@ -108,7 +108,7 @@ class EncoderLayer(nnx.Module):
 class DecoderLayer(EncoderLayer):
     """The same with attention to the memory in between."""
 
-    def __init__(self, config: Any, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         super().__init__(config, rngs)
         self.cross = Attention(config, rngs)
         self.cross_norm = parts.norm(config.width, NORM_EPS, config.dtype, rngs)

@@ -13,6 +13,7 @@ from typing import Any
 from labkit.core.errors import WeightsError
 from labkit.i18n import _
 from labkit.models import foreign, weights
+from labkit.models.base import ModelConfig
 from labkit.models.layers import spread
 
 # Field → key of config.json. What the encoder and the decoder could have apart is TWINS: equal here.
@@ -88,7 +89,7 @@ def sizes_from(folder: str | Path) -> dict[str, Any]:
     return {**sizes, "norm_first": KINDS[kind], "output_bias": config.get("labkit_output_bias", True)}
 
 
-def settings(config: Any, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
+def settings(config: ModelConfig, vocab_size: int, specials: weights.Specials | None = None) -> dict[str, Any]:
     """The content of config.json for a :class:`labkit.models.seq2seq.model.TransformerConfig`.
 
     Without ``specials`` ``pad_token_id`` and ``decoder_start_token_id`` are 0 and there is no end of text.

@@ -16,13 +16,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from labkit.core.config import option
 from labkit.core.errors import ConfigError, WeightsError
 from labkit.core.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from labkit.i18n import _
 from labkit.models import fields, layers, weights
-from labkit.models.base import FROM_WIDTH, TRANSFORMER_SHARDING, Capability, DrawingPart, Modality, PublishedConfig
+from labkit.models.base import (
+    FROM_WIDTH,
+    TRANSFORMER_SHARDING,
+    Capability,
+    DrawingPart,
+    Modality,
+    ParameterTree,
+    PublishedConfig,
+)
 from labkit.models.seq2seq import layout
 from labkit.models.seq2seq.layers import ACTIVATIONS, LOWEST, NORM_EPS, DecoderLayer, EncoderLayer, sinusoids
 from labkit.profile.activations import Activations, transformer
@@ -159,11 +168,11 @@ class TransformerConfig(PublishedConfig):
 
     def save(
         self,
-        params: Any,
+        params: ParameterTree,
         folder: str | Path,
         extra: dict[str, Any] | None = None,
         specials: weights.Specials | None = None,
-        **more: Any,
+        **more: object,
     ) -> Path:
         """Write parameters as a Hugging Face folder: a MarianMTModel, or with ``norm_first`` a Pegasus model.
 
@@ -288,7 +297,7 @@ class Transformer(nnx.Module):
         graph, params = nnx.split(self.decoder.cross)
         memory = memory.astype(dtype)
 
-        def one(nothing: None, layer: Any) -> tuple[None, list[Array]]:
+        def one(nothing: None, layer: PyTree[Array]) -> tuple[None, list[Array]]:
             return nothing, nnx.merge(graph, layer).project(memory, "key", "value")
 
         _, across = jax.lax.scan(one, None, params)
