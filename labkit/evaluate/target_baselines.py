@@ -48,12 +48,10 @@ def answers(train: Dataset, test: Dataset, spec: Spec) -> dict[str, np.ndarray]:
             for place in np.flatnonzero((target.min(0) < 0.5) & (target.max(0) > 0.5)):
                 learnt[:, place] = _logistic(known, target[:, place] > 0.5, asked)
         linear = _("TF-IDF + logistic regression") if spec.modality == "text" else _("logistic regression")
-        found: dict[str, np.ndarray] = {_("share of each label"): constant, linear: learnt}
-    else:
-        learnt = constant if known is None else _ridge(known, target, asked)
-        linear = _("TF-IDF + ridge regression") if spec.modality == "text" else _("ridge regression")
-        found = {_("mean"): constant, linear: learnt}
-    return found if spec.problem_type == "number" else {name: value.astype(np.float32) for name, value in found.items()}
+        return {_("share of each label"): constant.astype(np.float32), linear: learnt.astype(np.float32)}
+    learnt = constant if known is None else _ridge(known, target, asked)
+    linear = _("TF-IDF + ridge regression") if spec.modality == "text" else _("ridge regression")
+    return {_("mean"): constant, linear: learnt}
 
 
 def _features(train: Dataset, test: Dataset, spec: Spec, kept: np.ndarray) -> tuple[Any, Any]:

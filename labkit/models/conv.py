@@ -406,12 +406,6 @@ def _product(x: Float[Array, "b n"], kernel: Float[Array, "n m"], dimensions: An
     return layers.product(x, kernel)
 
 
-def count(config: ModelConfig) -> int:
-    """Number of parameters of the model that ``config`` builds; nothing is allocated."""
-    shapes = nnx.eval_shape(lambda: nnx.state(config.build(nnx.Rngs(0)), nnx.Param))
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
-
 def known_shape(config: ModelConfig, axes: int, of: str) -> tuple[int, ...]:
     """``config.input_shape``, checked: it must be there and have ``axes`` axes, all positive.
 

@@ -74,6 +74,7 @@ def number_bytes(dtype: str) -> int:
 def transformer(
     batch: Sequence[int], depth: int, width: int, mlp: int, heads: int, *, dtype: str, activation: str, remat: bool,
     dropout: bool, attention_dropout: bool, shared: float = 1.0, gated: bool = False, memory: int | None = None,
+    inner: int | None = None, normalised: bool = False,
 ) -> Activations:  # fmt: skip
     """Embeddings and a stack of layers: self-attention, attention to a memory where there is one, and a feed-forward
     part.
@@ -86,15 +87,20 @@ def transformer(
         shared: keys and values as a share of the queries.
         gated: whether the feed-forward part has a gate.
         memory: tokens of a row of the memory.
+        inner: width of all heads together; default: that of the layer.
+        normalised: whether queries and keys are.
     """
-    (rows, length), size = batch, number_bytes(dtype)
+    (rows, length), size, inner = batch, number_bytes(dtype), inner or width
     tokens, parts = rows * length, 2 if memory is None else 3
     scores = rows * heads * length * length
     units = KEPT.get(activation, 6.0) * 4 if activation != "relu" else size + 1
-    kept = tokens * (parts * (12 * width + 8) + 6 * size * width + parts * dropout * width + units * mlp * size / 4)
+    kept = tokens * (
+        parts * (12 * width + 8) + size * (2 * width + 4 * inner) + parts * dropout * width + units * mlp * size / 4
+    )
+    kept += tokens * 12 * inner * (1 + shared) * normalised
     kept += scores * (4 + size + attention_dropout) + 8 * rows * heads * length
-    flops = 2 * tokens * width * (2 * width + 2 * shared * width + (3 if gated else 2) * mlp)
-    attention = 4.0 * scores * width / heads
+    flops = 2 * tokens * width * (2 * inner + 2 * shared * inner + (3 if gated else 2) * mlp)
+    attention = 4.0 * scores * inner / heads
     if memory is not None:
         across = rows * heads * length * memory
         kept += tokens * 3 * size * width + 2 * rows * memory * size * width + across * (4 + size + attention_dropout)

@@ -209,8 +209,8 @@ def _fresh(model: ModelConfig, head: Head) -> list[str]:
 
 def _abstract(head: Head, model: ModelConfig, optimizer: Optimizer) -> Any:
     """The module without weights; the last ones are kept, for the sliders of a panel."""
-    lora_settings = (optimizer.trainable, optimizer.lora_rank, optimizer.lora_alpha, optimizer.lora_targets)
-    key = (type(head), repr(head), type(model), repr(model), lora_settings)
+    lora = optimizer.trainable, optimizer.lora_rank, optimizer.lora_alpha, optimizer.lora_targets
+    key = (type(head), repr(head), type(model), repr(model), *lora)
     if key not in _modules:
         while len(_modules) >= ABSTRACT:
             _modules.pop(next(iter(_modules)), None)

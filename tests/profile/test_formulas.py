@@ -45,7 +45,7 @@ def batch_of(config, rows, wide):
 
 def steps_of(name, preset, wide, task=None, accumulate=1, **fields):
     """The training step of a preset with the task that it is usually trained for."""
-    chosen = {field: fields.pop(field) for field in ("rule", "trainable", "ema") if field in fields}
+    chosen = {field: fields.pop(field) for field in ("algorithm", "trainable", "ema") if field in fields}
     cls, optimizer = models[name], Optimizer(learning_rate=1e-3, **chosen)
     if cls.modality is Modality.IMAGE:
         fields["input_shape"] = (wide, wide, 1 if preset == "lenet-5" else 3)
@@ -105,7 +105,7 @@ SETTINGS = [
     {"dtype": "bfloat16"},
     {"dtype": "mixed"},
     {"dropout": 0.0, "attention_dropout": 0.0},
-    *({"rule": rule} for rule in ("sgd", "lion", "adafactor", "muon")),
+    *({"algorithm": name} for name in ("sgd", "lion", "adafactor", "muon")),
     *({"trainable": tune} for tune in ("head", "bitfit", "lora")),
     {"ema": 0.99},
     *({"task": task} for task in ("pretrain", "embed", "qa")),

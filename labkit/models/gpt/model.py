@@ -186,11 +186,12 @@ class GptConfig(PublishedConfig):
 
     def activations(self, batch: Mapping[str, Any]) -> Activations:
         """What a forward pass computes and keeps of a batch, by formula."""
-        llama = self.family == "llama"
+        llama = self.family != "gpt2"  # or one of its variants
         return transformer(
             batch["ids"].shape, self.depth, self.width, self.mlp_width, self.heads, dtype=self.dtype, remat=self.remat,
             activation="silu" if llama else "gelu_tanh", gated=llama, shared=self.kv_heads / self.heads,
-            dropout=self.dropout > 0, attention_dropout=self.dropout > 0,
+            dropout=self.dropout > 0, attention_dropout=self.dropout > 0, inner=self.heads * self.head_size,
+            normalised=self.family == "qwen3",
         )  # fmt: skip
 
     def build(self, rngs: nnx.Rngs) -> Gpt:
