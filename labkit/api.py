@@ -514,6 +514,7 @@ def _watcher(run: Run) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 @contextlib.contextmanager
 def interrupt_stops(run: Run) -> Iterator[None]:
+    """Within it an interrupt (SIGINT) or SIGTERM stops the run after its step; only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

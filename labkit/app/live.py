@@ -84,6 +84,7 @@ class LivePanel:
     handled in any thread.
     """
 
+    #: (store, run, language) → its panel.
     open_panels: dict[tuple[Path, str, str], LivePanel] = {}  # noqa: RUF012 (one registry a process)
 
     def __init__(

@@ -80,6 +80,9 @@ class Panel:
         root: the widget to show.
         callbacks: every callback that was registered.
         problem: the error that the panel shows, or None.
+        error_box, busy_box, note_box, code_box: the pieces of HTML that show it, that work goes on, what was done, and
+            the code.
+        open_panels: (class, cell) → execution of the cell, and the panels that it made.
     """
 
     #: The step's name in code; the table of words has it as ``step_…``.

@@ -91,6 +91,7 @@ def to_json(findings: list[Finding]) -> str:
 
 
 def check_system() -> Iterator[Finding]:
+    """Python, the operating system and labkit."""
     import labkit
 
     text = f"labkit {labkit.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
@@ -222,6 +223,7 @@ def check_chromium() -> Iterator[Finding]:
 
 
 def check_samples() -> Iterator[Finding]:
+    """The samples in the cache, and those that are fetched on first use."""
     from labkit.hub.samples import SAMPLES, is_cached
 
     here = [name for name in SAMPLES if is_cached(name)]
@@ -271,6 +273,7 @@ def size(count: float) -> str:
 
 
 def version_of(name: str) -> str | None:
+    """The version of an installed package; None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -38,7 +38,7 @@ class Registry(Mapping[str, Any]):
 
     def __init__(self, noun: str, entries: Mapping[str, str], kind: str = "", adapt: str = ""):
         self.noun, self.kind, self.adapt = noun, kind, adapt
-        self.entries = dict(entries)
+        self.entries = dict(entries)  # name → "module:attribute"
         self._own = frozenset(entries)
         if kind:
             REGISTRIES[kind] = self

@@ -309,6 +309,7 @@ def _text(content: bytes, charset: str | None) -> str:
 
 
 def subject_of(message: Message) -> str:
+    """The subject of a message, decoded."""
     raw = " ".join(line.strip() for line in str(message.get("subject", "")).splitlines())
     try:
         return str(make_header(decode_header(raw)))

@@ -124,6 +124,7 @@ def _megabytes(size: int) -> str:
 
 
 def place_of(sample: Sample) -> Path:
+    """The folder in the cache that holds a sample."""
     return cache_root() / "samples" / sample.name
 
 

@@ -341,6 +341,7 @@ class TrainingLoop:
                     self._settle()
 
     def run_steps(self, portion: MultiBatch) -> tuple[TrainState, dict[str, Any]]:
+        """The state after one call of the compiled step, and what the step reports."""
         self.shape = " × ".join(map(str, max((x.shape for x in portion.batch.values()), key=np.prod)))
         if self.setup.most == 1:
             return self.steps.train(self.state, portion.batch)

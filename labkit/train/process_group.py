@@ -96,6 +96,7 @@ def join(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
 
 
 def cluster_settings(cluster: str | None, address: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments with which JAX joins the processes of a run."""
     if cluster:
         return {"cluster_detection_method": cluster, "initialization_timeout": 600}
     try:

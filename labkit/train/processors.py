@@ -217,15 +217,13 @@ class TextProcessor(Processor):
         elif model.vocab_size < self.tokenizer.vocab_size:
             raise ConfigError(
                 _("the tokenizer has {n_pieces} tokens, but the model has only {n_rows} embeddings."),
-                n_pieces=self.tokenizer.vocab_size,
-                n_rows=model.vocab_size,
-            )
+                n_pieces=self.tokenizer.vocab_size, n_rows=model.vocab_size,
+            )  # fmt: skip
         if self.max_length > model.max_length:
             raise ConfigError(
                 _("max_length = {max_length} is longer than the model's {positions} positions."),
-                max_length=self.max_length,
-                positions=model.max_length,
-            )
+                max_length=self.max_length, positions=model.max_length,
+            )  # fmt: skip
         return model
 
     def batches(
@@ -233,11 +231,9 @@ class TextProcessor(Processor):
     ) -> tuple[Batches, str]:
         """Packed rows or buckets, whichever the lengths make cheaper, unless ``packing`` says which."""
         lengths = examples.lengths[examples.label >= 0] if self.labelled else examples.lengths
-        size = _batch_size(train)
         if isinstance(examples, TextPairs | Windows):
-            _divisible(size, parts)
+            size = _batch_size(train, parts)
             widths = choose_buckets(lengths, model.max_length, train.buckets, batch_size=size)
-            made: Batches
             if isinstance(examples, TextPairs):
                 # pyrefly: ignore[bad-argument-type] (it takes pairs where its base takes tokens)
                 made, what = PairBatches(examples, size, widths, train.seed, shuffle), "pair"
@@ -252,15 +248,13 @@ class TextProcessor(Processor):
                 )
             packing = "never"
         layout = choose(
-            lengths, model.max_length, size, train.buckets,
+            lengths, model.max_length, _batch_size(train), train.buckets,
             cost=6 * model.width, packing=packing, parts=parts,
         )  # fmt: skip
         if layout.packed:
             settings = {"labelled_only": self.labelled, "parts": parts}
-            packed = PackedBatches(examples, size, layout, train.seed, shuffle, **settings)
-            return packed, layout.reason
-        _divisible(size, parts)
-        settings = {"labelled_only": self.labelled}
+            return PackedBatches(examples, _batch_size(train), layout, train.seed, shuffle, **settings), layout.reason
+        size, settings = _batch_size(train, parts), {"labelled_only": self.labelled}
         return BucketBatches(examples, size, layout.widths, train.seed, shuffle, **settings), layout.reason
 
     def to_predict(self, values: object, pairs: object = None) -> Batches:
@@ -298,8 +292,7 @@ class ArrayProcessor(Processor):
         self, examples: Arrays, train: Training, model: ModelConfig, parts: int, shuffle: bool
     ) -> tuple[ArrayBatches, str]:
         """Batches of one shape."""
-        size = _batch_size(train)
-        _divisible(size, parts)
+        size = _batch_size(train, parts)
         made = ArrayBatches(examples, size, train.seed, shuffle, labelled_only=self.labelled)
         return made, "all examples have one shape"
 
@@ -596,16 +589,12 @@ def fitting_vocabulary(texts: Iterable[str]) -> int:
     return min(max(sum(map(len, texts)) // CHARACTERS, FEWEST), MOST)
 
 
-def _batch_size(train: Training) -> int:
+def _batch_size(train: Training, parts: int = 1) -> int:
+    """The batch size. Raises :class:`ConfigError` where ``parts`` do not divide it."""
     assert train.batch_size is not None, "Training.settled has set it"
-    return train.batch_size
-
-
-def _divisible(size: int, parts: int) -> None:
-    if size % parts:
+    if (size := train.batch_size) % parts:
         raise ConfigError(
-            _(
-                "batch_size = {batch_size} is not divisible by {parts} (devices × accumulate); {fitting} "
-                "is."),
+            _("batch_size = {batch_size} is not divisible by {parts} (devices × accumulate); {fitting} is."),
             batch_size=size, parts=parts, fitting=-(-size // parts) * parts,
         )  # fmt: skip
+    return size

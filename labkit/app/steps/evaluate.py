@@ -242,6 +242,7 @@ class Evaluate(Panel):
         return widgets.VBox([self.other, self.compared])
 
     def fill_others(self) -> None:
+        """Offer the other runs that this one can be compared with."""
         run, before = self.state.run, self.other.value
         others = [(name, key) for name, key in choices(self.state) if run is None or key != run.id]
         self.other.options = [(self.word("choose_run"), ""), *others]

@@ -323,6 +323,7 @@ def _features(text: str, processor: Any) -> np.ndarray:
 
 
 def numbers_of(text: str, count: int) -> np.ndarray:
+    """The numbers in a text, separated by commas or semicolons. Raises :class:`DataError`."""
     values = []
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):
         try:

@@ -173,6 +173,7 @@ def _made(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> Tokens:
 
 
 def write_tokens(folder: Path, chunks: Iterator[Tokens], pad_id: int) -> None:
+    """Write portions of tokens as one file for each column."""
     columns = {name: _Column(folder / f"{name}.npy", kind) for name, kind in DTYPES.items()}
     truncated = 0
     try:
