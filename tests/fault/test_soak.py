@@ -147,7 +147,7 @@ def test_a_full_disk_neither_hangs_nor_lies(finished, small_disk, tmp_path, tool
     assert saved is None or int(saved) in steps, (saved, steps)
     if run.status != "finished":
         run.resume().wait(300)
-    if any("whose checkpoint is missing" in warning for warning in run.info.summary["warnings"]):
+    if any("checkpoint of the best evaluation" in warning for warning in run.info.summary["warnings"]):
         assert tools.series(run, "train", "loss") == tools.series(finished, "train", "loss")
         assert run.info.summary["model_step"] == run.info.steps  # not of the best evaluation, and the run says so
     else:
