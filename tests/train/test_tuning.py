@@ -111,7 +111,7 @@ def test_statistics_of_layers_are_carried_and_not_trained(parts):
 @pytest.mark.parametrize("rule", ["lion", "adafactor", "sgd", "muon"])
 def test_every_rule_lowers_the_loss(rule):
     rates = {"lion": 0.01, "adafactor": 0.05, "sgd": 0.1, "muon": 0.02}
-    steps, state = perceptron(Optimizer(rule=rule, learning_rate=rates[rule], schedule="constant", warmup=0.0))
+    steps, state = perceptron(Optimizer(algorithm=rule, learning_rate=rates[rule], schedule="constant", warmup=0.0))
     losses = []
     for _ in range(30):
         state, told = steps.train(state, steps.place(batch(0)))
@@ -176,7 +176,7 @@ def test_an_optimizer_is_named_or_given_whole():
 
     assert settings(optimizer="lion")[1].optimizer.algorithm == "lion"
     given = settings(optimizer=Optimizer(algorithm="sgd", clip=0.0), learning_rate=0.1)[1].optimizer
-    assert (given.rule, given.clip, given.learning_rate) == ("sgd", 0.0, 0.1)
+    assert (given.algorithm, given.clip, given.learning_rate) == ("sgd", 0.0, 0.1)
     with pytest.raises(lk.LabkitError, match="optimizer = 3 must be the name of an optimizer"):
         settings(optimizer=3)
 
