@@ -22,8 +22,7 @@ from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.planning import experiment_of
 from labkit.runs import liveness, repair_log
-from labkit.runs.handle import Run as BaseRun
-from labkit.runs.handle import model_of
+from labkit.runs.handle import RunHandle, model_of
 from labkit.runs.overview import COLUMNS, overview
 from labkit.runs.store import RunInfo, Store, StoreError
 from labkit.train.callback_specs import check_callbacks, check_importable, specs_of
@@ -51,7 +50,7 @@ Opened = TypeVar("Opened", bound="Pipeline")
 UNREADABLE = 300.0
 
 
-class Run(BaseRun):
+class Run(RunHandle):
     """A training run: follow, control, evaluate, predict, export."""
 
     _shown: int | None = None  # the cell that has watched the run and so shows it already

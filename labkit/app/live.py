@@ -33,7 +33,7 @@ from labkit.viz.words import language as language_of
 from labkit.viz.words import message, word
 
 if TYPE_CHECKING:
-    from labkit.runs.handle import Run
+    from labkit.runs.handle import RunHandle
     from labkit.runs.store import RunInfo
 
 #: Most points of all series in one update: a run of thousands of steps a second still sends less than 20 kB.
@@ -48,7 +48,7 @@ KEPT = 4
 _LOG = logging.getLogger("labkit.app")
 
 
-def show(run: Run, language: str | None = None) -> None:
+def show(run: RunHandle, language: str | None = None) -> None:
     """Show a run where this is called: a live panel, a picture that is renewed, or nothing outside notebooks."""
     where = frontend()
     if where == "none":
@@ -88,7 +88,7 @@ class LivePanel:
     open_panels: dict[tuple[Path, str, str], LivePanel] = {}  # noqa: RUF012 (one registry a process)
 
     def __init__(
-        self, run: Run, language: str | None = None, full: bool = False, ended: Callable[[], None] | None = None
+        self, run: RunHandle, language: str | None = None, full: bool = False, ended: Callable[[], None] | None = None
     ):
         self.run, self.language, self.full, self._told_end = run, language_of(language), full, ended
         self.display_id = secrets.token_hex(8)
@@ -102,7 +102,7 @@ class LivePanel:
         self._build()
 
     @classmethod
-    def of(cls, run: Run, language: str | None = None) -> LivePanel:
+    def of(cls, run: RunHandle, language: str | None = None) -> LivePanel:
         """The one panel of this run in this process; panels of runs that ended long ago are closed."""
         key = (run.store.path, run.id, language_of(language))
         over = [panel for place, panel in cls.open_panels.items() if panel._over and place != key]
@@ -249,7 +249,7 @@ class LivePanel:
         else:
             self._over = False
 
-    def overlay(self, runs: Sequence[Run]) -> None:
+    def overlay(self, runs: Sequence[RunHandle]) -> None:
         """Lay the loss and the F1 of other runs over those of this one."""
         self.tails[1:] = [Tail(run, f"{number}:") for number, run in enumerate(runs, 1)]
         self._hello = True
@@ -334,7 +334,7 @@ class LivePanel:
             self._told_end()
 
 
-def kept(run: Run, language: str) -> dict[str, str]:
+def kept(run: RunHandle, language: str) -> dict[str, str]:
     """Static result of a run, stored next to its panel and visible where the panel is not."""
     data = bundle(run, language)
     style = ".jp-OutputArea:has(.labkit-kept) .jp-OutputArea-output.jupyter-widgets:not(:has(*)){display:none}"

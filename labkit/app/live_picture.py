@@ -15,7 +15,7 @@ from labkit.viz.words import language as language_of
 from labkit.viz.words import word
 
 if TYPE_CHECKING:
-    from labkit.runs.handle import Run
+    from labkit.runs.handle import RunHandle
 
 #: Seconds between two pictures of a run.
 PERIOD = 1.0
@@ -26,7 +26,7 @@ _LOG = logging.getLogger("labkit.app")
 class PicturePanel:
     """A run as a picture: at once if it is over, else renewed until it is. Shown by ``display_id``, without widgets."""
 
-    def __init__(self, run: Run, language: str | None = None):
+    def __init__(self, run: RunHandle, language: str | None = None):
         self.run, self.language = run, language_of(language)
         self.display_id = secrets.token_hex(8)
         self._drawn = -math.inf
@@ -49,7 +49,7 @@ class PicturePanel:
         return not over
 
 
-def bundle(run: Run, language: str) -> dict[str, str]:
+def bundle(run: RunHandle, language: str) -> dict[str, str]:
     """A run as a MIME bundle without widgets. The plain text holds neither ids nor times."""
     info = run.info
     series = gather(run.store.records(run.id))
@@ -57,7 +57,7 @@ def bundle(run: Run, language: str) -> dict[str, str]:
     return {"text/html": run_html.result(info, series, code_of(run, language), language), "text/plain": text}
 
 
-def code_of(run: Run, language: str) -> str:
+def code_of(run: RunHandle, language: str) -> str:
     """The run's code as HTML; only the experiment file where Python cannot be written for it."""
     toml = run.toml()
     try:

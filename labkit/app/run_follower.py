@@ -14,7 +14,7 @@ from labkit.viz.series import Series, gather, pick
 from labkit.viz.words import word
 
 if TYPE_CHECKING:
-    from labkit.runs.handle import Run
+    from labkit.runs.handle import RunHandle
 
 #: What the full panel draws of a run beside loss and F1: (split, name), and what its values are multiplied by.
 MORE = {
@@ -38,7 +38,7 @@ class Tail:
         latest: key → (step, value), the newest of everything, drawn or not.
     """
 
-    def __init__(self, run: Run, prefix: str = "", full: bool = False):
+    def __init__(self, run: RunHandle, prefix: str = "", full: bool = False):
         self.run, self.prefix, self.full = run, prefix, full
         self.seen = 0
         self.latest: dict[str, tuple[int, float]] = {}

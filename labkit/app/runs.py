@@ -8,13 +8,13 @@ from labkit.core.errors import LabkitError
 from labkit.evaluate.run_report import rows_of
 from labkit.i18n import translate
 from labkit.runs import repair_log
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 
 #: Runs that are offered, the newest.
 MOST = 100
 
 
-def state_of(given: Run | None, language: str | None = None) -> State:
+def state_of(given: RunHandle | None, language: str | None = None) -> State:
     """A state with a run's rows, its model and its settings, as far as they can be read; an empty one for no run."""
     if given is None:
         return State(language=language)
@@ -38,7 +38,7 @@ def choices(state: State) -> list[tuple[str, str]]:
     return found + [(translate(text, state.language), run) for text, run in hidden]
 
 
-def opened(run: Run, name: str, state: State) -> str:
+def opened(run: RunHandle, name: str, state: State) -> str:
     """The line of Python that opens a run."""
     folder = () if state.folder is None else (str(state.folder),)
     return source_code.assign(name, source_code.call("lk.open_run", run.id, *folder))

@@ -18,7 +18,7 @@ from labkit.data.io.load import load
 from labkit.data.rows import Rows
 from labkit.i18n import _
 from labkit.models import models
-from labkit.runs.handle import Run, code_of, data_code
+from labkit.runs.handle import RunHandle, code_of, data_code
 from labkit.runs.store import Store
 from labkit.tasks import BY_PROBLEM_TYPE, tasks
 from labkit.tasks.classify import Classify
@@ -60,7 +60,7 @@ class State(traitlets.HasTraits):
     task = traitlets.Instance(Config)
     train = traitlets.Instance(Training)
     name = traitlets.Unicode()
-    run = traitlets.Instance(Run, allow_none=True)
+    run = traitlets.Instance(RunHandle, allow_none=True)
     language = traitlets.Unicode()
     step = traitlets.Unicode()
 
@@ -99,10 +99,10 @@ class State(traitlets.HasTraits):
         """The runs of the lab folder."""
         return Store(self.folder)
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[RunHandle]:
         """The runs of the lab folder, newest first."""
         store = self.store
-        return [Run(store, info.id) for info in store.runs()]
+        return [RunHandle(store, info.id) for info in store.runs()]
 
     # --- rows -------------------------------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class State(traitlets.HasTraits):
             self.accept_leakage = found.accept_leakage
 
         def run() -> None:
-            self.run = Run(self.store, values["run"])
+            self.run = RunHandle(self.store, values["run"])
 
         def named(noun: str, registry: Registry) -> None:
             rest = dict(values[noun])

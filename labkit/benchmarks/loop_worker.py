@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.logger import RunLogger
 from labkit.runs.store import Store
 from labkit.train import loop
@@ -84,7 +84,7 @@ def _whole(turns: Turns, settings: dict[str, Any]) -> None:
 
     with tempfile.TemporaryDirectory(prefix="labkit-bench-") as folder:
         store = Store(Path(folder))
-        run = Run.create(
+        run = RunHandle.create(
             store, cases.experiment(settings["case"], evaluate_every=10**9), cases.rows_of(settings["case"])
         )
         over = threading.Event()

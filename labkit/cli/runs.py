@@ -17,7 +17,7 @@ from labkit.core.text import one_line, printed
 LONGEST, DROPPED = {"name": 24, "model": 22, "data": 22}, ("data", "model", "age", "score")
 
 if TYPE_CHECKING:
-    from labkit.runs.handle import Run
+    from labkit.runs.handle import RunHandle
 
 runs_app = typer.Typer(help="List, show and control runs.")
 
@@ -129,7 +129,7 @@ def pause(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
 def resume(ctx: typer.Context, run: RunName, folder: Folder = None) -> None:
     """Resume a paused run; a stopped, failed or lost run is resumed in a new process."""
 
-    def go_on(found: Run) -> None:
+    def go_on(found: RunHandle) -> None:
         if found.info.over:
             found.start(detach=True)  # a thread of this command would end with it
         else:

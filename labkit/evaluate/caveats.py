@@ -15,7 +15,7 @@ from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.i18n import _
 from labkit.i18n.labels import split_name
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.tasks.base import Task
 from labkit.train.outcome import ConstantBaseline, frequent_labels, majority, no_better, score_name
 from labkit.train.processors import Processor
@@ -25,7 +25,7 @@ from labkit.train.truncation import message, truncation
 CONSTANT = ("majority class", "share of each label", "mean")
 
 
-def with_warnings(report: Any, run: Run, rows: Rows, split: str, processor: Processor) -> Any:
+def with_warnings(report: Any, run: RunHandle, rows: Rows, split: str, processor: Processor) -> Any:
     """``report`` with its ``warnings``.
 
     Args:

@@ -14,7 +14,7 @@ from labkit.i18n import _
 from labkit.train.outcome import score_name
 
 if TYPE_CHECKING:
-    from labkit.runs.handle import Run
+    from labkit.runs.handle import RunHandle
 
 #: Classes with fewer training rows are rare; an interval is wide from this width on; fewer steps are few.
 RARE, WIDE, FEW_STEPS = 10, 0.1, 100
@@ -53,7 +53,7 @@ class Conclusion:
     advice: tuple[str, ...]
 
 
-def conclude(report: ClassificationReport | RowReport, run: Run, counts: Mapping[str, int]) -> Conclusion:
+def conclude(report: ClassificationReport | RowReport, run: RunHandle, counts: Mapping[str, int]) -> Conclusion:
     """The conclusion of a report that includes its baselines.
 
     Args:
@@ -93,7 +93,7 @@ def _against(table: pd.DataFrame, bars: Sequence[Bar], metric: str, better: int)
 
 
 def advice_of(
-    run: Run, report: ClassificationReport | RowReport, outcome: str, counts: Mapping[str, int]
+    run: RunHandle, report: ClassificationReport | RowReport, outcome: str, counts: Mapping[str, int]
 ) -> Iterator[str]:
     """What to try next, the most promising first."""
     summary, steps = run.info.summary, run.info.step

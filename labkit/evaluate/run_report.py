@@ -30,7 +30,7 @@ from labkit.i18n import _
 from labkit.inference.predictor import Predictor
 from labkit.inference.question_answering import by_kind
 from labkit.inference.registry import pipeline_of
-from labkit.runs.handle import Run, model_of
+from labkit.runs.handle import RunHandle, model_of
 from labkit.tasks.lm import LanguageModel
 from labkit.tasks.qa import QuestionAnswering
 from labkit.train.processors import load_processor
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def folder_of(run: Run) -> Path:
+def folder_of(run: RunHandle) -> Path:
     """The folder of the trained model of a run. Raises :class:`RunError` while there is none."""
     return model_of(run.info)[0]
 
 
-def predictor_of(run: Run) -> Predictor:
+def predictor_of(run: RunHandle) -> Predictor:
     """The trained model of a run with labels; kept until there is a newer one.
 
     Raises:
@@ -54,12 +54,12 @@ def predictor_of(run: Run) -> Predictor:
     return pipeline_of(run, Predictor)
 
 
-def rows_of(run: Run) -> Rows:
+def rows_of(run: RunHandle) -> Rows:
     """The rows that the run was given: cleaned, and split."""
     return open_rows(run.info.folder / "data")
 
 
-def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
+def scores_of(run: RunHandle, split: str = "test", baselines: bool = True) -> Scores:
     """The scores of a run of a task without labels on a split of its rows: loss, perplexity, accuracy …
 
     Answers to questions are also compared by the rules of SQuAD 2.0, with intervals and the worst of them. The
@@ -77,7 +77,7 @@ def scores_of(run: Run, split: str = "test", baselines: bool = True) -> Scores:
     return with_warnings(scores, run, rows, split, load_processor(experiment, folder, rows.spec.modality, None))
 
 
-def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
+def _compared_answers(run: RunHandle, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
     """Add the scores of answers by the rules of SQuAD 2.0, and the threshold of "no answer" that was used."""
     part, answerer = rows[split], pipeline_of(run)
     each = answerer.score_each(part["text"], part["text_pair"], answers_of(part)[0])
@@ -89,19 +89,19 @@ def _compared_answers(run: Run, rows: Rows, split: str, scores: Scores, baseline
     scores.worst = each.sort_values(["f1", "exact"], kind="stable").query("exact < 1")
 
 
-def _ngrams(run: Run, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
+def _ngrams(run: RunHandle, rows: Rows, split: str, scores: Scores, baselines: bool) -> None:
     """Add the scores of n-grams of the training rows."""
     if baselines:
         scores |= ngram.baseline_scores(folder_of(run), rows, split)
 
 
 #: Task → what adds scores to those of its metric state.
-MORE_SCORES: ByClass[Callable[[Run, Rows, str, Scores, bool], None]] = ByClass(
+MORE_SCORES: ByClass[Callable[[RunHandle, Rows, str, Scores, bool], None]] = ByClass(
     {QuestionAnswering: _compared_answers, LanguageModel: _ngrams}
 )
 
 
-def evaluate_run(run: Run, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
+def evaluate_run(run: RunHandle, split: str = "test", baselines: bool = True) -> EvaluationReport | Scores:
     """The report of a run on a split of its rows, whatever kind it is of; for tasks without labels their scores.
 
     Raises:
@@ -121,7 +121,7 @@ def evaluate_run(run: Run, split: str = "test", baselines: bool = True) -> Evalu
     return with_warnings(report, run, rows, split, predictor.processor)
 
 
-def conclusion_of(run: Run, report: EvaluationReport) -> Conclusion:
+def conclusion_of(run: RunHandle, report: EvaluationReport) -> Conclusion:
     """The conclusion of a report of a run; baselines are fitted unless the report has them."""
     rows = rows_of(run)
     if not report.baselines:
@@ -129,7 +129,7 @@ def conclusion_of(run: Run, report: EvaluationReport) -> Conclusion:
     return conclude(report, run, rows.spec.counts.get("train", {}))
 
 
-def report_of(run: Run, split: str = "test") -> ClassificationReport:
+def report_of(run: RunHandle, split: str = "test") -> ClassificationReport:
     """The same of a run that classifies. Raises :class:`DataError` for one that is not a single-label classifier."""
     report = evaluate_run(run, split, baselines=False)
     if not isinstance(report, ClassificationReport):
@@ -137,7 +137,9 @@ def report_of(run: Run, split: str = "test") -> ClassificationReport:
     return report
 
 
-def compare(first: Run | ClassificationReport, second: Run | ClassificationReport, split: str = "test") -> Comparison:
+def compare(
+    first: RunHandle | ClassificationReport, second: RunHandle | ClassificationReport, split: str = "test"
+) -> Comparison:
     """Compare two runs (or reports) of classifiers on the rows of ``split`` on which both were evaluated.
 
     Both scores, what the first gains with a paired 95 % bootstrap interval, and McNemar's exact test; the runs may
@@ -162,12 +164,12 @@ def compare(first: Run | ClassificationReport, second: Run | ClassificationRepor
     return of_reports(*reports, names=(names[0], names[1]))
 
 
-def calibration(run: Run, split: str = "test", bins: int = 15) -> Calibration:
+def calibration(run: RunHandle, split: str = "test", bins: int = 15) -> Calibration:
     """Confidence against accuracy on ``split``; ``.scaled`` is the same at the temperature fitted on validation."""
     return calibrate(report_of(run, "validation"), report_of(run, split), bins)
 
 
-def slices(run: Run, by: str | Iterable[Hashable] = "length", split: str = "test") -> pd.DataFrame:
+def slices(run: RunHandle, by: str | Iterable[Hashable] = "length", split: str = "test") -> pd.DataFrame:
     """Scores of parts of a split, weakest first.
 
     Args:

@@ -14,7 +14,7 @@ from labkit.inference.predictor import Predictor
 from labkit.inference.question_answering import QuestionAnsweringPipeline
 from labkit.inference.text_generation import TextGenerationPipeline
 from labkit.inference.translation import TranslationPipeline
-from labkit.runs.handle import Run, model_of
+from labkit.runs.handle import RunHandle, model_of
 from labkit.tasks.base import Task
 from labkit.tasks.embed import Embed
 from labkit.tasks.lm import LanguageModel
@@ -35,7 +35,7 @@ PIPELINES: ByClass[type[Pipeline]] = ByClass(
 )
 
 
-def pipeline_of(run: Run, kind: type[Pipeline] | None = None) -> Any:
+def pipeline_of(run: RunHandle, kind: type[Pipeline] | None = None) -> Any:
     """The trained model of a run, opened as ``kind``, by default as its task needs it.
 
     The newest few stay open, with what was compiled for them, until the run has a newer model.

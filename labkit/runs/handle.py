@@ -36,7 +36,7 @@ GREATEST_RATE = 3e38
 _PREPARED = ".new-"
 
 
-class Run:
+class RunHandle:
     """A run of an experiment, past or present, in this process or another.
 
     Args:

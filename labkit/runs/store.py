@@ -1,6 +1,6 @@
 """Run store: one SQLite database per lab folder, shared by runs and their observers.
 
-The loop writes records and reads commands; panels, the command line and :class:`~labkit.runs.handle.Run` read records
+The loop writes records and reads commands; panels, the command line and :class:`~labkit.runs.handle.RunHandle` read records
 and write commands. Several processes may do so at once (WAL mode). Every method is one short transaction.
 
 Every row has a checksum (:mod:`labkit.runs.database`), and every run folder a copy of the rows of its run

@@ -26,13 +26,13 @@ require("lab")
 import plotly.graph_objects as go  # noqa: E402
 
 if TYPE_CHECKING:
-    from labkit.runs.handle import Run
+    from labkit.runs.handle import RunHandle
 
 _SCATTER = ("scatter", "scattergl")
 _DRAWN = (*_SCATTER, "bar", "heatmap")
 
 
-def of_runs(runs: Mapping[str, Run], language: str | None = None) -> go.Figure:
+def of_runs(runs: Mapping[str, RunHandle], language: str | None = None) -> go.Figure:
     """The curves of some runs, by label."""
     series = {label: gather(run.store.records(run.id)) for label, run in runs.items()}
     return to_plotly(curves.of_runs(series, language_of(language)))

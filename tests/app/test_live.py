@@ -20,7 +20,7 @@ from labkit.app.live import LivePanel
 from labkit.app.live_picture import PicturePanel
 from labkit.app.ticker import Ticker
 from labkit.app.widgets.controls import tree
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.store import Store
 from labkit.viz.series import DRAWN
 from tests.shown import open_widgets, send
@@ -37,7 +37,7 @@ class Comm(comm.base_comm.BaseComm):
         self.sent.append({"type": msg_type, "data": data, "comm": self.comm_id})
 
 
-class FakeRun(Run):
+class FakeRun(RunHandle):
     def code(self) -> str:
         return "lk.fit(rows)"
 
@@ -73,7 +73,7 @@ def make(folder: Path, id: str, **values: Any) -> FakeRun:
     return FakeRun(store, id)
 
 
-def write(run: Run, first: int, last: int) -> None:
+def write(run: RunHandle, first: int, last: int) -> None:
     records = [(step, "train", "loss", 1 / step) for step in range(first, last + 1)]
     run.store.write(run.id, [*records, (last, "train", "f1", 0.5), (last, "validation", "f1", 0.25)], step=last)
 
@@ -89,7 +89,7 @@ def hello(panel: LivePanel) -> None:
     send(panel.curves, {"type": "hello"})
 
 
-def commands(run: Run) -> list[tuple[str, Any]]:
+def commands(run: RunHandle) -> list[tuple[str, Any]]:
     return [(command.name, command.value) for command in run.store.take(run.id, 0)]
 
 
@@ -312,7 +312,7 @@ def test_a_failed_run_shows_error_cure_and_traceback(run: FakeRun, published: li
 
 
 def test_a_run_whose_code_cannot_be_written_still_shows_its_file(tmp_path: Path):
-    run = Run(make(tmp_path, "run-1").store, "run-1")  # its experiment has no model
+    run = RunHandle(make(tmp_path, "run-1").store, "run-1")  # its experiment has no model
     panel = LivePanel.of(run)
     panel.refresh()
     assert "learning_rate = 2e-5" in panel.code.value and panel.error.value == ""

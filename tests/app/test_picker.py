@@ -23,7 +23,7 @@ from labkit.core.config import Config, dumps, loads
 from labkit.data.schema import MODALITIES
 from labkit.i18n.labels import LABELS
 from labkit.models import models
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.tasks import tasks
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Experiment, Training
@@ -294,7 +294,7 @@ def test_the_code_makes_the_same_run(model: Model, state: State, tmp_path: Path,
     model.settle(120)
     assert model.problem is None
     rows, experiment = state.ready()
-    first = Run.create(state.store, experiment, rows).start().wait(120)
+    first = RunHandle.create(state.store, experiment, rows).start().wait(120)
     monkeypatch.setenv("LABKIT_FOLDER", os.fspath(tmp_path / "second"))
     made: dict[str, Any] = {}
     exec(model.copy.text, made)

@@ -18,7 +18,7 @@ from labkit.app.state import State
 from labkit.app.steps import train
 from labkit.app.steps.train import Train
 from labkit.app.widgets.controls import tree
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.store import Store
 from labkit.tasks.classify import Classify
 from labkit.train.experiment import Training
@@ -39,7 +39,7 @@ def raise_(error: BaseException) -> None:
     raise error
 
 
-class Fake(Run):
+class Fake(RunHandle):
     def code(self) -> str:
         return "lk.fit(rows)"
 

@@ -11,14 +11,14 @@ import threading
 import time
 from typing import Any
 
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.store import Store
 
 CODE = 'import labkit as lk\nrun = lk.fit(rows, lk.models["bert"](preset="tiny"))\n'
 TOML = "[train.optimizer]\nlearning_rate = 3e-5\n"
 
 
-class FakeRun(Run):
+class FakeRun(RunHandle):
     """A run whose code is given, not derived."""
 
     def code(self) -> str:

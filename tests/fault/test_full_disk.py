@@ -19,12 +19,12 @@ import pytest
 from safetensors import SafetensorError
 
 import labkit as lk
-from labkit.api import Run as LabRun
+from labkit.api import RunHandle as LabRun
 from labkit.api import interrupt_stops
 from labkit.core.errors import FolderError, RunError
 from labkit.core.huge_pages import with_huge_pages
 from labkit.runs import logger, store_repair
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.logger import RunLogger, no_room, with_room
 from labkit.runs.store import Store, StoreError
 from labkit.train.failure import failure_fields
@@ -218,7 +218,7 @@ main()
 def test_labkit_train_ends_with_an_exit_code_and_what_to_do(how, finished, reviews, tmp_path, tools, request):
     place = request.getfixturevalue("small_disk")(7) if how == "disk" else tmp_path
     experiment = finished.experiment.replace(train=finished.experiment.train.replace(save_minutes=0.0))
-    run = Run.create(Store(place / "lab"), experiment, reviews)
+    run = RunHandle.create(Store(place / "lab"), experiment, reviews)
     command = [sys.executable, "-c", TRAIN, str(place / "lab"), run.id, how]
     done = subprocess.run(command, env=with_huge_pages(), capture_output=True, text=True, timeout=300)
     assert done.returncode not in (0, -9) and "Traceback" not in done.stderr, done.stderr[-3000:]

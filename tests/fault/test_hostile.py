@@ -27,7 +27,7 @@ from labkit.core.safety import UNSAFE, check_safetensors, kind_of, public_addres
 from labkit.hub import web
 from labkit.hub.download import Member, extract
 from labkit.models.weights import Tensors
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.store import Store
 
 
@@ -228,7 +228,7 @@ def test_a_runs_title_may_be_any_text_and_is_never_a_place(finished, reviews, tm
     store, refused = Store(tmp_path / "lab"), 0
     for name in filter(None, NAMES):
         try:
-            run = Run.create(store, finished.experiment.replace(name=name), reviews)
+            run = RunHandle.create(store, finished.experiment.replace(name=name), reviews)
         except ConfigError as error:
             refused += 1
             assert "control character" in str(error) or "the maximum is 120" in str(error)

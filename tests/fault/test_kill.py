@@ -49,10 +49,10 @@ time.sleep(30)
 
 def copy_of(finished, store, reviews, **changes):
     """A run of the same experiment, not begun."""
-    from labkit.api import Run
+    from labkit.api import RunHandle
 
     experiment = finished.experiment.replace(train=finished.experiment.train.replace(**changes))
-    return Run.create(store, experiment, reviews)
+    return RunHandle.create(store, experiment, reviews)
 
 
 def kill(run, step, seconds=0.0, more=("",)):
@@ -134,7 +134,7 @@ import labkit.data.dataset as dataset
 from labkit.core.config import loads
 from labkit.data.io.load import open_rows
 from labkit.train.experiment import Experiment
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.store import Store
 folder, rows, experiment = sys.argv[1], open_rows(sys.argv[2]), loads(Experiment, open(sys.argv[3]).read())
 
@@ -152,7 +152,7 @@ def enter(lab, left):
         before(path, *values)
     dataset.write_arrow = write
     sys.addaudithook(event)
-    Run.create(Store(lab), experiment, rows)
+    RunHandle.create(Store(lab), experiment, rows)
 
 number, code = 0, 1
 while code:

@@ -22,7 +22,7 @@ import pytest
 
 import labkit as lk
 from labkit.core.config import dumps
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.store import Store
 
 pytestmark = pytest.mark.soak
@@ -72,7 +72,7 @@ def test_kills_in_every_phase_change_no_bit(unharmed, killer, tmp_path, tools):
     finished, rows, kind = unharmed
     drawn, kills, ended, begin = np.random.default_rng(len(kind)), Counter[str](), 0, time.monotonic()
     while kills.total() < KILLS:
-        run = Run.create(Store(tmp_path / str(ended)), finished.experiment, rows)
+        run = RunHandle.create(Store(tmp_path / str(ended)), finished.experiment, rows)
         for phase in ORDER:
             if kill(
                 killer, run, phase, int(drawn.integers(PHASES[phase] + 1)), float(drawn.choice([0, 0, 0.002, 0.02]))
@@ -89,7 +89,7 @@ def test_kills_in_every_phase_change_no_bit(unharmed, killer, tmp_path, tools):
     assert set(kills) == set(PHASES) or KILLS < 10
 
 
-def kill(killer: subprocess.Popen[str], run: Run, phase: str, count: int, seconds: float) -> bool:
+def kill(killer: subprocess.Popen[str], run: RunHandle, phase: str, count: int, seconds: float) -> bool:
     """Work on a run in a process that is killed in a phase; False where the run ended before."""
     assert killer.stdin and killer.stdout
     print(run.store.folder, run.id, phase, count, seconds, file=killer.stdin, flush=True)
@@ -161,7 +161,7 @@ CLIENTS, SLOW, PAIRS, REQUESTS = 200, 50, 15, 20
 
 
 @contextlib.contextmanager
-def served(finished: Run, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def served(finished: RunHandle, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """``labkit serve`` in a process of its own, and its port."""
     words = [sys.executable, "-m", "labkit", "serve", str(finished.export(folder)), "--port", "0", "--rate", "100000"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "LABKIT_TOKEN": TOKEN})

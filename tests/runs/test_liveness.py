@@ -13,7 +13,7 @@ import pytest
 
 from labkit.core.errors import RunError
 from labkit.runs import liveness
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.liveness import SILENCE, process_record
 from labkit.runs.store import Store
 
@@ -168,4 +168,4 @@ def test_a_thread_that_ended_without_a_word_does_not_keep_its_run_alive(store):
     info = store.run("a")
     assert (info.status, info.cure) == ("lost", "Make room.") and "No space left" in info.error
     with pytest.raises(RunError, match=r"run 'first' could not record its final status: OSError.* Make room\."):
-        Run(store, "a").wait(10)
+        RunHandle(store, "a").wait(10)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from labkit.core.errors import RunError
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.store import Store
 
 
@@ -82,7 +82,7 @@ def test_later_records_are_forgotten_for_a_resumed_run(store):
 
 WRITER = """
 import sys
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.runs.store import Store
 store = Store(sys.argv[1])
 store.create(sys.argv[2], "writer")
@@ -125,7 +125,7 @@ def test_a_run_whose_lab_folder_was_removed_says_so(tmp_path):
     """Also where another process has made the folder again meanwhile."""
     store = Store(tmp_path / "lab")
     store.create("a", "first")
-    run = Run(store, "a")
+    run = RunHandle(store, "a")
     shutil.rmtree(tmp_path / "lab")
     with pytest.raises(RunError, match="its folder is gone"):
         _ = run.status

@@ -25,7 +25,7 @@ from labkit.evaluate.report_base import RowReport
 from labkit.evaluate.scores import Scores
 from labkit.evaluate.thresholds import Thresholds
 from labkit.inference.predictor import Predictor
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.viz import report_html
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ TABS = ("tab_mistakes", "tab_thresholds", "tab_calibration", "tab_compare", "tab
 class Evaluated:
     """What the panel shows of a run: made in a thread, and then looked at."""
 
-    run: Run
+    run: RunHandle
     report: ClassificationReport
     validation: ClassificationReport
     calibration: Calibration
@@ -49,7 +49,7 @@ class Evaluated:
     columns: list[str]  # by which it can be parted
 
 
-def evaluated(run: Run, split: str) -> Evaluated | RowReport | Scores | None:
+def evaluated(run: RunHandle, split: str) -> Evaluated | RowReport | Scores | None:
     """Evaluate a run on a split of its rows; None while it has no model, only a report or scores where it does not
     classify. Raises :class:`DataError` where there are no such rows."""
     try:
@@ -75,7 +75,7 @@ class Evaluate(Panel):
 
     title = "evaluate"
 
-    def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
+    def __init__(self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None):
         self.now: Evaluated | None = None
         self._concluding: ClassificationReport | RowReport | None = None
         super().__init__(state if state is not None else state_of(run, language))
@@ -104,7 +104,7 @@ class Evaluate(Panel):
             return ""
         lines = [opened(run, "run", self.state), source_code.line(source_code.call("run.evaluate", self.split.value))]
         if self.other.value:
-            other = Run(run.store, self.other.value)
+            other = RunHandle(run.store, self.other.value)
             both = source_code.call("run.compare", source_code.variable("other"), self.split.value)
             lines += [opened(other, "other", self.state), source_code.line(both)]
         return source_code.program(lines)
@@ -252,7 +252,7 @@ class Evaluate(Panel):
         self._changed()
         self.compared.value = ""
         if run_id and self.now is not None:
-            mine, other, split = self.now, Run(self.now.run.store, run_id), self.split.value
+            mine, other, split = self.now, RunHandle(self.now.run.store, run_id), self.split.value
             self.later("compare", lambda: run_report.compare(mine.run, other, split), self._told)
 
     def _told(self, found: Comparison) -> None:

@@ -32,7 +32,7 @@ from labkit.i18n import _, translate
 from labkit.inference.export import export
 from labkit.inference.predictor import NumericPrediction, Predictions, Predictor
 from labkit.inference.registry import pipeline_of
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.tasks.base import ProblemType
 from labkit.viz import explanation_html, media
 from labkit.viz.words import message
@@ -70,7 +70,7 @@ class Predict(Panel):
 
     title = "predict"
 
-    def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
+    def __init__(self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None):
         self.predictor: Predictor | None = None
         self.example: tuple[Any, str | None] | None = None
         self.asking: Asking | None = None  # where the model tells no classes
@@ -272,7 +272,7 @@ class Predict(Panel):
         self.say(self.word("exported", file=path.name, size=f"{path.stat().st_size / 1e6:.2f}"))
 
 
-def archive(run: Run) -> Path:
+def archive(run: RunHandle) -> Path:
     """The model of a run as a zip file in the working directory, named after the run."""
     pipeline_of(run)  # says so where there is none, or it is damaged
     name = re.sub(r"[^\w-]+", "-", run.name).strip("-")[:60] or run.id
@@ -291,7 +291,7 @@ def as_read(pixels: np.ndarray, channels: int, unit: Pixels | None = None) -> np
     return (unit or Pixels()).of_bytes(colour)
 
 
-def _model(run: Run) -> Any:
+def _model(run: RunHandle) -> Any:
     """What the model is used by; None while there is none."""
     try:
         return pipeline_of(run)

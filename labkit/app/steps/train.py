@@ -18,7 +18,7 @@ from labkit.core.errors import ConfigError
 from labkit.core.frontend import is_app
 from labkit.core.text import escape
 from labkit.i18n import translate
-from labkit.runs.handle import Run
+from labkit.runs.handle import RunHandle
 from labkit.viz.words import message
 
 #: Runs that can be laid over another at once.
@@ -35,7 +35,7 @@ class Train(Panel):
 
     title = "train"
 
-    def __init__(self, run: Run | None = None, *, state: State | None = None, language: str | None = None):
+    def __init__(self, run: RunHandle | None = None, *, state: State | None = None, language: str | None = None):
         self.live: LivePanel | None = None
         self.display_id = secrets.token_hex(8)
         super().__init__(state if state is not None else state_of(run, language))
@@ -119,15 +119,15 @@ class Train(Panel):
         self.later("start", self._make, self._began)
         self._enable()
 
-    def _make(self) -> Run:
+    def _make(self) -> RunHandle:
         if self.state.rows is None:
             self.state.rows = self.state.load()
         rows, experiment = self.state.ready()
-        return Run.create(self.state.store, experiment, rows).start(
+        return RunHandle.create(self.state.store, experiment, rows).start(
             detach=is_app()
         )  # an app's kernel ends with its page
 
-    def _began(self, run: Run) -> None:
+    def _began(self, run: RunHandle) -> None:
         self.state.run = run
 
     def refresh(self) -> bool:
@@ -137,11 +137,11 @@ class Train(Panel):
 
     def _choose(self, run_id: str) -> None:
         if run_id:
-            self.state.run = Run(self.state.store, run_id)
+            self.state.run = RunHandle(self.state.store, run_id)
 
     def _overlay(self, ids: tuple[str, ...]) -> None:
         if self.live is not None:
-            self.live.overlay([Run(self.state.store, run_id) for run_id in ids[:OVERLAID]])
+            self.live.overlay([RunHandle(self.state.store, run_id) for run_id in ids[:OVERLAID]])
 
     def _show(self) -> None:
         """The live panel of the state's run."""
